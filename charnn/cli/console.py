@@ -1,0 +1,82 @@
+"""The only place that writes to the terminal: results to stdout, all else to stderr."""
+
+import json
+import sys
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from rich.console import Console, RenderableType
+
+
+def prepare_streams() -> None:
+    """Write UTF-8 whatever the locale says; bytes that a byte model wrote come out as they are."""
+    for stream in (sys.stdout, sys.stderr):
+        reconfigure = getattr(stream, "reconfigure", None)
+        if reconfigure is not None:
+            reconfigure(encoding="utf-8", errors="surrogateescape")
+
+
+def write(text: str) -> None:
+    """Write a result, without a line end of its own, at once."""
+    sys.stdout.write(text)
+    sys.stdout.flush()
+
+
+def write_line(text: str) -> None:
+    """Write a line of results."""
+    sys.stdout.write(text + "\n")
+
+
+def write_json(value: Any) -> None:
+    """Write one JSON value on a line of its own."""
+    write_line(to_json(value))
+
+
+def to_json(value: Any) -> str:
+    """Return JSON that is valid UTF-8 even where the text holds bytes that are not; infinite and undefined are null."""
+    text = json.dumps(_finite(value), ensure_ascii=False, allow_nan=False)
+    return text.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _finite(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_finite(item) for item in value]
+    if isinstance(value, float) and (value != value or value in (float("inf"), float("-inf"))):
+        return None
+    return value
+
+
+def notice(message: str) -> None:
+    """Tell the user something that is no result."""
+    sys.stderr.write(f"charnn: {message}\n")
+    sys.stderr.flush()
+
+
+def show(renderable: "RenderableType") -> None:
+    """Write a table or the like as a result."""
+    output_console().print(renderable)
+
+
+def output_console() -> "Console":
+    """Return a rich console on stdout."""
+    from rich.console import Console
+
+    return Console(file=sys.stdout, soft_wrap=False, highlight=False, emoji=False, markup=False)
+
+
+def error_console() -> "Console":
+    """Return a rich console on stderr."""
+    from rich.console import Console
+
+    return Console(file=sys.stderr, highlight=False, emoji=False, markup=False)
+
+
+def visible(text: str) -> str:
+    """Return a token so that white space and control characters can be seen."""
+    marks = {"\n": "⏎", " ": "␣", "\t": "⇥", "": "∅"}
+    if text in marks:
+        return marks[text]
+    shown = "".join(character if character.isprintable() else repr(character)[1:-1] for character in text)
+    return shown.replace(" ", "␣")

@@ -1,0 +1,100 @@
+"""`charnn info`: what a model is and how it was made."""
+
+import math
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from charnn.cli import console
+from charnn.cli.options import Given, with_options
+
+
+@with_options()
+def info(
+    runs: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="RUN...", help="Model directories.", show_default="the newest under runs/"),
+    ] = None,
+    json: Annotated[bool, typer.Option("--json", help="One JSON object, or for several models a list.")] = False,
+    *,
+    given: Given,  # noqa: ARG001 (it has no options of its own)
+) -> None:
+    """Say what a model is, how it was made and how good it is."""
+    from charnn.model_directory import find_model, read_model
+
+    paths = [Path(run) for run in runs] if runs else [find_model(None)]
+    if not runs:
+        console.notice(f"taking the newest model, {paths[0]}")
+    facts = [_facts(path, read_model(path).config) for path in paths]
+    if json:
+        console.write_json(facts[0] if len(facts) == 1 else facts)
+        return
+
+    from rich import box
+    from rich.table import Table
+
+    table = Table(box=box.SIMPLE_HEAD)
+    table.add_column("")
+    for path in paths:
+        table.add_column(str(path), overflow="fold")
+    for name in facts[0]:
+        table.add_row(name, *(_shown(fact[name]) for fact in facts))
+    console.show(table)
+
+
+def _facts(path: Path, config: dict[str, Any]) -> dict[str, Any]:
+    from charnn.config import Architecture
+    from charnn.model_directory import expected_shapes
+
+    shape, results, corpus = config["architecture"], config["results"], config["corpus"]
+    options = config["options"]
+    loss, valid = results["valid_loss_nats"], corpus["valid"]
+    in_bits_per_char = valid["num_tokens"] / valid["num_chars"] / math.log(2) if valid["num_chars"] else None
+    return {
+        "run": str(path),
+        "valid_loss_nats": loss,
+        "valid_perplexity": None if loss is None else math.exp(loss),
+        "valid_bits_per_char": None if loss is None or in_bits_per_char is None else loss * in_bits_per_char,
+        "valid_num_tokens": results["valid_num_tokens"],
+        "valid_num_unknown": valid["num_unknown"],
+        "num_parameters": sum(math.prod(size) for size in expected_shapes(Architecture(**shape)).values()),
+        "cell": shape["cell"],
+        "num_layers": shape["num_layers"],
+        "hidden_size": shape["hidden_size"],
+        "embedding_size": shape["embedding_size"],
+        "tie_weights": shape["tie_weights"],
+        "tokenizer": options["text"]["tokenizer"],
+        "vocab_size": shape["vocab_size"],
+        "unit": options["text"]["unit"],
+        "train_num_tokens": corpus["train"]["num_tokens"],
+        "train_num_chars": corpus["train"]["num_chars"],
+        "files": [
+            f"{file['name']} ({file['num_bytes']:,} bytes, sha256 {file['sha256'][:12]})" for file in corpus["files"]
+        ],
+        "steps": results["steps"],
+        "best_step": results["best_step"],
+        "seconds": results["seconds"],
+        "stopped": results["stopped"],
+        "optimizer": options["training"]["optimizer"],
+        "learning_rate": options["training"]["learning_rate"],
+        "batch_size": options["training"]["batch_size"],
+        "bptt_length": options["training"]["bptt_length"],
+        "dropout": options["training"]["dropout"],
+        "device": config["plan"]["device"],
+        "precision": config["plan"]["precision"],
+        "seed": config["seed"],
+        "charnn_version": config["charnn_version"],
+        "torch_version": config["torch_version"],
+        "python_version": config["python_version"],
+    }
+
+
+def _shown(value: Any) -> str:
+    if isinstance(value, list):
+        return "\n".join(map(str, value))
+    if isinstance(value, float):
+        return f"{value:,.4f}" if abs(value) >= 0.1 else f"{value:.4g}"
+    if isinstance(value, bool) or value is None:
+        return {True: "yes", False: "no", None: "-"}[value]
+    return f"{value:,}" if isinstance(value, int) else str(value)

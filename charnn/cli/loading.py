@@ -1,0 +1,30 @@
+"""What several commands begin with: finding and reading a model, and the text that the user gave."""
+
+from typing import TYPE_CHECKING
+
+from charnn.cli import console
+from charnn.errors import OptionError
+
+if TYPE_CHECKING:
+    from charnn.model_directory import Model
+
+
+def load_model(given: str | None) -> "Model":
+    """Read the model that was named, or the newest, and say which one was taken."""
+    from charnn.model_directory import find_model, read_model
+
+    path = find_model(given)
+    if given is None:
+        console.notice(f"taking the newest model, {path}")
+    return read_model(path)
+
+
+def read_prompt(text: str | None, file: str | None) -> str:
+    """Return the text given as an argument or in a file; a file's final line end does not count."""
+    if text is not None and file is not None:
+        raise OptionError("--prompt-file: found together with a PROMPT, but they exclude each other; leave one out")
+    if file is None:
+        return text or ""
+    from charnn.text.reading import find_sources, read_text
+
+    return "".join(read_text(find_sources([file], console.notice), "utf-8")).removesuffix("\n")

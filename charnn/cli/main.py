@@ -1,0 +1,68 @@
+"""The entry point: gathers the commands, and turns errors into one line and an exit status."""
+
+import sys
+from typing import Annotated
+
+import typer
+
+import charnn
+from charnn.cli import console
+from charnn.cli.info import info
+from charnn.cli.predict import predict
+from charnn.cli.sample import sample
+from charnn.cli.score import score
+from charnn.cli.tokenize import tokenize
+from charnn.cli.train import train
+from charnn.errors import CharnnError
+
+INTERRUPTED = 130
+
+app = typer.Typer(
+    name="charnn",
+    help="Train a recurrent language model on your own text, write with it, and ask how probable a sentence is.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+for command in (train, sample, score, predict, tokenize, info):
+    app.command()(command)
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        console.write_line(f"charnn {charnn.__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def common(
+    version: Annotated[
+        bool, typer.Option("--version", help="Print the version.", callback=_show_version, is_eager=True)
+    ] = False,
+) -> None:
+    """Train a recurrent language model on your own text, write with it, and ask how probable a sentence is."""
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run a command and exit: 0, 1 for an error in what was given, 2 for usage, 130 when interrupted."""
+    console.prepare_streams()
+    arguments = sys.argv[1:] if arguments is None else arguments
+    try:
+        app(arguments, prog_name="charnn")
+    except CharnnError as error:
+        if "--debug" in arguments:
+            raise
+        console.notice(f"error: {_one_line(str(error))}")
+        sys.exit(error.exit_status)
+    except Exception as error:
+        if "--debug" in arguments:
+            raise
+        console.notice(
+            f"internal error: {type(error).__name__}: {_one_line(str(error))}; "
+            "run the command again with --debug and report what it shows"
+        )
+        sys.exit(1)
+
+
+def _one_line(message: str) -> str:
+    return " ".join(message.split("\n"))

@@ -1,0 +1,58 @@
+"""`charnn predict`: what would come next, and how likely."""
+
+from typing import Annotated
+
+import typer
+
+from charnn.cli import console
+from charnn.cli.loading import load_model
+from charnn.cli.options import Given, ModelArgument, with_options
+from charnn.config import PredictOptions, pick
+
+BAR_WIDTH = 40
+
+
+@with_options(PredictOptions)
+def predict(
+    text: Annotated[str, typer.Argument(help="The context; empty for the start of a text.")],
+    model: ModelArgument = None,
+    *,
+    given: Given,
+) -> None:
+    """Show the next token's distribution: charnn predict "The cats, which already ate, ".
+
+    The <unk> token stands for everything that the vocabulary lacks; with it the probabilities sum to 1.
+    """
+    options = pick(PredictOptions, given)
+    loaded = load_model(model)
+
+    import numpy as np
+
+    from charnn.runtime.context import encode_prompt, read_context
+    from charnn.runtime.engine import Engine, log_softmax
+
+    tokens = loaded.tokenizer.vocabulary.tokens
+    ids = encode_prompt(loaded.tokenizer, text, on_unknown=options.on_unknown)
+    logits, _ = read_context(Engine.of(loaded), loaded.tokenizer, ids)
+    probs = np.exp(log_softmax(logits)[0])
+    order = np.argsort(-probs, kind="stable")[: options.top or None].tolist()
+    if options.format == "jsonl":
+        for id in order:
+            console.write_json({"token": tokens[id], "id": id, "prob": float(probs[id])})
+        return
+
+    from rich import box
+    from rich.table import Table
+
+    table = Table(box=box.SIMPLE_HEAD)
+    table.add_column("token", no_wrap=True)
+    table.add_column("id", justify="right")
+    table.add_column("probability", justify="right")
+    table.add_column("", no_wrap=True)
+    for id in order:
+        bar = "█" * round(BAR_WIDTH * float(probs[id]))
+        table.add_row(console.visible(tokens[id]), str(id), f"{probs[id]:.6f}", bar)
+    console.show(table)
+    rest = max(0.0, 1 - float(probs[order].sum()))
+    if len(order) < len(tokens):
+        console.write_line(f"the other {len(tokens) - len(order):,} tokens share {rest:.6f}")

@@ -1,0 +1,356 @@
+"""Every option, declared once: its type, default, bounds and help text.
+
+The command line is made from these dataclasses, `config.json` is written from them, and the README's option tables
+are checked against them. Only the standard library is imported here, so that `--help` stays quick.
+"""
+
+from dataclasses import asdict, dataclass, fields
+from typing import Annotated, Any, Literal, TypeVar, get_args, get_origin, get_type_hints
+
+from charnn.errors import OptionError
+
+TokenizerKind = Literal["char", "byte", "word", "subword"]
+Unit = Literal["stream", "line", "document"]
+CellName = Literal["lstm", "gru", "rnn"]
+OnUnknown = Literal["error", "skip", "unk"]
+
+
+@dataclass(frozen=True)
+class Option:
+    """What a command line needs to know of an option beyond its type and default.
+
+    Args:
+        help: one sentence for `--help` and the README.
+        flags: the spellings; `--field-name` where empty.
+        at_least, above, at_most, below: bounds of a number, in the option's own unit.
+        automatic: how the value is found where the default is None.
+        panel: the heading under which `--help` shows it.
+    """
+
+    help: str
+    flags: tuple[str, ...] = ()
+    at_least: float | None = None
+    above: float | None = None
+    at_most: float | None = None
+    below: float | None = None
+    automatic: str | None = None
+    panel: str = "Options"
+
+    def complaint(self, value: float) -> str | None:
+        """Return what is wrong with a number, or None."""
+        bounds = (
+            (self.at_least, "at least", value if self.at_least is None else value >= self.at_least),
+            (self.above, "above", value if self.above is None else value > self.above),
+            (self.at_most, "at most", value if self.at_most is None else value <= self.at_most),
+            (self.below, "below", value if self.below is None else value < self.below),
+        )
+        wanted = [f"{words} {bound:g}" for bound, words, _ in bounds if bound is not None]
+        within = all(holds for bound, _, holds in bounds if bound is not None)
+        return None if within else f"must be {' and '.join(wanted)}"
+
+
+def flags_of(name: str, option: Option) -> tuple[str, ...]:
+    """Return the spellings of an option on the command line, the longest form last."""
+    return option.flags or ("--" + name.replace("_", "-"),)
+
+
+def declared_options(group: type) -> dict[str, tuple[Any, Option]]:
+    """Return `{field name: (type, Option)}` for a dataclass of options."""
+    declared = {}
+    for name, hint in get_type_hints(group, include_extras=True).items():
+        if get_origin(hint) is Annotated:
+            kind, option = get_args(hint)
+            declared[name] = (kind, option)
+    return declared
+
+
+def check_options(options: Any) -> None:
+    """Check each field of an options dataclass against its bounds and choices.
+
+    Raises:
+        OptionError: naming the option, what was found and what was wanted.
+    """
+    for name, (kind, option) in declared_options(type(options)).items():
+        value = getattr(options, name)
+        choices = [
+            choice for part in (kind, *get_args(kind)) if get_origin(part) is Literal for choice in get_args(part)
+        ]
+        flag = flags_of(name, option)[-1]
+        if value is None:
+            continue
+        if choices and value not in choices:
+            raise OptionError(f"{flag}: found {value!r}, but it must be one of {', '.join(map(str, choices))}")
+        if isinstance(value, (int, float)) and not isinstance(value, bool):
+            complaint = option.complaint(value)
+            if complaint:
+                raise OptionError(f"{flag}: found {value:g}, but it {complaint}")
+
+
+class _Checked:
+    def __post_init__(self) -> None:
+        check_options(self)
+
+
+TEXT, MODEL, TRAINING, BUDGET = "Text and tokens", "Model", "Training", "Budget"
+
+
+@dataclass(frozen=True, kw_only=True)
+class TextOptions(_Checked):
+    """How a text becomes tokens, and what is held out of it."""
+
+    tokenizer: Annotated[TokenizerKind, Option("What a token is.", panel=TEXT)] = "char"
+    vocab_size: Annotated[
+        int | None,
+        Option(
+            "Keep this many of the most frequent tokens; the rest become <unk>.",
+            at_least=3,
+            automatic="all (char), 20000 (word), by corpus size (subword)",
+            panel=TEXT,
+        ),
+    ] = None
+    min_count: Annotated[
+        int | None,
+        Option("Tokens rarer than this become <unk>.", at_least=1, automatic="1, for words 2", panel=TEXT),
+    ] = None
+    pretokenized: Annotated[
+        bool,
+        Option("Words are what white space separates, and <unk> in the text is the unknown token.", panel=TEXT),
+    ] = False
+    subword_model: Annotated[
+        Literal["unigram", "bpe"], Option("The kind of SentencePiece model for subwords.", panel=TEXT)
+    ] = "unigram"
+    unit: Annotated[
+        Unit,
+        Option(
+            "What is independent: one running text, each line, or each blank-line-separated document.",
+            panel=TEXT,
+        ),
+    ] = "stream"
+    encoding: Annotated[str, Option("The encoding of the text files.", panel=TEXT)] = "utf-8"
+    valid: Annotated[
+        str | None,
+        Option("Validate on this file and train on all of TEXT.", automatic="the end of the text", panel=TEXT),
+    ] = None
+    valid_fraction: Annotated[
+        float,
+        Option(
+            "The share held out: the end of a stream, or whole units drawn by the seed.",
+            at_least=0,
+            below=1,
+            panel=TEXT,
+        ),
+    ] = 0.1
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelOptions(_Checked):
+    """The shape of the network."""
+
+    cell: Annotated[CellName, Option("The recurrent cell.", panel=MODEL)] = "lstm"
+    hidden_size: Annotated[
+        int | None,
+        Option("Units in each recurrent layer.", at_least=1, automatic="by budget and corpus size", panel=MODEL),
+    ] = None
+    num_layers: Annotated[
+        int | None, Option("Recurrent layers.", at_least=1, automatic="1, on a GPU 2", panel=MODEL)
+    ] = None
+    embedding_size: Annotated[
+        int | None,
+        Option("Size of a token's vector.", at_least=1, automatic="by vocabulary size", panel=MODEL),
+    ] = None
+    tie_weights: Annotated[
+        bool,
+        Option("Use the embedding's weights in the output layer too (the sizes must agree).", panel=MODEL),
+    ] = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingOptions(_Checked):
+    """How the network learns, and for how long."""
+
+    minutes: Annotated[
+        float | None,
+        Option(
+            "Stop after this many minutes, reading the text included.",
+            flags=("--minutes",),
+            above=0,
+            automatic="5, unless --steps or --epochs is given",
+            panel=BUDGET,
+        ),
+    ] = None
+    steps: Annotated[
+        int | None, Option("Stop after this many steps.", at_least=1, automatic="no limit", panel=BUDGET)
+    ] = None
+    epochs: Annotated[
+        float | None,
+        Option("Stop after this many passes over the text.", above=0, automatic="no limit", panel=BUDGET),
+    ] = None
+    patience: Annotated[
+        int,
+        Option(
+            "Stop early after this many evaluations without improvement; 0 never stops early.",
+            at_least=0,
+            panel=BUDGET,
+        ),
+    ] = 8
+    optimizer: Annotated[
+        Literal["muon", "adamw", "sgd"],
+        Option(
+            "Muon (for the recurrent layers' matrices, AdamW for the rest), AdamW, or plain SGD.",
+            panel=TRAINING,
+        ),
+    ] = "muon"
+    learning_rate: Annotated[
+        float | None,
+        Option("The peak learning rate.", above=0, automatic="muon 0.008, adamw 0.004, sgd 1", panel=TRAINING),
+    ] = None
+    weight_decay: Annotated[
+        float,
+        Option(
+            "Decoupled weight decay of the matrices, a step and unit of learning rate.",
+            at_least=0,
+            panel=TRAINING,
+        ),
+    ] = 0.01
+    warmup: Annotated[
+        float,
+        Option(
+            "The share of the budget in which the rate rises to its peak.",
+            at_least=0,
+            below=1,
+            panel=TRAINING,
+        ),
+    ] = 0.02
+    batch_size: Annotated[
+        int | None,
+        Option(
+            "Streams of text trained side by side.",
+            at_least=1,
+            automatic="32, fewer for a small text",
+            panel=TRAINING,
+        ),
+    ] = None
+    bptt_length: Annotated[
+        int,
+        Option("Tokens through which the gradient flows back.", flags=("--bptt",), at_least=1, panel=TRAINING),
+    ] = 64
+    dropout: Annotated[
+        float | None,
+        Option(
+            "Locked dropout on the embeddings and each layer's output.",
+            at_least=0,
+            below=1,
+            automatic="by the passes that the budget allows",
+            panel=TRAINING,
+        ),
+    ] = None
+    clip_norm: Annotated[
+        float,
+        Option(
+            "Scale the gradient down to this norm where it is longer; 0 never clips.",
+            at_least=0,
+            panel=TRAINING,
+        ),
+    ] = 1.0
+    seed: Annotated[
+        int, Option("Decides everything that is drawn at random.", at_least=0, below=2**31, panel=TRAINING)
+    ] = 1
+    device: Annotated[Literal["auto", "cpu", "cuda"], Option("Where to train.", panel=TRAINING)] = "auto"
+    precision: Annotated[
+        Literal["auto", "fp32", "bf16"],
+        Option(
+            "Arithmetic of a training step; auto times both where the processor has bf16 units.",
+            panel=TRAINING,
+        ),
+    ] = "auto"
+
+
+@dataclass(frozen=True, kw_only=True)
+class SampleOptions(_Checked):
+    """How new text is drawn from a model."""
+
+    length: Annotated[
+        int, Option("Tokens to write, not counting the prompt.", flags=("-n", "--length"), at_least=1)
+    ] = 500
+    temperature: Annotated[
+        float,
+        Option(
+            "Below 1 the likely becomes likelier, above 1 less so; 0 is --greedy.",
+            flags=("-t", "--temperature"),
+            at_least=0,
+        ),
+    ] = 1.0
+    greedy: Annotated[bool, Option("Always take the likeliest token.")] = False
+    top_k: Annotated[int | None, Option("Draw from the k likeliest tokens only.", at_least=1, automatic="all")] = None
+    top_p: Annotated[
+        float | None,
+        Option(
+            "Draw from the fewest tokens whose probabilities reach p together.",
+            above=0,
+            at_most=1,
+            automatic="all",
+        ),
+    ] = None
+    stop: Annotated[str | None, Option("End a sample before this text appears in it.", automatic="never")] = None
+    num_samples: Annotated[int, Option("Samples to write; number i uses the seed + i.", at_least=1)] = 1
+    seed: Annotated[
+        int | None, Option("Repeat a sample exactly.", at_least=0, below=2**31, automatic="drawn, and said")
+    ] = None
+    echo: Annotated[bool, Option("Write the prompt before the text that follows it.")] = True
+    on_unknown: Annotated[OnUnknown, Option("What to do about a prompt's tokens that the model does not know.")] = (
+        "error"
+    )
+    format: Annotated[Literal["text", "jsonl"], Option("Plain text, or one JSON record a sample.")] = "text"
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScoreOptions(_Checked):
+    """What is scored, and how the figures are given."""
+
+    format: Annotated[Literal["table", "tsv", "jsonl"], Option("How to print the records.")] = "table"
+    log_base: Annotated[Literal["e", "2", "10"], Option("Base of the logarithms.")] = "e"
+    unit: Annotated[
+        Unit,
+        Option("What a record is: each line, each blank-line-separated document, or all of the text as one."),
+    ] = "line"
+    per_token: Annotated[bool, Option("Give every token's log probability.")] = False
+    bos: Annotated[bool, Option("Score the first token, with the boundary as its context.")] = True
+    eos: Annotated[bool, Option("Score the boundary that closes a unit.")] = True
+    encoding: Annotated[str, Option("The encoding of the text files.")] = "utf-8"
+
+
+@dataclass(frozen=True, kw_only=True)
+class PredictOptions(_Checked):
+    """How the next token's distribution is shown."""
+
+    top: Annotated[int, Option("Show this many of the likeliest tokens; 0 shows all.", at_least=0)] = 10
+    on_unknown: Annotated[OnUnknown, Option("What to do about the text's tokens that the model does not know.")] = (
+        "error"
+    )
+    format: Annotated[Literal["table", "jsonl"], Option("A table with bars, or one JSON record a token.")] = "table"
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """The resolved shape of a network: all that is needed to rebuild it around its weights."""
+
+    cell: CellName
+    vocab_size: int
+    embedding_size: int
+    hidden_size: int
+    num_layers: int
+    tie_weights: bool = False
+
+
+Group = TypeVar("Group")
+
+
+def pick(group: type[Group], given: dict[str, Any]) -> Group:
+    """Make a dataclass from those of the given values that are its fields."""
+    names = {field.name for field in fields(group)}  # type: ignore[arg-type]
+    return group(**{name: value for name, value in given.items() if name in names})
+
+
+def as_json(options: Any) -> dict[str, Any]:
+    """Return an options dataclass as plain JSON values."""
+    return asdict(options)

@@ -1,0 +1,37 @@
+"""What can go wrong that is not charnn's fault, as a tree of exceptions.
+
+A message says what is wrong, where, what was found, what was wanted and what to do next, in one line. The command line
+prints it and exits with `exit_status`.
+"""
+
+
+class CharnnError(Exception):
+    """Something in what was given cannot be used."""
+
+    exit_status = 1
+
+
+class OptionError(CharnnError):
+    """An option is out of its range, or contradicts another one."""
+
+    exit_status = 2
+
+
+class TextError(CharnnError):
+    """A text cannot be read, or holds nothing to learn from."""
+
+
+class UnknownTokenError(CharnnError):
+    """A text holds a token that the vocabulary does not."""
+
+
+class ModelError(CharnnError):
+    """A model directory is missing, damaged, or of another kind than expected."""
+
+
+class TrainingError(CharnnError):
+    """Training cannot go on."""
+
+
+class StorageError(CharnnError):
+    """A file cannot be written."""

@@ -1,0 +1,124 @@
+"""Writes that either happen wholly or not at all.
+
+Data goes to `NAME.new` beside its place, is flushed to disk and renamed. Where two files must agree, both are staged
+before either is renamed, so that at every instant one whole generation lies on disk, under the names or the staged ones.
+"""
+
+import contextlib
+import errno
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from charnn.errors import StorageError
+
+STAGED_SUFFIX = ".new"
+
+_REMEDIES = {
+    errno.ENOSPC: "no space is left on the disk; free some and run the command again",
+    errno.EDQUOT: "the disk quota is used up; free some space and run the command again",
+    errno.EFBIG: "the file would pass the size limit set for this process (ulimit -f); raise it and run the command again",
+    errno.EROFS: "the file system is read-only; choose another place",
+    errno.EACCES: "permission denied; choose a place that you may write to",
+    errno.EPERM: "permission denied; choose a place that you may write to",
+}
+
+
+def staged(path: Path) -> Path:
+    """Return the name under which a file lies until it is renamed into place."""
+    return path.with_name(path.name + STAGED_SUFFIX)
+
+
+@contextlib.contextmanager
+def explain_write_errors(path: Path) -> Iterator[None]:
+    """Turn the operating system's refusal to write `path` into a StorageError with a remedy."""
+    try:
+        yield
+    except OSError as error:
+        remedy = _REMEDIES.get(error.errno or 0, error.strerror or str(error))
+        raise StorageError(f"{path}: cannot be written: {remedy}") from error
+
+
+def write_together(files: Sequence[tuple[Path, bytes]]) -> None:
+    """Replace files that must agree with each other, all of them or none.
+
+    Args:
+        files: pairs of path and content, all in one directory.
+
+    Raises:
+        StorageError: on a full or read-only disk; the files are then as they were.
+    """
+    try:
+        for path, content in files:
+            with explain_write_errors(path):
+                _write_through(staged(path), content)
+    except BaseException:
+        for path, _ in files:
+            staged(path).unlink(missing_ok=True)
+        raise
+    for path, _ in files:
+        with explain_write_errors(path):
+            staged(path).replace(path)
+    _flush_directory(files[0][0].parent)
+
+
+def write_atomically(path: Path, content: bytes) -> None:
+    """Replace one file wholly or not at all. Raises StorageError."""
+    write_together([(path, content)])
+
+
+def _write_through(path: Path, content: bytes) -> None:
+    with path.open("wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _flush_directory(directory: Path) -> None:
+    descriptor = os.open(directory, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def make_directory(path: Path) -> None:
+    """Make a directory and its parents. Raises StorageError."""
+    with explain_write_errors(path):
+        path.mkdir(parents=True, exist_ok=True)
+
+
+@contextlib.contextmanager
+def staging_directory(target: Path) -> Iterator[Path]:
+    """Yield a fresh directory that takes the place of `target` when the block ends well, and vanishes when it does not.
+
+    Raises:
+        StorageError: where it cannot be made.
+    """
+    staging = target.with_name(f".{target.name}.{os.getpid()}")
+    make_directory(staging)
+    try:
+        yield staging
+        if target.exists():
+            shutil.rmtree(target)
+        with explain_write_errors(target):
+            staging.rename(target)
+    finally:
+        shutil.rmtree(staging, ignore_errors=True)
+
+
+def json_bytes(value: Any) -> bytes:
+    """Return a value as indented UTF-8 JSON with a final newline."""
+    return (json.dumps(value, ensure_ascii=False, indent=1) + "\n").encode("utf-8")
+
+
+def sha256_hex(*contents: bytes) -> str:
+    """Return the SHA-256 of the contents, one after the other, in hexadecimal."""
+    digest = hashlib.sha256()
+    for content in contents:
+        digest.update(content)
+    return digest.hexdigest()

@@ -1,0 +1,315 @@
+"""What a model is on disk: safetensors and JSON, checked when read, replaced as a whole when written.
+
+`config.json` and `model.safetensors` are one pair, `training.json` and `training.safetensors` another. Both files of a pair
+carry the same generation number (the training step at which they were written), and the newest whole pair is read.
+"""
+
+import json
+import struct
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from safetensors import SafetensorError
+from safetensors.numpy import load as load_safetensors
+from safetensors.numpy import save as save_safetensors
+
+from charnn.cells import CELLS, CellWeights
+from charnn.config import Architecture
+from charnn.errors import CharnnError, ModelError
+from charnn.files import json_bytes, sha256_hex, staged, write_atomically, write_together
+from charnn.text.tokenizers import Tokenizer, load_tokenizer, read_json
+
+FORMAT_VERSION = 1
+DEFAULT_ROOT = Path("runs")
+_PICKLE_NAMES = ("pytorch_model.bin", "*.pt", "*.pth", "*.pkl", "*.ckpt", "*.bin")
+_ENCODED_TEXT = ("train.bin", "valid.bin")
+
+Tensors = dict[str, npt.NDArray[Any]]
+
+
+@dataclass(frozen=True)
+class Model:
+    """A model as read from disk.
+
+    Args:
+        path: its directory.
+        config: `config.json` (see `describe`).
+        tokenizer: its vocabulary.
+        weights: fp32 arrays by name (see `expected_shapes`).
+    """
+
+    path: Path
+    config: dict[str, Any]
+    architecture: Architecture
+    tokenizer: Tokenizer
+    weights: Tensors
+
+
+def expected_shapes(architecture: Architecture) -> dict[str, tuple[int, ...]]:
+    """Return the name and shape of each weight."""
+    shape = architecture
+    num_gates = CELLS[shape.cell].num_gates
+    shapes: dict[str, tuple[int, ...]] = {"embedding.weight": (shape.vocab_size, shape.embedding_size)}
+    for layer in range(shape.num_layers):
+        inputs = shape.hidden_size if layer else shape.embedding_size
+        rows = num_gates * shape.hidden_size
+        shapes[f"layers.{layer}.weight_ih"] = (rows, inputs)
+        shapes[f"layers.{layer}.weight_hh"] = (rows, shape.hidden_size)
+        shapes[f"layers.{layer}.bias_ih"] = (rows,)
+        shapes[f"layers.{layer}.bias_hh"] = (rows,)
+    if not shape.tie_weights:
+        shapes["output.weight"] = (shape.vocab_size, shape.hidden_size)
+    shapes["output.bias"] = (shape.vocab_size,)
+    return shapes
+
+
+def cell_weights(weights: Tensors, layer: int) -> CellWeights:
+    """Return one recurrent layer's parameters."""
+    return CellWeights(
+        **{name: weights[f"layers.{layer}.{name}"] for name in ("weight_ih", "weight_hh", "bias_ih", "bias_hh")}
+    )
+
+
+def tokenizer_hash(files: dict[str, bytes]) -> str:
+    """Return what ties weights to a vocabulary: the SHA-256 of the tokenizer's files in the order of their names."""
+    return sha256_hex(*(files[name] for name in sorted(files)))
+
+
+def find_model(given: str | None) -> Path:
+    """Return the model directory that a user named, or the newest under `runs/`.
+
+    Raises:
+        ModelError: where there is none.
+    """
+    if given is not None:
+        return Path(given)
+    configs = sorted(DEFAULT_ROOT.glob("*/config.json"), key=lambda path: path.stat().st_mtime)
+    if not configs:
+        raise ModelError(
+            f"{DEFAULT_ROOT}/: found no model below {Path.cwd()}; name one with -m RUN, or make one with: charnn train TEXT"
+        )
+    return configs[-1].parent
+
+
+def is_model(path: Path) -> bool:
+    """Tell whether a directory holds a model."""
+    return (path / "config.json").exists()
+
+
+def write_tokenizer(path: Path, tokenizer: Tokenizer) -> None:
+    """Write the vocabulary into a model directory."""
+    for name, content in tokenizer.files().items():
+        write_atomically(path / name, content)
+
+
+def write_model(path: Path, config: dict[str, Any], weights: Tensors, *, generation: int) -> None:
+    """Replace `config.json` and `model.safetensors` together.
+
+    Args:
+        config: what `config.json` says; the format version and generation are added.
+        weights: arrays by name; written as fp32.
+        generation: the training step that both files stand for.
+    """
+    header = {
+        "format_version": FORMAT_VERSION,
+        "generation": generation,
+        "tokenizer_sha256": config["tokenizer_sha256"],
+    }
+    tensors = {name: np.ascontiguousarray(array, dtype=np.float32) for name, array in weights.items()}
+    write_together(
+        [
+            (path / "model.safetensors", pack_tensors(tensors, header)),
+            (
+                path / "config.json",
+                json_bytes({"format_version": FORMAT_VERSION, "generation": generation, **config}),
+            ),
+        ]
+    )
+
+
+def update_config(path: Path, config: dict[str, Any], *, generation: int) -> None:
+    """Replace `config.json` alone, its weights staying as they are."""
+    write_atomically(
+        path / "config.json",
+        json_bytes({"format_version": FORMAT_VERSION, "generation": generation, **config}),
+    )
+
+
+def write_training_state(path: Path, scalars: dict[str, Any], tensors: Tensors, *, generation: int) -> None:
+    """Replace `training.json` and `training.safetensors` together: all that resuming needs beyond the model."""
+    header = {"format_version": FORMAT_VERSION, "generation": generation}
+    write_together(
+        [
+            (path / "training.safetensors", pack_tensors(tensors, header)),
+            (path / "training.json", json_bytes({**header, **scalars})),
+        ]
+    )
+
+
+def pack_tensors(tensors: Tensors, header: dict[str, Any]) -> bytes:
+    """Return a safetensors file; the header is one metadata entry, so that equal contents give equal bytes."""
+    packed: bytes = save_safetensors(tensors, {"charnn": json.dumps(header, sort_keys=True)})
+    return packed
+
+
+def read_model(path: Path) -> Model:
+    """Read and check a model directory.
+
+    Raises:
+        ModelError: naming what is missing, damaged, of another version or of another model.
+    """
+    config, tensors = _read_pair(path, "config.json", "model.safetensors")
+    tokenizer_files = {name: (path / name).read_bytes() for name in _tokenizer_names(path)}
+    if "tokenizer.json" not in tokenizer_files:
+        raise ModelError(f"{path}/tokenizer.json: is missing; restore it or train again")
+    if tokenizer_hash(tokenizer_files) != config.get("tokenizer_sha256"):
+        raise ModelError(
+            f"{path}/tokenizer.json: is damaged or belongs to another model: its SHA-256 is "
+            f"{tokenizer_hash(tokenizer_files)[:12]}, the weights were trained with "
+            f"{str(config.get('tokenizer_sha256'))[:12]}; restore the tokenizer that was saved with this model"
+        )
+    tokenizer = load_tokenizer(str(path), tokenizer_files)
+    architecture = _architecture(path, config)
+    _check_shapes(path, architecture, tokenizer, tensors)
+    return Model(path, config, architecture, tokenizer, tensors)
+
+
+def read_config(path: Path) -> dict[str, Any]:
+    """Read and check `config.json` alone. Raises ModelError."""
+    _refuse_non_models(path)
+    file = path / "config.json"
+    return read_json(str(file), file.read_bytes(), FORMAT_VERSION)
+
+
+def read_training_state(path: Path) -> tuple[dict[str, Any], Tensors]:
+    """Read what resuming needs: scalars and tensors of the newest whole generation.
+
+    Raises:
+        ModelError: where it is missing or damaged.
+    """
+    return _read_pair(path, "training.json", "training.safetensors")
+
+
+def _tokenizer_names(path: Path) -> list[str]:
+    return [name for name in ("tokenizer.json", "tokenizer.model") if (path / name).exists()]
+
+
+def _architecture(path: Path, config: dict[str, Any]) -> Architecture:
+    try:
+        architecture = Architecture(**config["architecture"])
+        if architecture.cell not in CELLS:
+            raise ValueError(f"unknown cell {architecture.cell!r}")
+        if not all(
+            isinstance(value, int) and value > 0
+            for name, value in asdict(architecture).items()
+            if name.endswith("size")
+        ):
+            raise ValueError(f"sizes {asdict(architecture)}")
+    except (KeyError, TypeError, ValueError) as error:
+        raise ModelError(
+            f"{path}/config.json: describes no model that charnn knows ({error}); restore the file"
+        ) from error
+    return architecture
+
+
+def _check_shapes(path: Path, architecture: Architecture, tokenizer: Tokenizer, tensors: Tensors) -> None:
+    if architecture.vocab_size != len(tokenizer.vocabulary):
+        raise ModelError(
+            f"{path}: the tokenizer has {len(tokenizer.vocabulary)} tokens, the model {architecture.vocab_size}; "
+            "restore the files that belong together"
+        )
+    found = {name: array.shape for name, array in tensors.items()}
+    expected = expected_shapes(architecture)
+    if found != expected:
+        name = next(name for name in {**expected, **found} if found.get(name) != expected.get(name))
+        raise ModelError(
+            f"{path}/model.safetensors: {name} has shape {found.get(name)}, config.json wants {expected.get(name)}; "
+            "restore the files that belong together"
+        )
+
+
+def _refuse_non_models(path: Path) -> None:
+    if not path.exists():
+        raise ModelError(f"{path}: no such model directory (looked in {Path.cwd()}); check -m, or see what runs/ holds")
+    if path.is_file():
+        raise ModelError(f"{path}: is a file; a model is a directory, as charnn train makes it: name the directory")
+    if not (path / "config.json").exists() and not staged(path / "config.json").exists():
+        found = ", ".join(sorted(child.name for child in path.iterdir())[:4]) or "nothing"
+        raise ModelError(
+            f"{path}: is no model directory: found {found}, but no config.json; name one that charnn train made"
+        )
+
+
+def _read_pair(path: Path, json_name: str, tensors_name: str) -> tuple[dict[str, Any], Tensors]:
+    """Read the newest generation of which both files are whole, under their own names or the staged ones."""
+    _refuse_non_models(path)
+    descriptions = _candidates(path / json_name, _read_description)
+    tensors = _candidates(path / tensors_name, _read_tensors)
+    complaints = [found for found in (*tensors, *descriptions) if isinstance(found, CharnnError)]
+    pairs = {
+        description["generation"]: (description, arrays)
+        for description in descriptions
+        if not isinstance(description, CharnnError)
+        for arrays, generation in (found for found in tensors if not isinstance(found, CharnnError))
+        if generation == description.get("generation")
+    }
+    if pairs:
+        return pairs[max(pairs)]
+    if complaints:
+        raise complaints[0]
+    raise ModelError(
+        f"{path}: {json_name} and {tensors_name} are of different generations; restore the files that belong together"
+    )
+
+
+def _candidates(file: Path, read: Any) -> list[Any]:
+    found = []
+    for candidate in (file, staged(file)):
+        if candidate.exists():
+            try:
+                found.append(read(candidate))
+            except ModelError as error:
+                found.append(error)
+    if not found:
+        found.append(_missing(file))
+    return found
+
+
+def _missing(file: Path) -> ModelError:
+    pickles = [
+        path.name for pattern in _PICKLE_NAMES for path in file.parent.glob(pattern) if path.name not in _ENCODED_TEXT
+    ]
+    if file.suffix == ".safetensors" and pickles:
+        return ModelError(
+            f"{file.parent / pickles[0]}: looks like a pickle, which can run code when it is opened; charnn never loads one: "
+            f"save the weights as {file.name}"
+        )
+    return ModelError(f"{file}: is missing; restore it or train again")
+
+
+def _read_description(file: Path) -> dict[str, Any]:
+    return read_json(str(file), file.read_bytes(), FORMAT_VERSION)
+
+
+def _read_tensors(file: Path) -> tuple[Tensors, int]:
+    content = file.read_bytes()
+    if content[:2] in (b"PK", b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05"):
+        raise ModelError(
+            f"{file}: is a pickle (a torch.save file), which can run code when it is opened; charnn never loads one: "
+            "save the weights as safetensors"
+        )
+    try:
+        tensors: Tensors = load_safetensors(content)
+        (length,) = struct.unpack("<Q", content[:8])
+        header = json.loads(json.loads(content[8 : 8 + length])["__metadata__"]["charnn"])
+    except (SafetensorError, KeyError, ValueError, struct.error) as error:
+        raise ModelError(f"{file}: is damaged or truncated ({error}); restore the file or train again") from error
+    if header["format_version"] > FORMAT_VERSION:
+        raise ModelError(
+            f"{file}: has format version {header['format_version']}, this charnn reads up to {FORMAT_VERSION}; "
+            "install a newer charnn"
+        )
+    return tensors, header["generation"]

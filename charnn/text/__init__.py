@@ -1,0 +1,1 @@
+"""Text in, token ids out: reading, vocabularies, tokenizers and the encoded corpus."""

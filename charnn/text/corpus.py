@@ -1,0 +1,246 @@
+"""The corpus: text streamed into `train.bin` and `valid.bin`, never held in memory as a whole.
+
+Three passes over the text: one measures it, one counts the tokens of the training part, one encodes. A unit (a line or a
+document) is written with its closing boundary; the opening one of the first unit is understood.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from charnn.config import TextOptions, Unit
+from charnn.errors import TextError
+from charnn.files import explain_write_errors
+from charnn.text.reading import (
+    RAW,
+    Notify,
+    Source,
+    documents,
+    find_sources,
+    lines,
+    read_text,
+    sha256_of,
+    whole_lines,
+)
+from charnn.text.tokenizers import Tokenizer, train_tokenizer
+
+UNITS_A_PIECE = 4096
+
+
+@dataclass(frozen=True)
+class SplitSize:
+    """How much text a split holds. A closing boundary counts as one character: the line end that it stands for."""
+
+    num_tokens: int = 0
+    num_chars: int = 0
+    num_bytes: int = 0
+    num_unknown: int = 0
+    num_units: int = 0
+
+
+@dataclass(frozen=True)
+class Corpus:
+    """An encoded corpus on disk.
+
+    Args:
+        directory: where `train.bin` and `valid.bin` lie.
+        tokenizer: made from the training part alone.
+        train, valid: sizes of the two parts.
+        files: name, size and sha256 of each text.
+    """
+
+    directory: Path
+    tokenizer: Tokenizer
+    train: SplitSize
+    valid: SplitSize
+    files: list[dict[str, Any]]
+
+    def ids(self, split: str) -> npt.NDArray[np.unsignedinteger[Any]]:
+        """Return the ids (N,) of "train" or "valid", memory-mapped."""
+        return open_ids(self.directory / f"{split}.bin", self.tokenizer)
+
+
+def open_ids(path: Path, tokenizer: Tokenizer) -> npt.NDArray[np.unsignedinteger[Any]]:
+    """Memory-map encoded text (N,), which may be empty."""
+    dtype = tokenizer.vocabulary.dtype
+    if path.stat().st_size == 0:
+        return np.zeros(0, dtype=dtype)
+    return np.memmap(path, dtype=dtype, mode="r")
+
+
+class Piece(NamedTuple):
+    """A run of text of one split: some characters of a stream, or whole units."""
+
+    split: str
+    texts: Sequence[str]
+
+
+def prepare_corpus(directory: Path, texts: Sequence[str], options: TextOptions, *, seed: int, notify: Notify) -> Corpus:
+    """Read the texts, make a tokenizer and write the encoded corpus.
+
+    Args:
+        directory: receives `train.bin` and `valid.bin`.
+        texts: what the user named (see `find_sources`).
+        options: tokenizer, unit, split.
+        seed: draws the held-out units.
+        notify: told, once each, what a user should know of the text.
+
+    Raises:
+        TextError: for texts that cannot be read or hold nothing.
+    """
+    spool = directory / "stdin.spool"
+    try:
+        sources = find_sources(texts, notify, spool=spool)
+        valid_sources = find_sources([options.valid], notify, spool=spool) if options.valid else []
+        encoding = RAW if options.tokenizer == "byte" else options.encoding
+        files = [_facts(source) for source in (*sources, *valid_sources)]
+        plan = _plan_split(sources, valid_sources, encoding, options, seed, notify)
+
+        def training_texts() -> Iterator[str]:
+            for piece in plan():
+                if piece.split == "train":
+                    yield _joined(piece, options.unit)
+
+        num_chars = sum(fact["num_bytes"] for fact in files[: len(sources)])
+        tokenizer = train_tokenizer(options, training_texts, seed=seed, num_chars=num_chars)
+        sizes = _encode(directory, plan(), tokenizer)
+    finally:
+        spool.unlink(missing_ok=True)
+    return Corpus(directory, tokenizer, sizes["train"], sizes["valid"], files)
+
+
+def _facts(source: Source) -> dict[str, Any]:
+    num_bytes, digest = sha256_of(source)
+    return {"name": source.name, "num_bytes": num_bytes, "sha256": digest}
+
+
+def _plan_split(
+    sources: Sequence[Source],
+    valid_sources: Sequence[Source],
+    encoding: str,
+    options: TextOptions,
+    seed: int,
+    notify: Notify,
+) -> Callable[[], Iterator[Piece]]:
+    """Measure the text, decide what is held out, and return a function that begins a pass over the pieces."""
+    fraction = 0.0 if valid_sources else options.valid_fraction
+    total, has_text = _measure(read_text(sources, encoding, notify), options.unit)
+    names = ", ".join(source.name for source in sources)
+    if total == 0:
+        raise TextError(f"{names}: is empty; there is nothing to learn from")
+    if not has_text:
+        raise TextError(f"{names}: holds white space only; there is nothing to learn from")
+
+    def pass_over() -> Iterator[Piece]:
+        chunks = read_text(sources, encoding)
+        if options.unit == "stream":
+            yield from _split_stream(chunks, num_train)
+        else:
+            yield from _split_units(_units(chunks, options.unit), held_out, "train")
+        valid_chunks = read_text(valid_sources, encoding)
+        if options.unit == "stream":
+            yield from (Piece("valid", [text]) for text in whole_lines(valid_chunks))
+        else:
+            yield from _split_units(_units(valid_chunks, options.unit), None, "valid")
+
+    num_train = int(total * (1 - fraction))
+    if fraction and (num_train < 2 or total - num_train < 1):
+        num_train = total
+        notify(f"{names}: too short to hold anything out ({total} characters); training without validation")
+    held_out = _draw_held_out(total, fraction, seed)
+    if options.unit != "stream" and fraction and not held_out.any():
+        notify(f"{names}: too few units to hold any out ({total}); training without validation")
+    return pass_over
+
+
+def _measure(chunks: Iterator[str], unit: Unit) -> tuple[int, bool]:
+    """Return the number of characters of a stream or of units, and whether there is more than white space."""
+    if unit == "stream":
+        total, has_text = 0, False
+        for chunk in chunks:
+            total += len(chunk)
+            has_text = has_text or not chunk.isspace()
+        return total, has_text
+    empty = True
+
+    def watched() -> Iterator[str]:
+        nonlocal empty
+        for chunk in chunks:
+            empty = False
+            yield chunk
+
+    total = sum(1 for _ in _units(watched(), unit))
+    return (0 if empty else max(total, 1)), total > 0
+
+
+def _units(chunks: Iterator[str], unit: Unit) -> Iterator[str]:
+    """Yield the units of a text; blank lines are none."""
+    return documents(chunks) if unit == "document" else (line for line in lines(chunks) if line.strip())
+
+
+def _draw_held_out(num_units: int, fraction: float, seed: int) -> npt.NDArray[np.bool_]:
+    held_out = np.zeros(num_units, dtype=bool)
+    num_held_out = round(num_units * fraction)
+    if fraction and num_held_out == 0 and num_units >= 5:
+        num_held_out = 1
+    if num_held_out < num_units:
+        held_out[np.random.default_rng(seed).permutation(num_units)[:num_held_out]] = True
+    return held_out
+
+
+def _split_stream(chunks: Iterator[str], num_train: int) -> Iterator[Piece]:
+    place = 0
+    for text in whole_lines(chunks):
+        cut = min(max(num_train - place, 0), len(text))
+        if cut:
+            yield Piece("train", [text[:cut]])
+        if cut < len(text):
+            yield Piece("valid", [text[cut:]])
+        place += len(text)
+
+
+def _split_units(units: Iterator[str], held_out: npt.NDArray[np.bool_] | None, split: str) -> Iterator[Piece]:
+    gathered: dict[str, list[str]] = {"train": [], "valid": []}
+    for number, unit in enumerate(units):
+        name = "valid" if held_out is not None and held_out[number] else split
+        gathered[name].append(unit)
+        if len(gathered[name]) == UNITS_A_PIECE:
+            yield Piece(name, gathered[name])
+            gathered[name] = []
+    yield from (Piece(name, texts) for name, texts in gathered.items() if texts)
+
+
+def _joined(piece: Piece, unit: Unit) -> str:
+    return piece.texts[0] if unit == "stream" else "\n".join(piece.texts) + "\n"
+
+
+def encode_units(tokenizer: Tokenizer, units: Sequence[str]) -> npt.NDArray[np.int64]:
+    """Return the ids of units, each closed by the boundary."""
+    boundary = np.array([tokenizer.vocabulary.boundary_id])
+    if tokenizer.unit == "line":
+        return tokenizer.encode("\n".join(units) + "\n")
+    return np.concatenate([part for unit in units for part in (tokenizer.encode(unit), boundary)])
+
+
+def _encode(directory: Path, pieces: Iterator[Piece], tokenizer: Tokenizer) -> dict[str, SplitSize]:
+    vocabulary = tokenizer.vocabulary
+    totals = {split: np.zeros(5, dtype=np.int64) for split in ("train", "valid")}
+    paths = {split: directory / f"{split}.bin" for split in totals}
+    with (
+        explain_write_errors(paths["train"]),
+        paths["train"].open("wb") as train,
+        paths["valid"].open("wb") as valid,
+    ):
+        files = {"train": train, "valid": valid}
+        for piece in pieces:
+            text = _joined(piece, tokenizer.unit)
+            ids = tokenizer.encode(text) if tokenizer.unit == "stream" else encode_units(tokenizer, piece.texts)
+            files[piece.split].write(ids.astype(vocabulary.dtype).tobytes())
+            num_unknown = 0 if vocabulary.unknown_id is None else int(np.sum(ids == vocabulary.unknown_id))
+            num_bytes = len(text.encode("utf-8", "surrogateescape"))
+            totals[piece.split] += (len(ids), len(text), num_bytes, num_unknown, len(piece.texts))
+    return {split: SplitSize(*(int(count) for count in total)) for split, total in totals.items()}

@@ -1,0 +1,278 @@
+"""Reading text: many files, directories, globs, gzip and standard input, as a stream of decoded chunks."""
+
+import codecs
+import contextlib
+import glob
+import gzip
+import hashlib
+import shutil
+import sys
+import zlib
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any, cast
+
+from charnn.errors import OptionError, TextError
+from charnn.files import explain_write_errors
+
+CHUNK_BYTES = 1 << 20
+RAW = "raw bytes"
+"""In place of an encoding: bytes as they are, undecodable ones as surrogates, so that encoding gives them back."""
+
+Notify = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Source:
+    """One text to read: its name for messages, and where its bytes lie (None for standard input, read once)."""
+
+    name: str
+    path: Path | None
+
+    def open(self) -> IO[bytes]:
+        """Open the bytes, unpacked where the name ends in .gz."""
+        if self.path is None:
+            return sys.stdin.buffer
+        packed = self.name.endswith(".gz")
+        return cast(IO[bytes], gzip.open(self.path)) if packed else self.path.open("rb")
+
+
+def find_sources(texts: Sequence[str], notify: Notify, *, spool: Path | None = None) -> list[Source]:
+    """Return the files behind the names that a user gave.
+
+    Args:
+        texts: files, directories (searched to the bottom, hidden and binary files passed over), globs, or `-`.
+        spool: where standard input is kept, for it to be read several times; None to read it once.
+        notify: told of files that were passed over.
+
+    Raises:
+        TextError: where a name leads to nothing.
+    """
+    sources: list[Source] = []
+    for text in texts:
+        path = Path(text)
+        if text == "-":
+            sources.append(_spool_stdin(spool))
+        elif path.is_dir():
+            sources.extend(_files_below(path, notify))
+        elif path.exists():
+            sources.append(Source(text, path))
+        elif matches := sorted(glob.glob(text, recursive=True)):  # noqa: PTH207 (pathlib refuses absolute patterns)
+            sources.extend(Source(match, Path(match)) for match in matches if Path(match).is_file())
+        else:
+            raise TextError(f"{text}: no such file or directory (looked in {Path.cwd()}); check the spelling")
+    return sources
+
+
+def _spool_stdin(spool: Path | None) -> Source:
+    if sys.stdin.isatty():
+        raise TextError("-: standard input is a terminal; pipe a text into the command or name a file")
+    if spool is None:
+        return Source("standard input", None)
+    with explain_write_errors(spool), spool.open("wb") as file:
+        shutil.copyfileobj(sys.stdin.buffer, file)
+    return Source("standard input", spool)
+
+
+def _files_below(directory: Path, notify: Notify) -> list[Source]:
+    found = [
+        Source(str(path), path)
+        for path in sorted(directory.rglob("*"))
+        if path.is_file() and not any(part.startswith(".") for part in path.relative_to(directory).parts)
+    ]
+    texts = [source for source in found if not _looks_binary(source)]
+    if not texts:
+        raise TextError(
+            f"{directory}: found no text in this directory ({len(found)} files looked at); name a text file"
+        )
+    if len(texts) < len(found):
+        notify(f"{directory}: passed over {len(found) - len(texts)} binary files, reading {len(texts)}")
+    return texts
+
+
+def _looks_binary(source: Source) -> bool:
+    with explain_read_errors(source), source.open() as file:
+        return b"\0" in file.read(8192)
+
+
+@contextlib.contextmanager
+def explain_read_errors(source: Source) -> Iterator[None]:
+    """Turn a failure to read or unpack a source into a TextError."""
+    try:
+        yield
+    except (EOFError, gzip.BadGzipFile, zlib.error) as error:
+        raise TextError(f"{source.name}: is not a whole gzip file ({error}); pack it again") from error
+    except OSError as error:
+        raise TextError(f"{source.name}: cannot be read: {error.strerror or error}") from error
+
+
+def read_text(sources: Sequence[Source], encoding: str, notify: Notify | None = None) -> Iterator[str]:
+    """Yield the sources' text in chunks, one source after the other with a line end between them.
+
+    Args:
+        sources: what to read.
+        encoding: a codec's name, or RAW.
+        notify: told once of CRLF line ends, which become LF.
+
+    Raises:
+        TextError: naming the line and byte offset of what is not in this encoding, with a guess at the right one.
+        OptionError: for an unknown encoding.
+    """
+    last = "\n"
+    num_crlf = 0
+    for source in sources:
+        if last != "\n":
+            last = "\n"
+            yield "\n"
+        carriage_return = ""
+        for decoded in _decode(source, encoding):
+            text = carriage_return + decoded
+            carriage_return = ""
+            if encoding != RAW:
+                if text.endswith("\r"):
+                    text, carriage_return = text[:-1], "\r"
+                num_crlf += text.count("\r\n")
+                text = text.replace("\r\n", "\n")
+            if text:
+                last = text[-1]
+                yield text
+        if carriage_return:
+            last = carriage_return
+            yield carriage_return
+    if num_crlf and notify:
+        notify(f"{num_crlf:,} CRLF line ends became LF")
+
+
+def _decode(source: Source, encoding: str) -> Iterator[str]:
+    decoder = _decoder(encoding)
+    num_read = num_lines = 0
+    with explain_read_errors(source), source.open() as file:
+        while True:
+            chunk = file.read(CHUNK_BYTES)
+            if num_read == 0 and encoding != RAW:
+                _refuse_binary(source, chunk, encoding)
+            offset = num_read - len(decoder.getstate()[0])
+            try:
+                text = decoder.decode(chunk, final=not chunk)
+            except UnicodeDecodeError as error:
+                raise _encoding_error(source, encoding, error, offset, num_lines) from error
+            if offset == 0 and encoding != RAW and text.startswith("\ufeff"):
+                text = text[1:]
+            num_read += len(chunk)
+            num_lines += text.count("\n")
+            yield text
+            if not chunk:
+                return
+
+
+def _decoder(encoding: str) -> codecs.IncrementalDecoder:
+    if encoding == RAW:
+        return codecs.getincrementaldecoder("utf-8")("surrogateescape")
+    try:
+        codec = codecs.lookup(encoding)
+        "".encode(encoding)
+    except LookupError:
+        raise OptionError(
+            f"--encoding: found {encoding!r}, which is no known text encoding; use one such as utf-8, cp1252 or utf-16"
+        ) from None
+    return codec.incrementaldecoder("strict") if codec.incrementaldecoder else _buffered_decoder(codec)
+
+
+def _buffered_decoder(codec: Any) -> codecs.IncrementalDecoder:
+    class Buffered(codecs.BufferedIncrementalDecoder):
+        def _buffer_decode(self, data: Any, errors: str, final: bool) -> tuple[str, int]:
+            return codec.decode(bytes(data), errors) if final else ("", 0)
+
+    return Buffered("strict")
+
+
+def _refuse_binary(source: Source, head: bytes, encoding: str) -> None:
+    wide = codecs.lookup(encoding).name.startswith(("utf-16", "utf-32")) if encoding != RAW else True
+    if wide:
+        return
+    if head.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        raise TextError(f"{source.name}: begins with a UTF-16 byte-order mark, not {encoding}: pass --encoding utf-16")
+    if head.startswith(b"\x1f\x8b"):
+        raise TextError(f"{source.name}: is gzip data under another name; rename it to end in .gz")
+    offset = head.find(b"\0")
+    if offset >= 0:
+        raise TextError(
+            f"{source.name}: is binary (a zero byte at offset {offset}), not text; "
+            "name a text file, or learn its bytes with --tokenizer byte"
+        )
+
+
+def _encoding_error(source: Source, encoding: str, error: UnicodeDecodeError, offset: int, num_lines: int) -> TextError:
+    data, start = bytes(error.object), error.start
+    line = num_lines + data[:start].count(b"\n") + 1
+    try:
+        data[:CHUNK_BYTES].decode("cp1252")
+        guess = "cp1252"
+    except UnicodeDecodeError:
+        guess = "latin-1"
+    advice = f"it looks like {guess}: pass --encoding {guess}" if encoding != guess else "try another --encoding"
+    return TextError(
+        f"{source.name}:{line}: byte 0x{data[start]:02x} at offset {offset + start} is not {encoding.upper()}; {advice}"
+    )
+
+
+def sha256_of(source: Source) -> tuple[int, str]:
+    """Return the size in bytes and the SHA-256 of a source as it lies on disk."""
+    assert source.path is not None, "standard input is spooled before it is hashed"
+    digest = hashlib.sha256()
+    num_bytes = 0
+    with explain_read_errors(source), source.path.open("rb") as file:
+        while chunk := file.read(CHUNK_BYTES):
+            digest.update(chunk)
+            num_bytes += len(chunk)
+    return num_bytes, digest.hexdigest()
+
+
+def whole_lines(chunks: Iterator[str], longest: int = 1 << 20) -> Iterator[str]:
+    """Regroup chunks so that each ends at a line end, or before white space where a line is longer than `longest`."""
+    held: list[str] = []
+    held_length = 0
+    for chunk in chunks:
+        end = chunk.rfind("\n") + 1
+        if end:
+            yield "".join([*held, chunk[:end]])
+            held, held_length = [], 0
+        rest = chunk[end:]
+        held.append(rest)
+        held_length += len(rest)
+        if held_length > longest:
+            text = "".join(held)
+            cut = text.rfind(" ")
+            cut = cut if cut > 0 else len(text)
+            yield text[:cut]
+            held, held_length = [text[cut:]], len(text) - cut
+    if held_length:
+        yield "".join(held)
+
+
+def lines(chunks: Iterator[str]) -> Iterator[str]:
+    """Yield each line without its line end; a text's final line end opens no further line."""
+    held: list[str] = []
+    for chunk in chunks:
+        first, *others = chunk.split("\n")
+        held.append(first)
+        if others:
+            yield "".join(held)
+            yield from others[:-1]
+            held = [others[-1]]
+    if last := "".join(held):
+        yield last
+
+
+def documents(chunks: Iterator[str]) -> Iterator[str]:
+    """Yield each run of lines between blank ones, without its final line end."""
+    held: list[str] = []
+    for line in lines(chunks):
+        if line.strip():
+            held.append(line)
+        elif held:
+            yield "\n".join(held)
+            held = []
+    if held:
+        yield "\n".join(held)

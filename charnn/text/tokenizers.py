@@ -1,0 +1,542 @@
+"""Four ways to cut a text into tokens, behind one Protocol: characters, bytes, words and subwords.
+
+A tokenizer is made from the training text by `train_tokenizer`, kept as JSON (`tokenizer_files`) and read back by
+`load_tokenizer`. Newlines are tokens of their own in all four; the newline is the boundary of streams and lines.
+"""
+
+import codecs
+import io
+import json
+import re
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import accumulate
+from typing import Any, NamedTuple, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from charnn.config import TextOptions, Unit
+from charnn.errors import ModelError, OptionError
+from charnn.files import json_bytes
+from charnn.text.reading import RAW
+from charnn.text.vocabulary import DOCUMENT_BOUNDARY, NEWLINE, UNKNOWN, Vocabulary, build_vocabulary
+
+Ids = npt.NDArray[np.int64]
+FORMAT_VERSION = 1
+
+
+class Token(NamedTuple):
+    """A token of a text: what it is called, its id, and the place in the text where it starts, in characters."""
+
+    text: str
+    id: int
+    start: int
+
+
+class Decoder(Protocol):
+    """Turns ids into text one at a time, holding back what is not yet a whole character."""
+
+    def push(self, id: int) -> str:
+        """Return the text that this id completes."""
+        ...
+
+    def flush(self) -> str:
+        """Return what was held back."""
+        ...
+
+
+class Tokenizer(Protocol):
+    """Cuts text into the tokens of a vocabulary, and puts it together again."""
+
+    kind: str
+    unit: Unit
+    vocabulary: Vocabulary
+
+    def encode(self, text: str) -> Ids:
+        """Return the ids (N,); unknown tokens get the id of <unk>."""
+        ...
+
+    def tokenize(self, text: str) -> list[Token]:
+        """Return the tokens as they stand in the text, unknown ones under their own spelling."""
+        ...
+
+    def decoder(self) -> Decoder:
+        """Return a decoder at the start of a text."""
+        ...
+
+    def files(self) -> dict[str, bytes]:
+        """Return what `load_tokenizer` needs, by file name."""
+        ...
+
+
+def decode(tokenizer: Tokenizer, ids: Iterable[int]) -> str:
+    """Return the text of some ids."""
+    decoder = tokenizer.decoder()
+    return "".join([*(decoder.push(int(id)) for id in ids), decoder.flush()])
+
+
+def text_encoding(tokenizer: Tokenizer, encoding: str) -> str:
+    """Return how files are read for a tokenizer: bytes as they are, all others in their encoding."""
+    return RAW if tokenizer.kind == "byte" else encoding
+
+
+class _PieceDecoder:
+    """Each token is its own text."""
+
+    def __init__(self, pieces: Sequence[str]) -> None:
+        self._pieces = pieces
+
+    def push(self, id: int) -> str:
+        return self._pieces[id]
+
+    def flush(self) -> str:
+        return ""
+
+
+class CharTokenizer:
+    """Unicode code points, as they are."""
+
+    kind = "char"
+
+    def __init__(self, vocabulary: Vocabulary, unit: Unit) -> None:
+        self.vocabulary = vocabulary
+        self.unit = unit
+        unknown = vocabulary.unknown_id
+        assert unknown is not None, "a character vocabulary has <unk>"
+        self._id_of_code_point = np.full(0x110000, unknown, dtype=np.int64)
+        for token, id in vocabulary.ids.items():
+            if len(token) == 1:
+                self._id_of_code_point[ord(token)] = id
+
+    def encode(self, text: str) -> Ids:
+        """Return one id a code point: a table lookup."""
+        return self._id_of_code_point[_code_points(text)]
+
+    def tokenize(self, text: str) -> list[Token]:
+        """Return one token a code point."""
+        return [Token(*token) for token in zip(text, self.encode(text).tolist(), range(len(text)), strict=True)]
+
+    def decoder(self) -> Decoder:
+        """Return a decoder that gives each token's own text."""
+        return _PieceDecoder(self.vocabulary.tokens)
+
+    def files(self) -> dict[str, bytes]:
+        """Return tokenizer.json."""
+        return {"tokenizer.json": _tokenizer_json(self)}
+
+
+def _code_points(text: str) -> npt.NDArray[np.uint32]:
+    return np.frombuffer(text.encode("utf-32-le", "surrogatepass"), dtype=np.uint32)
+
+
+def count_characters(texts: Iterable[str]) -> dict[str, int]:
+    """Count the code points of a text."""
+    counts = np.zeros(0x110000, dtype=np.int64)
+    for text in texts:
+        found = np.bincount(_code_points(text))
+        counts[: len(found)] += found
+    return {chr(code_point): int(counts[code_point]) for code_point in np.flatnonzero(counts)}
+
+
+class _ByteDecoder:
+    def __init__(self, errors: str) -> None:
+        self._decoder = codecs.getincrementaldecoder("utf-8")(errors)
+
+    def push(self, id: int) -> str:
+        return self._decoder.decode(bytes([id])) if id < 256 else ""
+
+    def flush(self) -> str:
+        return self._decoder.decode(b"", final=True)
+
+
+class ByteTokenizer:
+    """The 256 bytes of UTF-8, or of any file at all: nothing is unknown. Id and byte are the same number."""
+
+    kind = "byte"
+
+    def __init__(self, vocabulary: Vocabulary, unit: Unit) -> None:
+        self.vocabulary = vocabulary
+        self.unit = unit
+
+    def encode(self, text: str) -> Ids:
+        """Return one id a byte."""
+        return np.frombuffer(text.encode("utf-8", "surrogateescape"), dtype=np.uint8).astype(np.int64)
+
+    def tokenize(self, text: str) -> list[Token]:
+        """Return one token a byte, with the start of the character that it is part of."""
+        tokens = self.vocabulary.tokens
+        return [
+            Token(tokens[byte], byte, start)
+            for start, character in enumerate(text)
+            for byte in character.encode("utf-8", "surrogateescape")
+        ]
+
+    def decoder(self) -> Decoder:
+        """Return a decoder that gives undecodable bytes as surrogates, so that encoding gives them back."""
+        return _ByteDecoder("surrogateescape")
+
+    def files(self) -> dict[str, bytes]:
+        """Return tokenizer.json."""
+        return {"tokenizer.json": _tokenizer_json(self)}
+
+
+def _byte_vocabulary(counts: npt.NDArray[np.int64], unit: Unit) -> Vocabulary:
+    names = [chr(byte) if 0x20 < byte < 0x7F else f"<0x{byte:02X}>" for byte in range(256)]
+    names[0x0A], names[0x20] = NEWLINE, " "
+    tokens, token_counts = list(names), counts.tolist()
+    if unit == "document":
+        tokens.append(DOCUMENT_BOUNDARY)
+        token_counts.append(0)
+    boundary_id = 256 if unit == "document" else 0x0A
+    return Vocabulary(tuple(tokens), tuple(token_counts), boundary_id=boundary_id, unknown_id=None)
+
+
+GLUE = "<glue>"
+"""Stands between two words that touch where a space would be expected."""
+
+_WORD = re.compile(r"\n|[^\S\n]+|\d+(?:[.,]\d+)+|\w+(?:['\u2019]\w+)*|-{2,}|\.{2,}|[^\w\s]")
+_CLOSING = frozenset(",.;:!?)]}%\u2019\u201d\u2026") | {"...", ".."}
+_OPENING = frozenset("([{#$@\u2018\u201c")
+_JOINING = frozenset("-/\u2013\u2014\u2010_") | {"--", "---"}
+_QUOTES = frozenset("\"'")
+
+
+def expected_gap(before: str | None, after: str) -> str:
+    """Return the white space that usually stands between two words, which needs no token of its own."""
+    if before is None or NEWLINE in (before, after):
+        return ""
+    if after in _CLOSING or after in _JOINING or before in _OPENING or before in _JOINING or before in _QUOTES:
+        return ""
+    if after in _QUOTES and before in _CLOSING:
+        return ""
+    return " "
+
+
+class _WordDecoder:
+    def __init__(self, tokens: Sequence[str]) -> None:
+        self._tokens = tokens
+        self._before: str | None = None
+
+    def push(self, id: int) -> str:
+        token = self._tokens[id]
+        if token == GLUE or (token.isspace() and token != NEWLINE):
+            self._before = None
+            return "" if token == GLUE else token
+        gap = expected_gap(self._before, token)
+        self._before = token
+        return gap + token
+
+    def flush(self) -> str:
+        return ""
+
+
+class WordTokenizer:
+    """Words, numbers and punctuation, with the spacing kept.
+
+    The gap that one expects between two tokens (a space between words, none before a comma) is understood; any other gap
+    is a token: the white space itself, or `GLUE` for none. So decode(encode(text)) == text wherever all words are known.
+    """
+
+    kind = "word"
+
+    def __init__(self, vocabulary: Vocabulary, unit: Unit) -> None:
+        self.vocabulary = vocabulary
+        self.unit = unit
+
+    def encode(self, text: str) -> Ids:
+        """Return the ids of words, line ends and unexpected gaps."""
+        id_of = self.vocabulary.id_of
+        return np.fromiter((id_of(word) for word, _ in split_words(text)), dtype=np.int64)
+
+    def tokenize(self, text: str) -> list[Token]:
+        """Return the words, line ends and unexpected gaps."""
+        return [Token(word, self.vocabulary.id_of(word), start) for word, start in split_words(text)]
+
+    def decoder(self) -> Decoder:
+        """Return a decoder that puts the expected gaps back."""
+        return _WordDecoder(self.vocabulary.tokens)
+
+    def files(self) -> dict[str, bytes]:
+        """Return tokenizer.json."""
+        return {"tokenizer.json": _tokenizer_json(self)}
+
+
+def split_words(text: str) -> Iterator[tuple[str, int]]:
+    """Yield each word, line end and unexpected gap of a text with the place where it starts."""
+    before: str | None = None
+    gap, gap_start = "", 0
+    for match in _WORD.finditer(text):
+        word = match.group()
+        if word.isspace() and word != NEWLINE:
+            gap, gap_start = word, match.start()
+            continue
+        if gap != expected_gap(before, word):
+            yield (gap, gap_start) if gap else (GLUE, match.start())
+        yield word, match.start()
+        before, gap = word, ""
+    if gap:
+        yield gap, gap_start
+
+
+class _PretokenizedDecoder:
+    def __init__(self, tokens: Sequence[str]) -> None:
+        self._tokens = tokens
+        self._gap = ""
+
+    def push(self, id: int) -> str:
+        token = self._tokens[id]
+        text = token if token == NEWLINE else self._gap + token
+        self._gap = "" if token == NEWLINE else " "
+        return text
+
+    def flush(self) -> str:
+        return ""
+
+
+class PretokenizedTokenizer:
+    """What white space separates, as the benchmark files want it; `<unk>` in the text is the unknown token."""
+
+    kind = "pretokenized"
+
+    def __init__(self, vocabulary: Vocabulary, unit: Unit) -> None:
+        self.vocabulary = vocabulary
+        self.unit = unit
+
+    def encode(self, text: str) -> Ids:
+        """Return the ids of words and line ends."""
+        return np.fromiter((token.id for token in self.tokenize(text)), dtype=np.int64)
+
+    def tokenize(self, text: str) -> list[Token]:
+        """Return words and line ends."""
+        id_of = self.vocabulary.id_of
+        return [Token(match.group(), id_of(match.group()), match.start()) for match in _PRETOKENIZED.finditer(text)]
+
+    def decoder(self) -> Decoder:
+        """Return a decoder that puts one space between words."""
+        return _PretokenizedDecoder(self.vocabulary.tokens)
+
+    def files(self) -> dict[str, bytes]:
+        """Return tokenizer.json."""
+        return {"tokenizer.json": _tokenizer_json(self)}
+
+
+_PRETOKENIZED = re.compile(r"\n|\S+")
+
+_SPACE_MARK = "\u2581"
+
+
+class SubwordTokenizer:
+    """SentencePiece pieces (Kudo and Richardson 2018), unigram or BPE, nothing normalised, newlines kept."""
+
+    kind = "subword"
+
+    def __init__(self, vocabulary: Vocabulary, unit: Unit, model: bytes) -> None:
+        import sentencepiece
+
+        self.vocabulary = vocabulary
+        self.unit = unit
+        self._model = model
+        self._processor = sentencepiece.SentencePieceProcessor(model_proto=model)
+        self._texts = [token.replace(_SPACE_MARK, " ") for token in vocabulary.tokens]
+
+    def encode(self, text: str) -> Ids:
+        """Return the ids of pieces and line ends."""
+        newline = self.vocabulary.ids[NEWLINE]
+        first, *others = self._processor.encode(text.split("\n"), out_type=int)
+        ids = [*first]
+        for line in others:
+            ids.append(newline)
+            ids.extend(line)
+        return np.array(ids, dtype=np.int64)
+
+    def tokenize(self, text: str) -> list[Token]:
+        """Return pieces, with spaces in place of SentencePiece's mark, and line ends."""
+        pieces: list[str] = []
+        for number, line in enumerate(text.split("\n")):
+            pieces.extend([NEWLINE] if number else [])
+            pieces.extend(piece.replace(_SPACE_MARK, " ") for piece in self._processor.encode(line, out_type=str))
+        starts = accumulate((len(piece) for piece in pieces), initial=0)
+        return [
+            Token(piece, id, start)
+            for piece, id, start in zip(pieces, self.encode(text).tolist(), starts, strict=False)
+        ]
+
+    def decoder(self) -> Decoder:
+        """Return a decoder that gives each piece's text."""
+        return _PieceDecoder(self._texts)
+
+    def files(self) -> dict[str, bytes]:
+        """Return tokenizer.json and SentencePiece's own tokenizer.model."""
+        return {"tokenizer.json": _tokenizer_json(self), "tokenizer.model": self._model}
+
+
+def _tokenizer_json(tokenizer: Tokenizer) -> bytes:
+    vocabulary = tokenizer.vocabulary
+    return json_bytes(
+        {
+            "format_version": FORMAT_VERSION,
+            "kind": tokenizer.kind,
+            "unit": tokenizer.unit,
+            "normalization": "none",
+            "boundary_id": vocabulary.boundary_id,
+            "unknown_id": vocabulary.unknown_id,
+            "tokens": list(vocabulary.tokens),
+            "counts": list(vocabulary.counts),
+        }
+    )
+
+
+def train_tokenizer(
+    options: TextOptions, texts: Callable[[], Iterator[str]], *, seed: int, num_chars: int
+) -> Tokenizer:
+    """Make a tokenizer from the training text.
+
+    Args:
+        options: kind, sizes and unit.
+        texts: begins a new pass over the training text, in pieces that end at line ends.
+        seed: decides which lines SentencePiece looks at in a large corpus.
+        num_chars: length of the training text, from which the number of subwords follows.
+
+    Raises:
+        OptionError: where a vocabulary of the wanted size cannot be made.
+    """
+    boundary = DOCUMENT_BOUNDARY if options.unit == "document" else NEWLINE
+    if options.tokenizer == "byte":
+        counts = np.zeros(256, dtype=np.int64)
+        for text in texts():
+            counts += np.bincount(np.frombuffer(text.encode("utf-8", "surrogateescape"), np.uint8), minlength=256)
+        return ByteTokenizer(_byte_vocabulary(counts, options.unit), options.unit)
+    if options.tokenizer == "subword":
+        return _train_subwords(options, texts, boundary, seed, num_chars)
+    if options.tokenizer == "char":
+        vocabulary = build_vocabulary(
+            count_characters(texts()),
+            boundary=boundary,
+            min_count=options.min_count or 1,
+            max_size=options.vocab_size,
+        )
+        return CharTokenizer(vocabulary, options.unit)
+    if options.pretokenized:
+        words = Counter(word for text in texts() for word in _PRETOKENIZED.findall(text))
+        vocabulary = build_vocabulary(
+            words,
+            boundary=boundary,
+            always=[NEWLINE],
+            min_count=options.min_count or 1,
+            max_size=options.vocab_size,
+        )
+        return PretokenizedTokenizer(vocabulary, options.unit)
+    words = Counter(word for text in texts() for word, _ in split_words(text))
+    vocabulary = build_vocabulary(
+        words,
+        boundary=boundary,
+        always=[NEWLINE, GLUE, " "],
+        min_count=options.min_count or 2,
+        max_size=options.vocab_size or 20_000,
+    )
+    return WordTokenizer(vocabulary, options.unit)
+
+
+def _train_subwords(
+    options: TextOptions, texts: Callable[[], Iterator[str]], boundary: str, seed: int, num_chars: int
+) -> SubwordTokenizer:
+    import sentencepiece
+
+    wanted = options.vocab_size or int(np.clip(num_chars // 300, 256, 8000))
+    model = io.BytesIO()
+    sentencepiece.set_random_generator_seed(seed)
+    try:
+        sentencepiece.SentencePieceTrainer.train(
+            sentence_iterator=(line for text in texts() for line in text.split("\n") if line),
+            model_writer=model,
+            vocab_size=wanted,
+            model_type=options.subword_model,
+            normalization_rule_name="identity",
+            add_dummy_prefix=False,
+            remove_extra_whitespaces=False,
+            character_coverage=1.0,
+            hard_vocab_limit=False,
+            bos_id=-1,
+            eos_id=-1,
+            pad_id=-1,
+            unk_id=0,
+            user_defined_symbols=[NEWLINE],
+            control_symbols=[boundary] if boundary != NEWLINE else [],
+            max_sentence_length=1 << 20,
+            input_sentence_size=1_000_000,
+            shuffle_input_sentence=True,
+            num_threads=2,
+            minloglevel=2,
+        )
+    except RuntimeError as error:
+        least = re.search(r"required_chars\. \d+ vs (\d+)", str(error))
+        if least is None:
+            raise
+        raise OptionError(
+            f"--vocab-size: found {wanted}, but this text needs at least {least.group(1)} subwords, one for each of its "
+            f"characters; pass --vocab-size {int(least.group(1)) * 2} or so"
+        ) from error
+    processor = sentencepiece.SentencePieceProcessor(model_proto=model.getvalue())
+    tokens = tuple(processor.id_to_piece(id) for id in range(processor.get_piece_size()))
+    blank = Vocabulary(tokens, (0,) * len(tokens), boundary_id=tokens.index(boundary), unknown_id=tokens.index(UNKNOWN))
+    tokenizer = SubwordTokenizer(blank, options.unit, model.getvalue())
+    counts = np.zeros(len(tokens), dtype=np.int64)
+    for text in texts():
+        counts += np.bincount(tokenizer.encode(text), minlength=len(tokens))
+    tokenizer.vocabulary = Vocabulary(tokens, tuple(counts.tolist()), blank.boundary_id, blank.unknown_id)
+    return tokenizer
+
+
+def load_tokenizer(name: str, files: dict[str, bytes]) -> Tokenizer:
+    """Make a tokenizer from its files.
+
+    Args:
+        name: where they lie, for messages.
+        files: contents by file name, as `Tokenizer.files` gives them.
+
+    Raises:
+        ModelError: for a newer format version or contents that are none.
+    """
+    stored = read_json(f"{name}/tokenizer.json", files["tokenizer.json"], FORMAT_VERSION)
+    try:
+        vocabulary = Vocabulary(
+            tuple(stored["tokens"]), tuple(stored["counts"]), int(stored["boundary_id"]), stored["unknown_id"]
+        )
+        unit: Unit = stored["unit"]
+        match stored["kind"]:
+            case "char":
+                return CharTokenizer(vocabulary, unit)
+            case "byte":
+                return ByteTokenizer(vocabulary, unit)
+            case "word":
+                return WordTokenizer(vocabulary, unit)
+            case "pretokenized":
+                return PretokenizedTokenizer(vocabulary, unit)
+            case "subword":
+                return SubwordTokenizer(vocabulary, unit, files["tokenizer.model"])
+        raise ValueError(f"unknown kind {stored['kind']!r}")
+    except (KeyError, TypeError, ValueError, RuntimeError) as error:
+        raise ModelError(
+            f"{name}/tokenizer.json: is no tokenizer of charnn ({error!r}); restore the file or train again"
+        ) from error
+
+
+def read_json(path: str, content: bytes, newest_version: int) -> dict[str, Any]:
+    """Parse a JSON object of one of charnn's formats.
+
+    Raises:
+        ModelError: where it is damaged, or of a newer version than this charnn reads.
+    """
+    try:
+        value = json.loads(content.decode("utf-8"))
+    except (UnicodeDecodeError, json.JSONDecodeError) as error:
+        raise ModelError(f"{path}: is damaged, not JSON ({error}); restore the file or train again") from error
+    if not isinstance(value, dict) or not isinstance(value.get("format_version"), int):
+        raise ModelError(f"{path}: found no format_version; it is no file of charnn's; name a model directory")
+    if value["format_version"] > newest_version:
+        raise ModelError(
+            f"{path}: has format version {value['format_version']}, this charnn reads up to {newest_version}; "
+            "install a newer charnn"
+        )
+    return value

@@ -1,0 +1,104 @@
+"""The map between tokens and ids, with counts and the two specials: <unk> and the boundary."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import numpy.typing as npt
+
+UNKNOWN = "<unk>"
+DOCUMENT_BOUNDARY = "</s>"
+NEWLINE = "\n"
+
+RARE_SHARE = 0.01
+"""Where a corpus leaves nothing unknown, the rarest tokens that make up at most this share of it stand in for <unk> ..."""
+REPLACED_SHARE = 0.01
+"""... at this share of their places, drawn anew each epoch: at most one token in ten thousand."""
+
+
+@dataclass(frozen=True)
+class Vocabulary:
+    """Tokens in id order.
+
+    Args:
+        tokens: each token's text, by id.
+        counts: how often each stands in the training text.
+        boundary_id: the token that opens and closes a unit; the newline in a stream and in lines.
+        unknown_id: the id of <unk>, or None where nothing can be unknown (bytes).
+    """
+
+    tokens: tuple[str, ...]
+    counts: tuple[int, ...]
+    boundary_id: int
+    unknown_id: int | None
+    ids: Mapping[str, int] = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "ids", {token: id for id, token in enumerate(self.tokens)})
+
+    def __len__(self) -> int:
+        return len(self.tokens)
+
+    def id_of(self, token: str) -> int:
+        """Return a token's id, that of <unk> for an unknown one."""
+        id = self.ids.get(token, self.unknown_id)
+        if id is None:
+            raise KeyError(token)
+        return id
+
+    @property
+    def dtype(self) -> npt.DTypeLike:
+        """The smallest unsigned integer that holds every id."""
+        return np.min_scalar_type(len(self) - 1)
+
+
+def build_vocabulary(
+    counts: Mapping[str, int],
+    *,
+    boundary: str,
+    always: Sequence[str] = (),
+    min_count: int = 1,
+    max_size: int | None = None,
+) -> Vocabulary:
+    """Choose the tokens to keep, the most frequent first; <unk> gets id 0 and the counts of all others.
+
+    Args:
+        counts: how often each token stands in the training text.
+        boundary: the token that opens and closes a unit; kept even if it never occurs.
+        always: further tokens to keep whatever their counts.
+        min_count: rarer tokens become <unk>.
+        max_size: how many tokens to keep, the specials counted in.
+    """
+    kept_anyway = dict.fromkeys([boundary, *always])
+    candidates = sorted(
+        (token for token in counts if token not in kept_anyway and token != UNKNOWN and counts[token] >= min_count),
+        key=lambda token: (-counts[token], token),
+    )
+    room = len(candidates) if max_size is None else max(0, max_size - 1 - len(kept_anyway))
+    kept = sorted([*kept_anyway, *candidates[:room]], key=lambda token: (-counts.get(token, 0), token))
+    num_unknown = sum(counts.values()) - sum(counts.get(token, 0) for token in kept)
+    tokens = (UNKNOWN, *kept)
+    return Vocabulary(
+        tokens=tokens,
+        counts=(num_unknown, *(counts.get(token, 0) for token in kept)),
+        boundary_id=tokens.index(boundary),
+        unknown_id=0,
+    )
+
+
+def replaceable_tokens(vocabulary: Vocabulary) -> npt.NDArray[np.bool_]:
+    """Mark the tokens that stand in for <unk> in training, so that it is learned: a mask (V,), all False where none must.
+
+    They are the rarest types that together make up at most `RARE_SHARE` of the text, and the rarest one in any case.
+    """
+    mask = np.zeros(len(vocabulary), dtype=bool)
+    counts = np.array(vocabulary.counts)
+    if vocabulary.unknown_id is None or counts[vocabulary.unknown_id] > 0:
+        return mask
+    occurring = np.flatnonzero(counts)
+    occurring = occurring[occurring != vocabulary.boundary_id]
+    rarest_first = occurring[np.argsort(counts[occurring], kind="stable")]
+    share = np.cumsum(counts[rarest_first]) / max(1, counts.sum())
+    mask[rarest_first[share <= RARE_SHARE]] = True
+    mask[rarest_first[:1]] = True
+    return mask

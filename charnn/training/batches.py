@@ -1,0 +1,192 @@
+"""Batches: contiguous lanes through a stream, or whole units packed by length. Time comes first.
+
+Both are functions of (seed, epoch, index) alone, so that a position in the corpus is two numbers.
+"""
+
+from typing import Any, NamedTuple, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from charnn.text.vocabulary import REPLACED_SHARE, Vocabulary, replaceable_tokens
+from charnn.training.loss import IGNORED
+
+IdArray = npt.NDArray[np.int64]
+
+
+class Batch(NamedTuple):
+    """What one step learns from.
+
+    Args:
+        inputs_TB: the true tokens read (teacher forcing).
+        targets_TB: the tokens that follow them, `IGNORED` where there is none.
+        num_targets: targets that count.
+        opens: whether the streams begin here, from an empty state.
+    """
+
+    inputs_TB: IdArray
+    targets_TB: IdArray
+    num_targets: int
+    opens: bool
+
+
+class Batches(Protocol):
+    """An encoded text cut into batches."""
+
+    steps_per_epoch: int
+
+    def batch(self, epoch: int, index: int) -> Batch | None:
+        """Return a batch of an epoch, or None past its end."""
+        ...
+
+
+class UnknownNoise:
+    """Replaces rare tokens by <unk>, so that it is learned where the vocabulary leaves nothing unknown.
+
+    Whether the token at a place is replaced in an epoch is decided by a hash of both: the same for input and target.
+    """
+
+    def __init__(self, vocabulary: Vocabulary, seed: int) -> None:
+        self._replaceable = replaceable_tokens(vocabulary)
+        self._unknown_id = vocabulary.unknown_id if self._replaceable.any() else None
+        self._seed = seed
+
+    def apply(self, ids: IdArray, places: IdArray, epoch: int) -> None:
+        """Replace ids in place; `places` are their positions in the text, of the same shape."""
+        if self._unknown_id is None:
+            return
+        candidates = np.nonzero(self._replaceable[ids])
+        chosen = _uniform_hash(places[candidates], self._seed, epoch) < REPLACED_SHARE
+        ids[tuple(axis[chosen] for axis in candidates)] = self._unknown_id
+
+
+def _uniform_hash(places: IdArray, seed: int, epoch: int) -> npt.NDArray[np.float64]:
+    """Return numbers in [0, 1), one a place. Source: the finaliser of SplitMix64 (Steele et al. 2014)."""
+    start = np.random.default_rng([seed, epoch, 1]).integers(2**63, dtype=np.uint64)
+    mixed = places.astype(np.uint64) * np.uint64(0x9E3779B97F4A7C15) + start
+    mixed = (mixed ^ (mixed >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    mixed = (mixed ^ (mixed >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return ((mixed ^ (mixed >> np.uint64(31))) >> np.uint64(11)).astype(np.float64) / 2.0**53
+
+
+class LaneBatches:
+    """A stream cut into B contiguous lanes that are read side by side.
+
+    Each epoch begins at a new random place and goes round the whole text, so that every token is a target once.
+    """
+
+    def __init__(
+        self, ids: npt.NDArray[Any], vocabulary: Vocabulary, *, num_lanes: int, bptt_length: int, seed: int
+    ) -> None:
+        self._ids = np.asarray(ids)
+        self._boundary_id = vocabulary.boundary_id
+        self._noise = UnknownNoise(vocabulary, seed)
+        self._seed = seed
+        self._bptt_length = bptt_length
+        self.num_lanes = min(num_lanes, len(ids))
+        bounds = np.arange(self.num_lanes + 1) * len(ids) // self.num_lanes
+        self._starts, self._lengths = bounds[:-1], np.diff(bounds)
+        self.steps_per_epoch = int(-(-self._lengths.max() // bptt_length))
+
+    def batch(self, epoch: int, index: int) -> Batch | None:
+        """Return a batch of an epoch, or None past its end."""
+        if index >= self.steps_per_epoch:
+            return None
+        num_ids = len(self._ids)
+        offset = int(np.random.default_rng([self._seed, epoch]).integers(num_ids))
+        first = index * self._bptt_length
+        end = min(first + self._bptt_length, int(self._lengths.max()))
+        times = np.arange(first - 1, end)[:, None]
+        places = (self._starts + offset + times) % num_ids
+        block = self._ids[places].astype(np.int64)
+        self._noise.apply(block, places, epoch)
+        inputs, targets = block[:-1], block[1:].copy()
+        inputs[places[1:] == 0] = self._boundary_id
+        targets[times[1:] >= self._lengths] = IGNORED
+        return Batch(inputs, targets, int(np.count_nonzero(targets != IGNORED)), opens=index == 0)
+
+
+class UnitBatches:
+    """Whole units (lines, documents), each read from an empty state, packed with others of about its length.
+
+    Short units share a step in such numbers that a step has about B x T places; units longer than T go on in the next step
+    with their state carried.
+    """
+
+    def __init__(
+        self,
+        ids: npt.NDArray[Any],
+        vocabulary: Vocabulary,
+        *,
+        num_lanes: int,
+        bptt_length: int,
+        seed: int | None,
+    ) -> None:
+        self._ids = np.asarray(ids)
+        self._boundary_id = vocabulary.boundary_id
+        self._noise = None if seed is None else UnknownNoise(vocabulary, seed)
+        self._seed = seed
+        self._num_lanes = num_lanes
+        self._bptt_length = bptt_length
+        ends = np.flatnonzero(self._ids == self._boundary_id)
+        self._starts = np.concatenate([[0], ends[:-1] + 1])
+        self._lengths = ends - self._starts + 1
+        self._planned_epoch = -1
+        self.steps_per_epoch = len(self._plan(0))
+
+    def batch(self, epoch: int, index: int) -> Batch | None:
+        """Return a batch of an epoch, or None past its end."""
+        plan = self._plan(epoch)
+        if index >= len(plan):
+            return None
+        units, first = plan[index]
+        lengths = self._lengths[units]
+        times = np.arange(first - 1, min(first + self._bptt_length, int(lengths.max())))[:, None]
+        places = np.clip(self._starts[units] + np.minimum(times, lengths - 1), 0, None)
+        block = self._ids[places].astype(np.int64)
+        if self._noise is not None:
+            self._noise.apply(block, places, epoch)
+        inputs, targets = block[:-1], block[1:].copy()
+        inputs[np.broadcast_to(times[:-1] < 0, inputs.shape)] = self._boundary_id
+        targets[times[1:] >= lengths] = IGNORED
+        return Batch(inputs, targets, int(np.count_nonzero(targets != IGNORED)), opens=first == 0)
+
+    def _plan(self, epoch: int) -> list[tuple[IdArray, int]]:
+        """Return the steps of an epoch: which units, from which of their tokens on."""
+        if epoch != self._planned_epoch:
+            groups = self._groups(epoch)
+            self._cached_plan = [
+                (units, first)
+                for units in groups
+                for first in range(0, int(self._lengths[units].max()), self._bptt_length)
+            ]
+            self._planned_epoch = epoch
+        return self._cached_plan
+
+    def _groups(self, epoch: int) -> list[IdArray]:
+        """Return the units that are read side by side: random ones of about one length; without a seed, all by length."""
+        num_units = len(self._starts)
+        random = None if self._seed is None else np.random.default_rng([self._seed, epoch])
+        order = np.arange(num_units) if random is None else random.permutation(num_units)
+        places_a_step = self._num_lanes * self._bptt_length
+        window = num_units if random is None else max(64 * self._num_lanes, 4096)
+        groups = []
+        for begin in range(0, num_units, window):
+            drawn = order[begin : begin + window]
+            by_length = drawn[np.argsort(self._lengths[drawn], kind="stable")]
+            taken = 0
+            while taken < len(by_length):
+                size = max(1, places_a_step // min(self._bptt_length, int(self._lengths[by_length[taken]])))
+                longest = int(self._lengths[by_length[min(taken + size, len(by_length)) - 1]])
+                size = max(1, places_a_step // min(self._bptt_length, longest))
+                groups.append(by_length[taken : taken + size])
+                taken += size
+        return groups if random is None else [groups[number] for number in random.permutation(len(groups))]
+
+
+def make_batches(
+    ids: npt.NDArray[Any], vocabulary: Vocabulary, *, unit: str, num_lanes: int, bptt_length: int, seed: int
+) -> Batches:
+    """Return the batches of a training text: lanes through a stream, or packed units."""
+    kind = LaneBatches if unit == "stream" else UnitBatches
+    return kind(ids, vocabulary, num_lanes=num_lanes, bptt_length=bptt_length, seed=seed)

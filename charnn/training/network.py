@@ -1,0 +1,104 @@
+"""The network: embedding, recurrent layers, output layer, with dropout between them."""
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from charnn.cells import CELLS
+from charnn.config import Architecture
+from charnn.model_directory import Tensors, expected_shapes
+from charnn.training.layers import PARAMETERS, LayerState, make_layer
+
+NetworkState = tuple[LayerState, ...]
+"""One state a layer, the lowest first."""
+
+
+class LockedDropout(nn.Module):
+    """Dropout with one mask for all time steps of a batch, drawn anew for each batch.
+
+    Source: Gal and Ghahramani (2016) for the outputs of layers; Merity et al. (2018) give it this name.
+    """
+
+    def __init__(self, probability: float) -> None:
+        super().__init__()
+        self.probability = probability
+
+    def forward(self, values_TBD: Tensor) -> Tensor:
+        """Return the values with whole features of a stream dropped; in evaluation, unchanged."""
+        if not self.training or self.probability == 0:
+            return values_TBD
+        kept = 1 - self.probability
+        mask_1BD = torch.empty_like(values_TBD[:1], dtype=torch.float32).bernoulli_(kept).div_(kept)
+        return values_TBD * mask_1BD.to(values_TBD.dtype)
+
+
+class Network(nn.Module):
+    """A recurrent language model: ids of a token at each step in, logits of the next token out."""
+
+    def __init__(self, architecture: Architecture, *, dropout: float = 0.0) -> None:
+        super().__init__()
+        self.architecture = shape = architecture
+        self.embedding = nn.Embedding(shape.vocab_size, shape.embedding_size)
+        self.layers = nn.ModuleList(
+            make_layer(shape.cell, shape.hidden_size if layer else shape.embedding_size, shape.hidden_size)
+            for layer in range(shape.num_layers)
+        )
+        self.dropout = LockedDropout(dropout)
+        self.output = nn.Linear(shape.hidden_size, shape.vocab_size)
+        nn.init.normal_(self.embedding.weight, std=0.1)
+        nn.init.zeros_(self.output.bias)
+        if shape.tie_weights:
+            self.output.weight = self.embedding.weight
+        else:
+            nn.init.normal_(self.output.weight, std=shape.hidden_size**-0.5)
+
+    def initial_state(self, num_streams: int) -> NetworkState:
+        """Return zero states for B streams."""
+        shape = self.architecture
+        zeros = torch.zeros(num_streams, shape.hidden_size, device=self.embedding.weight.device)
+        return ((zeros,) * CELLS[shape.cell].num_states,) * shape.num_layers
+
+    def forward(self, ids_TB: Tensor, state: NetworkState) -> tuple[Tensor, NetworkState]:
+        """Read T tokens of B streams.
+
+        Args:
+            ids_TB: token ids.
+            state: what the last call returned, or `initial_state`.
+
+        Returns:
+            The logits (T, B, V) of the token after each, and the state after the last.
+        """
+        values = self.dropout(self.embedding(ids_TB))
+        new_state = []
+        for layer, layer_state in zip(self.layers, state, strict=True):
+            values, last = layer(values, layer_state)
+            values = self.dropout(values)
+            new_state.append(last)
+        return self.output(values), tuple(new_state)
+
+    def named_weights(self) -> dict[str, Tensor]:
+        """Return the parameters under the names that they have on disk (see `expected_shapes`)."""
+        weights: dict[str, Tensor] = {"embedding.weight": self.embedding.weight}
+        for number, layer in enumerate(self.layers):
+            for name in PARAMETERS:
+                weights[f"layers.{number}.{name}"] = layer.weight(name)  # type: ignore[operator]
+        if not self.architecture.tie_weights:
+            weights["output.weight"] = self.output.weight
+        weights["output.bias"] = self.output.bias
+        assert weights.keys() == expected_shapes(self.architecture).keys()
+        return weights
+
+    def arrays(self) -> Tensors:
+        """Return copies of the weights as NumPy arrays, as they go to disk."""
+        return {name: weight.detach().float().cpu().numpy().copy() for name, weight in self.named_weights().items()}
+
+    def load_arrays(self, arrays: Tensors) -> None:
+        """Set the weights from arrays of the same names and shapes."""
+        with torch.no_grad():
+            for name, weight in self.named_weights().items():
+                weight.copy_(torch.from_numpy(np.array(arrays[name])))
+
+
+def detached(state: NetworkState) -> NetworkState:
+    """Return a state through which no gradient flows back: where BPTT is truncated."""
+    return tuple(tuple(part.detach() for part in layer) for layer in state)

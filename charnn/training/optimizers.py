@@ -1,0 +1,68 @@
+"""Optimizers, and their state as plain arrays."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch.optim import SGD, AdamW, Muon, Optimizer
+
+from charnn.config import TrainingOptions
+from charnn.model_directory import Tensors
+from charnn.training.network import Network
+
+LEARNING_RATES = {"muon": 0.008, "adamw": 0.004, "sgd": 1.0}
+
+
+def make_optimizers(network: Network, options: TrainingOptions) -> list[Optimizer]:
+    """Return the optimizers that share a network's parameters among them.
+
+    Muon (Jordan et al. 2024) takes the recurrent layers' matrices, scaled so that its updates are as long as AdamW's, and
+    AdamW (Loshchilov and Hutter 2019) the embedding, the output layer and the biases. Biases are never decayed.
+    """
+    weights = network.named_weights()
+    matrices = [weight for name, weight in weights.items() if name.startswith("layers.") and weight.dim() == 2]
+    others = [weight for name, weight in weights.items() if weight.dim() == 2 and not name.startswith("layers.")]
+    biases = [weight for weight in weights.values() if weight.dim() == 1]
+    decay = options.weight_decay
+    fused = {"fused": True}
+    if options.optimizer == "muon":
+        return [
+            Muon(matrices, weight_decay=decay, adjust_lr_fn="match_rms_adamw"),
+            AdamW(_groups(others, biases, decay), betas=(0.9, 0.99), **fused),
+        ]
+    if options.optimizer == "adamw":
+        return [AdamW(_groups(matrices + others, biases, decay), betas=(0.9, 0.99), **fused)]
+    return [SGD(_groups(matrices + others, biases, decay))]
+
+
+def _groups(matrices: list[torch.Tensor], biases: list[torch.Tensor], decay: float) -> list[dict[str, Any]]:
+    return [{"params": matrices, "weight_decay": decay}, {"params": biases, "weight_decay": 0.0}]
+
+
+def set_rate(optimizers: Sequence[Optimizer], rate: float) -> None:
+    """Set the learning rate of all parameters."""
+    for optimizer in optimizers:
+        for group in optimizer.param_groups:
+            group["lr"] = rate
+
+
+def optimizer_arrays(optimizers: Sequence[Optimizer]) -> Tensors:
+    """Return the optimizers' moments and counters as arrays by name."""
+    return {
+        f"optimizer.{number}.{index}.{name}": value.detach().cpu().numpy().copy()
+        for number, optimizer in enumerate(optimizers)
+        for index, values in optimizer.state_dict()["state"].items()
+        for name, value in values.items()
+        if value is not None
+    }
+
+
+def load_optimizer_arrays(optimizers: Sequence[Optimizer], arrays: Tensors) -> None:
+    """Set the optimizers' moments and counters from arrays by name."""
+    for number, optimizer in enumerate(optimizers):
+        state: dict[int, dict[str, torch.Tensor]] = {}
+        for key, array in arrays.items():
+            owner, index, name = key.split(".")
+            if int(owner) == number:
+                state.setdefault(int(index), {})[name] = torch.from_numpy(array.copy())
+        optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})

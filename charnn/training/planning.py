@@ -1,0 +1,195 @@
+"""Choices that a user left open: sizes, batch, dropout and precision, from the corpus, the budget and the machine."""
+
+import functools
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import torch
+
+from charnn.config import Architecture, ModelOptions, TrainingOptions
+from charnn.errors import CharnnError, OptionError
+from charnn.training.loss import summed_cross_entropy
+from charnn.training.network import Network
+from charnn.training.optimizers import LEARNING_RATES, make_optimizers
+
+DEFAULT_MINUTES = 5.0
+MOST_LANES = {"cpu": 32, "cuda": 128}
+SHARE_FOR_EVALUATION = 0.1
+MOST_EVALUATIONS = 40
+TIMED_STEPS = 3
+SECONDS_TO_SAVE = 0.7
+"""Kept back at the end of a time budget for writing the model."""
+
+_HIDDEN_SIZE_BY_SECONDS = ((20, 128), (50, 192), (180, 256), (480, 384), (float("inf"), 512))
+_DROPOUT_BY_EPOCHS = ((1.5, 0.0), (5, 0.1), (12, 0.2), (40, 0.3), (float("inf"), 0.4))
+
+
+@dataclass(frozen=True)
+class Speed:
+    """What the timing of a step found.
+
+    Args:
+        precision: the faster arithmetic.
+        training, evaluation: tokens a second.
+        ratio: how many times as fast as the other precision, None where there is only one.
+    """
+
+    precision: str
+    training: float
+    evaluation: float
+    ratio: float | None
+
+
+def choose_device(wanted: str) -> str:
+    """Return "cpu" or "cuda". Raises CharnnError where the wanted one is not there."""
+    has_gpu = torch.cuda.is_available()
+    if wanted == "cuda" and not has_gpu:
+        raise CharnnError("--device cuda: found no CUDA device that torch can use; pass --device cpu, or leave it out")
+    return "cuda" if has_gpu and wanted != "cpu" else "cpu"
+
+
+def resolve_budget(options: TrainingOptions) -> TrainingOptions:
+    """Return the options with the default budget where none is given."""
+    if options.minutes is None and options.steps is None and options.epochs is None:
+        return replace(options, minutes=DEFAULT_MINUTES)
+    return options
+
+
+def resolve_architecture(
+    options: ModelOptions, *, vocab_size: int, num_tokens: int, seconds: float | None, device: str
+) -> Architecture:
+    """Choose the sizes that were left open.
+
+    Args:
+        vocab_size: tokens in the vocabulary.
+        num_tokens: length of the training text.
+        seconds: the time budget, None where steps or epochs are counted instead.
+        device: cpu or cuda.
+
+    Raises:
+        OptionError: where tied weights meet sizes that differ.
+    """
+    budget = 120.0 if seconds is None else seconds * (20 if device == "cuda" else 1)
+    hidden_size = next(size for limit, size in _HIDDEN_SIZE_BY_SECONDS if budget <= limit)
+    if num_tokens < 60_000:
+        hidden_size = min(hidden_size, 128)
+    elif num_tokens < 400_000:
+        hidden_size = min(hidden_size, 256)
+    hidden_size = options.hidden_size or (options.tie_weights and options.embedding_size) or hidden_size
+    embedding_size = options.embedding_size or (
+        hidden_size if options.tie_weights else min(hidden_size, 128 if vocab_size <= 1000 else 256)
+    )
+    if options.tie_weights and embedding_size != hidden_size:
+        raise OptionError(
+            f"--tie-weights: found --embedding-size {embedding_size} and --hidden-size {hidden_size}, "
+            "but the sizes must agree; leave one of them out"
+        )
+    return Architecture(
+        cell=options.cell,
+        vocab_size=vocab_size,
+        embedding_size=embedding_size,
+        hidden_size=hidden_size,
+        num_layers=options.num_layers or (2 if device == "cuda" else 1),
+        tie_weights=options.tie_weights,
+    )
+
+
+def resolve_training(
+    options: TrainingOptions, *, num_tokens: int, num_epochs: float, batch_size: int
+) -> TrainingOptions:
+    """Choose the training options that were left open.
+
+    Args:
+        num_tokens: length of the training text.
+        num_epochs: passes over it that the budget is expected to allow.
+        batch_size: lanes (see `choose_batch_size`).
+    """
+    dropout = next(share for limit, share in _DROPOUT_BY_EPOCHS if num_epochs <= limit)
+    return replace(
+        options,
+        batch_size=batch_size,
+        bptt_length=min(options.bptt_length, num_tokens),
+        dropout=dropout if options.dropout is None else options.dropout,
+        learning_rate=options.learning_rate or LEARNING_RATES[options.optimizer],
+    )
+
+
+def choose_batch_size(wanted: int | None, *, num_tokens: int, bptt_length: int, device: str) -> int:
+    """Return the number of lanes: so many that each is at least one BPTT length long."""
+    return max(1, min(wanted or MOST_LANES[device], num_tokens // bptt_length or 1))
+
+
+def processor_has_bf16(device: str) -> bool:
+    """Ask the processor, or the GPU, whether it multiplies bf16 numbers itself."""
+    if device == "cuda":
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
+    capabilities = torch.cpu.get_capabilities()
+    return any(capabilities.get(name, False) for name in ("avx512_bf16", "amx_bf16", "bf16"))
+
+
+def measure_speed(architecture: Architecture, options: TrainingOptions, *, batch_size: int, device: str) -> Speed:
+    """Time a few training steps in each precision that is open, and an evaluation, on a network of this shape.
+
+    Leaves torch's random generators as they were.
+    """
+    wanted = options.precision
+    candidates = [wanted] if wanted != "auto" else ["fp32", "bf16"] if processor_has_bf16(device) else ["fp32"]
+    with torch.random.fork_rng(devices=[0] if device == "cuda" else []):
+        network = Network(architecture).to(device)
+        optimizers = make_optimizers(network, options)
+        ids_TB = torch.randint(architecture.vocab_size, (options.bptt_length, batch_size), device=device)
+        state = network.initial_state(batch_size)
+
+        def train_step(precision: str) -> None:
+            with torch.autocast(device, torch.bfloat16, enabled=precision == "bf16"):
+                logits, _ = network(ids_TB, state)
+            (summed_cross_entropy(logits, ids_TB) / ids_TB.numel()).backward()  # type: ignore[no-untyped-call]
+            for optimizer in optimizers:
+                optimizer.step()
+                optimizer.zero_grad()
+
+        def evaluation_step() -> None:
+            with torch.no_grad():
+                network(ids_TB, state)
+
+        seconds = {precision: _shortest(functools.partial(train_step, precision), device) for precision in candidates}
+        fastest = min(seconds, key=seconds.__getitem__)
+        evaluation = ids_TB.numel() / _shortest(evaluation_step, device)
+    ratio = max(seconds.values()) / seconds[fastest] if len(seconds) > 1 else None
+    return Speed(fastest, ids_TB.numel() / seconds[fastest], evaluation, ratio)
+
+
+def _shortest(work: Callable[[], None], device: str) -> float:
+    times = []
+    for _ in range(TIMED_STEPS + 1):
+        begun = time.perf_counter()
+        work()
+        if device == "cuda":
+            torch.cuda.synchronize()
+        times.append(time.perf_counter() - begun)
+    return min(times[1:])
+
+
+def plan_evaluations(
+    *, num_valid: int, num_training: float, seconds: float | None, evaluation_speed: float
+) -> tuple[int, int]:
+    """Decide how often and on how much held-out text to evaluate, in at most a tenth of the time.
+
+    Args:
+        num_valid: tokens held out.
+        num_training: tokens that the budget of steps will train on.
+        seconds: the time budget; where it is None the plan depends on counts alone, so that a run can be repeated.
+        evaluation_speed: tokens a second.
+
+    Returns:
+        Number of evaluations, and the most tokens that each reads.
+    """
+    if num_valid == 0:
+        return 10, 0
+    speed_ratio = 3.0
+    affordable = SHARE_FOR_EVALUATION * (
+        seconds * evaluation_speed if seconds is not None else num_training * speed_ratio
+    )
+    max_tokens = int(min(num_valid, max(affordable / 3, 2000)))
+    return int(min(max(affordable / max_tokens, 1), MOST_EVALUATIONS)), max_tokens

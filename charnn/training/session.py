@@ -1,0 +1,385 @@
+"""A training run and its model directory: begin one, or go on with one, and save what happens."""
+
+import json
+import math
+import platform
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+import charnn
+from charnn.config import Architecture, ModelOptions, TextOptions, TrainingOptions, as_json, pick
+from charnn.errors import CharnnError, ModelError, OptionError, StorageError
+from charnn.files import explain_write_errors, staging_directory
+from charnn.model_directory import (
+    Model,
+    is_model,
+    read_config,
+    read_model,
+    read_training_state,
+    tokenizer_hash,
+    update_config,
+    write_model,
+    write_tokenizer,
+    write_training_state,
+)
+from charnn.text.corpus import Corpus, open_ids, prepare_corpus
+from charnn.text.reading import Notify
+from charnn.text.tokenizers import Tokenizer
+from charnn.training.batches import make_batches
+from charnn.training.evaluation import evaluate
+from charnn.training.events import CheckpointDue, Evaluated, Event, Stopped, event_json
+from charnn.training.loss import LossTotal
+from charnn.training.network import Network
+from charnn.training.optimizers import make_optimizers
+from charnn.training.planning import (
+    SECONDS_TO_SAVE,
+    Speed,
+    choose_batch_size,
+    choose_device,
+    measure_speed,
+    plan_evaluations,
+    resolve_architecture,
+    resolve_budget,
+    resolve_training,
+)
+from charnn.training.schedule import Budget
+from charnn.training.trainer import Position, Trainer
+
+BUDGETS = ("minutes", "steps", "epochs")
+CHANGEABLE_ON_RESUME = (*BUDGETS, "patience", "learning_rate")
+
+
+@dataclass
+class Session:
+    """A run that is ready to train.
+
+    Args:
+        directory: the model directory.
+        config: what `config.json` says, without format version and generation.
+        tokenizer: its vocabulary.
+        trainer: at its position.
+    """
+
+    directory: Path
+    config: dict[str, Any]
+    tokenizer: Tokenizer
+    trainer: Trainer
+
+    @property
+    def architecture(self) -> Architecture:
+        """The network's shape."""
+        return self.trainer.network.architecture
+
+    def model(self) -> Model:
+        """Return the network as it is now, as if read from disk."""
+        arrays = self.trainer.network.arrays()
+        return Model(self.directory, self.config, self.architecture, self.tokenizer, arrays)
+
+
+def begin(
+    directory: Path,
+    texts: Sequence[str],
+    *,
+    text_options: TextOptions,
+    model_options: ModelOptions,
+    training_options: TrainingOptions,
+    overwrite: bool,
+    started: float,
+    notify: Notify,
+) -> Session:
+    """Read the texts and set up a new run in `directory`; what lies there stays until the new run is whole.
+
+    Args:
+        overwrite: replace a model that lies there.
+        started: `time.monotonic()` from which the time budget counts.
+        notify: told what a user should know.
+
+    Raises:
+        CharnnError: for anything wrong with what was given; the directory is then as it was.
+    """
+    _refuse_to_destroy(directory, overwrite)
+    options = resolve_budget(training_options)
+    device = choose_device(options.device)
+    torch.manual_seed(options.seed)
+    with staging_directory(directory) as staging:
+        corpus = prepare_corpus(staging, texts, text_options, seed=options.seed, notify=notify)
+        num_tokens = corpus.train.num_tokens
+        seconds = options.minutes * 60 if options.minutes else None
+        architecture = resolve_architecture(
+            model_options,
+            vocab_size=len(corpus.tokenizer.vocabulary),
+            num_tokens=num_tokens,
+            seconds=seconds,
+            device=device,
+        )
+        options = replace(options, bptt_length=min(options.bptt_length, num_tokens))
+        batch_size = choose_batch_size(
+            options.batch_size, num_tokens=num_tokens, bptt_length=options.bptt_length, device=device
+        )
+        if options.batch_size and batch_size < options.batch_size:
+            notify(f"the text is short ({num_tokens:,} tokens): --batch-size {options.batch_size} became {batch_size}")
+        speed = measure_speed(architecture, options, batch_size=batch_size, device=device)
+        num_training = _expected_tokens(options, batch_size, num_tokens, speed)
+        options = resolve_training(
+            options, num_tokens=num_tokens, num_epochs=num_training / num_tokens, batch_size=batch_size
+        )
+        num_evaluations, max_valid_tokens = plan_evaluations(
+            num_valid=corpus.valid.num_tokens,
+            num_training=num_training,
+            seconds=seconds if options.steps is None and options.epochs is None else None,
+            evaluation_speed=speed.evaluation,
+        )
+        plan = {
+            "device": device,
+            "precision": speed.precision,
+            "bf16_speedup": speed.ratio if speed.precision == "bf16" else None,
+            "training_tokens_per_second": round(speed.training),
+            "num_evaluations": num_evaluations,
+            "max_valid_tokens": max_valid_tokens,
+            "evaluation_seconds": max_valid_tokens / speed.evaluation,
+        }
+        config = _make_config(corpus, architecture, text_options, model_options, options, plan)
+        session = _make_session(staging, config, corpus.tokenizer, Position(), started)
+        write_tokenizer(staging, corpus.tokenizer)
+        _save_model(session)
+        _save_training_state(session)
+    session.directory = directory
+    return session
+
+
+def resume(directory: Path, given: dict[str, Any], *, started: float) -> Session:
+    """Go on with a run from its last checkpoint, bit for bit.
+
+    Args:
+        given: options named on the command line; only budgets, patience and learning rate may differ from before.
+        started: `time.monotonic()` now.
+
+    Raises:
+        ModelError: where there is nothing to resume.
+        OptionError: for an option that cannot change.
+    """
+    if not is_model(directory):
+        raise ModelError(f"{directory}: found no run to resume; leave --resume out to begin one")
+    model = read_model(directory)
+    config = {key: value for key, value in model.config.items() if key not in ("format_version", "generation")}
+    options, changed = _changed_options(config, given)
+    scalars, tensors = read_training_state(directory)
+    config["options"]["training"] = as_json(options)
+    choose_device(config["plan"]["device"])
+    position = Position(**{name: scalars[name] for name in asdict(Position())})
+    session = _make_session(directory, config, model.tokenizer, position, started - position.seconds)
+    session.trainer.restore(scalars, tensors)
+    trainer = session.trainer
+    progress = trainer.budget.progress(position.step, position.seconds)
+    if changed:
+        trainer.position.num_evaluations = math.floor(progress * trainer.planned_evaluations)
+    if progress >= 1:
+        raise ModelError(
+            f"{directory}: is finished ({position.step:,} steps, {position.seconds:.0f} s); "
+            f"to go on give it more than before, e.g. --resume {_larger_budget(options)}"
+        )
+    trainer.position.num_stale = 0 if changed else trainer.position.num_stale
+    _forget_metrics_after(directory, position.step)
+    return session
+
+
+def _changed_options(config: dict[str, Any], given: dict[str, Any]) -> tuple[TrainingOptions, bool]:
+    before = {**config["options"]["text"], **config["options"]["model"], **config["options"]["training"]}
+    for name, value in given.items():
+        if name in before and name not in CHANGEABLE_ON_RESUME and value != before[name]:
+            flag = "--" + name.replace("_", "-")
+            raise OptionError(
+                f"{flag}: found {value}, but the run to resume was begun with {before[name]}; leave it out"
+            )
+    options = pick(TrainingOptions, config["options"]["training"])
+    changes = {name: value for name, value in given.items() if name in CHANGEABLE_ON_RESUME}
+    if any(name in changes for name in BUDGETS):
+        changes = {**dict.fromkeys(BUDGETS), **changes}
+    return replace(options, **changes), bool(changes)
+
+
+def _larger_budget(options: TrainingOptions) -> str:
+    name = next(name for name in BUDGETS if getattr(options, name))
+    return f"--{name} {getattr(options, name) * 2:g}"
+
+
+def _refuse_to_destroy(directory: Path, overwrite: bool) -> None:
+    if not directory.exists() or (overwrite and is_model(directory)):
+        return
+    if is_model(directory):
+        stopped = read_config(directory).get("results", {}).get("stopped")
+        state = "a finished" if stopped in ("budget", "patience") else "an unfinished"
+        raise ModelError(
+            f"{directory}: holds {state} model; go on with it (--resume), replace it (--overwrite), or name another place (-o)"
+        )
+    if directory.is_file() or any(directory.iterdir()):
+        raise ModelError(f"{directory}: exists and is no model of charnn's; name another place with -o")
+
+
+def _expected_tokens(options: TrainingOptions, batch_size: int, num_tokens: int, speed: Speed) -> float:
+    """Return how many tokens the budget will train on: counted where steps or epochs are given, else estimated."""
+    expectations: list[float] = []
+    if options.steps:
+        expectations.append(options.steps * batch_size * options.bptt_length)
+    if options.epochs:
+        expectations.append(options.epochs * num_tokens)
+    return float(min(expectations)) if expectations else (options.minutes or 0) * 60 * speed.training
+
+
+def _make_config(
+    corpus: Corpus,
+    architecture: Architecture,
+    text_options: TextOptions,
+    model_options: ModelOptions,
+    training_options: TrainingOptions,
+    plan: dict[str, Any],
+) -> dict[str, Any]:
+    shape = asdict(architecture)
+    model = replace(model_options, **{name: shape[name] for name in as_json(model_options)})
+    return {
+        "charnn_version": charnn.__version__,
+        "torch_version": torch.__version__,
+        "python_version": platform.python_version(),
+        "seed": training_options.seed,
+        "architecture": shape,
+        "options": {
+            "text": as_json(text_options),
+            "model": as_json(model),
+            "training": as_json(training_options),
+        },
+        "plan": plan,
+        "tokenizer_sha256": tokenizer_hash(corpus.tokenizer.files()),
+        "corpus": {"files": corpus.files, "train": asdict(corpus.train), "valid": asdict(corpus.valid)},
+        "results": {
+            "valid_loss_nats": None,
+            "valid_num_tokens": 0,
+            "best_step": 0,
+            "steps": 0,
+            "seconds": 0.0,
+            "stopped": None,
+        },
+    }
+
+
+def _make_session(
+    directory: Path, config: dict[str, Any], tokenizer: Tokenizer, position: Position, started: float
+) -> Session:
+    options = pick(TrainingOptions, config["options"]["training"])
+    plan = config["plan"]
+    assert options.batch_size is not None
+    assert options.dropout is not None
+    network = Network(Architecture(**config["architecture"]), dropout=options.dropout).to(plan["device"])
+    batches = make_batches(
+        open_ids(directory / "train.bin", tokenizer),
+        tokenizer.vocabulary,
+        unit=tokenizer.unit,
+        num_lanes=options.batch_size,
+        bptt_length=options.bptt_length,
+        seed=options.seed,
+    )
+    steps = [options.steps] if options.steps else []
+    steps += [max(1, round(options.epochs * batches.steps_per_epoch))] if options.epochs else []
+    reserved = SECONDS_TO_SAVE + plan["evaluation_seconds"]
+    seconds = max(options.minutes * 60 - reserved, options.minutes * 30) if options.minutes else None
+    valid_ids = open_ids(directory / "valid.bin", tokenizer)
+
+    def validate() -> LossTotal:
+        return evaluate(
+            network, valid_ids, tokenizer.vocabulary, unit=tokenizer.unit, max_tokens=plan["max_valid_tokens"]
+        )
+
+    trainer = Trainer(
+        network=network,
+        optimizers=make_optimizers(network, options),
+        batches=batches,
+        validate=validate if len(valid_ids) else None,
+        options=options,
+        precision=plan["precision"],
+        budget=Budget(steps=min(steps, default=None), seconds=seconds),
+        planned_evaluations=plan["num_evaluations"],
+        position=position,
+        started=started,
+    )
+    return Session(directory, config, tokenizer, trainer)
+
+
+def run(session: Session, *, should_stop: Callable[[], bool]) -> Iterator[Event]:
+    """Train, saving the model where it is the best so far and the state of training often enough.
+
+    Yields:
+        The trainer's events, after what they call for is on disk.
+
+    Raises:
+        TrainingError: where the loss stays infinite; StorageError: where the disk is full.
+    """
+    directory = session.directory
+    try:
+        for event in session.trainer.run(should_stop):
+            if isinstance(event, Evaluated):
+                _note_results(session, event)
+                if event.is_best:
+                    _save_model(session)
+            if isinstance(event, Stopped):
+                session.config["results"]["stopped"] = event.reason
+                _note_effort(session)
+                update_config(directory, session.config, generation=session.trainer.position.best_step)
+            if isinstance(event, (Evaluated, CheckpointDue, Stopped)):
+                _save_training_state(session)
+            if not isinstance(event, CheckpointDue):
+                _append_metrics(directory, event)
+            yield event
+    except CharnnError as error:
+        advice = f"go on with: charnn train --resume -o {directory}" if isinstance(error, StorageError) else ""
+        raise type(error)(f"{error}; what was saved in {directory} is whole. {advice}".rstrip()) from error
+
+
+def _note_results(session: Session, event: Evaluated) -> None:
+    if event.is_best:
+        results = {
+            "valid_loss_nats": event.valid_loss_nats,
+            "valid_num_tokens": event.num_tokens,
+            "best_step": event.step,
+        }
+        session.config["results"].update(results)
+    _note_effort(session)
+
+
+def _note_effort(session: Session) -> None:
+    position = session.trainer.position
+    session.config["results"].update(steps=position.step, seconds=round(session.trainer.seconds(), 2))
+
+
+def _save_model(session: Session) -> None:
+    step = session.trainer.position.step
+    write_model(session.directory, session.config, session.trainer.network.arrays(), generation=step)
+
+
+def _save_training_state(session: Session) -> None:
+    scalars, tensors = session.trainer.checkpoint()
+    write_training_state(session.directory, scalars, tensors, generation=scalars["step"])
+
+
+def _append_metrics(directory: Path, event: Event) -> None:
+    path = directory / "metrics.jsonl"
+    with explain_write_errors(path), path.open("a", encoding="utf-8") as file:
+        file.write(json.dumps({**event_json(event), "time": round(time.time(), 3)}) + "\n")
+
+
+def _forget_metrics_after(directory: Path, step: int) -> None:
+    """Drop the records of steps that were done after the last checkpoint: they will be done again."""
+    path = directory / "metrics.jsonl"
+    if path.exists():
+        kept = [line for line in path.read_text(encoding="utf-8").splitlines() if _step_of(line) <= step]
+        path.write_text("".join(line + "\n" for line in kept), encoding="utf-8")
+
+
+def _step_of(line: str) -> float:
+    try:
+        return float(json.loads(line)["step"])
+    except ValueError:
+        return math.inf

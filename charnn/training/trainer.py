@@ -1,0 +1,267 @@
+"""The training loop, as a generator of events."""
+
+import math
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.optim import Optimizer
+
+from charnn.config import TrainingOptions
+from charnn.errors import TrainingError
+from charnn.model_directory import Tensors
+from charnn.training.batches import Batches
+from charnn.training.events import (
+    CheckpointDue,
+    Evaluated,
+    Event,
+    Progressed,
+    RolledBack,
+    Stopped,
+    StopReason,
+)
+from charnn.training.loss import LossTotal, summed_cross_entropy
+from charnn.training.network import Network, NetworkState, detached
+from charnn.training.optimizers import LEARNING_RATES, load_optimizer_arrays, optimizer_arrays, set_rate
+from charnn.training.schedule import Budget, rate_factor
+
+REPORT_SECONDS = 0.25
+CHECKPOINT_SECONDS = 15.0
+MOST_ROLLBACKS = 5
+STEPS_A_READ = {"cpu": 1, "cuda": 16}
+"""How often the loss is read from the device; on a GPU each reading waits for it."""
+
+
+@dataclass
+class Position:
+    """Where training stands: with the tensors, all that resuming needs."""
+
+    step: int = 0
+    epoch: int = 0
+    batch_index: int = 0
+    seconds: float = 0.0
+    num_evaluations: int = 0
+    num_stale: int = 0
+    best_loss_nats: float | None = None
+    best_step: int = 0
+    rate_scale: float = 1.0
+    num_rollbacks: int = 0
+
+
+@dataclass
+class _Tally:
+    """What has been summed since the last report."""
+
+    loss: LossTotal = field(default_factory=LossTotal)
+    norms: list[float] = field(default_factory=list)
+    since: float = field(default_factory=time.monotonic)
+
+
+@dataclass
+class Trainer:
+    """Everything that a step needs; `run` does the steps.
+
+    Args:
+        network: on its device, in training mode.
+        optimizers: they share its parameters.
+        batches: the training text.
+        validate: returns the held-out loss, or is None where nothing is held out.
+        options: resolved training options.
+        precision: fp32 or bf16 (autocast).
+        budget: what may be spent.
+        planned_evaluations: how many evaluations the budget is divided into.
+        position: where to begin.
+        started: `time.monotonic()` at which the clock of this run began, less the seconds spent in earlier ones.
+    """
+
+    network: Network
+    optimizers: Sequence[Optimizer]
+    batches: Batches
+    validate: Callable[[], LossTotal] | None
+    options: TrainingOptions
+    precision: str
+    budget: Budget
+    planned_evaluations: int
+    position: Position
+    started: float
+
+    def __post_init__(self) -> None:
+        self.state: NetworkState | None = None
+        self._device = self.network.embedding.weight.device.type
+        self._tally = _Tally()
+        self._unread: list[tuple[Tensor, Tensor, int]] = []
+        self._last_checkpoint = time.monotonic()
+        self._snapshot = self.checkpoint()
+
+    def seconds(self) -> float:
+        """Return the time spent on this model, earlier sessions included."""
+        return time.monotonic() - self.started
+
+    def run(self, should_stop: Callable[[], bool]) -> Iterator[Event]:
+        """Train until the budget is spent, validation no longer improves, or `should_stop` says so.
+
+        Yields:
+            Events; at each, `position` and `checkpoint()` are those after the last step.
+
+        Raises:
+            TrainingError: where the loss stays infinite or NaN.
+        """
+        while True:
+            progress = self.budget.progress(self.position.step, self.seconds())
+            if progress >= (self.position.num_evaluations + 1) / self.planned_evaluations - 1e-9:
+                yield from self._report(progress)
+                yield self._evaluate(progress)
+            if reason := self._reason_to_stop(progress, should_stop):
+                self.position.seconds = self.seconds()
+                yield Stopped(self.position.step, self.seconds(), reason)
+                return
+            self._step(progress)
+            if not self._read_losses():
+                yield self._roll_back()
+            now = time.monotonic()
+            if now - self._tally.since >= REPORT_SECONDS:
+                yield from self._report(progress)
+            if now - self._last_checkpoint >= CHECKPOINT_SECONDS:
+                self._last_checkpoint = now
+                yield CheckpointDue(self.position.step)
+
+    def _reason_to_stop(self, progress: float, should_stop: Callable[[], bool]) -> StopReason | None:
+        if progress >= 1:
+            return "budget"
+        if self.options.patience and self.position.num_stale >= self.options.patience:
+            return "patience"
+        return "interrupted" if should_stop() else None
+
+    def _rate(self, progress: float) -> float:
+        peak = self.options.learning_rate or LEARNING_RATES[self.options.optimizer]
+        return peak * self.position.rate_scale * rate_factor(progress, warmup=self.options.warmup)
+
+    def _step(self, progress: float) -> None:
+        position = self.position
+        batch = self.batches.batch(position.epoch, position.batch_index)
+        if batch is None:
+            position.epoch, position.batch_index = position.epoch + 1, 0
+            batch = self.batches.batch(position.epoch, 0)
+            assert batch is not None, "an epoch has at least one batch"
+        if batch.opens or self.state is None:
+            self.state = self.network.initial_state(batch.inputs_TB.shape[1])
+        inputs_TB = torch.from_numpy(np.ascontiguousarray(batch.inputs_TB)).to(self._device, non_blocking=True)
+        targets_TB = torch.from_numpy(batch.targets_TB).to(self._device, non_blocking=True)
+        with torch.autocast(self._device, torch.bfloat16, enabled=self.precision == "bf16"):
+            logits_TBV, state = self.network(inputs_TB, detached(self.state))
+        loss = summed_cross_entropy(logits_TBV, targets_TB)
+        (loss / batch.num_targets).backward()  # type: ignore[no-untyped-call]
+        norm = torch.nn.utils.clip_grad_norm_(self.network.parameters(), self.options.clip_norm or math.inf)
+        set_rate(self.optimizers, self._rate(progress))
+        for optimizer in self.optimizers:
+            optimizer.step()
+            optimizer.zero_grad()
+        self.state = detached(state)
+        self._unread.append((loss.detach(), norm, batch.num_targets))
+        position.step += 1
+        position.batch_index += 1
+
+    def _read_losses(self) -> bool:
+        """Add the losses that wait on the device to the tally; tell whether they are finite."""
+        if len(self._unread) < STEPS_A_READ[self._device]:
+            return True
+        finite = True
+        for loss, norm, num_targets in self._unread:
+            nats, length = float(loss), float(norm)
+            finite = finite and math.isfinite(nats) and math.isfinite(length)
+            self._tally.loss += LossTotal(nats, num_targets)
+            self._tally.norms.append(length)
+        self._unread.clear()
+        return finite
+
+    def _report(self, progress: float) -> Iterator[Progressed]:
+        tally, self._tally = self._tally, _Tally()
+        if not tally.loss.num_tokens:
+            return
+        clip = self.options.clip_norm or math.inf
+        position = self.position
+        yield Progressed(
+            step=position.step,
+            progress=progress,
+            seconds=self.seconds(),
+            epoch=position.epoch + position.batch_index / self.batches.steps_per_epoch,
+            loss_nats=tally.loss.nats_per_token,
+            tokens_per_second=tally.loss.num_tokens / (time.monotonic() - tally.since),
+            learning_rate=self._rate(progress),
+            gradient_norm=sum(tally.norms) / len(tally.norms),
+            clipped_fraction=sum(norm > clip for norm in tally.norms) / len(tally.norms),
+        )
+
+    def _evaluate(self, progress: float) -> Evaluated:
+        position = self.position
+        total = self.validate() if self.validate else LossTotal()
+        loss = total.nats_per_token if self.validate else None
+        is_best = loss is None or position.best_loss_nats is None or loss < position.best_loss_nats
+        position.num_evaluations += 1
+        position.num_stale = 0 if is_best else position.num_stale + 1
+        if is_best:
+            position.best_loss_nats, position.best_step = loss, position.step
+        self._snapshot = self.checkpoint()
+        self._tally = _Tally()
+        self._last_checkpoint = time.monotonic()
+        return Evaluated(position.step, progress, self.seconds(), loss, total.num_tokens, is_best)
+
+    def _roll_back(self) -> RolledBack:
+        failed_at = self.position.step
+        scale, num_rollbacks = self.position.rate_scale * 0.5, self.position.num_rollbacks + 1
+        if num_rollbacks > MOST_ROLLBACKS:
+            raise TrainingError(
+                f"step {failed_at}: the loss is not finite, and still so after {MOST_ROLLBACKS} returns to the last good "
+                f"state at ever lower rates (last {self._rate(0.5):.2g}); begin anew with a lower --learning-rate"
+            )
+        self.restore(*self._snapshot)
+        self.position.rate_scale, self.position.num_rollbacks = scale, num_rollbacks
+        self._tally = _Tally()
+        return RolledBack(
+            failed_at,
+            self.position.step,
+            self._rate(self.budget.progress(self.position.step, self.seconds())),
+        )
+
+    def checkpoint(self) -> tuple[dict[str, Any], Tensors]:
+        """Return what resuming needs: scalars, and copies of the tensors by name."""
+        self.position.seconds = self.seconds()
+        tensors = {f"network.{name}": array for name, array in self.network.arrays().items()}
+        tensors |= optimizer_arrays(self.optimizers)
+        for layer, parts in enumerate(self.state or ()):
+            for number, part in enumerate(parts):
+                tensors[f"recurrent.{layer}.{number}"] = part.float().cpu().numpy().copy()
+        tensors["generator.cpu"] = torch.get_rng_state().numpy().copy()
+        if self._device == "cuda":
+            tensors["generator.cuda"] = torch.cuda.get_rng_state().numpy().copy()
+        return asdict(self.position), tensors
+
+    def restore(self, scalars: dict[str, Any], tensors: Tensors) -> None:
+        """Go on from what `checkpoint` returned, bit for bit; the clock runs on."""
+        self.position = Position(**{name: scalars[name] for name in asdict(Position())})
+        self.network.load_arrays(_below("network.", tensors))
+        load_optimizer_arrays(self.optimizers, _below("optimizer.", tensors))
+        recurrent = _below("recurrent.", tensors)
+        num_layers = len({key.split(".")[0] for key in recurrent})
+        self.state = (
+            tuple(
+                tuple(
+                    torch.from_numpy(recurrent[key].copy()).to(self._device)
+                    for key in sorted(recurrent)
+                    if key.startswith(f"{layer}.")
+                )
+                for layer in range(num_layers)
+            )
+            or None
+        )
+        torch.set_rng_state(torch.from_numpy(tensors["generator.cpu"].copy()))
+        if self._device == "cuda" and "generator.cuda" in tensors:
+            torch.cuda.set_rng_state(torch.from_numpy(tensors["generator.cuda"].copy()))
+
+
+def _below(prefix: str, tensors: Tensors) -> Tensors:
+    return {name.removeprefix(prefix): array for name, array in tensors.items() if name.startswith(prefix)}
