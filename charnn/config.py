@@ -252,6 +252,14 @@ class TrainingOptions(_Checked):
             panel=TRAINING,
         ),
     ] = 1.0
+    save_every: Annotated[
+        float,
+        Option(
+            "Seconds between checkpoints; longer where saving would take over a twentieth of the time.",
+            above=0,
+            panel=TRAINING,
+        ),
+    ] = 15.0
     seed: Annotated[
         int, Option("Decides everything that is drawn at random.", at_least=0, below=2**31, panel=TRAINING)
     ] = 1

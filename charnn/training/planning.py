@@ -12,12 +12,16 @@ from charnn.errors import CharnnError, OptionError
 from charnn.training.loss import summed_cross_entropy
 from charnn.training.network import Network
 from charnn.training.optimizers import LEARNING_RATES, make_optimizers
+from charnn.training.trainer import SHARE_FOR_EVALUATION
 
 DEFAULT_MINUTES = 5.0
 MOST_LANES = {"cpu": 32, "cuda": 128}
-SHARE_FOR_EVALUATION = 0.1
 MOST_EVALUATIONS = 40
-TIMED_STEPS = 3
+FEWEST_EVALUATIONS = 3
+"""Where the held-out text is so long that it could not be read this often, only its beginning is."""
+EVALUATION_SPEED_RATIO = 3.0
+"""How many times as fast as training an evaluation is taken to be, where the clock must not decide."""
+TIMED_ROUNDS = 4
 SECONDS_TO_SAVE = 0.7
 """Kept back at the end of a time budget for writing the model."""
 
@@ -32,7 +36,7 @@ class Speed:
     Args:
         precision: the faster arithmetic.
         training, evaluation: tokens a second.
-        ratio: how many times as fast as the other precision, None where there is only one.
+        ratio: how many times as fast as fp32, where bf16 was chosen over it.
     """
 
     precision: str
@@ -153,28 +157,33 @@ def measure_speed(architecture: Architecture, options: TrainingOptions, *, batch
             with torch.no_grad():
                 network(ids_TB, state)
 
-        seconds = {precision: _shortest(functools.partial(train_step, precision), device) for precision in candidates}
-        fastest = min(seconds, key=seconds.__getitem__)
-        evaluation = ids_TB.numel() / _shortest(evaluation_step, device)
-    ratio = max(seconds.values()) / seconds[fastest] if len(seconds) > 1 else None
+        work = {precision: functools.partial(train_step, precision) for precision in candidates}
+        seconds = _shortest({**work, "evaluation": evaluation_step}, device)
+    evaluation = ids_TB.numel() / seconds.pop("evaluation")
+    fastest = candidates[-1]
+    if seconds[candidates[0]] < seconds[fastest]:
+        fastest = candidates[0]
+    ratio = seconds["fp32"] / seconds[fastest] if fastest == "bf16" and "fp32" in seconds else None
     return Speed(fastest, ids_TB.numel() / seconds[fastest], evaluation, ratio)
 
 
-def _shortest(work: Callable[[], None], device: str) -> float:
-    times = []
-    for _ in range(TIMED_STEPS + 1):
-        begun = time.perf_counter()
-        work()
-        if device == "cuda":
-            torch.cuda.synchronize()
-        times.append(time.perf_counter() - begun)
-    return min(times[1:])
+def _shortest(work: dict[str, Callable[[], None]], device: str) -> dict[str, float]:
+    """Return the shortest time of each piece of work in seconds, from rounds in which they take turns."""
+    times: dict[str, list[float]] = {name: [] for name in work}
+    for _ in range(TIMED_ROUNDS + 1):
+        for name, do in work.items():
+            begun = time.perf_counter()
+            do()
+            if device == "cuda":
+                torch.cuda.synchronize()
+            times[name].append(time.perf_counter() - begun)
+    return {name: min(taken[1:]) for name, taken in times.items()}
 
 
 def plan_evaluations(
     *, num_valid: int, num_training: float, seconds: float | None, evaluation_speed: float
-) -> tuple[int, int]:
-    """Decide how often and on how much held-out text to evaluate, in at most a tenth of the time.
+) -> tuple[float, int]:
+    """Decide how often and on how much held-out text to evaluate, in about a tenth of the time at most.
 
     Args:
         num_valid: tokens held out.
@@ -183,13 +192,11 @@ def plan_evaluations(
         evaluation_speed: tokens a second.
 
     Returns:
-        Number of evaluations, and the most tokens that each reads.
+        The progress between two evaluations, and the most tokens that each reads.
     """
-    if num_valid == 0:
-        return 10, 0
-    speed_ratio = 3.0
     affordable = SHARE_FOR_EVALUATION * (
-        seconds * evaluation_speed if seconds is not None else num_training * speed_ratio
+        num_training * EVALUATION_SPEED_RATIO if seconds is None else seconds * evaluation_speed
     )
-    max_tokens = int(min(num_valid, max(affordable / 3, 2000)))
-    return int(min(max(affordable / max_tokens, 1), MOST_EVALUATIONS)), max_tokens
+    max_tokens = int(min(num_valid, max(affordable / FEWEST_EVALUATIONS, 2000)))
+    number = min(max(affordable / max_tokens, 1), MOST_EVALUATIONS) if num_valid else MOST_EVALUATIONS / 2
+    return 1 / number, max_tokens

@@ -17,6 +17,7 @@ from charnn.errors import CharnnError, ModelError, OptionError, StorageError
 from charnn.files import explain_write_errors, staging_directory
 from charnn.model_directory import (
     Model,
+    Tensors,
     is_model,
     read_config,
     read_model,
@@ -51,7 +52,7 @@ from charnn.training.schedule import Budget
 from charnn.training.trainer import Position, Trainer
 
 BUDGETS = ("minutes", "steps", "epochs")
-CHANGEABLE_ON_RESUME = (*BUDGETS, "patience", "learning_rate")
+CHANGEABLE_ON_RESUME = (*BUDGETS, "patience", "learning_rate", "save_every")
 
 
 @dataclass
@@ -63,12 +64,16 @@ class Session:
         config: what `config.json` says, without format version and generation.
         tokenizer: its vocabulary.
         trainer: at its position.
+        generation: that of the weights on disk.
+        unsaved_best: the best weights so far, where they are not on disk yet.
     """
 
     directory: Path
     config: dict[str, Any]
     tokenizer: Tokenizer
     trainer: Trainer
+    generation: int = 0
+    unsaved_best: Tensors | None = None
 
     @property
     def architecture(self) -> Architecture:
@@ -128,7 +133,7 @@ def begin(
         options = resolve_training(
             options, num_tokens=num_tokens, num_epochs=num_training / num_tokens, batch_size=batch_size
         )
-        num_evaluations, max_valid_tokens = plan_evaluations(
+        evaluation_interval, max_valid_tokens = plan_evaluations(
             num_valid=corpus.valid.num_tokens,
             num_training=num_training,
             seconds=seconds if options.steps is None and options.epochs is None else None,
@@ -137,17 +142,17 @@ def begin(
         plan = {
             "device": device,
             "precision": speed.precision,
-            "bf16_speedup": speed.ratio if speed.precision == "bf16" else None,
+            "bf16_speedup": speed.ratio,
             "training_tokens_per_second": round(speed.training),
-            "num_evaluations": num_evaluations,
+            "evaluation_interval": evaluation_interval,
             "max_valid_tokens": max_valid_tokens,
             "evaluation_seconds": max_valid_tokens / speed.evaluation,
         }
         config = _make_config(corpus, architecture, text_options, model_options, options, plan)
         session = _make_session(staging, config, corpus.tokenizer, Position(), started)
         write_tokenizer(staging, corpus.tokenizer)
-        _save_model(session)
-        _save_training_state(session)
+        session.unsaved_best = session.trainer.network.arrays()
+        _save(session)
     session.directory = directory
     return session
 
@@ -173,11 +178,12 @@ def resume(directory: Path, given: dict[str, Any], *, started: float) -> Session
     choose_device(config["plan"]["device"])
     position = Position(**{name: scalars[name] for name in asdict(Position())})
     session = _make_session(directory, config, model.tokenizer, position, started - position.seconds)
+    session.generation = model.config["generation"]
     session.trainer.restore(scalars, tensors)
     trainer = session.trainer
     progress = trainer.budget.progress(position.step, position.seconds)
     if changed:
-        trainer.position.num_evaluations = math.floor(progress * trainer.planned_evaluations)
+        trainer.position.next_evaluation = progress + trainer.evaluation_interval
     if progress >= 1:
         raise ModelError(
             f"{directory}: is finished ({position.step:,} steps, {position.seconds:.0f} s); "
@@ -200,7 +206,7 @@ def _changed_options(config: dict[str, Any], given: dict[str, Any]) -> tuple[Tra
     changes = {name: value for name, value in given.items() if name in CHANGEABLE_ON_RESUME}
     if any(name in changes for name in BUDGETS):
         changes = {**dict.fromkeys(BUDGETS), **changes}
-    return replace(options, **changes), bool(changes)
+    return replace(options, **changes), any(name in changes for name in BUDGETS)
 
 
 def _larger_budget(options: TrainingOptions) -> str:
@@ -301,7 +307,7 @@ def _make_session(
         options=options,
         precision=plan["precision"],
         budget=Budget(steps=min(steps, default=None), seconds=seconds),
-        planned_evaluations=plan["num_evaluations"],
+        evaluation_interval=plan["evaluation_interval"],
         position=position,
         started=started,
     )
@@ -323,13 +329,12 @@ def run(session: Session, *, should_stop: Callable[[], bool]) -> Iterator[Event]
             if isinstance(event, Evaluated):
                 _note_results(session, event)
                 if event.is_best:
-                    _save_model(session)
+                    session.unsaved_best = session.trainer.network.arrays()
             if isinstance(event, Stopped):
                 session.config["results"]["stopped"] = event.reason
                 _note_effort(session)
-                update_config(directory, session.config, generation=session.trainer.position.best_step)
-            if isinstance(event, (Evaluated, CheckpointDue, Stopped)):
-                _save_training_state(session)
+            if isinstance(event, (CheckpointDue, Stopped)):
+                _save(session)
             if not isinstance(event, CheckpointDue):
                 _append_metrics(directory, event)
             yield event
@@ -354,12 +359,14 @@ def _note_effort(session: Session) -> None:
     session.config["results"].update(steps=position.step, seconds=round(session.trainer.seconds(), 2))
 
 
-def _save_model(session: Session) -> None:
-    step = session.trainer.position.step
-    write_model(session.directory, session.config, session.trainer.network.arrays(), generation=step)
-
-
-def _save_training_state(session: Session) -> None:
+def _save(session: Session) -> None:
+    """Save the best weights where they are new, and the state of training after them."""
+    if session.unsaved_best is None:
+        update_config(session.directory, session.config, generation=session.generation)
+    else:
+        session.generation = session.trainer.position.best_step
+        write_model(session.directory, session.config, session.unsaved_best, generation=session.generation)
+        session.unsaved_best = None
     scalars, tensors = session.trainer.checkpoint()
     write_training_state(session.directory, scalars, tensors, generation=scalars["step"])
 

@@ -30,8 +30,9 @@ from charnn.training.optimizers import LEARNING_RATES, load_optimizer_arrays, op
 from charnn.training.schedule import Budget, rate_factor
 
 REPORT_SECONDS = 0.25
-CHECKPOINT_SECONDS = 15.0
+SHARE_FOR_CHECKPOINTS = 0.05
 MOST_ROLLBACKS = 5
+SHARE_FOR_EVALUATION = 0.1
 STEPS_A_READ = {"cpu": 1, "cuda": 16}
 """How often the loss is read from the device; on a GPU each reading waits for it."""
 
@@ -44,7 +45,7 @@ class Position:
     epoch: int = 0
     batch_index: int = 0
     seconds: float = 0.0
-    num_evaluations: int = 0
+    next_evaluation: float = 0.0
     num_stale: int = 0
     best_loss_nats: float | None = None
     best_step: int = 0
@@ -73,7 +74,7 @@ class Trainer:
         options: resolved training options.
         precision: fp32 or bf16 (autocast).
         budget: what may be spent.
-        planned_evaluations: how many evaluations the budget is divided into.
+        evaluation_interval: progress between evaluations, at least; more where they would take over a tenth of the time.
         position: where to begin.
         started: `time.monotonic()` at which the clock of this run began, less the seconds spent in earlier ones.
     """
@@ -85,7 +86,7 @@ class Trainer:
     options: TrainingOptions
     precision: str
     budget: Budget
-    planned_evaluations: int
+    evaluation_interval: float
     position: Position
     started: float
 
@@ -95,6 +96,7 @@ class Trainer:
         self._tally = _Tally()
         self._unread: list[tuple[Tensor, Tensor, int]] = []
         self._last_checkpoint = time.monotonic()
+        self._checkpoint_interval = self.options.save_every
         self._snapshot = self.checkpoint()
 
     def seconds(self) -> float:
@@ -110,9 +112,12 @@ class Trainer:
         Raises:
             TrainingError: where the loss stays infinite or NaN.
         """
+        if self.position.step == 0:
+            progress = self.budget.progress(0, self.seconds())
+            self.position.next_evaluation = min(1.0, progress + self.evaluation_interval)
         while True:
             progress = self.budget.progress(self.position.step, self.seconds())
-            if progress >= (self.position.num_evaluations + 1) / self.planned_evaluations - 1e-9:
+            if progress >= self.position.next_evaluation:
                 yield from self._report(progress)
                 yield self._evaluate(progress)
             if reason := self._reason_to_stop(progress, should_stop):
@@ -125,9 +130,11 @@ class Trainer:
             now = time.monotonic()
             if now - self._tally.since >= REPORT_SECONDS:
                 yield from self._report(progress)
-            if now - self._last_checkpoint >= CHECKPOINT_SECONDS:
-                self._last_checkpoint = now
+            if now - self._last_checkpoint >= self._checkpoint_interval:
                 yield CheckpointDue(self.position.step)
+                self._last_checkpoint = time.monotonic()
+                cost = self._last_checkpoint - now
+                self._checkpoint_interval = max(self.options.save_every, cost / SHARE_FOR_CHECKPOINTS)
 
     def _reason_to_stop(self, progress: float, should_stop: Callable[[], bool]) -> StopReason | None:
         if progress >= 1:
@@ -198,17 +205,24 @@ class Trainer:
 
     def _evaluate(self, progress: float) -> Evaluated:
         position = self.position
+        begun = time.monotonic()
         total = self.validate() if self.validate else LossTotal()
+        position.next_evaluation = self._next_evaluation(progress, time.monotonic() - begun)
         loss = total.nats_per_token if self.validate else None
         is_best = loss is None or position.best_loss_nats is None or loss < position.best_loss_nats
-        position.num_evaluations += 1
         position.num_stale = 0 if is_best else position.num_stale + 1
         if is_best:
             position.best_loss_nats, position.best_step = loss, position.step
         self._snapshot = self.checkpoint()
         self._tally = _Tally()
-        self._last_checkpoint = time.monotonic()
         return Evaluated(position.step, progress, self.seconds(), loss, total.num_tokens, is_best)
+
+    def _next_evaluation(self, progress: float, seconds_taken: float) -> float:
+        """Return the progress at which to evaluate again; with a budget of steps alone it depends on nothing else."""
+        interval = self.evaluation_interval
+        if self.budget.seconds:
+            interval = max(interval, seconds_taken / SHARE_FOR_EVALUATION / self.budget.seconds)
+        return 1.0 if progress + 1.5 * interval > 1 else progress + interval
 
     def _roll_back(self) -> RolledBack:
         failed_at = self.position.step
