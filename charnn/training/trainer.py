@@ -33,6 +33,7 @@ REPORT_SECONDS = 0.25
 SHARE_FOR_CHECKPOINTS = 0.05
 MOST_ROLLBACKS = 5
 SHARE_FOR_EVALUATION = 0.1
+ROUNDING = 1e-9
 STEPS_A_READ = {"cpu": 1, "cuda": 16}
 """How often the loss is read from the device; on a GPU each reading waits for it."""
 
@@ -117,7 +118,7 @@ class Trainer:
             self.position.next_evaluation = min(1.0, progress + self.evaluation_interval)
         while True:
             progress = self.budget.progress(self.position.step, self.seconds())
-            if progress >= self.position.next_evaluation:
+            if progress >= self.position.next_evaluation - ROUNDING:
                 yield from self._report(progress)
                 yield self._evaluate(progress)
             if reason := self._reason_to_stop(progress, should_stop):

@@ -1,0 +1,110 @@
+"""What several tests need: the command line run in this process, and a small model trained once."""
+
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from charnn.cells import CELLS
+from charnn.cli.main import main
+from charnn.config import Architecture
+from charnn.model_directory import Tensors, expected_shapes
+
+REPOSITORY = Path(__file__).parent.parent
+FABLES = REPOSITORY / "corpora" / "fables.txt"
+
+
+@dataclass
+class Result:
+    """What a command did."""
+
+    status: int
+    out: str
+    err: str
+
+
+@pytest.fixture
+def charnn(capfd: pytest.CaptureFixture[str]) -> Callable[..., Result]:
+    """Run the command line through its entry point, in this process."""
+
+    def run(*arguments: object) -> Result:
+        capfd.readouterr()
+        with pytest.raises(SystemExit) as exit_:
+            main([str(argument) for argument in arguments])
+        captured = capfd.readouterr()
+        return Result(int(exit_.value.code or 0), captured.out, captured.err)
+
+    return run
+
+
+@pytest.fixture(autouse=True)
+def _own_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each test works in an empty directory, on a terminal of a known width."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("COLUMNS", "120")
+
+
+def train_quietly(directory: Path, text: str, *options: object) -> Path:
+    """Train a small model in this process."""
+    (directory / "text.txt").write_text(text, encoding="utf-8")
+    run = directory / "run"
+    arguments = [
+        "train",
+        directory / "text.txt",
+        "-o",
+        run,
+        "--hidden-size",
+        24,
+        "--embedding-size",
+        8,
+        "--precision",
+        "fp32",
+    ]
+    with pytest.raises(SystemExit) as exit_:
+        main([str(argument) for argument in (*arguments, *options)])
+    assert exit_.value.code in (0, None)
+    return run
+
+
+@pytest.fixture(scope="session")
+def _trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    text = FABLES.read_text(encoding="utf-8")[:12_000]
+    return train_quietly(tmp_path_factory.mktemp("model"), text, "--steps", 120, "--batch-size", 8, "--bptt", 32)
+
+
+@pytest.fixture
+def run(_trained: Path, tmp_path: Path) -> Path:
+    """A copy of a small character model that has learned a little English."""
+    return Path(shutil.copytree(_trained, tmp_path / "runs" / "small"))
+
+
+@pytest.fixture(scope="session")
+def _trained_lines(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    text = "ab\nabb\nabbb\na\n" * 40
+    return train_quietly(tmp_path_factory.mktemp("lines"), text, "--steps", 60, "--unit", "line", "--seed", 3)
+
+
+@pytest.fixture
+def line_run(_trained_lines: Path, tmp_path: Path) -> Path:
+    """A copy of a model of short lines over the letters a and b."""
+    return Path(shutil.copytree(_trained_lines, tmp_path / "runs" / "lines"))
+
+
+def ramp_weights(architecture: Architecture, scale: float = 0.4) -> Tensors:
+    """Return weights that are the same on every machine: no random generator, no pinned output."""
+    weights = {}
+    for number, (name, shape) in enumerate(expected_shapes(architecture).items()):
+        size = int(np.prod(shape))
+        weights[name] = (scale * np.sin(0.7 * np.arange(size) + number)).astype(np.float32).reshape(shape)
+    return weights
+
+
+ARCHITECTURES = [
+    pytest.param(Architecture(cell, 11, 6, 8, num_layers), id=f"{cell}-{num_layers}")  # type: ignore[arg-type]
+    for cell in CELLS
+    for num_layers in (1, 2)
+]
+"""Every cell, with one layer and with two."""

@@ -1,0 +1,158 @@
+"""The rules of the house: what may import what, what stays light, and the linters' verdict."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import REPOSITORY
+
+PACKAGE = REPOSITORY / "charnn"
+
+ROOMS = {
+    "base": ("errors", "config", "files"),
+    "text": ("text",),
+    "cells": ("cells",),
+    "model_directory": ("model_directory",),
+    "training": ("training",),
+    "runtime": ("runtime",),
+    "cli": ("cli",),
+}
+MAY_IMPORT = {
+    "base": {"base"},
+    "text": {"base", "text"},
+    "cells": {"base", "text", "cells"},
+    "model_directory": {"base", "text", "cells", "model_directory"},
+    "training": {"base", "text", "cells", "model_directory", "training"},
+    "runtime": {"base", "text", "cells", "model_directory", "runtime"},
+    "cli": set(ROOMS),
+}
+LIBRARIES = {
+    "base": set(),
+    "text": {"numpy", "sentencepiece"},
+    "cells": set(),
+    "model_directory": {"numpy", "safetensors"},
+    "training": {"numpy", "torch"},
+    "runtime": {"numpy"},
+    "cli": {"numpy", "typer", "rich"},
+}
+
+
+def room_of(module: str) -> str:
+    name = module.split(".")[1] if "." in module else "cli"
+    return next((room for room, names in ROOMS.items() if name in names), "cli")
+
+
+def modules() -> list[Path]:
+    return sorted(PACKAGE.rglob("*.py"))
+
+
+def imported(path: Path) -> list[str]:
+    found = []
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            found += [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            found += [
+                f"{node.module}.{alias.name}" if node.module == "charnn" else str(node.module) for alias in node.names
+            ]
+    return found
+
+
+@pytest.mark.parametrize("path", modules(), ids=lambda path: path.relative_to(PACKAGE).as_posix())
+def test_imports_run_downwards_only(path):
+    room = room_of(".".join(path.relative_to(REPOSITORY).with_suffix("").parts))
+    for name in imported(path):
+        library = name.split(".")[0]
+        if name == "charnn" or name == "charnn.__version__":
+            continue
+        if library == "charnn":
+            assert room_of(name) in MAY_IMPORT[room], f"{path.name} ({room}) imports {name}"
+        elif library not in sys.stdlib_module_names:
+            assert library in LIBRARIES[room], f"{path.name} ({room}) imports {library}"
+
+
+@pytest.mark.parametrize("path", modules(), ids=lambda path: path.relative_to(PACKAGE).as_posix())
+def test_only_the_console_prints(path):
+    if path.name == "console.py":
+        return
+    names = {node.id for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))) if isinstance(node, ast.Name)}
+    assert "print" not in names
+
+
+def modules_after(*arguments: object) -> set[str]:
+    program = (
+        "import sys\nfrom charnn.cli.main import main\n"
+        "try:\n    main(sys.argv[1:])\nexcept SystemExit as exit_:\n    assert not exit_.code, exit_.code\n"
+        "print('\\n' + ' '.join(sys.modules))"
+    )
+    command = [sys.executable, "-c", program, *map(str, arguments)]
+    result = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert result.returncode == 0, result.stderr
+    return set(result.stdout.splitlines()[-1].split())
+
+
+@pytest.mark.parametrize("command", ["", "train", "sample", "score", "predict", "tokenize", "info"])
+def test_help_loads_neither_torch_nor_numpy(command):
+    assert not modules_after(*command.split(), "--help") & {"torch", "numpy", "safetensors", "sentencepiece"}
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("sample", "The", "-n", 5, "--seed", 1),
+        ("score", "--text", "The fox", "--format", "jsonl"),
+        ("predict", "The"),
+        ("tokenize", "The"),
+        ("info",),
+    ],
+    ids=lambda arguments: arguments[0],
+)
+def test_running_a_model_never_loads_torch(run, arguments):
+    name, *rest = arguments
+    where = (run,) if name == "info" else ("-m", run)
+    loaded = modules_after(name, *rest, *where)
+    assert "numpy" in loaded
+    assert not loaded & {"torch", "charnn.training"}
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ("ruff", "check", "."),
+        ("ruff", "format", "--check", "."),
+        ("mypy",),
+    ],
+    ids=" ".join,
+)
+def test_linters_are_content(command):
+    result = subprocess.run(
+        [sys.executable, "-m", *command], cwd=REPOSITORY, capture_output=True, text=True, check=False
+    )
+    assert result.returncode == 0, result.stdout + result.stderr
+
+
+def test_agreement_files_are_what_their_script_writes(tmp_path):
+    for name in ("make_agreement.py", "agreement.txt", "agreement-pairs.tsv"):
+        (tmp_path / name).write_bytes((REPOSITORY / "corpora" / name).read_bytes())
+    subprocess.run([sys.executable, tmp_path / "make_agreement.py"], check=True)
+    for name in ("agreement.txt", "agreement-pairs.tsv"):
+        assert (tmp_path / name).read_bytes() == (REPOSITORY / "corpora" / name).read_bytes()
+
+
+def test_no_sentence_of_a_pair_stands_in_the_training_text():
+    corpora = REPOSITORY / "corpora"
+    sentences = set((corpora / "agreement.txt").read_text(encoding="utf-8").splitlines())
+    rows = [line.split("\t") for line in (corpora / "agreement-pairs.tsv").read_text(encoding="utf-8").splitlines()[1:]]
+    assert not any(good in sentences or bad in sentences for good, bad, *_ in rows)
+    assert {int(row[2]) for row in rows} == set(range(21))
+    assert {int(row[3]) for row in rows} == {0, 1, 2, 3}
+
+
+def test_corpora_are_as_large_as_they_say():
+    corpora = REPOSITORY / "corpora"
+    assert (corpora / "fables.txt").stat().st_size >= 120_000
+    names = (corpora / "names.txt").read_text(encoding="utf-8").splitlines()
+    assert len(names) == len(set(names)) >= 2000

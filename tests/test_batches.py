@@ -1,0 +1,132 @@
+import itertools
+
+import numpy as np
+import pytest
+
+from charnn.text.vocabulary import Vocabulary, build_vocabulary
+from charnn.training.batches import LaneBatches, UnitBatches, make_batches
+from charnn.training.loss import IGNORED
+
+PLAIN = Vocabulary(tuple(map(str, range(300))), (9,) * 300, boundary_id=0, unknown_id=None)
+
+
+def epoch_of(batches, epoch=0):
+    return list(
+        itertools.takewhile(lambda batch: batch is not None, (batches.batch(epoch, i) for i in itertools.count()))
+    )
+
+
+@pytest.mark.parametrize(
+    ("num_ids", "num_lanes", "bptt_length"), [(200, 4, 10), (203, 4, 10), (7, 3, 2), (5, 9, 3), (1, 1, 1)]
+)
+def test_every_token_is_a_target_once_an_epoch(num_ids, num_lanes, bptt_length):
+    ids = np.arange(num_ids) + 1
+    batches = LaneBatches(ids, PLAIN, num_lanes=num_lanes, bptt_length=bptt_length, seed=5)
+    for epoch in range(3):
+        epoch_batches = epoch_of(batches, epoch)
+        assert len(epoch_batches) == batches.steps_per_epoch
+        targets = np.concatenate([batch.targets_TB.ravel() for batch in epoch_batches])
+        assert sorted(targets[targets != IGNORED]) == ids.tolist()
+        assert sum(batch.num_targets for batch in epoch_batches) == num_ids
+
+
+def test_the_input_is_the_true_token_before_the_target_and_the_text_begins_after_the_boundary():
+    batches = LaneBatches(np.arange(100) + 1, PLAIN, num_lanes=3, bptt_length=7, seed=1)
+    for batch in epoch_of(batches):
+        counted = batch.targets_TB != IGNORED
+        inputs, targets = batch.inputs_TB[counted], batch.targets_TB[counted]
+        assert (inputs == np.where(targets == 1, PLAIN.boundary_id, targets - 1)).all()
+
+
+def test_lanes_go_on_where_they_were():
+    batches = epoch_of(LaneBatches(np.arange(90) + 1, PLAIN, num_lanes=3, bptt_length=10, seed=2))
+    lanes = np.concatenate([batch.targets_TB for batch in batches]).T
+    for lane in lanes:
+        assert (np.diff(lane) % 90 == 1).all()
+    assert [batch.opens for batch in batches] == [True, False, False]
+
+
+def test_each_epoch_begins_at_another_place_and_each_seed_too():
+    def first(seed, epoch):
+        batch = LaneBatches(np.arange(1000) % 250 + 1, PLAIN, num_lanes=2, bptt_length=5, seed=seed).batch(epoch, 0)
+        return batch.targets_TB.tolist()
+
+    assert first(1, 0) == first(1, 0)
+    assert len({str(first(seed, epoch)) for seed in (1, 2) for epoch in (0, 1, 2)}) == 6
+
+
+UNITS = [[5], [6, 7], [8, 9, 10, 11, 12, 13, 14], [15, 16], [17, 18, 19], [20] * 30]
+UNIT_IDS = np.array([id for unit in UNITS for id in (*unit, 0)])
+
+
+def read_units(epoch_batches):
+    """Put the units together again from the targets, checking that each is read from its boundary."""
+    found, open_rows = [], []
+    for batch in epoch_batches:
+        if batch.opens:
+            found.extend(open_rows)
+            open_rows = [[] for _ in range(batch.targets_TB.shape[1])]
+            assert (batch.inputs_TB[0] == 0).all()
+        for row, targets in zip(open_rows, batch.targets_TB.T, strict=True):
+            row.extend(targets[targets != IGNORED].tolist())
+    return found + open_rows
+
+
+@pytest.mark.parametrize("bptt_length", [1, 3, 8, 64])
+@pytest.mark.parametrize("seed", [None, 1, 2])
+def test_units_are_read_whole_and_once_an_epoch(bptt_length, seed):
+    batches = UnitBatches(UNIT_IDS, PLAIN, num_lanes=2, bptt_length=bptt_length, seed=seed)
+    units = read_units(epoch_of(batches, epoch=1 if seed else 0))
+    assert sorted(units) == sorted([*unit, 0] for unit in UNITS)
+
+
+def test_inputs_of_units_are_the_targets_one_step_before():
+    for batch in epoch_of(UnitBatches(UNIT_IDS, PLAIN, num_lanes=2, bptt_length=64, seed=3)):
+        for inputs, targets in zip(batch.inputs_TB.T, batch.targets_TB.T, strict=True):
+            length = np.count_nonzero(targets != IGNORED)
+            assert inputs[1:length].tolist() == targets[: length - 1].tolist()
+
+
+def test_short_units_fill_a_step_together():
+    ids = np.array([5, 0] * 1000)
+    batches = UnitBatches(ids, PLAIN, num_lanes=4, bptt_length=50, seed=1)
+    assert batches.steps_per_epoch == 1000 * 2 / (4 * 50)
+
+
+def test_each_epoch_has_another_order():
+    ids = np.array([id for number in range(50) for id in (number + 1, 0)])
+    batches = UnitBatches(ids, PLAIN, num_lanes=2, bptt_length=4, seed=1)
+    assert [batch.targets_TB.tolist() for batch in epoch_of(batches, 0)] != [
+        batch.targets_TB.tolist() for batch in epoch_of(batches, 1)
+    ]
+
+
+def test_the_rarest_tokens_become_unk_now_and_then_the_same_as_input_and_target():
+    counts = {"a": 99_000, "z": 900, "\n": 100}
+    vocabulary = build_vocabulary(counts, boundary="\n")
+    rare = vocabulary.ids["z"]
+    ids = np.full(100_000, vocabulary.ids["a"])
+    ids[::111] = rare
+    batches = LaneBatches(ids, vocabulary, num_lanes=4, bptt_length=500, seed=1)
+    replaced = []
+    for epoch in range(30):
+        epoch_batches = epoch_of(batches, epoch)
+        inputs = np.concatenate([batch.inputs_TB for batch in epoch_batches])
+        targets = np.concatenate([batch.targets_TB for batch in epoch_batches])
+        assert np.count_nonzero(inputs[1:] != targets[:-1]) <= 1  # the boundary before the first token
+        replaced.append(np.count_nonzero(targets == vocabulary.unknown_id))
+        assert np.count_nonzero(targets == rare) + replaced[-1] == np.count_nonzero(ids == rare)
+    assert 0.005 < np.mean(replaced) / np.count_nonzero(ids == rare) < 0.02
+    assert len(set(replaced)) > 1
+
+
+def test_validation_never_replaces_anything():
+    vocabulary = build_vocabulary({"a": 10, "\n": 5}, boundary="\n")
+    ids = np.tile([vocabulary.ids["a"], vocabulary.boundary_id], 5000)
+    batches = UnitBatches(ids, vocabulary, num_lanes=4, bptt_length=50, seed=None)
+    assert not any((batch.targets_TB == vocabulary.unknown_id).any() for batch in epoch_of(batches))
+
+
+def test_the_unit_decides_the_kind_of_batches():
+    made = [make_batches(UNIT_IDS, PLAIN, unit=unit, num_lanes=1, bptt_length=4, seed=1) for unit in ("stream", "line")]
+    assert [type(batches) for batches in made] == [LaneBatches, UnitBatches]

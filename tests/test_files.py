@@ -1,0 +1,77 @@
+import errno
+import os
+from pathlib import Path
+
+import pytest
+
+from charnn.errors import StorageError
+from charnn.files import json_bytes, sha256_hex, staged, staging_directory, write_atomically, write_together
+
+
+def test_files_that_must_agree_are_replaced_together(tmp_path):
+    write_together([(tmp_path / "a", b"1"), (tmp_path / "b", b"2")])
+    write_together([(tmp_path / "a", b"3"), (tmp_path / "b", b"4")])
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == {"a": b"3", "b": b"4"}
+
+
+def test_a_full_disk_leaves_the_old_files_and_no_rubbish(tmp_path, monkeypatch):
+    write_together([(tmp_path / "a", b"1"), (tmp_path / "b", b"2")])
+    calls = []
+
+    def fill_up(descriptor):
+        calls.append(descriptor)
+        if len(calls) == 2:
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", fill_up)
+    with pytest.raises(StorageError) as error:
+        write_together([(tmp_path / "a", b"3"), (tmp_path / "b", b"4")])
+    assert str(error.value) == (
+        f"{tmp_path / 'b'}: cannot be written: no space is left on the disk; free some and run the command again"
+    )
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == {"a": b"1", "b": b"2"}
+
+
+@pytest.mark.parametrize(
+    ("code", "remedy"),
+    [
+        (errno.EROFS, "the file system is read-only; choose another place"),
+        (errno.EACCES, "permission denied; choose a place that you may write to"),
+        (
+            errno.EFBIG,
+            "the file would pass the size limit set for this process (ulimit -f); raise it and run the command again",
+        ),
+        (errno.EIO, "Input/output error"),
+    ],
+)
+def test_a_refusal_to_write_comes_with_its_remedy(tmp_path, monkeypatch, code, remedy):
+    def refuse(*_args, **_kwargs):
+        raise OSError(code, os.strerror(code))
+
+    monkeypatch.setattr(Path, "open", refuse)
+    with pytest.raises(StorageError) as error:
+        write_atomically(tmp_path / "x", b"")
+    assert str(error.value) == f"{tmp_path / 'x'}: cannot be written: {remedy}"
+
+
+def test_a_staging_directory_takes_the_place_of_the_old_one_only_when_all_went_well(tmp_path):
+    target = tmp_path / "run"
+    target.mkdir()
+    (target / "old").touch()
+    with pytest.raises(ZeroDivisionError), staging_directory(target) as staging:
+        (staging / "new").touch()
+        raise ZeroDivisionError
+    assert [path.name for path in target.iterdir()] == ["old"]
+    with staging_directory(target) as staging:
+        (staging / "new").touch()
+    assert [path.name for path in target.iterdir()] == ["new"]
+    assert [path.name for path in tmp_path.iterdir()] == ["run"]
+
+
+def test_json_keeps_every_character_readable():
+    assert json_bytes({"token": "é"}) == '{\n "token": "é"\n}\n'.encode()
+
+
+def test_the_hash_of_parts_is_the_hash_of_the_whole():
+    assert sha256_hex(b"ab", b"c") == sha256_hex(b"abc")
+    assert staged(Path("a/b.json")) == Path("a/b.json.new")

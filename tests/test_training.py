@@ -1,0 +1,303 @@
+"""Evaluation, schedule, optimizers, planning and the trainer."""
+
+import itertools
+import math
+import time
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from charnn.config import Architecture, ModelOptions, TrainingOptions
+from charnn.errors import CharnnError, OptionError, TrainingError
+from charnn.text.vocabulary import Vocabulary
+from charnn.training import planning
+from charnn.training.batches import LaneBatches
+from charnn.training.evaluation import evaluate
+from charnn.training.events import Evaluated, Progressed, RolledBack, Stopped, event_json
+from charnn.training.loss import IGNORED, LossTotal, summed_cross_entropy
+from charnn.training.network import Network
+from charnn.training.optimizers import load_optimizer_arrays, make_optimizers, optimizer_arrays, set_rate
+from charnn.training.schedule import FINAL_RATE, Budget, rate_factor
+from charnn.training.trainer import Position, Trainer
+from tests.conftest import ramp_weights
+
+SHAPE = Architecture("lstm", 11, 6, 8, 1)
+PLAIN = Vocabulary(tuple(map(str, range(11))), (9,) * 11, boundary_id=0, unknown_id=None)
+
+
+def network(scale=0.4):
+    made = Network(SHAPE)
+    made.load_arrays(ramp_weights(SHAPE, scale))
+    return made
+
+
+def test_losses_are_summed_and_padding_is_left_out():
+    logits = torch.zeros(2, 1, 4)
+    total = summed_cross_entropy(logits, torch.tensor([[3], [IGNORED]]))
+    assert float(total) == pytest.approx(math.log(4))
+    assert (LossTotal(2.0, 1) + LossTotal(4.0, 2)).nats_per_token == 2.0
+    assert math.isnan(LossTotal().nats_per_token)
+
+
+def slow_loss(model, ids, boundary):
+    """One long forward pass over one stream."""
+    inputs = torch.tensor([[boundary], *([id] for id in ids[:-1])])
+    with torch.no_grad():
+        logits, _ = model(inputs, model.initial_state(1))
+    return float(summed_cross_entropy(logits, torch.tensor(ids)[:, None]))
+
+
+@pytest.mark.parametrize("num_ids", [1, 5, 1535, 3200, 9000])
+def test_validation_in_lanes_is_one_long_forward_pass(num_ids):
+    model = network()
+    ids = (np.arange(num_ids) ** 2 % 11).astype(np.uint8)
+    total = evaluate(model, ids, PLAIN, unit="stream", max_tokens=10**9)
+    assert total.num_tokens == num_ids
+    assert total.nats == pytest.approx(slow_loss(model, ids.tolist(), 0), rel=1e-5)
+    assert model.training
+
+
+def test_validation_of_units_begins_each_from_an_empty_state():
+    model = network()
+    units = [[1, 2, 3], [4], [5, 6] * 100]
+    ids = np.array([id for unit in units for id in (*unit, 0)], dtype=np.uint8)
+    total = evaluate(model, ids, PLAIN, unit="line", max_tokens=10**9)
+    assert total.nats == pytest.approx(sum(slow_loss(model, [*unit, 0], 0) for unit in units), rel=1e-5)
+    assert evaluate(model, ids, PLAIN, unit="line", max_tokens=5).num_tokens == 4 + 2
+
+
+def test_progress_is_the_larger_share_of_what_is_spent():
+    assert Budget(steps=100, seconds=10).progress(20, 5) == 0.5
+    assert Budget(steps=100, seconds=None).progress(20, 1e9) == 0.2
+    assert Budget(steps=None, seconds=10).progress(10**9, 20) == 1.0
+    assert Budget(steps=None, seconds=0).progress(0, 0) == 1.0
+
+
+def test_the_rate_rises_and_falls():
+    assert rate_factor(0.0, warmup=0.1) == FINAL_RATE
+    assert rate_factor(0.05, warmup=0.1) == pytest.approx(0.5)
+    assert rate_factor(0.1, warmup=0.1) == pytest.approx(1.0)
+    assert rate_factor(0.55, warmup=0.1) == pytest.approx((1 + FINAL_RATE) / 2)
+    assert rate_factor(1.0, warmup=0.1) == pytest.approx(FINAL_RATE)
+    assert rate_factor(0.0, warmup=0.0) == pytest.approx(1.0)
+
+
+@pytest.mark.parametrize("name", ["muon", "adamw", "sgd"])
+def test_every_parameter_has_exactly_one_optimizer_and_biases_are_not_decayed(name):
+    model = network()
+    optimizers = make_optimizers(model, TrainingOptions(optimizer=name, weight_decay=0.5))
+    owned = [
+        id(parameter) for optimizer in optimizers for group in optimizer.param_groups for parameter in group["params"]
+    ]
+    assert sorted(owned) == sorted(id(parameter) for parameter in model.parameters())
+    for optimizer in optimizers:
+        for group in optimizer.param_groups:
+            assert group["weight_decay"] == (0.5 if group["params"][0].dim() == 2 else 0.0)
+
+
+@pytest.mark.parametrize("name", ["muon", "adamw", "sgd"])
+def test_an_optimizers_state_survives_as_arrays(name):
+    def steps(model, optimizers, numbers):
+        for number in numbers:
+            for weight in model.parameters():
+                weight.grad = torch.sin(torch.arange(weight.numel()) * 0.3 + number).reshape(weight.shape)
+            set_rate(optimizers, 0.01)
+            for optimizer in optimizers:
+                optimizer.step()
+        return model.arrays()
+
+    options = TrainingOptions(optimizer=name)
+    model = network()
+    optimizers = make_optimizers(model, options)
+    halfway = steps(model, optimizers, range(3))
+    arrays = optimizer_arrays(optimizers)
+    expected = steps(model, optimizers, range(3, 6))
+    other = network()
+    other.load_arrays(halfway)
+    again = make_optimizers(other, options)
+    load_optimizer_arrays(again, {key.removeprefix("optimizer."): array for key, array in arrays.items()})
+    for key, array in steps(other, again, range(3, 6)).items():
+        np.testing.assert_array_equal(array, expected[key])
+
+
+def trainer(steps=20, validate=lambda: LossTotal(1.0, 1), position=None, interval=0.25, **options):
+    torch.manual_seed(0)
+    made = TrainingOptions(**{"learning_rate": 0.01, "dropout": 0.3, "batch_size": 4, "optimizer": "adamw", **options})
+    model = Network(SHAPE, dropout=made.dropout)
+    model.load_arrays(ramp_weights(SHAPE))
+    ids = (np.arange(800) % 10 + 1).astype(np.uint8)
+    return Trainer(
+        network=model,
+        optimizers=make_optimizers(model, made),
+        batches=LaneBatches(ids, PLAIN, num_lanes=4, bptt_length=16, seed=1),
+        validate=validate,
+        options=made,
+        precision="fp32",
+        budget=Budget(steps=steps, seconds=None),
+        evaluation_interval=interval,
+        position=position or Position(),
+        started=time.monotonic(),
+    )
+
+
+def never():
+    return False
+
+
+def test_a_trainer_reports_evaluates_and_stops_at_its_budget():
+    events = list(trainer(steps=40).run(never))
+    evaluations = [event.step for event in events if isinstance(event, Evaluated)]
+    assert evaluations == [10, 20, 30, 40]
+    assert events[-1] == replace(events[-1], step=40, reason="budget")
+    progressed = [event for event in events if isinstance(event, Progressed)]
+    assert progressed[-1].step == 40
+    assert 0 < progressed[-1].loss_nats < 3
+    assert 0 <= progressed[-1].clipped_fraction <= 1
+    assert event_json(events[-1])["event"] == "stopped"
+
+
+def test_a_trainer_learns_a_cycle():
+    made = trainer(steps=150, dropout=0.0, learning_rate=0.05)
+    losses = [event.loss_nats for event in made.run(never) if isinstance(event, Progressed)]
+    assert losses[-1] < 0.2
+
+
+def test_going_on_from_a_checkpoint_is_never_having_stopped():
+    whole = trainer(steps=40)
+    list(whole.run(never))
+    first = trainer(steps=40)
+    counter = itertools.count()
+    events = list(first.run(lambda: next(counter) == 17))
+    assert events[-1].reason == "interrupted"
+    scalars, tensors = first.checkpoint()
+    second = trainer(steps=40, position=Position(**scalars))
+    torch.manual_seed(999)
+    second.restore(scalars, tensors)
+    list(second.run(never))
+    for name, array in second.network.arrays().items():
+        np.testing.assert_array_equal(array, whole.network.arrays()[name])
+    np.testing.assert_array_equal(second.checkpoint()[1]["recurrent.0.1"], whole.checkpoint()[1]["recurrent.0.1"])
+
+
+def test_training_stops_when_validation_no_longer_improves():
+    losses = iter([3.0, 2.0, 2.5, 2.5, 2.0, 9.0])
+    made = trainer(steps=100, validate=lambda: LossTotal(next(losses), 1), interval=0.1, patience=3)
+    events = list(made.run(never))
+    assert events[-1] == Stopped(50, events[-1].seconds, "patience")
+    assert made.position.best_step == 20
+    assert [event.is_best for event in events if isinstance(event, Evaluated)] == [True, True, False, False, False]
+
+
+def test_without_held_out_text_the_latest_weights_are_the_best():
+    events = list(trainer(steps=8, validate=None).run(never))
+    assert [(event.valid_loss_nats, event.is_best) for event in events if isinstance(event, Evaluated)] == [
+        (None, True)
+    ] * 4
+
+
+def test_a_loss_that_is_not_finite_leads_back_at_half_the_rate():
+    made = trainer(steps=30, interval=0.5)
+    events = []
+    for event in made.run(never):
+        events.append(event)
+        if isinstance(event, Evaluated) and event.step == 15:
+            made._snapshot = made.checkpoint()
+            with torch.no_grad():
+                made.network.output.bias.fill_(math.nan)
+    rolled = [event for event in events if isinstance(event, RolledBack)]
+    assert [(event.step, event.to_step) for event in rolled] == [(16, 15)]
+    assert made.position.rate_scale == 0.5
+    assert events[-1].reason == "budget"
+    assert all(np.isfinite(array).all() for array in made.network.arrays().values())
+
+
+def test_a_loss_that_stays_infinite_ends_training_with_advice():
+    with pytest.raises(TrainingError, match=r"the loss is not finite, .* begin anew with a lower --learning-rate"):
+        list(trainer(steps=50, learning_rate=1e38, optimizer="sgd", clip_norm=0.0, warmup=0.0).run(never))
+
+
+def test_gradients_longer_than_the_limit_are_counted():
+    clipped = [event for event in trainer(clip_norm=1e-6).run(never) if isinstance(event, Progressed)]
+    free = [event for event in trainer(clip_norm=0.0).run(never) if isinstance(event, Progressed)]
+    assert clipped[-1].clipped_fraction == 1.0
+    assert free[-1].clipped_fraction == 0.0
+
+
+def resolved(num_tokens=10**6, seconds=90.0, vocab_size=65, device="cpu", **options):
+    return planning.resolve_architecture(
+        ModelOptions(**options), vocab_size=vocab_size, num_tokens=num_tokens, seconds=seconds, device=device
+    )
+
+
+def test_sizes_grow_with_the_budget_and_the_corpus_and_yield_to_the_user():
+    widths = [resolved(seconds=seconds).hidden_size for seconds in (10, 40, 90, 300, 3600)]
+    assert widths == sorted(widths)
+    assert widths[0] < widths[-1]
+    assert resolved(num_tokens=10_000, seconds=3600).hidden_size <= 128
+    assert resolved(hidden_size=77, num_layers=3, embedding_size=5) == Architecture("lstm", 65, 5, 77, 3)
+    assert resolved(tie_weights=True).embedding_size == resolved(tie_weights=True).hidden_size
+    assert resolved(tie_weights=True, embedding_size=40).hidden_size == 40
+    assert resolved(device="cuda").num_layers == 2
+
+
+def test_tied_weights_of_different_sizes_are_refused():
+    with pytest.raises(OptionError, match="--tie-weights: found --embedding-size 5 and --hidden-size 6"):
+        resolved(tie_weights=True, embedding_size=5, hidden_size=6)
+
+
+def test_a_short_text_gets_fewer_lanes():
+    def lanes(wanted, num_tokens):
+        return planning.choose_batch_size(wanted, num_tokens=num_tokens, bptt_length=64, device="cpu")
+
+    assert [lanes(None, 10**6), lanes(None, 640), lanes(None, 3), lanes(50, 640), lanes(5, 10**6)] == [32, 10, 1, 10, 5]
+
+
+def test_more_passes_over_the_text_bring_more_dropout():
+    def dropout(num_epochs, wanted=None):
+        options = TrainingOptions(dropout=wanted)
+        return planning.resolve_training(options, num_tokens=1000, num_epochs=num_epochs, batch_size=1).dropout
+
+    assert [dropout(1), dropout(100), dropout(100, 0.05)] == [0.0, 0.4, 0.05]
+
+
+def test_evaluations_take_a_tenth_of_the_time_at_most():
+    def plan(num_valid, num_training, seconds=None):
+        return planning.plan_evaluations(
+            num_valid=num_valid, num_training=num_training, seconds=seconds, evaluation_speed=1e5
+        )
+
+    assert plan(1000, 10**7) == (1 / 40, 1000)
+    interval, most = plan(10**7, 10**6, seconds=60)
+    assert most == 2 * 10**5
+    assert 1 / interval * most <= 0.1 * 60 * 1e5 * 1.01
+    assert plan(0, 10**6) == (1 / 20, 0)
+
+
+def test_the_faster_precision_is_chosen_and_generators_are_left_alone(monkeypatch):
+    monkeypatch.setattr(planning, "processor_has_bf16", lambda _: True)
+    before = torch.get_rng_state()
+    options = TrainingOptions(bptt_length=4)
+    speed = planning.measure_speed(SHAPE, options, batch_size=2, device="cpu")
+    assert speed.precision in ("fp32", "bf16")
+    assert speed.training > 0
+    assert torch.equal(before, torch.get_rng_state())
+    for wanted in ("fp32", "bf16"):
+        fixed = planning.measure_speed(SHAPE, replace(options, precision=wanted), batch_size=2, device="cpu")
+        assert (fixed.precision, fixed.ratio) == (wanted, None)
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+def test_a_gpu_that_is_not_there_is_an_error():
+    with pytest.raises(CharnnError) as error:
+        planning.choose_device("cuda")
+    assert str(error.value) == (
+        "--device cuda: found no CUDA device that torch can use; pass --device cpu, or leave it out"
+    )
+    assert planning.choose_device("auto") == planning.choose_device("cpu") == "cpu"
+
+
+def test_the_default_budget_is_five_minutes():
+    assert planning.resolve_budget(TrainingOptions()).minutes == 5
+    assert planning.resolve_budget(TrainingOptions(steps=3)).minutes is None
