@@ -91,6 +91,16 @@ class _Checked:
         check_options(self)
 
 
+def refuse_idle(flag: str, given: bool, needed: str) -> None:
+    """Refuse an option that would do nothing.
+
+    Raises:
+        OptionError: where it is given without what it needs.
+    """
+    if given:
+        raise OptionError(f"{flag}: found without {needed}, where it would do nothing; add that or leave this out")
+
+
 TEXT, MODEL, TRAINING, BUDGET = "Text and tokens", "Model", "Training", "Budget"
 
 
@@ -140,6 +150,18 @@ class TextOptions(_Checked):
             panel=TEXT,
         ),
     ] = 0.1
+
+    def __post_init__(self) -> None:
+        """Check bounds, and that no option is given that this tokenizer has no use for."""
+        super().__post_init__()
+        kind = self.tokenizer
+        refuse_idle("--pretokenized", self.pretokenized and kind != "word", "--tokenizer word")
+        refuse_idle("--subword-model", self.subword_model != "unigram" and kind != "subword", "--tokenizer subword")
+        refuse_idle("--vocab-size", self.vocab_size is not None and kind == "byte", "another --tokenizer than byte")
+        refuse_idle(
+            "--min-count", self.min_count is not None and kind in ("byte", "subword"), "--tokenizer char or word"
+        )
+        refuse_idle("--encoding", self.encoding != "utf-8" and kind == "byte", "another --tokenizer than byte")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -192,7 +214,7 @@ class TrainingOptions(_Checked):
             at_least=0,
             panel=BUDGET,
         ),
-    ] = 8
+    ] = 12
     optimizer: Annotated[
         Literal["muon", "adamw", "sgd"],
         Option(

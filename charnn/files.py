@@ -99,16 +99,18 @@ def staging_directory(target: Path) -> Iterator[Path]:
     Raises:
         StorageError: where it cannot be made.
     """
-    staging = target.with_name(f".{target.name}.{os.getpid()}")
+    staging, replaced = (target.with_name(f".{target.name}.{suffix}") for suffix in ("new", "old"))
+    shutil.rmtree(staging, ignore_errors=True)
     make_directory(staging)
     try:
         yield staging
-        if target.exists():
-            shutil.rmtree(target)
         with explain_write_errors(target):
+            if target.exists():
+                target.rename(replaced)
             staging.rename(target)
     finally:
         shutil.rmtree(staging, ignore_errors=True)
+        shutil.rmtree(replaced, ignore_errors=True)
 
 
 def json_bytes(value: Any) -> bytes:

@@ -21,6 +21,22 @@ def test_a_value_out_of_bounds_is_named_with_its_bounds(make, message):
     assert str(error.value) == message
 
 
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"pretokenized": True}, "--pretokenized: found without --tokenizer word, where it would do nothing"),
+        ({"subword_model": "bpe"}, "--subword-model: found without --tokenizer subword"),
+        ({"tokenizer": "byte", "vocab_size": 9}, "--vocab-size: found without another --tokenizer than byte"),
+        ({"tokenizer": "subword", "min_count": 9}, "--min-count: found without --tokenizer char or word"),
+        ({"tokenizer": "byte", "encoding": "cp1252"}, "--encoding: found without another --tokenizer than byte"),
+    ],
+)
+def test_an_option_that_would_do_nothing_is_refused(options, message):
+    with pytest.raises(OptionError) as error:
+        TextOptions(**options)
+    assert str(error.value).startswith(message)
+
+
 def test_bounds_are_where_they_are_said_to_be():
     option = Option("", at_least=0, below=1)
     assert option.complaint(0) is None

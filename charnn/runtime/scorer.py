@@ -17,6 +17,8 @@ from charnn.text.vocabulary import UNKNOWN
 LINES_AT_ONCE = 2048
 PLACES_AT_ONCE = 8192
 LONGEST_CHUNK = 256
+MOST_LOGITS = 1 << 24
+"""The most logits computed at once (64 MiB)."""
 
 
 @dataclass(frozen=True)
@@ -148,8 +150,10 @@ def _log_probs(engine: Engine, units: list[_Encoded]) -> list[npt.NDArray[np.flo
         targets[:length, column] = unit.targets
     found = np.empty((longest, len(units)), dtype=np.float64)
     state: EngineState = engine.initial_state(len(units))
-    for first in range(0, longest, LONGEST_CHUNK):
-        chunk = slice(first, min(first + LONGEST_CHUNK, longest))
+    affordable = MOST_LOGITS // (len(units) * engine.architecture.vocab_size)
+    length = min(max(affordable, 1), LONGEST_CHUNK)
+    for first in range(0, longest, length):
+        chunk = slice(first, min(first + length, longest))
         outputs, state = engine.forward(contexts[chunk], state)
         found[chunk] = target_log_probs(engine.logits(outputs), targets[chunk])
     return [found[: len(unit.targets), column] for column, unit in enumerate(units)]

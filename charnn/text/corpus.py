@@ -115,7 +115,8 @@ def prepare_corpus(directory: Path, texts: Sequence[str], options: TextOptions, 
 
 def _facts(source: Source) -> dict[str, Any]:
     num_bytes, digest = sha256_of(source)
-    return {"name": source.name, "num_bytes": num_bytes, "sha256": digest}
+    name = source.name.encode("utf-8", "replace").decode("utf-8")  # a file's name need not be UTF-8
+    return {"name": name, "num_bytes": num_bytes, "sha256": digest}
 
 
 def _plan_split(

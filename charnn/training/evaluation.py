@@ -17,8 +17,11 @@ from charnn.training.network import Network, NetworkState
 
 WARM_UP = 384
 LONGEST_CHUNK = 128
+MOST_LOGITS = 1 << 25
+"""The most logits computed at once (128 MiB)."""
 LANE_TOKENS = 1536
 MOST_LANES = 128
+UNIT_LANES = 32
 
 
 @torch.no_grad()
@@ -44,24 +47,29 @@ def evaluate(
 
 def _evaluate_stream(network: Network, ids: npt.NDArray[Any], boundary_id: int) -> LossTotal:
     num_lanes = int(np.clip(len(ids) // LANE_TOKENS, 1, MOST_LANES))
+    chunk = _chunk_length(network, num_lanes)
     bounds = np.arange(num_lanes + 1) * len(ids) // num_lanes
     starts, lengths = bounds[:-1], np.diff(bounds)
     context = np.concatenate([[boundary_id], np.asarray(ids, dtype=np.int64)])
     state = network.initial_state(num_lanes)
     warm_up = min(WARM_UP, int(starts[1])) if num_lanes > 1 else 0
-    for first in range(-warm_up, 0, LONGEST_CHUNK):
-        times = np.arange(first, min(first + LONGEST_CHUNK, 0))[:, None]
+    for first in range(-warm_up, 0, chunk):
+        times = np.arange(first, min(first + chunk, 0))[:, None]
         _, state = network(_tensor(network, context[np.maximum(starts + times, 0)]), state)
     state = _with_empty_first_lane(state)
     total = LossTotal()
-    for first in range(0, int(lengths.max()), LONGEST_CHUNK):
-        times = np.arange(first, min(first + LONGEST_CHUNK, int(lengths.max())))[:, None]
+    for first in range(0, int(lengths.max()), chunk):
+        times = np.arange(first, min(first + chunk, int(lengths.max())))[:, None]
         places = np.minimum(starts + times, len(ids) - 1)
         targets = np.where(times < lengths, context[places + 1], -100)
         logits, state = network(_tensor(network, context[places]), state)
         loss = summed_cross_entropy(logits, _tensor(network, targets))
         total += LossTotal(float(loss), int(np.count_nonzero(targets != -100)))
     return total
+
+
+def _chunk_length(network: Network, num_lanes: int) -> int:
+    return int(np.clip(MOST_LOGITS // (num_lanes * network.architecture.vocab_size), 1, LONGEST_CHUNK))
 
 
 def _with_empty_first_lane(state: NetworkState) -> NetworkState:
@@ -79,7 +87,9 @@ def _evaluate_units(network: Network, ids: npt.NDArray[Any], vocabulary: Vocabul
         ends = np.flatnonzero(ids == vocabulary.boundary_id)
         last = min(int(np.searchsorted(ends, max_tokens)), len(ends) - 1)
         ids = ids[: ends[last] + 1]
-    batches = UnitBatches(ids, vocabulary, num_lanes=32, bptt_length=LONGEST_CHUNK, seed=None)
+    batches = UnitBatches(
+        ids, vocabulary, num_lanes=UNIT_LANES, bptt_length=_chunk_length(network, UNIT_LANES), seed=None
+    )
     total = LossTotal()
     for index in range(batches.steps_per_epoch):
         batch = batches.batch(0, index)

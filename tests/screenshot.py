@@ -1,0 +1,69 @@
+"""Make the README's screenshot from a real run: an SVG of the training screen as it stands at the end, and of a prediction.
+
+python -m tests.screenshot [--minutes 1]
+"""
+
+import argparse
+import io
+import re
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from rich.console import Console
+from rich.text import Text
+
+from charnn.cli import console as charnn_console
+from charnn.cli.train import _short_sample
+from charnn.cli.training_screen import LiveScreen
+from charnn.config import ModelOptions, TextOptions, TrainingOptions
+from charnn.training import session as training
+from charnn.training.events import Evaluated
+
+HERE = Path(__file__).parent
+TARGET = HERE / "screenshots" / "train.svg"
+WIDTH = 104
+
+
+def main() -> None:
+    """Train, and draw what is on the screen."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--minutes", type=float, default=1.0)
+    minutes = parser.parse_args().minutes
+    terminal = Console(record=True, width=WIDTH, file=io.StringIO(), force_terminal=True, highlight=False)
+    with tempfile.TemporaryDirectory() as folder:
+        run = Path(folder, "runs", "fables")
+        session = training.begin(
+            run,
+            ["corpora/fables.txt"],
+            text_options=TextOptions(),
+            model_options=ModelOptions(),
+            training_options=TrainingOptions(minutes=minutes),
+            overwrite=False,
+            started=time.monotonic(),
+            notify=charnn_console.notice,
+        )
+        session.directory = Path("runs/fables")
+        screen = LiveScreen(session, terminal)
+        session.directory = run
+        for event in training.run(session, should_stop=lambda: False):
+            screen.show(event)
+            if isinstance(event, Evaluated):
+                screen.show_sample(_short_sample(session), event.step)
+        terminal.print(Text(f"$ charnn train corpora/fables.txt --minutes {minutes:g}", style="bold"))
+        terminal.print(screen)
+        context = "The heron wrote it d"
+        terminal.print(Text(f'\n$ charnn predict "{context}" --top 4', style="bold"))
+        command = [sys.executable, "-m", "charnn", "predict", context, "--top", "4", "-m", str(run)]
+        terminal.print(Text(subprocess.run(command, capture_output=True, text=True, check=True).stdout.rstrip()))
+    svg = terminal.export_svg(title="charnn")
+    svg = re.sub(
+        r"@font-face \{.*?\}\s*", "", svg, flags=re.DOTALL
+    )  # no fonts from elsewhere: the picture stands alone
+    TARGET.write_text("\n".join(line.rstrip() for line in svg.splitlines()) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
