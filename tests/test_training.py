@@ -257,7 +257,7 @@ def test_a_short_text_gets_fewer_lanes():
 def test_more_passes_over_the_text_bring_more_dropout():
     def dropout(num_epochs, wanted=None):
         options = TrainingOptions(dropout=wanted)
-        return planning.resolve_training(options, num_tokens=1000, num_epochs=num_epochs, batch_size=1).dropout
+        return planning.resolve_training(options, num_epochs=num_epochs, batch_size=1).dropout
 
     assert [dropout(1), dropout(100), dropout(100, 0.05)] == [0.0, 0.4, 0.05]
 

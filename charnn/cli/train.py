@@ -53,6 +53,9 @@ def train(
     model_options = pick(ModelOptions, given)
     training_options = pick(TrainingOptions, given)
 
+    if texts and not resume:
+        console.notice(f"reading {', '.join(texts)}")
+
     from charnn.training import session as training
 
     if resume:

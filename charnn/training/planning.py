@@ -4,11 +4,14 @@ import functools
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 
 from charnn.config import Architecture, ModelOptions, TrainingOptions
 from charnn.errors import CharnnError, OptionError
+from charnn.text.corpus import Corpus
+from charnn.text.reading import Notify
 from charnn.training.loss import summed_cross_entropy
 from charnn.training.network import Network
 from charnn.training.optimizers import LEARNING_RATES, make_optimizers
@@ -99,21 +102,17 @@ def resolve_architecture(
     )
 
 
-def resolve_training(
-    options: TrainingOptions, *, num_tokens: int, num_epochs: float, batch_size: int
-) -> TrainingOptions:
+def resolve_training(options: TrainingOptions, *, num_epochs: float, batch_size: int) -> TrainingOptions:
     """Choose the training options that were left open.
 
     Args:
-        num_tokens: length of the training text.
-        num_epochs: passes over it that the budget is expected to allow.
+        num_epochs: passes over the text that the budget is expected to allow.
         batch_size: lanes (see `choose_batch_size`).
     """
     dropout = next(share for limit, share in _DROPOUT_BY_EPOCHS if num_epochs <= limit)
     return replace(
         options,
         batch_size=batch_size,
-        bptt_length=min(options.bptt_length, num_tokens),
         dropout=dropout if options.dropout is None else options.dropout,
         learning_rate=options.learning_rate or LEARNING_RATES[options.optimizer],
     )
@@ -200,3 +199,83 @@ def plan_evaluations(
     max_tokens = int(min(num_valid, max(affordable / FEWEST_EVALUATIONS, 2000)))
     number = min(max(affordable / max_tokens, 1), MOST_EVALUATIONS) if num_valid else MOST_EVALUATIONS / 2
     return 1 / number, max_tokens
+
+
+@dataclass(frozen=True)
+class Plan:
+    """All that is decided before the first step.
+
+    Args:
+        architecture: resolved sizes.
+        options: resolved training options.
+        device: cpu or cuda.
+        speed: what was measured.
+        evaluation_interval: progress between evaluations.
+        max_valid_tokens: held-out tokens that an evaluation reads.
+    """
+
+    architecture: Architecture
+    options: TrainingOptions
+    device: str
+    speed: Speed
+    evaluation_interval: float
+    max_valid_tokens: int
+
+    def facts(self) -> dict[str, Any]:
+        """Return what `config.json` keeps of it beside architecture and options."""
+        return {
+            "device": self.device,
+            "precision": self.speed.precision,
+            "bf16_speedup": self.speed.ratio,
+            "training_tokens_per_second": round(self.speed.training),
+            "evaluation_interval": self.evaluation_interval,
+            "max_valid_tokens": self.max_valid_tokens,
+            "evaluation_seconds": self.max_valid_tokens / self.speed.evaluation,
+        }
+
+
+def make_plan(
+    model_options: ModelOptions, options: TrainingOptions, *, corpus: Corpus, device: str, notify: Notify
+) -> Plan:
+    """Decide all that the user left open.
+
+    Args:
+        options: with a budget.
+        corpus: encoded.
+        notify: told where the user's wish had to yield to the text.
+    """
+    num_tokens = corpus.train.num_tokens
+    seconds = options.minutes * 60 if options.minutes else None
+    architecture = resolve_architecture(
+        model_options,
+        vocab_size=len(corpus.tokenizer.vocabulary),
+        num_tokens=num_tokens,
+        seconds=seconds,
+        device=device,
+    )
+    options = replace(options, bptt_length=min(options.bptt_length, num_tokens))
+    batch_size = choose_batch_size(
+        options.batch_size, num_tokens=num_tokens, bptt_length=options.bptt_length, device=device
+    )
+    if options.batch_size and batch_size < options.batch_size:
+        notify(f"the text is short ({num_tokens:,} tokens): --batch-size {options.batch_size} became {batch_size}")
+    speed = measure_speed(architecture, options, batch_size=batch_size, device=device)
+    num_training = _expected_tokens(options, batch_size, num_tokens, speed)
+    evaluation_interval, max_valid_tokens = plan_evaluations(
+        num_valid=corpus.valid.num_tokens,
+        num_training=num_training,
+        seconds=seconds if options.steps is None and options.epochs is None else None,
+        evaluation_speed=speed.evaluation,
+    )
+    options = resolve_training(options, num_epochs=num_training / num_tokens, batch_size=batch_size)
+    return Plan(architecture, options, device, speed, evaluation_interval, max_valid_tokens)
+
+
+def _expected_tokens(options: TrainingOptions, batch_size: int, num_tokens: int, speed: Speed) -> float:
+    """Return how many tokens the budget will train on: counted where steps or epochs are given, else estimated."""
+    expectations: list[float] = []
+    if options.steps:
+        expectations.append(options.steps * batch_size * options.bptt_length)
+    if options.epochs:
+        expectations.append(options.epochs * num_tokens)
+    return float(min(expectations)) if expectations else (options.minutes or 0) * 60 * speed.training

@@ -37,17 +37,7 @@ from charnn.training.events import CheckpointDue, Evaluated, Event, Stopped, eve
 from charnn.training.loss import LossTotal
 from charnn.training.network import Network
 from charnn.training.optimizers import make_optimizers
-from charnn.training.planning import (
-    SECONDS_TO_SAVE,
-    Speed,
-    choose_batch_size,
-    choose_device,
-    measure_speed,
-    plan_evaluations,
-    resolve_architecture,
-    resolve_budget,
-    resolve_training,
-)
+from charnn.training.planning import SECONDS_TO_SAVE, Plan, choose_device, make_plan, resolve_budget
 from charnn.training.schedule import Budget
 from charnn.training.trainer import Position, Trainer
 
@@ -113,42 +103,8 @@ def begin(
     torch.manual_seed(options.seed)
     with staging_directory(directory) as staging:
         corpus = prepare_corpus(staging, texts, text_options, seed=options.seed, notify=notify)
-        num_tokens = corpus.train.num_tokens
-        seconds = options.minutes * 60 if options.minutes else None
-        architecture = resolve_architecture(
-            model_options,
-            vocab_size=len(corpus.tokenizer.vocabulary),
-            num_tokens=num_tokens,
-            seconds=seconds,
-            device=device,
-        )
-        options = replace(options, bptt_length=min(options.bptt_length, num_tokens))
-        batch_size = choose_batch_size(
-            options.batch_size, num_tokens=num_tokens, bptt_length=options.bptt_length, device=device
-        )
-        if options.batch_size and batch_size < options.batch_size:
-            notify(f"the text is short ({num_tokens:,} tokens): --batch-size {options.batch_size} became {batch_size}")
-        speed = measure_speed(architecture, options, batch_size=batch_size, device=device)
-        num_training = _expected_tokens(options, batch_size, num_tokens, speed)
-        options = resolve_training(
-            options, num_tokens=num_tokens, num_epochs=num_training / num_tokens, batch_size=batch_size
-        )
-        evaluation_interval, max_valid_tokens = plan_evaluations(
-            num_valid=corpus.valid.num_tokens,
-            num_training=num_training,
-            seconds=seconds if options.steps is None and options.epochs is None else None,
-            evaluation_speed=speed.evaluation,
-        )
-        plan = {
-            "device": device,
-            "precision": speed.precision,
-            "bf16_speedup": speed.ratio,
-            "training_tokens_per_second": round(speed.training),
-            "evaluation_interval": evaluation_interval,
-            "max_valid_tokens": max_valid_tokens,
-            "evaluation_seconds": max_valid_tokens / speed.evaluation,
-        }
-        config = _make_config(corpus, architecture, text_options, model_options, options, plan)
+        plan = make_plan(model_options, options, corpus=corpus, device=device, notify=notify)
+        config = _make_config(corpus, text_options, model_options, plan)
         session = _make_session(staging, config, corpus.tokenizer, Position(), started)
         write_tokenizer(staging, corpus.tokenizer)
         session.unsaved_best = session.trainer.network.arrays()
@@ -227,38 +183,21 @@ def _refuse_to_destroy(directory: Path, overwrite: bool) -> None:
         raise ModelError(f"{directory}: exists and is no model of charnn's; name another place with -o")
 
 
-def _expected_tokens(options: TrainingOptions, batch_size: int, num_tokens: int, speed: Speed) -> float:
-    """Return how many tokens the budget will train on: counted where steps or epochs are given, else estimated."""
-    expectations: list[float] = []
-    if options.steps:
-        expectations.append(options.steps * batch_size * options.bptt_length)
-    if options.epochs:
-        expectations.append(options.epochs * num_tokens)
-    return float(min(expectations)) if expectations else (options.minutes or 0) * 60 * speed.training
-
-
-def _make_config(
-    corpus: Corpus,
-    architecture: Architecture,
-    text_options: TextOptions,
-    model_options: ModelOptions,
-    training_options: TrainingOptions,
-    plan: dict[str, Any],
-) -> dict[str, Any]:
-    shape = asdict(architecture)
+def _make_config(corpus: Corpus, text_options: TextOptions, model_options: ModelOptions, plan: Plan) -> dict[str, Any]:
+    shape = asdict(plan.architecture)
     model = replace(model_options, **{name: shape[name] for name in as_json(model_options)})
     return {
         "charnn_version": charnn.__version__,
         "torch_version": torch.__version__,
         "python_version": platform.python_version(),
-        "seed": training_options.seed,
+        "seed": plan.options.seed,
         "architecture": shape,
         "options": {
             "text": as_json(text_options),
             "model": as_json(model),
-            "training": as_json(training_options),
+            "training": as_json(plan.options),
         },
-        "plan": plan,
+        "plan": plan.facts(),
         "tokenizer_sha256": tokenizer_hash(corpus.tokenizer.files()),
         "corpus": {"files": corpus.files, "train": asdict(corpus.train), "valid": asdict(corpus.valid)},
         "results": {
