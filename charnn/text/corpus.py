@@ -4,6 +4,8 @@ Three passes over the text: one measures it, one counts the tokens of the traini
 document) is written with its closing boundary; the opening one of the first unit is understood.
 """
 
+import functools
+import itertools
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,6 +31,8 @@ from charnn.text.reading import (
 from charnn.text.tokenizers import Tokenizer, train_tokenizer
 
 UNITS_A_PIECE = 4096
+FEWEST_UNITS = 5
+"""From this number of units on, at least one is held out."""
 
 
 @dataclass(frozen=True)
@@ -98,16 +102,27 @@ def prepare_corpus(directory: Path, texts: Sequence[str], options: TextOptions, 
         valid_sources = find_sources([options.valid], notify, spool=spool) if options.valid else []
         encoding = RAW if options.tokenizer == "byte" else options.encoding
         files = [_facts(source) for source in (*sources, *valid_sources)]
-        plan = _plan_split(sources, valid_sources, encoding, options, seed, notify)
+        names = ", ".join(source.name for source in sources)
+        if not any(fact["num_bytes"] for fact in files[: len(sources)]):
+            raise TextError(f"{names}: is empty; there is nothing to learn from")
+        fraction = 0.0 if valid_sources else options.valid_fraction
+        first_pass = read_text(sources, encoding, notify)
+        if options.unit == "stream":
+            split = _stream_splitter(first_pass, fraction, names, notify)
+        else:
+            split = _unit_splitter(first_pass, options.unit, fraction, seed, names, notify)
 
         def training_texts() -> Iterator[str]:
-            for piece in plan():
+            for piece in split(read_text(sources, encoding)):
                 if piece.split == "train":
                     yield _joined(piece, options.unit)
 
         num_chars = sum(fact["num_bytes"] for fact in files[: len(sources)])
         tokenizer = train_tokenizer(options, training_texts, seed=seed, num_chars=num_chars)
-        sizes = _encode(directory, plan(), tokenizer)
+        pieces = itertools.chain(
+            split(read_text(sources, encoding)), _all_valid(read_text(valid_sources, encoding), options.unit)
+        )
+        sizes = _encode(directory, pieces, tokenizer)
     finally:
         spool.unlink(missing_ok=True)
     return Corpus(directory, tokenizer, sizes["train"], sizes["valid"], files)
@@ -119,78 +134,59 @@ def _facts(source: Source) -> dict[str, Any]:
     return {"name": name, "num_bytes": num_bytes, "sha256": digest}
 
 
-def _plan_split(
-    sources: Sequence[Source],
-    valid_sources: Sequence[Source],
-    encoding: str,
-    options: TextOptions,
-    seed: int,
-    notify: Notify,
-) -> Callable[[], Iterator[Piece]]:
-    """Measure the text, decide what is held out, and return a function that begins a pass over the pieces."""
-    fraction = 0.0 if valid_sources else options.valid_fraction
-    total, has_text = _measure(read_text(sources, encoding, notify), options.unit)
-    names = ", ".join(source.name for source in sources)
-    if total == 0:
-        raise TextError(f"{names}: is empty; there is nothing to learn from")
+Splitter = Callable[[Iterator[str]], Iterator[Piece]]
+"""Cuts the chunks of a text into pieces of either split."""
+
+
+def _stream_splitter(chunks: Iterator[str], fraction: float, names: str, notify: Notify) -> Splitter:
+    """Read a stream once, and return what holds out its end."""
+    num_chars, has_text = 0, False
+    for chunk in chunks:
+        num_chars += len(chunk)
+        has_text = has_text or not chunk.isspace()
+    _refuse_blank(has_text, names)
+    num_train = int(num_chars * (1 - fraction))
+    if fraction and (num_train < 2 or num_train == num_chars):
+        num_train = num_chars
+        notify(f"{names}: too short to hold anything out ({num_chars} characters); training without validation")
+    return functools.partial(_split_stream, num_train=num_train)
+
+
+def _unit_splitter(
+    chunks: Iterator[str], unit: Unit, fraction: float, seed: int, names: str, notify: Notify
+) -> Splitter:
+    """Read lines or documents once, and return what holds out some of them, drawn by the seed."""
+    num_units = sum(1 for _ in _units(chunks, unit))
+    _refuse_blank(num_units > 0, names)
+    num_held_out = round(num_units * fraction)
+    if fraction and num_held_out == 0:
+        num_held_out = int(num_units >= FEWEST_UNITS)
+    if fraction and num_held_out in (0, num_units):
+        num_held_out = 0
+        notify(f"{names}: too few units to hold any out ({num_units}); training without validation")
+    held_out = np.zeros(num_units, dtype=bool)
+    held_out[np.random.default_rng(seed).permutation(num_units)[:num_held_out]] = True
+    return lambda chunks: _split_units(_units(chunks, unit), held_out)
+
+
+def _refuse_blank(has_text: bool, names: str) -> None:
     if not has_text:
         raise TextError(f"{names}: holds white space only; there is nothing to learn from")
 
-    def pass_over() -> Iterator[Piece]:
-        chunks = read_text(sources, encoding)
-        if options.unit == "stream":
-            yield from _split_stream(chunks, num_train)
-        else:
-            yield from _split_units(_units(chunks, options.unit), held_out, "train")
-        valid_chunks = read_text(valid_sources, encoding)
-        if options.unit == "stream":
-            yield from (Piece("valid", [text]) for text in whole_lines(valid_chunks))
-        else:
-            yield from _split_units(_units(valid_chunks, options.unit), None, "valid")
 
-    num_train = int(total * (1 - fraction))
-    if fraction and (num_train < 2 or total - num_train < 1):
-        num_train = total
-        notify(f"{names}: too short to hold anything out ({total} characters); training without validation")
-    held_out = _draw_held_out(total, fraction, seed)
-    if options.unit != "stream" and fraction and not held_out.any():
-        notify(f"{names}: too few units to hold any out ({total}); training without validation")
-    return pass_over
-
-
-def _measure(chunks: Iterator[str], unit: Unit) -> tuple[int, bool]:
-    """Return the number of characters of a stream or of units, and whether there is more than white space."""
+def _all_valid(chunks: Iterator[str], unit: Unit) -> Iterator[Piece]:
+    """Yield a whole text as validation pieces."""
     if unit == "stream":
-        total, has_text = 0, False
-        for chunk in chunks:
-            total += len(chunk)
-            has_text = has_text or not chunk.isspace()
-        return total, has_text
-    empty = True
-
-    def watched() -> Iterator[str]:
-        nonlocal empty
-        for chunk in chunks:
-            empty = False
-            yield chunk
-
-    total = sum(1 for _ in _units(watched(), unit))
-    return (0 if empty else max(total, 1)), total > 0
+        yield from (Piece("valid", [text]) for text in whole_lines(chunks))
+        return
+    units = _units(chunks, unit)
+    while texts := list(itertools.islice(units, UNITS_A_PIECE)):
+        yield Piece("valid", texts)
 
 
 def _units(chunks: Iterator[str], unit: Unit) -> Iterator[str]:
     """Yield the units of a text; blank lines are none."""
     return documents(chunks) if unit == "document" else (line for line in lines(chunks) if line.strip())
-
-
-def _draw_held_out(num_units: int, fraction: float, seed: int) -> npt.NDArray[np.bool_]:
-    held_out = np.zeros(num_units, dtype=bool)
-    num_held_out = round(num_units * fraction)
-    if fraction and num_held_out == 0 and num_units >= 5:
-        num_held_out = 1
-    if num_held_out < num_units:
-        held_out[np.random.default_rng(seed).permutation(num_units)[:num_held_out]] = True
-    return held_out
 
 
 def _split_stream(chunks: Iterator[str], num_train: int) -> Iterator[Piece]:
@@ -204,15 +200,15 @@ def _split_stream(chunks: Iterator[str], num_train: int) -> Iterator[Piece]:
         place += len(text)
 
 
-def _split_units(units: Iterator[str], held_out: npt.NDArray[np.bool_] | None, split: str) -> Iterator[Piece]:
+def _split_units(units: Iterator[str], held_out: npt.NDArray[np.bool_]) -> Iterator[Piece]:
     gathered: dict[str, list[str]] = {"train": [], "valid": []}
     for number, unit in enumerate(units):
-        name = "valid" if held_out is not None and held_out[number] else split
-        gathered[name].append(unit)
-        if len(gathered[name]) == UNITS_A_PIECE:
-            yield Piece(name, gathered[name])
-            gathered[name] = []
-    yield from (Piece(name, texts) for name, texts in gathered.items() if texts)
+        split = "valid" if held_out[number] else "train"
+        gathered[split].append(unit)
+        if len(gathered[split]) == UNITS_A_PIECE:
+            yield Piece(split, gathered[split])
+            gathered[split] = []
+    yield from (Piece(split, texts) for split, texts in gathered.items() if texts)
 
 
 def _joined(piece: Piece, unit: Unit) -> str:
