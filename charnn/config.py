@@ -161,6 +161,9 @@ class TextOptions(_Checked):
         refuse_idle(
             "--min-count", self.min_count is not None and kind in ("byte", "subword"), "--tokenizer char or word"
         )
+        refuse_idle(
+            "--valid-fraction", self.valid is not None and self.valid_fraction != 0.1, "the end of TEXT as validation"
+        )
         refuse_idle("--encoding", self.encoding != "utf-8" and kind == "byte", "another --tokenizer than byte")
 
 
@@ -332,6 +335,14 @@ class SampleOptions(_Checked):
     )
     format: Annotated[Literal["text", "jsonl"], Option("Plain text, or one JSON record a sample.")] = "text"
 
+    def __post_init__(self) -> None:
+        """Check bounds, and that nothing is asked of a draw that is none."""
+        super().__post_init__()
+        if self.stop == "":
+            raise OptionError("--stop: found an empty text, but it must have at least one character; leave it out")
+        filtered = self.top_k is not None or self.top_p is not None
+        refuse_idle("--top-k or --top-p", filtered and (self.greedy or self.temperature == 0), "a draw by temperature")
+
 
 @dataclass(frozen=True, kw_only=True)
 class ScoreOptions(_Checked):
@@ -347,6 +358,11 @@ class ScoreOptions(_Checked):
     bos: Annotated[bool, Option("Score the first token, with the boundary as its context.")] = True
     eos: Annotated[bool, Option("Score the boundary that closes a unit.")] = True
     encoding: Annotated[str, Option("The encoding of the text files.")] = "utf-8"
+
+    def __post_init__(self) -> None:
+        """Check bounds, and that a stream, which no boundary closes, is not asked to leave one out."""
+        super().__post_init__()
+        refuse_idle("--no-eos", not self.eos and self.unit == "stream", "--unit line or document")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -52,13 +52,15 @@ def write_together(files: Sequence[tuple[Path, bytes]]) -> None:
     Raises:
         StorageError: on a full or read-only disk; the files are then as they were.
     """
+    written: list[Path] = []
     try:
         for path, content in files:
+            written.append(staged(path))
             with explain_write_errors(path):
                 _write_through(staged(path), content)
     except BaseException:
-        for path, _ in files:
-            staged(path).unlink(missing_ok=True)
+        for path in written:
+            path.unlink(missing_ok=True)
         raise
     for path, _ in files:
         with explain_write_errors(path):
@@ -99,18 +101,32 @@ def staging_directory(target: Path) -> Iterator[Path]:
     Raises:
         StorageError: where it cannot be made.
     """
-    staging, replaced = (target.with_name(f".{target.name}.{suffix}") for suffix in ("new", "old"))
+    staging, replaced = (target.with_name(f".{target.name}.charnn-{suffix}") for suffix in ("new", "old"))
+    if replaced.exists() and not target.exists():
+        replaced.rename(target)  # an earlier swap was cut short
     shutil.rmtree(staging, ignore_errors=True)
     make_directory(staging)
     try:
         yield staging
-        with explain_write_errors(target):
-            if target.exists():
-                target.rename(replaced)
-            staging.rename(target)
+        _swap(staging, target, replaced)
     finally:
         shutil.rmtree(staging, ignore_errors=True)
-        shutil.rmtree(replaced, ignore_errors=True)
+
+
+def _swap(staging: Path, target: Path, replaced: Path) -> None:
+    """Put one directory in the place of another, which vanishes only when that has happened."""
+    with explain_write_errors(target):
+        if target.exists():
+            shutil.rmtree(replaced, ignore_errors=True)
+            target.rename(replaced)
+        try:
+            staging.rename(target)
+        except BaseException:
+            if replaced.exists():
+                replaced.rename(target)
+            raise
+        _flush_directory(target.parent)
+    shutil.rmtree(replaced, ignore_errors=True)
 
 
 def json_bytes(value: Any) -> bytes:

@@ -6,9 +6,10 @@ carry the same generation number (the training step at which they were written),
 
 import json
 import struct
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -18,7 +19,7 @@ from safetensors.numpy import save as save_safetensors
 
 from charnn.cells import CELLS, CellWeights
 from charnn.config import Architecture
-from charnn.errors import CharnnError, ModelError
+from charnn.errors import ModelError
 from charnn.files import json_bytes, sha256_hex, staged, write_atomically, write_together
 from charnn.text.tokenizers import Tokenizer, load_tokenizer, read_json
 
@@ -26,6 +27,7 @@ FORMAT_VERSION = 1
 DEFAULT_ROOT = Path("runs")
 _PICKLE_NAMES = ("pytorch_model.bin", "*.pt", "*.pth", "*.pkl", "*.ckpt", "*.bin")
 _ENCODED_TEXT = ("train.bin", "valid.bin")
+PAIRS = (("config.json", "model.safetensors"), ("training.json", "training.safetensors"))
 
 Tensors = dict[str, npt.NDArray[Any]]
 
@@ -86,12 +88,12 @@ def find_model(given: str | None) -> Path:
     """
     if given is not None:
         return Path(given)
-    configs = sorted(DEFAULT_ROOT.glob("*/config.json"), key=lambda path: path.stat().st_mtime)
+    configs = [path for path in DEFAULT_ROOT.glob("*/config.json") if not path.parent.name.startswith(".")]
     if not configs:
         raise ModelError(
             f"{DEFAULT_ROOT}/: found no model below {Path.cwd()}; name one with -m RUN, or make one with: charnn train TEXT"
         )
-    return configs[-1].parent
+    return max(configs, key=lambda path: path.stat().st_mtime).parent
 
 
 def is_model(path: Path) -> bool:
@@ -202,11 +204,8 @@ def _architecture(path: Path, config: dict[str, Any]) -> Architecture:
         architecture = Architecture(**config["architecture"])
         if architecture.cell not in CELLS:
             raise ValueError(f"unknown cell {architecture.cell!r}")
-        if not all(
-            isinstance(value, int) and value > 0
-            for name, value in asdict(architecture).items()
-            if name.endswith("size")
-        ):
+        sizes = {name: value for name, value in asdict(architecture).items() if name not in ("cell", "tie_weights")}
+        if not all(isinstance(value, int) and value > 0 for value in sizes.values()):
             raise ValueError(f"sizes {asdict(architecture)}")
     except (KeyError, TypeError, ValueError) as error:
         raise ModelError(
@@ -243,38 +242,67 @@ def _refuse_non_models(path: Path) -> None:
         )
 
 
+def finish_interrupted_writes(path: Path) -> None:
+    """Rename what a crash left staged into place, so that the next write starts from one whole generation of each pair.
+
+    Raises:
+        ModelError: where there is no whole generation.
+    """
+    for names in PAIRS:
+        files = [path / name for name in names]
+        if any(staged(file).exists() for file in files):
+            pair = _newest_pair(path, *names)
+            for file, found in zip(files, pair.files, strict=True):
+                if found != file:
+                    found.replace(file)
+                staged(file).unlink(missing_ok=True)
+
+
+class _Pair(NamedTuple):
+    """One generation as it was found: its contents and the two files that hold it."""
+
+    description: dict[str, Any]
+    tensors: Tensors
+    files: tuple[Path, Path]
+
+
 def _read_pair(path: Path, json_name: str, tensors_name: str) -> tuple[dict[str, Any], Tensors]:
-    """Read the newest generation of which both files are whole, under their own names or the staged ones."""
+    pair = _newest_pair(path, json_name, tensors_name)
+    return pair.description, pair.tensors
+
+
+def _newest_pair(path: Path, json_name: str, tensors_name: str) -> _Pair:
+    """Find the newest generation of which both files are whole, under their own names or the staged ones."""
     _refuse_non_models(path)
-    descriptions = _candidates(path / json_name, _read_description)
-    tensors = _candidates(path / tensors_name, _read_tensors)
-    complaints = [found for found in (*tensors, *descriptions) if isinstance(found, CharnnError)]
+    complaints: list[ModelError] = []
+    descriptions = _candidates(path / json_name, _read_description, complaints)
+    tensors = _candidates(path / tensors_name, _read_tensors, complaints)
     pairs = {
-        description["generation"]: (description, arrays)
-        for description in descriptions
-        if not isinstance(description, CharnnError)
-        for arrays, generation in (found for found in tensors if not isinstance(found, CharnnError))
+        generation: _Pair(description, arrays, (json_file, tensors_file))
+        for json_file, description in reversed(descriptions)
+        for tensors_file, (arrays, generation) in reversed(tensors)
         if generation == description.get("generation")
     }
     if pairs:
         return pairs[max(pairs)]
     if complaints:
-        raise complaints[0]
+        raise complaints[-1]
     raise ModelError(
         f"{path}: {json_name} and {tensors_name} are of different generations; restore the files that belong together"
     )
 
 
-def _candidates(file: Path, read: Any) -> list[Any]:
+def _candidates(file: Path, read: Callable[[Path], Any], complaints: list[ModelError]) -> list[tuple[Path, Any]]:
+    """Read a file and its staged form, if they are there; what is wrong with them joins the complaints."""
     found = []
     for candidate in (file, staged(file)):
         if candidate.exists():
             try:
-                found.append(read(candidate))
+                found.append((candidate, read(candidate)))
             except ModelError as error:
-                found.append(error)
-    if not found:
-        found.append(_missing(file))
+                complaints.append(error)
+    if not found and not complaints:
+        complaints.append(_missing(file))
     return found
 
 
@@ -305,11 +333,11 @@ def _read_tensors(file: Path) -> tuple[Tensors, int]:
         tensors: Tensors = load_safetensors(content)
         (length,) = struct.unpack("<Q", content[:8])
         header = json.loads(json.loads(content[8 : 8 + length])["__metadata__"]["charnn"])
-    except (SafetensorError, KeyError, ValueError, struct.error) as error:
+        version, generation = int(header["format_version"]), int(header["generation"])
+    except (SafetensorError, KeyError, TypeError, ValueError, struct.error) as error:
         raise ModelError(f"{file}: is damaged or truncated ({error}); restore the file or train again") from error
-    if header["format_version"] > FORMAT_VERSION:
+    if version > FORMAT_VERSION:
         raise ModelError(
-            f"{file}: has format version {header['format_version']}, this charnn reads up to {FORMAT_VERSION}; "
-            "install a newer charnn"
+            f"{file}: has format version {version}, this charnn reads up to {FORMAT_VERSION}; install a newer charnn"
         )
-    return tensors, header["generation"]
+    return tensors, generation

@@ -16,10 +16,11 @@ def prepare_streams() -> None:
             reconfigure(encoding="utf-8", errors="surrogateescape")
 
 
-def write(text: str) -> None:
-    """Write a result, without a line end of its own, at once."""
+def write(text: str, *, at_once: bool = True) -> None:
+    """Write a result, without a line end of its own."""
     sys.stdout.write(text)
-    sys.stdout.flush()
+    if at_once:
+        sys.stdout.flush()
 
 
 def write_line(text: str) -> None:

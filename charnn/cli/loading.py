@@ -7,6 +7,7 @@ from charnn.errors import OptionError
 
 if TYPE_CHECKING:
     from charnn.model_directory import Model
+    from charnn.text.tokenizers import Tokenizer
 
 
 def load_model(given: str | None) -> "Model":
@@ -19,12 +20,14 @@ def load_model(given: str | None) -> "Model":
     return read_model(path)
 
 
-def read_prompt(text: str | None, file: str | None) -> str:
+def read_prompt(text: str | None, file: str | None, tokenizer: "Tokenizer") -> str:
     """Return the text given as an argument or in a file; a file's final line end does not count."""
     if text is not None and file is not None:
         raise OptionError("--prompt-file: found together with a PROMPT, but they exclude each other; leave one out")
     if file is None:
         return text or ""
     from charnn.text.reading import find_sources, read_text
+    from charnn.text.tokenizers import text_encoding
 
-    return "".join(read_text(find_sources([file], console.notice), "utf-8")).removesuffix("\n")
+    chunks = read_text(find_sources([file], console.notice), text_encoding(tokenizer, "utf-8"))
+    return "".join(chunks).removesuffix("\n")

@@ -30,8 +30,8 @@ def sample(
 ) -> None:
     """Write new text: charnn sample "Once upon" -n 300 -t 0.8."""
     options = pick(SampleOptions, given)
-    text = read_prompt(prompt, prompt_file)
     loaded = load_model(model)
+    text = read_prompt(prompt, prompt_file, loaded.tokenizer)
 
     from charnn.runtime.context import encode_prompt
     from charnn.runtime.engine import Engine
@@ -48,7 +48,7 @@ def sample(
         last = prompt_shown
         streaming = sys.stdout.isatty()
         for _, fresh, _ in pieces:
-            (console.write if streaming else sys.stdout.write)(fresh)
+            console.write(fresh, at_once=streaming)
             last = fresh or last
         console.write("" if last.endswith("\n") else "\n")
         return

@@ -59,7 +59,9 @@ def train(
     from charnn.training import session as training
 
     if resume:
-        session = training.resume(directory, given, started=started)
+        if texts:
+            console.notice("TEXT is not read again: a run goes on with the text that it was begun with")
+        session = training.resume(directory, given, started=started, notify=console.notice)
     else:
         session = training.begin(
             directory,

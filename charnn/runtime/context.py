@@ -8,6 +8,9 @@ from charnn.errors import UnknownTokenError
 from charnn.runtime.engine import Engine, EngineState, Floats
 from charnn.text.tokenizers import Token, Tokenizer
 
+CONTEXT_CHUNK = 256
+"""Tokens of a prompt that are read at once."""
+
 
 def encode_prompt(tokenizer: Tokenizer, text: str, *, on_unknown: OnUnknown) -> npt.NDArray[np.int64]:
     """Return a prompt's ids (N,).
@@ -52,5 +55,7 @@ def read_context(engine: Engine, tokenizer: Tokenizer, ids: npt.NDArray[np.int64
         The logits (1, V) of what follows, and the state of the one stream.
     """
     context = np.concatenate([[tokenizer.vocabulary.boundary_id], ids])
-    outputs, state = engine.forward(context[:, None], engine.initial_state(1))
+    state = engine.initial_state(1)
+    for first in range(0, len(context), CONTEXT_CHUNK):
+        outputs, state = engine.forward(context[first : first + CONTEXT_CHUNK, None], state)
     return engine.logits(outputs[-1]), state

@@ -18,7 +18,9 @@ def ban(log_probs_BV: LogProbs, id: int) -> LogProbs:
 
 def temper(log_probs_BV: LogProbs, temperature: float) -> LogProbs:
     """Divide by a temperature above 0: p^(1/temperature), not yet normalised."""
-    return log_probs_BV / temperature
+    with np.errstate(over="ignore"):  # near zero, all but the likeliest get minus infinity
+        tempered: LogProbs = (log_probs_BV - log_probs_BV.max(axis=1, keepdims=True)) / temperature
+    return tempered
 
 
 def keep_top_k(log_probs_BV: LogProbs, k: int) -> LogProbs:

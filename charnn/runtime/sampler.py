@@ -52,10 +52,13 @@ class _Stream:
 
     def finish(self, reason: EndReason) -> str:
         """End the sample; return the text that was held back."""
-        fresh = self._release(self._decoder.flush()) + self._pending if self.sample.ended is None else ""
-        self.sample.text += fresh if self.sample.ended is None else ""
-        self.sample.ended = self.sample.ended or reason
-        self._pending = ""
+        if self.sample.ended is not None:
+            return ""
+        fresh = self._release(self._decoder.flush())
+        if self.sample.ended is None:
+            self.sample.text += self._pending
+            self.sample.ended = reason
+            fresh += self._pending
         return fresh
 
     def _release(self, text: str) -> str:

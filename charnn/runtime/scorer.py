@@ -165,7 +165,7 @@ def _summed(unit: _Encoded, log_probs: npt.NDArray[np.float64], tokenizer: Token
     closed = options.eos and options.unit != "stream"
     unknown_id = tokenizer.vocabulary.unknown_id
     is_unknown = np.zeros(len(log_probs), dtype=bool) if unknown_id is None else unit.targets == unknown_id
-    scored_text = unit.text[_length_of_first(tokenizer, unit.text) :] if first and unit.text else unit.text
+    skipped = _size_of_first(tokenizer, unit.text) if first and unit.text else (0, 0)
     closing = int(closed and first < len(unit.targets))
     return Score(
         number=unit.number,
@@ -174,16 +174,23 @@ def _summed(unit: _Encoded, log_probs: npt.NDArray[np.float64], tokenizer: Token
         unknown_log_prob_nats=float(log_probs[first:][is_unknown[first:]].sum()),
         num_tokens=len(log_probs) - first,
         num_unknown=int(is_unknown[first:].sum()),
-        num_chars=len(scored_text) + closing,
-        num_bytes=len(scored_text.encode("utf-8", "surrogateescape")) + closing,
+        num_chars=len(unit.text) - skipped[0] + closing,
+        num_bytes=_num_bytes(unit.text) - skipped[1] + closing,
         tokens=_scored_tokens(unit, log_probs, is_unknown, first, tokenizer) if options.per_token else (),
     )
 
 
-def _length_of_first(tokenizer: Tokenizer, text: str) -> int:
-    """Return how many characters the first token takes up."""
+def _size_of_first(tokenizer: Tokenizer, text: str) -> tuple[int, int]:
+    """Return how many characters and bytes the first token takes up; the byte that begins a longer character, none and one."""
+    if tokenizer.kind == "byte":
+        return int(_num_bytes(text[0]) == 1), 1
     starts = [token.start for token in tokenizer.tokenize(text)]
-    return starts[1] if len(starts) > 1 else len(text)
+    first = text[: starts[1]] if len(starts) > 1 else text
+    return len(first), _num_bytes(first)
+
+
+def _num_bytes(text: str) -> int:
+    return len(text.encode("utf-8", "surrogateescape"))
 
 
 def _scored_tokens(

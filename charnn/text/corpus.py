@@ -6,6 +6,7 @@ document) is written with its closing boundary; the opening one of the first uni
 
 import functools
 import itertools
+import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -98,8 +99,8 @@ def prepare_corpus(directory: Path, texts: Sequence[str], options: TextOptions, 
     """
     spool = directory / "stdin.spool"
     try:
-        sources = find_sources(texts, notify, spool=spool)
         valid_sources = find_sources([options.valid], notify, spool=spool) if options.valid else []
+        sources = _without(valid_sources, find_sources(texts, notify, spool=spool), notify)
         encoding = RAW if options.tokenizer == "byte" else options.encoding
         files = [_facts(source) for source in (*sources, *valid_sources)]
         names = ", ".join(source.name for source in sources)
@@ -117,8 +118,7 @@ def prepare_corpus(directory: Path, texts: Sequence[str], options: TextOptions, 
                 if piece.split == "train":
                     yield _joined(piece, options.unit)
 
-        num_chars = sum(fact["num_bytes"] for fact in files[: len(sources)])
-        tokenizer = train_tokenizer(options, training_texts, seed=seed, num_chars=num_chars)
+        tokenizer = train_tokenizer(options, training_texts, seed=seed)
         pieces = itertools.chain(
             split(read_text(sources, encoding)), _all_valid(read_text(valid_sources, encoding), options.unit)
         )
@@ -126,6 +126,15 @@ def prepare_corpus(directory: Path, texts: Sequence[str], options: TextOptions, 
     finally:
         spool.unlink(missing_ok=True)
     return Corpus(directory, tokenizer, sizes["train"], sizes["valid"], files)
+
+
+def _without(held_out: Sequence[Source], sources: Sequence[Source], notify: Notify) -> list[Source]:
+    """Leave the validation file out of the training text, where a directory holds both."""
+    places = {source.path.resolve() for source in held_out if source.path}
+    kept = [source for source in sources if source.path is None or source.path.resolve() not in places]
+    if len(kept) < len(sources) and kept:
+        notify("the validation file is left out of the training text")
+    return kept or list(sources)
 
 
 def _facts(source: Source) -> dict[str, Any]:
@@ -240,4 +249,7 @@ def _encode(directory: Path, pieces: Iterator[Piece], tokenizer: Tokenizer) -> d
             num_unknown = 0 if vocabulary.unknown_id is None else int(np.sum(ids == vocabulary.unknown_id))
             num_bytes = len(text.encode("utf-8", "surrogateescape"))
             totals[piece.split] += (len(ids), len(text), num_bytes, num_unknown, len(piece.texts))
+        for file in files.values():
+            file.flush()
+            os.fsync(file.fileno())
     return {split: SplitSize(*(int(count) for count in total)) for split, total in totals.items()}

@@ -42,7 +42,7 @@ def find_sources(texts: Sequence[str], notify: Notify, *, spool: Path | None = N
     """Return the files behind the names that a user gave.
 
     Args:
-        texts: files, directories (searched to the bottom, hidden and binary files passed over), globs, or `-`.
+        texts: files, directories (searched to the bottom; hidden files, binary ones and models passed over), globs, or `-`.
         spool: where standard input is kept, for it to be read several times; None to read it once.
         notify: told of files that were passed over.
 
@@ -79,7 +79,9 @@ def _files_below(directory: Path, notify: Notify) -> list[Source]:
     found = [
         Source(str(path), path)
         for path in sorted(directory.rglob("*"))
-        if path.is_file() and not any(part.startswith(".") for part in path.relative_to(directory).parts)
+        if path.is_file()
+        and not any(part.startswith(".") for part in path.relative_to(directory).parts)
+        and not (path.parent / "model.safetensors").exists()  # a model of one's own is no text
     ]
     texts = [source for source in found if not _looks_binary(source)]
     if not texts:

@@ -5,9 +5,11 @@ A tokenizer is made from the training text by `train_tokenizer`, kept as JSON (`
 """
 
 import codecs
+import functools
 import io
 import json
 import re
+import unicodedata
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import accumulate
@@ -102,9 +104,9 @@ class CharTokenizer:
     def __init__(self, vocabulary: Vocabulary, unit: Unit) -> None:
         self.vocabulary = vocabulary
         self.unit = unit
-        unknown = vocabulary.unknown_id
-        assert unknown is not None, "a character vocabulary has <unk>"
-        self._id_of_code_point = np.full(0x110000, unknown, dtype=np.int64)
+        if vocabulary.unknown_id is None:
+            raise ValueError("a character vocabulary needs <unk>")
+        self._id_of_code_point = np.full(0x110000, vocabulary.unknown_id, dtype=np.int64)
         for token, id in vocabulary.ids.items():
             if len(token) == 1:
                 self._id_of_code_point[ord(token)] = id
@@ -195,7 +197,20 @@ def _byte_vocabulary(counts: npt.NDArray[np.int64], unit: Unit) -> Vocabulary:
 GLUE = "<glue>"
 """Stands between two words that touch where a space would be expected."""
 
-_WORD = re.compile(r"\n|[^\S\n]+|\d+(?:[.,]\d+)+|\w+(?:['\u2019]\w+)*|-{2,}|\.{2,}|[^\w\s]")
+
+@functools.cache
+def word_pattern() -> re.Pattern[str]:
+    """Return what a word, number, punctuation mark or run of white space looks like.
+
+    Combining marks, which `\\w` lacks, go on with the word that they stand in.
+    """
+    marks = "".join(chr(code) for code in range(0x300, 0x11A00) if unicodedata.category(chr(code)).startswith("M"))
+    letter = rf"[\w{re.escape(marks)}]"
+    return re.compile(
+        rf"\n|[^\S\n]+|\d+(?:[.,]\d+)+(?![\w{re.escape(marks)}])|{letter}+(?:['\u2019]{letter}+)*|-{{2,}}|\.{{2,}}|[^\w\s]"
+    )
+
+
 _CLOSING = frozenset(",.;:!?)]}%\u2019\u201d\u2026") | {"...", ".."}
 _OPENING = frozenset("([{#$@\u2018\u201c")
 _JOINING = frozenset("-/\u2013\u2014\u2010_") | {"--", "---"}
@@ -266,7 +281,7 @@ def split_words(text: str) -> Iterator[tuple[str, int]]:
     """Yield each word, line end and unexpected gap of a text with the place where it starts."""
     before: str | None = None
     gap, gap_start = "", 0
-    for match in _WORD.finditer(text):
+    for match in word_pattern().finditer(text):
         word = match.group()
         if word.isspace() and word != NEWLINE:
             gap, gap_start = word, match.start()
@@ -309,8 +324,12 @@ class PretokenizedTokenizer:
 
     def tokenize(self, text: str) -> list[Token]:
         """Return words and line ends."""
-        id_of = self.vocabulary.id_of
-        return [Token(match.group(), id_of(match.group()), match.start()) for match in _PRETOKENIZED.finditer(text)]
+        found = ((match.group(), match.start()) for match in _PRETOKENIZED.finditer(text))
+        return [Token(word, self._id_of(word), start) for word, start in found]
+
+    def _id_of(self, word: str) -> int:
+        """Return a word's id; a document's boundary is no word, even if one is spelled like it."""
+        return self.vocabulary.id_of(UNKNOWN if word == DOCUMENT_BOUNDARY else word)
 
     def decoder(self) -> Decoder:
         """Return a decoder that puts one space between words."""
@@ -322,6 +341,10 @@ class PretokenizedTokenizer:
 
 
 _PRETOKENIZED = re.compile(r"\n|\S+")
+
+LONGEST_SENTENCE = 4096
+CHARS_A_SUBWORD = 300
+"""Where no size is given, one subword for so many characters of the training text."""
 
 _SPACE_MARK = "\u2581"
 
@@ -387,16 +410,13 @@ def _tokenizer_json(tokenizer: Tokenizer) -> bytes:
     )
 
 
-def train_tokenizer(
-    options: TextOptions, texts: Callable[[], Iterator[str]], *, seed: int, num_chars: int
-) -> Tokenizer:
+def train_tokenizer(options: TextOptions, texts: Callable[[], Iterator[str]], *, seed: int) -> Tokenizer:
     """Make a tokenizer from the training text.
 
     Args:
         options: kind, sizes and unit.
         texts: begins a new pass over the training text, in pieces that end at line ends.
         seed: decides which lines SentencePiece looks at in a large corpus.
-        num_chars: length of the training text, from which the number of subwords follows.
 
     Raises:
         OptionError: where a vocabulary of the wanted size cannot be made.
@@ -408,7 +428,7 @@ def train_tokenizer(
             counts += np.bincount(np.frombuffer(text.encode("utf-8", "surrogateescape"), np.uint8), minlength=256)
         return ByteTokenizer(_byte_vocabulary(counts, options.unit), options.unit)
     if options.tokenizer == "subword":
-        return _train_subwords(options, texts, boundary, seed, num_chars)
+        return _train_subwords(options, texts, boundary, seed)
     if options.tokenizer == "char":
         vocabulary = build_vocabulary(
             count_characters(texts()),
@@ -439,16 +459,16 @@ def train_tokenizer(
 
 
 def _train_subwords(
-    options: TextOptions, texts: Callable[[], Iterator[str]], boundary: str, seed: int, num_chars: int
+    options: TextOptions, texts: Callable[[], Iterator[str]], boundary: str, seed: int
 ) -> SubwordTokenizer:
     import sentencepiece
 
-    wanted = options.vocab_size or int(np.clip(num_chars // 300, 256, 8000))
+    wanted = options.vocab_size or int(np.clip(sum(map(len, texts())) // CHARS_A_SUBWORD, 256, 8000))
     model = io.BytesIO()
     sentencepiece.set_random_generator_seed(seed)
     try:
         sentencepiece.SentencePieceTrainer.train(
-            sentence_iterator=(line for text in texts() for line in text.split("\n") if line),
+            sentence_iterator=_short_lines(texts()),
             model_writer=model,
             vocab_size=wanted,
             model_type=options.subword_model,
@@ -488,6 +508,13 @@ def _train_subwords(
     return tokenizer
 
 
+def _short_lines(texts: Iterator[str]) -> Iterator[str]:
+    """Yield lines, long ones in parts: SentencePiece passes over a line that is longer than its limit without a word."""
+    for text in texts:
+        for line in text.split("\n"):
+            yield from (line[first : first + LONGEST_SENTENCE] for first in range(0, len(line), LONGEST_SENTENCE))
+
+
 def load_tokenizer(name: str, files: dict[str, bytes]) -> Tokenizer:
     """Make a tokenizer from its files.
 
@@ -504,6 +531,7 @@ def load_tokenizer(name: str, files: dict[str, bytes]) -> Tokenizer:
             tuple(stored["tokens"]), tuple(stored["counts"]), int(stored["boundary_id"]), stored["unknown_id"]
         )
         unit: Unit = stored["unit"]
+        _check_vocabulary(vocabulary)
         match stored["kind"]:
             case "char":
                 return CharTokenizer(vocabulary, unit)
@@ -520,6 +548,14 @@ def load_tokenizer(name: str, files: dict[str, bytes]) -> Tokenizer:
         raise ModelError(
             f"{name}/tokenizer.json: is no tokenizer of charnn ({error!r}); restore the file or train again"
         ) from error
+
+
+def _check_vocabulary(vocabulary: Vocabulary) -> None:
+    if not all(isinstance(token, str) for token in vocabulary.tokens) or len(vocabulary.counts) != len(vocabulary):
+        raise ValueError("tokens and counts do not agree")
+    for id in (vocabulary.boundary_id, 0 if vocabulary.unknown_id is None else vocabulary.unknown_id):
+        if not isinstance(id, int) or not 0 <= id < len(vocabulary):
+            raise ValueError(f"id {id!r} is none of {len(vocabulary)} tokens")
 
 
 def read_json(path: str, content: bytes, newest_version: int) -> dict[str, Any]:

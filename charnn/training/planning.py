@@ -264,7 +264,7 @@ def make_plan(
     evaluation_interval, max_valid_tokens = plan_evaluations(
         num_valid=corpus.valid.num_tokens,
         num_training=num_training,
-        seconds=seconds if options.steps is None and options.epochs is None else None,
+        seconds=seconds,
         evaluation_speed=speed.evaluation,
     )
     options = resolve_training(options, num_epochs=num_training / num_tokens, batch_size=batch_size)
@@ -272,10 +272,12 @@ def make_plan(
 
 
 def _expected_tokens(options: TrainingOptions, batch_size: int, num_tokens: int, speed: Speed) -> float:
-    """Return how many tokens the budget will train on: counted where steps or epochs are given, else estimated."""
+    """Return how many tokens the budget will train on: counted from steps and epochs, estimated from minutes."""
     expectations: list[float] = []
     if options.steps:
         expectations.append(options.steps * batch_size * options.bptt_length)
     if options.epochs:
         expectations.append(options.epochs * num_tokens)
-    return float(min(expectations)) if expectations else (options.minutes or 0) * 60 * speed.training
+    if options.minutes:
+        expectations.append(options.minutes * 60 * speed.training)
+    return float(min(expectations))

@@ -14,10 +14,11 @@ import torch
 import charnn
 from charnn.config import Architecture, ModelOptions, TextOptions, TrainingOptions, as_json, pick
 from charnn.errors import CharnnError, ModelError, OptionError, StorageError
-from charnn.files import explain_write_errors, staging_directory
+from charnn.files import explain_write_errors, staging_directory, write_atomically
 from charnn.model_directory import (
     Model,
     Tensors,
+    finish_interrupted_writes,
     is_model,
     read_config,
     read_model,
@@ -104,7 +105,7 @@ def begin(
     with staging_directory(directory) as staging:
         corpus = prepare_corpus(staging, texts, text_options, seed=options.seed, notify=notify)
         plan = make_plan(model_options, options, corpus=corpus, device=device, notify=notify)
-        config = _make_config(corpus, text_options, model_options, plan)
+        config = _make_config(corpus, text_options, model_options, training_options, plan)
         session = _make_session(staging, config, corpus.tokenizer, Position(), started)
         write_tokenizer(staging, corpus.tokenizer)
         session.unsaved_best = session.trainer.network.arrays()
@@ -113,12 +114,13 @@ def begin(
     return session
 
 
-def resume(directory: Path, given: dict[str, Any], *, started: float) -> Session:
+def resume(directory: Path, given: dict[str, Any], *, started: float, notify: Notify) -> Session:
     """Go on with a run from its last checkpoint, bit for bit.
 
     Args:
         given: options named on the command line; only budgets, patience and learning rate may differ from before.
         started: `time.monotonic()` now.
+        notify: told where the run cannot go on as it was.
 
     Raises:
         ModelError: where there is nothing to resume.
@@ -126,12 +128,14 @@ def resume(directory: Path, given: dict[str, Any], *, started: float) -> Session
     """
     if not is_model(directory):
         raise ModelError(f"{directory}: found no run to resume; leave --resume out to begin one")
+    finish_interrupted_writes(directory)
     model = read_model(directory)
     config = {key: value for key, value in model.config.items() if key not in ("format_version", "generation")}
     options, changed = _changed_options(config, given)
     scalars, tensors = read_training_state(directory)
     config["options"]["training"] = as_json(options)
-    choose_device(config["plan"]["device"])
+    _check_corpus(directory, config, model.tokenizer)
+    _keep_device(config["plan"], notify)
     position = Position(**{name: scalars[name] for name in asdict(Position())})
     session = _make_session(directory, config, model.tokenizer, position, started - position.seconds)
     session.generation = model.config["generation"]
@@ -140,6 +144,10 @@ def resume(directory: Path, given: dict[str, Any], *, started: float) -> Session
     progress = trainer.budget.progress(position.step, position.seconds)
     if changed:
         trainer.position.next_evaluation = progress + trainer.evaluation_interval
+    if trainer.budget.seconds is not None and config["results"]["valid_loss_nats"] is not None:
+        trainer.position.best_loss_nats = config["results"]["valid_loss_nats"]
+        trainer.position.best_step = config["results"]["best_step"]
+    config["results"]["stopped"] = None
     if progress >= 1:
         raise ModelError(
             f"{directory}: is finished ({position.step:,} steps, {position.seconds:.0f} s); "
@@ -151,9 +159,10 @@ def resume(directory: Path, given: dict[str, Any], *, started: float) -> Session
 
 
 def _changed_options(config: dict[str, Any], given: dict[str, Any]) -> tuple[TrainingOptions, bool]:
-    before = {**config["options"]["text"], **config["options"]["model"], **config["options"]["training"]}
+    before = {name: value for group in config["options"].values() for name, value in group.items()}
+    asked = {name: value for group in config["options_given"].values() for name, value in group.items()}
     for name, value in given.items():
-        if name in before and name not in CHANGEABLE_ON_RESUME and value != before[name]:
+        if name not in CHANGEABLE_ON_RESUME and value not in (before[name], asked[name]):
             flag = "--" + name.replace("_", "-")
             raise OptionError(
                 f"{flag}: found {value}, but the run to resume was begun with {before[name]}; leave it out"
@@ -162,7 +171,26 @@ def _changed_options(config: dict[str, Any], given: dict[str, Any]) -> tuple[Tra
     changes = {name: value for name, value in given.items() if name in CHANGEABLE_ON_RESUME}
     if any(name in changes for name in BUDGETS):
         changes = {**dict.fromkeys(BUDGETS), **changes}
-    return replace(options, **changes), any(name in changes for name in BUDGETS)
+    resumed = replace(options, **changes)
+    return resumed, any(getattr(resumed, name) != getattr(options, name) for name in BUDGETS)
+
+
+def _check_corpus(directory: Path, config: dict[str, Any], tokenizer: Tokenizer) -> None:
+    """Refuse to train on a damaged encoded text. Raises ModelError."""
+    for split in ("train", "valid"):
+        file, expected = directory / f"{split}.bin", config["corpus"][split]["num_tokens"]
+        found = len(open_ids(file, tokenizer)) if file.exists() else 0
+        if found != expected:
+            raise ModelError(
+                f"{file}: holds {found:,} tokens, the run was begun with {expected:,}; restore the file, or begin anew"
+            )
+
+
+def _keep_device(plan: dict[str, Any], notify: Notify) -> None:
+    """Go on with the device of before; where it is gone, on the processor, in fp32."""
+    if plan["device"] == "cuda" and choose_device("auto") == "cpu":
+        notify("the run was begun on a GPU and there is none: going on on the processor, in fp32")
+        plan.update(device="cpu", precision="fp32", bf16_speedup=None)
 
 
 def _larger_budget(options: TrainingOptions) -> str:
@@ -183,7 +211,13 @@ def _refuse_to_destroy(directory: Path, overwrite: bool) -> None:
         raise ModelError(f"{directory}: exists and is no model of charnn's; name another place with -o")
 
 
-def _make_config(corpus: Corpus, text_options: TextOptions, model_options: ModelOptions, plan: Plan) -> dict[str, Any]:
+def _make_config(
+    corpus: Corpus,
+    text_options: TextOptions,
+    model_options: ModelOptions,
+    training_options: TrainingOptions,
+    plan: Plan,
+) -> dict[str, Any]:
     shape = asdict(plan.architecture)
     model = replace(model_options, **{name: shape[name] for name in as_json(model_options)})
     return {
@@ -196,6 +230,11 @@ def _make_config(corpus: Corpus, text_options: TextOptions, model_options: Model
             "text": as_json(text_options),
             "model": as_json(model),
             "training": as_json(plan.options),
+        },
+        "options_given": {
+            "text": as_json(text_options),
+            "model": as_json(model_options),
+            "training": as_json(training_options),
         },
         "plan": plan.facts(),
         "tokenizer_sha256": tokenizer_hash(corpus.tokenizer.files()),
@@ -272,6 +311,8 @@ def run(session: Session, *, should_stop: Callable[[], bool]) -> Iterator[Event]
             if isinstance(event, Stopped):
                 session.config["results"]["stopped"] = event.reason
                 _note_effort(session)
+                if session.config["results"]["best_step"] == 0 and event.step > 0:
+                    session.unsaved_best = session.trainer.network.arrays()  # better than what training began with
             if isinstance(event, (CheckpointDue, Stopped)):
                 _save(session)
             if not isinstance(event, CheckpointDue):
@@ -321,7 +362,7 @@ def _forget_metrics_after(directory: Path, step: int) -> None:
     path = directory / "metrics.jsonl"
     if path.exists():
         kept = [line for line in path.read_text(encoding="utf-8").splitlines() if _step_of(line) <= step]
-        path.write_text("".join(line + "\n" for line in kept), encoding="utf-8")
+        write_atomically(path, "".join(line + "\n" for line in kept).encode("utf-8"))
 
 
 def _step_of(line: str) -> float:

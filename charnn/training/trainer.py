@@ -120,18 +120,26 @@ class Trainer:
             progress = self.budget.progress(self.position.step, self.seconds())
             if progress >= self.position.next_evaluation - ROUNDING:
                 yield from self._report(progress)
-                yield self._evaluate(progress)
+                evaluated = self._evaluate(progress)
+                yield evaluated
+                if isinstance(evaluated, RolledBack):
+                    continue
             if reason := self._reason_to_stop(progress, should_stop):
+                if not self._read_losses(at_once=True):
+                    yield self._roll_back()
+                    continue
                 self.position.seconds = self.seconds()
                 yield Stopped(self.position.step, self.seconds(), reason)
                 return
             self._step(progress)
-            if not self._read_losses():
-                yield self._roll_back()
             now = time.monotonic()
+            saving = now - self._last_checkpoint >= self._checkpoint_interval
+            if not self._read_losses(at_once=saving):
+                yield self._roll_back()
+                continue
             if now - self._tally.since >= REPORT_SECONDS:
                 yield from self._report(progress)
-            if now - self._last_checkpoint >= self._checkpoint_interval:
+            if saving:
                 yield CheckpointDue(self.position.step)
                 self._last_checkpoint = time.monotonic()
                 cost = self._last_checkpoint - now
@@ -173,9 +181,9 @@ class Trainer:
         position.step += 1
         position.batch_index += 1
 
-    def _read_losses(self) -> bool:
-        """Add the losses that wait on the device to the tally; tell whether they are finite."""
-        if len(self._unread) < STEPS_A_READ[self._device]:
+    def _read_losses(self, *, at_once: bool) -> bool:
+        """Add the losses that wait on the device to the tally, if there are enough; tell whether they are finite."""
+        if len(self._unread) < STEPS_A_READ[self._device] and not at_once:
             return True
         finite = True
         for loss, norm, num_targets in self._unread:
@@ -204,12 +212,17 @@ class Trainer:
             clipped_fraction=sum(norm > clip for norm in tally.norms) / len(tally.norms),
         )
 
-    def _evaluate(self, progress: float) -> Evaluated:
+    def _evaluate(self, progress: float) -> Evaluated | RolledBack:
+        """Read the held-out text. What is not finite is never the best, nor a state to come back to."""
         position = self.position
+        if not self._read_losses(at_once=True):
+            return self._roll_back()
         begun = time.monotonic()
         total = self.validate() if self.validate else LossTotal()
         position.next_evaluation = self._next_evaluation(progress, time.monotonic() - begun)
         loss = total.nats_per_token if self.validate else None
+        if loss is not None and not math.isfinite(loss):
+            return self._roll_back()
         is_best = loss is None or position.best_loss_nats is None or loss < position.best_loss_nats
         position.num_stale = 0 if is_best else position.num_stale + 1
         if is_best:
@@ -233,7 +246,7 @@ class Trainer:
                 f"step {failed_at}: the loss is not finite, and still so after {MOST_ROLLBACKS} returns to the last good "
                 f"state at ever lower rates (last {self._rate(0.5):.2g}); begin anew with a lower --learning-rate"
             )
-        self.restore(*self._snapshot)
+        self._load(*self._snapshot)
         self.position.rate_scale, self.position.num_rollbacks = scale, num_rollbacks
         self._tally = _Tally()
         return RolledBack(
@@ -257,6 +270,10 @@ class Trainer:
 
     def restore(self, scalars: dict[str, Any], tensors: Tensors) -> None:
         """Go on from what `checkpoint` returned, bit for bit; the clock runs on."""
+        self._load(scalars, tensors)
+        self._snapshot = (scalars, tensors)
+
+    def _load(self, scalars: dict[str, Any], tensors: Tensors) -> None:
         self.position = Position(**{name: scalars[name] for name in asdict(Position())})
         self.network.load_arrays(_below("network.", tensors))
         load_optimizer_arrays(self.optimizers, _below("optimizer.", tensors))
