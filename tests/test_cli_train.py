@@ -346,3 +346,55 @@ def test_standard_input_trains(tmp_path):
         "config.json", "metrics.jsonl", "model.safetensors", "tokenizer.json", "train.bin", "training.json",
         "training.safetensors", "valid.bin",
     ]  # fmt: skip
+
+
+def evaluations(run):
+    events = [json.loads(line) for line in Path(run, "metrics.jsonl").read_text().splitlines()]
+    return [(event["step"], event["valid_loss_nats"]) for event in events if event["event"] == "evaluated"]
+
+
+def test_naming_the_same_options_again_resumes_the_same_run(charnn, text, monkeypatch):
+    options = ("train", text, "--steps", 90, *SMALL, "--batch-size", 999)
+    assert charnn(*options, "-o", "whole").status == 0
+    real = training.run
+
+    def interrupted(session, *, should_stop):
+        return real(session, should_stop=lambda: session.trainer.position.step >= 40)
+
+    monkeypatch.setattr(training, "run", interrupted)
+    assert charnn(*options, "-o", "parts").status == 130
+    monkeypatch.setattr(training, "run", real)
+    again = charnn(*options, "-o", "parts", "--resume")
+    assert again.status == 0, again.err
+    assert "TEXT is not read again" in again.err
+    assert evaluations("parts") == evaluations("whole")
+    assert Path("parts/model.safetensors").read_bytes() == Path("whole/model.safetensors").read_bytes()
+
+
+def test_a_damaged_encoded_text_is_not_trained_on(charnn, text):
+    assert charnn("train", text, "--steps", 4, *SMALL, "-o", "m").status == 0
+    content = Path("m/train.bin").read_bytes()
+    Path("m/train.bin").write_bytes(content[:100])
+    result = charnn("train", "--resume", "-o", "m", "--steps", 8)
+    assert result.status == 1
+    assert f"m/train.bin: holds 100 tokens, the run was begun with {len(content):,}; restore the file" in result.err
+    Path("m/train.bin").unlink()
+    assert "holds 0 tokens" in charnn("train", "--resume", "-o", "m", "--steps", 8).err
+
+
+def test_an_interrupt_before_the_first_evaluation_keeps_what_was_learned(charnn, text, monkeypatch):
+    real = training.run
+
+    def interrupted(session, *, should_stop):
+        return real(session, should_stop=lambda: session.trainer.position.step >= 5)
+
+    monkeypatch.setattr(training, "run", interrupted)
+    assert charnn("train", text, "--steps", 500, *SMALL, "-o", "m").status == 130
+    assert charnn("train", text, "--steps", 500, *SMALL, "-o", "n", "--learning-rate", 1e-9).status == 130
+    assert abs(read_model(Path("m")).weights["output.bias"]).max() > 1e-4
+    assert abs(read_model(Path("n")).weights["output.bias"]).max() < 1e-4
+
+
+def test_a_run_needs_a_directory_of_its_own(charnn, text):
+    result = charnn("train", text, "-o", ".", "--steps", 1)
+    assert (result.status, "a run needs a directory of its own; name one with -o" in result.err) == (1, True)

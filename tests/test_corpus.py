@@ -130,3 +130,14 @@ def test_memory_does_not_grow_with_the_text(tmp_path, monkeypatch, unit):
 
     peak(1000)  # imports and caches
     assert peak(50_000) - peak(10_000) < 40_000 * 12  # a few bytes a line at most, a line having 47
+
+
+def test_the_validation_file_is_left_out_of_a_directory_of_training_text(tmp_path):
+    (tmp_path / "d").mkdir()
+    (tmp_path / "d" / "a.txt").write_text("train on this\n")
+    (tmp_path / "d" / "v.txt").write_text("not on this\n")
+    notes = []
+    options = TextOptions(valid=str(tmp_path / "d" / "v.txt"))
+    corpus = prepare_corpus(tmp_path, [str(tmp_path / "d")], options, seed=1, notify=notes.append)
+    assert texts(corpus) == ["train on this\n", "not on this\n"]
+    assert notes == ["the validation file is left out of the training text"]

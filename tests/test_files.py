@@ -75,3 +75,30 @@ def test_json_keeps_every_character_readable():
 def test_the_hash_of_parts_is_the_hash_of_the_whole():
     assert sha256_hex(b"ab", b"c") == sha256_hex(b"abc")
     assert staged(Path("a/b.json")) == Path("a/b.json.new")
+
+
+def test_a_swap_that_fails_halfway_brings_the_old_directory_back(tmp_path, monkeypatch):
+    target = tmp_path / "run"
+    target.mkdir()
+    (target / "old").touch()
+    real = Path.rename
+
+    def fail_for_the_new(self, other):
+        if self.name.endswith("-new"):
+            raise OSError(errno.EIO, "Input/output error")
+        return real(self, other)
+
+    monkeypatch.setattr(Path, "rename", fail_for_the_new)
+    with pytest.raises(StorageError), staging_directory(target):
+        pass
+    assert [path.name for path in target.iterdir()] == ["old"]
+    assert [path.name for path in tmp_path.iterdir()] == ["run"]
+
+
+def test_a_swap_that_was_killed_halfway_is_undone_by_the_next_one(tmp_path):
+    replaced = tmp_path / ".run.charnn-old"
+    replaced.mkdir()
+    (replaced / "old").touch()
+    with pytest.raises(ZeroDivisionError), staging_directory(tmp_path / "run"):
+        raise ZeroDivisionError
+    assert (tmp_path / "run" / "old").exists()

@@ -5,9 +5,16 @@ import shutil
 import numpy as np
 import pytest
 
-from charnn.errors import ModelError
+from charnn.errors import ModelError, StorageError
 from charnn.files import staged
-from charnn.model_directory import find_model, pack_tensors, read_model, read_training_state, write_training_state
+from charnn.model_directory import (
+    find_model,
+    finish_interrupted_writes,
+    pack_tensors,
+    read_model,
+    read_training_state,
+    write_training_state,
+)
 
 
 def complaint(run):
@@ -166,3 +173,37 @@ def test_the_newest_model_is_found(run, line_run, tmp_path):
     shutil.rmtree(tmp_path / "runs")
     with pytest.raises(ModelError, match=r"runs/: found no model below .* make one with: charnn train TEXT"):
         find_model(None)
+
+
+def test_after_a_crash_the_whole_generation_outlives_a_write_that_fails(tmp_path, monkeypatch):
+    (tmp_path / "config.json").touch()
+    for generation in (1, 2):
+        write_training_state(tmp_path, {}, {"x": np.array([generation])}, generation=generation)
+        if generation == 1:
+            old = (tmp_path / "training.json").read_bytes()
+    # The crash: weights renamed into place, their description still staged.
+    (tmp_path / "training.json").rename(staged(tmp_path / "training.json"))
+    (tmp_path / "training.json").write_bytes(old)
+    monkeypatch.setattr("charnn.model_directory.PAIRS", (("training.json", "training.safetensors"),))
+    finish_interrupted_writes(tmp_path)
+    assert not staged(tmp_path / "training.json").exists()
+
+    def fill_up(path, content):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("charnn.files._write_through", fill_up)
+    with pytest.raises(StorageError):
+        write_training_state(tmp_path, {}, {"x": np.array([3])}, generation=3)
+    assert read_training_state(tmp_path)[1]["x"].item() == 2
+
+
+def test_a_directory_in_the_making_is_not_the_newest_model(run):
+    shutil.copytree(run, run.parent / ".book.charnn-new")
+    (run.parent / ".book.charnn-new" / "config.json").touch()
+    assert find_model(None).name == run.name
+
+
+def test_hostile_files_are_model_errors(run):
+    model = read_model(run)
+    (run / "model.safetensors").write_bytes(pack_tensors(model.weights, {"format_version": 1}))
+    assert "model.safetensors: is damaged or truncated ('generation')" in complaint(run)

@@ -178,3 +178,10 @@ def test_documents_are_what_blank_lines_separate(chunks):
     found = list(documents(iter(chunks)))
     assert all(line.strip() for document in found for line in document.split("\n"))
     assert "\n".join(found).split("\n") == [line for line in "".join(chunks).split("\n") if line.strip()] or not found
+
+
+def test_a_model_in_a_directory_is_no_text(tmp_path):
+    (tmp_path / "d" / "runs" / "a").mkdir(parents=True)
+    for name in ("d/book.txt", "d/runs/a/model.safetensors", "d/runs/a/config.json"):
+        (tmp_path / name).write_text("text")
+    assert [Path(source.name).name for source in find_sources(["d"], print)] == ["book.txt"]

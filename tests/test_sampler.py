@@ -7,7 +7,7 @@ from charnn.config import Architecture, SampleOptions, TextOptions
 from charnn.errors import UnknownTokenError
 from charnn.runtime.context import encode_prompt, read_context
 from charnn.runtime.engine import Engine, log_softmax
-from charnn.runtime.sampler import generate
+from charnn.runtime.sampler import _Stream, generate
 from charnn.text.tokenizers import ByteTokenizer, CharTokenizer, WordTokenizer, train_tokenizer
 from charnn.text.vocabulary import Vocabulary
 from tests.conftest import ramp_weights
@@ -124,3 +124,25 @@ def test_an_unknown_character_in_a_prompt_is_named_with_its_place():
     )
     assert encode_prompt(LETTERS, "aéb", on_unknown="skip").tolist() == [1, 2]
     assert encode_prompt(LETTERS, "aéb", on_unknown="unk").tolist() == [1, 0, 2]
+
+
+@pytest.mark.parametrize(("pieces", "stop"), [(["A", b"\xc3"], None), (["A", b"\xc3"], "zz"), (["a", "z"], "zz")])
+def test_what_was_held_back_is_given_once_at_the_end(pieces, stop):
+    ids = [byte for piece in pieces for byte in (piece.encode() if isinstance(piece, str) else piece)]
+    tokenizer = ByteTokenizer(Vocabulary(tuple(map(str, range(256))), (1,) * 256, 10, None), "stream")
+    stream = _Stream(1, tokenizer.decoder(), stop)
+    streamed = "".join(stream.add(id) for id in ids) + stream.finish("length") + stream.finish("length")
+    assert stream.sample.text == streamed
+    assert streamed.encode("utf-8", "surrogateescape") == bytes(ids)
+
+
+def test_the_coldest_temperature_is_greedy_and_never_writes_unk():
+    assert written(length=30, temperature=1e-310)[0].ids == written(length=30, greedy=True)[0].ids
+
+
+def test_a_long_prompt_is_read_in_parts(monkeypatch):
+    engine, ids = engine_for(LETTERS), LETTERS.encode("abc" * 50)
+    whole = read_context(engine, LETTERS, ids)
+    monkeypatch.setattr("charnn.runtime.context.CONTEXT_CHUNK", 7)
+    parts = read_context(engine, LETTERS, ids)
+    np.testing.assert_allclose(parts[0], whole[0], atol=1e-6)

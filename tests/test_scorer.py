@@ -12,7 +12,7 @@ from charnn.runtime import scorer
 from charnn.runtime.engine import Engine, log_softmax
 from charnn.runtime.score_formats import in_base, record, summary, tsv_lines
 from charnn.runtime.scorer import Score, score_units
-from charnn.text.tokenizers import CharTokenizer
+from charnn.text.tokenizers import ByteTokenizer, CharTokenizer
 from charnn.text.vocabulary import Vocabulary
 from tests.conftest import ramp_weights
 
@@ -142,3 +142,12 @@ def test_records_give_their_tokens():
     lines = list(tsv_lines(score, "2", per_token=True))
     assert [line.split("\t")[2] for line in lines] == ["a", "\\t", "é", "\\n"]
     assert len({line.count("\t") for line in lines}) == 1
+
+
+def test_the_bytes_of_an_unscored_first_token_do_not_count():
+    tokenizer = ByteTokenizer(Vocabulary(tuple(map(str, range(256))), (1,) * 256, 10, None), "stream")
+    shape = Architecture("rnn", 256, 3, 5, 1)
+    engine = Engine(shape, ramp_weights(shape))
+    for text, chars, num_bytes in (("\u00e9a", 3, 3), ("ab", 2, 2)):
+        (score,) = scored(text, engine=engine, tokenizer=tokenizer, bos=False)
+        assert (score.num_tokens, score.num_chars, score.num_bytes) == (num_bytes, chars, num_bytes)

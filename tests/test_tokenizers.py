@@ -197,3 +197,20 @@ def test_a_tokenizer_of_unknown_kind_is_refused():
     content = json.dumps({**stored, "kind": "syllable"}).encode()
     with pytest.raises(ModelError, match="unknown kind 'syllable'"):
         load_tokenizer("run", {"tokenizer.json": content})
+
+
+def test_combining_marks_stay_with_their_word():
+    assert [word for word, _ in split_words("हिन्दी में")] == ["हिन्दी", "में"]
+    assert [word for word, _ in split_words("cafe\u0301 x")] == ["cafe\u0301", "x"]
+
+
+def test_a_word_spelled_like_the_boundary_is_none():
+    tokenizer = trained("a b </s> c\n", tokenizer="word", pretokenized=True, unit="document")
+    assert tokenizer.encode("a </s> b")[1] == tokenizer.vocabulary.unknown_id
+
+
+def test_subwords_are_learned_from_very_long_lines_too():
+    text = "the heron and the fox counted the rain " * 60_000
+    tokenizer = trained(text, tokenizer="subword", vocab_size=60)
+    assert len(tokenizer.vocabulary) > 30
+    assert tokenizer.vocabulary.counts[0] == 0

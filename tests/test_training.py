@@ -301,3 +301,30 @@ def test_a_gpu_that_is_not_there_is_an_error():
 def test_the_default_budget_is_five_minutes():
     assert planning.resolve_budget(TrainingOptions()).minutes == 5
     assert planning.resolve_budget(TrainingOptions(steps=3)).minutes is None
+
+
+def test_a_loss_that_is_not_finite_right_after_resuming_leads_back_to_the_checkpoint():
+    first = trainer(steps=30)
+    counter = itertools.count()
+    list(first.run(lambda: next(counter) == 10))
+    scalars, tensors = first.checkpoint()
+    second = trainer(steps=30, position=Position(**scalars))
+    second.restore(scalars, tensors)
+    with torch.no_grad():
+        second.network.output.bias.fill_(math.nan)
+    events = second.run(never)
+    rolled = next(event for event in events if isinstance(event, RolledBack))
+    assert rolled.to_step == scalars["step"]
+    for name, array in second.network.arrays().items():
+        np.testing.assert_array_equal(array, tensors[f"network.{name}"])
+
+
+def test_a_validation_loss_that_is_not_finite_is_never_the_best():
+    losses = iter([math.nan, 3.0, 2.0, math.inf, 1.0, 0.5, 0.4, 0.3])
+    made = trainer(steps=40, validate=lambda: LossTotal(next(losses), 1))
+    events = list(made.run(never))
+    found = [event.valid_loss_nats for event in events if isinstance(event, Evaluated)]
+    assert [type(event) for event in events].count(RolledBack) == 2
+    assert found[:2] == [3.0, 2.0]
+    assert all(math.isfinite(loss) for loss in found)
+    assert made.position.best_loss_nats == found[-1] == min(found)

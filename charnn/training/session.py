@@ -199,6 +199,8 @@ def _larger_budget(options: TrainingOptions) -> str:
 
 
 def _refuse_to_destroy(directory: Path, overwrite: bool) -> None:
+    if not directory.name:
+        raise ModelError(f"{directory}: a run needs a directory of its own; name one with -o, such as -o runs/mine")
     if not directory.exists() or (overwrite and is_model(directory)):
         return
     if is_model(directory):
