@@ -329,6 +329,7 @@ class SampleOptions(_Checked):
     seed: Annotated[
         int | None, Option("Repeat a sample exactly.", at_least=0, below=2**31, automatic="drawn, and said")
     ] = None
+    encoding: Annotated[str, Option("The encoding of the prompt file.")] = "utf-8"
     echo: Annotated[bool, Option("Write the prompt before the text that follows it.")] = True
     on_unknown: Annotated[OnUnknown, Option("What to do about a prompt's tokens that the model does not know.")] = (
         "error"

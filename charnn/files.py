@@ -6,6 +6,7 @@ before either is renamed, so that at every instant one whole generation lies on 
 
 import contextlib
 import errno
+import fcntl
 import hashlib
 import json
 import os
@@ -60,7 +61,8 @@ def write_together(files: Sequence[tuple[Path, bytes]]) -> None:
                 _write_through(staged(path), content)
     except BaseException:
         for path in written:
-            path.unlink(missing_ok=True)
+            with contextlib.suppress(OSError):  # the first error is the one to tell
+                path.unlink(missing_ok=True)
         raise
     for path, _ in files:
         with explain_write_errors(path):
@@ -92,6 +94,28 @@ def make_directory(path: Path) -> None:
     """Make a directory and its parents. Raises StorageError."""
     with explain_write_errors(path):
         path.mkdir(parents=True, exist_ok=True)
+
+
+@contextlib.contextmanager
+def exclusive(target: Path) -> Iterator[None]:
+    """Keep a directory to this process while the block runs, with a lock file beside it.
+
+    Raises:
+        StorageError: where another process has it, or the lock cannot be written.
+    """
+    lock = target.with_name(f".{target.name}.charnn-lock")
+    make_directory(lock.parent)
+    with explain_write_errors(lock), lock.open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise StorageError(
+                f"{target}: another charnn is training here; wait for it, or name another place with -o"
+            ) from None
+        try:
+            yield
+        finally:
+            lock.unlink(missing_ok=True)
 
 
 @contextlib.contextmanager

@@ -176,6 +176,9 @@ def read_model(path: Path) -> Model:
     tokenizer = load_tokenizer(str(path), tokenizer_files)
     architecture = _architecture(path, config)
     _check_shapes(path, architecture, tokenizer, tensors)
+    for name, array in tensors.items():
+        if not np.isfinite(array).all():
+            raise ModelError(f"{path}/model.safetensors: {name} holds numbers that are not finite; restore the file")
     return Model(path, config, architecture, tokenizer, tensors)
 
 

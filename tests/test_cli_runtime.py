@@ -279,3 +279,38 @@ def test_any_string_as_a_prompt_gives_text_or_one_line(charnn, run, prompt, on_u
     assert result.status in (0, 1)
     assert result.status == 0 or len(result.err.splitlines()) == 1
     assert charnn("score", "-m", run, "--text=" + prompt.replace("\0", ""), "--format", "jsonl").status == 0
+
+
+@pytest.mark.parametrize("width", [40, 80])
+def test_tables_keep_their_figures_on_a_narrow_terminal(charnn, run, monkeypatch, width):
+    monkeypatch.setenv("COLUMNS", str(width))
+    (record,) = records(charnn("score", "-m", run, "--text", "the fox and the heron " * 5, "--format", "jsonl"))
+    table = charnn("score", "-m", run, "--text", "the fox and the heron " * 5).out
+    assert f"{record['log_prob']:.4f}" in table
+    predicted = records(charnn("predict", "The", "-m", run, "--top", 1, "--format", "jsonl"))
+    assert f"{predicted[0]['prob']:.6f}" in charnn("predict", "The", "-m", run, "--top", 1).out
+    assert "valid_bits_per_char" in charnn("info", run).out
+
+
+def test_nothing_to_score_is_one_line(charnn, run):
+    Path("empty.txt").touch()
+    for unit in ("line", "stream", "document"):
+        result = charnn("score", "-m", run, "empty.txt", "--unit", unit, "--format", "jsonl")
+        assert (result.status, result.out) == (1, "")
+        assert result.err == "charnn: error: empty.txt: is empty; there is nothing to score\n"
+
+
+def test_a_full_output_device_is_one_line(run):
+    command = f"{sys.executable} -m charnn info {run} > /dev/full"
+    result = subprocess.run(command, shell=True, capture_output=True, text=True, check=False)
+    assert result.returncode == 1
+    assert result.stderr.startswith("charnn: error: ")
+    assert "Traceback" not in result.stderr
+
+
+def test_a_prompt_file_in_another_encoding(charnn, run):
+    Path("prompt.txt").write_bytes(b"it\x92s")
+    assert "pass --encoding cp1252" in charnn("sample", "-m", run, "--prompt-file", "prompt.txt").err
+    arguments = ("-n", 2, "--on-unknown", "skip", "--seed", 1)
+    found = charnn("sample", "-m", run, "--prompt-file", "prompt.txt", "--encoding", "cp1252", *arguments)
+    assert found.out.startswith("it\u2019s")

@@ -12,6 +12,7 @@ import pytest
 
 from charnn.cli.training_screen import LiveScreen, headline
 from charnn.config import ModelOptions, TextOptions, TrainingOptions
+from charnn.files import exclusive
 from charnn.model_directory import read_model
 from charnn.training import session as training
 from charnn.training.events import Evaluated, Progressed, RolledBack
@@ -163,8 +164,8 @@ def test_resuming_wants_a_run_and_the_options_that_it_was_begun_with(charnn, tex
     done = charnn("train", "--resume")
     assert done.status == 1
     assert "charnn: going on with the newest run, runs/text" in done.err
-    assert "error: runs/text: is finished (4 steps, " in done.err
-    assert done.err.endswith("to go on give it more than before, e.g. --resume --steps 8\n")
+    assert "error: runs/text: has spent its budget (4 steps, " in done.err
+    assert done.err.endswith("to go on give it more than that, e.g. --resume --steps 8\n")
     other = charnn("train", "--resume", "--cell", "gru")
     assert other.status == 2
     assert "--cell: found gru, but the run to resume was begun with lstm; leave it out" in other.err
@@ -181,7 +182,7 @@ def test_a_loss_that_is_not_finite_ends_in_one_line_and_what_was_saved_stays(cha
     assert "the loss was not finite; back to step" in result.err
     last = result.err.splitlines()[-1]
     assert last.startswith("charnn: error: step ")
-    assert last.endswith("begin anew with a lower --learning-rate; what was saved in runs/text is whole.")
+    assert last.endswith("begin anew with a lower --learning-rate; what was saved in runs/text is whole")
     assert read_model(Path("runs/text")).config["results"]["stopped"] is None
 
 
@@ -256,7 +257,7 @@ def test_a_disk_that_fills_up_in_training_loses_nothing(charnn, text, monkeypatc
     assert result.status == 1
     last = result.err.splitlines()[-1]
     assert "cannot be written: no space is left on the disk" in last
-    assert last.endswith("what was saved in m is whole. go on with: charnn train --resume -o m")
+    assert last.endswith("what was saved in m is whole; go on with: charnn train --resume -o m")
     monkeypatch.setattr(files, "_write_through", real)
     assert read_model(Path("m")).weights
     resumed = charnn("train", "--resume", "-o", "m", "--steps", 100)
@@ -397,4 +398,48 @@ def test_an_interrupt_before_the_first_evaluation_keeps_what_was_learned(charnn,
 
 def test_a_run_needs_a_directory_of_its_own(charnn, text):
     result = charnn("train", text, "-o", ".", "--steps", 1)
-    assert (result.status, "a run needs a directory of its own; name one with -o" in result.err) == (1, True)
+    assert result.status == 2
+    assert "-o: found '.', but a run needs a directory of its own; name one such as runs/mine" in result.err
+
+
+def test_two_trainings_do_not_share_a_directory(charnn, text):
+    with exclusive(Path("runs/text")):
+        result = charnn("train", text, "--steps", 1, *SMALL)
+    assert result.status == 1
+    assert result.err.endswith(
+        "error: runs/text: another charnn is training here; wait for it, or name another place with -o\n"
+    )
+    assert charnn("train", text, "--steps", 1, *SMALL).status == 0
+    assert [path.name for path in Path("runs").iterdir()] == ["text"]
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_while_the_text_is_read_changes_nothing(charnn, text, monkeypatch, number):
+    def interrupted(*_args, **_options):
+        os.kill(os.getpid(), number)
+        time.sleep(5)
+
+    monkeypatch.setattr(training, "prepare_corpus", interrupted)
+    result = charnn("train", text, "-o", "runs/m")
+    assert result.status == 130
+    assert result.err.endswith("charnn: interrupted before training began; nothing was changed\n")
+    assert not list(Path("runs").iterdir())
+
+
+def test_an_impossible_size_is_one_line(charnn, text):
+    result = charnn("train", text, "--hidden-size", 10**7, "--steps", 1)
+    assert result.status == 1
+    assert result.err.splitlines()[-1] == (
+        "charnn: error: there is not enough memory; use a smaller --hidden-size, --batch-size, --bptt or --vocab-size"
+    )
+
+
+def test_a_budget_spent_before_the_first_step_is_said(charnn, text):
+    result = charnn("train", text, "--minutes", 1e-6, *SMALL)
+    assert "the budget was spent before the first step: the model has learned nothing" in result.err
+
+
+def test_an_empty_validation_file_is_one_line(charnn, text):
+    Path("empty.txt").touch()
+    result = charnn("train", text, "--valid", "empty.txt", "--steps", 1)
+    assert (result.status, "empty.txt: holds no text to validate on" in result.err) == (1, True)

@@ -207,3 +207,11 @@ def test_hostile_files_are_model_errors(run):
     model = read_model(run)
     (run / "model.safetensors").write_bytes(pack_tensors(model.weights, {"format_version": 1}))
     assert "model.safetensors: is damaged or truncated ('generation')" in complaint(run)
+
+
+def test_weights_that_are_not_finite_are_refused(run):
+    model = read_model(run)
+    model.weights["output.bias"][0] = np.nan
+    header = {"format_version": 1, "generation": model.config["generation"]}
+    (run / "model.safetensors").write_bytes(pack_tensors(model.weights, header))
+    assert complaint(run) == f"{run}/model.safetensors: output.bias holds numbers that are not finite; restore the file"

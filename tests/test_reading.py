@@ -76,7 +76,7 @@ def test_a_late_wrong_byte_is_found_at_its_place(tmp_path, monkeypatch):
     [
         (
             b"ab\0cd",
-            "is binary (a zero byte at offset 2), not text; name a text file, or learn its bytes with --tokenizer byte",
+            "is binary (a zero byte at offset 2), not text; name a text file (models made with --tokenizer byte take any file)",
         ),
         ("hello".encode("utf-16"), "begins with a UTF-16 byte-order mark, not utf-8: pass --encoding utf-16"),
         (gzip.compress(b"x"), "is gzip data under another name; rename it to end in .gz"),

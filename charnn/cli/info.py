@@ -35,7 +35,7 @@ def info(
     from rich.table import Table
 
     table = Table(box=box.SIMPLE_HEAD)
-    table.add_column("")
+    table.add_column("", no_wrap=True, min_width=max(map(len, facts[0])))
     for path in paths:
         table.add_column(str(path), overflow="fold")
     for name in facts[0]:

@@ -20,7 +20,7 @@ def load_model(given: str | None) -> "Model":
     return read_model(path)
 
 
-def read_prompt(text: str | None, file: str | None, tokenizer: "Tokenizer") -> str:
+def read_prompt(text: str | None, file: str | None, tokenizer: "Tokenizer", encoding: str) -> str:
     """Return the text given as an argument or in a file; a file's final line end does not count."""
     if text is not None and file is not None:
         raise OptionError("--prompt-file: found together with a PROMPT, but they exclude each other; leave one out")
@@ -29,5 +29,5 @@ def read_prompt(text: str | None, file: str | None, tokenizer: "Tokenizer") -> s
     from charnn.text.reading import find_sources, read_text
     from charnn.text.tokenizers import text_encoding
 
-    chunks = read_text(find_sources([file], console.notice), text_encoding(tokenizer, "utf-8"))
+    chunks = read_text(find_sources([file], console.notice), text_encoding(tokenizer, encoding))
     return "".join(chunks).removesuffix("\n")

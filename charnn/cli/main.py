@@ -54,9 +54,20 @@ def main(arguments: list[str] | None = None) -> None:
             raise
         console.notice(f"error: {_one_line(str(error))}")
         sys.exit(error.exit_status)
+    except OSError as error:
+        if "--debug" in arguments:
+            raise
+        where = f"{error.filename}: " if error.filename else ""
+        console.notice(f"error: {where}{error.strerror or error}; free space or choose another place, and run it again")
+        sys.exit(1)
     except Exception as error:
         if "--debug" in arguments:
             raise
+        if isinstance(error, MemoryError) or "can't allocate memory" in str(error):
+            console.notice(
+                "error: there is not enough memory; use a smaller --hidden-size, --batch-size, --bptt or --vocab-size"
+            )
+            sys.exit(1)
         console.notice(
             f"internal error: {type(error).__name__}: {_one_line(str(error))}; "
             "run the command again with --debug and report what it shows"

@@ -9,7 +9,7 @@ from charnn.cli.loading import load_model
 from charnn.cli.options import Given, ModelArgument, with_options
 from charnn.config import PredictOptions, pick
 
-BAR_WIDTH = 40
+BAR_WIDTH, WIDTH_OF_FIGURES = 40, 36
 
 
 @with_options(PredictOptions)
@@ -46,11 +46,12 @@ def predict(
 
     table = Table(box=box.SIMPLE_HEAD)
     table.add_column("token", no_wrap=True)
-    table.add_column("id", justify="right")
-    table.add_column("probability", justify="right")
-    table.add_column("", no_wrap=True)
+    table.add_column("id", justify="right", no_wrap=True)
+    table.add_column("probability", justify="right", no_wrap=True, min_width=len("probability"))
+    table.add_column("")
+    bar_width = max(4, min(BAR_WIDTH, console.output_console().width - WIDTH_OF_FIGURES))
     for id in order:
-        bar = "█" * round(BAR_WIDTH * float(probs[id]))
+        bar = "█" * round(bar_width * float(probs[id]))
         table.add_row(console.visible(tokens[id]), str(id), f"{probs[id]:.6f}", bar)
     console.show(table)
     rest = max(0.0, 1 - float(probs[order].sum()))

@@ -31,7 +31,7 @@ def sample(
     """Write new text: charnn sample "Once upon" -n 300 -t 0.8."""
     options = pick(SampleOptions, given)
     loaded = load_model(model)
-    text = read_prompt(prompt, prompt_file, loaded.tokenizer)
+    text = read_prompt(prompt, prompt_file, loaded.tokenizer, options.encoding)
 
     from charnn.runtime.context import encode_prompt
     from charnn.runtime.engine import Engine

@@ -10,7 +10,7 @@ from charnn.cli import console
 from charnn.cli.loading import load_model
 from charnn.cli.options import Given, ModelArgument, with_options
 from charnn.config import ScoreOptions, pick
-from charnn.errors import OptionError
+from charnn.errors import OptionError, TextError
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -19,7 +19,8 @@ if TYPE_CHECKING:
     from charnn.text.tokenizers import Tokenizer
 
 LOG_NAMES = {"e": "natural logarithm (nats)", "2": "base 2 (bits)", "10": "base 10"}
-WIDEST_TEXT = 60
+WIDTH_OF_NUMBERS, NARROWEST_TEXT = 60, 8
+"""Columns that a table's figures take up, and the least that is left for the text."""
 
 
 @with_options(ScoreOptions)
@@ -49,11 +50,14 @@ def score(
     from charnn.runtime.scorer import Score, score_units
 
     units = iter(text) if text else _units(files or [], loaded.tokenizer, options)
-    total = Score()
+    total, num_units = Score(), 0
     printer = _Printer(options)
     for found in score_units(Engine.of(loaded), loaded.tokenizer, units, options):
         printer.add(found)
         total += found
+        num_units += 1
+    if not num_units:
+        raise TextError(f"{', '.join(files or [])}: is empty; there is nothing to score")
     printer.finish(total)
     if summary:
         _write_summary(summary, total)
@@ -66,7 +70,8 @@ def _units(files: list[str], tokenizer: "Tokenizer", options: ScoreOptions) -> I
     sources = find_sources(files, console.notice)
     chunks = read_text(sources, text_encoding(tokenizer, options.encoding), console.notice)
     if options.unit == "stream":
-        yield "".join(chunks)
+        if text := "".join(chunks):
+            yield text
     else:
         yield from lines(chunks) if options.unit == "line" else documents(chunks)
 
@@ -102,7 +107,10 @@ class _Printer:
         )
         for name in columns:
             is_word = name in ("token", "text", "")
-            table.add_column(name, justify="left" if is_word else "right", no_wrap=is_word)
+            if is_word:
+                table.add_column(name)
+            else:
+                table.add_column(name, justify="right", no_wrap=True, min_width=len(name))
         return table
 
     def add(self, score: "Score") -> None:
@@ -120,14 +128,15 @@ class _Printer:
 
     def _add_row(self, score: "Score") -> None:
         assert self._table is not None
-        text = console.visible(score.text[:WIDEST_TEXT]).replace("␣", " ")
+        room = max(NARROWEST_TEXT, console.output_console().width - WIDTH_OF_NUMBERS)
+        text = console.visible(score.text[:room]).replace("␣", " ")
         self._table.add_row(
             str(score.number),
             f"{self._formats.in_base(score.log_prob_nats, self._options.log_base):.4f}",
             str(score.num_tokens),
             str(score.num_unknown),
             f"{score.perplexity:.4g}",
-            text + ("…" if len(score.text) > WIDEST_TEXT else ""),
+            text + ("…" if len(score.text) > room else ""),
         )
 
     def _add_tokens(self, score: "Score") -> None:

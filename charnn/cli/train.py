@@ -48,7 +48,9 @@ def train(
         raise OptionError("--resume: found together with --overwrite, but they exclude each other; choose one")
     if not texts and not resume:
         raise OptionError("TEXT: found none; name the text to learn from: charnn train book.txt")
-    directory = Path(output) if output else _default_directory(texts)
+    directory = Path(output) if output is not None else _default_directory(texts)
+    if not directory.name:
+        raise OptionError(f"-o: found {output!r}, but a run needs a directory of its own; name one such as runs/mine")
     text_options = pick(TextOptions, given)
     model_options = pick(ModelOptions, given)
     training_options = pick(TrainingOptions, given)
@@ -56,24 +58,44 @@ def train(
     if texts and not resume:
         console.notice(f"reading {', '.join(texts)}")
 
+    from charnn.files import exclusive
     from charnn.training import session as training
 
-    if resume:
-        if texts:
-            console.notice("TEXT is not read again: a run goes on with the text that it was begun with")
-        session = training.resume(directory, given, started=started, notify=console.notice)
-    else:
-        session = training.begin(
-            directory,
-            texts or [],
-            text_options=text_options,
-            model_options=model_options,
-            training_options=training_options,
-            overwrite=overwrite,
-            started=started,
-            notify=console.notice,
-        )
-    _train(session)
+    if resume and texts:
+        console.notice("TEXT is not read again: a run goes on with the text that it was begun with")
+    with exclusive(directory):
+        with _interruptible_reading():
+            if resume:
+                session = training.resume(directory, given, started=started, notify=console.notice)
+            else:
+                session = training.begin(
+                    directory,
+                    texts or [],
+                    text_options=text_options,
+                    model_options=model_options,
+                    training_options=training_options,
+                    overwrite=overwrite,
+                    started=started,
+                    notify=console.notice,
+                )
+        _train(session)
+
+
+@contextlib.contextmanager
+def _interruptible_reading() -> Iterator[None]:
+    """Clean up and say so when SIGINT or SIGTERM comes before training has begun."""
+
+    def interrupt(number: int, frame: FrameType | None) -> None:  # noqa: ARG001
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    except KeyboardInterrupt:
+        console.notice("interrupted before training began; nothing was changed")
+        raise
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _default_directory(texts: list[str] | None) -> Path:
@@ -110,6 +132,10 @@ def _train(session: "Session") -> None:
     results = session.config["results"]
     if stopped is not None and stopped.reason == "patience":
         console.notice(f"stopped early at step {stopped.step:,}: validation no longer improved (--patience)")
+    if not results["steps"]:
+        console.notice(
+            "the budget was spent before the first step: the model has learned nothing; give it more --minutes"
+        )
     best = results["valid_loss_nats"]
     figure = (
         "nothing was held out"

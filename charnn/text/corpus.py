@@ -123,6 +123,8 @@ def prepare_corpus(directory: Path, texts: Sequence[str], options: TextOptions, 
             split(read_text(sources, encoding)), _all_valid(read_text(valid_sources, encoding), options.unit)
         )
         sizes = _encode(directory, pieces, tokenizer)
+        if options.valid and not sizes["valid"].num_tokens:
+            raise TextError(f"{options.valid}: holds no text to validate on; name another --valid file or leave it out")
     finally:
         spool.unlink(missing_ok=True)
     return Corpus(directory, tokenizer, sizes["train"], sizes["valid"], files)

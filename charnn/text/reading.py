@@ -159,6 +159,10 @@ def _decode(source: Source, encoding: str) -> Iterator[str]:
                 text = decoder.decode(chunk, final=not chunk)
             except UnicodeDecodeError as error:
                 raise _encoding_error(source, encoding, error, offset, num_lines) from error
+            except UnicodeError as error:
+                raise TextError(
+                    f"{source.name}: is not {encoding.upper()} ({error}); try another --encoding"
+                ) from error
             if offset == 0 and encoding != RAW and text.startswith("\ufeff"):
                 text = text[1:]
             num_read += len(chunk)
@@ -201,7 +205,7 @@ def _refuse_binary(source: Source, head: bytes, encoding: str) -> None:
     if offset >= 0:
         raise TextError(
             f"{source.name}: is binary (a zero byte at offset {offset}), not text; "
-            "name a text file, or learn its bytes with --tokenizer byte"
+            "name a text file (models made with --tokenizer byte take any file)"
         )
 
 

@@ -150,8 +150,8 @@ def resume(directory: Path, given: dict[str, Any], *, started: float, notify: No
     config["results"]["stopped"] = None
     if progress >= 1:
         raise ModelError(
-            f"{directory}: is finished ({position.step:,} steps, {position.seconds:.0f} s); "
-            f"to go on give it more than before, e.g. --resume {_larger_budget(options)}"
+            f"{directory}: has spent its budget ({position.step:,} steps, {position.seconds:.0f} s); "
+            f"to go on give it more than that, e.g. --resume {_larger_budget(options, position)}"
         )
     trainer.position.num_stale = 0 if changed else trainer.position.num_stale
     _forget_metrics_after(directory, position.step)
@@ -193,14 +193,14 @@ def _keep_device(plan: dict[str, Any], notify: Notify) -> None:
         plan.update(device="cpu", precision="fp32", bf16_speedup=None)
 
 
-def _larger_budget(options: TrainingOptions) -> str:
-    name = next(name for name in BUDGETS if getattr(options, name))
-    return f"--{name} {getattr(options, name) * 2:g}"
+def _larger_budget(options: TrainingOptions, position: Position) -> str:
+    """Return twice what was spent, in the budget's own unit."""
+    if options.minutes:
+        return f"--minutes {max(0.1, position.seconds / 30):.2g}"
+    return f"--steps {position.step * 2}" if options.steps else f"--epochs {2 * (position.epoch + 1)}"
 
 
 def _refuse_to_destroy(directory: Path, overwrite: bool) -> None:
-    if not directory.name:
-        raise ModelError(f"{directory}: a run needs a directory of its own; name one with -o, such as -o runs/mine")
     if not directory.exists() or (overwrite and is_model(directory)):
         return
     if is_model(directory):
@@ -321,8 +321,8 @@ def run(session: Session, *, should_stop: Callable[[], bool]) -> Iterator[Event]
                 _append_metrics(directory, event)
             yield event
     except CharnnError as error:
-        advice = f"go on with: charnn train --resume -o {directory}" if isinstance(error, StorageError) else ""
-        raise type(error)(f"{error}; what was saved in {directory} is whole. {advice}".rstrip()) from error
+        advice = f"; go on with: charnn train --resume -o {directory}" if isinstance(error, StorageError) else ""
+        raise type(error)(f"{error}; what was saved in {directory} is whole{advice}") from error
 
 
 def _note_results(session: Session, event: Evaluated) -> None:
