@@ -29,7 +29,7 @@ SECONDS_TO_SAVE = 0.7
 """Kept back at the end of a time budget for writing the model."""
 
 _HIDDEN_SIZE_BY_SECONDS = ((20, 128), (50, 192), (180, 256), (480, 384), (float("inf"), 512))
-_DROPOUT_BY_EPOCHS = ((1.5, 0.0), (5, 0.1), (12, 0.2), (40, 0.3), (float("inf"), 0.4))
+_DROPOUT_BY_EPOCHS = ((1.5, 0.0), (20, 0.1), (35, 0.25), (float("inf"), 0.4))
 
 
 @dataclass(frozen=True)
