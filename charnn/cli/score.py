@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from charnn.text.tokenizers import Tokenizer
 
 LOG_NAMES = {"e": "natural logarithm (nats)", "2": "base 2 (bits)", "10": "base 10"}
-WIDTH_OF_NUMBERS, NARROWEST_TEXT = 60, 8
+WIDTH_OF_NUMBERS, NARROWEST_TEXT = 55, 8
 """Columns that a table's figures take up, and the least that is left for the text."""
 
 
