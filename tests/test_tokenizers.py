@@ -8,15 +8,8 @@ from hypothesis import strategies as st
 
 from charnn.config import TextOptions
 from charnn.errors import ModelError, OptionError
-from charnn.text.tokenizers import (
-    GLUE,
-    decode,
-    expected_gap,
-    load_tokenizer,
-    split_words,
-    text_encoding,
-    train_tokenizer,
-)
+from charnn.text.tokenizers import decode, load_tokenizer, text_encoding, train_tokenizer
+from charnn.text.words import GLUE, expected_gap, split_words
 from tests.conftest import FABLES
 
 TEXT = FABLES.read_text(encoding="utf-8")[:30_000]

@@ -5,11 +5,9 @@ A tokenizer is made from the training text by `train_tokenizer`, kept as JSON (`
 """
 
 import codecs
-import functools
 import io
 import json
 import re
-import unicodedata
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import accumulate
@@ -23,6 +21,7 @@ from charnn.errors import ModelError, OptionError
 from charnn.files import json_bytes
 from charnn.text.reading import RAW
 from charnn.text.vocabulary import DOCUMENT_BOUNDARY, NEWLINE, UNKNOWN, Vocabulary, build_vocabulary
+from charnn.text.words import GLUE, expected_gap, split_words
 
 Ids = npt.NDArray[np.int64]
 FORMAT_VERSION = 1
@@ -194,40 +193,6 @@ def _byte_vocabulary(counts: npt.NDArray[np.int64], unit: Unit) -> Vocabulary:
     return Vocabulary(tuple(tokens), tuple(token_counts), boundary_id=boundary_id, unknown_id=None)
 
 
-GLUE = "<glue>"
-"""Stands between two words that touch where a space would be expected."""
-
-
-@functools.cache
-def word_pattern() -> re.Pattern[str]:
-    """Return what a word, number, punctuation mark or run of white space looks like.
-
-    Combining marks, which `\\w` lacks, go on with the word that they stand in.
-    """
-    marks = "".join(chr(code) for code in range(0x300, 0x11A00) if unicodedata.category(chr(code)).startswith("M"))
-    letter = rf"[\w{re.escape(marks)}]"
-    return re.compile(
-        rf"\n|[^\S\n]+|\d+(?:[.,]\d+)+(?![\w{re.escape(marks)}])|{letter}+(?:['\u2019]{letter}+)*|-{{2,}}|\.{{2,}}|[^\w\s]"
-    )
-
-
-_CLOSING = frozenset(",.;:!?)]}%\u2019\u201d\u2026") | {"...", ".."}
-_OPENING = frozenset("([{#$@\u2018\u201c")
-_JOINING = frozenset("-/\u2013\u2014\u2010_") | {"--", "---"}
-_QUOTES = frozenset("\"'")
-
-
-def expected_gap(before: str | None, after: str) -> str:
-    """Return the white space that usually stands between two words, which needs no token of its own."""
-    if before is None or NEWLINE in (before, after):
-        return ""
-    if after in _CLOSING or after in _JOINING or before in _OPENING or before in _JOINING or before in _QUOTES:
-        return ""
-    if after in _QUOTES and before in _CLOSING:
-        return ""
-    return " "
-
-
 class _WordDecoder:
     def __init__(self, tokens: Sequence[str]) -> None:
         self._tokens = tokens
@@ -275,23 +240,6 @@ class WordTokenizer:
     def files(self) -> dict[str, bytes]:
         """Return tokenizer.json."""
         return {"tokenizer.json": _tokenizer_json(self)}
-
-
-def split_words(text: str) -> Iterator[tuple[str, int]]:
-    """Yield each word, line end and unexpected gap of a text with the place where it starts."""
-    before: str | None = None
-    gap, gap_start = "", 0
-    for match in word_pattern().finditer(text):
-        word = match.group()
-        if word.isspace() and word != NEWLINE:
-            gap, gap_start = word, match.start()
-            continue
-        if gap != expected_gap(before, word):
-            yield (gap, gap_start) if gap else (GLUE, match.start())
-        yield word, match.start()
-        before, gap = word, ""
-    if gap:
-        yield gap, gap_start
 
 
 class _PretokenizedDecoder:
