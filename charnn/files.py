@@ -1,4 +1,4 @@
-"""Writes that either happen wholly or not at all.
+"""Writes that either happen wholly or not at all, and the reading of JSON.
 
 Data goes to `NAME.new` beside its place, is flushed to disk and renamed. Where two files must agree, both are staged
 before either is renamed, so that at every instant one whole generation lies on disk, under the names or the staged ones.
@@ -15,7 +15,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from charnn.errors import StorageError
+from charnn.errors import ModelError, StorageError
 
 STAGED_SUFFIX = ".new"
 
@@ -164,3 +164,23 @@ def sha256_hex(*contents: bytes) -> str:
     for content in contents:
         digest.update(content)
     return digest.hexdigest()
+
+
+def read_json(path: str, content: bytes, newest_version: int) -> dict[str, Any]:
+    """Parse a JSON object of one of charnn's formats.
+
+    Raises:
+        ModelError: where it is damaged, or of a newer version than this charnn reads.
+    """
+    try:
+        value = json.loads(content.decode("utf-8"))
+    except (UnicodeDecodeError, json.JSONDecodeError) as error:
+        raise ModelError(f"{path}: is damaged, not JSON ({error}); restore the file or train again") from error
+    if not isinstance(value, dict) or not isinstance(value.get("format_version"), int):
+        raise ModelError(f"{path}: found no format_version; it is no file of charnn's; name a model directory")
+    if value["format_version"] > newest_version:
+        raise ModelError(
+            f"{path}: has format version {value['format_version']}, this charnn reads up to {newest_version}; "
+            "install a newer charnn"
+        )
+    return value

@@ -20,8 +20,8 @@ from safetensors.numpy import save as save_safetensors
 from charnn.cells import CELLS, CellWeights
 from charnn.config import Architecture
 from charnn.errors import ModelError
-from charnn.files import json_bytes, sha256_hex, staged, write_atomically, write_together
-from charnn.text.tokenizers import Tokenizer, load_tokenizer, read_json
+from charnn.files import json_bytes, read_json, sha256_hex, staged, write_atomically, write_together
+from charnn.text.tokenizers import Tokenizer, load_tokenizer
 
 FORMAT_VERSION = 1
 DEFAULT_ROOT = Path("runs")

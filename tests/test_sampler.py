@@ -8,7 +8,8 @@ from charnn.errors import UnknownTokenError
 from charnn.runtime.context import encode_prompt, read_context
 from charnn.runtime.engine import Engine, log_softmax
 from charnn.runtime.sampler import _Stream, generate
-from charnn.text.tokenizers import ByteTokenizer, CharTokenizer, WordTokenizer, train_tokenizer
+from charnn.text.tokenizer_training import train_tokenizer
+from charnn.text.tokenizers import ByteTokenizer, CharTokenizer, WordTokenizer
 from charnn.text.vocabulary import Vocabulary
 from tests.conftest import ramp_weights
 

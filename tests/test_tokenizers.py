@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 
 from charnn.config import TextOptions
 from charnn.errors import ModelError, OptionError
-from charnn.text.tokenizers import decode, load_tokenizer, text_encoding, train_tokenizer
+from charnn.text.tokenizer_training import train_tokenizer
+from charnn.text.tokenizers import decode, load_tokenizer, text_encoding
 from charnn.text.words import GLUE, expected_gap, split_words
 from tests.conftest import FABLES
 

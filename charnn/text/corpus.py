@@ -29,7 +29,8 @@ from charnn.text.reading import (
     sha256_of,
     whole_lines,
 )
-from charnn.text.tokenizers import Tokenizer, train_tokenizer
+from charnn.text.tokenizer_training import train_tokenizer
+from charnn.text.tokenizers import Tokenizer
 
 UNITS_A_PIECE = 4096
 FEWEST_UNITS = 5

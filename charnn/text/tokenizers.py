@@ -1,26 +1,23 @@
 """Four ways to cut a text into tokens, behind one Protocol: characters, bytes, words and subwords.
 
-A tokenizer is made from the training text by `train_tokenizer`, kept as JSON (`tokenizer_files`) and read back by
+A tokenizer is made from the training text in `tokenizer_training.py`, kept as JSON (`Tokenizer.files`) and read back by
 `load_tokenizer`. Newlines are tokens of their own in all four; the newline is the boundary of streams and lines.
 """
 
 import codecs
-import io
-import json
 import re
-from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from itertools import accumulate
-from typing import Any, NamedTuple, Protocol
+from typing import NamedTuple, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
-from charnn.config import TextOptions, Unit
-from charnn.errors import ModelError, OptionError
-from charnn.files import json_bytes
+from charnn.config import Unit
+from charnn.errors import ModelError
+from charnn.files import json_bytes, read_json
 from charnn.text.reading import RAW
-from charnn.text.vocabulary import DOCUMENT_BOUNDARY, NEWLINE, UNKNOWN, Vocabulary, build_vocabulary
+from charnn.text.vocabulary import DOCUMENT_BOUNDARY, NEWLINE, UNKNOWN, Vocabulary
 from charnn.text.words import GLUE, expected_gap, split_words
 
 Ids = npt.NDArray[np.int64]
@@ -182,7 +179,8 @@ class ByteTokenizer:
         return {"tokenizer.json": _tokenizer_json(self)}
 
 
-def _byte_vocabulary(counts: npt.NDArray[np.int64], unit: Unit) -> Vocabulary:
+def byte_vocabulary(counts: npt.NDArray[np.int64], unit: Unit) -> Vocabulary:
+    """Return the vocabulary of bytes for counts (256,), with a boundary of its own for documents."""
     names = [chr(byte) if 0x20 < byte < 0x7F else f"<0x{byte:02X}>" for byte in range(256)]
     names[0x0A], names[0x20] = NEWLINE, " "
     tokens, token_counts = list(names), counts.tolist()
@@ -272,7 +270,7 @@ class PretokenizedTokenizer:
 
     def tokenize(self, text: str) -> list[Token]:
         """Return words and line ends."""
-        found = ((match.group(), match.start()) for match in _PRETOKENIZED.finditer(text))
+        found = ((match.group(), match.start()) for match in PRETOKENIZED_WORD.finditer(text))
         return [Token(word, self._id_of(word), start) for word, start in found]
 
     def _id_of(self, word: str) -> int:
@@ -288,11 +286,7 @@ class PretokenizedTokenizer:
         return {"tokenizer.json": _tokenizer_json(self)}
 
 
-_PRETOKENIZED = re.compile(r"\n|\S+")
-
-LONGEST_SENTENCE = 4096
-CHARS_A_SUBWORD = 300
-"""Where no size is given, one subword for so many characters of the training text."""
+PRETOKENIZED_WORD = re.compile(r"\n|\S+")
 
 _SPACE_MARK = "\u2581"
 
@@ -358,111 +352,6 @@ def _tokenizer_json(tokenizer: Tokenizer) -> bytes:
     )
 
 
-def train_tokenizer(options: TextOptions, texts: Callable[[], Iterator[str]], *, seed: int) -> Tokenizer:
-    """Make a tokenizer from the training text.
-
-    Args:
-        options: kind, sizes and unit.
-        texts: begins a new pass over the training text, in pieces that end at line ends.
-        seed: decides which lines SentencePiece looks at in a large corpus.
-
-    Raises:
-        OptionError: where a vocabulary of the wanted size cannot be made.
-    """
-    boundary = DOCUMENT_BOUNDARY if options.unit == "document" else NEWLINE
-    if options.tokenizer == "byte":
-        counts = np.zeros(256, dtype=np.int64)
-        for text in texts():
-            counts += np.bincount(np.frombuffer(text.encode("utf-8", "surrogateescape"), np.uint8), minlength=256)
-        return ByteTokenizer(_byte_vocabulary(counts, options.unit), options.unit)
-    if options.tokenizer == "subword":
-        return _train_subwords(options, texts, boundary, seed)
-    if options.tokenizer == "char":
-        vocabulary = build_vocabulary(
-            count_characters(texts()),
-            boundary=boundary,
-            min_count=options.min_count or 1,
-            max_size=options.vocab_size,
-        )
-        return CharTokenizer(vocabulary, options.unit)
-    if options.pretokenized:
-        words = Counter(word for text in texts() for word in _PRETOKENIZED.findall(text))
-        vocabulary = build_vocabulary(
-            words,
-            boundary=boundary,
-            always=[NEWLINE],
-            min_count=options.min_count or 1,
-            max_size=options.vocab_size,
-        )
-        return PretokenizedTokenizer(vocabulary, options.unit)
-    words = Counter(word for text in texts() for word, _ in split_words(text))
-    vocabulary = build_vocabulary(
-        words,
-        boundary=boundary,
-        always=[NEWLINE, GLUE, " "],
-        min_count=options.min_count or 2,
-        max_size=options.vocab_size or 20_000,
-    )
-    return WordTokenizer(vocabulary, options.unit)
-
-
-def _train_subwords(
-    options: TextOptions, texts: Callable[[], Iterator[str]], boundary: str, seed: int
-) -> SubwordTokenizer:
-    import sentencepiece
-
-    wanted = options.vocab_size or int(np.clip(sum(map(len, texts())) // CHARS_A_SUBWORD, 256, 8000))
-    model = io.BytesIO()
-    sentencepiece.set_random_generator_seed(seed)
-    try:
-        sentencepiece.SentencePieceTrainer.train(
-            sentence_iterator=_short_lines(texts()),
-            model_writer=model,
-            vocab_size=wanted,
-            model_type=options.subword_model,
-            normalization_rule_name="identity",
-            add_dummy_prefix=False,
-            remove_extra_whitespaces=False,
-            character_coverage=1.0,
-            hard_vocab_limit=False,
-            bos_id=-1,
-            eos_id=-1,
-            pad_id=-1,
-            unk_id=0,
-            user_defined_symbols=[NEWLINE],
-            control_symbols=[boundary] if boundary != NEWLINE else [],
-            max_sentence_length=1 << 20,
-            input_sentence_size=1_000_000,
-            shuffle_input_sentence=True,
-            num_threads=2,
-            minloglevel=2,
-        )
-    except RuntimeError as error:
-        least = re.search(r"required_chars\. \d+ vs (\d+)", str(error))
-        if least is None:
-            raise
-        raise OptionError(
-            f"--vocab-size: found {wanted}, but this text needs at least {least.group(1)} subwords, one for each of its "
-            f"characters; pass --vocab-size {int(least.group(1)) * 2} or so"
-        ) from error
-    processor = sentencepiece.SentencePieceProcessor(model_proto=model.getvalue())
-    tokens = tuple(processor.id_to_piece(id) for id in range(processor.get_piece_size()))
-    blank = Vocabulary(tokens, (0,) * len(tokens), boundary_id=tokens.index(boundary), unknown_id=tokens.index(UNKNOWN))
-    tokenizer = SubwordTokenizer(blank, options.unit, model.getvalue())
-    counts = np.zeros(len(tokens), dtype=np.int64)
-    for text in texts():
-        counts += np.bincount(tokenizer.encode(text), minlength=len(tokens))
-    tokenizer.vocabulary = Vocabulary(tokens, tuple(counts.tolist()), blank.boundary_id, blank.unknown_id)
-    return tokenizer
-
-
-def _short_lines(texts: Iterator[str]) -> Iterator[str]:
-    """Yield lines, long ones in parts: SentencePiece passes over a line that is longer than its limit without a word."""
-    for text in texts:
-        for line in text.split("\n"):
-            yield from (line[first : first + LONGEST_SENTENCE] for first in range(0, len(line), LONGEST_SENTENCE))
-
-
 def load_tokenizer(name: str, files: dict[str, bytes]) -> Tokenizer:
     """Make a tokenizer from its files.
 
@@ -504,23 +393,3 @@ def _check_vocabulary(vocabulary: Vocabulary) -> None:
     for id in (vocabulary.boundary_id, 0 if vocabulary.unknown_id is None else vocabulary.unknown_id):
         if not isinstance(id, int) or not 0 <= id < len(vocabulary):
             raise ValueError(f"id {id!r} is none of {len(vocabulary)} tokens")
-
-
-def read_json(path: str, content: bytes, newest_version: int) -> dict[str, Any]:
-    """Parse a JSON object of one of charnn's formats.
-
-    Raises:
-        ModelError: where it is damaged, or of a newer version than this charnn reads.
-    """
-    try:
-        value = json.loads(content.decode("utf-8"))
-    except (UnicodeDecodeError, json.JSONDecodeError) as error:
-        raise ModelError(f"{path}: is damaged, not JSON ({error}); restore the file or train again") from error
-    if not isinstance(value, dict) or not isinstance(value.get("format_version"), int):
-        raise ModelError(f"{path}: found no format_version; it is no file of charnn's; name a model directory")
-    if value["format_version"] > newest_version:
-        raise ModelError(
-            f"{path}: has format version {value['format_version']}, this charnn reads up to {newest_version}; "
-            "install a newer charnn"
-        )
-    return value

@@ -1,0 +1,133 @@
+"""Making a tokenizer from the training text."""
+
+import io
+import re
+from collections import Counter
+from collections.abc import Callable, Iterator
+
+import numpy as np
+
+from charnn.config import TextOptions
+from charnn.errors import OptionError
+from charnn.text.tokenizers import (
+    PRETOKENIZED_WORD,
+    ByteTokenizer,
+    CharTokenizer,
+    PretokenizedTokenizer,
+    SubwordTokenizer,
+    Tokenizer,
+    WordTokenizer,
+    byte_vocabulary,
+    count_characters,
+)
+from charnn.text.vocabulary import DOCUMENT_BOUNDARY, NEWLINE, UNKNOWN, Vocabulary, build_vocabulary
+from charnn.text.words import GLUE, split_words
+
+LONGEST_SENTENCE = 4096
+CHARS_A_SUBWORD = 300
+"""Where no size is given, one subword for so many characters of the training text."""
+
+
+def train_tokenizer(options: TextOptions, texts: Callable[[], Iterator[str]], *, seed: int) -> Tokenizer:
+    """Make a tokenizer from the training text.
+
+    Args:
+        options: kind, sizes and unit.
+        texts: begins a new pass over the training text, in pieces that end at line ends.
+        seed: decides which lines SentencePiece looks at in a large corpus.
+
+    Raises:
+        OptionError: where a vocabulary of the wanted size cannot be made.
+    """
+    boundary = DOCUMENT_BOUNDARY if options.unit == "document" else NEWLINE
+    if options.tokenizer == "byte":
+        counts = np.zeros(256, dtype=np.int64)
+        for text in texts():
+            counts += np.bincount(np.frombuffer(text.encode("utf-8", "surrogateescape"), np.uint8), minlength=256)
+        return ByteTokenizer(byte_vocabulary(counts, options.unit), options.unit)
+    if options.tokenizer == "subword":
+        return _train_subwords(options, texts, boundary, seed)
+    if options.tokenizer == "char":
+        vocabulary = build_vocabulary(
+            count_characters(texts()),
+            boundary=boundary,
+            min_count=options.min_count or 1,
+            max_size=options.vocab_size,
+        )
+        return CharTokenizer(vocabulary, options.unit)
+    if options.pretokenized:
+        words = Counter(word for text in texts() for word in PRETOKENIZED_WORD.findall(text))
+        vocabulary = build_vocabulary(
+            words,
+            boundary=boundary,
+            always=[NEWLINE],
+            min_count=options.min_count or 1,
+            max_size=options.vocab_size,
+        )
+        return PretokenizedTokenizer(vocabulary, options.unit)
+    words = Counter(word for text in texts() for word, _ in split_words(text))
+    vocabulary = build_vocabulary(
+        words,
+        boundary=boundary,
+        always=[NEWLINE, GLUE, " "],
+        min_count=options.min_count or 2,
+        max_size=options.vocab_size or 20_000,
+    )
+    return WordTokenizer(vocabulary, options.unit)
+
+
+def _train_subwords(
+    options: TextOptions, texts: Callable[[], Iterator[str]], boundary: str, seed: int
+) -> SubwordTokenizer:
+    import sentencepiece
+
+    wanted = options.vocab_size or int(np.clip(sum(map(len, texts())) // CHARS_A_SUBWORD, 256, 8000))
+    model = io.BytesIO()
+    sentencepiece.set_random_generator_seed(seed)
+    try:
+        sentencepiece.SentencePieceTrainer.train(
+            sentence_iterator=_short_lines(texts()),
+            model_writer=model,
+            vocab_size=wanted,
+            model_type=options.subword_model,
+            normalization_rule_name="identity",
+            add_dummy_prefix=False,
+            remove_extra_whitespaces=False,
+            character_coverage=1.0,
+            hard_vocab_limit=False,
+            bos_id=-1,
+            eos_id=-1,
+            pad_id=-1,
+            unk_id=0,
+            user_defined_symbols=[NEWLINE],
+            control_symbols=[boundary] if boundary != NEWLINE else [],
+            max_sentence_length=1 << 20,
+            input_sentence_size=1_000_000,
+            shuffle_input_sentence=True,
+            num_threads=2,
+            minloglevel=2,
+        )
+    except RuntimeError as error:
+        least = re.search(r"required_chars\. \d+ vs (\d+)", str(error))
+        if least is None:
+            raise
+        raise OptionError(
+            f"--vocab-size: found {wanted}, but this text needs at least {least.group(1)} subwords, one for each of its "
+            f"characters; pass --vocab-size {int(least.group(1)) * 2} or so"
+        ) from error
+    processor = sentencepiece.SentencePieceProcessor(model_proto=model.getvalue())
+    tokens = tuple(processor.id_to_piece(id) for id in range(processor.get_piece_size()))
+    blank = Vocabulary(tokens, (0,) * len(tokens), boundary_id=tokens.index(boundary), unknown_id=tokens.index(UNKNOWN))
+    tokenizer = SubwordTokenizer(blank, options.unit, model.getvalue())
+    counts = np.zeros(len(tokens), dtype=np.int64)
+    for text in texts():
+        counts += np.bincount(tokenizer.encode(text), minlength=len(tokens))
+    tokenizer.vocabulary = Vocabulary(tokens, tuple(counts.tolist()), blank.boundary_id, blank.unknown_id)
+    return tokenizer
+
+
+def _short_lines(texts: Iterator[str]) -> Iterator[str]:
+    """Yield lines, long ones in parts: SentencePiece passes over a line that is longer than its limit without a word."""
+    for text in texts:
+        for line in text.split("\n"):
+            yield from (line[first : first + LONGEST_SENTENCE] for first in range(0, len(line), LONGEST_SENTENCE))
