@@ -183,6 +183,16 @@ class ModelOptions(_Checked):
         int | None,
         Option("Size of a token's vector.", at_least=1, automatic="by vocabulary size", panel=MODEL),
     ] = None
+    embedding_order: Annotated[
+        int | None,
+        Option(
+            "Add vectors of the last 2, 3, ... tokens, up to this many, to a token's own; 1 adds none.",
+            at_least=1,
+            at_most=8,
+            automatic="3 (char, byte), 2 (word, subword)",
+            panel=MODEL,
+        ),
+    ] = None
     tie_weights: Annotated[
         bool,
         Option("Use the embedding's weights in the output layer too (the sizes must agree).", panel=MODEL),
@@ -227,16 +237,17 @@ class TrainingOptions(_Checked):
     ] = "muon"
     learning_rate: Annotated[
         float | None,
-        Option("The peak learning rate.", above=0, automatic="muon 0.008, adamw 0.004, sgd 1", panel=TRAINING),
+        Option("The peak learning rate.", above=0, automatic="muon 0.025, adamw 0.004, sgd 1", panel=TRAINING),
     ] = None
     weight_decay: Annotated[
-        float,
+        float | None,
         Option(
             "Decoupled weight decay of the matrices, a step and unit of learning rate.",
             at_least=0,
+            automatic="muon 0.2, adamw 0.01, sgd 0",
             panel=TRAINING,
         ),
-    ] = 0.01
+    ] = None
     warmup: Annotated[
         float,
         Option(
@@ -251,7 +262,7 @@ class TrainingOptions(_Checked):
         Option(
             "Streams of text trained side by side.",
             at_least=1,
-            automatic="32, fewer for a small text",
+            automatic="64, fewer for a small text",
             panel=TRAINING,
         ),
     ] = None
@@ -277,6 +288,16 @@ class TrainingOptions(_Checked):
             panel=TRAINING,
         ),
     ] = 1.0
+    ngram_order: Annotated[
+        int | None,
+        Option(
+            "Order of the n-gram model counted beside the network; 0 counts none.",
+            at_least=0,
+            at_most=16,
+            automatic="7 (char, byte), 4 (word, subword), lower where the n-grams are too many",
+            panel=MODEL,
+        ),
+    ] = None
     save_every: Annotated[
         float,
         Option(
@@ -324,6 +345,9 @@ class SampleOptions(_Checked):
             automatic="all",
         ),
     ] = None
+    mix_ngram: Annotated[
+        bool, Option("Mix the network with the n-gram model that stands beside it.", flags=("--mix-ngram",))
+    ] = False
     stop: Annotated[str | None, Option("End a sample before this text appears in it.", automatic="never")] = None
     num_samples: Annotated[int, Option("Samples to write; number i uses the seed + i.", at_least=1)] = 1
     seed: Annotated[
@@ -355,6 +379,9 @@ class ScoreOptions(_Checked):
         Unit,
         Option("What a record is: each line, each blank-line-separated document, or all of the text as one."),
     ] = "line"
+    mix_ngram: Annotated[
+        bool, Option("Mix the network with the n-gram model that stands beside it.", flags=("--mix-ngram",))
+    ] = False
     per_token: Annotated[bool, Option("Give every token's log probability.")] = False
     bos: Annotated[bool, Option("Score the first token, with the boundary as its context.")] = True
     eos: Annotated[bool, Option("Score the boundary that closes a unit.")] = True
@@ -370,6 +397,9 @@ class ScoreOptions(_Checked):
 class PredictOptions(_Checked):
     """How the next token's distribution is shown."""
 
+    mix_ngram: Annotated[
+        bool, Option("Mix the network with the n-gram model that stands beside it.", flags=("--mix-ngram",))
+    ] = False
     top: Annotated[int, Option("Show this many of the likeliest tokens; 0 shows all.", at_least=0)] = 10
     on_unknown: Annotated[OnUnknown, Option("What to do about the text's tokens that the model does not know.")] = (
         "error"
@@ -387,6 +417,7 @@ class Architecture:
     hidden_size: int
     num_layers: int
     tie_weights: bool = False
+    embedding_order: int = 1
 
 
 Group = TypeVar("Group")

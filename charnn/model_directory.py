@@ -18,12 +18,16 @@ from safetensors.numpy import load as load_safetensors
 from safetensors.numpy import save as save_safetensors
 
 from charnn.cells import CELLS, CellWeights
+from charnn.cells.ngram_embedding import num_rows
 from charnn.config import Architecture
 from charnn.errors import ModelError
 from charnn.files import json_bytes, read_json, sha256_hex, staged, write_atomically, write_together
+from charnn.ngrams.kneser_ney import NgramModel, from_arrays
+from charnn.ngrams.mixture import Mixture
 from charnn.text.tokenizers import Tokenizer, load_tokenizer
 
 FORMAT_VERSION = 1
+NGRAM_FILE = "ngram.safetensors"
 DEFAULT_ROOT = Path("runs")
 _PICKLE_NAMES = ("pytorch_model.bin", "*.pt", "*.pth", "*.pkl", "*.ckpt", "*.bin")
 _ENCODED_TEXT = ("train.bin", "valid.bin")
@@ -55,6 +59,8 @@ def expected_shapes(architecture: Architecture) -> dict[str, tuple[int, ...]]:
     shape = architecture
     num_gates = CELLS[shape.cell].num_gates
     shapes: dict[str, tuple[int, ...]] = {"embedding.weight": (shape.vocab_size, shape.embedding_size)}
+    for order in range(2, shape.embedding_order + 1):
+        shapes[f"embedding.{order}.weight"] = (num_rows(shape.vocab_size, order), shape.embedding_size)
     for layer in range(shape.num_layers):
         inputs = shape.hidden_size if layer else shape.embedding_size
         rows = num_gates * shape.hidden_size
@@ -149,6 +155,54 @@ def write_training_state(path: Path, scalars: dict[str, Any], tensors: Tensors, 
             (path / "training.json", json_bytes({**header, **scalars})),
         ]
     )
+
+
+def write_ngrams(path: Path, ngrams: NgramModel, *, tokenizer_sha256: str) -> None:
+    """Write the n-gram model that stands beside the network."""
+    header = {"format_version": FORMAT_VERSION, "generation": 0, "tokenizer_sha256": tokenizer_sha256}
+    arrays = {name: np.ascontiguousarray(array) for name, array in ngrams.arrays().items()}
+    write_atomically(path / NGRAM_FILE, pack_tensors(arrays, header))
+
+
+def read_ngrams(path: Path, vocab_size: int, *, tokenizer_sha256: str) -> NgramModel:
+    """Read the n-gram model beside a network.
+
+    Raises:
+        ModelError: where it is missing, damaged or of another vocabulary.
+    """
+    file = path / NGRAM_FILE
+    if not file.exists():
+        raise ModelError(
+            f"{file}: is missing, the n-gram model; train again without --ngram-order 0, or leave it out of use"
+        )
+    arrays, header = _read_tensors(file)
+    if header.get("tokenizer_sha256") != tokenizer_sha256:
+        raise ModelError(f"{file}: belongs to another tokenizer; restore the file that was saved with this model")
+    try:
+        return from_arrays(arrays, vocab_size)
+    except ValueError as error:
+        raise ModelError(f"{file}: {error}; restore the file that was saved with this model") from error
+
+
+def read_mixture(model: Model) -> Mixture:
+    """Read what `--mix-ngram` mixes a model's network with.
+
+    Raises:
+        ModelError: where the model has no n-gram model, or was not trained to the end.
+    """
+    weights = model.config.get("mixture_weights")
+    if weights is None:
+        reason = "its training has not ended, nothing was held out, or it was told --ngram-order 0"
+        raise ModelError(
+            f"{model.path}: has no n-gram model to mix with ({reason}); leave --mix-ngram out, or train to the end"
+        )
+    ngrams = read_ngrams(model.path, model.architecture.vocab_size, tokenizer_sha256=model.config["tokenizer_sha256"])
+    if len(weights) != ngrams.order:
+        raise ModelError(
+            f"{model.path / NGRAM_FILE}: has order {ngrams.order}, config.json weights for {len(weights)}; "
+            "restore the files that belong together"
+        )
+    return Mixture(ngrams, np.array(weights, dtype=np.float64))
 
 
 def pack_tensors(tensors: Tensors, header: dict[str, Any]) -> bytes:
@@ -281,10 +335,10 @@ def _newest_pair(path: Path, json_name: str, tensors_name: str) -> _Pair:
     descriptions = _candidates(path / json_name, _read_description, complaints)
     tensors = _candidates(path / tensors_name, _read_tensors, complaints)
     pairs = {
-        generation: _Pair(description, arrays, (json_file, tensors_file))
+        header["generation"]: _Pair(description, arrays, (json_file, tensors_file))
         for json_file, description in reversed(descriptions)
-        for tensors_file, (arrays, generation) in reversed(tensors)
-        if generation == description.get("generation")
+        for tensors_file, (arrays, header) in reversed(tensors)
+        if header["generation"] == description.get("generation")
     }
     if pairs:
         return pairs[max(pairs)]
@@ -325,7 +379,7 @@ def _read_description(file: Path) -> dict[str, Any]:
     return read_json(str(file), file.read_bytes(), FORMAT_VERSION)
 
 
-def _read_tensors(file: Path) -> tuple[Tensors, int]:
+def _read_tensors(file: Path) -> tuple[Tensors, dict[str, Any]]:
     content = file.read_bytes()
     if content[:2] in (b"PK", b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05"):
         raise ModelError(
@@ -335,12 +389,12 @@ def _read_tensors(file: Path) -> tuple[Tensors, int]:
     try:
         tensors: Tensors = load_safetensors(content)
         (length,) = struct.unpack("<Q", content[:8])
-        header = json.loads(json.loads(content[8 : 8 + length])["__metadata__"]["charnn"])
-        version, generation = int(header["format_version"]), int(header["generation"])
+        header: dict[str, Any] = json.loads(json.loads(content[8 : 8 + length])["__metadata__"]["charnn"])
+        version, _ = int(header["format_version"]), int(header["generation"])
     except (SafetensorError, KeyError, TypeError, ValueError, struct.error) as error:
         raise ModelError(f"{file}: is damaged or truncated ({error}); restore the file or train again") from error
     if version > FORMAT_VERSION:
         raise ModelError(
             f"{file}: has format version {version}, this charnn reads up to {FORMAT_VERSION}; install a newer charnn"
         )
-    return tensors, generation
+    return tensors, header

@@ -107,4 +107,5 @@ ARCHITECTURES = [
     for cell in CELLS
     for num_layers in (1, 2)
 ]
-"""Every cell, with one layer and with two."""
+ARCHITECTURES.append(pytest.param(Architecture("lstm", 11, 6, 8, 2, embedding_order=3), id="lstm-2-trigrams"))
+"""Every cell, with one layer and with two; and one that embeds n-grams."""

@@ -52,7 +52,7 @@ def test_a_vocabulary_too_large_for_a_table_gives_the_same(architecture, monkeyp
     with_table, _ = pair(architecture)
     monkeypatch.setattr(engine_module, "LARGEST_TABLE", 0)
     without, _ = pair(architecture)
-    assert without._table_VG is None
+    assert without._tables is None
     ids = np.array([1, 2, 3])
     found, _ = without.step(ids, without.initial_state(3))
     expected, _ = with_table.step(ids, with_table.initial_state(3))

@@ -131,7 +131,7 @@ def test_an_unknown_character_in_a_prompt_is_named_with_its_place():
 def test_what_was_held_back_is_given_once_at_the_end(pieces, stop):
     ids = [byte for piece in pieces for byte in (piece.encode() if isinstance(piece, str) else piece)]
     tokenizer = ByteTokenizer(Vocabulary(tuple(map(str, range(256))), (1,) * 256, 10, None), "stream")
-    stream = _Stream(1, tokenizer.decoder(), stop)
+    stream = _Stream(1, tokenizer.decoder(), stop, [10])
     streamed = "".join(stream.add(id) for id in ids) + stream.finish("length") + stream.finish("length")
     assert stream.sample.text == streamed
     assert streamed.encode("utf-8", "surrogateescape") == bytes(ids)

@@ -14,7 +14,7 @@ from charnn.errors import CharnnError, OptionError, TrainingError
 from charnn.text.vocabulary import Vocabulary
 from charnn.training import planning
 from charnn.training.batches import LaneBatches
-from charnn.training.evaluation import evaluate
+from charnn.training.evaluation import Validation, cold_loss, held_out_log_probs, held_out_part, validate
 from charnn.training.events import Evaluated, Progressed, RolledBack, Stopped, event_json
 from charnn.training.loss import IGNORED, LossTotal, summed_cross_entropy
 from charnn.training.network import Network
@@ -27,9 +27,10 @@ SHAPE = Architecture("lstm", 11, 6, 8, 1)
 PLAIN = Vocabulary(tuple(map(str, range(11))), (9,) * 11, boundary_id=0, unknown_id=None)
 
 
-def network(scale=0.4):
-    made = Network(SHAPE)
-    made.load_arrays(ramp_weights(SHAPE, scale))
+def network(scale=0.4, order=1):
+    shape = replace(SHAPE, embedding_order=order)
+    made = Network(shape)
+    made.load_arrays(ramp_weights(shape, scale))
     return made
 
 
@@ -50,22 +51,83 @@ def slow_loss(model, ids, boundary):
 
 
 @pytest.mark.parametrize("num_ids", [1, 5, 1535, 3200, 9000])
-def test_validation_in_lanes_is_one_long_forward_pass(num_ids):
-    model = network()
-    ids = (np.arange(num_ids) ** 2 % 11).astype(np.uint8)
-    total = evaluate(model, ids, PLAIN, unit="stream", max_tokens=10**9)
-    assert total.num_tokens == num_ids
-    assert total.nats == pytest.approx(slow_loss(model, ids.tolist(), 0), rel=1e-5)
+@pytest.mark.parametrize("order", [1, 3])
+def test_validation_in_lanes_is_one_long_forward_pass(num_ids, order):
+    model = network(order=order)
+    ids = np.arange(num_ids) ** 2 % 11
+    log_probs = held_out_log_probs(model, ids, PLAIN, unit="stream")
+    assert len(log_probs) == num_ids
+    assert -log_probs.sum() == pytest.approx(slow_loss(model, ids.tolist(), 0), rel=1e-5)
     assert model.training
 
 
 def test_validation_of_units_begins_each_from_an_empty_state():
-    model = network()
+    model = network(order=2)
     units = [[1, 2, 3], [4], [5, 6] * 100]
-    ids = np.array([id for unit in units for id in (*unit, 0)], dtype=np.uint8)
-    total = evaluate(model, ids, PLAIN, unit="line", max_tokens=10**9)
-    assert total.nats == pytest.approx(sum(slow_loss(model, [*unit, 0], 0) for unit in units), rel=1e-5)
-    assert evaluate(model, ids, PLAIN, unit="line", max_tokens=5).num_tokens == 4 + 2
+    ids = np.array([id for unit in units for id in (*unit, 0)])
+    log_probs = held_out_log_probs(model, ids, PLAIN, unit="line")
+    begin = 0
+    for unit in units:
+        own = log_probs[begin : begin + len(unit) + 1]
+        assert -own.sum() == pytest.approx(slow_loss(model, [*unit, 0], 0), rel=1e-5)
+        begin += len(own)
+    assert held_out_part(ids, PLAIN, unit="line", max_tokens=5).tolist() == [1, 2, 3, 0, 4, 0]
+    assert held_out_part(ids, PLAIN, unit="stream", max_tokens=5).tolist() == [1, 2, 3, 0, 4]
+
+
+def drawn_from(model, number, *, temperature):
+    """Return a text that a network writes, each line from an empty state, too long ones broken off."""
+    random, ids = np.random.default_rng(1), [0]
+    while len(ids) < number or ids[-1] != 0:
+        if ids[-1] == 0:
+            state = model.initial_state(1)
+        with torch.no_grad():
+            logits, state = model(torch.tensor([[ids[-1]]]), state)
+        probs = torch.softmax(logits[0, 0] / temperature, -1).double().numpy()
+        ids.append(int(random.choice(11, p=probs / probs.sum())) if len(ids) % 50 else 0)
+    return np.array(ids[1:])
+
+
+@pytest.mark.parametrize("unit", ["stream", "line"])
+def test_the_temperature_of_validation_is_the_best_there_is(unit, monkeypatch):
+    model = network(scale=2.0)
+    ids = drawn_from(model, 600, temperature=1.5)
+    found = validate(model, ids, PLAIN, unit=unit)
+    assert 1.2 < found.temperature < 1.8
+    by_temperature = {
+        temperature: -held_out_log_probs(model, ids, PLAIN, unit=unit, temperature=temperature).sum()
+        for temperature in (1.0, found.temperature * 0.98, found.temperature, found.temperature * 1.02)
+    }
+    assert min(by_temperature, key=by_temperature.get) == found.temperature
+    assert found.loss.nats == pytest.approx(by_temperature[found.temperature], rel=1e-5)
+    assert found.loss.num_tokens == len(ids)
+    cooled = network()
+    cooled.load_arrays(model.arrays(temperature=found.temperature))
+    assert -held_out_log_probs(cooled, ids, PLAIN, unit=unit).sum() == pytest.approx(found.loss.nats, rel=1e-5)
+    monkeypatch.setattr("charnn.training.evaluation.MOST_STORED", 11 * 200)
+    of_a_part = validate(model, ids, PLAIN, unit=unit)
+    assert of_a_part.loss.num_tokens == len(ids)
+    assert of_a_part.loss.nats < by_temperature[1.0]
+
+
+def test_tied_weights_are_left_as_they_are():
+    model = Network(replace(SHAPE, embedding_size=8, tie_weights=True))
+    assert validate(model, np.arange(30) % 11, PLAIN, unit="stream").temperature == 1.0
+
+
+def test_the_cold_protocol_reads_windows_from_an_empty_state():
+    model = network()
+    ids = np.arange(600) ** 2 % 11
+    windows = [(0, ids[:256]), (ids[255], ids[256:512]), (ids[511], ids[512:])]
+    expected = sum(slow_loss(model, window.tolist(), int(before)) for before, window in windows)
+    assert cold_loss(model, ids, PLAIN, unit="stream").nats == pytest.approx(expected, rel=1e-5)
+    lines = np.array([1, 2, 0, *[3, 4] * 150, 0])
+    long = lines[3:]
+    windows = [(0, lines[:3]), (0, long[:256]), (long[255], long[256:])]
+    expected = sum(slow_loss(model, window.tolist(), int(before)) for before, window in windows)
+    found = cold_loss(model, lines, PLAIN, unit="line")
+    assert found.nats == pytest.approx(expected, rel=1e-5)
+    assert found.num_tokens == len(lines)
 
 
 def test_progress_is_the_larger_share_of_what_is_spent():
@@ -122,7 +184,7 @@ def test_an_optimizers_state_survives_as_arrays(name):
         np.testing.assert_array_equal(array, expected[key])
 
 
-def trainer(steps=20, validate=lambda: LossTotal(1.0, 1), position=None, interval=0.25, **options):
+def trainer(steps=20, validate=lambda: Validation(LossTotal(1.0, 1)), position=None, interval=0.25, **options):
     torch.manual_seed(0)
     made = TrainingOptions(**{"learning_rate": 0.01, "dropout": 0.3, "batch_size": 4, "optimizer": "adamw", **options})
     model = Network(SHAPE, dropout=made.dropout)
@@ -183,7 +245,7 @@ def test_going_on_from_a_checkpoint_is_never_having_stopped():
 
 def test_training_stops_when_validation_no_longer_improves():
     losses = iter([3.0, 2.0, 2.5, 2.5, 2.0, 9.0])
-    made = trainer(steps=100, validate=lambda: LossTotal(next(losses), 1), interval=0.1, patience=3)
+    made = trainer(steps=100, validate=lambda: Validation(LossTotal(next(losses), 1)), interval=0.1, patience=3)
     events = list(made.run(never))
     assert events[-1] == Stopped(50, events[-1].seconds, "patience")
     assert made.position.best_step == 20
@@ -225,9 +287,9 @@ def test_gradients_longer_than_the_limit_are_counted():
     assert free[-1].clipped_fraction == 0.0
 
 
-def resolved(num_tokens=10**6, seconds=90.0, vocab_size=65, device="cpu", **options):
+def resolved(num_tokens=10**6, kind="char", seconds=90.0, vocab_size=65, device="cpu", **options):
     return planning.resolve_architecture(
-        ModelOptions(**options), vocab_size=vocab_size, num_tokens=num_tokens, seconds=seconds, device=device
+        ModelOptions(**options), kind=kind, vocab_size=vocab_size, num_tokens=num_tokens, seconds=seconds, device=device
     )
 
 
@@ -236,7 +298,9 @@ def test_sizes_grow_with_the_budget_and_the_corpus_and_yield_to_the_user():
     assert widths == sorted(widths)
     assert widths[0] < widths[-1]
     assert resolved(num_tokens=10_000, seconds=3600).hidden_size <= 128
-    assert resolved(hidden_size=77, num_layers=3, embedding_size=5) == Architecture("lstm", 65, 5, 77, 3)
+    assert resolved(hidden_size=77, num_layers=3, embedding_size=5) == Architecture(
+        "lstm", 65, 5, 77, 3, embedding_order=3
+    )
     assert resolved(tie_weights=True).embedding_size == resolved(tie_weights=True).hidden_size
     assert resolved(tie_weights=True, embedding_size=40).hidden_size == 40
     assert resolved(device="cuda").num_layers == 2
@@ -251,7 +315,7 @@ def test_a_short_text_gets_fewer_lanes():
     def lanes(wanted, num_tokens):
         return planning.choose_batch_size(wanted, num_tokens=num_tokens, bptt_length=64, device="cpu")
 
-    assert [lanes(None, 10**6), lanes(None, 640), lanes(None, 3), lanes(50, 640), lanes(5, 10**6)] == [32, 10, 1, 10, 5]
+    assert [lanes(None, 10**6), lanes(None, 640), lanes(None, 3), lanes(50, 640), lanes(5, 10**6)] == [64, 10, 1, 10, 5]
 
 
 def test_more_passes_over_the_text_bring_more_dropout():
@@ -321,7 +385,7 @@ def test_a_loss_that_is_not_finite_right_after_resuming_leads_back_to_the_checkp
 
 def test_a_validation_loss_that_is_not_finite_is_never_the_best():
     losses = iter([math.nan, 3.0, 2.0, math.inf, 1.0, 0.5, 0.4, 0.3])
-    made = trainer(steps=40, validate=lambda: LossTotal(next(losses), 1))
+    made = trainer(steps=40, validate=lambda: Validation(LossTotal(next(losses), 1)))
     events = list(made.run(never))
     found = [event.valid_loss_nats for event in events if isinstance(event, Evaluated)]
     assert [type(event) for event in events].count(RolledBack) == 2

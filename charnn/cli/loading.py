@@ -7,6 +7,7 @@ from charnn.errors import OptionError
 
 if TYPE_CHECKING:
     from charnn.model_directory import Model
+    from charnn.ngrams.mixture import Mixture
     from charnn.text.tokenizers import Tokenizer
 
 
@@ -18,6 +19,15 @@ def load_model(given: str | None) -> "Model":
     if given is None:
         console.notice(f"taking the newest model, {path}")
     return read_model(path)
+
+
+def load_mixture(model: "Model", wanted: bool) -> "Mixture | None":
+    """Read the n-gram model beside a model's network, where the user asks to mix them."""
+    if not wanted:
+        return None
+    from charnn.model_directory import read_mixture
+
+    return read_mixture(model)
 
 
 def read_prompt(text: str | None, file: str | None, tokenizer: "Tokenizer", encoding: str) -> str:

@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 
 from charnn.cli import console
-from charnn.cli.loading import load_model
+from charnn.cli.loading import load_mixture, load_model
 from charnn.cli.options import Given, ModelArgument, with_options
 from charnn.config import PredictOptions, pick
 
@@ -34,7 +34,11 @@ def predict(
     tokens = loaded.tokenizer.vocabulary.tokens
     ids = encode_prompt(loaded.tokenizer, text, on_unknown=options.on_unknown)
     logits, _ = read_context(Engine.of(loaded), loaded.tokenizer, ids)
-    probs = np.exp(log_softmax(logits)[0])
+    log_probs = log_softmax(logits)[0]
+    mixture = load_mixture(loaded, options.mix_ngram)
+    if mixture is not None:
+        log_probs = mixture.log_distribution(log_probs, [loaded.tokenizer.vocabulary.boundary_id, *ids.tolist()])
+    probs = np.exp(log_probs)
     order = np.argsort(-probs, kind="stable")[: options.top or None].tolist()
     if options.format == "jsonl":
         for id in order:

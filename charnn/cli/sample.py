@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from charnn.cli import console
-from charnn.cli.loading import load_model, read_prompt
+from charnn.cli.loading import load_mixture, load_model, read_prompt
 from charnn.cli.options import Given, ModelArgument, with_options
 from charnn.config import SampleOptions, pick
 
@@ -41,7 +41,8 @@ def sample(
     seed = secrets.randbelow(2**31) if options.seed is None else options.seed
     if options.seed is None and not (options.greedy or options.temperature == 0):
         console.notice(f"seed {seed}")
-    pieces = generate(Engine.of(loaded), loaded.tokenizer, ids, options, seed=seed)
+    mixture = load_mixture(loaded, options.mix_ngram)
+    pieces = generate(Engine.of(loaded), loaded.tokenizer, ids, options, seed=seed, mixture=mixture)
     prompt_shown = text if options.echo else ""
     if options.num_samples == 1 and options.format == "text":
         console.write(prompt_shown)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from charnn.cli import console
-from charnn.cli.loading import load_model
+from charnn.cli.loading import load_mixture, load_model
 from charnn.cli.options import Given, ModelArgument, with_options
 from charnn.config import ScoreOptions, pick
 from charnn.errors import OptionError, TextError
@@ -52,7 +52,8 @@ def score(
     units = iter(text) if text else _units(files or [], loaded.tokenizer, options)
     total, num_units = Score(), 0
     printer = _Printer(options)
-    for found in score_units(Engine.of(loaded), loaded.tokenizer, units, options):
+    mixture = load_mixture(loaded, options.mix_ngram)
+    for found in score_units(Engine.of(loaded), loaded.tokenizer, units, options, mixture):
         printer.add(found)
         total += found
         num_units += 1

@@ -68,7 +68,7 @@ def _tokens_per_char(size: dict[str, int]) -> float:
 
 
 def headline(session: Session) -> list[str]:
-    """Return two lines that say what is being trained on what."""
+    """Return the lines that say what is being trained on what, and what it is measured against."""
     config = session.config
     shape, plan, training = config["architecture"], config["plan"], config["options"]["training"]
     num_parameters = sum(array.numel() for array in session.trainer.network.parameters())
@@ -82,6 +82,18 @@ def headline(session: Session) -> list[str]:
         f"{shape['cell']} {shape['num_layers']} x {shape['hidden_size']}, embedding {shape['embedding_size']}, "
         f"{num_parameters:,} parameters; {training['optimizer']}, batch {training['batch_size']} x {training['bptt_length']}, "
         f"dropout {training['dropout']:g}; {plan['device']}, {precision}; seed {config['seed']}",
+        *_baseline(session),
+    ]
+
+
+def _baseline(session: Session) -> list[str]:
+    """Return a line with the figure of the n-gram model, if there is one."""
+    results = session.config["results"]
+    loss = results.get("ngram_loss_nats")
+    if loss is None:
+        return []
+    return [
+        f"an n-gram model of order {results['ngram_order']} reaches {_Figures(session).valid(loss)} on the held-out text"
     ]
 
 

@@ -6,14 +6,15 @@ import numpy as np
 import numpy.typing as npt
 
 from charnn.cells import CELLS, CellWeights, project, step
+from charnn.cells.ngram_embedding import ngram_rows
 from charnn.config import Architecture
 from charnn.model_directory import Model, Tensors, cell_weights
 
 Floats = npt.NDArray[np.float32]
 IdArray = npt.NDArray[np.integer[Any]]
-LayerState = tuple[Floats, ...]
+LayerState = tuple[npt.NDArray[Any], ...]
 EngineState = tuple[LayerState, ...]
-"""One state a layer, each of arrays (B, H), the lowest layer first."""
+"""One state a layer, each of arrays (B, H), the lowest layer first; then the last tokens, where n-grams are embedded."""
 
 LARGEST_TABLE = 1 << 25
 """The most numbers in the table that stands for the first layer's input projection (128 MiB)."""
@@ -22,7 +23,8 @@ LARGEST_TABLE = 1 << 25
 class Engine:
     """A network that reads tokens of B streams and gives the logits of the next.
 
-    The first layer's input projection is a table with a row for each token. Where a cell needs only the sum of its two
+    The first layer's input projection is a table with a row for each token, and one with a row for each n-gram of each
+    order that is embedded. Where a cell needs only the sum of its two
     projections, a later layer's step is one product over [W_ih|W_hh].
     """
 
@@ -31,10 +33,10 @@ class Engine:
         self.architecture = architecture
         self.cell = CELLS[shape.cell]
         self._layers = [cell_weights(weights, layer) for layer in range(shape.num_layers)]
-        self._embedding_VE = weights["embedding.weight"]
-        rows = self.cell.num_gates * shape.hidden_size
-        small = shape.vocab_size * rows <= LARGEST_TABLE
-        self._table_VG = project(self._layers[0], self._embedding_VE) if small else None
+        orders = range(2, shape.embedding_order + 1)
+        self._embeddings = [weights["embedding.weight"], *(weights[f"embedding.{order}.weight"] for order in orders)]
+        rows = sum(len(table) for table in self._embeddings) * self.cell.num_gates * shape.hidden_size
+        self._tables = self._project_tables() if rows <= LARGEST_TABLE else None
         self._joined = [_join(layer) for layer in self._layers[1:]] if self.cell.additive else []
         self._output_VH = weights["embedding.weight" if shape.tie_weights else "output.weight"]
         self._output_bias_V = weights["output.bias"]
@@ -46,8 +48,11 @@ class Engine:
 
     def initial_state(self, num_streams: int = 1) -> EngineState:
         """Return the empty memory of B streams."""
-        zeros = np.zeros((num_streams, self.architecture.hidden_size), dtype=np.float32)
-        return ((zeros,) * self.cell.num_states,) * self.architecture.num_layers
+        shape = self.architecture
+        zeros = np.zeros((num_streams, shape.hidden_size), dtype=np.float32)
+        layers = ((zeros,) * self.cell.num_states,) * shape.num_layers
+        no_tokens = np.zeros((num_streams, shape.embedding_order - 1), dtype=np.int64)
+        return layers if shape.embedding_order == 1 else (*layers, (no_tokens,))
 
     def step(self, ids_B: IdArray, state: EngineState) -> tuple[Floats, EngineState]:
         """Read one token of each stream.
@@ -55,11 +60,11 @@ class Engine:
         Returns:
             The logits (B, V) of the token that follows, and the state.
         """
-        first = step(self.cell, self._layers[0], self._project_ids(ids_B), state[0], np)
-        new_state = [first]
-        for number, layer_state in enumerate(state[1:]):
+        projected_TBG, history = self._project_ids(ids_B[None], state)
+        new_state = [step(self.cell, self._layers[0], projected_TBG[0], state[0], np)]
+        for number, layer_state in enumerate(state[1 : len(self._layers)]):
             new_state.append(self._later_step(number, new_state[-1][0], layer_state))
-        return self.logits(new_state[-1][0]), tuple(new_state)
+        return self.logits(new_state[-1][0]), (*new_state, *history)
 
     def _later_step(self, number: int, inputs_BI: Floats, state: LayerState) -> LayerState:
         if self._joined:
@@ -75,12 +80,13 @@ class Engine:
         Returns:
             The top layer's outputs (T, B, H), which `logits` turns into logits, and the state after the last token.
         """
-        outputs_TBH, first = self._run_layer(0, self._project_ids(ids_TB), state[0])
+        projected_TBG, history = self._project_ids(ids_TB, state)
+        outputs_TBH, first = self._run_layer(0, projected_TBG, state[0])
         new_state = [first]
         for number, weights in enumerate(self._layers[1:], start=1):
             outputs_TBH, last = self._run_layer(number, project(weights, outputs_TBH), state[number])
             new_state.append(last)
-        return outputs_TBH, tuple(new_state)
+        return outputs_TBH, (*new_state, *history)
 
     def _run_layer(self, number: int, projected_TBG: Floats, state: LayerState) -> tuple[Floats, LayerState]:
         outputs_TBH = np.empty((*projected_TBG.shape[:2], self.architecture.hidden_size), dtype=np.float32)
@@ -94,10 +100,24 @@ class Engine:
         logits: Floats = outputs @ self._output_VH.T + self._output_bias_V
         return logits
 
-    def _project_ids(self, ids: IdArray) -> Floats:
-        table = self._table_VG
-        projected: Floats = project(self._layers[0], self._embedding_VE[ids]) if table is None else table[ids]
-        return projected
+    def _project_tables(self) -> list[Floats]:
+        """Return each table's input projection; the biases go with the tokens."""
+        weight_EG = self._layers[0].weight_ih.T
+        tokens, *ngrams = self._embeddings
+        return [project(self._layers[0], tokens), *(table @ weight_EG for table in ngrams)]
+
+    def _project_ids(self, ids_TB: IdArray, state: EngineState) -> tuple[Floats, EngineState]:
+        """Return the first layer's input projection (T, B, G), and the last tokens as the end of a state."""
+        history: EngineState = ()
+        rows: list[IdArray] = [ids_TB]
+        if len(self._embeddings) > 1:
+            ngrams, last_tokens = ngram_rows(ids_TB, state[-1][0], self.architecture.vocab_size, np)
+            rows, history = [ids_TB, *ngrams], ((last_tokens,),)
+        tables = self._embeddings if self._tables is None else self._tables
+        total: Floats = tables[0][rows[0]]
+        for table, rows_TB in zip(tables[1:], rows[1:], strict=True):
+            total = total + table[rows_TB]
+        return (project(self._layers[0], total) if self._tables is None else total), history
 
 
 def _join(weights: CellWeights) -> tuple[Floats, Floats]:

@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from charnn.config import SampleOptions
+from charnn.ngrams.mixture import Mixture
 from charnn.runtime.context import read_context
 from charnn.runtime.engine import Engine, EngineState, log_softmax
 from charnn.runtime.filters import LogProbs, ban, keep_top_k, keep_top_p, normalised, temper
@@ -24,7 +25,8 @@ class Sample:
         seed: decides its draws, whatever is drawn beside it.
         text: what was written, without the prompt.
         ids: its tokens, the closing boundary not among them.
-        log_prob_nats: sum of the model's own log probabilities, before any filter, of all that was drawn.
+        log_prob_nats: sum of the log probabilities, mixed where that is asked for but before any filter, of all that
+            was drawn.
         ended: why it is complete, None while it is not.
     """
 
@@ -38,8 +40,9 @@ class Sample:
 class _Stream:
     """A sample with what it needs to grow."""
 
-    def __init__(self, seed: int, decoder: Decoder, stop: str | None) -> None:
+    def __init__(self, seed: int, decoder: Decoder, stop: str | None, context: list[int]) -> None:
         self.sample = Sample(seed, "", [], 0.0, None)
+        self.context = context.copy()
         self.random = np.random.default_rng(seed)
         self._decoder = decoder
         self._stop = stop
@@ -48,6 +51,7 @@ class _Stream:
     def add(self, id: int) -> str:
         """Take one token; return the text that is now certain to be part of the sample."""
         self.sample.ids.append(id)
+        self.context.append(id)
         return self._release(self._decoder.push(id))
 
     def finish(self, reason: EndReason) -> str:
@@ -82,7 +86,13 @@ class _Stream:
 
 
 def generate(
-    engine: Engine, tokenizer: Tokenizer, prompt: npt.NDArray[np.int64], options: SampleOptions, *, seed: int
+    engine: Engine,
+    tokenizer: Tokenizer,
+    prompt: npt.NDArray[np.int64],
+    options: SampleOptions,
+    *,
+    seed: int,
+    mixture: Mixture | None = None,
 ) -> Iterator[tuple[int, str, Sample]]:
     """Write samples side by side after one prompt.
 
@@ -90,18 +100,23 @@ def generate(
         prompt: its ids (N,).
         options: how to draw.
         seed: that of the first sample; number i has seed + i.
+        mixture: the n-gram model to mix the network with.
 
     Yields:
         (number of the sample, new text, the sample), as soon as there is new text or the sample ends.
     """
     logits, state = read_context(engine, tokenizer, prompt)
     decoders = [_primed_decoder(tokenizer, prompt) for _ in range(options.num_samples)]
-    streams = [_Stream(seed + number, decoder, options.stop) for number, decoder in enumerate(decoders)]
+    context = [tokenizer.vocabulary.boundary_id, *prompt.tolist()]
+    streams = [_Stream(seed + number, decoder, options.stop, context) for number, decoder in enumerate(decoders)]
     growing = list(range(options.num_samples))
     logits = np.repeat(logits, options.num_samples, axis=0)
     state = tuple(tuple(np.repeat(part, options.num_samples, axis=0) for part in layer) for layer in state)
     for count in range(1, options.length + 1):
         log_probs = log_softmax(logits)
+        if mixture is not None:
+            for row, number in enumerate(growing):
+                log_probs[row] = mixture.log_distribution(log_probs[row], streams[number].context)
         ids = _draw(log_probs, [streams[number].random for number in growing], tokenizer, options)
         kept = []
         for row, number in enumerate(growing):

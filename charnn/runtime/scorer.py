@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from charnn.config import ScoreOptions
+from charnn.ngrams.mixture import Mixture
 from charnn.runtime.engine import Engine, EngineState, target_log_probs
 from charnn.text.tokenizers import Tokenizer
 from charnn.text.vocabulary import UNKNOWN
@@ -97,7 +98,13 @@ class _Encoded:
     targets: npt.NDArray[np.int64]
 
 
-def score_units(engine: Engine, tokenizer: Tokenizer, units: Iterable[str], options: ScoreOptions) -> Iterator[Score]:
+def score_units(
+    engine: Engine,
+    tokenizer: Tokenizer,
+    units: Iterable[str],
+    options: ScoreOptions,
+    mixture: Mixture | None = None,
+) -> Iterator[Score]:
     """Score units one by one, each from an empty memory.
 
     Units are read side by side, in batches of about one length out of a window, and given in their own order.
@@ -105,6 +112,7 @@ def score_units(engine: Engine, tokenizer: Tokenizer, units: Iterable[str], opti
     Args:
         units: texts without their closing line ends; a final line end that is part of a stream stays.
         options: which tokens count, and whether to give each.
+        mixture: the n-gram model to mix the network with.
 
     Yields:
         One score a unit.
@@ -115,7 +123,7 @@ def score_units(engine: Engine, tokenizer: Tokenizer, units: Iterable[str], opti
         by_length = sorted(range(len(encoded)), key=lambda index: len(encoded[index].targets))
         scores: dict[int, Score] = {}
         for batch in _batches(by_length, encoded):
-            log_probs = _log_probs(engine, [encoded[index] for index in batch])
+            log_probs = _log_probs(engine, [encoded[index] for index in batch], mixture)
             for index, values in zip(batch, log_probs, strict=True):
                 scores[index] = _summed(encoded[index], values, tokenizer, options)
         yield from (scores[index] for index in range(len(encoded)))
@@ -139,7 +147,7 @@ def _batches(by_length: list[int], encoded: list[_Encoded]) -> Iterator[list[int
         yield batch
 
 
-def _log_probs(engine: Engine, units: list[_Encoded]) -> list[npt.NDArray[np.float64]]:
+def _log_probs(engine: Engine, units: list[_Encoded], mixture: Mixture | None) -> list[npt.NDArray[np.float64]]:
     """Return each unit's log probabilities in nats, one a target. Padding comes last, where nothing depends on it."""
     longest = max(len(unit.targets) for unit in units)
     contexts = np.zeros((longest, len(units)), dtype=np.int64)
@@ -156,6 +164,8 @@ def _log_probs(engine: Engine, units: list[_Encoded]) -> list[npt.NDArray[np.flo
         chunk = slice(first, min(first + length, longest))
         outputs, state = engine.forward(contexts[chunk], state)
         found[chunk] = target_log_probs(engine.logits(outputs), targets[chunk])
+    if mixture is not None:
+        found = mixture.log_probs(found, contexts, targets)
     return [found[: len(unit.targets), column] for column, unit in enumerate(units)]
 
 

@@ -20,12 +20,14 @@ class Batch(NamedTuple):
     Args:
         inputs_TB: the true tokens read (teacher forcing).
         targets_TB: the tokens that follow them, `IGNORED` where there is none.
+        places_TB: where in the text the targets stand.
         num_targets: targets that count.
         opens: whether the streams begin here, from an empty state.
     """
 
     inputs_TB: IdArray
     targets_TB: IdArray
+    places_TB: IdArray
     num_targets: int
     opens: bool
 
@@ -103,7 +105,7 @@ class LaneBatches:
         inputs, targets = block[:-1], block[1:].copy()
         inputs[places[1:] == 0] = self._boundary_id
         targets[times[1:] >= self._lengths] = IGNORED
-        return Batch(inputs, targets, int(np.count_nonzero(targets != IGNORED)), opens=index == 0)
+        return Batch(inputs, targets, places[1:], int(np.count_nonzero(targets != IGNORED)), opens=index == 0)
 
 
 class UnitBatches:
@@ -149,7 +151,7 @@ class UnitBatches:
         inputs, targets = block[:-1], block[1:].copy()
         inputs[np.broadcast_to(times[:-1] < 0, inputs.shape)] = self._boundary_id
         targets[times[1:] >= lengths] = IGNORED
-        return Batch(inputs, targets, int(np.count_nonzero(targets != IGNORED)), opens=first == 0)
+        return Batch(inputs, targets, places[1:], int(np.count_nonzero(targets != IGNORED)), opens=first == 0)
 
     def _plan(self, epoch: int) -> list[tuple[IdArray, int]]:
         """Return the steps of an epoch: which units, from which of their tokens on."""

@@ -38,8 +38,9 @@ class Evaluated:
     """The held-out text was read.
 
     Args:
-        valid_loss_nats: mean loss a token, None where nothing is held out.
+        valid_loss_nats: mean loss a token at the temperature, None where nothing is held out.
         num_tokens: tokens that it is the mean of.
+        temperature: what the logits were divided by for it.
         is_best: whether no earlier evaluation was as good.
     """
 
@@ -48,6 +49,7 @@ class Evaluated:
     seconds: float
     valid_loss_nats: float | None
     num_tokens: int
+    temperature: float
     is_best: bool
 
 

@@ -1,16 +1,19 @@
 """The network: embedding, recurrent layers, output layer, with dropout between them."""
 
+from typing import cast
+
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from charnn.cells import CELLS
+from charnn.cells.ngram_embedding import ngram_rows, num_rows
 from charnn.config import Architecture
 from charnn.model_directory import Tensors, expected_shapes
 from charnn.training.layers import PARAMETERS, LayerState, make_layer
 
 NetworkState = tuple[LayerState, ...]
-"""One state a layer, the lowest first."""
+"""One state a layer, the lowest first; then, where n-grams are embedded, one array of the last tokens (see `ngram_rows`)."""
 
 
 class LockedDropout(nn.Module):
@@ -39,13 +42,18 @@ class Network(nn.Module):
         super().__init__()
         self.architecture = shape = architecture
         self.embedding = nn.Embedding(shape.vocab_size, shape.embedding_size)
+        self.ngram_embeddings = nn.ModuleList(
+            nn.Embedding(num_rows(shape.vocab_size, order), shape.embedding_size)
+            for order in range(2, shape.embedding_order + 1)
+        )
         self.layers = nn.ModuleList(
             make_layer(shape.cell, shape.hidden_size if layer else shape.embedding_size, shape.hidden_size)
             for layer in range(shape.num_layers)
         )
         self.dropout = LockedDropout(dropout)
         self.output = nn.Linear(shape.hidden_size, shape.vocab_size)
-        nn.init.normal_(self.embedding.weight, std=0.1)
+        for table in (self.embedding, *self.ngram_embeddings):
+            nn.init.normal_(cast(nn.Embedding, table).weight, std=0.1)
         nn.init.zeros_(self.output.bias)
         if shape.tie_weights:
             self.output.weight = self.embedding.weight
@@ -53,10 +61,15 @@ class Network(nn.Module):
             nn.init.normal_(self.output.weight, std=shape.hidden_size**-0.5)
 
     def initial_state(self, num_streams: int) -> NetworkState:
-        """Return zero states for B streams."""
+        """Return the empty memory of B streams."""
         shape = self.architecture
-        zeros = torch.zeros(num_streams, shape.hidden_size, device=self.embedding.weight.device)
-        return ((zeros,) * CELLS[shape.cell].num_states,) * shape.num_layers
+        device = self.embedding.weight.device
+        zeros = torch.zeros(num_streams, shape.hidden_size, device=device)
+        layers = ((zeros,) * CELLS[shape.cell].num_states,) * shape.num_layers
+        if shape.embedding_order == 1:
+            return layers
+        no_tokens = torch.zeros(num_streams, shape.embedding_order - 1, dtype=torch.int64, device=device)
+        return (*layers, (no_tokens,))
 
     def forward(self, ids_TB: Tensor, state: NetworkState) -> tuple[Tensor, NetworkState]:
         """Read T tokens of B streams.
@@ -68,17 +81,26 @@ class Network(nn.Module):
         Returns:
             The logits (T, B, V) of the token after each, and the state after the last.
         """
-        values = self.dropout(self.embedding(ids_TB))
+        values = self.embedding(ids_TB)
+        history: NetworkState = ()
+        if self.ngram_embeddings:
+            rows, last_tokens = ngram_rows(ids_TB, state[-1][0], self.architecture.vocab_size, torch)
+            for table, rows_TB in zip(self.ngram_embeddings, rows, strict=True):
+                values = values + table(rows_TB)
+            history = ((last_tokens,),)
+        values = self.dropout(values)
         new_state = []
-        for layer, layer_state in zip(self.layers, state, strict=True):
+        for layer, layer_state in zip(self.layers, state[: len(self.layers)], strict=True):
             values, last = layer(values, layer_state)
             values = self.dropout(values)
             new_state.append(last)
-        return self.output(values), tuple(new_state)
+        return self.output(values), (*new_state, *history)
 
     def named_weights(self) -> dict[str, Tensor]:
         """Return the parameters under the names that they have on disk (see `expected_shapes`)."""
         weights: dict[str, Tensor] = {"embedding.weight": self.embedding.weight}
+        for order, table in enumerate(self.ngram_embeddings, start=2):
+            weights[f"embedding.{order}.weight"] = cast(nn.Embedding, table).weight
         for number, layer in enumerate(self.layers):
             for name in PARAMETERS:
                 weights[f"layers.{number}.{name}"] = layer.weight(name)  # type: ignore[operator]
@@ -88,9 +110,13 @@ class Network(nn.Module):
         assert weights.keys() == expected_shapes(self.architecture).keys()
         return weights
 
-    def arrays(self) -> Tensors:
-        """Return copies of the weights as NumPy arrays, as they go to disk."""
-        return {name: weight.detach().float().cpu().numpy().copy() for name, weight in self.named_weights().items()}
+    def arrays(self, *, temperature: float = 1.0) -> Tensors:
+        """Return copies of the weights as NumPy arrays, as they go to disk, with the logits divided by a temperature."""
+        arrays = {name: weight.detach().float().cpu().numpy().copy() for name, weight in self.named_weights().items()}
+        if temperature != 1:
+            arrays["output.weight"] /= temperature
+            arrays["output.bias"] /= temperature
+        return arrays
 
     def load_arrays(self, arrays: Tensors) -> None:
         """Set the weights from arrays of the same names and shapes."""

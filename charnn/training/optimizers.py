@@ -10,7 +10,10 @@ from charnn.config import TrainingOptions
 from charnn.model_directory import Tensors
 from charnn.training.network import Network
 
-LEARNING_RATES = {"muon": 0.008, "adamw": 0.004, "sgd": 1.0}
+LEARNING_RATES = {"muon": 0.025, "adamw": 0.004, "sgd": 1.0}
+WEIGHT_DECAYS = {"muon": 0.2, "adamw": 0.01, "sgd": 0.0}
+NEWTON_SCHULZ_STEPS = 3
+"""Iterations that make Muon's update orthogonal; two more gain too little for the time that they take."""
 
 
 def make_optimizers(network: Network, options: TrainingOptions) -> list[Optimizer]:
@@ -23,11 +26,11 @@ def make_optimizers(network: Network, options: TrainingOptions) -> list[Optimize
     matrices = [weight for name, weight in weights.items() if name.startswith("layers.") and weight.dim() == 2]
     others = [weight for name, weight in weights.items() if weight.dim() == 2 and not name.startswith("layers.")]
     biases = [weight for weight in weights.values() if weight.dim() == 1]
-    decay = options.weight_decay
+    decay = WEIGHT_DECAYS[options.optimizer] if options.weight_decay is None else options.weight_decay
     fused = {"fused": True}
     if options.optimizer == "muon":
         return [
-            Muon(matrices, weight_decay=decay, adjust_lr_fn="match_rms_adamw"),
+            Muon(matrices, weight_decay=decay, adjust_lr_fn="match_rms_adamw", ns_steps=NEWTON_SCHULZ_STEPS),
             AdamW(_groups(others, biases, decay), betas=(0.9, 0.99), **fused),
         ]
     if options.optimizer == "adamw":

@@ -13,12 +13,13 @@ from charnn.errors import CharnnError, OptionError
 from charnn.text.corpus import Corpus
 from charnn.text.reading import Notify
 from charnn.training.loss import summed_cross_entropy
+from charnn.training.memory import keep_freed_memory
 from charnn.training.network import Network
-from charnn.training.optimizers import LEARNING_RATES, make_optimizers
+from charnn.training.optimizers import LEARNING_RATES, WEIGHT_DECAYS, make_optimizers
 from charnn.training.trainer import SHARE_FOR_EVALUATION
 
 DEFAULT_MINUTES = 5.0
-MOST_LANES = {"cpu": 32, "cuda": 128}
+MOST_LANES = {"cpu": 64, "cuda": 128}
 MOST_EVALUATIONS = 40
 FEWEST_EVALUATIONS = 3
 """Where the held-out text is so long that it could not be read this often, only its beginning is."""
@@ -27,8 +28,12 @@ EVALUATION_SPEED_RATIO = 3.0
 TIMED_ROUNDS = 4
 SECONDS_TO_SAVE = 0.7
 """Kept back at the end of a time budget for writing the model."""
+EVALUATIONS_AT_THE_END = 4
+"""Readings of the held-out text that the last evaluation and the final figures take."""
 
 _HIDDEN_SIZE_BY_SECONDS = ((20, 128), (50, 192), (180, 256), (480, 384), (float("inf"), 512))
+_EMBEDDING_ORDERS = {"char": 3, "byte": 3, "word": 2, "subword": 2}
+_NGRAM_ORDERS = {"char": 7, "byte": 7, "word": 4, "subword": 4}
 _DROPOUT_BY_EPOCHS = ((1.5, 0.0), (20, 0.1), (35, 0.25), (float("inf"), 0.4))
 
 
@@ -64,11 +69,12 @@ def resolve_budget(options: TrainingOptions) -> TrainingOptions:
 
 
 def resolve_architecture(
-    options: ModelOptions, *, vocab_size: int, num_tokens: int, seconds: float | None, device: str
+    options: ModelOptions, *, kind: str, vocab_size: int, num_tokens: int, seconds: float | None, device: str
 ) -> Architecture:
     """Choose the sizes that were left open.
 
     Args:
+        kind: what a token is.
         vocab_size: tokens in the vocabulary.
         num_tokens: length of the training text.
         seconds: the time budget, None where steps or epochs are counted instead.
@@ -99,6 +105,7 @@ def resolve_architecture(
         hidden_size=hidden_size,
         num_layers=options.num_layers or (2 if device == "cuda" else 1),
         tie_weights=options.tie_weights,
+        embedding_order=options.embedding_order or _EMBEDDING_ORDERS[kind],
     )
 
 
@@ -115,6 +122,7 @@ def resolve_training(options: TrainingOptions, *, num_epochs: float, batch_size:
         batch_size=batch_size,
         dropout=dropout if options.dropout is None else options.dropout,
         learning_rate=options.learning_rate or LEARNING_RATES[options.optimizer],
+        weight_decay=WEIGHT_DECAYS[options.optimizer] if options.weight_decay is None else options.weight_decay,
     )
 
 
@@ -136,6 +144,7 @@ def measure_speed(architecture: Architecture, options: TrainingOptions, *, batch
 
     Leaves torch's random generators as they were.
     """
+    keep_freed_memory()
     wanted = options.precision
     candidates = [wanted] if wanted != "auto" else ["fp32", "bf16"] if processor_has_bf16(device) else ["fp32"]
     with torch.random.fork_rng(devices=[0] if device == "cuda" else []):
@@ -212,6 +221,7 @@ class Plan:
         speed: what was measured.
         evaluation_interval: progress between evaluations.
         max_valid_tokens: held-out tokens that an evaluation reads.
+        ngram_order: that of the n-gram model to be counted, 0 for none.
     """
 
     architecture: Architecture
@@ -220,6 +230,7 @@ class Plan:
     speed: Speed
     evaluation_interval: float
     max_valid_tokens: int
+    ngram_order: int
 
     def facts(self) -> dict[str, Any]:
         """Return what `config.json` keeps of it beside architecture and options."""
@@ -230,6 +241,7 @@ class Plan:
             "training_tokens_per_second": round(self.speed.training),
             "evaluation_interval": self.evaluation_interval,
             "max_valid_tokens": self.max_valid_tokens,
+            "ngram_order": self.ngram_order,
             "evaluation_seconds": self.max_valid_tokens / self.speed.evaluation,
         }
 
@@ -248,6 +260,7 @@ def make_plan(
     seconds = options.minutes * 60 if options.minutes else None
     architecture = resolve_architecture(
         model_options,
+        kind=corpus.tokenizer.kind,
         vocab_size=len(corpus.tokenizer.vocabulary),
         num_tokens=num_tokens,
         seconds=seconds,
@@ -268,7 +281,8 @@ def make_plan(
         evaluation_speed=speed.evaluation,
     )
     options = resolve_training(options, num_epochs=num_training / num_tokens, batch_size=batch_size)
-    return Plan(architecture, options, device, speed, evaluation_interval, max_valid_tokens)
+    ngram_order = _NGRAM_ORDERS[corpus.tokenizer.kind] if options.ngram_order is None else options.ngram_order
+    return Plan(architecture, options, device, speed, evaluation_interval, max_valid_tokens, ngram_order)
 
 
 def _expected_tokens(options: TrainingOptions, batch_size: int, num_tokens: int, speed: Speed) -> float:

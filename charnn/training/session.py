@@ -5,10 +5,12 @@ import math
 import platform
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 import torch
 
 import charnn
@@ -22,23 +24,34 @@ from charnn.model_directory import (
     is_model,
     read_config,
     read_model,
+    read_ngrams,
     read_training_state,
     tokenizer_hash,
     update_config,
     write_model,
+    write_ngrams,
     write_tokenizer,
     write_training_state,
 )
+from charnn.ngrams.kneser_ney import NgramModel
 from charnn.text.corpus import Corpus, open_ids, prepare_corpus
 from charnn.text.reading import Notify
 from charnn.text.tokenizers import Tokenizer
 from charnn.training.batches import make_batches
-from charnn.training.evaluation import evaluate
+from charnn.training.evaluation import Validation, held_out_part, validate
 from charnn.training.events import CheckpointDue, Evaluated, Event, Stopped, event_json
-from charnn.training.loss import LossTotal
+from charnn.training.figures import count_beside, final_figures, read_held_out
+from charnn.training.memory import keep_freed_memory
 from charnn.training.network import Network
 from charnn.training.optimizers import make_optimizers
-from charnn.training.planning import SECONDS_TO_SAVE, Plan, choose_device, make_plan, resolve_budget
+from charnn.training.planning import (
+    EVALUATIONS_AT_THE_END,
+    SECONDS_TO_SAVE,
+    Plan,
+    choose_device,
+    make_plan,
+    resolve_budget,
+)
 from charnn.training.schedule import Budget
 from charnn.training.trainer import Position, Trainer
 
@@ -57,6 +70,8 @@ class Session:
         trainer: at its position.
         generation: that of the weights on disk.
         unsaved_best: the best weights so far, where they are not on disk yet.
+        ngrams: the n-gram model beside the network, if there is one.
+        held_out: the held-out tokens that an evaluation reads (N,).
     """
 
     directory: Path
@@ -65,6 +80,8 @@ class Session:
     trainer: Trainer
     generation: int = 0
     unsaved_best: Tensors | None = None
+    ngrams: NgramModel | None = None
+    held_out: npt.NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, dtype=np.int64))
 
     @property
     def architecture(self) -> Architecture:
@@ -108,6 +125,8 @@ def begin(
         config = _make_config(corpus, text_options, model_options, training_options, plan)
         session = _make_session(staging, config, corpus.tokenizer, Position(), started)
         write_tokenizer(staging, corpus.tokenizer)
+        if plan.ngram_order:
+            _count_ngrams(session, plan, options)
         session.unsaved_best = session.trainer.network.arrays()
         _save(session)
     session.directory = directory
@@ -139,6 +158,10 @@ def resume(directory: Path, given: dict[str, Any], *, started: float, notify: No
     position = Position(**{name: scalars[name] for name in asdict(Position())})
     session = _make_session(directory, config, model.tokenizer, position, started - position.seconds)
     session.generation = model.config["generation"]
+    if config["plan"].get("ngram_order"):
+        session.ngrams = read_ngrams(
+            directory, model.architecture.vocab_size, tokenizer_sha256=config["tokenizer_sha256"]
+        )
     session.trainer.restore(scalars, tensors)
     trainer = session.trainer
     progress = trainer.budget.progress(position.step, position.seconds)
@@ -156,6 +179,22 @@ def resume(directory: Path, given: dict[str, Any], *, started: float, notify: No
     trainer.position.num_stale = 0 if changed else trainer.position.num_stale
     _forget_metrics_after(directory, position.step)
     return session
+
+
+def _count_ngrams(session: Session, plan: Plan, options: TrainingOptions) -> None:
+    tokenizer = session.tokenizer
+    session.ngrams = count_beside(
+        open_ids(session.directory / "train.bin", tokenizer),
+        tokenizer.vocabulary,
+        order=plan.ngram_order,
+        unit=tokenizer.unit,
+        seconds=options.minutes * 60 if options.minutes else None,
+    )
+    write_ngrams(session.directory, session.ngrams, tokenizer_sha256=session.config["tokenizer_sha256"])
+    session.config["results"]["ngram_order"] = session.ngrams.order
+    if len(session.held_out):
+        reading = read_held_out(session.ngrams, session.held_out, tokenizer.vocabulary, unit=tokenizer.unit)
+        session.config["results"]["ngram_loss_nats"] = -float(np.log(reading.probs).mean())
 
 
 def _changed_options(config: dict[str, Any], given: dict[str, Any]) -> tuple[TrainingOptions, bool]:
@@ -241,8 +280,14 @@ def _make_config(
         "plan": plan.facts(),
         "tokenizer_sha256": tokenizer_hash(corpus.tokenizer.files()),
         "corpus": {"files": corpus.files, "train": asdict(corpus.train), "valid": asdict(corpus.valid)},
+        "mixture_weights": None,
         "results": {
             "valid_loss_nats": None,
+            "valid_loss_cold_nats": None,
+            "ngram_loss_nats": None,
+            "ngram_order": 0,
+            "mixture_loss_nats": None,
+            "temperature": 1.0,
             "valid_num_tokens": 0,
             "best_step": 0,
             "steps": 0,
@@ -255,6 +300,7 @@ def _make_config(
 def _make_session(
     directory: Path, config: dict[str, Any], tokenizer: Tokenizer, position: Position, started: float
 ) -> Session:
+    keep_freed_memory()
     options = pick(TrainingOptions, config["options"]["training"])
     plan = config["plan"]
     assert options.batch_size is not None
@@ -270,20 +316,23 @@ def _make_session(
     )
     steps = [options.steps] if options.steps else []
     steps += [max(1, round(options.epochs * batches.steps_per_epoch))] if options.epochs else []
-    reserved = SECONDS_TO_SAVE + plan["evaluation_seconds"]
+    reserved = SECONDS_TO_SAVE + EVALUATIONS_AT_THE_END * plan["evaluation_seconds"]
     seconds = max(options.minutes * 60 - reserved, options.minutes * 30) if options.minutes else None
-    valid_ids = open_ids(directory / "valid.bin", tokenizer)
+    held_out = held_out_part(
+        open_ids(directory / "valid.bin", tokenizer),
+        tokenizer.vocabulary,
+        unit=tokenizer.unit,
+        max_tokens=plan["max_valid_tokens"],
+    )
 
-    def validate() -> LossTotal:
-        return evaluate(
-            network, valid_ids, tokenizer.vocabulary, unit=tokenizer.unit, max_tokens=plan["max_valid_tokens"]
-        )
+    def read_validation() -> Validation:
+        return validate(network, held_out, tokenizer.vocabulary, unit=tokenizer.unit)
 
     trainer = Trainer(
         network=network,
         optimizers=make_optimizers(network, options),
         batches=batches,
-        validate=validate if len(valid_ids) else None,
+        validate=read_validation if len(held_out) else None,
         options=options,
         precision=plan["precision"],
         budget=Budget(steps=min(steps, default=None), seconds=seconds),
@@ -291,7 +340,7 @@ def _make_session(
         position=position,
         started=started,
     )
-    return Session(directory, config, tokenizer, trainer)
+    return Session(directory, config, tokenizer, trainer, held_out=held_out)
 
 
 def run(session: Session, *, should_stop: Callable[[], bool]) -> Iterator[Event]:
@@ -309,12 +358,13 @@ def run(session: Session, *, should_stop: Callable[[], bool]) -> Iterator[Event]
             if isinstance(event, Evaluated):
                 _note_results(session, event)
                 if event.is_best:
-                    session.unsaved_best = session.trainer.network.arrays()
+                    session.unsaved_best = session.trainer.network.arrays(temperature=event.temperature)
             if isinstance(event, Stopped):
                 session.config["results"]["stopped"] = event.reason
                 _note_effort(session)
                 if session.config["results"]["best_step"] == 0 and event.step > 0:
                     session.unsaved_best = session.trainer.network.arrays()  # better than what training began with
+                _note_figures(session)
             if isinstance(event, (CheckpointDue, Stopped)):
                 _save(session)
             if not isinstance(event, CheckpointDue):
@@ -329,11 +379,26 @@ def _note_results(session: Session, event: Evaluated) -> None:
     if event.is_best:
         results = {
             "valid_loss_nats": event.valid_loss_nats,
+            "temperature": event.temperature,
             "valid_num_tokens": event.num_tokens,
             "best_step": event.step,
         }
         session.config["results"].update(results)
     _note_effort(session)
+
+
+def _note_figures(session: Session) -> None:
+    """Measure the best weights, once training is over: from empty states, and mixed with the n-gram model."""
+    if not len(session.held_out):
+        return
+    network = Network(session.architecture).to(session.config["plan"]["device"])
+    network.load_arrays(session.unsaved_best or read_model(session.directory).weights)
+    tokenizer = session.tokenizer
+    figures = asdict(
+        final_figures(network, session.ngrams, session.held_out, tokenizer.vocabulary, unit=tokenizer.unit)
+    )
+    session.config["mixture_weights"] = figures.pop("mixture_weights")
+    session.config["results"].update(figures)
 
 
 def _note_effort(session: Session) -> None:

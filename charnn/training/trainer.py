@@ -15,6 +15,7 @@ from charnn.config import TrainingOptions
 from charnn.errors import TrainingError
 from charnn.model_directory import Tensors
 from charnn.training.batches import Batches
+from charnn.training.evaluation import Validation
 from charnn.training.events import (
     CheckpointDue,
     Evaluated,
@@ -71,7 +72,7 @@ class Trainer:
         network: on its device, in training mode.
         optimizers: they share its parameters.
         batches: the training text.
-        validate: returns the held-out loss, or is None where nothing is held out.
+        validate: reads the held-out text, or is None where nothing is held out.
         options: resolved training options.
         precision: fp32 or bf16 (autocast).
         budget: what may be spent.
@@ -83,7 +84,7 @@ class Trainer:
     network: Network
     optimizers: Sequence[Optimizer]
     batches: Batches
-    validate: Callable[[], LossTotal] | None
+    validate: Callable[[], Validation] | None
     options: TrainingOptions
     precision: str
     budget: Budget
@@ -218,9 +219,9 @@ class Trainer:
         if not self._read_losses(at_once=True):
             return self._roll_back()
         begun = time.monotonic()
-        total = self.validate() if self.validate else LossTotal()
+        found = self.validate() if self.validate else Validation(LossTotal())
         position.next_evaluation = self._next_evaluation(progress, time.monotonic() - begun)
-        loss = total.nats_per_token if self.validate else None
+        loss = found.loss.nats_per_token if self.validate else None
         if loss is not None and not math.isfinite(loss):
             return self._roll_back()
         is_best = loss is None or position.best_loss_nats is None or loss < position.best_loss_nats
@@ -229,7 +230,9 @@ class Trainer:
             position.best_loss_nats, position.best_step = loss, position.step
         self._snapshot = self.checkpoint()
         self._tally = _Tally()
-        return Evaluated(position.step, progress, self.seconds(), loss, total.num_tokens, is_best)
+        return Evaluated(
+            position.step, progress, self.seconds(), loss, found.loss.num_tokens, found.temperature, is_best
+        )
 
     def _next_evaluation(self, progress: float, seconds_taken: float) -> float:
         """Return the progress at which to evaluate again; with a budget of steps alone it depends on nothing else."""
@@ -262,7 +265,8 @@ class Trainer:
         tensors |= optimizer_arrays(self.optimizers)
         for layer, parts in enumerate(self.state or ()):
             for number, part in enumerate(parts):
-                tensors[f"recurrent.{layer}.{number}"] = part.float().cpu().numpy().copy()
+                part = part.float() if part.is_floating_point() else part
+                tensors[f"recurrent.{layer}.{number}"] = part.cpu().numpy().copy()
         tensors["generator.cpu"] = torch.get_rng_state().numpy().copy()
         if self._device == "cuda":
             tensors["generator.cuda"] = torch.cuda.get_rng_state().numpy().copy()

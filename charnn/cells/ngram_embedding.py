@@ -1,0 +1,35 @@
+"""Which rows of their tables stand for the last two, three, ... tokens: written once for NumPy arrays and torch tensors."""
+
+from typing import Any
+
+MOST_ROWS = 16_381
+"""Rows of a table, at most; a prime, so that n-grams hashed by division spread evenly."""
+
+
+def num_rows(vocab_size: int, order: int) -> int:
+    """Return the rows of the table for n-grams of one order: one each, or where that is too many, shared ones."""
+    every: int = (vocab_size + 1) ** order
+    return min(every, MOST_ROWS)
+
+
+def ngram_rows(ids_TB: Any, history_BN: Any, vocab_size: int, xp: Any) -> tuple[list[Any], Any]:
+    """Return the row of each n-gram that ends in each token.
+
+    Args:
+        ids_TB: token ids (T, B).
+        history_BN: the N tokens before each stream, the latest last, as id + 1, 0 where there is none (B, N).
+        xp: numpy or torch.
+
+    Returns:
+        For orders 2 to N + 1 the rows (T, B), and the history after the last token.
+    """
+    num_before = history_BN.shape[1]
+    digits = xp.concatenate((history_BN.T, ids_TB + 1))
+    length = len(ids_TB)
+    rows = []
+    for order in range(2, num_before + 2):
+        row = digits[num_before - order + 1 :][:length]
+        for distance in range(order - 2, -1, -1):
+            row = (row * (vocab_size + 1) + digits[num_before - distance :][:length]) % num_rows(vocab_size, order)
+        rows.append(row)
+    return rows, digits[length:].T

@@ -1,0 +1,1 @@
+"""N-gram models over tokens: counted, smoothed, and mixed with a network."""

@@ -1,0 +1,80 @@
+"""A network and an n-gram model interpolated: p = w p_network + (1 - w) p_ngram.
+
+The weight w depends on how many tokens of context the n-gram model has seen before. Source: Jelinek and Mercer (1980) for
+weights by classes of contexts, fitted to held-out text by EM.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from charnn.ngrams.kneser_ney import Floats, NgramModel, Reading
+
+EM_ROUNDS = 40
+PRIOR_TOKENS = 20.0
+"""Tokens that the weight common to all classes counts as in each of them."""
+
+
+def fit_weights(network_log_probs: Floats, reading: Reading, order: int) -> Floats:
+    """Return the network's weights (order,), one for each length of the matched context, that make a text most probable.
+
+    Args:
+        network_log_probs: what the network gives to each target, in nats (N,).
+        reading: what the n-gram model makes of them.
+    """
+    network_probs = np.exp(network_log_probs)
+    common = 0.5
+    for _ in range(EM_ROUNDS):
+        share = _network_share(common, network_probs, reading.probs)
+        common = float((share.sum() + common) / (len(share) + 1))
+    counts = np.bincount(reading.matched, minlength=order) + PRIOR_TOKENS
+    weights: Floats = np.full(order, common)
+    for _ in range(EM_ROUNDS):
+        share = _network_share(weights[reading.matched], network_probs, reading.probs)
+        weights = (np.bincount(reading.matched, share, minlength=order) + PRIOR_TOKENS * common) / counts
+    return weights
+
+
+def _network_share(weights: Floats | float, network_probs: Floats, ngram_probs: Floats) -> Floats:
+    weighted = weights * network_probs
+    return np.asarray(weighted / (weighted + (1 - weights) * ngram_probs))
+
+
+@dataclass(frozen=True)
+class Mixture:
+    """An n-gram model, and the network's weight beside it for each length of the context that it knows (order,)."""
+
+    ngrams: NgramModel
+    weights: Floats
+
+    def log_probs(
+        self, network_log_probs: Floats, contexts: npt.NDArray[np.int64], targets: npt.NDArray[np.int64]
+    ) -> Floats:
+        """Return the mixture's log probabilities in nats of given targets after given contexts (see `NgramModel.read`)."""
+        return mixed(network_log_probs, self.ngrams.read(contexts, targets), self.weights)
+
+    def log_distribution(self, network_log_probs_V: Floats, context: Sequence[int]) -> Floats:
+        """Return the mixture's log probabilities (V,) of what follows a context of ids from the boundary on."""
+        ngram_probs, matched = self.ngrams.distribution(context)
+        weight = self.weights[matched]
+        return np.asarray(np.log(weight * np.exp(network_log_probs_V) + (1 - weight) * ngram_probs))
+
+
+def mixed(network_log_probs: Floats, reading: Reading, weights: Floats) -> Floats:
+    """Return the log probabilities in nats of a network and of an n-gram model, interpolated."""
+    weight = weights[reading.matched]
+    return np.asarray(np.log(weight * np.exp(network_log_probs) + (1 - weight) * reading.probs))
+
+
+def cross_fitted_loss(network_log_probs: Floats, reading: Reading, order: int) -> float:
+    """Return the mixture's mean loss in nats, each half of a text read with weights fitted to the other half."""
+    half = len(network_log_probs) // 2
+    halves = [slice(0, half), slice(half, None)]
+    total = 0.0
+    for scored, other in (halves, halves[::-1]):
+        weights = fit_weights(network_log_probs[other], reading.part(other), order)
+        total -= float(mixed(network_log_probs[scored], reading.part(scored), weights).sum())
+    return total / len(network_log_probs) if len(network_log_probs) else math.nan
