@@ -30,6 +30,7 @@ FORMAT_VERSION = 1
 NGRAM_FILE = "ngram.safetensors"
 DEFAULT_ROOT = Path("runs")
 _PICKLE_NAMES = ("pytorch_model.bin", "*.pt", "*.pth", "*.pkl", "*.ckpt", "*.bin")
+_PICKLE_BEGINNINGS = (b"PK", b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05")
 _ENCODED_TEXT = ("train.bin", "valid.bin")
 PAIRS = (("config.json", "model.safetensors"), ("training.json", "training.safetensors"))
 
@@ -381,7 +382,9 @@ def _read_description(file: Path) -> dict[str, Any]:
 
 def _read_tensors(file: Path) -> tuple[Tensors, dict[str, Any]]:
     content = file.read_bytes()
-    if content[:2] in (b"PK", b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05"):
+    if (
+        content[8:9] not in (b"", b"{") and content[:2] in _PICKLE_BEGINNINGS
+    ):  # safetensors may begin so too, but then "{"
         raise ModelError(
             f"{file}: is a pickle (a torch.save file), which can run code when it is opened; charnn never loads one: "
             "save the weights as safetensors"

@@ -311,8 +311,8 @@ def test_the_live_screen_shows_progress_losses_and_a_sample(text, tmp_path):
     screen = LiveScreen(session, terminal)
     terminal.print(screen)
     screen.show(Progressed(30, 0.25, 15.0, 1.5, 2.0, 12_345.0, 0.004, 0.7, 0.25))
-    screen.show(Evaluated(20, 0.2, 12.0, 1.9, 300, True))
-    screen.show(Evaluated(30, 0.25, 15.0, 2.1, 300, False))
+    screen.show(Evaluated(20, 0.2, 12.0, 1.9, 300, 1.0, True))
+    screen.show(Evaluated(30, 0.25, 15.0, 2.1, 300, 1.0, False))
     screen.show(RolledBack(31, 20, 0.002))
     screen.show_sample("once upon a tide", 30)
     terminal.print(screen)
@@ -344,7 +344,7 @@ def test_standard_input_trains(tmp_path):
     result = subprocess.run(command, input=FABLES.read_bytes()[:3000], capture_output=True, check=False)
     assert result.returncode == 0, result.stderr
     assert sorted(path.name for path in Path("m").iterdir()) == [
-        "config.json", "metrics.jsonl", "model.safetensors", "tokenizer.json", "train.bin", "training.json",
+        "config.json", "metrics.jsonl", "model.safetensors", "ngram.safetensors", "tokenizer.json", "train.bin", "training.json",
         "training.safetensors", "valid.bin",
     ]  # fmt: skip
 

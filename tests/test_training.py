@@ -277,7 +277,11 @@ def test_a_loss_that_is_not_finite_leads_back_at_half_the_rate():
 
 def test_a_loss_that_stays_infinite_ends_training_with_advice():
     with pytest.raises(TrainingError, match=r"the loss is not finite, .* begin anew with a lower --learning-rate"):
-        list(trainer(steps=50, learning_rate=1e38, optimizer="sgd", clip_norm=0.0, warmup=0.0).run(never))
+        list(
+            trainer(steps=50, learning_rate=1e38, optimizer="sgd", clip_norm=0.0, warmup=0.0, weight_decay=0.01).run(
+                never
+            )
+        )
 
 
 def test_gradients_longer_than_the_limit_are_counted():

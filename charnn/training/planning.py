@@ -32,8 +32,8 @@ EVALUATIONS_AT_THE_END = 4
 """Readings of the held-out text that the last evaluation and the final figures take."""
 
 _HIDDEN_SIZE_BY_SECONDS = ((20, 128), (50, 192), (180, 256), (480, 384), (float("inf"), 512))
-_EMBEDDING_ORDERS = {"char": 3, "byte": 3, "word": 2, "subword": 2}
-_NGRAM_ORDERS = {"char": 7, "byte": 7, "word": 4, "subword": 4}
+_EMBEDDING_ORDERS = {"char": 3, "byte": 3}
+_NGRAM_ORDERS = {"char": 7, "byte": 7}
 _DROPOUT_BY_EPOCHS = ((1.5, 0.0), (20, 0.1), (35, 0.25), (float("inf"), 0.4))
 
 
@@ -105,7 +105,7 @@ def resolve_architecture(
         hidden_size=hidden_size,
         num_layers=options.num_layers or (2 if device == "cuda" else 1),
         tie_weights=options.tie_weights,
-        embedding_order=options.embedding_order or _EMBEDDING_ORDERS[kind],
+        embedding_order=options.embedding_order or _EMBEDDING_ORDERS.get(kind, 2),
     )
 
 
@@ -281,7 +281,7 @@ def make_plan(
         evaluation_speed=speed.evaluation,
     )
     options = resolve_training(options, num_epochs=num_training / num_tokens, batch_size=batch_size)
-    ngram_order = _NGRAM_ORDERS[corpus.tokenizer.kind] if options.ngram_order is None else options.ngram_order
+    ngram_order = _NGRAM_ORDERS.get(corpus.tokenizer.kind, 4) if options.ngram_order is None else options.ngram_order
     return Plan(architecture, options, device, speed, evaluation_interval, max_valid_tokens, ngram_order)
 
 

@@ -391,7 +391,8 @@ def _note_figures(session: Session) -> None:
     """Measure the best weights, once training is over: from empty states, and mixed with the n-gram model."""
     if not len(session.held_out):
         return
-    network = Network(session.architecture).to(session.config["plan"]["device"])
+    with torch.random.fork_rng(devices=[]):  # what a new network draws must not change how training goes on
+        network = Network(session.architecture).to(session.config["plan"]["device"])
     network.load_arrays(session.unsaved_best or read_model(session.directory).weights)
     tokenizer = session.tokenizer
     figures = asdict(
