@@ -163,8 +163,9 @@ def _short_sample(session: "Session") -> str:
         return ""
     options = SampleOptions(length=SAMPLE_LENGTH, temperature=0.8)
     prompt = np.zeros(0, dtype=np.int64)
-    pieces = generate(Engine.of(model), model.tokenizer, prompt, options, seed=session.config["seed"])
-    return "".join(text for _, text, _ in pieces)
+    with np.errstate(over="ignore", invalid="ignore"):  # where training fails, what it writes makes no sense either
+        pieces = generate(Engine.of(model), model.tokenizer, prompt, options, seed=session.config["seed"])
+        return "".join(text for _, text, _ in pieces)
 
 
 @contextlib.contextmanager

@@ -191,7 +191,7 @@ def _shortest(work: dict[str, Callable[[], None]], device: str) -> dict[str, flo
 def plan_evaluations(
     *, num_valid: int, num_training: float, seconds: float | None, evaluation_speed: float
 ) -> tuple[float, int]:
-    """Decide how often and on how much held-out text to evaluate, in about a tenth of the time at most.
+    """Decide how often and on how much held-out text to evaluate, in about a twentieth of the time at most.
 
     Args:
         num_valid: tokens held out.

@@ -90,7 +90,7 @@ class Session:
 
     def model(self) -> Model:
         """Return the network as it is now, as if read from disk."""
-        arrays = self.trainer.network.arrays()
+        arrays = self.trainer.averaged_arrays()
         return Model(self.directory, self.config, self.architecture, self.tokenizer, arrays)
 
 
@@ -127,7 +127,7 @@ def begin(
         write_tokenizer(staging, corpus.tokenizer)
         if plan.ngram_order:
             _count_ngrams(session, plan, options)
-        session.unsaved_best = session.trainer.network.arrays()
+        session.unsaved_best = session.trainer.averaged_arrays()
         _save(session)
     session.directory = directory
     return session
@@ -358,12 +358,12 @@ def run(session: Session, *, should_stop: Callable[[], bool]) -> Iterator[Event]
             if isinstance(event, Evaluated):
                 _note_results(session, event)
                 if event.is_best:
-                    session.unsaved_best = session.trainer.network.arrays(temperature=event.temperature)
+                    session.unsaved_best = session.trainer.averaged_arrays(temperature=event.temperature)
             if isinstance(event, Stopped):
                 session.config["results"]["stopped"] = event.reason
                 _note_effort(session)
                 if session.config["results"]["best_step"] == 0 and event.step > 0:
-                    session.unsaved_best = session.trainer.network.arrays()  # better than what training began with
+                    session.unsaved_best = session.trainer.averaged_arrays()  # better than what training began with
                 _note_figures(session)
             if isinstance(event, (CheckpointDue, Stopped)):
                 _save(session)

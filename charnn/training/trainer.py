@@ -14,6 +14,7 @@ from torch.optim import Optimizer
 from charnn.config import TrainingOptions
 from charnn.errors import TrainingError
 from charnn.model_directory import Tensors
+from charnn.training.averaging import AveragedWeights
 from charnn.training.batches import Batches
 from charnn.training.evaluation import Validation
 from charnn.training.events import (
@@ -33,7 +34,7 @@ from charnn.training.schedule import Budget, rate_factor
 REPORT_SECONDS = 0.25
 SHARE_FOR_CHECKPOINTS = 0.05
 MOST_ROLLBACKS = 5
-SHARE_FOR_EVALUATION = 0.1
+SHARE_FOR_EVALUATION = 0.05
 ROUNDING = 1e-9
 STEPS_A_READ = {"cpu": 1, "cuda": 16}
 """How often the loss is read from the device; on a GPU each reading waits for it."""
@@ -76,7 +77,7 @@ class Trainer:
         options: resolved training options.
         precision: fp32 or bf16 (autocast).
         budget: what may be spent.
-        evaluation_interval: progress between evaluations, at least; more where they would take over a tenth of the time.
+        evaluation_interval: progress between evaluations, at least; more where they would take over a twentieth of the time.
         position: where to begin.
         started: `time.monotonic()` at which the clock of this run began, less the seconds spent in earlier ones.
     """
@@ -95,6 +96,7 @@ class Trainer:
     def __post_init__(self) -> None:
         self.state: NetworkState | None = None
         self._device = self.network.embedding.weight.device.type
+        self._averaged = AveragedWeights(self.network)
         self._tally = _Tally()
         self._unread: list[tuple[Tensor, Tensor, int]] = []
         self._last_checkpoint = time.monotonic()
@@ -181,6 +183,7 @@ class Trainer:
         self._unread.append((loss.detach(), norm, batch.num_targets))
         position.step += 1
         position.batch_index += 1
+        self._averaged.add(position.step)
 
     def _read_losses(self, *, at_once: bool) -> bool:
         """Add the losses that wait on the device to the tally, if there are enough; tell whether they are finite."""
@@ -219,7 +222,8 @@ class Trainer:
         if not self._read_losses(at_once=True):
             return self._roll_back()
         begun = time.monotonic()
-        found = self.validate() if self.validate else Validation(LossTotal())
+        with self._averaged.in_place():
+            found = self.validate() if self.validate else Validation(LossTotal())
         position.next_evaluation = self._next_evaluation(progress, time.monotonic() - begun)
         loss = found.loss.nats_per_token if self.validate else None
         if loss is not None and not math.isfinite(loss):
@@ -258,10 +262,16 @@ class Trainer:
             self._rate(self.budget.progress(self.position.step, self.seconds())),
         )
 
+    def averaged_arrays(self, *, temperature: float = 1.0) -> Tensors:
+        """Return the averaged weights, as an evaluation reads them and the model keeps them."""
+        with self._averaged.in_place():
+            return self.network.arrays(temperature=temperature)
+
     def checkpoint(self) -> tuple[dict[str, Any], Tensors]:
         """Return what resuming needs: scalars, and copies of the tensors by name."""
         self.position.seconds = self.seconds()
         tensors = {f"network.{name}": array for name, array in self.network.arrays().items()}
+        tensors |= {f"average.{name}": array for name, array in self._averaged.arrays().items()}
         tensors |= optimizer_arrays(self.optimizers)
         for layer, parts in enumerate(self.state or ()):
             for number, part in enumerate(parts):
@@ -280,6 +290,7 @@ class Trainer:
     def _load(self, scalars: dict[str, Any], tensors: Tensors) -> None:
         self.position = Position(**{name: scalars[name] for name in asdict(Position())})
         self.network.load_arrays(_below("network.", tensors))
+        self._averaged.load_arrays(_below("average.", tensors))
         load_optimizer_arrays(self.optimizers, _below("optimizer.", tensors))
         recurrent = _below("recurrent.", tensors)
         num_layers = len({key.split(".")[0] for key in recurrent})
