@@ -262,14 +262,14 @@ class TrainingOptions(_Checked):
         Option(
             "Streams of text trained side by side.",
             at_least=1,
-            automatic="64, fewer for a small text",
+            automatic="32, for a wide network 64, fewer for a small text",
             panel=TRAINING,
         ),
     ] = None
     bptt_length: Annotated[
         int,
         Option("Tokens through which the gradient flows back.", flags=("--bptt",), at_least=1, panel=TRAINING),
-    ] = 64
+    ] = 128
     dropout: Annotated[
         float | None,
         Option(

@@ -14,9 +14,11 @@ from charnn.errors import CharnnError, OptionError, TrainingError
 from charnn.text.vocabulary import Vocabulary
 from charnn.training import planning
 from charnn.training.batches import LaneBatches
+from charnn.training.devices import choose_device
 from charnn.training.evaluation import Validation, cold_loss, held_out_log_probs, held_out_part, validate
 from charnn.training.events import Evaluated, Progressed, RolledBack, Stopped, event_json
 from charnn.training.loss import IGNORED, LossTotal, summed_cross_entropy
+from charnn.training.muon import COEFFICIENTS, NEWTON_SCHULZ_STEPS, Muon, orthogonalised
 from charnn.training.network import Network
 from charnn.training.optimizers import load_optimizer_arrays, make_optimizers, optimizer_arrays, set_rate
 from charnn.training.schedule import FINAL_RATE, Budget, rate_factor
@@ -157,6 +159,38 @@ def test_every_parameter_has_exactly_one_optimizer_and_biases_are_not_decayed(na
     for optimizer in optimizers:
         for group in optimizer.param_groups:
             assert group["weight_decay"] == (0.5 if group["params"][0].dim() == 2 else 0.0)
+
+
+@pytest.mark.parametrize("shape", [(40, 12), (12, 40), (16, 16), (1, 5)])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_an_orthogonalised_matrix_is_what_newton_schulz_says(shape, dtype):
+    matrix = torch.sin(torch.arange(shape[0] * shape[1]) ** 1.5).reshape(shape)
+    expected = matrix.double() / matrix.double().norm()
+    a, b, c = COEFFICIENTS
+    for _ in range(NEWTON_SCHULZ_STEPS):
+        gram = expected @ expected.T
+        expected = a * expected + (b * gram + c * gram @ gram) @ expected
+    found = orthogonalised(matrix.to(dtype)).double()
+    assert (found - expected).norm() / expected.norm() < (1e-4 if dtype == torch.float32 else 0.05)
+    assert torch.linalg.svdvals(found).max() < 1.3
+    assert torch.equal(orthogonalised(torch.zeros(shape)), torch.zeros(shape))
+
+
+def test_muon_with_enough_momentum_moves_as_torchs_own_does():
+    """Source: torch.optim.Muon, which iterates on the long matrix, in bf16."""
+    ours, theirs = (torch.nn.Parameter(torch.cos(torch.arange(60.0)).reshape(12, 5)) for _ in range(2))
+    optimizers = [
+        Muon([ours], lr=0.02, weight_decay=0.1),
+        torch.optim.Muon(
+            [theirs], lr=0.02, weight_decay=0.1, adjust_lr_fn="match_rms_adamw", ns_steps=NEWTON_SCHULZ_STEPS
+        ),
+    ]
+    for number in range(20):
+        for weight in (ours, theirs):
+            weight.grad = torch.sin(torch.arange(60.0) * 0.3 + number).reshape(12, 5)
+        for optimizer in optimizers:
+            optimizer.step()
+    torch.testing.assert_close(ours, theirs, atol=0.01, rtol=0.02)
 
 
 @pytest.mark.parametrize("name", ["muon", "adamw", "sgd"])
@@ -316,10 +350,14 @@ def test_tied_weights_of_different_sizes_are_refused():
 
 
 def test_a_short_text_gets_fewer_lanes():
-    def lanes(wanted, num_tokens):
-        return planning.choose_batch_size(wanted, num_tokens=num_tokens, bptt_length=64, device="cpu")
+    def lanes(wanted, num_tokens, hidden_size=256):
+        return planning.choose_batch_size(
+            wanted, hidden_size=hidden_size, num_tokens=num_tokens, bptt_length=64, device="cpu"
+        )
 
-    assert [lanes(None, 10**6), lanes(None, 640), lanes(None, 3), lanes(50, 640), lanes(5, 10**6)] == [64, 10, 1, 10, 5]
+    assert lanes(None, 10**6, hidden_size=1024) > lanes(None, 10**6)
+
+    assert [lanes(None, 10**6), lanes(None, 640), lanes(None, 3), lanes(50, 640), lanes(5, 10**6)] == [32, 10, 1, 10, 5]
 
 
 def test_more_passes_over_the_text_bring_more_dropout():
@@ -344,7 +382,7 @@ def test_evaluations_take_a_twentieth_of_the_time_at_most():
 
 
 def test_the_faster_precision_is_chosen_and_generators_are_left_alone(monkeypatch):
-    monkeypatch.setattr(planning, "processor_has_bf16", lambda _: True)
+    monkeypatch.setattr(planning, "has_bf16_units", lambda _: True)
     before = torch.get_rng_state()
     options = TrainingOptions(bptt_length=4)
     speed = planning.measure_speed(SHAPE, options, batch_size=2, device="cpu")
@@ -359,11 +397,11 @@ def test_the_faster_precision_is_chosen_and_generators_are_left_alone(monkeypatc
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
 def test_a_gpu_that_is_not_there_is_an_error():
     with pytest.raises(CharnnError) as error:
-        planning.choose_device("cuda")
+        choose_device("cuda")
     assert str(error.value) == (
         "--device cuda: found no CUDA device that torch can use; pass --device cpu, or leave it out"
     )
-    assert planning.choose_device("auto") == planning.choose_device("cpu") == "cpu"
+    assert choose_device("auto") == choose_device("cpu") == "cpu"
 
 
 def test_the_default_budget_is_five_minutes():

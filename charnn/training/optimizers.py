@@ -4,33 +4,34 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
-from torch.optim import SGD, AdamW, Muon, Optimizer
+from torch.optim import SGD, AdamW, Optimizer
 
 from charnn.config import TrainingOptions
 from charnn.model_directory import Tensors
+from charnn.training.devices import has_bf16_units
+from charnn.training.muon import Muon
 from charnn.training.network import Network
 
 LEARNING_RATES = {"muon": 0.025, "adamw": 0.004, "sgd": 1.0}
 WEIGHT_DECAYS = {"muon": 0.2, "adamw": 0.01, "sgd": 0.0}
-NEWTON_SCHULZ_STEPS = 3
-"""Iterations that make Muon's update orthogonal; two more gain too little for the time that they take."""
 
 
 def make_optimizers(network: Network, options: TrainingOptions) -> list[Optimizer]:
     """Return the optimizers that share a network's parameters among them.
 
-    Muon (Jordan et al. 2024) takes the recurrent layers' matrices, scaled so that its updates are as long as AdamW's, and
-    AdamW (Loshchilov and Hutter 2019) the embedding, the output layer and the biases. Biases are never decayed.
+    Muon takes the recurrent layers' matrices, and AdamW (Loshchilov and Hutter 2019) the embeddings, the output layer and
+    the biases. Biases are never decayed.
     """
     weights = network.named_weights()
     matrices = [weight for name, weight in weights.items() if name.startswith("layers.") and weight.dim() == 2]
     others = [weight for name, weight in weights.items() if weight.dim() == 2 and not name.startswith("layers.")]
     biases = [weight for weight in weights.values() if weight.dim() == 1]
+    device = network.embedding.weight.device.type
     decay = WEIGHT_DECAYS[options.optimizer] if options.weight_decay is None else options.weight_decay
     fused = {"fused": True}
     if options.optimizer == "muon":
         return [
-            Muon(matrices, weight_decay=decay, adjust_lr_fn="match_rms_adamw", ns_steps=NEWTON_SCHULZ_STEPS),
+            Muon(matrices, weight_decay=decay, dtype=torch.bfloat16 if has_bf16_units(device) else torch.float32),
             AdamW(_groups(others, biases, decay), betas=(0.9, 0.99), **fused),
         ]
     if options.optimizer == "adamw":

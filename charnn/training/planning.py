@@ -9,9 +9,10 @@ from typing import Any
 import torch
 
 from charnn.config import Architecture, ModelOptions, TrainingOptions
-from charnn.errors import CharnnError, OptionError
+from charnn.errors import OptionError
 from charnn.text.corpus import Corpus
 from charnn.text.reading import Notify
+from charnn.training.devices import has_bf16_units
 from charnn.training.loss import summed_cross_entropy
 from charnn.training.memory import keep_freed_memory
 from charnn.training.network import Network
@@ -19,7 +20,9 @@ from charnn.training.optimizers import LEARNING_RATES, WEIGHT_DECAYS, make_optim
 from charnn.training.trainer import SHARE_FOR_EVALUATION
 
 DEFAULT_MINUTES = 5.0
-MOST_LANES = {"cpu": 64, "cuda": 128}
+LANES, LANES_OF_WIDE, WIDE = 32, 64, 512
+"""Streams side by side on a processor; more of them keep its units busier where a layer is wide."""
+LANES_ON_GPU = 128
 MOST_EVALUATIONS = 40
 FEWEST_EVALUATIONS = 3
 """Where the held-out text is so long that it could not be read this often, only its beginning is."""
@@ -51,14 +54,6 @@ class Speed:
     training: float
     evaluation: float
     ratio: float | None
-
-
-def choose_device(wanted: str) -> str:
-    """Return "cpu" or "cuda". Raises CharnnError where the wanted one is not there."""
-    has_gpu = torch.cuda.is_available()
-    if wanted == "cuda" and not has_gpu:
-        raise CharnnError("--device cuda: found no CUDA device that torch can use; pass --device cpu, or leave it out")
-    return "cuda" if has_gpu and wanted != "cpu" else "cpu"
 
 
 def resolve_budget(options: TrainingOptions) -> TrainingOptions:
@@ -126,17 +121,10 @@ def resolve_training(options: TrainingOptions, *, num_epochs: float, batch_size:
     )
 
 
-def choose_batch_size(wanted: int | None, *, num_tokens: int, bptt_length: int, device: str) -> int:
+def choose_batch_size(wanted: int | None, *, hidden_size: int, num_tokens: int, bptt_length: int, device: str) -> int:
     """Return the number of lanes: so many that each is at least one BPTT length long."""
-    return max(1, min(wanted or MOST_LANES[device], num_tokens // bptt_length or 1))
-
-
-def processor_has_bf16(device: str) -> bool:
-    """Ask the processor, or the GPU, whether it multiplies bf16 numbers itself."""
-    if device == "cuda":
-        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
-    capabilities = torch.cpu.get_capabilities()
-    return any(capabilities.get(name, False) for name in ("avx512_bf16", "amx_bf16", "bf16"))
+    usual = LANES_ON_GPU if device == "cuda" else LANES_OF_WIDE if hidden_size >= WIDE else LANES
+    return max(1, min(wanted or usual, num_tokens // bptt_length or 1))
 
 
 def measure_speed(architecture: Architecture, options: TrainingOptions, *, batch_size: int, device: str) -> Speed:
@@ -146,7 +134,7 @@ def measure_speed(architecture: Architecture, options: TrainingOptions, *, batch
     """
     keep_freed_memory()
     wanted = options.precision
-    candidates = [wanted] if wanted != "auto" else ["fp32", "bf16"] if processor_has_bf16(device) else ["fp32"]
+    candidates = [wanted] if wanted != "auto" else ["fp32", "bf16"] if has_bf16_units(device) else ["fp32"]
     with torch.random.fork_rng(devices=[0] if device == "cuda" else []):
         network = Network(architecture).to(device)
         optimizers = make_optimizers(network, options)
@@ -268,7 +256,11 @@ def make_plan(
     )
     options = replace(options, bptt_length=min(options.bptt_length, num_tokens))
     batch_size = choose_batch_size(
-        options.batch_size, num_tokens=num_tokens, bptt_length=options.bptt_length, device=device
+        options.batch_size,
+        hidden_size=architecture.hidden_size,
+        num_tokens=num_tokens,
+        bptt_length=options.bptt_length,
+        device=device,
     )
     if options.batch_size and batch_size < options.batch_size:
         notify(f"the text is short ({num_tokens:,} tokens): --batch-size {options.batch_size} became {batch_size}")

@@ -38,6 +38,7 @@ from charnn.text.corpus import Corpus, open_ids, prepare_corpus
 from charnn.text.reading import Notify
 from charnn.text.tokenizers import Tokenizer
 from charnn.training.batches import make_batches
+from charnn.training.devices import choose_device
 from charnn.training.evaluation import Validation, held_out_part, validate
 from charnn.training.events import CheckpointDue, Evaluated, Event, Stopped, event_json
 from charnn.training.figures import count_beside, final_figures, read_held_out
@@ -48,7 +49,6 @@ from charnn.training.planning import (
     EVALUATIONS_AT_THE_END,
     SECONDS_TO_SAVE,
     Plan,
-    choose_device,
     make_plan,
     resolve_budget,
 )
