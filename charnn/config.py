@@ -237,7 +237,7 @@ class TrainingOptions(_Checked):
     ] = "muon"
     learning_rate: Annotated[
         float | None,
-        Option("The peak learning rate.", above=0, automatic="muon 0.025, adamw 0.004, sgd 1", panel=TRAINING),
+        Option("The peak learning rate.", above=0, automatic="muon 0.02, adamw 0.004, sgd 1", panel=TRAINING),
     ] = None
     weight_decay: Annotated[
         float | None,

@@ -12,7 +12,7 @@ from charnn.training.devices import has_bf16_units
 from charnn.training.muon import Muon
 from charnn.training.network import Network
 
-LEARNING_RATES = {"muon": 0.025, "adamw": 0.004, "sgd": 1.0}
+LEARNING_RATES = {"muon": 0.02, "adamw": 0.004, "sgd": 1.0}
 WEIGHT_DECAYS = {"muon": 0.2, "adamw": 0.01, "sgd": 0.0}
 
 
