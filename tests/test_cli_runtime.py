@@ -94,22 +94,24 @@ def test_a_newline_in_a_message_does_not_make_two_lines(charnn, run):
     assert len(charnn("sample", "-m", "no\nmodel").err.splitlines()) == 1
 
 
-def test_the_next_tokens_probabilities_sum_to_one(charnn, run):
-    found = records(charnn("predict", "The hero", "-m", run, "--top", 0, "--format", "jsonl"))
+@pytest.mark.parametrize("mixing", [(), ("--mix-ngram",)])
+def test_the_next_tokens_probabilities_sum_to_one(charnn, run, mixing):
+    found = records(charnn("predict", "The hero", "-m", run, "--top", 0, "--format", "jsonl", *mixing))
     assert sum(record["prob"] for record in found) == pytest.approx(1, abs=1e-6)
     probs = [record["prob"] for record in found]
     assert probs == sorted(probs, reverse=True)
-    table = charnn("predict", "The hero", "-m", run, "--top", 3).out
+    table = charnn("predict", "The hero", "-m", run, "--top", 3, *mixing).out
     assert f"{found[0]['prob']:.6f}" in table
     assert f"the other {len(found) - 3} tokens share" in table
 
 
-def test_a_sentences_probability_is_the_product_of_the_predictions(charnn, run):
+@pytest.mark.parametrize("mixing", [(), ("--mix-ngram",)])
+def test_a_sentences_probability_is_the_product_of_the_predictions(charnn, run, mixing):
     sentence = "The fox."
-    (scored,) = records(charnn("score", "-m", run, "--text", sentence, "--format", "jsonl", "--per-token"))
+    (scored,) = records(charnn("score", "-m", run, "--text", sentence, "--format", "jsonl", "--per-token", *mixing))
     total = 0.0
     for place, token in enumerate([*sentence, "\n"]):
-        predicted = records(charnn("predict", sentence[:place], "-m", run, "--top", 0, "--format", "jsonl"))
+        predicted = records(charnn("predict", sentence[:place], "-m", run, "--top", 0, "--format", "jsonl", *mixing))
         prob = next(record["prob"] for record in predicted if record["token"] == token)
         assert math.log(prob) == pytest.approx(scored["tokens"][place]["log_prob"], abs=1e-5)
         total += math.log(prob)
@@ -166,6 +168,58 @@ def test_the_trainers_figure_is_the_scorers(charnn, run):
     assert totals["num_tokens"] == trained["valid_num_tokens"]
     assert totals["nats_per_token"] == pytest.approx(-totals["nats"] / totals["num_tokens"])
     assert totals["nats_per_token"] == pytest.approx(trained["valid_loss_nats"], abs=1e-4)
+
+
+def test_the_mixture_is_better_than_either_and_the_scorer_agrees(charnn, run):
+    config = json.loads((run / "config.json").read_text(encoding="utf-8"))
+    text = Path(config["corpus"]["files"][0]["name"]).read_text(encoding="utf-8")
+    Path("held_out.txt").write_text(text[int(len(text) * 0.9) :], encoding="utf-8")
+    charnn("score", "-m", run, "held_out.txt", "--unit", "stream", "--summary", "s.json", "--mix-ngram")
+    found = json.loads(Path("s.json").read_text())["nats_per_token"]
+    trained = json.loads(charnn("info", run, "--json").out)
+    assert found == pytest.approx(
+        trained["mixture_loss_nats"], abs=0.02
+    )  # half the text or all of it to fit the weights
+    assert found < min(trained["valid_loss_nats"], trained["ngram_loss_nats"])
+    assert trained["valid_loss_cold_nats"] > 0
+
+
+def test_a_mixed_sample_is_drawn_from_the_mixture(charnn, run):
+    options = ("sample", "The fox", "-m", run, "-n", 40, "--seed", 3, "--format", "jsonl", "--no-echo")
+    (mixed,) = records(charnn(*options, "--mix-ngram"))
+    (alone,) = records(charnn(*options))
+    assert mixed["text"] != alone["text"]
+    two = records(charnn(*options, "--mix-ngram", "--num-samples", 2))
+    assert two[0]["text"] == mixed["text"]
+    Path("whole.txt").write_text("The fox" + mixed["text"], encoding="utf-8")
+    scored = records(
+        charnn("score", "-m", run, "whole.txt", "--unit", "stream", "--format", "jsonl", "--per-token", "--mix-ngram")
+    )
+    drawn = scored[0]["tokens"][len("The fox") :]
+    assert sum(token["log_prob"] for token in drawn) == pytest.approx(mixed["log_prob"], abs=1e-4)
+
+
+def test_mixing_wants_an_ngram_model_that_fits(charnn, run):
+    mixed = ("score", "-m", run, "--text", "a", "--mix-ngram")
+    file = run / "ngram.safetensors"
+    content = file.read_bytes()
+    file.write_bytes(content[:-5])
+    assert f"{file}: is damaged or truncated" in charnn(*mixed).err
+    file.write_bytes(content.replace(b"tokenizer_sha256", b"tokenizer_sha255"))
+    assert f"{file}: belongs to another tokenizer; restore" in charnn(*mixed).err
+    file.unlink()
+    assert f"{file}: is missing, the n-gram model; train again without --ngram-order 0" in charnn(*mixed).err
+    config = json.loads((run / "config.json").read_text())
+    config["mixture_weights"] = config["mixture_weights"][1:]
+    (run / "config.json").write_text(json.dumps(config))
+    file.write_bytes(content)
+    assert "has order 7, config.json weights for 6; restore the files that belong together" in charnn(*mixed).err
+    config["mixture_weights"] = None
+    (run / "config.json").write_text(json.dumps(config))
+    result = charnn(*mixed)
+    assert result.status == 1
+    assert f"{run}: has no n-gram model to mix with (its training has not ended, nothing was held out" in result.err
+    assert charnn("score", "-m", run, "--text", "a").status == 0
 
 
 def test_a_scorer_wants_a_text_but_not_two(charnn, run, monkeypatch):

@@ -2,6 +2,7 @@
 
 import itertools
 import math
+import sys
 import time
 from dataclasses import replace
 
@@ -13,11 +14,14 @@ from charnn.config import Architecture, ModelOptions, TrainingOptions
 from charnn.errors import CharnnError, OptionError, TrainingError
 from charnn.text.vocabulary import Vocabulary
 from charnn.training import planning
+from charnn.training.averaging import AveragedWeights
 from charnn.training.batches import LaneBatches
 from charnn.training.devices import choose_device
 from charnn.training.evaluation import Validation, cold_loss, held_out_log_probs, held_out_part, validate
 from charnn.training.events import Evaluated, Progressed, RolledBack, Stopped, event_json
+from charnn.training.figures import count_beside, final_figures, read_held_out
 from charnn.training.loss import IGNORED, LossTotal, summed_cross_entropy
+from charnn.training.memory import keep_freed_memory
 from charnn.training.muon import COEFFICIENTS, NEWTON_SCHULZ_STEPS, Muon, orthogonalised
 from charnn.training.network import Network
 from charnn.training.optimizers import load_optimizer_arrays, make_optimizers, optimizer_arrays, set_rate
@@ -275,6 +279,62 @@ def test_going_on_from_a_checkpoint_is_never_having_stopped():
     for name, array in second.network.arrays().items():
         np.testing.assert_array_equal(array, whole.network.arrays()[name])
     np.testing.assert_array_equal(second.checkpoint()[1]["recurrent.0.1"], whole.checkpoint()[1]["recurrent.0.1"])
+
+
+def test_weights_are_averaged_over_the_last_tenth_of_the_steps():
+    model = network()
+    averaged = AveragedWeights(model)
+    for step in range(1, 2001):
+        with torch.no_grad():
+            model.output.bias.fill_(float(step))
+        averaged.add(step)
+    found = float(averaged.arrays()["output.bias"][0])
+    assert 1700 < found < 1900
+    with averaged.in_place():
+        assert model.arrays()["output.bias"][0] == found
+    assert model.arrays()["output.bias"][0] == 2000
+    assert next(model.parameters()) is model.embedding.weight
+
+
+def test_early_weights_are_taken_as_they_are():
+    model = network()
+    averaged = AveragedWeights(model)
+    with torch.no_grad():
+        model.output.bias.fill_(5.0)
+    averaged.add(3)
+    assert float(averaged.arrays()["output.bias"][0]) == 5.0
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="glibc's malloc is what is told")
+def test_the_c_library_is_told_to_keep_memory():
+    assert keep_freed_memory() in (True, False)
+    assert keep_freed_memory() is keep_freed_memory()
+
+
+@pytest.mark.parametrize("unit", ["stream", "line"])
+def test_final_figures_are_those_of_network_and_ngrams(unit):
+    model = network(scale=2.0)
+    ids = drawn_from(model, 3000, temperature=1.0)
+    ngrams = count_beside(ids[:2500], PLAIN, order=3, unit=unit, seconds=None)
+    held_out = held_out_part(ids[2500:], PLAIN, unit=unit, max_tokens=500)
+    figures = final_figures(model, ngrams, held_out, PLAIN, unit=unit)
+    alone = -float(held_out_log_probs(model, held_out, PLAIN, unit=unit).mean())
+    ngram = -float(np.log(read_held_out(ngrams, held_out, PLAIN, unit=unit).probs).mean())
+    assert figures.mixture_loss_nats < max(alone, ngram)
+    assert figures.mixture_loss_nats == pytest.approx(alone, abs=0.05)  # the network wrote the text
+    assert figures.valid_loss_cold_nats == pytest.approx(alone, abs=0.05)
+    assert len(figures.mixture_weights) == 3
+    assert final_figures(model, None, held_out, PLAIN, unit=unit).mixture_loss_nats is None
+
+
+def test_of_a_text_too_long_for_the_budget_parts_are_counted(monkeypatch):
+    monkeypatch.setattr("charnn.training.figures.TOKENS_COUNTED_A_SECOND", 100)
+    ids = np.arange(10_000) % 11
+    few = count_beside(ids, PLAIN, order=2, unit="stream", seconds=70)
+    every = count_beside(ids, PLAIN, order=2, unit="stream", seconds=None)
+    assert every.num_ngrams - 11 == 12  # eleven pairs of the cycle, and the beginning after the boundary
+    assert few.num_ngrams - 11 > 12  # ten seams
+    assert few.distribution([4])[0][5] > 0.5
 
 
 def test_training_stops_when_validation_no_longer_improves():

@@ -15,7 +15,7 @@ from charnn.training.network import Network
 
 SHARE_FOR_COUNTING = 0.1
 """The share of a time budget that the counting of n-grams may take, at `TOKENS_COUNTED_A_SECOND`."""
-TOKENS_COUNTED_A_SECOND = 2_000_000
+TOKENS_COUNTED_A_SECOND = 1_000_000
 
 
 def count_beside(
