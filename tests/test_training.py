@@ -449,6 +449,11 @@ def test_the_faster_precision_is_chosen_and_generators_are_left_alone(monkeypatc
     assert speed.precision in ("fp32", "bf16")
     assert speed.training > 0
     assert torch.equal(before, torch.get_rng_state())
+    threads = torch.get_num_threads()
+    assert speed.num_threads == threads
+    timed = planning.measure_speed(SHAPE, options, batch_size=2, device="cpu", seconds=1.0)
+    assert timed.num_threads in (1, threads)
+    assert torch.get_num_threads() == threads
     for wanted in ("fp32", "bf16"):
         fixed = planning.measure_speed(SHAPE, replace(options, precision=wanted), batch_size=2, device="cpu")
         assert (fixed.precision, fixed.ratio) == (wanted, None)

@@ -1,6 +1,7 @@
 """Choices that a user left open: sizes, batch, dropout and precision, from the corpus, the budget and the machine."""
 
 import functools
+import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -29,6 +30,8 @@ FEWEST_EVALUATIONS = 3
 EVALUATION_SPEED_RATIO = 3.0
 """How many times as fast as training an evaluation is taken to be, where the clock must not decide."""
 TIMED_ROUNDS = 4
+SHARE_FOR_TIMING = 0.02
+"""The share of a time budget after which no further round of timing is begun."""
 SECONDS_TO_SAVE = 0.7
 """Kept back at the end of a time budget for writing the model."""
 EVALUATIONS_AT_THE_END = 4
@@ -47,11 +50,13 @@ class Speed:
 
     Args:
         precision: the faster arithmetic.
+        num_threads: the faster number of threads.
         training, evaluation: tokens a second.
         ratio: how many times as fast as fp32, where bf16 was chosen over it.
     """
 
     precision: str
+    num_threads: int
     training: float
     evaluation: float
     ratio: float | None
@@ -129,53 +134,74 @@ def choose_batch_size(wanted: int | None, *, hidden_size: int, num_tokens: int, 
     return max(1, min(wanted or usual, num_tokens // bptt_length or 1))
 
 
-def measure_speed(architecture: Architecture, options: TrainingOptions, *, batch_size: int, device: str) -> Speed:
-    """Time a few training steps in each precision that is open, and an evaluation, on a network of this shape.
+def measure_speed(
+    architecture: Architecture,
+    options: TrainingOptions,
+    *,
+    batch_size: int,
+    device: str,
+    seconds: float | None = None,
+) -> Speed:
+    """Time a few training steps in each way that is open, and an evaluation, on a network of this shape.
 
-    Leaves torch's random generators as they were.
+    Leaves torch's random generators and its number of threads as they were.
+
+    Args:
+        batch_size: lanes.
+        seconds: the time budget; without one the number of threads is left alone, so that a run can be repeated.
     """
     keep_freed_memory()
-    wanted = options.precision
-    candidates = [wanted] if wanted != "auto" else ["fp32", "bf16"] if has_bf16_units(device) else ["fp32"]
+    wanted, num_threads = options.precision, torch.get_num_threads()
+    precisions = [wanted] if wanted != "auto" else ["fp32", "bf16"] if has_bf16_units(device) else ["fp32"]
+    candidates = [(precision, num_threads) for precision in precisions]
+    if seconds is not None and device == "cpu" and num_threads > 1:
+        candidates.append((precisions[-1], 1))
     with torch.random.fork_rng(devices=[0] if device == "cuda" else []):
         network = Network(architecture).to(device)
         optimizers = make_optimizers(network, options)
         ids_TB = torch.randint(architecture.vocab_size, (options.bptt_length, batch_size), device=device)
         state = network.initial_state(batch_size)
 
-        def train_step(precision: str) -> None:
+        def train_step(precision: str, threads: int) -> None:
+            torch.set_num_threads(threads)
             with torch.autocast(device, torch.bfloat16, enabled=precision == "bf16"):
                 logits, _ = network(ids_TB, state)
             (summed_cross_entropy(logits, ids_TB) / ids_TB.numel()).backward()  # type: ignore[no-untyped-call]
             for optimizer in optimizers:
                 optimizer.step()
                 optimizer.zero_grad()
+            torch.set_num_threads(num_threads)
 
         def evaluation_step() -> None:
             with torch.no_grad():
                 network(ids_TB, state)
 
-        work = {precision: functools.partial(train_step, precision) for precision in candidates}
-        seconds = _shortest({**work, "evaluation": evaluation_step}, device)
-    evaluation = ids_TB.numel() / seconds.pop("evaluation")
-    fastest = candidates[-1]
-    if seconds[candidates[0]] < seconds[fastest]:
-        fastest = candidates[0]
-    ratio = seconds["fp32"] / seconds[fastest] if fastest == "bf16" and "fp32" in seconds else None
-    return Speed(fastest, ids_TB.numel() / seconds[fastest], evaluation, ratio)
+        work = [functools.partial(train_step, *candidate) for candidate in candidates]
+        most_seconds = math.inf if seconds is None else SHARE_FOR_TIMING * seconds
+        *training, evaluation = _shortest([*work, evaluation_step], device, most_seconds)
+    fastest = min(range(len(candidates)), key=training.__getitem__)
+    precision, threads = candidates[fastest]
+    ratio = training[0] / training[fastest] if precision == "bf16" and precisions[0] == "fp32" else None
+    return Speed(precision, threads, ids_TB.numel() / training[fastest], ids_TB.numel() / evaluation, ratio)
 
 
-def _shortest(work: dict[str, Callable[[], None]], device: str) -> dict[str, float]:
-    """Return the shortest time of each piece of work in seconds, from rounds in which they take turns."""
-    times: dict[str, list[float]] = {name: [] for name in work}
-    for _ in range(TIMED_ROUNDS + 1):
-        for name, do in work.items():
+def _shortest(work: list[Callable[[], None]], device: str, most_seconds: float) -> list[float]:
+    """Return the shortest time of each piece of work in seconds, from two or more rounds in which they take turns.
+
+    The first round is not counted.
+    """
+    times: list[list[float]] = [[] for _ in work]
+    started = time.perf_counter()
+    for number in range(TIMED_ROUNDS + 1):
+        if number > 1 and time.perf_counter() - started > most_seconds:
+            break
+        for place, do in enumerate(work):
             begun = time.perf_counter()
             do()
             if device == "cuda":
                 torch.cuda.synchronize()
-            times[name].append(time.perf_counter() - begun)
-    return {name: min(taken[1:]) for name, taken in times.items()}
+            times[place].append(time.perf_counter() - begun)
+    return [min(taken[1:]) for taken in times]
 
 
 def plan_evaluations(
@@ -212,6 +238,7 @@ class Plan:
         evaluation_interval: progress between evaluations.
         max_valid_tokens: held-out tokens that an evaluation reads.
         ngram_order: that of the n-gram model to be counted, 0 for none.
+        expected_epochs: passes over the text that the budget is expected to allow.
     """
 
     architecture: Architecture
@@ -221,6 +248,7 @@ class Plan:
     evaluation_interval: float
     max_valid_tokens: int
     ngram_order: int
+    expected_epochs: float
 
     def facts(self) -> dict[str, Any]:
         """Return what `config.json` keeps of it beside architecture and options."""
@@ -228,6 +256,8 @@ class Plan:
             "device": self.device,
             "precision": self.speed.precision,
             "bf16_speedup": self.speed.ratio,
+            "num_threads": self.speed.num_threads,
+            "expected_epochs": self.expected_epochs,
             "training_tokens_per_second": round(self.speed.training),
             "evaluation_interval": self.evaluation_interval,
             "max_valid_tokens": self.max_valid_tokens,
@@ -266,7 +296,7 @@ def make_plan(
     )
     if options.batch_size and batch_size < options.batch_size:
         notify(f"the text is short ({num_tokens:,} tokens): --batch-size {options.batch_size} became {batch_size}")
-    speed = measure_speed(architecture, options, batch_size=batch_size, device=device)
+    speed = measure_speed(architecture, options, batch_size=batch_size, device=device, seconds=seconds)
     num_training = _expected_tokens(options, batch_size, num_tokens, speed)
     evaluation_interval, max_valid_tokens = plan_evaluations(
         num_valid=corpus.valid.num_tokens,
@@ -274,9 +304,10 @@ def make_plan(
         seconds=seconds,
         evaluation_speed=speed.evaluation,
     )
-    options = resolve_training(options, num_epochs=num_training / num_tokens, batch_size=batch_size)
+    num_epochs = num_training / num_tokens
+    options = resolve_training(options, num_epochs=num_epochs, batch_size=batch_size)
     ngram_order = _NGRAM_ORDERS.get(corpus.tokenizer.kind, 4) if options.ngram_order is None else options.ngram_order
-    return Plan(architecture, options, device, speed, evaluation_interval, max_valid_tokens, ngram_order)
+    return Plan(architecture, options, device, speed, evaluation_interval, max_valid_tokens, ngram_order, num_epochs)
 
 
 def _expected_tokens(options: TrainingOptions, batch_size: int, num_tokens: int, speed: Speed) -> float:

@@ -303,6 +303,8 @@ def _make_session(
     keep_freed_memory()
     options = pick(TrainingOptions, config["options"]["training"])
     plan = config["plan"]
+    if "num_threads" in plan and plan["device"] == "cpu":
+        torch.set_num_threads(min(plan["num_threads"], torch.get_num_threads()))
     assert options.batch_size is not None
     assert options.dropout is not None
     network = Network(Architecture(**config["architecture"]), dropout=options.dropout).to(plan["device"])

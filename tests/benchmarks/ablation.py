@@ -1,0 +1,93 @@
+"""What each choice of the trainer is worth: the same run with one thing changed, over several seeds.
+
+    python tests/benchmarks/ablation.py TEXT [--steps 2000] [--seeds 3] [--only NAME...]
+
+Every run has the same number of steps and of tokens a step, one thread, and the sizes that stand in BASE; as many run side by
+side as there are cores. Prints, for each variant, the validation losses (nats a token, at the fitted temperature), their
+median, its difference from the base's, and the time of a step against the base's, as a median too.
+"""
+
+import argparse
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+BASE = {
+    "--hidden-size": "256",
+    "--embedding-size": "128",
+    "--embedding-order": "3",
+    "--batch-size": "32",
+    "--bptt": "128",
+    "--dropout": "0.1",
+    "--ngram-order": "0",
+}
+VARIANTS: dict[str, dict[str, str]] = {
+    "base": {},
+    "no n-gram vectors": {"--embedding-order": "1"},
+    "vectors of two tokens": {"--embedding-order": "2"},
+    "vectors of four tokens": {"--embedding-order": "4"},
+    "weight decay 0.01": {"--weight-decay": "0.01"},
+    "weight decay 0.1": {"--weight-decay": "0.1"},
+    "weight decay 0.4": {"--weight-decay": "0.4"},
+    "rate 0.01": {"--learning-rate": "0.01"},
+    "rate 0.03": {"--learning-rate": "0.03"},
+    "AdamW": {"--optimizer": "adamw"},
+    "64 lanes of 64": {"--batch-size": "64", "--bptt": "64"},
+    "dropout 0": {"--dropout": "0"},
+    "dropout 0.2": {"--dropout": "0.2"},
+    "embedding 64": {"--embedding-size": "64"},
+    "embedding 256": {"--embedding-size": "256"},
+    "GRU": {"--cell": "gru"},
+    "two layers": {"--num-layers": "2"},
+}
+
+
+def train(text: Path, directory: Path, options: dict[str, str], steps: int, seed: int) -> dict[str, float]:
+    """Return what `charnn info` says of one run."""
+    command = [sys.executable, "-m", "charnn", "train", str(text), "-o", str(directory)]
+    command += ["--steps", str(steps), "--seed", str(seed)]
+    command += [part for pair in {**BASE, **options}.items() for part in pair]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    subprocess.run(command, check=True, capture_output=True, env=environment)
+    shown = subprocess.run(
+        [sys.executable, "-m", "charnn", "info", str(directory), "--json"], check=True, capture_output=True
+    )
+    found: dict[str, float] = json.loads(shown.stdout)
+    return found
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("text", type=Path)
+    parser.add_argument("--steps", type=int, default=2000)
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--only", nargs="*", default=list(VARIANTS))
+    arguments = parser.parse_args()
+    print("| variant | losses | median | against the base | time |\n| --- | --- | --- | --- | --- |")
+    base_loss = base_time = None
+    with tempfile.TemporaryDirectory() as directory, ThreadPoolExecutor(os.cpu_count()) as pool:
+        for name in dict.fromkeys(["base", *arguments.only]):
+            runs = list(
+                pool.map(
+                    lambda seed, name=name: train(
+                        arguments.text, Path(directory) / f"{name}-{seed}", VARIANTS[name], arguments.steps, seed
+                    ),
+                    range(1, arguments.seeds + 1),
+                )
+            )
+            losses = [run["valid_loss_nats"] for run in runs]
+            loss, seconds = statistics.median(losses), statistics.median(run["seconds"] for run in runs)
+            base_loss, base_time = base_loss or loss, base_time or seconds
+            listed = ", ".join(f"{found:.4f}" for found in losses)
+            print(
+                f"| {name} | {listed} | {loss:.4f} | {loss - base_loss:+.4f} | {seconds / base_time:.2f} |", flush=True
+            )
+
+
+if __name__ == "__main__":
+    main()
