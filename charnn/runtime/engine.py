@@ -16,15 +16,34 @@ LayerState = tuple[npt.NDArray[Any], ...]
 EngineState = tuple[LayerState, ...]
 """One state a layer, each of arrays (B, H), the lowest layer first; then the last tokens, where n-grams are embedded."""
 
-LARGEST_TABLE = 1 << 25
-"""The most numbers in the table that stands for the first layer's input projection (128 MiB)."""
+LARGEST_TABLE = 1 << 26
+"""The most numbers in the tables that stand for the first layer's input projection (256 MiB, of which only used rows are
+touched)."""
+
+
+class ProjectedRows:
+    """An embedding table (R, E) times W_ih (E, G), each row computed when it is first asked for."""
+
+    def __init__(self, table_RE: Floats, weight_EG: Floats) -> None:
+        self._table_RE, self._weight_EG = table_RE, weight_EG
+        self._projected_RG = np.empty((len(table_RE), weight_EG.shape[1]), dtype=np.float32)
+        self._is_known_R = np.zeros(len(table_RE), dtype=bool)
+
+    def __getitem__(self, rows: IdArray) -> Floats:
+        known = self._is_known_R[rows]
+        if not known.all():
+            missing = np.unique(rows[~known])
+            self._projected_RG[missing] = self._table_RE[missing] @ self._weight_EG
+            self._is_known_R[missing] = True
+        projected: Floats = self._projected_RG[rows]
+        return projected
 
 
 class Engine:
     """A network that reads tokens of B streams and gives the logits of the next.
 
     The first layer's input projection is a table with a row for each token, and one with a row for each n-gram of each
-    order that is embedded. Where a cell needs only the sum of its two
+    order that is embedded (see `ProjectedRows`). Where a cell needs only the sum of its two
     projections, a later layer's step is one product over [W_ih|W_hh].
     """
 
@@ -36,7 +55,10 @@ class Engine:
         orders = range(2, shape.embedding_order + 1)
         self._embeddings = [weights["embedding.weight"], *(weights[f"embedding.{order}.weight"] for order in orders)]
         rows = sum(len(table) for table in self._embeddings) * self.cell.num_gates * shape.hidden_size
-        self._tables = self._project_tables() if rows <= LARGEST_TABLE else None
+        first = self._layers[0]
+        self._tables = (
+            [ProjectedRows(table, first.weight_ih.T) for table in self._embeddings] if rows <= LARGEST_TABLE else None
+        )
         self._joined = [_join(layer) for layer in self._layers[1:]] if self.cell.additive else []
         self._output_VH = weights["embedding.weight" if shape.tie_weights else "output.weight"]
         self._output_bias_V = weights["output.bias"]
@@ -100,12 +122,6 @@ class Engine:
         logits: Floats = outputs @ self._output_VH.T + self._output_bias_V
         return logits
 
-    def _project_tables(self) -> list[Floats]:
-        """Return each table's input projection; the biases go with the tokens."""
-        weight_EG = self._layers[0].weight_ih.T
-        tokens, *ngrams = self._embeddings
-        return [project(self._layers[0], tokens), *(table @ weight_EG for table in ngrams)]
-
     def _project_ids(self, ids_TB: IdArray, state: EngineState) -> tuple[Floats, EngineState]:
         """Return the first layer's input projection (T, B, G), and the last tokens as the end of a state."""
         history: EngineState = ()
@@ -113,11 +129,13 @@ class Engine:
         if len(self._embeddings) > 1:
             ngrams, last_tokens = ngram_rows(ids_TB, state[-1][0], self.architecture.vocab_size, np)
             rows, history = [ids_TB, *ngrams], ((last_tokens,),)
-        tables = self._embeddings if self._tables is None else self._tables
-        total: Floats = tables[0][rows[0]]
-        for table, rows_TB in zip(tables[1:], rows[1:], strict=True):
-            total = total + table[rows_TB]
-        return (project(self._layers[0], total) if self._tables is None else total), history
+        if self._tables is None:
+            vectors_TBE = sum(table[place] for table, place in zip(self._embeddings, rows, strict=True))
+            return project(self._layers[0], vectors_TBE), history
+        total: Floats = self._tables[0][rows[0]] + self._layers[0].bias_ih
+        for table, place in zip(self._tables[1:], rows[1:], strict=True):
+            total += table[place]
+        return total, history
 
 
 def _join(weights: CellWeights) -> tuple[Floats, Floats]:
