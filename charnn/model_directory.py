@@ -26,7 +26,8 @@ from charnn.ngrams.kneser_ney import NgramModel, from_arrays
 from charnn.ngrams.mixture import Mixture
 from charnn.text.tokenizers import Tokenizer, load_tokenizer
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
+"""2 since n-grams can be embedded; 1 is read too."""
 NGRAM_FILE = "ngram.safetensors"
 DEFAULT_ROOT = Path("runs")
 _PICKLE_NAMES = ("pytorch_model.bin", "*.pt", "*.pth", "*.pkl", "*.ckpt", "*.bin")

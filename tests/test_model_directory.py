@@ -5,16 +5,19 @@ import shutil
 import numpy as np
 import pytest
 
+from charnn.config import Architecture
 from charnn.errors import ModelError, StorageError
 from charnn.files import staged
 from charnn.model_directory import (
     find_model,
     finish_interrupted_writes,
     pack_tensors,
+    read_mixture,
     read_model,
     read_training_state,
     write_training_state,
 )
+from tests.conftest import ramp_weights
 
 
 def complaint(run):
@@ -53,7 +56,7 @@ def test_a_newer_format_is_named_with_its_version(run, name):
     edit_json(run / name, format_version=99)
     if name == "config.json":
         assert complaint(run) == (
-            f"{run / name}: has format version 99, this charnn reads up to 1; install a newer charnn"
+            f"{run / name}: has format version 99, this charnn reads up to 2; install a newer charnn"
         )
     else:
         assert complaint(run).startswith(f"{run / name}: is damaged or belongs to another model")
@@ -61,11 +64,42 @@ def test_a_newer_format_is_named_with_its_version(run, name):
 
 def test_weights_of_a_newer_format_are_refused(run):
     model = read_model(run)
-    header = {"format_version": 2, "generation": model.config["generation"]}
+    header = {"format_version": 3, "generation": model.config["generation"]}
     (run / "model.safetensors").write_bytes(pack_tensors(model.weights, header))
     assert complaint(run) == (
-        f"{run / 'model.safetensors'}: has format version 2, this charnn reads up to 1; install a newer charnn"
+        f"{run / 'model.safetensors'}: has format version 3, this charnn reads up to 2; install a newer charnn"
     )
+
+
+def test_a_model_of_the_first_format_is_read(run):
+    """It embeds no n-grams, knows no temperature and has no n-gram model."""
+    config = json.loads((run / "config.json").read_text())
+    old = Architecture(**{**config["architecture"], "embedding_order": 1})
+    for name in ("temperature", "ngram_loss_nats", "ngram_order", "mixture_loss_nats", "valid_loss_cold_nats"):
+        del config["results"][name]
+    del config["mixture_weights"], config["architecture"]["embedding_order"]
+    config["format_version"] = 1
+    (run / "config.json").write_text(json.dumps(config))
+    (run / "ngram.safetensors").unlink()
+    header = {"format_version": 1, "generation": config["generation"]}
+    (run / "model.safetensors").write_bytes(pack_tensors(ramp_weights(old), header))
+    model = read_model(run)
+    assert model.architecture == old
+    with pytest.raises(ModelError, match="has no n-gram model to mix with"):
+        read_mixture(model)
+
+
+def test_weights_whose_header_begins_as_a_pickle_does_are_weights(run):
+    """A header of 640 bytes is announced by the bytes 0x80 0x02, with which pickles of protocol 2 begin."""
+    model = read_model(run)
+    header = {"format_version": 1, "generation": model.config["generation"], "tokenizer_sha256": ""}
+    for padding in range(2000):
+        content = pack_tensors(model.weights, {**header, "padding": " " * padding})
+        if content[:2] in (b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05"):
+            break
+    assert content[0] == 0x80
+    (run / "model.safetensors").write_bytes(content)
+    assert read_model(run).weights.keys() == model.weights.keys()
 
 
 def test_the_tokenizer_of_another_model_is_refused(run, line_run):

@@ -143,7 +143,7 @@ def _train(session: "Session") -> None:
         else f"best validation {best:.4f} nats a token at step {results['best_step']:,}"
     )
     console.notice(f"{directory}: trained for {results['seconds']:.0f} s, {results['steps']:,} steps; {figure}")
-    if results["mixture_loss_nats"] is not None:
+    if results.get("mixture_loss_nats") is not None:
         console.notice(
             f"the n-gram model of order {results['ngram_order']} reaches {results['ngram_loss_nats']:.4f}, both together "
             f"{results['mixture_loss_nats']:.4f} (--mix-ngram)"

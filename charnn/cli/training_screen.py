@@ -82,15 +82,17 @@ def headline(session: Session) -> list[str]:
         f"{shape['cell']} {shape['num_layers']} x {shape['hidden_size']}, embedding {shape['embedding_size']}, "
         f"{num_parameters:,} parameters; {training['optimizer']}, batch {training['batch_size']} x {training['bptt_length']}, "
         f"dropout {training['dropout']:g}; {plan['device']}, {precision}; seed {config['seed']}",
-        _reasons(session),
+        *_reasons(session),
         *_baseline(session),
     ]
 
 
-def _reasons(session: Session) -> str:
-    """Return a line that says what was chosen, and why."""
+def _reasons(session: Session) -> list[str]:
+    """Return a line that says what was chosen, and why; runs begun by an older charnn do not know."""
     config = session.config
     plan, shape = config["plan"], config["architecture"]
+    if "expected_epochs" not in plan:
+        return []
     given = {name for group in config["options_given"].values() for name, value in group.items() if value is not None}
     tokens = f"{config['corpus']['train']['num_tokens']:,} tokens"
     minutes = config["options"]["training"]["minutes"]
@@ -102,7 +104,7 @@ def _reasons(session: Session) -> str:
     chosen = [reason for name, reason in reasons.items() if name not in given]
     threads = f"{plan['num_threads']} thread{'s' if plan['num_threads'] > 1 else ''}"
     speed = f"{plan['training_tokens_per_second']:,} tokens/s with {threads}"
-    return f"chosen: {'; '.join(chosen)}; timed: {speed}" if chosen else f"timed: {speed}"
+    return [f"chosen: {'; '.join(chosen)}; timed: {speed}" if chosen else f"timed: {speed}"]
 
 
 def _baseline(session: Session) -> list[str]:

@@ -290,7 +290,7 @@ class Trainer:
     def _load(self, scalars: dict[str, Any], tensors: Tensors) -> None:
         self.position = Position(**{name: scalars[name] for name in asdict(Position())})
         self.network.load_arrays(_below("network.", tensors))
-        self._averaged.load_arrays(_below("average.", tensors))
+        self._averaged.load_arrays(_below("average.", tensors) or self.network.arrays())
         load_optimizer_arrays(self.optimizers, _below("optimizer.", tensors))
         recurrent = _below("recurrent.", tensors)
         num_layers = len({key.split(".")[0] for key in recurrent})

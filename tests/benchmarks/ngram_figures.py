@@ -27,7 +27,7 @@ from charnn.ngrams.mixture import Mixture
 from charnn.runtime.engine import Engine
 from charnn.runtime.sampler import generate
 from charnn.text.tokenizers import CharTokenizer
-from charnn.text.vocabulary import Vocabulary
+from charnn.text.vocabulary import UNKNOWN, Vocabulary
 
 
 def encoded(text: str) -> tuple[np.ndarray, Vocabulary]:
@@ -36,7 +36,8 @@ def encoded(text: str) -> tuple[np.ndarray, Vocabulary]:
     table = np.zeros(max(map(ord, chars)) + 1, dtype=np.uint8)
     table[[ord(char) for char in chars]] = np.arange(len(chars))
     ids = table[np.frombuffer(text.encode("utf-32-le"), dtype=np.uint32)]
-    return ids, Vocabulary(tuple(chars), (1,) * len(chars), boundary_id=chars.index("\n"), unknown_id=None)
+    tokens = (*chars, UNKNOWN)
+    return ids, Vocabulary(tokens, (1,) * len(tokens), boundary_id=chars.index("\n"), unknown_id=len(chars))
 
 
 def count(ids: np.ndarray, vocabulary: Vocabulary, order: int, *, cut: bool) -> NgramModel:
@@ -77,7 +78,7 @@ def sampler_ratio(ngrams: NgramModel, vocabulary: Vocabulary, rounds: int = 5, l
     random = np.random.default_rng(1)
     weights = {name: random.normal(0, 0.05, size).astype(np.float32) for name, size in expected_shapes(shape).items()}
     engine, tokenizer = Engine(shape, weights), CharTokenizer(vocabulary, "stream")
-    mixture = Mixture(ngrams, np.full(ngrams.order, 0.7))
+    mixture = Mixture(ngrams, np.full(ngrams.order, 0.01))  # so that contexts are those of text, long ones among them
     prompt, ratios = np.zeros(0, dtype=np.int64), []
     for _ in range(rounds):
         seconds = []
