@@ -280,6 +280,16 @@ class TrainingOptions(_Checked):
             panel=TRAINING,
         ),
     ] = None
+    ngram_dropout: Annotated[
+        float | None,
+        Option(
+            "The share of places at which the vectors of 2, 3, ... tokens are left out in training.",
+            at_least=0,
+            below=1,
+            automatic="by the passes that the budget allows",
+            panel=TRAINING,
+        ),
+    ] = None
     clip_norm: Annotated[
         float,
         Option(

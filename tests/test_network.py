@@ -6,7 +6,7 @@ from charnn.cells import CELLS
 from charnn.config import Architecture
 from charnn.model_directory import expected_shapes
 from charnn.training.layers import EquationLayer, make_layer
-from charnn.training.network import LockedDropout, Network, detached
+from charnn.training.network import LockedDropout, Network, PlaceDropout, detached
 from tests.conftest import ARCHITECTURES, ramp_weights
 
 
@@ -53,6 +53,17 @@ def test_detached_state_carries_no_gradient():
     _, state = network(torch.zeros(3, 2, dtype=torch.long), network.initial_state(2))
     assert all(part.requires_grad for layer in state for part in layer)
     assert not any(part.requires_grad for layer in detached(state) for part in layer)
+
+
+def test_place_dropout_leaves_out_whole_vectors_place_by_place():
+    torch.manual_seed(0)
+    dropout = PlaceDropout(0.25)
+    values = dropout(torch.ones(60, 40, 5))
+    assert torch.equal(values, values[..., :1].expand(60, 40, 5))
+    assert values.unique().tolist() == pytest.approx([0, 4 / 3])
+    assert float((values == 0).float().mean()) == pytest.approx(0.25, abs=0.03)
+    dropout.eval()
+    assert torch.equal(dropout(torch.ones(3, 2, 5)), torch.ones(3, 2, 5))
 
 
 def test_locked_dropout_is_one_mask_for_all_steps_and_differs_between_streams():

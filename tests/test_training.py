@@ -426,6 +426,12 @@ def test_more_passes_over_the_text_bring_more_dropout():
         return planning.resolve_training(options, num_epochs=num_epochs, batch_size=1).dropout
 
     assert [dropout(1), dropout(100), dropout(100, 0.05)] == [0.0, 0.4, 0.05]
+    few, many = (
+        planning.resolve_training(TrainingOptions(), num_epochs=number, batch_size=1).ngram_dropout
+        for number in (1, 100)
+    )
+    assert few == 0.0
+    assert many > 0.5
 
 
 def test_evaluations_take_a_twentieth_of_the_time_at_most():

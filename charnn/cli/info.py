@@ -87,6 +87,7 @@ def _facts(path: Path, config: dict[str, Any]) -> dict[str, Any]:
         "batch_size": options["training"]["batch_size"],
         "bptt_length": options["training"]["bptt_length"],
         "dropout": options["training"]["dropout"],
+        "ngram_dropout": options["training"].get("ngram_dropout", 0.0),
         "device": config["plan"]["device"],
         "precision": config["plan"]["precision"],
         "seed": config["seed"],

@@ -95,11 +95,13 @@ def _reasons(session: Session) -> list[str]:
         return []
     given = {name for group in config["options_given"].values() for name, value in group.items() if value is not None}
     tokens = f"{config['corpus']['train']['num_tokens']:,} tokens"
-    minutes = config["options"]["training"]["minutes"]
+    training = config["options"]["training"]
+    minutes = training["minutes"]
     reasons = {
         "hidden_size": f"width {shape['hidden_size']} by {f'{minutes:g} minutes and ' if minutes else ''}{tokens}",
         "embedding_order": f"vectors of up to {shape['embedding_order']} tokens by {tokens}",
         "dropout": f"dropout by about {plan['expected_epochs']:.1f} passes over them",
+        "ngram_dropout": f"n-gram dropout {training['ngram_dropout']:g} by these too",
     }
     chosen = [reason for name, reason in reasons.items() if name not in given]
     threads = f"{plan['num_threads']} thread{'s' if plan['num_threads'] > 1 else ''}"

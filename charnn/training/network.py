@@ -35,10 +35,30 @@ class LockedDropout(nn.Module):
         return values_TBD * mask_1BD.to(values_TBD.dtype)
 
 
+class PlaceDropout(nn.Module):
+    """Dropout of whole vectors at places of their own, drawn anew for each table of n-grams.
+
+    An n-gram's vector is soon known by heart. Where it is missing, the network has to do with shorter ones, as a smoothed
+    n-gram model does with contexts that it has not seen.
+    """
+
+    def __init__(self, probability: float) -> None:
+        super().__init__()
+        self.probability = probability
+
+    def forward(self, values_TBD: Tensor) -> Tensor:
+        """Return the values with the vectors of some places dropped; in evaluation, unchanged."""
+        if not self.training or self.probability == 0:
+            return values_TBD
+        kept = 1 - self.probability
+        mask_TB1 = torch.empty_like(values_TBD[..., :1]).bernoulli_(kept).div_(kept)
+        return values_TBD * mask_TB1
+
+
 class Network(nn.Module):
     """A recurrent language model: ids of a token at each step in, logits of the next token out."""
 
-    def __init__(self, architecture: Architecture, *, dropout: float = 0.0) -> None:
+    def __init__(self, architecture: Architecture, *, dropout: float = 0.0, ngram_dropout: float = 0.0) -> None:
         super().__init__()
         self.architecture = shape = architecture
         self.embedding = nn.Embedding(shape.vocab_size, shape.embedding_size)
@@ -51,6 +71,7 @@ class Network(nn.Module):
             for layer in range(shape.num_layers)
         )
         self.dropout = LockedDropout(dropout)
+        self.ngram_dropout = PlaceDropout(ngram_dropout)
         self.output = nn.Linear(shape.hidden_size, shape.vocab_size)
         for table in (self.embedding, *self.ngram_embeddings):
             nn.init.normal_(cast(nn.Embedding, table).weight, std=0.1)
@@ -86,7 +107,7 @@ class Network(nn.Module):
         if self.ngram_embeddings:
             rows, last_tokens = ngram_rows(ids_TB, state[-1][0], self.architecture.vocab_size, torch)
             for table, rows_TB in zip(self.ngram_embeddings, rows, strict=True):
-                values = values + table(rows_TB)
+                values = values + self.ngram_dropout(table(rows_TB))
             history = ((last_tokens,),)
         values = self.dropout(values)
         new_state = []

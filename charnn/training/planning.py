@@ -41,6 +41,7 @@ _HIDDEN_SIZE_BY_SECONDS = ((20, 128), (50, 192), (180, 256), (480, 384), (float(
 FEWEST_TOKENS_FOR_TRIGRAMS = 400_000
 """Characters below which vectors of three characters are learned by heart."""
 _NGRAM_ORDERS = {"char": 7, "byte": 7}
+_NGRAM_DROPOUT_BY_EPOCHS = ((1.5, 0.0), (5, 0.25), (20, 0.5), (float("inf"), 0.75))
 _DROPOUT_BY_EPOCHS = ((1.5, 0.0), (20, 0.1), (35, 0.25), (float("inf"), 0.4))
 
 
@@ -119,10 +120,12 @@ def resolve_training(options: TrainingOptions, *, num_epochs: float, batch_size:
         batch_size: lanes (see `choose_batch_size`).
     """
     dropout = next(share for limit, share in _DROPOUT_BY_EPOCHS if num_epochs <= limit)
+    ngram_dropout = next(share for limit, share in _NGRAM_DROPOUT_BY_EPOCHS if num_epochs <= limit)
     return replace(
         options,
         batch_size=batch_size,
         dropout=dropout if options.dropout is None else options.dropout,
+        ngram_dropout=ngram_dropout if options.ngram_dropout is None else options.ngram_dropout,
         learning_rate=options.learning_rate or LEARNING_RATES[options.optimizer],
         weight_decay=WEIGHT_DECAYS[options.optimizer] if options.weight_decay is None else options.weight_decay,
     )

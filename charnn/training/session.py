@@ -307,7 +307,9 @@ def _make_session(
         torch.set_num_threads(min(plan["num_threads"], torch.get_num_threads()))
     assert options.batch_size is not None
     assert options.dropout is not None
-    network = Network(Architecture(**config["architecture"]), dropout=options.dropout).to(plan["device"])
+    network = Network(
+        Architecture(**config["architecture"]), dropout=options.dropout, ngram_dropout=options.ngram_dropout or 0.0
+    ).to(plan["device"])
     batches = make_batches(
         open_ids(directory / "train.bin", tokenizer),
         tokenizer.vocabulary,
