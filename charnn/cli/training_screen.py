@@ -99,7 +99,6 @@ def _reasons(session: Session) -> list[str]:
     minutes = training["minutes"]
     reasons = {
         "hidden_size": f"width {shape['hidden_size']} by {f'{minutes:g} minutes and ' if minutes else ''}{tokens}",
-        "embedding_order": f"vectors of up to {shape['embedding_order']} tokens by {tokens}",
         "dropout": f"dropout by about {plan['expected_epochs']:.1f} passes over them",
         "ngram_dropout": f"n-gram dropout {training['ngram_dropout']:g} by these too",
     }

@@ -38,11 +38,9 @@ EVALUATIONS_AT_THE_END = 4
 """Readings of the held-out text that the last evaluation and the final figures take."""
 
 _HIDDEN_SIZE_BY_SECONDS = ((20, 128), (50, 192), (180, 256), (480, 384), (float("inf"), 512))
-FEWEST_TOKENS_FOR_TRIGRAMS = 400_000
-"""Characters below which vectors of three characters are learned by heart."""
 _NGRAM_ORDERS = {"char": 7, "byte": 7}
-_NGRAM_DROPOUT_BY_EPOCHS = ((1.5, 0.0), (5, 0.25), (20, 0.5), (float("inf"), 0.75))
-_DROPOUT_BY_EPOCHS = ((1.5, 0.0), (20, 0.1), (35, 0.25), (float("inf"), 0.4))
+_NGRAM_DROPOUT_BY_EPOCHS = ((10, 0.0), (16, 0.25), (35, 0.5), (float("inf"), 0.75))
+_DROPOUT_BY_EPOCHS = ((1.5, 0.0), (16, 0.1), (35, 0.25), (float("inf"), 0.4))
 
 
 @dataclass(frozen=True)
@@ -107,8 +105,7 @@ def resolve_architecture(
         hidden_size=hidden_size,
         num_layers=options.num_layers or (2 if device == "cuda" else 1),
         tie_weights=options.tie_weights,
-        embedding_order=options.embedding_order
-        or (3 if kind in ("char", "byte") and num_tokens >= FEWEST_TOKENS_FOR_TRIGRAMS else 2),
+        embedding_order=options.embedding_order or (3 if kind in ("char", "byte") else 2),
     )
 
 
