@@ -189,7 +189,7 @@ class ModelOptions(_Checked):
             "Add vectors of the last 2, 3, ... tokens, up to this many, to a token's own; 1 adds none.",
             at_least=1,
             at_most=8,
-            automatic="3 (char, byte), 2 (word, subword)",
+            automatic="3 (char, byte), 1 (word, subword)",
             panel=MODEL,
         ),
     ] = None

@@ -32,8 +32,8 @@ EVALUATION_SPEED_RATIO = 3.0
 TIMED_ROUNDS = 4
 SHARE_FOR_TIMING = 0.02
 """The share of a time budget after which no further round of timing is begun."""
-SECONDS_TO_SAVE = 0.7
-"""Kept back at the end of a time budget for writing the model."""
+SECONDS_TO_SAVE = 1.5
+"""Kept back at the end of a time budget for writing the model and leaving."""
 EVALUATIONS_AT_THE_END = 4
 """Readings of the held-out text that the last evaluation and the final figures take."""
 
@@ -105,7 +105,7 @@ def resolve_architecture(
         hidden_size=hidden_size,
         num_layers=options.num_layers or (2 if device == "cuda" else 1),
         tie_weights=options.tie_weights,
-        embedding_order=options.embedding_order or (3 if kind in ("char", "byte") else 2),
+        embedding_order=options.embedding_order or (3 if kind in ("char", "byte") else 1),
     )
 
 
