@@ -97,9 +97,10 @@ def _reasons(session: Session) -> list[str]:
     tokens = f"{config['corpus']['train']['num_tokens']:,} tokens"
     training = config["options"]["training"]
     minutes = training["minutes"]
+    passes = f"{plan['expected_epochs']:,.{0 if plan['expected_epochs'] >= 10 else 1}f}"
     reasons = {
-        "hidden_size": f"width {shape['hidden_size']} by {f'{minutes:g} minutes and ' if minutes else ''}{tokens}",
-        "dropout": f"dropout by about {plan['expected_epochs']:.1f} passes over them",
+        "hidden_size": f"width {shape['hidden_size']} by {f'--minutes {minutes:g} and ' if minutes else ''}{tokens}",
+        "dropout": f"dropout by about {passes} passes over them",
         "ngram_dropout": f"n-gram dropout {training['ngram_dropout']:g} by these too",
     }
     chosen = [reason for name, reason in reasons.items() if name not in given]
