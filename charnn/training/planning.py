@@ -30,6 +30,9 @@ FEWEST_EVALUATIONS = 3
 EVALUATION_SPEED_RATIO = 3.0
 """How many times as fast as training an evaluation is taken to be, where the clock must not decide."""
 TIMED_ROUNDS = 4
+SECONDS_TO_BEGIN, SHARE_FOR_STEPS = 4.0, 0.85
+"""What loading torch and reading the text take of a time budget, and the share of the rest that is left for steps at the speed
+of the shortest one timed: so many passes were seen."""
 SHARE_FOR_TIMING = 0.02
 """The share of a time budget after which no further round of timing is begun."""
 SECONDS_TO_SAVE = 1.5
@@ -318,5 +321,6 @@ def _expected_tokens(options: TrainingOptions, batch_size: int, num_tokens: int,
     if options.epochs:
         expectations.append(options.epochs * num_tokens)
     if options.minutes:
-        expectations.append(options.minutes * 60 * speed.training)
+        seconds = max(options.minutes * 60 - SECONDS_TO_BEGIN, 0.0)
+        expectations.append(max(seconds * SHARE_FOR_STEPS * speed.training, 1.0))
     return float(min(expectations))
