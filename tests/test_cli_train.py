@@ -455,3 +455,12 @@ def test_an_empty_validation_file_is_one_line(charnn, text):
     Path("empty.txt").touch()
     result = charnn("train", text, "--valid", "empty.txt", "--steps", 1)
     assert (result.status, "empty.txt: holds no text to validate on" in result.err) == (1, True)
+
+
+def test_dropout_of_ngrams_that_are_not_embedded_is_refused(charnn, text):
+    result = charnn("train", text, "--steps", 2, *SMALL, "--embedding-order", 1, "--ngram-dropout", 0.5)
+    assert result.status == 2
+    assert "--ngram-dropout: found without --embedding-order 2 or more, where it would do nothing" in result.err
+    assert not Path("runs").exists() or not list(Path("runs").iterdir())
+    assert charnn("train", text, "--steps", 2, *SMALL, "--embedding-order", 1, "-o", "m").status == 0
+    assert facts(charnn, "m")["ngram_dropout"] == 0

@@ -38,10 +38,10 @@ def sample(
     from charnn.runtime.sampler import generate
 
     ids = encode_prompt(loaded.tokenizer, text, on_unknown=options.on_unknown)
+    mixture = load_mixture(loaded, options.mix_ngram)
     seed = secrets.randbelow(2**31) if options.seed is None else options.seed
     if options.seed is None and not (options.greedy or options.temperature == 0):
         console.notice(f"seed {seed}")
-    mixture = load_mixture(loaded, options.mix_ngram)
     pieces = generate(Engine.of(loaded), loaded.tokenizer, ids, options, seed=seed, mixture=mixture)
     prompt_shown = text if options.echo else ""
     if options.num_samples == 1 and options.format == "text":

@@ -103,6 +103,8 @@ def _reasons(session: Session) -> list[str]:
         "dropout": f"dropout by about {passes} passes over them",
         "ngram_dropout": f"n-gram dropout {training['ngram_dropout']:g} by these too",
     }
+    if shape["embedding_order"] == 1:
+        del reasons["ngram_dropout"]
     chosen = [reason for name, reason in reasons.items() if name not in given]
     threads = f"{plan['num_threads']} thread{'s' if plan['num_threads'] > 1 else ''}"
     speed = f"{plan['training_tokens_per_second']:,} tokens/s with {threads}"

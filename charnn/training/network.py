@@ -16,43 +16,47 @@ NetworkState = tuple[LayerState, ...]
 """One state a layer, the lowest first; then, where n-grams are embedded, one array of the last tokens (see `ngram_rows`)."""
 
 
-class LockedDropout(nn.Module):
-    """Dropout with one mask for all time steps of a batch, drawn anew for each batch.
-
-    Source: Gal and Ghahramani (2016) for the outputs of layers; Merity et al. (2018) give it this name.
-    """
+class Dropout(nn.Module):
+    """Leaves out some values in training, the rest scaled up so that the mean stays; a subclass says what has one mask."""
 
     def __init__(self, probability: float) -> None:
         super().__init__()
         self.probability = probability
 
+    def masked_together(self, values_TBD: Tensor) -> Tensor:
+        """Return a part of the values (T, B, D) that has one entry for all that are kept or left out together."""
+        raise NotImplementedError
+
     def forward(self, values_TBD: Tensor) -> Tensor:
-        """Return the values with whole features of a stream dropped; in evaluation, unchanged."""
+        """Return the values with some left out; in evaluation, unchanged."""
         if not self.training or self.probability == 0:
             return values_TBD
         kept = 1 - self.probability
-        mask_1BD = torch.empty_like(values_TBD[:1], dtype=torch.float32).bernoulli_(kept).div_(kept)
-        return values_TBD * mask_1BD.to(values_TBD.dtype)
+        mask = torch.empty_like(self.masked_together(values_TBD), dtype=torch.float32).bernoulli_(kept).div_(kept)
+        return values_TBD * mask.to(values_TBD.dtype)
 
 
-class PlaceDropout(nn.Module):
+class LockedDropout(Dropout):
+    """Dropout with one mask for all time steps of a batch, drawn anew for each batch.
+
+    Source: Gal and Ghahramani (2016) for the outputs of layers; Merity et al. (2018) give it this name.
+    """
+
+    def masked_together(self, values_TBD: Tensor) -> Tensor:
+        """A feature of a stream, at all times (1, B, D)."""
+        return values_TBD[:1]
+
+
+class PlaceDropout(Dropout):
     """Dropout of whole vectors at places of their own, drawn anew for each table of n-grams.
 
     An n-gram's vector is soon known by heart. Where it is missing, the network has to do with shorter ones, as a smoothed
     n-gram model does with contexts that it has not seen.
     """
 
-    def __init__(self, probability: float) -> None:
-        super().__init__()
-        self.probability = probability
-
-    def forward(self, values_TBD: Tensor) -> Tensor:
-        """Return the values with the vectors of some places dropped; in evaluation, unchanged."""
-        if not self.training or self.probability == 0:
-            return values_TBD
-        kept = 1 - self.probability
-        mask_TB1 = torch.empty_like(values_TBD[..., :1]).bernoulli_(kept).div_(kept)
-        return values_TBD * mask_TB1
+    def masked_together(self, values_TBD: Tensor) -> Tensor:
+        """All features at one time of a stream (T, B, 1)."""
+        return values_TBD[..., :1]
 
 
 class Network(nn.Module):

@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from charnn.config import Architecture, ModelOptions, TrainingOptions
+from charnn.config import Architecture, ModelOptions, TrainingOptions, refuse_idle
 from charnn.errors import OptionError
 from charnn.text.corpus import Corpus
 from charnn.text.reading import Notify
@@ -289,6 +289,9 @@ def make_plan(
         seconds=seconds,
         device=device,
     )
+    if architecture.embedding_order == 1:
+        refuse_idle("--ngram-dropout", bool(options.ngram_dropout), "--embedding-order 2 or more")
+        options = replace(options, ngram_dropout=0.0)
     options = replace(options, bptt_length=min(options.bptt_length, num_tokens))
     batch_size = choose_batch_size(
         options.batch_size,
