@@ -167,17 +167,18 @@ def test_every_parameter_has_exactly_one_optimizer_and_biases_are_not_decayed(na
 
 @pytest.mark.parametrize("shape", [(40, 12), (12, 40), (16, 16), (1, 5)])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-def test_an_orthogonalised_matrix_is_what_newton_schulz_says(shape, dtype):
-    matrix = torch.sin(torch.arange(shape[0] * shape[1]) ** 1.5).reshape(shape)
-    expected = matrix.double() / matrix.double().norm()
+def test_orthogonalised_matrices_are_what_newton_schulz_says(shape, dtype):
+    matrices = torch.sin(torch.arange(2 * shape[0] * shape[1]) ** 1.5).reshape(2, *shape)
+    found = orthogonalised(matrices.to(dtype)).double()
     a, b, c = COEFFICIENTS
-    for _ in range(NEWTON_SCHULZ_STEPS):
-        gram = expected @ expected.T
-        expected = a * expected + (b * gram + c * gram @ gram) @ expected
-    found = orthogonalised(matrix.to(dtype)).double()
-    assert (found - expected).norm() / expected.norm() < (1e-4 if dtype == torch.float32 else 0.05)
-    assert torch.linalg.svdvals(found).max() < 1.3
-    assert torch.equal(orthogonalised(torch.zeros(shape)), torch.zeros(shape))
+    for matrix, update in zip(matrices.double(), found, strict=True):
+        expected = matrix / matrix.norm()
+        for _ in range(NEWTON_SCHULZ_STEPS):
+            gram = expected @ expected.T
+            expected = a * expected + (b * gram + c * gram @ gram) @ expected
+        assert (update - expected).norm() / expected.norm() < (1e-4 if dtype == torch.float32 else 0.05)
+        assert torch.linalg.svdvals(update).max() < 1.3
+    assert torch.equal(orthogonalised(torch.zeros_like(matrices)), torch.zeros_like(matrices))
 
 
 def test_muon_with_enough_momentum_moves_as_torchs_own_does():
@@ -197,8 +198,25 @@ def test_muon_with_enough_momentum_moves_as_torchs_own_does():
     torch.testing.assert_close(ours, theirs, atol=0.01, rtol=0.02)
 
 
+def test_muon_moves_by_the_average_of_several_gradients():
+    together, alone = (torch.nn.Parameter(torch.cos(torch.arange(60.0)).reshape(12, 5)) for _ in range(2))
+    beside = torch.nn.Parameter(torch.ones(12, 5))
+    several = Muon([together, beside], lr=0.02, weight_decay=0.1, momentum=0.95, every=3)
+    single = Muon([alone], lr=0.02, weight_decay=0.1, momentum=0.95)
+    gradient = torch.sin(torch.arange(60.0) * 0.3).reshape(12, 5)
+    alone.grad = gradient
+    single.step()
+    for number in range(3):
+        assert torch.equal(together, torch.cos(torch.arange(60.0)).reshape(12, 5)), f"moved at step {number}"
+        together.grad, beside.grad = gradient, gradient + number
+        several.step()
+    torch.testing.assert_close(together, alone, atol=1e-3, rtol=1e-3)
+    assert (beside != 1).all()
+
+
 @pytest.mark.parametrize("name", ["muon", "adamw", "sgd"])
-def test_an_optimizers_state_survives_as_arrays(name):
+@pytest.mark.parametrize("batch_size", [None, 16])
+def test_an_optimizers_state_survives_as_arrays(name, batch_size):
     def steps(model, optimizers, numbers):
         for number in numbers:
             for weight in model.parameters():
@@ -208,7 +226,7 @@ def test_an_optimizers_state_survives_as_arrays(name):
                 optimizer.step()
         return model.arrays()
 
-    options = TrainingOptions(optimizer=name)
+    options = TrainingOptions(optimizer=name, batch_size=batch_size, bptt_length=64)
     model = network()
     optimizers = make_optimizers(model, options)
     halfway = steps(model, optimizers, range(3))

@@ -5,6 +5,7 @@ that an update is as long as AdamW's.
 """
 
 import math
+from collections import defaultdict
 from collections.abc import Iterable
 
 import torch
@@ -26,7 +27,9 @@ class Muon(Optimizer):
         params: matrices.
         lr: learning rate, set anew before each step.
         weight_decay: decay a step and unit of learning rate.
-        momentum: share of the last momentum in the next.
+        momentum: share of the last momentum in the next move's.
+        every: steps that a move takes, whose gradients all enter the momentum: where steps are short, the products of one
+            move would take longer than the gradient.
         dtype: in which the products are done: bf16 where the processor has units for it.
     """
 
@@ -37,47 +40,64 @@ class Muon(Optimizer):
         lr: float = 1e-3,
         weight_decay: float,
         momentum: float = 0.95,
+        every: int = 1,
         dtype: torch.dtype = torch.bfloat16,
     ) -> None:
-        super().__init__(params, {"lr": lr, "weight_decay": weight_decay, "momentum": momentum})
+        super().__init__(params, {"lr": lr, "weight_decay": weight_decay, "momentum": momentum ** (1 / every)})
+        self._every = every
         self._dtype = dtype
 
     @torch.no_grad()
     def step(self, closure: None = None) -> None:  # type: ignore[override]
-        """Move each matrix that has a gradient."""
+        """Take in each gradient there is, and move the matrices whose turn it is, those of one shape together."""
         assert closure is None, "Muon reads the gradients as they are"
         for group in self.param_groups:
-            rate, momentum = group["lr"], group["momentum"]
+            alike = defaultdict(list)
             for weight in group["params"]:
-                if weight.grad is None:
-                    continue
-                state = self.state[weight]
-                if not state:
-                    state["momentum_buffer"] = torch.zeros_like(weight)
-                average = state["momentum_buffer"].lerp_(weight.grad, 1 - momentum)
-                update = orthogonalised(weight.grad.lerp(average, momentum).to(self._dtype))
-                length = ADAMW_LENGTH * math.sqrt(max(weight.shape))
-                weight.mul_(1 - rate * group["weight_decay"]).add_(update.to(weight.dtype), alpha=-rate * length)
+                if weight.grad is not None and self._takes_in(weight, group["momentum"]):
+                    alike[weight.shape].append(weight)
+            for shape, weights in alike.items():
+                length = ADAMW_LENGTH * math.sqrt(max(shape))
+                for weight, update in zip(weights, self._updates(weights, group["momentum"]), strict=True):
+                    weight.mul_(1 - group["lr"] * group["weight_decay"])
+                    weight.add_(update.to(weight.dtype), alpha=-group["lr"] * length)
+
+    def _takes_in(self, weight: Tensor, momentum: float) -> bool:
+        """Add a matrix's gradient to its momentum; tell whether it is to move now."""
+        state = self.state[weight]
+        if not state:
+            state["step"] = torch.zeros(())
+            state["momentum_buffer"] = torch.zeros_like(weight)
+        state["momentum_buffer"].lerp_(weight.grad, 1 - momentum)
+        state["step"] += 1
+        return int(state["step"]) % self._every == 0
+
+    def _updates(self, weights: list[Tensor], momentum: float) -> Tensor:
+        """Return the orthogonal updates (K, M, N) of K matrices, with a step of Nesterov's."""
+        gradients = torch.stack([weight.grad for weight in weights if weight.grad is not None])
+        averages = torch.stack([self.state[weight]["momentum_buffer"] for weight in weights])
+        return orthogonalised(gradients.lerp(averages, momentum).to(self._dtype))
 
 
-def orthogonalised(matrix: Tensor) -> Tensor:
-    """Return about the nearest matrix with orthonormal rows or columns, by Newton-Schulz iteration.
+def orthogonalised(matrices_KMN: Tensor) -> Tensor:
+    """Return about the nearest matrices with orthonormal rows or columns, by Newton-Schulz iteration.
 
     Every iterate is the matrix times a polynomial in its Gram matrix, which has the smaller side's size: the iteration is
     done on that polynomial, and the long matrix enters twice only.
 
     Args:
-        matrix: (M, N).
+        matrices_KMN: K matrices of M rows.
     """
     a, b, c = COEFFICIENTS
-    matrix = matrix / matrix.norm().clamp(min=1e-7)
-    is_tall = matrix.shape[0] > matrix.shape[1]
-    gram = matrix.T @ matrix if is_tall else matrix @ matrix.T
-    polynomial = torch.eye(len(gram), dtype=gram.dtype, device=gram.device)
+    matrices: Tensor = matrices_KMN / matrices_KMN.norm(dim=(1, 2), keepdim=True).clamp(min=1e-7)
+    is_tall = matrices.shape[1] > matrices.shape[2]
+    gram = matrices.mT @ matrices if is_tall else matrices @ matrices.mT
+    polynomial = torch.eye(gram.shape[1], dtype=gram.dtype, device=gram.device).expand_as(gram)
     for number in range(1, NEWTON_SCHULZ_STEPS + 1):
-        step = torch.addmm(gram, gram, gram, beta=b, alpha=c)
-        polynomial = torch.addmm(polynomial, step, polynomial, beta=a)
+        step = torch.baddbmm(gram, gram, gram, beta=b, alpha=c)
+        polynomial = torch.baddbmm(polynomial, step, polynomial, beta=a)
         if number < NEWTON_SCHULZ_STEPS:
-            half = torch.addmm(gram, gram, step, beta=a)
-            gram = torch.addmm(half, step, half, beta=a)
-    return matrix @ polynomial if is_tall else polynomial @ matrix
+            half = torch.baddbmm(gram, gram, step, beta=a)
+            gram = torch.baddbmm(half, step, half, beta=a)
+    product: Tensor = matrices @ polynomial if is_tall else polynomial @ matrices
+    return product

@@ -14,13 +14,15 @@ from charnn.training.network import Network
 
 LEARNING_RATES = {"muon": 0.02, "adamw": 0.004, "sgd": 1.0}
 WEIGHT_DECAYS = {"muon": 0.2, "adamw": 0.01, "sgd": 0.0}
+TOKENS_A_MOVE, MOST_STEPS_A_MOVE = 2048, 4
+"""Muon moves once for so many tokens, or so many steps: a move after each 700 tokens learnt no more from as many tokens."""
 
 
 def make_optimizers(network: Network, options: TrainingOptions) -> list[Optimizer]:
     """Return the optimizers that share a network's parameters among them.
 
     Muon takes the recurrent layers' matrices, and AdamW (Loshchilov and Hutter 2019) the embeddings, the output layer and
-    the biases. Biases are never decayed.
+    the biases. Biases are never decayed. Steps of few tokens share a move of Muon's.
     """
     weights = network.named_weights()
     matrices = [weight for name, weight in weights.items() if name.startswith("layers.") and weight.dim() == 2]
@@ -30,8 +32,11 @@ def make_optimizers(network: Network, options: TrainingOptions) -> list[Optimize
     decay = WEIGHT_DECAYS[options.optimizer] if options.weight_decay is None else options.weight_decay
     fused = {"fused": True}
     if options.optimizer == "muon":
+        tokens_a_step = (options.batch_size or TOKENS_A_MOVE) * options.bptt_length
+        every = min(max(round(TOKENS_A_MOVE / tokens_a_step), 1), MOST_STEPS_A_MOVE)
+        dtype = torch.bfloat16 if has_bf16_units(device) else torch.float32
         return [
-            Muon(matrices, weight_decay=decay, dtype=torch.bfloat16 if has_bf16_units(device) else torch.float32),
+            Muon(matrices, weight_decay=decay, every=every, dtype=dtype),
             AdamW(_groups(others, biases, decay), betas=(0.9, 0.99), **fused),
         ]
     if options.optimizer == "adamw":

@@ -161,7 +161,7 @@ def measure_speed(
         candidates.append((precisions[-1], 1))
     with torch.random.fork_rng(devices=[0] if device == "cuda" else []):
         network = Network(architecture).to(device)
-        optimizers = make_optimizers(network, options)
+        optimizers = make_optimizers(network, replace(options, batch_size=batch_size))
         ids_TB = torch.randint(architecture.vocab_size, (options.bptt_length, batch_size), device=device)
         state = network.initial_state(batch_size)
 
