@@ -1,13 +1,14 @@
-"""Every option, declared once: its type, default, bounds and help text.
+"""Every option, declared once.
 
 The command line is made from these dataclasses, `config.json` is written from them, and the README's option tables
-are checked against them. Only the standard library is imported here, so that `--help` stays quick.
+are checked against them.
 """
 
-from dataclasses import asdict, dataclass, fields
-from typing import Annotated, Any, Literal, TypeVar, get_args, get_origin, get_type_hints
+from dataclasses import dataclass
+from typing import Annotated, Literal
 
 from charnn.errors import OptionError
+from charnn.options import Checked, Option, refuse_idle
 
 TokenizerKind = Literal["char", "byte", "word", "subword"]
 Unit = Literal["stream", "line", "document"]
@@ -15,97 +16,11 @@ CellName = Literal["lstm", "gru", "rnn"]
 OnUnknown = Literal["error", "skip", "unk"]
 
 
-@dataclass(frozen=True)
-class Option:
-    """What a command line needs to know of an option beyond its type and default.
-
-    Args:
-        help: one sentence for `--help` and the README.
-        flags: the spellings; `--field-name` where empty.
-        at_least, above, at_most, below: bounds of a number, in the option's own unit.
-        automatic: how the value is found where the default is None.
-        panel: the heading under which `--help` shows it.
-    """
-
-    help: str
-    flags: tuple[str, ...] = ()
-    at_least: float | None = None
-    above: float | None = None
-    at_most: float | None = None
-    below: float | None = None
-    automatic: str | None = None
-    panel: str = "Options"
-
-    def complaint(self, value: float) -> str | None:
-        """Return what is wrong with a number, or None."""
-        bounds = (
-            (self.at_least, "at least", value if self.at_least is None else value >= self.at_least),
-            (self.above, "above", value if self.above is None else value > self.above),
-            (self.at_most, "at most", value if self.at_most is None else value <= self.at_most),
-            (self.below, "below", value if self.below is None else value < self.below),
-        )
-        wanted = [f"{words} {bound:g}" for bound, words, _ in bounds if bound is not None]
-        within = all(holds for bound, _, holds in bounds if bound is not None)
-        return None if within else f"must be {' and '.join(wanted)}"
-
-
-def flags_of(name: str, option: Option) -> tuple[str, ...]:
-    """Return the spellings of an option on the command line, the longest form last."""
-    return option.flags or ("--" + name.replace("_", "-"),)
-
-
-def declared_options(group: type) -> dict[str, tuple[Any, Option]]:
-    """Return `{field name: (type, Option)}` for a dataclass of options."""
-    declared = {}
-    for name, hint in get_type_hints(group, include_extras=True).items():
-        if get_origin(hint) is Annotated:
-            kind, option = get_args(hint)
-            declared[name] = (kind, option)
-    return declared
-
-
-def check_options(options: Any) -> None:
-    """Check each field of an options dataclass against its bounds and choices.
-
-    Raises:
-        OptionError: naming the option, what was found and what was wanted.
-    """
-    for name, (kind, option) in declared_options(type(options)).items():
-        value = getattr(options, name)
-        choices = [
-            choice for part in (kind, *get_args(kind)) if get_origin(part) is Literal for choice in get_args(part)
-        ]
-        flag = flags_of(name, option)[-1]
-        if value is None:
-            continue
-        if choices and value not in choices:
-            raise OptionError(f"{flag}: found {value!r}, but it must be one of {', '.join(map(str, choices))}")
-        if isinstance(value, (int, float)) and not isinstance(value, bool):
-            complaint = option.complaint(value)
-            if complaint:
-                raise OptionError(f"{flag}: found {value:g}, but it {complaint}")
-
-
-class _Checked:
-    def __post_init__(self) -> None:
-        check_options(self)
-
-
-def refuse_idle(flag: str, given: bool, needed: str) -> None:
-    """Refuse an option that would do nothing.
-
-    Raises:
-        OptionError: where it is given without what it needs.
-    """
-    if given:
-        raise OptionError(f"{flag}: found without {needed}, where it would do nothing; add that or leave this out")
-
-
 TEXT, MODEL, TRAINING, BUDGET = "Text and tokens", "Model", "Training", "Budget"
 
 
 @dataclass(frozen=True, kw_only=True)
-class TextOptions(_Checked):
+class TextOptions(Checked):
     """How a text becomes tokens, and what is held out of it."""
 
     tokenizer: Annotated[TokenizerKind, Option("What a token is.", panel=TEXT)] = "char"
@@ -168,7 +83,7 @@ class TextOptions(_Checked):
 
 
 @dataclass(frozen=True, kw_only=True)
-class ModelOptions(_Checked):
+class ModelOptions(Checked):
     """The shape of the network."""
 
     cell: Annotated[CellName, Option("The recurrent cell.", panel=MODEL)] = "lstm"
@@ -200,7 +115,7 @@ class ModelOptions(_Checked):
 
 
 @dataclass(frozen=True, kw_only=True)
-class TrainingOptions(_Checked):
+class TrainingOptions(Checked):
     """How the network learns, and for how long."""
 
     minutes: Annotated[
@@ -330,7 +245,7 @@ class TrainingOptions(_Checked):
 
 
 @dataclass(frozen=True, kw_only=True)
-class SampleOptions(_Checked):
+class SampleOptions(Checked):
     """How new text is drawn from a model."""
 
     length: Annotated[
@@ -380,7 +295,7 @@ class SampleOptions(_Checked):
 
 
 @dataclass(frozen=True, kw_only=True)
-class ScoreOptions(_Checked):
+class ScoreOptions(Checked):
     """What is scored, and how the figures are given."""
 
     format: Annotated[Literal["table", "tsv", "jsonl"], Option("How to print the records.")] = "table"
@@ -404,7 +319,7 @@ class ScoreOptions(_Checked):
 
 
 @dataclass(frozen=True, kw_only=True)
-class PredictOptions(_Checked):
+class PredictOptions(Checked):
     """How the next token's distribution is shown."""
 
     mix_ngram: Annotated[
@@ -428,17 +343,3 @@ class Architecture:
     num_layers: int
     tie_weights: bool = False
     embedding_order: int = 1
-
-
-Group = TypeVar("Group")
-
-
-def pick(group: type[Group], given: dict[str, Any]) -> Group:
-    """Make a dataclass from those of the given values that are its fields."""
-    names = {field.name for field in fields(group)}  # type: ignore[arg-type]
-    return group(**{name: value for name, value in given.items() if name in names})
-
-
-def as_json(options: Any) -> dict[str, Any]:
-    """Return an options dataclass as plain JSON values."""
-    return asdict(options)

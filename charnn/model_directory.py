@@ -1,21 +1,13 @@
 """What a model is on disk: safetensors and JSON, checked when read, replaced as a whole when written.
 
-`config.json` and `model.safetensors` are one pair, `training.json` and `training.safetensors` another. Both files of a pair
-carry the same generation number (the training step at which they were written), and the newest whole pair is read.
+`config.json` and `model.safetensors` are one pair, `training.json` and `training.safetensors` another (see `pairs`).
 """
 
-import json
-import struct
-from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
-import numpy.typing as npt
-from safetensors import SafetensorError
-from safetensors.numpy import load as load_safetensors
-from safetensors.numpy import save as save_safetensors
 
 from charnn.cells import CELLS, CellWeights
 from charnn.cells.ngram_embedding import num_rows
@@ -24,18 +16,12 @@ from charnn.errors import ModelError
 from charnn.files import json_bytes, read_json, sha256_hex, staged, write_atomically, write_together
 from charnn.ngrams.kneser_ney import NgramModel, from_arrays
 from charnn.ngrams.mixture import Mixture
+from charnn.pairs import FORMAT_VERSION, Tensors, newest_pair, pack_tensors, read_tensors
 from charnn.text.tokenizers import Tokenizer, load_tokenizer
 
-FORMAT_VERSION = 2
-"""2 since n-grams can be embedded; 1 is read too."""
 NGRAM_FILE = "ngram.safetensors"
 DEFAULT_ROOT = Path("runs")
-_PICKLE_NAMES = ("pytorch_model.bin", "*.pt", "*.pth", "*.pkl", "*.ckpt", "*.bin")
-_PICKLE_BEGINNINGS = (b"PK", b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05")
-_ENCODED_TEXT = ("train.bin", "valid.bin")
-PAIRS = (("config.json", "model.safetensors"), ("training.json", "training.safetensors"))
-
-Tensors = dict[str, npt.NDArray[Any]]
+MODEL_PAIR, TRAINING_PAIR = PAIRS = (("config.json", "model.safetensors"), ("training.json", "training.safetensors"))
 
 
 @dataclass(frozen=True)
@@ -177,7 +163,7 @@ def read_ngrams(path: Path, vocab_size: int, *, tokenizer_sha256: str) -> NgramM
         raise ModelError(
             f"{file}: is missing, the n-gram model; train again without --ngram-order 0, or leave it out of use"
         )
-    arrays, header = _read_tensors(file)
+    arrays, header = read_tensors(file)
     if header.get("tokenizer_sha256") != tokenizer_sha256:
         raise ModelError(f"{file}: belongs to another tokenizer; restore the file that was saved with this model")
     try:
@@ -207,19 +193,13 @@ def read_mixture(model: Model) -> Mixture:
     return Mixture(ngrams, np.array(weights, dtype=np.float64))
 
 
-def pack_tensors(tensors: Tensors, header: dict[str, Any]) -> bytes:
-    """Return a safetensors file; the header is one metadata entry, so that equal contents give equal bytes."""
-    packed: bytes = save_safetensors(tensors, {"charnn": json.dumps(header, sort_keys=True)})
-    return packed
-
-
 def read_model(path: Path) -> Model:
     """Read and check a model directory.
 
     Raises:
         ModelError: naming what is missing, damaged, of another version or of another model.
     """
-    config, tensors = _read_pair(path, "config.json", "model.safetensors")
+    config, tensors = _read_pair(path, MODEL_PAIR)
     tokenizer_files = {name: (path / name).read_bytes() for name in _tokenizer_names(path)}
     if "tokenizer.json" not in tokenizer_files:
         raise ModelError(f"{path}/tokenizer.json: is missing; restore it or train again")
@@ -251,7 +231,13 @@ def read_training_state(path: Path) -> tuple[dict[str, Any], Tensors]:
     Raises:
         ModelError: where it is missing or damaged.
     """
-    return _read_pair(path, "training.json", "training.safetensors")
+    return _read_pair(path, TRAINING_PAIR)
+
+
+def _read_pair(path: Path, names: tuple[str, str]) -> tuple[dict[str, Any], Tensors]:
+    _refuse_non_models(path)
+    pair = newest_pair(path, *names)
+    return pair.description, pair.tensors
 
 
 def _tokenizer_names(path: Path) -> list[str]:
@@ -310,95 +296,8 @@ def finish_interrupted_writes(path: Path) -> None:
     for names in PAIRS:
         files = [path / name for name in names]
         if any(staged(file).exists() for file in files):
-            pair = _newest_pair(path, *names)
+            pair = newest_pair(path, *names)
             for file, found in zip(files, pair.files, strict=True):
                 if found != file:
                     found.replace(file)
                 staged(file).unlink(missing_ok=True)
-
-
-class _Pair(NamedTuple):
-    """One generation as it was found: its contents and the two files that hold it."""
-
-    description: dict[str, Any]
-    tensors: Tensors
-    files: tuple[Path, Path]
-
-
-def _read_pair(path: Path, json_name: str, tensors_name: str) -> tuple[dict[str, Any], Tensors]:
-    pair = _newest_pair(path, json_name, tensors_name)
-    return pair.description, pair.tensors
-
-
-def _newest_pair(path: Path, json_name: str, tensors_name: str) -> _Pair:
-    """Find the newest generation of which both files are whole, under their own names or the staged ones."""
-    _refuse_non_models(path)
-    complaints: list[ModelError] = []
-    descriptions = _candidates(path / json_name, _read_description, complaints)
-    tensors = _candidates(path / tensors_name, _read_tensors, complaints)
-    pairs = {
-        header["generation"]: _Pair(description, arrays, (json_file, tensors_file))
-        for json_file, description in reversed(descriptions)
-        for tensors_file, (arrays, header) in reversed(tensors)
-        if header["generation"] == description.get("generation")
-    }
-    if pairs:
-        return pairs[max(pairs)]
-    if complaints:
-        raise complaints[-1]
-    raise ModelError(
-        f"{path}: {json_name} and {tensors_name} are of different generations; restore the files that belong together"
-    )
-
-
-def _candidates(file: Path, read: Callable[[Path], Any], complaints: list[ModelError]) -> list[tuple[Path, Any]]:
-    """Read a file and its staged form, if they are there; what is wrong with them joins the complaints."""
-    found = []
-    for candidate in (file, staged(file)):
-        if candidate.exists():
-            try:
-                found.append((candidate, read(candidate)))
-            except ModelError as error:
-                complaints.append(error)
-    if not found and not complaints:
-        complaints.append(_missing(file))
-    return found
-
-
-def _missing(file: Path) -> ModelError:
-    pickles = [
-        path.name for pattern in _PICKLE_NAMES for path in file.parent.glob(pattern) if path.name not in _ENCODED_TEXT
-    ]
-    if file.suffix == ".safetensors" and pickles:
-        return ModelError(
-            f"{file.parent / pickles[0]}: looks like a pickle, which can run code when it is opened; charnn never loads one: "
-            f"save the weights as {file.name}"
-        )
-    return ModelError(f"{file}: is missing; restore it or train again")
-
-
-def _read_description(file: Path) -> dict[str, Any]:
-    return read_json(str(file), file.read_bytes(), FORMAT_VERSION)
-
-
-def _read_tensors(file: Path) -> tuple[Tensors, dict[str, Any]]:
-    content = file.read_bytes()
-    if (
-        content[8:9] not in (b"", b"{") and content[:2] in _PICKLE_BEGINNINGS
-    ):  # safetensors may begin so too, but then "{"
-        raise ModelError(
-            f"{file}: is a pickle (a torch.save file), which can run code when it is opened; charnn never loads one: "
-            "save the weights as safetensors"
-        )
-    try:
-        tensors: Tensors = load_safetensors(content)
-        (length,) = struct.unpack("<Q", content[:8])
-        header: dict[str, Any] = json.loads(json.loads(content[8 : 8 + length])["__metadata__"]["charnn"])
-        version, _ = int(header["format_version"]), int(header["generation"])
-    except (SafetensorError, KeyError, TypeError, ValueError, struct.error) as error:
-        raise ModelError(f"{file}: is damaged or truncated ({error}); restore the file or train again") from error
-    if version > FORMAT_VERSION:
-        raise ModelError(
-            f"{file}: has format version {version}, this charnn reads up to {FORMAT_VERSION}; install a newer charnn"
-        )
-    return tensors, header

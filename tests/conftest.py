@@ -11,7 +11,8 @@ import pytest
 from charnn.cells import CELLS
 from charnn.cli.main import main
 from charnn.config import Architecture
-from charnn.model_directory import Tensors, expected_shapes
+from charnn.model_directory import expected_shapes
+from charnn.pairs import Tensors
 
 REPOSITORY = Path(__file__).parent.parent
 FABLES = REPOSITORY / "corpora" / "fables.txt"

@@ -19,8 +19,9 @@ from charnn.cli import console as charnn_console
 from charnn.cli.train import _short_sample
 from charnn.cli.training_screen import LiveScreen
 from charnn.config import ModelOptions, TextOptions, TrainingOptions
-from charnn.training import session as training
+from charnn.training.beginning import begin
 from charnn.training.events import Evaluated
+from charnn.training.session import run
 
 HERE = Path(__file__).parent
 TARGET = HERE / "screenshots" / "train.svg"
@@ -34,9 +35,9 @@ def main() -> None:
     minutes = parser.parse_args().minutes
     terminal = Console(record=True, width=WIDTH, file=io.StringIO(), force_terminal=True, highlight=False)
     with tempfile.TemporaryDirectory() as folder:
-        run = Path(folder, "runs", "fables")
-        session = training.begin(
-            run,
+        directory = Path(folder, "runs", "fables")
+        session = begin(
+            directory,
             ["corpora/fables.txt"],
             text_options=TextOptions(),
             model_options=ModelOptions(),
@@ -47,8 +48,8 @@ def main() -> None:
         )
         session.directory = Path("runs/fables")
         screen = LiveScreen(session, terminal)
-        session.directory = run
-        for event in training.run(session, should_stop=lambda: False):
+        session.directory = directory
+        for event in run(session, should_stop=lambda: False):
             screen.show(event)
             if isinstance(event, Evaluated):
                 screen.show_sample(_short_sample(session), event.step)
@@ -56,7 +57,7 @@ def main() -> None:
         terminal.print(screen)
         context = "The heron wrote it d"
         terminal.print(Text(f'\n$ charnn predict "{context}" --top 4', style="bold"))
-        command = [sys.executable, "-m", "charnn", "predict", context, "--top", "4", "-m", str(run)]
+        command = [sys.executable, "-m", "charnn", "predict", context, "--top", "4", "-m", str(directory)]
         terminal.print(Text(subprocess.run(command, capture_output=True, text=True, check=True).stdout.rstrip()))
     svg = terminal.export_svg(title="charnn")
     svg = re.sub(

@@ -12,11 +12,11 @@ from tests.conftest import REPOSITORY
 PACKAGE = REPOSITORY / "charnn"
 
 ROOMS = {
-    "base": ("errors", "config", "files"),
+    "base": ("errors", "options", "config", "files"),
     "text": ("text",),
     "cells": ("cells",),
     "ngrams": ("ngrams",),
-    "model_directory": ("model_directory",),
+    "model_directory": ("pairs", "model_directory"),
     "training": ("training",),
     "runtime": ("runtime",),
     "cli": ("cli",),

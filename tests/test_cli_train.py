@@ -15,6 +15,7 @@ from charnn.config import ModelOptions, TextOptions, TrainingOptions
 from charnn.files import exclusive
 from charnn.model_directory import read_model
 from charnn.training import session as training
+from charnn.training.beginning import begin
 from charnn.training.events import Evaluated, Progressed, RolledBack
 from tests.conftest import FABLES
 
@@ -301,7 +302,7 @@ def test_a_read_only_directory_is_one_line(charnn, tmp_path, request):
 
 
 def session_of(text, tmp_path, **options):
-    return training.begin(
+    return begin(
         tmp_path / "run",
         [str(text)],
         text_options=TextOptions(),
@@ -431,7 +432,7 @@ def test_a_signal_while_the_text_is_read_changes_nothing(charnn, text, monkeypat
         os.kill(os.getpid(), number)
         time.sleep(5)
 
-    monkeypatch.setattr(training, "prepare_corpus", interrupted)
+    monkeypatch.setattr("charnn.training.beginning.prepare_corpus", interrupted)
     result = charnn("train", text, "-o", "runs/m")
     assert result.status == 130
     assert result.err.endswith("charnn: interrupted before training began; nothing was changed\n")

@@ -1,7 +1,8 @@
 import pytest
 
-from charnn.config import ModelOptions, Option, SampleOptions, TextOptions, TrainingOptions, as_json, flags_of, pick
+from charnn.config import ModelOptions, SampleOptions, TextOptions, TrainingOptions
 from charnn.errors import OptionError
+from charnn.options import Option, as_json, flags_of, pick
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ from typing import Annotated, Any, get_args
 
 import typer
 
-from charnn.config import Option, declared_options, flags_of
+from charnn.options import Option, declared_options, flags_of
 
 Given = dict[str, Any]
 """The options that the user named, by field name."""

@@ -7,7 +7,8 @@ import typer
 from charnn.cli import console
 from charnn.cli.loading import load_mixture, load_model
 from charnn.cli.options import Given, ModelArgument, with_options
-from charnn.config import PredictOptions, pick
+from charnn.config import PredictOptions
+from charnn.options import pick
 
 BAR_WIDTH, WIDTH_OF_FIGURES = 40, 36
 

@@ -9,7 +9,8 @@ import typer
 from charnn.cli import console
 from charnn.cli.loading import load_mixture, load_model, read_prompt
 from charnn.cli.options import Given, ModelArgument, with_options
-from charnn.config import SampleOptions, pick
+from charnn.config import SampleOptions
+from charnn.options import pick
 
 if TYPE_CHECKING:
     from charnn.runtime.sampler import Sample

@@ -9,8 +9,9 @@ import typer
 from charnn.cli import console
 from charnn.cli.loading import load_mixture, load_model
 from charnn.cli.options import Given, ModelArgument, with_options
-from charnn.config import ScoreOptions, pick
+from charnn.config import ScoreOptions
 from charnn.errors import OptionError, TextError
+from charnn.options import pick
 
 if TYPE_CHECKING:
     from rich.table import Table

@@ -12,8 +12,9 @@ import typer
 
 from charnn.cli import console
 from charnn.cli.options import Given, with_options
-from charnn.config import ModelOptions, TextOptions, TrainingOptions, pick
+from charnn.config import ModelOptions, TextOptions, TrainingOptions
 from charnn.errors import OptionError
+from charnn.options import pick
 
 if TYPE_CHECKING:
     from charnn.training.session import Session
@@ -59,16 +60,17 @@ def train(
         console.notice(f"reading {', '.join(texts)}")
 
     from charnn.files import exclusive
-    from charnn.training import session as training
+    from charnn.training.beginning import begin
+    from charnn.training.resuming import go_on
 
     if resume and texts:
         console.notice("TEXT is not read again: a run goes on with the text that it was begun with")
     with exclusive(directory):
         with _interruptible_reading():
             if resume:
-                session = training.resume(directory, given, started=started, notify=console.notice)
+                session = go_on(directory, given, started=started, notify=console.notice)
             else:
-                session = training.begin(
+                session = begin(
                     directory,
                     texts or [],
                     text_options=text_options,
@@ -111,12 +113,12 @@ def _default_directory(texts: list[str] | None) -> Path:
 
 def _train(session: "Session") -> None:
     from charnn.cli.training_screen import open_screen
-    from charnn.training import session as training
     from charnn.training.events import Evaluated, Stopped
+    from charnn.training.session import run
 
     stopped = None
     with _interruptible() as interruption, open_screen(session) as screen:
-        for event in training.run(session, should_stop=lambda: interruption() is not None):
+        for event in run(session, should_stop=lambda: interruption() is not None):
             screen.show(event)
             if isinstance(event, Evaluated):
                 screen.show_sample(_short_sample(session), event.step)

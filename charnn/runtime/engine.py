@@ -8,7 +8,8 @@ import numpy.typing as npt
 from charnn.cells import CELLS, CellWeights, project, step
 from charnn.cells.ngram_embedding import ngram_rows
 from charnn.config import Architecture
-from charnn.model_directory import Model, Tensors, cell_weights
+from charnn.model_directory import Model, cell_weights
+from charnn.pairs import Tensors
 
 Floats = npt.NDArray[np.float32]
 IdArray = npt.NDArray[np.integer[Any]]

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 import torch
 
-from charnn.model_directory import Tensors
+from charnn.pairs import Tensors
 from charnn.training.network import Network
 
 EVERY = 8

@@ -9,7 +9,8 @@ from torch import Tensor, nn
 from charnn.cells import CELLS
 from charnn.cells.ngram_embedding import ngram_rows, num_rows
 from charnn.config import Architecture
-from charnn.model_directory import Tensors, expected_shapes
+from charnn.model_directory import expected_shapes
+from charnn.pairs import Tensors
 from charnn.training.layers import PARAMETERS, LayerState, make_layer
 
 NetworkState = tuple[LayerState, ...]

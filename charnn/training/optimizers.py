@@ -7,7 +7,7 @@ import torch
 from torch.optim import SGD, AdamW, Optimizer
 
 from charnn.config import TrainingOptions
-from charnn.model_directory import Tensors
+from charnn.pairs import Tensors
 from charnn.training.devices import has_bf16_units
 from charnn.training.muon import Muon
 from charnn.training.network import Network

@@ -3,14 +3,15 @@
 import functools
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 
-from charnn.config import Architecture, ModelOptions, TrainingOptions, refuse_idle
+from charnn.config import Architecture, ModelOptions, TrainingOptions
 from charnn.errors import OptionError
+from charnn.options import refuse_idle
 from charnn.text.corpus import Corpus
 from charnn.text.reading import Notify
 from charnn.training.devices import has_bf16_units
@@ -29,7 +30,9 @@ FEWEST_EVALUATIONS = 3
 """Where the held-out text is so long that it could not be read this often, only its beginning is."""
 EVALUATION_SPEED_RATIO = 3.0
 """How many times as fast as training an evaluation is taken to be, where the clock must not decide."""
-TIMED_ROUNDS = 4
+TIMED_ROUNDS, FEWEST_TIMED_ROUNDS = 6, 4
+HOPELESS = 1.5
+"""Times the shortest time, beyond which a way of doing a step is timed no more."""
 SECONDS_TO_BEGIN, SHARE_FOR_STEPS = 4.0, 0.85
 """What loading torch and reading the text take of a time budget, and the share of the rest that is left for steps at the speed
 of the shortest one timed: so many passes were seen."""
@@ -179,31 +182,35 @@ def measure_speed(
             with torch.no_grad():
                 network(ids_TB, state)
 
-        work = [functools.partial(train_step, *candidate) for candidate in candidates]
         most_seconds = math.inf if seconds is None else SHARE_FOR_TIMING * seconds
-        *training, evaluation = _shortest([*work, evaluation_step], device, most_seconds)
+        work = [functools.partial(train_step, *candidate) for candidate in candidates]
+        training = _shortest_times(work, device, most_seconds)
+        (evaluation,) = _shortest_times([evaluation_step], device, most_seconds)
     fastest = min(range(len(candidates)), key=training.__getitem__)
     precision, threads = candidates[fastest]
     ratio = training[0] / training[fastest] if precision == "bf16" and precisions[0] == "fp32" else None
     return Speed(precision, threads, ids_TB.numel() / training[fastest], ids_TB.numel() / evaluation, ratio)
 
 
-def _shortest(work: list[Callable[[], None]], device: str, most_seconds: float) -> list[float]:
-    """Return the shortest time of each piece of work in seconds, from two or more rounds in which they take turns.
+def _shortest_times(work: Sequence[Callable[[], None]], device: str, most_seconds: float) -> list[float]:
+    """Return the shortest time of each piece of work in seconds, from rounds in which they take turns.
 
-    The first round is not counted.
+    The first round is not counted. What is far behind after the second takes no further part, and after the fourth no round
+    is begun once the time is over: a single round on a machine that does other things too would often mislead.
     """
     times: list[list[float]] = [[] for _ in work]
     started = time.perf_counter()
-    for number in range(TIMED_ROUNDS + 1):
-        if number > 1 and time.perf_counter() - started > most_seconds:
+    for number in range(TIMED_ROUNDS):
+        if number >= FEWEST_TIMED_ROUNDS and time.perf_counter() - started > most_seconds:
             break
-        for place, do in enumerate(work):
+        for do, taken in zip(work, times, strict=True):
+            if number > 1 and min(taken[1:]) > HOPELESS * min(min(other[1:]) for other in times):
+                continue
             begun = time.perf_counter()
             do()
             if device == "cuda":
                 torch.cuda.synchronize()
-            times[place].append(time.perf_counter() - begun)
+            taken.append(time.perf_counter() - begun)
     return [min(taken[1:]) for taken in times]
 
 

@@ -13,7 +13,7 @@ from torch.optim import Optimizer
 
 from charnn.config import TrainingOptions
 from charnn.errors import TrainingError
-from charnn.model_directory import Tensors
+from charnn.pairs import Tensors
 from charnn.training.averaging import AveragedWeights
 from charnn.training.batches import Batches
 from charnn.training.evaluation import Validation

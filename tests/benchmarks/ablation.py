@@ -8,14 +8,13 @@ median, its difference from the base's, and the time of a step against the base'
 """
 
 import argparse
-import json
 import os
 import statistics
-import subprocess
-import sys
 import tempfile
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+
+from runs import train
 
 BASE = {
     "--hidden-size": "256",
@@ -47,20 +46,6 @@ VARIANTS: dict[str, dict[str, str]] = {
 }
 
 
-def train(text: Path, directory: Path, options: dict[str, str], steps: int, seed: int) -> dict[str, float]:
-    """Return what `charnn info` says of one run."""
-    command = [sys.executable, "-m", "charnn", "train", str(text), "-o", str(directory)]
-    command += ["--steps", str(steps), "--seed", str(seed)]
-    command += [part for pair in {**BASE, **options}.items() for part in pair]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    subprocess.run(command, check=True, capture_output=True, env=environment)
-    shown = subprocess.run(
-        [sys.executable, "-m", "charnn", "info", str(directory), "--json"], check=True, capture_output=True
-    )
-    found: dict[str, float] = json.loads(shown.stdout)
-    return found
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("text", type=Path)
@@ -75,7 +60,10 @@ def main() -> None:
             runs = list(
                 pool.map(
                     lambda seed, name=name: train(
-                        arguments.text, Path(directory) / f"{name}-{seed}", VARIANTS[name], arguments.steps, seed
+                        arguments.text,
+                        Path(directory) / f"{name}-{seed}",
+                        {**BASE, **VARIANTS[name], "--steps": str(arguments.steps), "--seed": str(seed)},
+                        num_threads=1,
                     ),
                     range(1, arguments.seeds + 1),
                 )

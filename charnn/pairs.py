@@ -1,0 +1,123 @@
+"""Two files that are one: a description in JSON and tensors in safetensors, of the same generation.
+
+Both carry the same generation number (the training step at which they were written), and the newest whole pair is read,
+under the files' own names or the staged ones that a crash left behind.
+"""
+
+import json
+import struct
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy.typing as npt
+from safetensors import SafetensorError
+from safetensors.numpy import load as load_safetensors
+from safetensors.numpy import save as save_safetensors
+
+from charnn.errors import ModelError
+from charnn.files import read_json, staged
+
+FORMAT_VERSION = 2
+"""2 since n-grams can be embedded; 1 is read too."""
+_PICKLE_NAMES = ("pytorch_model.bin", "*.pt", "*.pth", "*.pkl", "*.ckpt", "*.bin")
+_PICKLE_BEGINNINGS = (b"PK", b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05")
+_ENCODED_TEXT = ("train.bin", "valid.bin")
+
+Tensors = dict[str, npt.NDArray[Any]]
+
+
+def pack_tensors(tensors: Tensors, header: dict[str, Any]) -> bytes:
+    """Return a safetensors file; the header is one metadata entry, so that equal contents give equal bytes."""
+    packed: bytes = save_safetensors(tensors, {"charnn": json.dumps(header, sort_keys=True)})
+    return packed
+
+
+class Pair(NamedTuple):
+    """One generation as it was found: its contents and the two files that hold it."""
+
+    description: dict[str, Any]
+    tensors: Tensors
+    files: tuple[Path, Path]
+
+
+def newest_pair(path: Path, json_name: str, tensors_name: str) -> Pair:
+    """Find the newest generation of which both files are whole, under their own names or the staged ones.
+
+    Raises:
+        ModelError: where there is none, naming what is missing, damaged, newer than this charnn or a pickle.
+    """
+    complaints: list[ModelError] = []
+    descriptions = _candidates(path / json_name, _read_description, complaints)
+    tensors = _candidates(path / tensors_name, read_tensors, complaints)
+    pairs = {
+        header["generation"]: Pair(description, arrays, (json_file, tensors_file))
+        for json_file, description in reversed(descriptions)
+        for tensors_file, (arrays, header) in reversed(tensors)
+        if header["generation"] == description.get("generation")
+    }
+    if pairs:
+        return pairs[max(pairs)]
+    if complaints:
+        raise complaints[-1]
+    raise ModelError(
+        f"{path}: {json_name} and {tensors_name} are of different generations; restore the files that belong together"
+    )
+
+
+def _candidates(file: Path, read: Callable[[Path], Any], complaints: list[ModelError]) -> list[tuple[Path, Any]]:
+    """Read a file and its staged form, if they are there; what is wrong with them joins the complaints."""
+    found = []
+    for candidate in (file, staged(file)):
+        if candidate.exists():
+            try:
+                found.append((candidate, read(candidate)))
+            except ModelError as error:
+                complaints.append(error)
+    if not found and not complaints:
+        complaints.append(_missing(file))
+    return found
+
+
+def _missing(file: Path) -> ModelError:
+    pickles = [
+        path.name for pattern in _PICKLE_NAMES for path in file.parent.glob(pattern) if path.name not in _ENCODED_TEXT
+    ]
+    if file.suffix == ".safetensors" and pickles:
+        return ModelError(
+            f"{file.parent / pickles[0]}: looks like a pickle, which can run code when it is opened; charnn never loads one: "
+            f"save the weights as {file.name}"
+        )
+    return ModelError(f"{file}: is missing; restore it or train again")
+
+
+def _read_description(file: Path) -> dict[str, Any]:
+    return read_json(str(file), file.read_bytes(), FORMAT_VERSION)
+
+
+def read_tensors(file: Path) -> tuple[Tensors, dict[str, Any]]:
+    """Return a safetensors file's arrays and its header.
+
+    Raises:
+        ModelError: where it is damaged, of a newer version or a pickle.
+    """
+    content = file.read_bytes()
+    if (
+        content[8:9] not in (b"", b"{") and content[:2] in _PICKLE_BEGINNINGS
+    ):  # safetensors may begin so too, but then "{"
+        raise ModelError(
+            f"{file}: is a pickle (a torch.save file), which can run code when it is opened; charnn never loads one: "
+            "save the weights as safetensors"
+        )
+    try:
+        tensors: Tensors = load_safetensors(content)
+        (length,) = struct.unpack("<Q", content[:8])
+        header: dict[str, Any] = json.loads(json.loads(content[8 : 8 + length])["__metadata__"]["charnn"])
+        version, _ = int(header["format_version"]), int(header["generation"])
+    except (SafetensorError, KeyError, TypeError, ValueError, struct.error) as error:
+        raise ModelError(f"{file}: is damaged or truncated ({error}); restore the file or train again") from error
+    if version > FORMAT_VERSION:
+        raise ModelError(
+            f"{file}: has format version {version}, this charnn reads up to {FORMAT_VERSION}; install a newer charnn"
+        )
+    return tensors, header

@@ -1,0 +1,137 @@
+"""A new run: the texts are read, all that is open is decided, and the directory is filled."""
+
+import platform
+from collections.abc import Sequence
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+import charnn
+from charnn.config import ModelOptions, TextOptions, TrainingOptions
+from charnn.errors import ModelError
+from charnn.files import staging_directory
+from charnn.model_directory import is_model, read_config, tokenizer_hash, write_ngrams, write_tokenizer
+from charnn.options import as_json
+from charnn.text.corpus import Corpus, open_ids, prepare_corpus
+from charnn.text.reading import Notify
+from charnn.training.devices import choose_device
+from charnn.training.figures import count_beside, read_held_out
+from charnn.training.planning import Plan, make_plan, resolve_budget
+from charnn.training.session import Session, make_session, save
+from charnn.training.trainer import Position
+
+
+def begin(
+    directory: Path,
+    texts: Sequence[str],
+    *,
+    text_options: TextOptions,
+    model_options: ModelOptions,
+    training_options: TrainingOptions,
+    overwrite: bool,
+    started: float,
+    notify: Notify,
+) -> Session:
+    """Read the texts and set up a new run in `directory`; what lies there stays until the new run is whole.
+
+    Args:
+        overwrite: replace a model that lies there.
+        started: `time.monotonic()` from which the time budget counts.
+        notify: told what a user should know.
+
+    Raises:
+        CharnnError: for anything wrong with what was given; the directory is then as it was.
+    """
+    _refuse_to_destroy(directory, overwrite)
+    options = resolve_budget(training_options)
+    device = choose_device(options.device)
+    torch.manual_seed(options.seed)
+    with staging_directory(directory) as staging:
+        corpus = prepare_corpus(staging, texts, text_options, seed=options.seed, notify=notify)
+        plan = make_plan(model_options, options, corpus=corpus, device=device, notify=notify)
+        config = _make_config(corpus, text_options, model_options, training_options, plan)
+        session = make_session(staging, config, corpus.tokenizer, Position(), started)
+        write_tokenizer(staging, corpus.tokenizer)
+        if plan.ngram_order:
+            _count_ngrams(session, plan, options)
+        session.unsaved_best = session.trainer.averaged_arrays()
+        save(session)
+    session.directory = directory
+    return session
+
+
+def _refuse_to_destroy(directory: Path, overwrite: bool) -> None:
+    if not directory.exists() or (overwrite and is_model(directory)):
+        return
+    if is_model(directory):
+        stopped = read_config(directory).get("results", {}).get("stopped")
+        state = "a finished" if stopped in ("budget", "patience") else "an unfinished"
+        raise ModelError(
+            f"{directory}: holds {state} model; go on with it (--resume), replace it (--overwrite), or name another place (-o)"
+        )
+    if directory.is_file() or any(directory.iterdir()):
+        raise ModelError(f"{directory}: exists and is no model of charnn's; name another place with -o")
+
+
+def _count_ngrams(session: Session, plan: Plan, options: TrainingOptions) -> None:
+    tokenizer = session.tokenizer
+    session.ngrams = count_beside(
+        open_ids(session.directory / "train.bin", tokenizer),
+        tokenizer.vocabulary,
+        order=plan.ngram_order,
+        unit=tokenizer.unit,
+        seconds=options.minutes * 60 if options.minutes else None,
+    )
+    write_ngrams(session.directory, session.ngrams, tokenizer_sha256=session.config["tokenizer_sha256"])
+    session.config["results"]["ngram_order"] = session.ngrams.order
+    if len(session.held_out):
+        reading = read_held_out(session.ngrams, session.held_out, tokenizer.vocabulary, unit=tokenizer.unit)
+        session.config["results"]["ngram_loss_nats"] = -float(np.log(reading.probs).mean())
+
+
+def _make_config(
+    corpus: Corpus,
+    text_options: TextOptions,
+    model_options: ModelOptions,
+    training_options: TrainingOptions,
+    plan: Plan,
+) -> dict[str, Any]:
+    shape = asdict(plan.architecture)
+    model = replace(model_options, **{name: shape[name] for name in as_json(model_options)})
+    return {
+        "charnn_version": charnn.__version__,
+        "torch_version": torch.__version__,
+        "python_version": platform.python_version(),
+        "seed": plan.options.seed,
+        "architecture": shape,
+        "options": {
+            "text": as_json(text_options),
+            "model": as_json(model),
+            "training": as_json(plan.options),
+        },
+        "options_given": {
+            "text": as_json(text_options),
+            "model": as_json(model_options),
+            "training": as_json(training_options),
+        },
+        "plan": plan.facts(),
+        "tokenizer_sha256": tokenizer_hash(corpus.tokenizer.files()),
+        "corpus": {"files": corpus.files, "train": asdict(corpus.train), "valid": asdict(corpus.valid)},
+        "mixture_weights": None,
+        "results": {
+            "valid_loss_nats": None,
+            "valid_loss_cold_nats": None,
+            "ngram_loss_nats": None,
+            "ngram_order": 0,
+            "mixture_loss_nats": None,
+            "temperature": 1.0,
+            "valid_num_tokens": 0,
+            "best_step": 0,
+            "steps": 0,
+            "seconds": 0.0,
+            "stopped": None,
+        },
+    }
