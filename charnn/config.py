@@ -185,6 +185,16 @@ class TrainingOptions(Checked):
         int,
         Option("Tokens through which the gradient flows back.", flags=("--bptt",), at_least=1, panel=TRAINING),
     ] = 128
+    carry_length: Annotated[
+        int | None,
+        Option(
+            "Tokens that a stream of text is read on, its state carried, before it goes on elsewhere; 0 reads to the end.",
+            flags=("--carry",),
+            at_least=0,
+            automatic="512",
+            panel=TRAINING,
+        ),
+    ] = None
     dropout: Annotated[
         float | None,
         Option(

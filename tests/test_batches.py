@@ -19,9 +19,10 @@ def epoch_of(batches, epoch=0):
 @pytest.mark.parametrize(
     ("num_ids", "num_lanes", "bptt_length"), [(200, 4, 10), (203, 4, 10), (7, 3, 2), (5, 9, 3), (1, 1, 1)]
 )
-def test_every_token_is_a_target_once_an_epoch(num_ids, num_lanes, bptt_length):
+@pytest.mark.parametrize("carry_length", [0, 1, 10, 25, 1000])
+def test_every_token_is_a_target_once_an_epoch(num_ids, num_lanes, bptt_length, carry_length):
     ids = np.arange(num_ids) + 1
-    batches = LaneBatches(ids, PLAIN, num_lanes=num_lanes, bptt_length=bptt_length, seed=5)
+    batches = LaneBatches(ids, PLAIN, num_lanes=num_lanes, bptt_length=bptt_length, carry_length=carry_length, seed=5)
     for epoch in range(3):
         epoch_batches = epoch_of(batches, epoch)
         assert len(epoch_batches) == batches.steps_per_epoch
@@ -31,7 +32,7 @@ def test_every_token_is_a_target_once_an_epoch(num_ids, num_lanes, bptt_length):
 
 
 def test_the_input_is_the_true_token_before_the_target_and_the_text_begins_after_the_boundary():
-    batches = LaneBatches(np.arange(100) + 1, PLAIN, num_lanes=3, bptt_length=7, seed=1)
+    batches = LaneBatches(np.arange(100) + 1, PLAIN, num_lanes=3, bptt_length=7, carry_length=0, seed=1)
     for batch in epoch_of(batches):
         counted = batch.targets_TB != IGNORED
         inputs, targets = batch.inputs_TB[counted], batch.targets_TB[counted]
@@ -39,16 +40,32 @@ def test_the_input_is_the_true_token_before_the_target_and_the_text_begins_after
 
 
 def test_lanes_go_on_where_they_were():
-    batches = epoch_of(LaneBatches(np.arange(90) + 1, PLAIN, num_lanes=3, bptt_length=10, seed=2))
+    batches = epoch_of(LaneBatches(np.arange(90) + 1, PLAIN, num_lanes=3, bptt_length=10, carry_length=0, seed=2))
     lanes = np.concatenate([batch.targets_TB for batch in batches]).T
     for lane in lanes:
         assert (np.diff(lane) % 90 == 1).all()
     assert [batch.opens for batch in batches] == [True, False, False]
 
 
+def test_lanes_go_on_elsewhere_from_an_empty_state_after_a_stretch():
+    batches = LaneBatches(np.arange(1000) + 1, PLAIN, num_lanes=3, bptt_length=10, carry_length=40, seed=2)
+    read = epoch_of(batches)
+    assert [batch.opens for batch in read] == [True, False, False, False] * 9
+    jumps = 0
+    for number in range(0, len(read), 4):
+        for lane in np.concatenate([batch.targets_TB for batch in read[number : number + 4]]).T:
+            counted = lane[lane != IGNORED]
+            assert (np.diff(counted) % 1000 == 1).all()
+            assert 36 <= len(counted) <= 40
+            jumps += number > 0 and counted[0] not in read[number - 1].targets_TB + 1
+    assert jumps > 20
+
+
 def test_each_epoch_begins_at_another_place_and_each_seed_too():
     def first(seed, epoch):
-        batch = LaneBatches(np.arange(1000) % 250 + 1, PLAIN, num_lanes=2, bptt_length=5, seed=seed).batch(epoch, 0)
+        batch = LaneBatches(
+            np.arange(1000) % 250 + 1, PLAIN, num_lanes=2, bptt_length=5, carry_length=0, seed=seed
+        ).batch(epoch, 0)
         return batch.targets_TB.tolist()
 
     assert first(1, 0) == first(1, 0)
@@ -107,7 +124,7 @@ def test_the_rarest_tokens_become_unk_now_and_then_the_same_as_input_and_target(
     rare = vocabulary.ids["z"]
     ids = np.full(100_000, vocabulary.ids["a"])
     ids[::111] = rare
-    batches = LaneBatches(ids, vocabulary, num_lanes=4, bptt_length=500, seed=1)
+    batches = LaneBatches(ids, vocabulary, num_lanes=4, bptt_length=500, carry_length=0, seed=1)
     replaced = []
     for epoch in range(30):
         epoch_batches = epoch_of(batches, epoch)
@@ -128,5 +145,8 @@ def test_validation_never_replaces_anything():
 
 
 def test_the_unit_decides_the_kind_of_batches():
-    made = [make_batches(UNIT_IDS, PLAIN, unit=unit, num_lanes=1, bptt_length=4, seed=1) for unit in ("stream", "line")]
+    made = [
+        make_batches(UNIT_IDS, PLAIN, unit=unit, num_lanes=1, bptt_length=4, carry_length=0, seed=1)
+        for unit in ("stream", "line")
+    ]
     assert [type(batches) for batches in made] == [LaneBatches, UnitBatches]

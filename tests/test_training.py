@@ -249,7 +249,7 @@ def trainer(steps=20, validate=lambda: Validation(LossTotal(1.0, 1)), position=N
     return Trainer(
         network=model,
         optimizers=make_optimizers(model, made),
-        batches=LaneBatches(ids, PLAIN, num_lanes=4, bptt_length=16, seed=1),
+        batches=LaneBatches(ids, PLAIN, num_lanes=4, bptt_length=16, carry_length=0, seed=1),
         validate=validate,
         options=made,
         precision="fp32",
@@ -441,11 +441,11 @@ def test_a_short_text_gets_fewer_lanes():
 def test_more_passes_over_the_text_bring_more_dropout():
     def dropout(num_epochs, wanted=None):
         options = TrainingOptions(dropout=wanted)
-        return planning.resolve_training(options, num_epochs=num_epochs, batch_size=1).dropout
+        return planning.resolve_training(options, unit="stream", num_epochs=num_epochs, batch_size=1).dropout
 
     assert [dropout(1), dropout(100), dropout(100, 0.05)] == [0.0, 0.4, 0.05]
     few, many = (
-        planning.resolve_training(TrainingOptions(), num_epochs=number, batch_size=1).ngram_dropout
+        planning.resolve_training(TrainingOptions(), unit="stream", num_epochs=number, batch_size=1).ngram_dropout
         for number in (1, 100)
     )
     assert few == 0.0

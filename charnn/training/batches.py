@@ -72,13 +72,29 @@ def _uniform_hash(places: IdArray, seed: int, epoch: int) -> npt.NDArray[np.floa
 
 
 class LaneBatches:
-    """A stream cut into B contiguous lanes that are read side by side.
+    """A stream cut into stretches of about one length, dealt anew to B lanes in each epoch and read side by side.
 
-    Each epoch begins at a new random place and goes round the whole text, so that every token is a target once.
+    Each stretch is read from an empty state, which is carried to its end. So a step learns from B places that have nothing
+    to do with each other, where lanes that go through the whole text stay with the same few documents for long. An epoch begins
+    at a new random place and goes round the whole text, so that every token is a target once.
+
+    Args:
+        ids: the text.
+        num_lanes: B, fewer where the text has fewer tokens.
+        bptt_length: tokens a step and lane.
+        carry_length: tokens a stretch at most; 0 makes one stretch of each lane.
+        seed: that of the order.
     """
 
     def __init__(
-        self, ids: npt.NDArray[Any], vocabulary: Vocabulary, *, num_lanes: int, bptt_length: int, seed: int
+        self,
+        ids: npt.NDArray[Any],
+        vocabulary: Vocabulary,
+        *,
+        num_lanes: int,
+        bptt_length: int,
+        carry_length: int,
+        seed: int,
     ) -> None:
         self._ids = np.asarray(ids)
         self._boundary_id = vocabulary.boundary_id
@@ -86,26 +102,40 @@ class LaneBatches:
         self._seed = seed
         self._bptt_length = bptt_length
         self.num_lanes = min(num_lanes, len(ids))
-        bounds = np.arange(self.num_lanes + 1) * len(ids) // self.num_lanes
+        tokens_a_round = self.num_lanes * (carry_length or len(ids))
+        self._num_rounds = max(1, min(-(-len(ids) // tokens_a_round), len(ids) // self.num_lanes))
+        num_stretches = self.num_lanes * self._num_rounds
+        bounds = np.arange(num_stretches + 1) * len(ids) // num_stretches
         self._starts, self._lengths = bounds[:-1], np.diff(bounds)
-        self.steps_per_epoch = int(-(-self._lengths.max() // bptt_length))
+        self._steps_a_round = int(-(-self._lengths.max() // bptt_length))
+        self.steps_per_epoch = self._steps_a_round * self._num_rounds
+        self._dealt_epoch = -1
 
     def batch(self, epoch: int, index: int) -> Batch | None:
         """Return a batch of an epoch, or None past its end."""
         if index >= self.steps_per_epoch:
             return None
-        num_ids = len(self._ids)
-        offset = int(np.random.default_rng([self._seed, epoch]).integers(num_ids))
-        first = index * self._bptt_length
-        end = min(first + self._bptt_length, int(self._lengths.max()))
-        times = np.arange(first - 1, end)[:, None]
-        places = (self._starts + offset + times) % num_ids
+        offset, order = self._deal(epoch)
+        round_index, step = divmod(index, self._steps_a_round)
+        stretches = order[round_index * self.num_lanes : (round_index + 1) * self.num_lanes]
+        starts, lengths = self._starts[stretches], self._lengths[stretches]
+        first = step * self._bptt_length
+        times = np.arange(first - 1, min(first + self._bptt_length, int(self._lengths.max())))[:, None]
+        places = (starts + offset + times) % len(self._ids)
         block = self._ids[places].astype(np.int64)
         self._noise.apply(block, places, epoch)
         inputs, targets = block[:-1], block[1:].copy()
         inputs[places[1:] == 0] = self._boundary_id
-        targets[times[1:] >= self._lengths] = IGNORED
-        return Batch(inputs, targets, places[1:], int(np.count_nonzero(targets != IGNORED)), opens=index == 0)
+        targets[times[1:] >= lengths] = IGNORED
+        return Batch(inputs, targets, places[1:], int(np.count_nonzero(targets != IGNORED)), opens=step == 0)
+
+    def _deal(self, epoch: int) -> tuple[int, IdArray]:
+        """Return where an epoch begins, and the order of its stretches."""
+        if epoch != self._dealt_epoch:
+            random = np.random.default_rng([self._seed, epoch])
+            self._dealt = int(random.integers(len(self._ids))), random.permutation(len(self._starts))
+            self._dealt_epoch = epoch
+        return self._dealt
 
 
 class UnitBatches:
@@ -187,8 +217,18 @@ class UnitBatches:
 
 
 def make_batches(
-    ids: npt.NDArray[Any], vocabulary: Vocabulary, *, unit: str, num_lanes: int, bptt_length: int, seed: int
+    ids: npt.NDArray[Any],
+    vocabulary: Vocabulary,
+    *,
+    unit: str,
+    num_lanes: int,
+    bptt_length: int,
+    carry_length: int,
+    seed: int,
 ) -> Batches:
-    """Return the batches of a training text: lanes through a stream, or packed units."""
-    kind = LaneBatches if unit == "stream" else UnitBatches
-    return kind(ids, vocabulary, num_lanes=num_lanes, bptt_length=bptt_length, seed=seed)
+    """Return the batches of a training text: lanes through a stream, or packed units, which need no `carry_length`."""
+    if unit == "stream":
+        return LaneBatches(
+            ids, vocabulary, num_lanes=num_lanes, bptt_length=bptt_length, carry_length=carry_length, seed=seed
+        )
+    return UnitBatches(ids, vocabulary, num_lanes=num_lanes, bptt_length=bptt_length, seed=seed)

@@ -25,6 +25,8 @@ DEFAULT_MINUTES = 5.0
 LANES, LANES_OF_WIDE, WIDE = 32, 64, 512
 """Streams side by side on a processor; more of them keep its units busier where a layer is wide."""
 LANES_ON_GPU = 128
+CARRY_LENGTH = 512
+"""Long enough for what an LSTM remembers, and short enough that the lanes of a step come from all over a text."""
 MOST_EVALUATIONS = 40
 FEWEST_EVALUATIONS = 3
 """Where the held-out text is so long that it could not be read this often, only its beginning is."""
@@ -44,6 +46,10 @@ EVALUATIONS_AT_THE_END = 4
 """Readings of the held-out text that the last evaluation and the final figures take."""
 
 _HIDDEN_SIZE_BY_SECONDS = ((20, 128), (50, 192), (180, 256), (480, 384), (float("inf"), 512))
+_REFERENCE_SPEEDS = {128: 190e3, 192: 120e3, 256: 90e3, 384: 52e3, 512: 37e3}
+"""Tokens a second at each width, of characters, on the machine on which the widths by seconds were found."""
+LIKE_THE_REFERENCE = 1.5
+"""A machine, or a vocabulary, that makes steps faster or slower by less than this gets the same widths."""
 _NGRAM_ORDERS = {"char": 7, "byte": 7}
 _NGRAM_DROPOUT_BY_EPOCHS = ((10, 0.0), (16, 0.25), (35, 0.5), (float("inf"), 0.75))
 _DROPOUT_BY_EPOCHS = ((1.5, 0.0), (16, 0.1), (35, 0.25), (float("inf"), 0.4))
@@ -115,10 +121,11 @@ def resolve_architecture(
     )
 
 
-def resolve_training(options: TrainingOptions, *, num_epochs: float, batch_size: int) -> TrainingOptions:
+def resolve_training(options: TrainingOptions, *, unit: str, num_epochs: float, batch_size: int) -> TrainingOptions:
     """Choose the training options that were left open.
 
     Args:
+        unit: what is independent in the text.
         num_epochs: passes over the text that the budget is expected to allow.
         batch_size: lanes (see `choose_batch_size`).
     """
@@ -127,6 +134,7 @@ def resolve_training(options: TrainingOptions, *, num_epochs: float, batch_size:
     return replace(
         options,
         batch_size=batch_size,
+        carry_length=CARRY_LENGTH if options.carry_length is None and unit == "stream" else options.carry_length,
         dropout=dropout if options.dropout is None else options.dropout,
         ngram_dropout=ngram_dropout if options.ngram_dropout is None else options.ngram_dropout,
         learning_rate=options.learning_rate or LEARNING_RATES[options.optimizer],
@@ -288,28 +296,17 @@ def make_plan(
     """
     num_tokens = corpus.train.num_tokens
     seconds = options.minutes * 60 if options.minutes else None
-    architecture = resolve_architecture(
-        model_options,
-        kind=corpus.tokenizer.kind,
-        vocab_size=len(corpus.tokenizer.vocabulary),
-        num_tokens=num_tokens,
-        seconds=seconds,
-        device=device,
+    options = replace(options, bptt_length=min(options.bptt_length, num_tokens))
+    architecture, speed, batch_size = _choose_sizes(
+        model_options, options, corpus=corpus, device=device, seconds=seconds
     )
+    given_to_units = options.carry_length is not None and corpus.tokenizer.unit != "stream"
+    refuse_idle("--carry", given_to_units, "--unit stream")
     if architecture.embedding_order == 1:
         refuse_idle("--ngram-dropout", bool(options.ngram_dropout), "--embedding-order 2 or more")
         options = replace(options, ngram_dropout=0.0)
-    options = replace(options, bptt_length=min(options.bptt_length, num_tokens))
-    batch_size = choose_batch_size(
-        options.batch_size,
-        hidden_size=architecture.hidden_size,
-        num_tokens=num_tokens,
-        bptt_length=options.bptt_length,
-        device=device,
-    )
     if options.batch_size and batch_size < options.batch_size:
         notify(f"the text is short ({num_tokens:,} tokens): --batch-size {options.batch_size} became {batch_size}")
-    speed = measure_speed(architecture, options, batch_size=batch_size, device=device, seconds=seconds)
     num_training = _expected_tokens(options, batch_size, num_tokens, speed)
     evaluation_interval, max_valid_tokens = plan_evaluations(
         num_valid=corpus.valid.num_tokens,
@@ -318,9 +315,44 @@ def make_plan(
         evaluation_speed=speed.evaluation,
     )
     num_epochs = num_training / num_tokens
-    options = resolve_training(options, num_epochs=num_epochs, batch_size=batch_size)
+    options = resolve_training(options, unit=corpus.tokenizer.unit, num_epochs=num_epochs, batch_size=batch_size)
     ngram_order = _NGRAM_ORDERS.get(corpus.tokenizer.kind, 4) if options.ngram_order is None else options.ngram_order
     return Plan(architecture, options, device, speed, evaluation_interval, max_valid_tokens, ngram_order, num_epochs)
+
+
+def _choose_sizes(
+    model_options: ModelOptions, options: TrainingOptions, *, corpus: Corpus, device: str, seconds: float | None
+) -> tuple[Architecture, Speed, int]:
+    """Choose the network's sizes and the lanes, and time them; anew for a machine of quite another speed."""
+    num_tokens = corpus.train.num_tokens
+
+    def choose(worth: float | None) -> tuple[Architecture, Speed, int]:
+        architecture = resolve_architecture(
+            model_options,
+            kind=corpus.tokenizer.kind,
+            vocab_size=len(corpus.tokenizer.vocabulary),
+            num_tokens=num_tokens,
+            seconds=worth,
+            device=device,
+        )
+        batch_size = choose_batch_size(
+            options.batch_size,
+            hidden_size=architecture.hidden_size,
+            num_tokens=num_tokens,
+            bptt_length=options.bptt_length,
+            device=device,
+        )
+        speed = measure_speed(architecture, options, batch_size=batch_size, device=device, seconds=seconds)
+        return architecture, speed, batch_size
+
+    architecture, speed, batch_size = choose(seconds)
+    reference = _REFERENCE_SPEEDS.get(architecture.hidden_size)
+    if seconds is None or device == "cuda" or model_options.hidden_size or reference is None:
+        return architecture, speed, batch_size
+    ratio = speed.training / reference
+    if 1 / LIKE_THE_REFERENCE < ratio < LIKE_THE_REFERENCE:
+        return architecture, speed, batch_size
+    return choose(seconds * ratio)
 
 
 def _expected_tokens(options: TrainingOptions, batch_size: int, num_tokens: int, speed: Speed) -> float:

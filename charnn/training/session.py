@@ -93,6 +93,7 @@ def make_session(
         unit=tokenizer.unit,
         num_lanes=options.batch_size,
         bptt_length=options.bptt_length,
+        carry_length=options.carry_length or 0,
         seed=options.seed,
     )
     steps = [options.steps] if options.steps else []

@@ -57,7 +57,7 @@ def make_trainer(num_layers: int, hidden_size: int, lanes: int, bptt: int, order
     return Trainer(
         network=network,
         optimizers=make_optimizers(network, options),
-        batches=LaneBatches(ids, vocabulary, num_lanes=lanes, bptt_length=bptt, seed=1),
+        batches=LaneBatches(ids, vocabulary, num_lanes=lanes, bptt_length=bptt, carry_length=0, seed=1),
         validate=None,
         options=options,
         precision="bf16",
