@@ -45,14 +45,14 @@ SECONDS_TO_SAVE = 1.5
 EVALUATIONS_AT_THE_END = 4
 """Readings of the held-out text that the last evaluation and the final figures take."""
 
-_HIDDEN_SIZE_BY_SECONDS = ((20, 128), (50, 192), (180, 256), (480, 384), (float("inf"), 512))
+_HIDDEN_SIZE_BY_SECONDS = ((40, 128), (70, 192), (150, 256), (480, 384), (float("inf"), 512))
 _REFERENCE_SPEEDS = {128: 190e3, 192: 120e3, 256: 90e3, 384: 52e3, 512: 37e3}
 """Tokens a second at each width, of characters, on the machine on which the widths by seconds were found."""
 LIKE_THE_REFERENCE = 1.5
 """A machine, or a vocabulary, that makes steps faster or slower by less than this gets the same widths."""
 _NGRAM_ORDERS = {"char": 7, "byte": 7}
-_NGRAM_DROPOUT_BY_EPOCHS = ((10, 0.0), (16, 0.25), (35, 0.5), (float("inf"), 0.75))
-_DROPOUT_BY_EPOCHS = ((1.5, 0.0), (16, 0.1), (35, 0.25), (float("inf"), 0.4))
+_NGRAM_DROPOUT_BY_EPOCHS = ((10, 0.0), (16, 0.25), (50, 0.5), (float("inf"), 0.75))
+_DROPOUT_BY_EPOCHS = ((4, 0.0), (10, 0.05), (30, 0.1), (60, 0.2), (100, 0.3), (float("inf"), 0.4))
 
 
 @dataclass(frozen=True)
