@@ -443,7 +443,7 @@ def test_more_passes_over_the_text_bring_more_dropout():
         options = TrainingOptions(dropout=wanted)
         return planning.resolve_training(options, unit="stream", num_epochs=num_epochs, batch_size=1).dropout
 
-    assert [dropout(1), dropout(100), dropout(100, 0.05)] == [0.0, 0.4, 0.05]
+    assert [dropout(1), dropout(1000), dropout(1000, 0.05)] == [0.0, 0.4, 0.05]
     few, many = (
         planning.resolve_training(TrainingOptions(), unit="stream", num_epochs=number, batch_size=1).ngram_dropout
         for number in (1, 100)
