@@ -89,7 +89,7 @@ class ModelOptions(Checked):
     cell: Annotated[CellName, Option("The recurrent cell.", panel=MODEL)] = "lstm"
     hidden_size: Annotated[
         int | None,
-        Option("Units in each recurrent layer.", at_least=1, automatic="by budget and corpus size", panel=MODEL),
+        Option("Units in each recurrent layer.", at_least=1, automatic="by budget, corpus size and speed", panel=MODEL),
     ] = None
     num_layers: Annotated[
         int | None, Option("Recurrent layers.", at_least=1, automatic="1, on a GPU 2", panel=MODEL)
@@ -157,7 +157,7 @@ class TrainingOptions(Checked):
     weight_decay: Annotated[
         float | None,
         Option(
-            "Decoupled weight decay of the matrices, a step and unit of learning rate.",
+            "Decoupled weight decay of the matrices, a move of theirs and unit of learning rate.",
             at_least=0,
             automatic="muon 0.2, adamw 0.01, sgd 0",
             panel=TRAINING,
@@ -191,7 +191,7 @@ class TrainingOptions(Checked):
             "Tokens that a stream of text is read on, its state carried, before it goes on elsewhere; 0 reads to the end.",
             flags=("--carry",),
             at_least=0,
-            automatic="512",
+            automatic="about 512",
             panel=TRAINING,
         ),
     ] = None

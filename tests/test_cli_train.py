@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -14,6 +15,7 @@ from charnn.cli.training_screen import LiveScreen, headline
 from charnn.config import ModelOptions, TextOptions, TrainingOptions
 from charnn.files import exclusive
 from charnn.model_directory import read_model
+from charnn.pairs import pack_tensors, read_tensors
 from charnn.training import session as training
 from charnn.training.beginning import begin
 from charnn.training.events import Evaluated, Progressed, RolledBack
@@ -28,6 +30,43 @@ def text(tmp_path):
     path = tmp_path / "text.txt"
     path.write_text(TEXT, encoding="utf-8")
     return path
+
+
+def test_what_was_chosen_and_why_is_said(charnn, text):
+    small = ("--embedding-size", 8, "--precision", "fp32", "--batch-size", 4, "--bptt", 16, "-o", "m")
+    said = charnn("train", text, "--steps", 2, *small).err
+    assert "chosen: width 128 by 2,952 tokens; dropout 0 by about 0.0 passes over them; n-gram dropout 0" in said
+    said = charnn("train", text, "--epochs", 12, "--hidden-size", 16, *small, "--overwrite").err
+    assert "chosen: dropout 0.1 by about 12 passes over them; n-gram dropout 0.25 by these too; timed:" in said
+    given = ("--hidden-size", 16, "--dropout", 0.2, "--embedding-order", 1)
+    said = charnn("train", text, "--steps", 2, *given, *small, "--overwrite").err
+    assert "charnn: timed: " in said
+    assert "chosen:" not in said
+
+
+def test_stretches_are_of_streams_alone(charnn, text):
+    said = charnn("train", text, "--steps", 2, *SMALL, "--unit", "line", "--carry", 64)
+    assert said.status == 2
+    assert "--carry: found without --unit stream, where it would do nothing" in said.err
+    charnn("train", text, "--steps", 2, *SMALL, "--carry", 48, "-o", "m")
+    assert read_model(Path("m")).config["options"]["training"]["carry_length"] == 48
+    refused = charnn("train", "--resume", "-o", "m", "--steps", 4, "--carry", 64)
+    assert "--carry: found 64, but the run to resume was begun with 48; leave it out" in refused.err
+
+
+def test_a_run_of_an_older_charnn_goes_on_as_it_was_begun(charnn, text):
+    """Before there were stretches, and moves of several steps, neither stood in a checkpoint."""
+    charnn("train", text, "--steps", 4, *SMALL, "-o", "m")
+    config = json.loads(Path("m/config.json").read_text(encoding="utf-8"))
+    del config["options"]["training"]["carry_length"], config["options_given"]["training"]["carry_length"]
+    Path("m/config.json").write_text(json.dumps(config), encoding="utf-8")
+    tensors, header = read_tensors(Path("m/training.safetensors"))
+    old = {name: array for name, array in tensors.items() if not re.fullmatch(r"optimizer\.0\.\d+\.step", name)}
+    assert len(old) < len(tensors)
+    Path("m/training.safetensors").write_bytes(pack_tensors(old, header))
+    assert "begun with no such option" in charnn("train", "--resume", "-o", "m", "--steps", 8, "--carry", 64).err
+    assert charnn("train", "--resume", "-o", "m", "--steps", 8).status == 0
+    assert facts(charnn, "m")["steps"] == 8
 
 
 def facts(charnn, run):

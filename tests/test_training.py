@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 import torch
 
-from charnn.config import Architecture, ModelOptions, TrainingOptions
+from charnn.config import Architecture, ModelOptions, TextOptions, TrainingOptions
 from charnn.errors import CharnnError, OptionError, TrainingError
+from charnn.text.corpus import prepare_corpus
 from charnn.text.vocabulary import Vocabulary
 from charnn.training import planning
 from charnn.training.averaging import AveragedWeights
@@ -155,7 +156,7 @@ def test_the_rate_rises_and_falls():
 @pytest.mark.parametrize("name", ["muon", "adamw", "sgd"])
 def test_every_parameter_has_exactly_one_optimizer_and_biases_are_not_decayed(name):
     model = network()
-    optimizers = make_optimizers(model, TrainingOptions(optimizer=name, weight_decay=0.5))
+    optimizers = make_optimizers(model, TrainingOptions(optimizer=name, weight_decay=0.5, batch_size=32))
     owned = [
         id(parameter) for optimizer in optimizers for group in optimizer.param_groups for parameter in group["params"]
     ]
@@ -198,24 +199,26 @@ def test_muon_with_enough_momentum_moves_as_torchs_own_does():
     torch.testing.assert_close(ours, theirs, atol=0.01, rtol=0.02)
 
 
-def test_muon_moves_by_the_average_of_several_gradients():
-    together, alone = (torch.nn.Parameter(torch.cos(torch.arange(60.0)).reshape(12, 5)) for _ in range(2))
-    beside = torch.nn.Parameter(torch.ones(12, 5))
-    several = Muon([together, beside], lr=0.02, weight_decay=0.1, momentum=0.95, every=3)
-    single = Muon([alone], lr=0.02, weight_decay=0.1, momentum=0.95)
-    gradient = torch.sin(torch.arange(60.0) * 0.3).reshape(12, 5)
-    alone.grad = gradient
-    single.step()
+def test_muon_moves_by_all_the_gradients_since_its_last_move():
+    before = torch.cos(torch.arange(60.0)).reshape(12, 5)
+    moving, beside = torch.nn.Parameter(before.clone()), torch.nn.Parameter(torch.ones(12, 5))
+    optimizer = Muon([moving, beside], lr=0.02, weight_decay=0.1, momentum=0.95, every=3, dtype=torch.float32)
+    momentum, average = 0.95 ** (1 / 3), torch.zeros(12, 5)
     for number in range(3):
-        assert torch.equal(together, torch.cos(torch.arange(60.0)).reshape(12, 5)), f"moved at step {number}"
-        together.grad, beside.grad = gradient, gradient + number
-        several.step()
-    torch.testing.assert_close(together, alone, atol=1e-3, rtol=1e-3)
+        assert torch.equal(moving, before), f"moved after {number} gradients"
+        gradient = torch.sin(torch.arange(60.0) * (number + 0.3)).reshape(12, 5)
+        moving.grad, beside.grad = gradient, gradient.flip(0)
+        average = momentum * average + (1 - momentum) * gradient
+        optimizer.step()
+    nesterov = momentum * average + (1 - momentum) * gradient
+    length = 0.2 * math.sqrt(12)
+    expected = before * (1 - 0.02 * 0.1) - 0.02 * length * orthogonalised(nesterov[None])[0]
+    torch.testing.assert_close(moving.detach(), expected)
     assert (beside != 1).all()
 
 
 @pytest.mark.parametrize("name", ["muon", "adamw", "sgd"])
-@pytest.mark.parametrize("batch_size", [None, 16])
+@pytest.mark.parametrize("batch_size", [32, 16])
 def test_an_optimizers_state_survives_as_arrays(name, batch_size):
     def steps(model, optimizers, numbers):
         for number in numbers:
@@ -427,6 +430,41 @@ def test_tied_weights_of_different_sizes_are_refused():
         resolved(tie_weights=True, embedding_size=5, hidden_size=6)
 
 
+def test_a_second_counts_by_the_machines_speed_and_for_less_where_the_text_is_not_read_twice():
+    speed = planning.REFERENCE_SPEEDS[256]
+    assert planning.worth_of_a_second(256, speed, 5) == 1
+    assert planning.worth_of_a_second(256, speed * 1.2, 5) == 1
+    assert planning.worth_of_a_second(256, speed * 4, 5) == 4
+    assert planning.worth_of_a_second(256, speed / 4, 5) == 0.25
+    assert planning.worth_of_a_second(256, speed, 0.5) < 1
+    assert planning.worth_of_a_second(333, speed, 5) == 1
+
+
+@pytest.mark.parametrize(("share_of_reference", "expected"), [(1.0, 256), (8.0, 512), (0.1, 128)])
+def test_a_width_is_chosen_anew_for_a_machine_of_another_speed(tmp_path, monkeypatch, share_of_reference, expected):
+    timed = []
+
+    def measured(architecture, *_args, **_options):
+        timed.append(architecture.hidden_size)
+        speed = share_of_reference * planning.REFERENCE_SPEEDS.get(architecture.hidden_size, 1e5)
+        return planning.Speed("fp32", 1, speed, speed, None)
+
+    monkeypatch.setattr(planning, "measure_speed", measured)
+    path = tmp_path / "text.txt"
+    path.write_text("the cat sat on the mat\n" * 25_000, encoding="utf-8")
+    corpus = prepare_corpus(tmp_path, [str(path)], TextOptions(), seed=1, notify=print)
+
+    def chosen(**model):
+        plan = planning.make_plan(
+            ModelOptions(**model), TrainingOptions(minutes=1.5), corpus=corpus, device="cpu", notify=print
+        )
+        return plan.architecture.hidden_size
+
+    assert chosen() == expected
+    assert timed == list(dict.fromkeys([256, expected]))
+    assert chosen(hidden_size=32) == 32
+
+
 def test_a_short_text_gets_fewer_lanes():
     def lanes(wanted, num_tokens, hidden_size=256):
         return planning.choose_batch_size(
@@ -436,6 +474,14 @@ def test_a_short_text_gets_fewer_lanes():
     assert lanes(None, 10**6, hidden_size=1024) > lanes(None, 10**6)
 
     assert [lanes(None, 10**6), lanes(None, 640), lanes(None, 3), lanes(50, 640), lanes(5, 10**6)] == [32, 10, 1, 10, 5]
+
+
+def test_a_stretch_is_about_512_tokens_in_whole_steps():
+    def carry(unit="stream", **given):
+        return planning.resolve_training(TrainingOptions(**given), unit=unit, num_epochs=1, batch_size=1).carry_length
+
+    assert [carry(), carry(bptt_length=160), carry(bptt_length=2000)] == [512, 480, 2000]
+    assert [carry(carry_length=0), carry(carry_length=77), carry("line")] == [0, 77, None]
 
 
 def test_more_passes_over_the_text_bring_more_dropout():

@@ -100,7 +100,7 @@ def _reasons(session: Session) -> list[str]:
     passes = f"{plan['expected_epochs']:,.{0 if plan['expected_epochs'] >= 10 else 1}f}"
     reasons = {
         "hidden_size": f"width {shape['hidden_size']} by {f'--minutes {minutes:g} and ' if minutes else ''}{tokens}",
-        "dropout": f"dropout by about {passes} passes over them",
+        "dropout": f"dropout {training['dropout']:g} by about {passes} passes over them",
         "ngram_dropout": f"n-gram dropout {training['ngram_dropout']:g} by these too",
     }
     if shape["embedding_order"] == 1:

@@ -1,4 +1,4 @@
-"""Batches: contiguous lanes through a stream, or whole units packed by length. Time comes first.
+"""Batches: stretches of a stream side by side, or whole units packed by length. Time comes first.
 
 Both are functions of (seed, epoch, index) alone, so that a position in the corpus is two numbers.
 """
@@ -71,6 +71,18 @@ def _uniform_hash(places: IdArray, seed: int, epoch: int) -> npt.NDArray[np.floa
     return ((mixed ^ (mixed >> np.uint64(31))) >> np.uint64(11)).astype(np.float64) / 2.0**53
 
 
+class _Deal(NamedTuple):
+    """An epoch of lanes: the place in the text where it begins, and what each step reads, as `_steps` says."""
+
+    offset: int
+    steps: list[tuple[IdArray, int]]
+
+
+def _steps(groups: list[IdArray], lengths: IdArray, bptt_length: int) -> list[tuple[IdArray, int]]:
+    """Return the steps that groups of texts take which are read side by side: which texts, from which of their tokens on."""
+    return [(group, first) for group in groups for first in range(0, int(lengths[group].max()), bptt_length)]
+
+
 class LaneBatches:
     """A stream cut into stretches of about one length, dealt anew to B lanes in each epoch and read side by side.
 
@@ -103,39 +115,40 @@ class LaneBatches:
         self._bptt_length = bptt_length
         self.num_lanes = min(num_lanes, len(ids))
         tokens_a_round = self.num_lanes * (carry_length or len(ids))
-        self._num_rounds = max(1, min(-(-len(ids) // tokens_a_round), len(ids) // self.num_lanes))
-        num_stretches = self.num_lanes * self._num_rounds
+        num_rounds = max(1, min(-(-len(ids) // tokens_a_round), len(ids) // self.num_lanes))
+        num_stretches = self.num_lanes * num_rounds
         bounds = np.arange(num_stretches + 1) * len(ids) // num_stretches
         self._starts, self._lengths = bounds[:-1], np.diff(bounds)
-        self._steps_a_round = int(-(-self._lengths.max() // bptt_length))
-        self.steps_per_epoch = self._steps_a_round * self._num_rounds
-        self._dealt_epoch = -1
+        self._planned_epoch = -1
+        self.steps_per_epoch = len(self._plan(0).steps)
 
     def batch(self, epoch: int, index: int) -> Batch | None:
         """Return a batch of an epoch, or None past its end."""
-        if index >= self.steps_per_epoch:
+        offset, steps = self._plan(epoch)
+        if index >= len(steps):
             return None
-        offset, order = self._deal(epoch)
-        round_index, step = divmod(index, self._steps_a_round)
-        stretches = order[round_index * self.num_lanes : (round_index + 1) * self.num_lanes]
-        starts, lengths = self._starts[stretches], self._lengths[stretches]
-        first = step * self._bptt_length
-        times = np.arange(first - 1, min(first + self._bptt_length, int(self._lengths.max())))[:, None]
-        places = (starts + offset + times) % len(self._ids)
+        stretches, first = steps[index]
+        lengths = self._lengths[stretches]
+        times = np.arange(first - 1, min(first + self._bptt_length, int(lengths.max())))[:, None]
+        places = (self._starts[stretches] + offset + times) % len(self._ids)
         block = self._ids[places].astype(np.int64)
         self._noise.apply(block, places, epoch)
         inputs, targets = block[:-1], block[1:].copy()
         inputs[places[1:] == 0] = self._boundary_id
         targets[times[1:] >= lengths] = IGNORED
-        return Batch(inputs, targets, places[1:], int(np.count_nonzero(targets != IGNORED)), opens=step == 0)
+        return Batch(inputs, targets, places[1:], int(np.count_nonzero(targets != IGNORED)), opens=first == 0)
 
-    def _deal(self, epoch: int) -> tuple[int, IdArray]:
-        """Return where an epoch begins, and the order of its stretches."""
-        if epoch != self._dealt_epoch:
+    def _plan(self, epoch: int) -> _Deal:
+        """Return where an epoch begins, and its steps."""
+        if epoch != self._planned_epoch:
             random = np.random.default_rng([self._seed, epoch])
-            self._dealt = int(random.integers(len(self._ids))), random.permutation(len(self._starts))
-            self._dealt_epoch = epoch
-        return self._dealt
+            offset, order = int(random.integers(len(self._ids))), np.arange(len(self._starts))
+            if len(order) > self.num_lanes:
+                order = random.permutation(order)
+            rounds = [order[first : first + self.num_lanes] for first in range(0, len(order), self.num_lanes)]
+            self._deal = _Deal(offset, _steps(rounds, self._lengths, self._bptt_length))
+            self._planned_epoch = epoch
+        return self._deal
 
 
 class UnitBatches:
@@ -186,12 +199,7 @@ class UnitBatches:
     def _plan(self, epoch: int) -> list[tuple[IdArray, int]]:
         """Return the steps of an epoch: which units, from which of their tokens on."""
         if epoch != self._planned_epoch:
-            groups = self._groups(epoch)
-            self._cached_plan = [
-                (units, first)
-                for units in groups
-                for first in range(0, int(self._lengths[units].max()), self._bptt_length)
-            ]
+            self._cached_plan = _steps(self._groups(epoch), self._lengths, self._bptt_length)
             self._planned_epoch = epoch
         return self._cached_plan
 

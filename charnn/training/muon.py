@@ -26,7 +26,7 @@ class Muon(Optimizer):
     Args:
         params: matrices.
         lr: learning rate, set anew before each step.
-        weight_decay: decay a step and unit of learning rate.
+        weight_decay: decay a move and unit of learning rate.
         momentum: share of the last momentum in the next move's.
         every: steps that a move takes, whose gradients all enter the momentum: where steps are short, the products of one
             move would take longer than the gradient.
@@ -65,9 +65,10 @@ class Muon(Optimizer):
     def _takes_in(self, weight: Tensor, momentum: float) -> bool:
         """Add a matrix's gradient to its momentum; tell whether it is to move now."""
         state = self.state[weight]
-        if not state:
-            state["step"] = torch.zeros(())
+        if "momentum_buffer" not in state:
             state["momentum_buffer"] = torch.zeros_like(weight)
+        if "step" not in state:  # so it is too in a run that an older charnn began
+            state["step"] = torch.zeros(())
         state["momentum_buffer"].lerp_(weight.grad, 1 - momentum)
         state["step"] += 1
         return int(state["step"]) % self._every == 0

@@ -32,8 +32,9 @@ def make_optimizers(network: Network, options: TrainingOptions) -> list[Optimize
     decay = WEIGHT_DECAYS[options.optimizer] if options.weight_decay is None else options.weight_decay
     fused = {"fused": True}
     if options.optimizer == "muon":
-        tokens_a_step = (options.batch_size or TOKENS_A_MOVE) * options.bptt_length
-        every = min(max(round(TOKENS_A_MOVE / tokens_a_step), 1), MOST_STEPS_A_MOVE)
+        assert options.batch_size is not None
+        steps_a_move = round(TOKENS_A_MOVE / (options.batch_size * options.bptt_length))
+        every = min(max(steps_a_move, 1), MOST_STEPS_A_MOVE)
         dtype = torch.bfloat16 if has_bf16_units(device) else torch.float32
         return [
             Muon(matrices, weight_decay=decay, every=every, dtype=dtype),

@@ -39,17 +39,19 @@ SECONDS_TO_BEGIN, SHARE_FOR_STEPS = 4.0, 0.85
 """What loading torch and reading the text take of a time budget, and the share of the rest that is left for steps at the speed
 of the shortest one timed: so many passes were seen."""
 SHARE_FOR_TIMING = 0.02
-"""The share of a time budget after which no further round of timing is begun."""
+"""The share of a time budget after which no further round of timing steps, or evaluations, is begun; a few are always done."""
 SECONDS_TO_SAVE = 1.5
 """Kept back at the end of a time budget for writing the model and leaving."""
 EVALUATIONS_AT_THE_END = 4
 """Readings of the held-out text that the last evaluation and the final figures take."""
 
 _HIDDEN_SIZE_BY_SECONDS = ((40, 128), (70, 192), (150, 256), (480, 384), (float("inf"), 512))
-_REFERENCE_SPEEDS = {128: 190e3, 192: 120e3, 256: 90e3, 384: 52e3, 512: 37e3}
+REFERENCE_SPEEDS = {128: 192e3, 192: 123e3, 256: 91e3, 384: 53e3, 512: 37e3}
 """Tokens a second at each width, of characters, on the machine on which the widths by seconds were found."""
 LIKE_THE_REFERENCE = 1.5
 """A machine, or a vocabulary, that makes steps faster or slower by less than this gets the same widths."""
+FEW_PASSES, WORTH_WITH_FEW_PASSES = 2.0, 0.5
+"""Where a text is read fewer times than this, tokens are worth more than width: 256 units beat 384 in 5 minutes there."""
 _NGRAM_ORDERS = {"char": 7, "byte": 7}
 _NGRAM_DROPOUT_BY_EPOCHS = ((10, 0.0), (16, 0.25), (50, 0.5), (float("inf"), 0.75))
 _DROPOUT_BY_EPOCHS = ((4, 0.0), (10, 0.05), (30, 0.1), (60, 0.2), (100, 0.3), (float("inf"), 0.4))
@@ -121,6 +123,22 @@ def resolve_architecture(
     )
 
 
+def worth_of_a_second(hidden_size: int, speed: float, num_epochs: float) -> float:
+    """Return what a second counts as when a width is chosen by the budget.
+
+    The widths by seconds are those of one machine and of texts that are read more than once: a second counts as more on a
+    faster machine, and as less where most of the text will not be read.
+
+    Args:
+        hidden_size: the width that was timed.
+        speed: tokens a second.
+        num_epochs: passes over the text that the budget allows at this speed.
+    """
+    ratio = speed / REFERENCE_SPEEDS.get(hidden_size, speed)
+    worth = 1.0 if 1 / LIKE_THE_REFERENCE < ratio < LIKE_THE_REFERENCE else ratio
+    return worth * (WORTH_WITH_FEW_PASSES if num_epochs < FEW_PASSES else 1.0)
+
+
 def resolve_training(options: TrainingOptions, *, unit: str, num_epochs: float, batch_size: int) -> TrainingOptions:
     """Choose the training options that were left open.
 
@@ -129,12 +147,15 @@ def resolve_training(options: TrainingOptions, *, unit: str, num_epochs: float, 
         num_epochs: passes over the text that the budget is expected to allow.
         batch_size: lanes (see `choose_batch_size`).
     """
+    carry_length = options.carry_length
+    if carry_length is None and unit == "stream":
+        carry_length = max(1, round(CARRY_LENGTH / options.bptt_length)) * options.bptt_length
     dropout = next(share for limit, share in _DROPOUT_BY_EPOCHS if num_epochs <= limit)
     ngram_dropout = next(share for limit, share in _NGRAM_DROPOUT_BY_EPOCHS if num_epochs <= limit)
     return replace(
         options,
         batch_size=batch_size,
-        carry_length=CARRY_LENGTH if options.carry_length is None and unit == "stream" else options.carry_length,
+        carry_length=carry_length,
         dropout=dropout if options.dropout is None else options.dropout,
         ngram_dropout=ngram_dropout if options.ngram_dropout is None else options.ngram_dropout,
         learning_rate=options.learning_rate or LEARNING_RATES[options.optimizer],
@@ -296,12 +317,12 @@ def make_plan(
     """
     num_tokens = corpus.train.num_tokens
     seconds = options.minutes * 60 if options.minutes else None
+    given_to_units = options.carry_length is not None and corpus.tokenizer.unit != "stream"
+    refuse_idle("--carry", given_to_units, "--unit stream")
     options = replace(options, bptt_length=min(options.bptt_length, num_tokens))
     architecture, speed, batch_size = _choose_sizes(
         model_options, options, corpus=corpus, device=device, seconds=seconds
     )
-    given_to_units = options.carry_length is not None and corpus.tokenizer.unit != "stream"
-    refuse_idle("--carry", given_to_units, "--unit stream")
     if architecture.embedding_order == 1:
         refuse_idle("--ngram-dropout", bool(options.ngram_dropout), "--embedding-order 2 or more")
         options = replace(options, ngram_dropout=0.0)
@@ -323,10 +344,10 @@ def make_plan(
 def _choose_sizes(
     model_options: ModelOptions, options: TrainingOptions, *, corpus: Corpus, device: str, seconds: float | None
 ) -> tuple[Architecture, Speed, int]:
-    """Choose the network's sizes and the lanes, and time them; anew for a machine of quite another speed."""
+    """Choose the network's sizes and the lanes, time them, and choose anew where the time says so."""
     num_tokens = corpus.train.num_tokens
 
-    def choose(worth: float | None) -> tuple[Architecture, Speed, int]:
+    def choose(worth: float | None) -> tuple[Architecture, int]:
         architecture = resolve_architecture(
             model_options,
             kind=corpus.tokenizer.kind,
@@ -342,17 +363,22 @@ def _choose_sizes(
             bptt_length=options.bptt_length,
             device=device,
         )
-        speed = measure_speed(architecture, options, batch_size=batch_size, device=device, seconds=seconds)
-        return architecture, speed, batch_size
+        return architecture, batch_size
 
-    architecture, speed, batch_size = choose(seconds)
-    reference = _REFERENCE_SPEEDS.get(architecture.hidden_size)
-    if seconds is None or device == "cuda" or model_options.hidden_size or reference is None:
+    def timed(architecture: Architecture, batch_size: int) -> Speed:
+        return measure_speed(architecture, options, batch_size=batch_size, device=device, seconds=seconds)
+
+    architecture, batch_size = choose(seconds)
+    speed = timed(architecture, batch_size)
+    if seconds is None or device == "cuda":
         return architecture, speed, batch_size
-    ratio = speed.training / reference
-    if 1 / LIKE_THE_REFERENCE < ratio < LIKE_THE_REFERENCE:
+    num_epochs = _expected_tokens(options, batch_size, num_tokens, speed) / num_tokens
+    fitting, batch_size_of_fitting = choose(
+        seconds * worth_of_a_second(architecture.hidden_size, speed.training, num_epochs)
+    )
+    if fitting == architecture:
         return architecture, speed, batch_size
-    return choose(seconds * ratio)
+    return fitting, timed(fitting, batch_size_of_fitting), batch_size_of_fitting
 
 
 def _expected_tokens(options: TrainingOptions, batch_size: int, num_tokens: int, speed: Speed) -> float:

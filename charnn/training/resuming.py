@@ -6,11 +6,11 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-from charnn.config import TrainingOptions
+from charnn.config import ModelOptions, TextOptions, TrainingOptions
 from charnn.errors import ModelError, OptionError
 from charnn.files import write_atomically
 from charnn.model_directory import finish_interrupted_writes, is_model, read_model, read_ngrams, read_training_state
-from charnn.options import as_json, pick
+from charnn.options import as_json, declared_options, flags_of, pick
 from charnn.text.corpus import open_ids
 from charnn.text.reading import Notify
 from charnn.text.tokenizers import Tokenizer
@@ -19,6 +19,7 @@ from charnn.training.session import Session, make_session
 from charnn.training.trainer import Position
 
 BUDGETS = ("minutes", "steps", "epochs")
+GROUPS = (TextOptions, ModelOptions, TrainingOptions)
 CHANGEABLE_ON_RESUME = (*BUDGETS, "patience", "learning_rate", "save_every")
 
 
@@ -73,12 +74,12 @@ def go_on(directory: Path, given: dict[str, Any], *, started: float, notify: Not
 def _changed_options(config: dict[str, Any], given: dict[str, Any]) -> tuple[TrainingOptions, bool]:
     before = {name: value for group in config["options"].values() for name, value in group.items()}
     asked = {name: value for group in config["options_given"].values() for name, value in group.items()}
+    declared = {name: option for group in GROUPS for name, (_, option) in declared_options(group).items()}
     for name, value in given.items():
-        if name not in CHANGEABLE_ON_RESUME and value not in (before[name], asked[name]):
-            flag = "--" + name.replace("_", "-")
-            raise OptionError(
-                f"{flag}: found {value}, but the run to resume was begun with {before[name]}; leave it out"
-            )
+        if name not in CHANGEABLE_ON_RESUME and value not in (before.get(name), asked.get(name)):
+            flag = flags_of(name, declared[name])[-1]
+            begun_with = before.get(name, "no such option")
+            raise OptionError(f"{flag}: found {value}, but the run to resume was begun with {begun_with}; leave it out")
     options = pick(TrainingOptions, config["options"]["training"])
     changes = {name: value for name, value in given.items() if name in CHANGEABLE_ON_RESUME}
     if any(name in changes for name in BUDGETS):

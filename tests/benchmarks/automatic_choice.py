@@ -20,22 +20,28 @@ from typing import Any
 from runs import train
 
 from charnn.config import ModelOptions
-from charnn.training.planning import LANES, SECONDS_TO_BEGIN, SHARE_FOR_STEPS, resolve_architecture
+from charnn.training.planning import (
+    LANES,
+    LANES_OF_WIDE,
+    REFERENCE_SPEEDS,
+    SECONDS_TO_BEGIN,
+    SHARE_FOR_STEPS,
+    WIDE,
+    choose_batch_size,
+    resolve_architecture,
+    worth_of_a_second,
+)
 
 BPTT = 128
 SPEEDS = {
     (96, 16): 184e3,
     (96, 32): 269e3,
     (128, 16): 143e3,
-    (128, 32): 192e3,
     (192, 16): 96e3,
-    (192, 32): 123e3,
     (256, 16): 72e3,
-    (256, 32): 91e3,
     (384, 16): 43e3,
-    (384, 32): 53e3,
     (512, 32): 33e3,
-    (512, 64): 37e3,
+    **{(width, LANES_OF_WIDE if width >= WIDE else LANES): speed for width, speed in REFERENCE_SPEEDS.items()},
 }
 """Tokens a second by width and lanes: the quickest of ten steps each, all taking turns, LSTM, vectors of three characters."""
 
@@ -53,20 +59,28 @@ def run(text: Path, unit: str, minutes: float, choice: tuple[int, int, str], dir
     options |= {} if dropout == "automatic" else {"--dropout": dropout}
     name = "-".join(map(str, (text.stem, minutes, *choice)))
     found = train(text, directory / name, options, num_threads=1)
-    found["is_chosen"] = dropout == "automatic" and lanes == LANES and width == chosen_width(found, minutes)
+    found["is_chosen"] = dropout == "automatic" and (width, lanes) == chosen(found, minutes)
     return found
 
 
-def chosen_width(found: dict[str, Any], minutes: float) -> int:
-    """Return the width that charnn would choose on the reference machine."""
-    return resolve_architecture(
-        ModelOptions(),
-        kind=found["tokenizer"],
-        vocab_size=found["vocab_size"],
-        num_tokens=found["train_num_tokens"],
-        seconds=minutes * 60,
-        device="cpu",
-    ).hidden_size
+def chosen(found: dict[str, Any], minutes: float) -> tuple[int, int]:
+    """Return the width and lanes that charnn would choose on the reference machine."""
+    num_tokens = found["train_num_tokens"]
+
+    def sizes(seconds: float) -> tuple[int, int]:
+        width = resolve_architecture(
+            ModelOptions(),
+            kind=found["tokenizer"],
+            vocab_size=found["vocab_size"],
+            num_tokens=num_tokens,
+            seconds=seconds,
+            device="cpu",
+        ).hidden_size
+        return width, choose_batch_size(None, hidden_size=width, num_tokens=num_tokens, bptt_length=BPTT, device="cpu")
+
+    width, lanes = sizes(minutes * 60)
+    passes = num_steps(minutes, width, lanes) * lanes * BPTT / num_tokens
+    return sizes(minutes * 60 * worth_of_a_second(width, SPEEDS[width, lanes], passes))
 
 
 def main() -> None:
