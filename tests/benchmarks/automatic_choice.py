@@ -33,6 +33,8 @@ from charnn.training.planning import (
 )
 
 BPTT = 128
+MOST_HELD_OUT = 100_000
+"""Bytes: so few that every run can afford to read all of them, and none is measured on an easier beginning."""
 SPEEDS = {
     (96, 16): 184e3,
     (96, 32): 269e3,
@@ -56,6 +58,7 @@ def run(text: Path, unit: str, minutes: float, choice: tuple[int, int, str], dir
     width, lanes, dropout = choice
     options = {"--unit": unit, "--steps": str(num_steps(minutes, width, lanes)), "--hidden-size": str(width)}
     options |= {"--batch-size": str(lanes), "--bptt": str(BPTT), "--ngram-order": "0", "--patience": "0"}
+    options["--valid-fraction"] = f"{min(0.1, MOST_HELD_OUT / text.stat().st_size):.4g}"
     options |= {} if dropout == "automatic" else {"--dropout": dropout}
     name = "-".join(map(str, (text.stem, minutes, *choice)))
     found = train(text, directory / name, options, num_threads=1)
