@@ -430,13 +430,14 @@ def test_tied_weights_of_different_sizes_are_refused():
         resolved(tie_weights=True, embedding_size=5, hidden_size=6)
 
 
-def test_a_second_counts_by_the_machines_speed_and_for_less_where_the_text_is_not_read_twice():
+def test_a_second_counts_by_the_machines_speed_and_the_passes():
     speed = planning.REFERENCE_SPEEDS[256]
     assert planning.worth_of_a_second(256, speed, 5) == 1
     assert planning.worth_of_a_second(256, speed * 1.2, 5) == 1
     assert planning.worth_of_a_second(256, speed * 4, 5) == 4
     assert planning.worth_of_a_second(256, speed / 4, 5) == 0.25
-    assert planning.worth_of_a_second(256, speed, 0.5) < 1
+    assert planning.worth_of_a_second(256, speed, 0.5) == 0.5
+    assert planning.worth_of_a_second(256, speed, 50) == 1.5
     assert planning.worth_of_a_second(333, speed, 5) == 1
 
 

@@ -50,8 +50,8 @@ REFERENCE_SPEEDS = {128: 192e3, 192: 123e3, 256: 91e3, 384: 53e3, 512: 37e3}
 """Tokens a second at each width, of characters, on the machine on which the widths by seconds were found."""
 LIKE_THE_REFERENCE = 1.5
 """A machine, or a vocabulary, that makes steps faster or slower by less than this gets the same widths."""
-FEW_PASSES, WORTH_WITH_FEW_PASSES = 2.0, 0.5
-"""Where a text is read fewer times than this, tokens are worth more than width: 256 units beat 384 in 5 minutes there."""
+_WORTH_BY_EPOCHS = ((2, 0.5), (15, 1.0), (float("inf"), 1.5))
+"""What a second is worth for width by the passes over the text: new text teaches more than width does, known text less."""
 _NGRAM_ORDERS = {"char": 7, "byte": 7}
 _NGRAM_DROPOUT_BY_EPOCHS = ((10, 0.0), (16, 0.25), (50, 0.5), (float("inf"), 0.75))
 _DROPOUT_BY_EPOCHS = ((4, 0.0), (10, 0.05), (30, 0.1), (60, 0.2), (100, 0.3), (float("inf"), 0.4))
@@ -126,8 +126,8 @@ def resolve_architecture(
 def worth_of_a_second(hidden_size: int, speed: float, num_epochs: float) -> float:
     """Return what a second counts as when a width is chosen by the budget.
 
-    The widths by seconds are those of one machine and of texts that are read more than once: a second counts as more on a
-    faster machine, and as less where most of the text will not be read.
+    The widths by seconds are those of one machine and of texts that are read several times: a second counts as more on a
+    faster machine and where the text will be read often, and as less where much of it will not be read.
 
     Args:
         hidden_size: the width that was timed.
@@ -136,7 +136,7 @@ def worth_of_a_second(hidden_size: int, speed: float, num_epochs: float) -> floa
     """
     ratio = speed / REFERENCE_SPEEDS.get(hidden_size, speed)
     worth = 1.0 if 1 / LIKE_THE_REFERENCE < ratio < LIKE_THE_REFERENCE else ratio
-    return worth * (WORTH_WITH_FEW_PASSES if num_epochs < FEW_PASSES else 1.0)
+    return worth * next(factor for limit, factor in _WORTH_BY_EPOCHS if num_epochs <= limit)
 
 
 def resolve_training(options: TrainingOptions, *, unit: str, num_epochs: float, batch_size: int) -> TrainingOptions:
