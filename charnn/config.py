@@ -152,7 +152,12 @@ class TrainingOptions(Checked):
     ] = "muon"
     learning_rate: Annotated[
         float | None,
-        Option("The peak learning rate.", above=0, automatic="muon 0.02, adamw 0.004, sgd 1", panel=TRAINING),
+        Option(
+            "The peak learning rate.",
+            above=0,
+            automatic="muon 0.02, in a short run 0.03, adamw 0.004, sgd 1",
+            panel=TRAINING,
+        ),
     ] = None
     weight_decay: Annotated[
         float | None,

@@ -479,20 +479,38 @@ def test_a_short_text_gets_fewer_lanes():
 
 def test_a_stretch_is_about_512_tokens_in_whole_steps():
     def carry(unit="stream", **given):
-        return planning.resolve_training(TrainingOptions(**given), unit=unit, num_epochs=1, batch_size=1).carry_length
+        return planning.resolve_training(
+            TrainingOptions(**given), unit=unit, num_epochs=1, num_steps=5000, batch_size=1
+        ).carry_length
 
     assert [carry(), carry(bptt_length=160), carry(bptt_length=2000)] == [512, 480, 2000]
     assert [carry(carry_length=0), carry(carry_length=77), carry("line")] == [0, 77, None]
 
 
+def test_a_short_run_has_a_higher_rate_with_muon_alone():
+    def rate(num_steps, **given):
+        options = TrainingOptions(**given)
+        return planning.resolve_training(
+            options, unit="stream", num_epochs=1, num_steps=num_steps, batch_size=1
+        ).learning_rate
+
+    assert rate(700) > rate(2000)
+    assert rate(700, optimizer="adamw") == rate(2000, optimizer="adamw")
+    assert rate(700, learning_rate=0.005) == 0.005
+
+
 def test_more_passes_over_the_text_bring_more_dropout():
     def dropout(num_epochs, wanted=None):
         options = TrainingOptions(dropout=wanted)
-        return planning.resolve_training(options, unit="stream", num_epochs=num_epochs, batch_size=1).dropout
+        return planning.resolve_training(
+            options, unit="stream", num_epochs=num_epochs, num_steps=5000, batch_size=1
+        ).dropout
 
     assert [dropout(1), dropout(1000), dropout(1000, 0.05)] == [0.0, 0.4, 0.05]
     few, many = (
-        planning.resolve_training(TrainingOptions(), unit="stream", num_epochs=number, batch_size=1).ngram_dropout
+        planning.resolve_training(
+            TrainingOptions(), unit="stream", num_epochs=number, num_steps=5000, batch_size=1
+        ).ngram_dropout
         for number in (1, 100)
     )
     assert few == 0.0
