@@ -480,7 +480,7 @@ def test_a_short_text_gets_fewer_lanes():
 def test_a_stretch_is_about_512_tokens_in_whole_steps():
     def carry(unit="stream", **given):
         return planning.resolve_training(
-            TrainingOptions(**given), unit=unit, num_epochs=1, num_steps=5000, batch_size=1
+            TrainingOptions(**given), unit=unit, num_epochs=1, num_tokens=10**6, batch_size=1
         ).carry_length
 
     assert [carry(), carry(bptt_length=160), carry(bptt_length=2000)] == [512, 480, 2000]
@@ -491,7 +491,7 @@ def test_a_short_run_has_a_higher_rate_with_muon_alone():
     def rate(num_steps, **given):
         options = TrainingOptions(**given)
         return planning.resolve_training(
-            options, unit="stream", num_epochs=1, num_steps=num_steps, batch_size=1
+            options, unit="stream", num_tokens=num_steps * 128, num_epochs=1, batch_size=1
         ).learning_rate
 
     assert rate(700) > rate(2000)
@@ -499,17 +499,27 @@ def test_a_short_run_has_a_higher_rate_with_muon_alone():
     assert rate(700, learning_rate=0.005) == 0.005
 
 
+def test_ngrams_of_a_short_text_are_known_by_heart_sooner():
+    def ngram_dropout(num_tokens, num_epochs):
+        return planning.resolve_training(
+            TrainingOptions(), unit="stream", num_tokens=num_tokens, num_epochs=num_epochs, batch_size=32
+        ).ngram_dropout
+
+    assert [ngram_dropout(10**6, 7), ngram_dropout(125_000, 7), ngram_dropout(125_000, 4)] == [0.0, 0.25, 0.0]
+    assert ngram_dropout(10**6, 40) == ngram_dropout(125_000, 40) == 0.5
+
+
 def test_more_passes_over_the_text_bring_more_dropout():
     def dropout(num_epochs, wanted=None):
         options = TrainingOptions(dropout=wanted)
         return planning.resolve_training(
-            options, unit="stream", num_epochs=num_epochs, num_steps=5000, batch_size=1
+            options, unit="stream", num_epochs=num_epochs, num_tokens=10**6, batch_size=1
         ).dropout
 
     assert [dropout(1), dropout(1000), dropout(1000, 0.05)] == [0.0, 0.4, 0.05]
     few, many = (
         planning.resolve_training(
-            TrainingOptions(), unit="stream", num_epochs=number, num_steps=5000, batch_size=1
+            TrainingOptions(), unit="stream", num_epochs=number, num_tokens=10**6, batch_size=1
         ).ngram_dropout
         for number in (1, 100)
     )

@@ -56,6 +56,8 @@ _WORTH_BY_EPOCHS = ((2, 0.5), (15, 1.0), (float("inf"), 1.5))
 """What a second is worth for width by the passes over the text: new text teaches more than width does, known text less."""
 _NGRAM_ORDERS = {"char": 7, "byte": 7}
 _NGRAM_DROPOUT_BY_EPOCHS = ((10, 0.0), (16, 0.25), (50, 0.5), (float("inf"), 0.75))
+EPOCHS_OF_A_MILLION, LEAST_NGRAM_DROPOUT = 10, 0.25
+"""Passes over a million tokens after which n-grams are known by heart; over an eighth of that, half as many passes."""
 _DROPOUT_BY_EPOCHS = ((4, 0.0), (10, 0.05), (30, 0.1), (60, 0.2), (100, 0.3), (float("inf"), 0.4))
 
 
@@ -142,16 +144,18 @@ def worth_of_a_second(hidden_size: int, speed: float, num_epochs: float) -> floa
 
 
 def resolve_training(
-    options: TrainingOptions, *, unit: str, num_epochs: float, num_steps: float, batch_size: int
+    options: TrainingOptions, *, unit: str, num_tokens: int, num_epochs: float, batch_size: int
 ) -> TrainingOptions:
     """Choose the training options that were left open.
 
     Args:
         unit: what is independent in the text.
-        num_epochs, num_steps: passes over the text, and steps, that the budget is expected to allow.
+        num_tokens: length of the training text.
+        num_epochs: passes over it that the budget is expected to allow.
         batch_size: lanes (see `choose_batch_size`).
     """
     rate = LEARNING_RATES[options.optimizer]
+    num_steps = num_epochs * num_tokens / (batch_size * options.bptt_length)
     if options.optimizer == "muon" and num_steps < SHORT_RUN_STEPS:
         rate = RATE_OF_SHORT_RUN
     carry_length = options.carry_length
@@ -159,6 +163,8 @@ def resolve_training(
         carry_length = max(1, round(CARRY_LENGTH / options.bptt_length)) * options.bptt_length
     dropout = next(share for limit, share in _DROPOUT_BY_EPOCHS if num_epochs <= limit)
     ngram_dropout = next(share for limit, share in _NGRAM_DROPOUT_BY_EPOCHS if num_epochs <= limit)
+    if num_epochs > EPOCHS_OF_A_MILLION * (num_tokens / 1e6) ** (1 / 3):
+        ngram_dropout = max(ngram_dropout, LEAST_NGRAM_DROPOUT)
     return replace(
         options,
         batch_size=batch_size,
@@ -346,8 +352,8 @@ def make_plan(
     options = resolve_training(
         options,
         unit=corpus.tokenizer.unit,
+        num_tokens=num_tokens,
         num_epochs=num_epochs,
-        num_steps=num_training / (batch_size * options.bptt_length),
         batch_size=batch_size,
     )
     ngram_order = _NGRAM_ORDERS.get(corpus.tokenizer.kind, 4) if options.ngram_order is None else options.ngram_order
