@@ -54,6 +54,16 @@ def test_stretches_are_of_streams_alone(charnn, text):
     assert "--carry: found 64, but the run to resume was begun with 48; leave it out" in refused.err
 
 
+def test_a_resumed_run_is_evaluated_at_its_end_however_seldom_it_is(charnn, text):
+    charnn("train", text, "--steps", 8, *SMALL, "-o", "m")
+    config = json.loads(Path("m/config.json").read_text(encoding="utf-8"))
+    config["plan"]["evaluation_interval"] = 0.5
+    Path("m/config.json").write_text(json.dumps(config), encoding="utf-8")
+    assert charnn("train", "--resume", "-o", "m", "--steps", 10).status == 0
+    events = [json.loads(line) for line in Path("m/metrics.jsonl").read_text(encoding="utf-8").splitlines()]
+    assert [event["step"] for event in events if event["event"] == "evaluated"][-1] == 10
+
+
 def test_a_run_of_an_older_charnn_goes_on_as_it_was_begun(charnn, text):
     """Before there were stretches, and moves of several steps, neither stood in a checkpoint."""
     charnn("train", text, "--steps", 4, *SMALL, "-o", "m")

@@ -466,6 +466,26 @@ def test_a_width_is_chosen_anew_for_a_machine_of_another_speed(tmp_path, monkeyp
     assert chosen(hidden_size=32) == 32
 
 
+def test_timing_ends_where_a_busy_machine_holds_a_step_up(monkeypatch):
+    clock = itertools.count()
+    calls = []
+    monkeypatch.setattr(planning.time, "perf_counter", lambda: float(next(clock)))
+
+    def held_up(name, seconds):
+        def do():
+            calls.append(name)
+            for _ in range(seconds):
+                next(clock)
+
+        return do
+
+    quick, stalled, never = planning._shortest_times(
+        [held_up("quick", 1), held_up("stalled", 50), held_up("never", 1)], "cpu", most_seconds=10
+    )
+    assert calls == ["quick", "stalled"]
+    assert quick < 5 < stalled < math.inf == never
+
+
 def test_a_short_text_gets_fewer_lanes():
     def lanes(wanted, num_tokens, hidden_size=256):
         return planning.choose_batch_size(

@@ -150,7 +150,8 @@ def _train(session: "Session") -> None:
             f"the n-gram model of order {results['ngram_order']} reaches {results['ngram_loss_nats']:.4f}, both together "
             f"{results['mixture_loss_nats']:.4f} (--mix-ngram)"
         )
-    console.notice(f"write with it: charnn sample -m {directory}")
+    if results["steps"]:
+        console.notice(f"write with it: charnn sample -m {directory}")
 
 
 def _short_sample(session: "Session") -> str:

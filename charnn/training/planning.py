@@ -41,7 +41,7 @@ SECONDS_TO_BEGIN, SHARE_FOR_STEPS = 4.0, 0.85
 """What loading torch and reading the text take of a time budget, and the share of the rest that is left for steps at the speed
 of the shortest one timed: so many passes were seen."""
 SHARE_FOR_TIMING = 0.02
-"""The share of a time budget after which no further round of timing steps, or evaluations, is begun; a few are always done."""
+"""The share of a time budget after which no further round of timing is begun; four rounds may take thrice that."""
 SECONDS_TO_SAVE = 1.5
 """Kept back at the end of a time budget for writing the model and leaving."""
 EVALUATIONS_AT_THE_END = 4
@@ -201,9 +201,9 @@ def measure_speed(
     keep_freed_memory()
     wanted, num_threads = options.precision, torch.get_num_threads()
     precisions = [wanted] if wanted != "auto" else ["fp32", "bf16"] if has_bf16_units(device) else ["fp32"]
-    candidates = [(precision, num_threads) for precision in precisions]
+    candidates = [(precision, num_threads) for precision in reversed(precisions)]
     if seconds is not None and device == "cpu" and num_threads > 1:
-        candidates.append((precisions[-1], 1))
+        candidates.insert(0, (precisions[-1], 1))  # first, as it is the one that a busy machine does not hold up
     with torch.random.fork_rng(devices=[0] if device == "cuda" else []):
         network = Network(architecture).to(device)
         optimizers = make_optimizers(network, replace(options, batch_size=batch_size))
@@ -227,28 +227,34 @@ def measure_speed(
         most_seconds = math.inf if seconds is None else SHARE_FOR_TIMING * seconds
         work = [functools.partial(train_step, *candidate) for candidate in candidates]
         training = _shortest_times(work, device, most_seconds)
+        fastest = min(range(len(candidates)), key=training.__getitem__)
+        precision, threads = candidates[fastest]
+        torch.set_num_threads(threads)
         (evaluation,) = _shortest_times([evaluation_step], device, most_seconds)
-    fastest = min(range(len(candidates)), key=training.__getitem__)
-    precision, threads = candidates[fastest]
-    ratio = training[0] / training[fastest] if precision == "bf16" and precisions[0] == "fp32" else None
+        torch.set_num_threads(num_threads)
+    fp32 = [taken for (name, _), taken in zip(candidates, training, strict=True) if name == "fp32"]
+    has_choice = precision == "bf16" and fp32 and math.isfinite(fp32[0])
+    ratio = fp32[0] / training[fastest] if has_choice else None
     return Speed(precision, threads, ids_TB.numel() / training[fastest], ids_TB.numel() / evaluation, ratio)
 
 
 def _shortest_times(work: Sequence[Callable[[], None]], device: str, most_seconds: float) -> list[float]:
     """Return the shortest time of each piece of work in seconds, from rounds in which they take turns.
 
-    The first round is not counted. What is far behind after the second takes no further part, and after the fourth no round
-    is begun once the time is over: a single round on a machine that does other things too would often mislead.
+    The first round is not counted where there are more. What is far behind after the second takes no further part. Once the
+    time is over, no round is begun after the fourth, and nothing at all once it is over thrice: a machine that is busy with
+    other things can hold a step up for seconds. What never had its turn has an infinite time.
     """
     times: list[list[float]] = [[] for _ in work]
     started = time.perf_counter()
     for number in range(TIMED_ROUNDS):
-        if number >= FEWEST_TIMED_ROUNDS and time.perf_counter() - started > most_seconds:
-            break
-        for do, taken in zip(work, times, strict=True):
-            if number > 1 and min(taken[1:]) > HOPELESS * min(min(other[1:]) for other in times):
-                continue
+        for place, (do, taken) in enumerate(zip(work, times, strict=True)):
             begun = time.perf_counter()
+            allowed = most_seconds * (1 if number >= FEWEST_TIMED_ROUNDS else 3)
+            if (number or place) and begun - started > allowed:
+                return [min(others[1:] or others, default=math.inf) for others in times]
+            if number > 1 and min(taken[1:]) > HOPELESS * min(min(others[1:]) for others in times):
+                continue
             do()
             if device == "cuda":
                 torch.cuda.synchronize()

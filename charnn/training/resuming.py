@@ -56,7 +56,7 @@ def go_on(directory: Path, given: dict[str, Any], *, started: float, notify: Not
     trainer = session.trainer
     progress = trainer.budget.progress(position.step, position.seconds)
     if changed:
-        trainer.position.next_evaluation = progress + trainer.evaluation_interval
+        trainer.position.next_evaluation = min(1.0, progress + trainer.evaluation_interval)
     if trainer.budget.seconds is not None and config["results"]["valid_loss_nats"] is not None:
         trainer.position.best_loss_nats = config["results"]["valid_loss_nats"]
         trainer.position.best_step = config["results"]["best_step"]
