@@ -14,7 +14,7 @@ from charnn.config import Architecture, ModelOptions, TextOptions, TrainingOptio
 from charnn.errors import CharnnError, OptionError, TrainingError
 from charnn.text.corpus import prepare_corpus
 from charnn.text.vocabulary import Vocabulary
-from charnn.training import planning
+from charnn.training import planning, timing
 from charnn.training.averaging import AveragedWeights
 from charnn.training.batches import LaneBatches
 from charnn.training.devices import choose_device
@@ -448,7 +448,7 @@ def test_a_width_is_chosen_anew_for_a_machine_of_another_speed(tmp_path, monkeyp
     def measured(architecture, *_args, **_options):
         timed.append(architecture.hidden_size)
         speed = share_of_reference * planning.REFERENCE_SPEEDS.get(architecture.hidden_size, 1e5)
-        return planning.Speed("fp32", 1, speed, speed, None)
+        return timing.Speed("fp32", 1, speed, speed, None)
 
     monkeypatch.setattr(planning, "measure_speed", measured)
     path = tmp_path / "text.txt"
@@ -469,7 +469,7 @@ def test_a_width_is_chosen_anew_for_a_machine_of_another_speed(tmp_path, monkeyp
 def test_timing_ends_where_a_busy_machine_holds_a_step_up(monkeypatch):
     clock = itertools.count()
     calls = []
-    monkeypatch.setattr(planning.time, "perf_counter", lambda: float(next(clock)))
+    monkeypatch.setattr(timing.time, "perf_counter", lambda: float(next(clock)))
 
     def held_up(name, seconds):
         def do():
@@ -479,7 +479,7 @@ def test_timing_ends_where_a_busy_machine_holds_a_step_up(monkeypatch):
 
         return do
 
-    quick, stalled, never = planning._shortest_times(
+    quick, stalled, never = timing._shortest_times(
         [held_up("quick", 1), held_up("stalled", 50), held_up("never", 1)], "cpu", most_seconds=10
     )
     assert calls == ["quick", "stalled"]
@@ -561,20 +561,20 @@ def test_evaluations_take_a_twentieth_of_the_time_at_most():
 
 
 def test_the_faster_precision_is_chosen_and_generators_are_left_alone(monkeypatch):
-    monkeypatch.setattr(planning, "has_bf16_units", lambda _: True)
+    monkeypatch.setattr(timing, "has_bf16_units", lambda _: True)
     before = torch.get_rng_state()
     options = TrainingOptions(bptt_length=4)
-    speed = planning.measure_speed(SHAPE, options, batch_size=2, device="cpu")
+    speed = timing.measure_speed(SHAPE, options, batch_size=2, device="cpu")
     assert speed.precision in ("fp32", "bf16")
     assert speed.training > 0
     assert torch.equal(before, torch.get_rng_state())
     threads = torch.get_num_threads()
     assert speed.num_threads == threads
-    timed = planning.measure_speed(SHAPE, options, batch_size=2, device="cpu", seconds=1.0)
+    timed = timing.measure_speed(SHAPE, options, batch_size=2, device="cpu", seconds=1.0)
     assert timed.num_threads in (1, threads)
     assert torch.get_num_threads() == threads
     for wanted in ("fp32", "bf16"):
-        fixed = planning.measure_speed(SHAPE, replace(options, precision=wanted), batch_size=2, device="cpu")
+        fixed = timing.measure_speed(SHAPE, replace(options, precision=wanted), batch_size=2, device="cpu")
         assert (fixed.precision, fixed.ratio) == (wanted, None)
 
 

@@ -1,24 +1,16 @@
 """Choices that a user left open: sizes, batch, dropout and precision, from the corpus, the budget and the machine."""
 
-import functools
-import math
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
-
-import torch
 
 from charnn.config import Architecture, ModelOptions, TrainingOptions
 from charnn.errors import OptionError
 from charnn.options import refuse_idle
 from charnn.text.corpus import Corpus
 from charnn.text.reading import Notify
-from charnn.training.devices import has_bf16_units
-from charnn.training.loss import summed_cross_entropy
-from charnn.training.memory import keep_freed_memory
-from charnn.training.network import Network
-from charnn.training.optimizers import LEARNING_RATES, WEIGHT_DECAYS, make_optimizers
+from charnn.training.optimizers import LEARNING_RATES, WEIGHT_DECAYS
+from charnn.training.timing import Speed, measure_speed
 from charnn.training.trainer import SHARE_FOR_EVALUATION
 
 DEFAULT_MINUTES = 5.0
@@ -34,14 +26,9 @@ FEWEST_EVALUATIONS = 3
 """Where the held-out text is so long that it could not be read this often, only its beginning is."""
 EVALUATION_SPEED_RATIO = 3.0
 """How many times as fast as training an evaluation is taken to be, where the clock must not decide."""
-TIMED_ROUNDS, FEWEST_TIMED_ROUNDS = 6, 4
-HOPELESS = 1.5
-"""Times the shortest time, beyond which a way of doing a step is timed no more."""
 SECONDS_TO_BEGIN, SHARE_FOR_STEPS = 4.0, 0.85
 """What loading torch and reading the text take of a time budget, and the share of the rest that is left for steps at the speed
 of the shortest one timed: so many passes were seen."""
-SHARE_FOR_TIMING = 0.02
-"""The share of a time budget after which no further round of timing is begun; four rounds may take thrice that."""
 SECONDS_TO_SAVE = 1.5
 """Kept back at the end of a time budget for writing the model and leaving."""
 EVALUATIONS_AT_THE_END = 4
@@ -59,24 +46,6 @@ _NGRAM_DROPOUT_BY_EPOCHS = ((10, 0.0), (16, 0.25), (50, 0.5), (float("inf"), 0.7
 EPOCHS_OF_A_MILLION, LEAST_NGRAM_DROPOUT = 10, 0.25
 """Passes over a million tokens after which n-grams are known by heart; over an eighth of that, half as many passes."""
 _DROPOUT_BY_EPOCHS = ((4, 0.0), (10, 0.05), (30, 0.1), (60, 0.2), (100, 0.3), (float("inf"), 0.4))
-
-
-@dataclass(frozen=True)
-class Speed:
-    """What the timing of a step found.
-
-    Args:
-        precision: the faster arithmetic.
-        num_threads: the faster number of threads.
-        training, evaluation: tokens a second.
-        ratio: how many times as fast as fp32, where bf16 was chosen over it.
-    """
-
-    precision: str
-    num_threads: int
-    training: float
-    evaluation: float
-    ratio: float | None
 
 
 def resolve_budget(options: TrainingOptions) -> TrainingOptions:
@@ -140,7 +109,7 @@ def worth_of_a_second(hidden_size: int, speed: float, num_epochs: float) -> floa
     """
     ratio = speed / REFERENCE_SPEEDS.get(hidden_size, speed)
     worth = 1.0 if 1 / LIKE_THE_REFERENCE < ratio < LIKE_THE_REFERENCE else ratio
-    return worth * next(factor for limit, factor in _WORTH_BY_EPOCHS if num_epochs <= limit)
+    return worth * _by_epochs(_WORTH_BY_EPOCHS, num_epochs)
 
 
 def resolve_training(
@@ -161,8 +130,8 @@ def resolve_training(
     carry_length = options.carry_length
     if carry_length is None and unit == "stream":
         carry_length = max(1, round(CARRY_LENGTH / options.bptt_length)) * options.bptt_length
-    dropout = next(share for limit, share in _DROPOUT_BY_EPOCHS if num_epochs <= limit)
-    ngram_dropout = next(share for limit, share in _NGRAM_DROPOUT_BY_EPOCHS if num_epochs <= limit)
+    dropout = _by_epochs(_DROPOUT_BY_EPOCHS, num_epochs)
+    ngram_dropout = _by_epochs(_NGRAM_DROPOUT_BY_EPOCHS, num_epochs)
     if num_epochs > EPOCHS_OF_A_MILLION * (num_tokens / 1e6) ** (1 / 3):
         ngram_dropout = max(ngram_dropout, LEAST_NGRAM_DROPOUT)
     return replace(
@@ -180,86 +149,6 @@ def choose_batch_size(wanted: int | None, *, hidden_size: int, num_tokens: int, 
     """Return the number of lanes: so many that each is at least one BPTT length long."""
     usual = LANES_ON_GPU if device == "cuda" else LANES_OF_WIDE if hidden_size >= WIDE else LANES
     return max(1, min(wanted or usual, num_tokens // bptt_length or 1))
-
-
-def measure_speed(
-    architecture: Architecture,
-    options: TrainingOptions,
-    *,
-    batch_size: int,
-    device: str,
-    seconds: float | None = None,
-) -> Speed:
-    """Time a few training steps in each way that is open, and an evaluation, on a network of this shape.
-
-    Leaves torch's random generators and its number of threads as they were.
-
-    Args:
-        batch_size: lanes.
-        seconds: the time budget; without one the number of threads is left alone, so that a run can be repeated.
-    """
-    keep_freed_memory()
-    wanted, num_threads = options.precision, torch.get_num_threads()
-    precisions = [wanted] if wanted != "auto" else ["fp32", "bf16"] if has_bf16_units(device) else ["fp32"]
-    candidates = [(precision, num_threads) for precision in reversed(precisions)]
-    if seconds is not None and device == "cpu" and num_threads > 1:
-        candidates.insert(0, (precisions[-1], 1))  # first, as it is the one that a busy machine does not hold up
-    with torch.random.fork_rng(devices=[0] if device == "cuda" else []):
-        network = Network(architecture).to(device)
-        optimizers = make_optimizers(network, replace(options, batch_size=batch_size))
-        ids_TB = torch.randint(architecture.vocab_size, (options.bptt_length, batch_size), device=device)
-        state = network.initial_state(batch_size)
-
-        def train_step(precision: str, threads: int) -> None:
-            torch.set_num_threads(threads)
-            with torch.autocast(device, torch.bfloat16, enabled=precision == "bf16"):
-                logits, _ = network(ids_TB, state)
-            (summed_cross_entropy(logits, ids_TB) / ids_TB.numel()).backward()  # type: ignore[no-untyped-call]
-            for optimizer in optimizers:
-                optimizer.step()
-                optimizer.zero_grad()
-            torch.set_num_threads(num_threads)
-
-        def evaluation_step() -> None:
-            with torch.no_grad():
-                network(ids_TB, state)
-
-        most_seconds = math.inf if seconds is None else SHARE_FOR_TIMING * seconds
-        work = [functools.partial(train_step, *candidate) for candidate in candidates]
-        training = _shortest_times(work, device, most_seconds)
-        fastest = min(range(len(candidates)), key=training.__getitem__)
-        precision, threads = candidates[fastest]
-        torch.set_num_threads(threads)
-        (evaluation,) = _shortest_times([evaluation_step], device, most_seconds)
-        torch.set_num_threads(num_threads)
-    fp32 = [taken for (name, _), taken in zip(candidates, training, strict=True) if name == "fp32"]
-    has_choice = precision == "bf16" and fp32 and math.isfinite(fp32[0])
-    ratio = fp32[0] / training[fastest] if has_choice else None
-    return Speed(precision, threads, ids_TB.numel() / training[fastest], ids_TB.numel() / evaluation, ratio)
-
-
-def _shortest_times(work: Sequence[Callable[[], None]], device: str, most_seconds: float) -> list[float]:
-    """Return the shortest time of each piece of work in seconds, from rounds in which they take turns.
-
-    The first round is not counted where there are more. What is far behind after the second takes no further part. Once the
-    time is over, no round is begun after the fourth, and nothing at all once it is over thrice: a machine that is busy with
-    other things can hold a step up for seconds. What never had its turn has an infinite time.
-    """
-    times: list[list[float]] = [[] for _ in work]
-    started = time.perf_counter()
-    for number in range(TIMED_ROUNDS):
-        for place, (do, taken) in enumerate(zip(work, times, strict=True)):
-            begun = time.perf_counter()
-            allowed = most_seconds * (1 if number >= FEWEST_TIMED_ROUNDS else 3)
-            if (number or place) and begun - started > allowed:
-                return [min(others[1:] or others, default=math.inf) for others in times]
-            if number > 1 and min(taken[1:]) > HOPELESS * min(min(others[1:]) for others in times):
-                continue
-            do()
-            if device == "cuda":
-                torch.cuda.synchronize()
-            taken.append(time.perf_counter() - begun)
-    return [min(taken[1:]) for taken in times]
 
 
 def plan_evaluations(
@@ -282,6 +171,11 @@ def plan_evaluations(
     max_tokens = int(min(num_valid, max(affordable / FEWEST_EVALUATIONS, 2000)))
     number = min(max(affordable / max_tokens, 1), MOST_EVALUATIONS) if num_valid else MOST_EVALUATIONS / 2
     return 1 / number, max_tokens
+
+
+def _by_epochs(table: Sequence[tuple[float, float]], num_epochs: float) -> float:
+    """Return the value of the first row whose limit is not passed."""
+    return next(value for limit, value in table if num_epochs <= limit)
 
 
 @dataclass(frozen=True)
