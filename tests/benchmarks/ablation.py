@@ -15,7 +15,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-from runs import train
+from training_runs import train
 
 BASE = {
     "--hidden-size": "128",

@@ -17,7 +17,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-from runs import train
+from training_runs import train
 
 from charnn.config import ModelOptions
 from charnn.training.planning import (
