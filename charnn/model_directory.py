@@ -5,11 +5,11 @@
 
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 import numpy as np
 
-from charnn.cells import CELLS, CellWeights
+from charnn.cells import Weights, layer_shapes
 from charnn.cells.ngram_embedding import num_rows
 from charnn.config import Architecture
 from charnn.errors import ModelError
@@ -45,28 +45,23 @@ class Model:
 def expected_shapes(architecture: Architecture) -> dict[str, tuple[int, ...]]:
     """Return the name and shape of each weight."""
     shape = architecture
-    num_gates = CELLS[shape.cell].num_gates
-    shapes: dict[str, tuple[int, ...]] = {"embedding.weight": (shape.vocab_size, shape.embedding_size)}
+    shapes: dict[str, tuple[int, ...]] = {}
+    if shape.inputs == "embedding":
+        shapes["embedding.weight"] = (shape.vocab_size, shape.embedding_size)
     for order in range(2, shape.embedding_order + 1):
         shapes[f"embedding.{order}.weight"] = (num_rows(shape.vocab_size, order), shape.embedding_size)
     for layer in range(shape.num_layers):
-        inputs = shape.hidden_size if layer else shape.embedding_size
-        rows = num_gates * shape.hidden_size
-        shapes[f"layers.{layer}.weight_ih"] = (rows, inputs)
-        shapes[f"layers.{layer}.weight_hh"] = (rows, shape.hidden_size)
-        shapes[f"layers.{layer}.bias_ih"] = (rows,)
-        shapes[f"layers.{layer}.bias_hh"] = (rows,)
+        shapes |= {f"layers.{layer}.{name}": size for name, size in layer_shapes(shape, layer).items()}
     if not shape.tie_weights:
-        shapes["output.weight"] = (shape.vocab_size, shape.hidden_size)
+        shapes["output.weight"] = (shape.vocab_size, shape.output_size)
     shapes["output.bias"] = (shape.vocab_size,)
     return shapes
 
 
-def cell_weights(weights: Tensors, layer: int) -> CellWeights:
-    """Return one recurrent layer's parameters."""
-    return CellWeights(
-        **{name: weights[f"layers.{layer}.{name}"] for name in ("weight_ih", "weight_hh", "bias_ih", "bias_hh")}
-    )
+def layer_weights(weights: Tensors, layer: int) -> Weights:
+    """Return one recurrent layer's parameters by name (see `layer_shapes`)."""
+    prefix = f"layers.{layer}."
+    return {name.removeprefix(prefix): array for name, array in weights.items() if name.startswith(prefix)}
 
 
 def tokenizer_hash(files: dict[str, bytes]) -> str:
@@ -247,16 +242,29 @@ def _tokenizer_names(path: Path) -> list[str]:
 def _architecture(path: Path, config: dict[str, Any]) -> Architecture:
     try:
         architecture = Architecture(**config["architecture"])
-        if architecture.cell not in CELLS:
-            raise ValueError(f"unknown cell {architecture.cell!r}")
-        sizes = {name: value for name, value in asdict(architecture).items() if name not in ("cell", "tie_weights")}
-        if not all(isinstance(value, int) and value > 0 for value in sizes.values()):
-            raise ValueError(f"sizes {asdict(architecture)}")
+        _check_architecture(architecture)
     except (KeyError, TypeError, ValueError) as error:
         raise ModelError(
             f"{path}/config.json: describes no model that charnn knows ({error}); restore the file"
         ) from error
     return architecture
+
+
+MAY_BE_ZERO = ("skip", "mogrifier_rounds", "mogrifier_rank")
+
+
+def _check_architecture(architecture: Architecture) -> None:
+    """Raise ValueError where a value is none that its field can have."""
+    hints = get_type_hints(Architecture)
+    for name, value in asdict(architecture).items():
+        if get_origin(hints[name]) is Literal:
+            holds = value in get_args(hints[name])
+        elif hints[name] is bool:
+            holds = isinstance(value, bool)
+        else:
+            holds = isinstance(value, int) and value >= (0 if name in MAY_BE_ZERO else 1)
+        if not holds:
+            raise ValueError(f"unknown {name.replace('_', ' ')} {value!r}")
 
 
 def _check_shapes(path: Path, architecture: Architecture, tokenizer: Tokenizer, tensors: Tensors) -> None:

@@ -18,8 +18,8 @@ from safetensors.numpy import save as save_safetensors
 from charnn.errors import ModelError
 from charnn.files import read_json, staged
 
-FORMAT_VERSION = 2
-"""2 since n-grams can be embedded; 1 is read too."""
+FORMAT_VERSION = 3
+"""3 since cells have options of their own, 2 since n-grams can be embedded; older ones are read too."""
 _PICKLE_NAMES = ("pytorch_model.bin", "*.pt", "*.pth", "*.pkl", "*.ckpt", "*.bin")
 _PICKLE_BEGINNINGS = (b"PK", b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05")
 _ENCODED_TEXT = ("train.bin", "valid.bin")

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from charnn.cells import CELLS
+from charnn.cells import CELL_NAMES
 from charnn.cli.main import main
 from charnn.config import Architecture
 from charnn.model_directory import expected_shapes
@@ -104,9 +104,27 @@ def ramp_weights(architecture: Architecture, scale: float = 0.4) -> Tensors:
 
 
 ARCHITECTURES = [
-    pytest.param(Architecture(cell, 11, 6, 8, num_layers), id=f"{cell}-{num_layers}")  # type: ignore[arg-type]
-    for cell in CELLS
+    pytest.param(
+        Architecture(cell, 11, 6, 8, num_layers, mogrifier_rounds=5 * (cell == "mogrifier")), id=f"{cell}-{num_layers}"
+    )  # type: ignore[arg-type]
+    for cell in CELL_NAMES
     for num_layers in (1, 2)
 ]
-ARCHITECTURES.append(pytest.param(Architecture("lstm", 11, 6, 8, 2, embedding_order=3), id="lstm-2-trigrams"))
-"""Every cell, with one layer and with two; and one that embeds n-grams."""
+ARCHITECTURES += [
+    pytest.param(Architecture(cell, 11, 6, 8, 2, **options), id=f"{cell}-2-{'-'.join(options)}")  # type: ignore[arg-type]
+    for cell, options in (
+        ("lstm", {"embedding_order": 3}),
+        ("rnn", {"skip": 3}),
+        ("lstm", {"skip": 2}),
+        ("gru", {"skip": 4, "residual": True}),
+        ("depth-lstm", {"skip": 3, "residual": True}),
+        ("rnn", {"nonlinearity": "relu"}),
+        ("leaky", {"nonlinearity": "relu", "initial_state": "learned"}),
+        ("mogrifier", {"mogrifier_rounds": 4, "mogrifier_rank": 3, "embedding_order": 2}),
+        ("mingru", {"residual": True, "initial_state": "learned"}),
+        ("lstm", {"tie_weights": True}),
+        ("lstm", {"inputs": "one-hot", "initial_state": "learned"}),
+        ("mogrifier", {"mogrifier_rounds": 2, "inputs": "one-hot"}),
+    )
+]
+"""Every cell, with one layer and with two; and every option of theirs."""

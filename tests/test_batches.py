@@ -152,3 +152,22 @@ def test_the_unit_decides_the_kind_of_batches():
         for unit in ("stream", "line")
     ]
     assert [type(batches) for batches in made] == [LaneBatches, UnitBatches]
+
+
+@pytest.mark.parametrize("unit", ["stream", "line"])
+def test_drawn_lengths_lie_around_the_wished_one_and_lose_nothing(unit):
+    ids = np.arange(20_000) % 250 + 1
+    ids[249::250] = PLAIN.boundary_id
+    options = {"num_lanes": 2, "bptt_length": 70, "carry_length": 0, "seed": 3, "jitter": True}
+    batches = make_batches(ids, PLAIN, unit=unit, **options)
+    read = epoch_of(batches)
+    assert sum(batch.num_targets for batch in read) == len(ids)
+    assert len(read) == pytest.approx(batches.steps_per_epoch)
+    lengths = [len(batch.inputs_TB) for batch in read]
+    assert len(set(lengths)) > 10
+    again = make_batches(ids, PLAIN, unit=unit, **options)
+    assert [len(batch.inputs_TB) for batch in epoch_of(again)] == lengths
+    if unit == "stream":
+        near, far = [sum(abs(length - middle) < 20 for length in lengths) for middle in (70, 35)]
+        assert near > 0.8 * len(lengths)
+        assert far >= 2

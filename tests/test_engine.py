@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from charnn.cells import CELLS
+from charnn.cells import CELL_NAMES
 from charnn.config import Architecture
 from charnn.runtime import engine as engine_module
 from charnn.runtime.engine import Engine, log_softmax, target_log_probs
@@ -17,10 +17,10 @@ def pair(architecture, scale=0.4):
     return Engine(architecture, weights), network
 
 
-@pytest.mark.parametrize("cell", CELLS)
+@pytest.mark.parametrize("cell", CELL_NAMES)
 @pytest.mark.parametrize("num_layers", [1, 2])
 def test_a_thousand_steps_agree_with_the_torch_network(cell, num_layers):
-    architecture = Architecture(cell, 65, 32, 64, num_layers)
+    architecture = Architecture(cell, 65, 32, 64, num_layers, mogrifier_rounds=5 * (cell == "mogrifier"))
     engine, network = pair(architecture, scale=0.15)
     ids = (np.arange(1000) ** 2) % 65
     with torch.no_grad():
@@ -52,7 +52,7 @@ def test_a_vocabulary_too_large_for_a_table_gives_the_same(architecture, monkeyp
     with_table, _ = pair(architecture)
     monkeypatch.setattr(engine_module, "LARGEST_TABLE", 0)
     without, _ = pair(architecture)
-    assert without._tables is None
+    assert without._tables is None or architecture.inputs == "one-hot"
     ids = np.array([1, 2, 3])
     found, _ = without.step(ids, without.initial_state(3))
     expected, _ = with_table.step(ids, with_table.initial_state(3))

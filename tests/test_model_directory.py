@@ -56,7 +56,7 @@ def test_a_newer_format_is_named_with_its_version(run, name):
     edit_json(run / name, format_version=99)
     if name == "config.json":
         assert complaint(run) == (
-            f"{run / name}: has format version 99, this charnn reads up to 2; install a newer charnn"
+            f"{run / name}: has format version 99, this charnn reads up to 3; install a newer charnn"
         )
     else:
         assert complaint(run).startswith(f"{run / name}: is damaged or belongs to another model")
@@ -64,10 +64,10 @@ def test_a_newer_format_is_named_with_its_version(run, name):
 
 def test_weights_of_a_newer_format_are_refused(run):
     model = read_model(run)
-    header = {"format_version": 3, "generation": model.config["generation"]}
+    header = {"format_version": 4, "generation": model.config["generation"]}
     (run / "model.safetensors").write_bytes(pack_tensors(model.weights, header))
     assert complaint(run) == (
-        f"{run / 'model.safetensors'}: has format version 3, this charnn reads up to 2; install a newer charnn"
+        f"{run / 'model.safetensors'}: has format version 4, this charnn reads up to 3; install a newer charnn"
     )
 
 

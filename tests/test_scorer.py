@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from charnn.cells import CELLS
+from charnn.cells import CELL_NAMES
 from charnn.config import Architecture, ScoreOptions
 from charnn.runtime import scorer
 from charnn.runtime.engine import Engine, log_softmax
@@ -107,7 +107,7 @@ def test_a_stream_is_scored_as_one_text():
     assert score.log_prob_nats == pytest.approx(sum(step_by_step(LETTERS.encode(text))), abs=1e-3)
 
 
-@pytest.mark.parametrize("cell", CELLS)
+@pytest.mark.parametrize("cell", CELL_NAMES)
 def test_all_strings_and_unfinished_prefixes_together_have_probability_one(cell):
     shape = Architecture(cell, 4, 3, 5, 1)
     engine = Engine(shape, ramp_weights(shape, 0.9))

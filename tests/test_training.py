@@ -18,6 +18,7 @@ from charnn.training import planning, timing
 from charnn.training.averaging import AveragedWeights
 from charnn.training.batches import LaneBatches
 from charnn.training.devices import choose_device
+from charnn.training.dropout import RegularisationShares
 from charnn.training.evaluation import Validation, cold_loss, held_out_log_probs, held_out_part, validate
 from charnn.training.events import Evaluated, Progressed, RolledBack, Stopped, event_json
 from charnn.training.figures import count_beside, final_figures, read_held_out
@@ -25,8 +26,9 @@ from charnn.training.loss import IGNORED, LossTotal, summed_cross_entropy
 from charnn.training.memory import keep_freed_memory
 from charnn.training.muon import COEFFICIENTS, NEWTON_SCHULZ_STEPS, Muon, orthogonalised
 from charnn.training.network import Network
+from charnn.training.objective import TokenNoise
 from charnn.training.optimizers import load_optimizer_arrays, make_optimizers, optimizer_arrays, set_rate
-from charnn.training.schedule import FINAL_RATE, Budget, rate_factor
+from charnn.training.schedule import Budget
 from charnn.training.trainer import Position, Trainer
 from tests.conftest import ramp_weights
 
@@ -144,16 +146,7 @@ def test_progress_is_the_larger_share_of_what_is_spent():
     assert Budget(steps=None, seconds=0).progress(0, 0) == 1.0
 
 
-def test_the_rate_rises_and_falls():
-    assert rate_factor(0.0, warmup=0.1) == FINAL_RATE
-    assert rate_factor(0.05, warmup=0.1) == pytest.approx(0.5)
-    assert rate_factor(0.1, warmup=0.1) == pytest.approx(1.0)
-    assert rate_factor(0.55, warmup=0.1) == pytest.approx((1 + FINAL_RATE) / 2)
-    assert rate_factor(1.0, warmup=0.1) == pytest.approx(FINAL_RATE)
-    assert rate_factor(0.0, warmup=0.0) == pytest.approx(1.0)
-
-
-@pytest.mark.parametrize("name", ["muon", "adamw", "sgd"])
+@pytest.mark.parametrize("name", ["muon", "adamw", "sgd", "nt-asgd"])
 def test_every_parameter_has_exactly_one_optimizer_and_biases_are_not_decayed(name):
     model = network()
     optimizers = make_optimizers(model, TrainingOptions(optimizer=name, weight_decay=0.5, batch_size=32))
@@ -246,13 +239,14 @@ def test_an_optimizers_state_survives_as_arrays(name, batch_size):
 def trainer(steps=20, validate=lambda: Validation(LossTotal(1.0, 1)), position=None, interval=0.25, **options):
     torch.manual_seed(0)
     made = TrainingOptions(**{"learning_rate": 0.01, "dropout": 0.3, "batch_size": 4, "optimizer": "adamw", **options})
-    model = Network(SHAPE, dropout=made.dropout)
+    model = Network(SHAPE, shares=RegularisationShares.of(made))
     model.load_arrays(ramp_weights(SHAPE))
     ids = (np.arange(800) % 10 + 1).astype(np.uint8)
     return Trainer(
         network=model,
         optimizers=make_optimizers(model, made),
         batches=LaneBatches(ids, PLAIN, num_lanes=4, bptt_length=16, carry_length=0, seed=1),
+        noise=TokenNoise(ids, made.token_noise),
         validate=validate,
         options=made,
         precision="fp32",

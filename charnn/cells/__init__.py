@@ -1,25 +1,39 @@
 """The recurrences, as equations: the same lines run on NumPy arrays and on torch tensors.
 
-A cell is a number of gate blocks and a function that combines two projections into the next state: that of its input,
-`W_ih x + b_ih`, computed for all time steps before the loop, and that of its previous output, `W_hh h + b_hh`. Weights
-keep torch's order of gates, so that `torch.nn.LSTM`, `GRU` and `RNN` load them as they are. To add a cell, write one
-function and register it in `CELLS`.
+A cell is the shapes of its weights, a projection of its input, which is computed for all time steps before the loop, and a
+step, which combines one token's projection with the state. Weights keep torch's order of gates, so that `torch.nn.LSTM`, `GRU`
+and `RNN` load them as they are. To add a cell, write one function and register it in `_MAKERS`.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
+from charnn.cells.gates import RECURRENT_MASK, Array, Weights, recurrent_product
 from charnn.cells.gru import gru
-from charnn.cells.lstm import lstm
-from charnn.cells.rnn import rnn
+from charnn.cells.lstm import depth_lstm, depth_project, lstm, mlstm, mogrifier, mogrifier_shapes
+from charnn.cells.minimal import mingru, minlstm
+from charnn.cells.rnn import leaky, relu, rnn, tanh
+from charnn.config import Architecture
 
-Array = Any
-"""A NumPy array or a torch tensor."""
+__all__ = ["CELL_NAMES", "RECURRENT_MASK", "Array", "Cell", "Namespace", "State", "Weights", "cell_of", "layer_shapes"]
+
 Namespace = Any
-"""The module of array functions, `numpy` or `torch`: tanh is all that the cells use of it."""
+"""The module of array functions, `numpy` or `torch`."""
 State = tuple[Array, ...]
 """A layer's memory: arrays (B, H), the output first."""
+Shapes = dict[str, tuple[int, ...]]
+
+
+def _project(weights: Weights, inputs: Array, xp: Namespace) -> Array:  # noqa: ARG001
+    """Return the input projection W_ih x + b_ih for inputs (..., I): (..., G)."""
+    projected = inputs @ weights["weight_ih"].T
+    return projected + weights["bias_ih"] if "bias_ih" in weights else projected
+
+
+def _itself(weights: Weights, inputs: Array, xp: Namespace) -> Array:  # noqa: ARG001
+    return inputs
 
 
 @dataclass(frozen=True)
@@ -27,59 +41,176 @@ class Cell:
     """A recurrence.
 
     Args:
-        num_gates: blocks of H rows in W_ih, W_hh and the biases.
+        shapes: (input size I, hidden size H) -> name and shape of each weight.
+        num_gates: blocks of H rows in W_ih.
         num_states: arrays (B, H) in a state; the first is the output.
-        additive: whether only the sum of the two projections matters, so that one product over [W_ih|W_hh] will do.
-        combine: (projected_BG, recurrent_BG, state, xp) -> state.
+        step: (weights, projected_BP, state, xp) -> state.
+        combine: (projected_BG, recurrent_BG, state, xp) -> state, where only the sum of the two projections matters, so that
+            one product over [W_ih|W_hh] will do; else None.
+        coefficients: (projected (..., G), xp) -> a, b (..., H), where a step is h' = a * h + b; else None.
+        project: (weights, inputs (..., I), xp) -> what a step takes in (..., P).
+        projects: whether that is W_ih x + b_ih.
+        num_outputs: arrays of the state, from the first, that the layer above takes in.
     """
 
-    name: str
+    shapes: Callable[[int, int], Shapes]
     num_gates: int
     num_states: int
-    additive: bool
-    combine: Callable[[Array, Array, Sequence[Array], Namespace], State]
+    step: Callable[[Weights, Array, Sequence[Array], Namespace], State]
+    combine: Callable[[Array, Array, Sequence[Array], Namespace], State] | None = None
+    coefficients: Callable[[Array, Namespace], tuple[Array, Array]] | None = None
+    project: Callable[[Weights, Array, Namespace], Array] = _project
+    projects: bool = True
+    num_outputs: int = 1
 
 
-CELLS = {
-    cell.name: cell
-    for cell in (
-        Cell("rnn", num_gates=1, num_states=1, additive=True, combine=rnn),
-        Cell("gru", num_gates=3, num_states=1, additive=False, combine=gru),
-        Cell("lstm", num_gates=4, num_states=2, additive=True, combine=lstm),
-    )
+def _recurrent_shapes(num_gates: int, input_size: int, hidden_size: int) -> Shapes:
+    rows = num_gates * hidden_size
+    return {
+        "weight_ih": (rows, input_size),
+        "weight_hh": (rows, hidden_size),
+        "bias_ih": (rows,),
+        "bias_hh": (rows,),
+    }
+
+
+def _recurrent(num_gates: int, num_states: int, combine: Callable[..., State], *, additive: bool) -> Cell:
+    """A cell that sees its previous output through one product, W_hh h + b_hh."""
+
+    def step(weights: Weights, projected_BG: Array, state: Sequence[Array], xp: Namespace) -> State:
+        recurrent_BG = recurrent_product(weights, state[0]) + weights["bias_hh"]
+        return combine(projected_BG, recurrent_BG, state, xp)
+
+    shapes = partial(_recurrent_shapes, num_gates)
+    return Cell(shapes, num_gates, num_states, step, combine=combine if additive else None)
+
+
+def _rnn(architecture: Architecture, layer: int) -> Cell:  # noqa: ARG001
+    squash = relu if architecture.nonlinearity == "relu" else tanh
+    return _recurrent(1, 1, partial(rnn, squash), additive=True)
+
+
+def _leaky(architecture: Architecture, layer: int) -> Cell:  # noqa: ARG001
+    squash = relu if architecture.nonlinearity == "relu" else tanh
+
+    def shapes(input_size: int, hidden_size: int) -> Shapes:
+        return {**_recurrent_shapes(1, input_size, hidden_size), "leak": (hidden_size,)}
+
+    return Cell(shapes, 1, 1, partial(leaky, squash))
+
+
+def _gru(architecture: Architecture, layer: int) -> Cell:  # noqa: ARG001
+    return _recurrent(3, 1, gru, additive=False)
+
+
+def _lstm(architecture: Architecture, layer: int) -> Cell:  # noqa: ARG001
+    return _recurrent(4, 2, lstm, additive=True)
+
+
+def _mlstm(architecture: Architecture, layer: int) -> Cell:  # noqa: ARG001
+    def shapes(input_size: int, hidden_size: int) -> Shapes:
+        return {
+            "weight_ih": (5 * hidden_size, input_size),
+            "weight_mh": (hidden_size, hidden_size),
+            "weight_hh": (4 * hidden_size, hidden_size),
+            "bias_hh": (4 * hidden_size,),
+        }
+
+    return Cell(shapes, 5, 2, mlstm)
+
+
+def _depth_lstm(architecture: Architecture, layer: int) -> Cell:
+    """Above the first layer, which has no memory below it."""
+    num_outputs = 1 if layer == architecture.num_layers - 1 else 2
+    if not layer:
+        return replace(_lstm(architecture, layer), num_outputs=num_outputs)
+
+    def shapes(input_size: int, hidden_size: int) -> Shapes:
+        return {
+            **_recurrent_shapes(4, input_size, hidden_size),
+            "weight_ih": (5 * hidden_size, input_size),
+            "bias_ih": (5 * hidden_size,),
+            "weight_cd": (hidden_size,),
+            "weight_ld": (hidden_size,),
+        }
+
+    return Cell(shapes, 5, 2, depth_lstm, project=depth_project, projects=False, num_outputs=num_outputs)
+
+
+def _mogrifier(architecture: Architecture, layer: int) -> Cell:  # noqa: ARG001
+    size = (architecture.mogrifier_rounds, architecture.mogrifier_rank)
+
+    def shapes(input_size: int, hidden_size: int) -> Shapes:
+        return {
+            **_recurrent_shapes(4, input_size, hidden_size),
+            **mogrifier_shapes(*size, input_size, hidden_size),
+        }
+
+    return Cell(shapes, 4, 2, partial(mogrifier, *size), project=_itself, projects=False)
+
+
+def _minimal(coefficients: Callable[[Array, Namespace], tuple[Array, Array]], num_gates: int) -> Callable[..., Cell]:
+    def shapes(input_size: int, hidden_size: int) -> Shapes:
+        return {"weight_ih": (num_gates * hidden_size, input_size), "bias_ih": (num_gates * hidden_size,)}
+
+    def step(weights: Weights, projected_BG: Array, state: Sequence[Array], xp: Namespace) -> State:  # noqa: ARG001
+        kept, new = coefficients(projected_BG, xp)
+        return (kept * state[0] + new,)
+
+    return lambda architecture, layer: Cell(shapes, num_gates, 1, step, coefficients=coefficients)  # noqa: ARG005
+
+
+_MAKERS: dict[str, Callable[[Architecture, int], Cell]] = {
+    "lstm": _lstm,
+    "gru": _gru,
+    "rnn": _rnn,
+    "leaky": _leaky,
+    "mogrifier": _mogrifier,
+    "mlstm": _mlstm,
+    "depth-lstm": _depth_lstm,
+    "mingru": _minimal(mingru, 2),
+    "minlstm": _minimal(minlstm, 3),
 }
+CELL_NAMES = tuple(_MAKERS)
 
 
-@dataclass(frozen=True)
-class CellWeights:
-    """One layer's parameters, G = num_gates x H.
+def cell_of(architecture: Architecture, layer: int = 0) -> Cell:
+    """Return the recurrence of a layer, the lowest being 0."""
+    cell = _MAKERS[architecture.cell](architecture, layer)
+    return _with_skip(cell, architecture.skip) if architecture.skip else cell
 
-    Args:
-        weight_ih: (G, I), applied to the input.
-        weight_hh: (G, H), applied to the previous output.
-        bias_ih, bias_hh: (G,).
+
+def _with_skip(cell: Cell, distance: int) -> Cell:
+    """Connect a cell to its own output `distance` steps back: S h joins its input projection.
+
+    The state ends with the outputs from two steps back to that one, so the last of them is at its distance when the next token
+    comes.
+
+    Source: Lin et al. (1996), Learning long-term dependencies in NARX recurrent neural networks.
     """
 
-    weight_ih: Array
-    weight_hh: Array
-    bias_ih: Array
-    bias_hh: Array
+    def shapes(input_size: int, hidden_size: int) -> Shapes:
+        inner = cell.shapes(input_size, hidden_size)
+        return {**inner, "weight_skip": (inner["weight_ih"][0], hidden_size)}
+
+    def step(weights: Weights, projected_BP: Array, state: Sequence[Array], xp: Namespace) -> State:
+        own, earlier = tuple(state[: cell.num_states]), tuple(state[cell.num_states :])
+        skipped_BG = recurrent_product(weights, earlier[-1], "weight_skip")
+        if projected_BP.shape[-1] > skipped_BG.shape[-1]:  # a memory from below, which nothing is added to
+            rows = skipped_BG.shape[-1]
+            projected_BP = xp.concatenate((projected_BP[:, :rows] + skipped_BG, projected_BP[:, rows:]), -1)
+        else:
+            projected_BP = projected_BP + skipped_BG
+        return (*cell.step(weights, projected_BP, own, xp), own[0], *earlier[:-1])
+
+    return replace(cell, shapes=shapes, num_states=cell.num_states + distance - 1, step=step, combine=None)
 
 
-def project(weights: CellWeights, inputs: Array) -> Array:
-    """Return the input projection W_ih x + b_ih for inputs (..., I): (..., G)."""
-    return inputs @ weights.weight_ih.T + weights.bias_ih
-
-
-def step(cell: Cell, weights: CellWeights, projected_BG: Array, state: Sequence[Array], xp: Namespace) -> State:
-    """Advance a cell by one token.
-
-    Args:
-        projected_BG: input projection of this token.
-        state: what the last step returned, arrays (B, H).
-
-    Returns:
-        The new state, the output first.
-    """
-    recurrent_BG = state[0] @ weights.weight_hh.T + weights.bias_hh
-    return cell.combine(projected_BG, recurrent_BG, state, xp)
+def layer_shapes(architecture: Architecture, layer: int) -> Shapes:
+    """Return name and shape of each weight of a recurrent layer."""
+    input_size, hidden_size = architecture.layer_sizes(layer)
+    cell = cell_of(architecture, layer)
+    shapes = cell.shapes(input_size, hidden_size)
+    if architecture.initial_state == "learned":
+        shapes |= {f"initial_{number}": (hidden_size,) for number in range(cell.num_states)}
+    return shapes

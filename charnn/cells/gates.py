@@ -1,14 +1,31 @@
-"""What the cells share: cutting a projection into its gates, and the logistic function."""
+"""What the cells share: products with the previous output, cutting a projection into its gates, and the logistic function."""
 
+from collections.abc import Mapping
 from typing import Any
 
+Array = Any
+"""A NumPy array or a torch tensor."""
+Weights = Mapping[str, Array]
+"""One layer's parameters by name; in training also `RECURRENT_MASK`, where one is drawn."""
 
-def split_gates(gates_BG: Any, num_gates: int) -> tuple[Any, ...]:
-    """Cut (..., G) into `num_gates` blocks (..., H)."""
-    size = gates_BG.shape[-1] // num_gates
-    return tuple(gates_BG[..., number * size : (number + 1) * size] for number in range(num_gates))
+RECURRENT_MASK = "recurrent_mask"
+"""What the previous output is multiplied by on its way into a recurrent product (B, H): variational dropout."""
 
 
-def sigmoid(x: Any, xp: Any) -> Any:
-    """Return 1 / (1 + exp(-x)) by way of tanh, which both array libraries have and which cannot overflow."""
+def recurrent_product(weights: Weights, hidden_BH: Array, name: str = "weight_hh") -> Array:
+    """Return U h (B, rows of U) for a matrix U that is applied to the layer's previous output."""
+    if RECURRENT_MASK in weights:
+        hidden_BH = hidden_BH * weights[RECURRENT_MASK]
+    return hidden_BH @ weights[name].T
+
+
+def split_gates(gates_BG: Array, num_gates: int) -> tuple[Array, ...]:
+    """Cut (B, G) into `num_gates` blocks (B, H)."""
+    return tuple(gates_BG.reshape(len(gates_BG), num_gates, -1).swapaxes(0, 1))
+
+
+def sigmoid(x: Array, xp: Any) -> Array:
+    """Return 1 / (1 + exp(-x)): torch's own, or by way of tanh, which cannot overflow."""
+    if hasattr(xp, "sigmoid"):
+        return xp.sigmoid(x)
     return xp.tanh(x * 0.5) * 0.5 + 0.5

@@ -1,12 +1,38 @@
-"""The simple recurrent network."""
+"""The simple recurrent network, and leaky units."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
+from charnn.cells.gates import Array, Weights, recurrent_product, sigmoid
 
-def rnn(projected_BG: Any, recurrent_BG: Any, state: Sequence[Any], xp: Any) -> tuple[Any, ...]:  # noqa: ARG001
-    """h' = tanh(W x + U h + b).
+Squash = Callable[[Array, Any], Array]
+"""An elementwise function: (values, xp) -> values."""
 
-    Source: Elman (1990), Finding structure in time.
+
+def tanh(x: Array, xp: Any) -> Array:
+    """Return the hyperbolic tangent."""
+    return xp.tanh(x)
+
+
+def relu(x: Array, xp: Any) -> Array:
+    """Return the values that are above 0, and 0 for the others."""
+    return xp.clip(x, 0, None)
+
+
+def rnn(squash: Squash, projected_BG: Any, recurrent_BG: Any, state: Sequence[Any], xp: Any) -> tuple[Any, ...]:  # noqa: ARG001
+    """h' = tanh(W x + U h + b), or relu for tanh.
+
+    Source: Elman (1990), Finding structure in time; Le et al. (2015), A simple way to initialize recurrent networks of
+    rectified linear units.
     """
-    return (xp.tanh(projected_BG + recurrent_BG),)
+    return (squash(projected_BG + recurrent_BG, xp),)
+
+
+def leaky(squash: Squash, weights: Weights, projected_BG: Any, state: Sequence[Any], xp: Any) -> tuple[Any, ...]:
+    """h' = a * h + (1 - a) * tanh(W x + U h + b), a = s(leak) in (0, 1), one a unit.
+
+    Source: Jaeger et al. (2007), Optimization and applications of echo state networks with leaky-integrator neurons.
+    """
+    (hidden,) = state
+    new = squash(projected_BG + recurrent_product(weights, hidden) + weights["bias_hh"], xp)
+    return (new + sigmoid(weights["leak"], xp) * (hidden - new),)

@@ -1,4 +1,4 @@
-"""Command-line options made from the dataclasses of `config.py`."""
+"""Command-line options made from the dataclasses of `config/`."""
 
 import functools
 import inspect

@@ -1,14 +1,15 @@
 """The decode loop on NumPy: a network's weights, laid out for reading one token after another."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from charnn.cells import CELLS, CellWeights, project, step
+from charnn.cells import Cell, Weights, cell_of
 from charnn.cells.ngram_embedding import ngram_rows
 from charnn.config import Architecture
-from charnn.model_directory import Model, cell_weights
+from charnn.model_directory import Model, layer_weights
 from charnn.pairs import Tensors
 
 Floats = npt.NDArray[np.float32]
@@ -44,25 +45,38 @@ class Engine:
     """A network that reads tokens of B streams and gives the logits of the next.
 
     The first layer's input projection is a table with a row for each token, and one with a row for each n-gram of each
-    order that is embedded (see `ProjectedRows`). Where a cell needs only the sum of its two
-    projections, a later layer's step is one product over [W_ih|W_hh].
+    order that is embedded (see `ProjectedRows`), unless the cell wants the input itself. Where a cell needs only the sum of
+    its two projections, a later layer's step is one product over [W_ih|W_hh].
     """
 
     def __init__(self, architecture: Architecture, weights: Tensors) -> None:
         shape = architecture
         self.architecture = architecture
-        self.cell = CELLS[shape.cell]
-        self._layers = [cell_weights(weights, layer) for layer in range(shape.num_layers)]
-        orders = range(2, shape.embedding_order + 1)
-        self._embeddings = [weights["embedding.weight"], *(weights[f"embedding.{order}.weight"] for order in orders)]
-        rows = sum(len(table) for table in self._embeddings) * self.cell.num_gates * shape.hidden_size
-        first = self._layers[0]
-        self._tables = (
-            [ProjectedRows(table, first.weight_ih.T) for table in self._embeddings] if rows <= LARGEST_TABLE else None
-        )
-        self._joined = [_join(layer) for layer in self._layers[1:]] if self.cell.additive else []
+        self._cells = [cell_of(shape, layer) for layer in range(shape.num_layers)]
+        self._layers = [layer_weights(weights, layer) for layer in range(shape.num_layers)]
+        self._joined = [_join(cell, layer) for cell, layer in zip(self._cells, self._layers, strict=True)]
+        self._embeddings = self._tables_of_vectors(weights)
+        self._tables = self._tables_of_projections()
         self._output_VH = weights["embedding.weight" if shape.tie_weights else "output.weight"]
         self._output_bias_V = weights["output.bias"]
+
+    def _tables_of_vectors(self, weights: Tensors) -> list[Floats]:
+        shape = self.architecture
+        if shape.inputs == "one-hot":
+            return [np.eye(shape.vocab_size, dtype=np.float32)]
+        orders = range(2, shape.embedding_order + 1)
+        return [weights["embedding.weight"], *(weights[f"embedding.{order}.weight"] for order in orders)]
+
+    def _tables_of_projections(self) -> Sequence[ProjectedRows | Floats] | None:
+        """Return what the first layer makes of each vector, or None where it takes vectors, or there are too many."""
+        weight_ih = self._layers[0]["weight_ih"]
+        if not self._cells[0].projects:
+            return None
+        if self.architecture.inputs == "one-hot":
+            return [np.ascontiguousarray(weight_ih.T)]
+        if sum(len(table) for table in self._embeddings) * len(weight_ih) > LARGEST_TABLE:
+            return None
+        return [ProjectedRows(table, weight_ih.T) for table in self._embeddings]
 
     @classmethod
     def of(cls, model: Model) -> "Engine":
@@ -70,12 +84,19 @@ class Engine:
         return cls(model.architecture, model.weights)
 
     def initial_state(self, num_streams: int = 1) -> EngineState:
-        """Return the empty memory of B streams."""
+        """Return the memory with which B streams begin."""
         shape = self.architecture
-        zeros = np.zeros((num_streams, shape.hidden_size), dtype=np.float32)
-        layers = ((zeros,) * self.cell.num_states,) * shape.num_layers
+        layers: EngineState = tuple(
+            tuple(self._initial_part(layer, number, num_streams) for number in range(cell.num_states))
+            for layer, cell in enumerate(self._cells)
+        )
         no_tokens = np.zeros((num_streams, shape.embedding_order - 1), dtype=np.int64)
         return layers if shape.embedding_order == 1 else (*layers, (no_tokens,))
+
+    def _initial_part(self, layer: int, number: int, num_streams: int) -> Floats:
+        size = (num_streams, self.architecture.layer_sizes(layer)[1])
+        learned = self._layers[layer].get(f"initial_{number}")
+        return np.zeros(size, dtype=np.float32) if learned is None else np.broadcast_to(learned, size)
 
     def step(self, ids_B: IdArray, state: EngineState) -> tuple[Floats, EngineState]:
         """Read one token of each stream.
@@ -83,19 +104,29 @@ class Engine:
         Returns:
             The logits (B, V) of the token that follows, and the state.
         """
-        projected_TBG, history = self._project_ids(ids_B[None], state)
-        new_state = [step(self.cell, self._layers[0], projected_TBG[0], state[0], np)]
-        for number, layer_state in enumerate(state[1 : len(self._layers)]):
-            new_state.append(self._later_step(number, new_state[-1][0], layer_state))
-        return self.logits(new_state[-1][0]), (*new_state, *history)
+        projected_TBP, history = self._project_ids(ids_B[None], state)
+        projected_BP, inputs_BI = projected_TBP[0], None
+        new_state = []
+        for number, (cell, weights) in enumerate(zip(self._cells, self._layers, strict=True)):
+            joined = self._joined[number] if number else None
+            if inputs_BI is None or joined is None:
+                projected_BP = projected_BP if inputs_BI is None else cell.project(weights, inputs_BI, np)
+                new_state.append(cell.step(weights, projected_BP, state[number], np))
+            else:
+                assert cell.combine is not None
+                gates_BG = np.concatenate((inputs_BI, state[number][0]), axis=1) @ joined[0].T + joined[1]
+                new_state.append(cell.combine(gates_BG, 0.0, state[number], np))
+            inputs_BI = self._passed_up(number, new_state[-1], inputs_BI)
+        assert inputs_BI is not None
+        return self.logits(inputs_BI), (*new_state, *history)
 
-    def _later_step(self, number: int, inputs_BI: Floats, state: LayerState) -> LayerState:
-        if self._joined:
-            weight, bias = self._joined[number]
-            gates_BG = np.concatenate((inputs_BI, state[0]), axis=1) @ weight.T + bias
-            return self.cell.combine(gates_BG, 0.0, state, np)
-        weights = self._layers[number + 1]
-        return step(self.cell, weights, project(weights, inputs_BI), state, np)
+    def _passed_up(self, number: int, parts: Sequence[Floats], inputs: Floats | None) -> Floats:
+        """Return what a layer hands to the one above (..., O), its own input added to its output if so wished."""
+        output = parts[0]
+        if self.architecture.residual and inputs is not None:
+            output = output + inputs[..., : output.shape[-1]]
+        others = parts[1 : self._cells[number].num_outputs]
+        return np.concatenate((output, *others), axis=-1) if others else output
 
     def forward(self, ids_TB: IdArray, state: EngineState) -> tuple[Floats, EngineState]:
         """Read T tokens of each stream, a layer at a time, so that each layer's input projection is one product.
@@ -103,20 +134,33 @@ class Engine:
         Returns:
             The top layer's outputs (T, B, H), which `logits` turns into logits, and the state after the last token.
         """
-        projected_TBG, history = self._project_ids(ids_TB, state)
-        outputs_TBH, first = self._run_layer(0, projected_TBG, state[0])
-        new_state = [first]
-        for number, weights in enumerate(self._layers[1:], start=1):
-            outputs_TBH, last = self._run_layer(number, project(weights, outputs_TBH), state[number])
+        projected_TBP, history = self._project_ids(ids_TB, state)
+        values_TBI, new_state = None, []
+        for number, (cell, weights) in enumerate(zip(self._cells, self._layers, strict=True)):
+            if values_TBI is not None:
+                projected_TBP = cell.project(weights, values_TBI, np)
+            outputs, last = self._run_layer(number, projected_TBP, state[number])
+            values_TBI = self._passed_up(number, outputs, values_TBI)
             new_state.append(last)
-        return outputs_TBH, (*new_state, *history)
+        assert values_TBI is not None
+        return values_TBI, (*new_state, *history)
 
-    def _run_layer(self, number: int, projected_TBG: Floats, state: LayerState) -> tuple[Floats, LayerState]:
-        outputs_TBH = np.empty((*projected_TBG.shape[:2], self.architecture.hidden_size), dtype=np.float32)
-        for time, projected_BG in enumerate(projected_TBG):
-            state = step(self.cell, self._layers[number], projected_BG, state, np)
-            outputs_TBH[time] = state[0]
-        return outputs_TBH, state
+    def _run_layer(self, number: int, projected_TBP: Floats, state: LayerState) -> tuple[list[Floats], LayerState]:
+        """Return those arrays of each state (T, B, H) that the layer above takes in, and the last state."""
+        cell, weights = self._cells[number], self._layers[number]
+        size = (*projected_TBP.shape[:2], self.architecture.layer_sizes(number)[1])
+        outputs = [np.empty(size, dtype=np.float32) for _ in range(cell.num_outputs)]
+        if cell.coefficients is not None:
+            kept_TBH, new_TBH = cell.coefficients(projected_TBP, np)
+            for time in range(len(projected_TBP)):
+                state = (kept_TBH[time] * state[0] + new_TBH[time],)
+                outputs[0][time] = state[0]
+            return outputs, state
+        for time, projected_BP in enumerate(projected_TBP):
+            state = cell.step(weights, projected_BP, state, np)
+            for output, part in zip(outputs, state, strict=False):
+                output[time] = part
+        return outputs, state
 
     def logits(self, outputs: Floats) -> Floats:
         """Return the logits (..., V) for the top layer's outputs (..., H)."""
@@ -124,7 +168,7 @@ class Engine:
         return logits
 
     def _project_ids(self, ids_TB: IdArray, state: EngineState) -> tuple[Floats, EngineState]:
-        """Return the first layer's input projection (T, B, G), and the last tokens as the end of a state."""
+        """Return what the first layer's steps take in (T, B, P), and the last tokens as the end of a state."""
         history: EngineState = ()
         rows: list[IdArray] = [ids_TB]
         if len(self._embeddings) > 1:
@@ -132,15 +176,21 @@ class Engine:
             rows, history = [ids_TB, *ngrams], ((last_tokens,),)
         if self._tables is None:
             vectors_TBE = sum(table[place] for table, place in zip(self._embeddings, rows, strict=True))
-            return project(self._layers[0], vectors_TBE), history
-        total: Floats = self._tables[0][rows[0]] + self._layers[0].bias_ih
+            return self._cells[0].project(self._layers[0], vectors_TBE, np), history
+        total: Floats = self._tables[0][rows[0]] + self._layers[0].get("bias_ih", np.float32(0))
         for table, place in zip(self._tables[1:], rows[1:], strict=True):
             total += table[place]
         return total, history
 
 
-def _join(weights: CellWeights) -> tuple[Floats, Floats]:
-    return np.concatenate((weights.weight_ih, weights.weight_hh), axis=1), weights.bias_ih + weights.bias_hh
+def _join(cell: Cell, weights: Weights) -> tuple[Floats, Floats] | None:
+    """Return [W_ih|W_hh] and the sum of their biases, where a cell needs no more than that."""
+    if cell.combine is None:
+        return None
+    return (
+        np.concatenate((weights["weight_ih"], weights["weight_hh"]), axis=1),
+        weights["bias_ih"] + weights["bias_hh"],
+    )
 
 
 def log_softmax(logits: Floats) -> npt.NDArray[np.float64]:

@@ -1,7 +1,7 @@
 """Averaged weights: less noisy than those of the last step, and what is evaluated and saved."""
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import torch
 
@@ -14,6 +14,8 @@ FIRST_STEPS = 80
 """Steps of which each is added."""
 SHARE = 0.1
 """The share of all steps so far that the average reaches back, as an exponential window."""
+NON_MONOTONE = 5
+"""Evaluations in which the loss may be above the best before them, before NT-ASGD begins to average."""
 
 
 class AveragedWeights:
@@ -26,13 +28,14 @@ class AveragedWeights:
         self._weights = network.named_weights()
         self._averages = {name: weight.detach().clone() for name, weight in self._weights.items()}
 
-    @torch.no_grad()
     def add(self, step: int) -> None:
         """Take in the weights after a step (from 1), if it is one of those that count."""
         every = EVERY if step > FIRST_STEPS else 1
-        if step % every:
-            return
-        share = min(1.0, every / (SHARE * step))
+        if step % every == 0:
+            self._take_in(min(1.0, every / (SHARE * step)))
+
+    @torch.no_grad()
+    def _take_in(self, share: float) -> None:
         torch._foreach_lerp_(
             list(self._averages.values()), [weight.detach() for weight in self._weights.values()], share
         )
@@ -58,3 +61,33 @@ class AveragedWeights:
         """Set the averages from arrays of the same names and shapes."""
         for name, average in self._averages.items():
             average.copy_(torch.from_numpy(arrays[name].copy()))
+
+
+class TriggeredAverage(AveragedWeights):
+    """The plain mean of a network's parameters over all steps since `begin`, and before it those of the last step.
+
+    Source: Merity et al. (2018), Regularizing and optimizing LSTM language models (NT-ASGD).
+    """
+
+    def __init__(self, network: Network) -> None:
+        super().__init__(network)
+        self.begun_at = 0
+
+    def begin(self, step: int) -> None:
+        """Average from the next step on."""
+        self.begun_at = step
+
+    def add(self, step: int) -> None:
+        """Take in the weights after a step."""
+        self._take_in(1 / (step - self.begun_at) if self.begun_at else 1.0)
+
+
+def is_triggered(losses: Sequence[float]) -> bool:
+    """Tell whether the last of the validation losses so far is above the best of all but the `NON_MONOTONE` before it."""
+    earlier = losses[: -1 - NON_MONOTONE]
+    return bool(earlier) and losses[-1] > min(earlier)
+
+
+def make_average(network: Network, optimizer: str) -> AveragedWeights:
+    """Return the average that goes with an optimizer."""
+    return (TriggeredAverage if optimizer == "nt-asgd" else AveragedWeights)(network)

@@ -71,16 +71,49 @@ def _uniform_hash(places: IdArray, seed: int, epoch: int) -> npt.NDArray[np.floa
     return ((mixed ^ (mixed >> np.uint64(31))) >> np.uint64(11)).astype(np.float64) / 2.0**53
 
 
+USUAL_LENGTH, SPREAD_OF_LENGTH, LEAST_DRAWN_LENGTH = 0.95, 5, 5
+
+
+class _Step(NamedTuple):
+    """What a step reads: which texts, from which of their tokens on, and how many tokens of each at most."""
+
+    texts: IdArray
+    first: int
+    length: int
+
+
 class _Deal(NamedTuple):
     """An epoch of lanes: the place in the text where it begins, and what each step reads, as `_steps` says."""
 
     offset: int
-    steps: list[tuple[IdArray, int]]
+    steps: list[_Step]
 
 
-def _steps(groups: list[IdArray], lengths: IdArray, bptt_length: int) -> list[tuple[IdArray, int]]:
-    """Return the steps that groups of texts take which are read side by side: which texts, from which of their tokens on."""
-    return [(group, first) for group in groups for first in range(0, int(lengths[group].max()), bptt_length)]
+def _steps(
+    groups: list[IdArray], lengths: IdArray, bptt_length: int, jitter: np.random.Generator | None
+) -> list[_Step]:
+    """Return the steps that groups of texts take which are read side by side.
+
+    Args:
+        jitter: draws each step's length; without it all are `bptt_length`.
+    """
+    steps = []
+    for group in groups:
+        first, longest = 0, int(lengths[group].max())
+        while first < longest:
+            length = bptt_length if jitter is None else _drawn_length(bptt_length, jitter)
+            steps.append(_Step(group, first, length))
+            first += length
+    return steps
+
+
+def _drawn_length(bptt_length: int, random: np.random.Generator) -> int:
+    """Return a length near `bptt_length`, or once in twenty near half of it.
+
+    Source: Merity et al. (2018), Regularizing and optimizing LSTM language models.
+    """
+    middle = bptt_length if random.random() < USUAL_LENGTH else bptt_length / 2
+    return max(LEAST_DRAWN_LENGTH, round(random.normal(middle, SPREAD_OF_LENGTH)))
 
 
 class LaneBatches:
@@ -96,6 +129,7 @@ class LaneBatches:
         bptt_length: tokens a step and lane.
         carry_length: tokens a stretch at most; 0 makes one stretch of each lane.
         seed: that of the order.
+        jitter: whether the length of each step is drawn (see `_drawn_length`).
     """
 
     def __init__(
@@ -107,8 +141,10 @@ class LaneBatches:
         bptt_length: int,
         carry_length: int,
         seed: int,
+        jitter: bool = False,
     ) -> None:
         self._ids = np.asarray(ids)
+        self._jitter = jitter
         self._boundary_id = vocabulary.boundary_id
         self._noise = UnknownNoise(vocabulary, seed)
         self._seed = seed
@@ -127,9 +163,9 @@ class LaneBatches:
         offset, steps = self._plan(epoch)
         if index >= len(steps):
             return None
-        stretches, first = steps[index]
+        stretches, first, length = steps[index]
         lengths = self._lengths[stretches]
-        times = np.arange(first - 1, min(first + self._bptt_length, int(lengths.max())))[:, None]
+        times = np.arange(first - 1, min(first + length, int(lengths.max())))[:, None]
         places = (self._starts[stretches] + offset + times) % len(self._ids)
         block = self._ids[places].astype(np.int64)
         self._noise.apply(block, places, epoch)
@@ -146,7 +182,8 @@ class LaneBatches:
             if len(order) > self.num_lanes:
                 order = random.permutation(order)
             rounds = [order[first : first + self.num_lanes] for first in range(0, len(order), self.num_lanes)]
-            self._deal = _Deal(offset, _steps(rounds, self._lengths, self._bptt_length))
+            jitter = np.random.default_rng([self._seed, epoch, 2]) if self._jitter else None
+            self._deal = _Deal(offset, _steps(rounds, self._lengths, self._bptt_length, jitter))
             self._planned_epoch = epoch
         return self._deal
 
@@ -166,8 +203,10 @@ class UnitBatches:
         num_lanes: int,
         bptt_length: int,
         seed: int | None,
+        jitter: bool = False,
     ) -> None:
         self._ids = np.asarray(ids)
+        self._jitter = jitter
         self._boundary_id = vocabulary.boundary_id
         self._noise = None if seed is None else UnknownNoise(vocabulary, seed)
         self._seed = seed
@@ -184,9 +223,9 @@ class UnitBatches:
         plan = self._plan(epoch)
         if index >= len(plan):
             return None
-        units, first = plan[index]
+        units, first, length = plan[index]
         lengths = self._lengths[units]
-        times = np.arange(first - 1, min(first + self._bptt_length, int(lengths.max())))[:, None]
+        times = np.arange(first - 1, min(first + length, int(lengths.max())))[:, None]
         places = np.clip(self._starts[units] + np.minimum(times, lengths - 1), 0, None)
         block = self._ids[places].astype(np.int64)
         if self._noise is not None:
@@ -196,10 +235,11 @@ class UnitBatches:
         targets[times[1:] >= lengths] = IGNORED
         return Batch(inputs, targets, places[1:], int(np.count_nonzero(targets != IGNORED)), opens=first == 0)
 
-    def _plan(self, epoch: int) -> list[tuple[IdArray, int]]:
-        """Return the steps of an epoch: which units, from which of their tokens on."""
+    def _plan(self, epoch: int) -> list[_Step]:
+        """Return the steps of an epoch."""
         if epoch != self._planned_epoch:
-            self._cached_plan = _steps(self._groups(epoch), self._lengths, self._bptt_length)
+            jitter = np.random.default_rng([self._seed or 0, epoch, 2]) if self._jitter else None
+            self._cached_plan = _steps(self._groups(epoch), self._lengths, self._bptt_length, jitter)
             self._planned_epoch = epoch
         return self._cached_plan
 
@@ -233,10 +273,17 @@ def make_batches(
     bptt_length: int,
     carry_length: int,
     seed: int,
+    jitter: bool = False,
 ) -> Batches:
     """Return the batches of a training text: lanes through a stream, or packed units, which need no `carry_length`."""
     if unit == "stream":
         return LaneBatches(
-            ids, vocabulary, num_lanes=num_lanes, bptt_length=bptt_length, carry_length=carry_length, seed=seed
+            ids,
+            vocabulary,
+            num_lanes=num_lanes,
+            bptt_length=bptt_length,
+            carry_length=carry_length,
+            seed=seed,
+            jitter=jitter,
         )
-    return UnitBatches(ids, vocabulary, num_lanes=num_lanes, bptt_length=bptt_length, seed=seed)
+    return UnitBatches(ids, vocabulary, num_lanes=num_lanes, bptt_length=bptt_length, seed=seed, jitter=jitter)

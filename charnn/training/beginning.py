@@ -2,7 +2,7 @@
 
 import platform
 from collections.abc import Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -100,7 +100,7 @@ def _make_config(
     plan: Plan,
 ) -> dict[str, Any]:
     shape = asdict(plan.architecture)
-    model = replace(model_options, **{name: shape[name] for name in as_json(model_options)})
+    resolved = {name: shape[name] for name in as_json(model_options) if name in shape}
     return {
         "charnn_version": charnn.__version__,
         "torch_version": torch.__version__,
@@ -109,7 +109,7 @@ def _make_config(
         "architecture": shape,
         "options": {
             "text": as_json(text_options),
-            "model": as_json(model),
+            "model": as_json(model_options) | resolved,
             "training": as_json(plan.options),
         },
         "options_given": {

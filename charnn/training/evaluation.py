@@ -150,7 +150,7 @@ def _read_stream(network: Network, ids: npt.NDArray[np.int64], vocabulary: Vocab
     for first in range(-warm_up, 0, chunk):
         times = np.arange(first, min(first + chunk, 0))[:, None]
         _, state = network(_tensor(network, context[np.maximum(starts + times, 0)]), state)
-    state = _with_empty_first_lane(state)
+    state = _with_fresh_first_lane(state, network.initial_state(1))
     for first in range(0, int(lengths.max()), chunk):
         times = np.arange(first, min(first + chunk, int(lengths.max())))[:, None]
         places = np.minimum(starts + times, len(ids) - 1)
@@ -210,14 +210,13 @@ def _chunk_length(network: Network, num_lanes: int) -> int:
     return int(np.clip(MOST_LOGITS // (num_lanes * network.architecture.vocab_size), 1, LONGEST_CHUNK))
 
 
-def _with_empty_first_lane(state: NetworkState) -> NetworkState:
-    """The first lane has no text before it: its state is empty."""
-    parts = tuple(tuple(part.clone() for part in layer) for layer in state)
-    for layer in parts:
-        for part in layer:
-            part[0] = 0
-    return parts
+def _with_fresh_first_lane(state: NetworkState, initial: NetworkState) -> NetworkState:
+    """The first lane has no text before it: its state is the one with which a text begins."""
+    return tuple(
+        tuple(torch.cat((fresh.to(part.dtype), part[1:])) for part, fresh in zip(layer, begin, strict=True))
+        for layer, begin in zip(state, initial, strict=True)
+    )
 
 
 def _tensor(network: Network, array: npt.NDArray[np.int64]) -> torch.Tensor:
-    return torch.from_numpy(np.ascontiguousarray(array)).to(network.embedding.weight.device)
+    return torch.from_numpy(np.ascontiguousarray(array)).to(network.device)

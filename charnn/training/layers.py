@@ -5,91 +5,155 @@ from typing import cast
 
 import torch
 from torch import Tensor, nn
+from torch.func import functional_call
 
-from charnn.cells import CELLS, CellWeights, project, step
+from charnn.cells import RECURRENT_MASK, cell_of, layer_shapes
+from charnn.config import Architecture
+from charnn.training.dropout import RegularisationShares, keep_mask
+from charnn.training.scan import linear_recurrence
 
 LayerState = tuple[Tensor, ...]
 """Arrays (B, H), the layer's last output first."""
 
-PARAMETERS = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
-_FUSED: dict[str, Callable[[int, int], nn.RNNBase]] = {"lstm": nn.LSTM, "gru": nn.GRU, "rnn": nn.RNN}
+DROPPED_WEIGHT = "weight_hh"
+"""The matrix of which entries are left out (weight drop)."""
+_FUSED: dict[str, Callable[[int, int], nn.RNNBase]] = {"lstm": nn.LSTM, "gru": nn.GRU}
+_FUSED_RNN: dict[str, Callable[[int, int], nn.RNNBase]] = {
+    "tanh": nn.RNN,
+    "relu": lambda input_size, hidden_size: nn.RNN(input_size, hidden_size, nonlinearity="relu"),
+}
 
 
 class RecurrentLayer(nn.Module):
     """One recurrent layer over a run of tokens."""
 
-    def weight(self, name: str) -> nn.Parameter:
-        """Return one of `PARAMETERS`."""
+    def named_weights(self) -> dict[str, nn.Parameter]:
+        """Return the parameters by name (see `layer_shapes`)."""
         raise NotImplementedError
 
     def forward(self, inputs_TBI: Tensor, state: LayerState) -> tuple[Tensor, LayerState]:
-        """Return the outputs (T, B, H) and the state after the last token."""
+        """Return what goes up to the next layer (T, B, O), the outputs first, and the state after the last token."""
+        raise NotImplementedError
+
+    def initial_state(self, num_streams: int) -> LayerState:
+        """Return the memory with which B streams begin."""
         raise NotImplementedError
 
 
 class FusedLayer(RecurrentLayer):
     """torch.nn.LSTM, GRU or RNN, which run all time steps in one call."""
 
-    def __init__(self, cell: str, input_size: int, hidden_size: int) -> None:
+    def __init__(self, architecture: Architecture, layer: int, *, weight_drop: float = 0.0) -> None:
         super().__init__()
-        self.recurrence = _FUSED[cell](input_size, hidden_size)
+        make = _FUSED.get(architecture.cell) or _FUSED_RNN[architecture.nonlinearity]
+        self.recurrence = make(*architecture.layer_sizes(layer))
+        self.initial = _initial_parameters(architecture, layer)
+        self._num_states = cell_of(architecture, layer).num_states
+        self._weight_drop = weight_drop
 
-    def weight(self, name: str) -> nn.Parameter:
-        """Return one of `PARAMETERS`."""
-        return cast(nn.Parameter, getattr(self.recurrence, f"{name}_l0"))
+    def named_weights(self) -> dict[str, nn.Parameter]:
+        """Return the parameters by name."""
+        names = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
+        return {name: getattr(self.recurrence, f"{name}_l0") for name in names} | dict(self.initial.items())
 
     def forward(self, inputs_TBI: Tensor, state: LayerState) -> tuple[Tensor, LayerState]:
         """Return the outputs (T, B, H) and the state after the last token."""
         deep = tuple(part.unsqueeze(0).to(inputs_TBI.dtype) for part in state)
-        outputs_TBH, last = self.recurrence(inputs_TBI, deep if len(deep) > 1 else deep[0])
+        hidden = deep if len(deep) > 1 else deep[0]
+        if self.training and self._weight_drop:
+            dropped = {f"{DROPPED_WEIGHT}_l0": _dropped(self.named_weights()[DROPPED_WEIGHT], self._weight_drop)}
+            outputs_TBH, last = functional_call(self.recurrence, dropped, (inputs_TBI, hidden))
+        else:
+            outputs_TBH, last = self.recurrence(inputs_TBI, hidden)
         parts = last if isinstance(last, tuple) else (last,)
         return outputs_TBH, tuple(part.squeeze(0) for part in parts)
 
+    def initial_state(self, num_streams: int) -> LayerState:
+        """Return the memory with which B streams begin."""
+        return _initial_state(self.initial, self.named_weights()["weight_hh"], self._num_states, num_streams)
+
 
 class EquationLayer(RecurrentLayer):
-    """A cell's own equations, token by token: the oracle of the fused layers, and the way of cells that have none."""
+    """A cell's own equations, token by token: the oracle of the fused layers, and the way of cells that have none.
 
-    def __init__(self, cell: str, input_size: int, hidden_size: int) -> None:
+    Where a cell's steps are linear in its state, they are one scan.
+    """
+
+    def __init__(
+        self, architecture: Architecture, layer: int, *, weight_drop: float = 0.0, recurrent_dropout: float = 0.0
+    ) -> None:
         super().__init__()
-        self.cell = CELLS[cell]
-        rows = self.cell.num_gates * hidden_size
-        self.weight_ih = nn.Parameter(torch.empty(rows, input_size))
-        self.weight_hh = nn.Parameter(torch.empty(rows, hidden_size))
-        self.bias_ih = nn.Parameter(torch.empty(rows))
-        self.bias_hh = nn.Parameter(torch.empty(rows))
+        self.cell = cell_of(architecture, layer)
+        self.hidden_size = architecture.layer_sizes(layer)[1]
+        shapes = layer_shapes(architecture, layer)
+        self.weights = nn.ParameterDict(
+            {name: torch.empty(size) for name, size in shapes.items() if not name.startswith("initial_")}
+        )
+        self.initial = _initial_parameters(architecture, layer)
+        self._weight_drop = weight_drop
+        self._recurrent_dropout = recurrent_dropout
 
-    def weight(self, name: str) -> nn.Parameter:
-        """Return one of `PARAMETERS`."""
-        return cast(nn.Parameter, getattr(self, name))
+    def named_weights(self) -> dict[str, nn.Parameter]:
+        """Return the parameters by name."""
+        return cast(dict[str, nn.Parameter], dict(self.weights.items()) | dict(self.initial.items()))
 
     def forward(self, inputs_TBI: Tensor, state: LayerState) -> tuple[Tensor, LayerState]:
-        """Return the outputs (T, B, H) and the state after the last token."""
-        weights = CellWeights(self.weight_ih, self.weight_hh, self.bias_ih, self.bias_hh)
-        outputs = []
-        for projected_BG in project(weights, inputs_TBI):
-            state = step(self.cell, weights, projected_BG, state, torch)
-            outputs.append(state[0])
-        return torch.stack(outputs), state
+        """Return what goes up to the next layer (T, B, O), and the state after the last token."""
+        weights = self._drawn_weights(inputs_TBI.shape[1])
+        projected = self.cell.project(weights, inputs_TBI, torch)
+        if self.cell.coefficients is not None:
+            outputs_TBH = linear_recurrence(*self.cell.coefficients(projected.float(), torch), state[0].float())
+            return outputs_TBH, (outputs_TBH[-1],)
+        passed_up: list[list[Tensor]] = [[] for _ in range(self.cell.num_outputs)]
+        for projected_BP in projected:
+            state = self.cell.step(weights, projected_BP, state, torch)
+            for parts, part in zip(passed_up, state, strict=False):
+                parts.append(part)
+        return torch.cat([torch.stack(parts) for parts in passed_up], dim=-1), state
+
+    def _drawn_weights(self, num_streams: int) -> dict[str, Tensor]:
+        """Return the weights of this batch: in training, some left out, and with a mask for the recurrent products."""
+        weights: dict[str, Tensor] = dict(self.weights.items())
+        if self.training and self._weight_drop:
+            weights[DROPPED_WEIGHT] = _dropped(weights[DROPPED_WEIGHT], self._weight_drop)
+        if self.training and self._recurrent_dropout:
+            size = (num_streams, self.hidden_size)
+            weights[RECURRENT_MASK] = keep_mask(size, self._recurrent_dropout, weights["weight_ih"].device)
+        return weights
+
+    def initial_state(self, num_streams: int) -> LayerState:
+        """Return the memory with which B streams begin."""
+        states = self.cell.num_states
+        return _initial_state(self.initial, self.weights["weight_ih"], states, num_streams, self.hidden_size)
 
 
-def make_layer(cell: str, input_size: int, hidden_size: int) -> RecurrentLayer:
-    """Return the fastest layer there is for a cell, with fresh weights.
+def _initial_parameters(architecture: Architecture, layer: int) -> nn.ParameterDict:
+    shapes = layer_shapes(architecture, layer)
+    return nn.ParameterDict({name: torch.zeros(size) for name, size in shapes.items() if name.startswith("initial_")})
 
-    Recurrent matrices are orthogonal in each gate block (Saxe et al. 2014), input matrices uniform after Glorot and Bengio
-    (2010), biases zero but for the LSTM's forget gate, which begins open at 1 (Jozefowicz et al. 2015).
+
+def _initial_state(
+    learned: nn.ParameterDict, like: Tensor, num_states: int, num_streams: int, hidden_size: int | None = None
+) -> LayerState:
+    if len(learned):
+        return tuple(learned[f"initial_{number}"].expand(num_streams, -1) for number in range(num_states))
+    return (like.new_zeros(num_streams, hidden_size or like.shape[1]),) * num_states
+
+
+def _dropped(weight: Tensor, probability: float) -> Tensor:
+    """Leave out entries of a matrix for one batch. Source: Merity et al. (2018), Regularizing and optimizing LSTM models."""
+    return weight * keep_mask(weight.shape, probability, weight.device)
+
+
+def make_layer(architecture: Architecture, layer: int, shares: RegularisationShares | None = None) -> RecurrentLayer:
+    """Return the fastest layer there is for a cell, its weights yet to be set (see `start_layer`).
+
+    Args:
+        layer: its number, the lowest being 0.
+        shares: what is left out in training.
     """
-    layer = (FusedLayer if cell in _FUSED else EquationLayer)(cell, input_size, hidden_size)
-    gates = CELLS[cell].num_gates
-    with torch.no_grad():
-        for block_ih, block_hh in zip(
-            layer.weight("weight_ih").chunk(gates),
-            layer.weight("weight_hh").chunk(gates),
-            strict=True,
-        ):
-            nn.init.xavier_uniform_(block_ih)
-            nn.init.orthogonal_(block_hh)
-        layer.weight("bias_ih").zero_()
-        layer.weight("bias_hh").zero_()
-        if cell == "lstm":
-            layer.weight("bias_ih")[hidden_size : 2 * hidden_size] = 1.0
-    return layer
+    shares = shares or RegularisationShares()
+    recurrent_dropout = shares.recurrent if shares.kind == "variational" else 0.0
+    if architecture.cell in ("lstm", "gru", "rnn") and not architecture.skip and not recurrent_dropout:
+        return FusedLayer(architecture, layer, weight_drop=shares.weight_drop)
+    return EquationLayer(architecture, layer, weight_drop=shares.weight_drop, recurrent_dropout=recurrent_dropout)

@@ -43,9 +43,14 @@ class Muon(Optimizer):
         every: int = 1,
         dtype: torch.dtype = torch.bfloat16,
     ) -> None:
-        super().__init__(params, {"lr": lr, "weight_decay": weight_decay, "momentum": momentum ** (1 / every)})
         self._every = every
         self._dtype = dtype
+        momentum = self.momentum_a_step(momentum)
+        super().__init__(params, {"lr": lr, "weight_decay": weight_decay, "momentum": momentum})
+
+    def momentum_a_step(self, momentum_a_move: float) -> float:
+        """Return the share of the momentum that a step keeps, so that a move keeps the one given."""
+        return float(momentum_a_move ** (1 / self._every))
 
     @torch.no_grad()
     def step(self, closure: None = None) -> None:  # type: ignore[override]

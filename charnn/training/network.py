@@ -1,101 +1,107 @@
 """The network: embedding, recurrent layers, output layer, with dropout between them."""
 
-from typing import cast
+from typing import NamedTuple, cast
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from charnn.cells import CELLS
 from charnn.cells.ngram_embedding import ngram_rows, num_rows
 from charnn.config import Architecture
+from charnn.config.model import StartOptions
 from charnn.model_directory import expected_shapes
 from charnn.pairs import Tensors
-from charnn.training.layers import PARAMETERS, LayerState, make_layer
+from charnn.training.dropout import PlaceDropout, RegularisationShares, TokenDropout, ValueDropout
+from charnn.training.layers import LayerState, RecurrentLayer, make_layer
+from charnn.training.starts import start_layer
 
 NetworkState = tuple[LayerState, ...]
 """One state a layer, the lowest first; then, where n-grams are embedded, one array of the last tokens (see `ngram_rows`)."""
 
 
-class Dropout(nn.Module):
-    """Leaves out some values in training, the rest scaled up so that the mean stays; a subclass says what has one mask."""
+class Outputs(NamedTuple):
+    """What the recurrent layers make of a text.
 
-    def __init__(self, probability: float) -> None:
-        super().__init__()
-        self.probability = probability
-
-    def masked_together(self, values_TBD: Tensor) -> Tensor:
-        """Return a part of the values (T, B, D) that has one entry for all that are kept or left out together."""
-        raise NotImplementedError
-
-    def forward(self, values_TBD: Tensor) -> Tensor:
-        """Return the values with some left out; in evaluation, unchanged."""
-        if not self.training or self.probability == 0:
-            return values_TBD
-        kept = 1 - self.probability
-        mask = torch.empty_like(self.masked_together(values_TBD), dtype=torch.float32).bernoulli_(kept).div_(kept)
-        return values_TBD * mask.to(values_TBD.dtype)
-
-
-class LockedDropout(Dropout):
-    """Dropout with one mask for all time steps of a batch, drawn anew for each batch.
-
-    Source: Gal and Ghahramani (2016) for the outputs of layers; Merity et al. (2018) give it this name.
+    Args:
+        raw_TBH: the last layer's outputs.
+        kept_TBH: the same after dropout, as the output layer sees them.
+        state: that after the last token.
     """
 
-    def masked_together(self, values_TBD: Tensor) -> Tensor:
-        """A feature of a stream, at all times (1, B, D)."""
-        return values_TBD[:1]
-
-
-class PlaceDropout(Dropout):
-    """Dropout of whole vectors at places of their own, drawn anew for each table of n-grams.
-
-    An n-gram's vector is soon known by heart. Where it is missing, the network has to do with shorter ones, as a smoothed
-    n-gram model does with contexts that it has not seen.
-    """
-
-    def masked_together(self, values_TBD: Tensor) -> Tensor:
-        """All features at one time of a stream (T, B, 1)."""
-        return values_TBD[..., :1]
+    raw_TBH: Tensor
+    kept_TBH: Tensor
+    state: NetworkState
 
 
 class Network(nn.Module):
     """A recurrent language model: ids of a token at each step in, logits of the next token out."""
 
-    def __init__(self, architecture: Architecture, *, dropout: float = 0.0, ngram_dropout: float = 0.0) -> None:
+    def __init__(
+        self,
+        architecture: Architecture,
+        *,
+        shares: RegularisationShares | None = None,
+        start: StartOptions | None = None,
+    ) -> None:
+        """Make a network with fresh weights.
+
+        Args:
+            shares: what is left out in training, by default nothing.
+            start: what the weights begin with.
+        """
         super().__init__()
+        shares, start = shares or RegularisationShares(), start or StartOptions()
         self.architecture = shape = architecture
-        self.embedding = nn.Embedding(shape.vocab_size, shape.embedding_size)
+        self.embedding = None
+        if shape.inputs == "embedding":
+            self.embedding = nn.Embedding(shape.vocab_size, shape.embedding_size)
         self.ngram_embeddings = nn.ModuleList(
             nn.Embedding(num_rows(shape.vocab_size, order), shape.embedding_size)
             for order in range(2, shape.embedding_order + 1)
         )
-        self.layers = nn.ModuleList(
-            make_layer(shape.cell, shape.hidden_size if layer else shape.embedding_size, shape.hidden_size)
-            for layer in range(shape.num_layers)
-        )
-        self.dropout = LockedDropout(dropout)
-        self.ngram_dropout = PlaceDropout(ngram_dropout)
-        self.output = nn.Linear(shape.hidden_size, shape.vocab_size)
-        for table in (self.embedding, *self.ngram_embeddings):
-            nn.init.normal_(cast(nn.Embedding, table).weight, std=0.1)
+        self.layers = nn.ModuleList(make_layer(shape, layer, shares) for layer in range(shape.num_layers))
+        self.token_dropout = TokenDropout(shares.embedding, shape.vocab_size)
+        self.ngram_dropout = PlaceDropout(shares.ngram)
+        self.input_dropout = ValueDropout(shares.input, shares.kind)
+        self.hidden_dropout = ValueDropout(shares.hidden, shares.kind)
+        self.output_dropout = ValueDropout(shares.output, shares.kind)
+        self.output = nn.Linear(shape.output_size, shape.vocab_size)
+        self._start(start)
+
+    def _start(self, options: StartOptions) -> None:
+        """Set all weights to what they begin with."""
+        for number, layer in enumerate(self._recurrent_layers()):
+            hidden_size = self.architecture.layer_sizes(number)[1]
+            start_layer(layer.named_weights(), hidden_size, self.architecture.cell, options)
+        tables = [table for table in (self.embedding, *self.ngram_embeddings) if table is not None]
+        bound = options.init_range
+        for table in tables:
+            weight = cast(nn.Embedding, table).weight
+            nn.init.uniform_(weight, -bound, bound) if bound else nn.init.normal_(weight, std=0.1)
         nn.init.zeros_(self.output.bias)
-        if shape.tie_weights:
+        if self.architecture.tie_weights:
+            assert self.embedding is not None
             self.output.weight = self.embedding.weight
+        elif bound:
+            nn.init.uniform_(self.output.weight, -bound, bound)
         else:
-            nn.init.normal_(self.output.weight, std=shape.hidden_size**-0.5)
+            nn.init.normal_(self.output.weight, std=self.architecture.output_size**-0.5)
+
+    def _recurrent_layers(self) -> list[RecurrentLayer]:
+        return cast(list[RecurrentLayer], list(self.layers))
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+        return self.output.bias.device
 
     def initial_state(self, num_streams: int) -> NetworkState:
-        """Return the empty memory of B streams."""
-        shape = self.architecture
-        device = self.embedding.weight.device
-        zeros = torch.zeros(num_streams, shape.hidden_size, device=device)
-        layers = ((zeros,) * CELLS[shape.cell].num_states,) * shape.num_layers
-        if shape.embedding_order == 1:
+        """Return the memory with which B streams begin."""
+        layers = tuple(layer.initial_state(num_streams) for layer in self._recurrent_layers())
+        num_tokens = self.architecture.embedding_order - 1
+        if not num_tokens:
             return layers
-        no_tokens = torch.zeros(num_streams, shape.embedding_order - 1, dtype=torch.int64, device=device)
-        return (*layers, (no_tokens,))
+        return (*layers, (torch.zeros(num_streams, num_tokens, dtype=torch.int64, device=self.device),))
 
     def forward(self, ids_TB: Tensor, state: NetworkState) -> tuple[Tensor, NetworkState]:
         """Read T tokens of B streams.
@@ -107,29 +113,48 @@ class Network(nn.Module):
         Returns:
             The logits (T, B, V) of the token after each, and the state after the last.
         """
-        values = self.embedding(ids_TB)
+        outputs = self.outputs(ids_TB, state)
+        return self.output(outputs.kept_TBH), outputs.state
+
+    def outputs(self, ids_TB: Tensor, state: NetworkState) -> Outputs:
+        """Read T tokens of B streams as far as the last recurrent layer."""
+        values, history = self._inputs(ids_TB, state)
+        raw, new_state = values, []
+        for number, (layer, layer_state) in enumerate(zip(self.layers, state, strict=False)):
+            size = self.architecture.layer_sizes(number)[1]
+            passed_up, last = layer(values, layer_state)
+            raw, others = passed_up[..., :size], passed_up[..., size:]
+            if number and self.architecture.residual:
+                raw = raw + values[..., :size]
+            is_last = number == len(self.layers) - 1
+            values = (self.output_dropout if is_last else self.hidden_dropout)(raw)
+            values = torch.cat((values, others), dim=-1) if others.shape[-1] else values
+            new_state.append(last)
+        return Outputs(raw, values, (*new_state, *history))
+
+    def _inputs(self, ids_TB: Tensor, state: NetworkState) -> tuple[Tensor, NetworkState]:
+        """Return what the first layer takes in (T, B, E), and the last tokens as the end of a state."""
+        if self.embedding is None:
+            ones = nn.functional.one_hot(ids_TB, self.architecture.vocab_size).to(self.output.bias.dtype)
+            return self.input_dropout(self.token_dropout(ones, ids_TB)), ()
+        values = self.token_dropout(self.embedding(ids_TB), ids_TB)
         history: NetworkState = ()
         if self.ngram_embeddings:
             rows, last_tokens = ngram_rows(ids_TB, state[-1][0], self.architecture.vocab_size, torch)
             for table, rows_TB in zip(self.ngram_embeddings, rows, strict=True):
                 values = values + self.ngram_dropout(table(rows_TB))
             history = ((last_tokens,),)
-        values = self.dropout(values)
-        new_state = []
-        for layer, layer_state in zip(self.layers, state[: len(self.layers)], strict=True):
-            values, last = layer(values, layer_state)
-            values = self.dropout(values)
-            new_state.append(last)
-        return self.output(values), (*new_state, *history)
+        return self.input_dropout(values), history
 
     def named_weights(self) -> dict[str, Tensor]:
         """Return the parameters under the names that they have on disk (see `expected_shapes`)."""
-        weights: dict[str, Tensor] = {"embedding.weight": self.embedding.weight}
+        weights: dict[str, Tensor] = {}
+        if self.embedding is not None:
+            weights["embedding.weight"] = self.embedding.weight
         for order, table in enumerate(self.ngram_embeddings, start=2):
             weights[f"embedding.{order}.weight"] = cast(nn.Embedding, table).weight
-        for number, layer in enumerate(self.layers):
-            for name in PARAMETERS:
-                weights[f"layers.{number}.{name}"] = layer.weight(name)  # type: ignore[operator]
+        for number, layer in enumerate(self._recurrent_layers()):
+            weights |= {f"layers.{number}.{name}": weight for name, weight in layer.named_weights().items()}
         if not self.architecture.tie_weights:
             weights["output.weight"] = self.output.weight
         weights["output.bias"] = self.output.bias

@@ -12,8 +12,8 @@ from charnn.training.devices import has_bf16_units
 from charnn.training.muon import Muon
 from charnn.training.network import Network
 
-LEARNING_RATES = {"muon": 0.02, "adamw": 0.004, "sgd": 1.0}
-WEIGHT_DECAYS = {"muon": 0.2, "adamw": 0.01, "sgd": 0.0}
+LEARNING_RATES = {"muon": 0.02, "adamw": 0.004, "sgd": 1.0, "nt-asgd": 1.0}
+WEIGHT_DECAYS = {"muon": 0.2, "adamw": 0.01, "sgd": 0.0, "nt-asgd": 0.0}
 TOKENS_A_MOVE, MOST_STEPS_A_MOVE = 2048, 4
 """Muon moves once for so many tokens, or so many steps: a move after each 700 tokens learnt no more from as many tokens."""
 
@@ -24,11 +24,11 @@ def make_optimizers(network: Network, options: TrainingOptions) -> list[Optimize
     Muon takes the recurrent layers' matrices, and AdamW (Loshchilov and Hutter 2019) the embeddings, the output layer and
     the biases. Biases are never decayed. Steps of few tokens share a move of Muon's.
     """
-    weights = network.named_weights()
+    weights = {name: weight for name, weight in network.named_weights().items() if weight.requires_grad}
     matrices = [weight for name, weight in weights.items() if name.startswith("layers.") and weight.dim() == 2]
     others = [weight for name, weight in weights.items() if weight.dim() == 2 and not name.startswith("layers.")]
     biases = [weight for weight in weights.values() if weight.dim() == 1]
-    device = network.embedding.weight.device.type
+    device = network.device.type
     decay = WEIGHT_DECAYS[options.optimizer] if options.weight_decay is None else options.weight_decay
     fused = {"fused": True}
     if options.optimizer == "muon":
@@ -54,6 +54,16 @@ def set_rate(optimizers: Sequence[Optimizer], rate: float) -> None:
     for optimizer in optimizers:
         for group in optimizer.param_groups:
             group["lr"] = rate
+
+
+def set_momentum(optimizers: Sequence[Optimizer], momentum: float) -> None:
+    """Set the momentum of all parameters that have one."""
+    for optimizer in optimizers:
+        for group in optimizer.param_groups:
+            if isinstance(optimizer, Muon):
+                group["momentum"] = optimizer.momentum_a_step(momentum)
+            elif "betas" in group:
+                group["betas"] = (momentum, group["betas"][1])
 
 
 def optimizer_arrays(optimizers: Sequence[Optimizer]) -> Tensors:

@@ -10,6 +10,7 @@ from charnn.options import refuse_idle
 from charnn.text.corpus import Corpus
 from charnn.text.reading import Notify
 from charnn.training.optimizers import LEARNING_RATES, WEIGHT_DECAYS
+from charnn.training.schedule import Schedule
 from charnn.training.timing import Speed, measure_speed
 from charnn.training.trainer import SHARE_FOR_EVALUATION
 
@@ -21,6 +22,8 @@ SHORT_RUN_STEPS, RATE_OF_SHORT_RUN = 1200, 0.03
 """Muon's rate where there are fewer steps than this: better by 0.5 to 0.9 % over 700 to 1,000 steps, by nothing over 1,500."""
 CARRY_LENGTH = 512
 """Long enough for what an LSTM remembers, and short enough that the lanes of a step come from all over a text."""
+MOST_ONE_HOT = 4096
+MOGRIFIER_ROUNDS = 5
 MOST_EVALUATIONS = 40
 FEWEST_EVALUATIONS = 3
 """Where the held-out text is so long that it could not be read this often, only its beginning is."""
@@ -68,7 +71,7 @@ def resolve_architecture(
         device: cpu or cuda.
 
     Raises:
-        OptionError: where tied weights meet sizes that differ.
+        OptionError: where the sizes do not go together.
     """
     budget = 120.0 if seconds is None else seconds * (20 if device == "cuda" else 1)
     hidden_size = next(size for limit, size in _HIDDEN_SIZE_BY_SECONDS if budget <= limit)
@@ -76,24 +79,56 @@ def resolve_architecture(
         hidden_size = min(hidden_size, 128)
     elif num_tokens < 400_000:
         hidden_size = min(hidden_size, 256)
+    one_hot = options.inputs == "one-hot"
+    if one_hot and vocab_size > MOST_ONE_HOT:
+        raise OptionError(
+            f"--inputs one-hot: found {vocab_size:,} tokens in the vocabulary, but more than {MOST_ONE_HOT:,} zeros a token "
+            "would fill the memory; use --inputs embedding, or a smaller --vocab-size"
+        )
     hidden_size = options.hidden_size or (options.tie_weights and options.embedding_size) or hidden_size
     embedding_size = options.embedding_size or (
         hidden_size if options.tie_weights else min(hidden_size, 128 if vocab_size <= 1000 else 256)
     )
-    if options.tie_weights and embedding_size != hidden_size:
-        raise OptionError(
-            f"--tie-weights: found --embedding-size {embedding_size} and --hidden-size {hidden_size}, "
-            "but the sizes must agree; leave one of them out"
-        )
-    return Architecture(
+    num_layers = options.num_layers or (
+        2 if device == "cuda" or options.cell == "depth-lstm" or options.residual else 1
+    )
+    mogrifies = options.cell == "mogrifier"
+    architecture = Architecture(
         cell=options.cell,
         vocab_size=vocab_size,
-        embedding_size=embedding_size,
+        embedding_size=1 if one_hot else embedding_size,
         hidden_size=hidden_size,
-        num_layers=options.num_layers or (2 if device == "cuda" else 1),
+        num_layers=num_layers,
         tie_weights=options.tie_weights,
-        embedding_order=options.embedding_order or (3 if kind in ("char", "byte") else 1),
+        embedding_order=1 if one_hot else options.embedding_order or (3 if kind in ("char", "byte") else 1),
+        inputs=options.inputs,
+        residual=options.residual,
+        skip=options.skip,
+        nonlinearity=options.nonlinearity,
+        mogrifier_rounds=(options.mogrifier_rounds or MOGRIFIER_ROUNDS) if mogrifies else 0,
+        mogrifier_rank=(options.mogrifier_rank or 0) if mogrifies else 0,
+        initial_state=options.initial_state,
+        direction="backward" if options.direction == "backward" else "forward",
     )
+    _check_sizes(architecture)
+    return architecture
+
+
+def _check_sizes(shape: Architecture) -> None:
+    """Refuse sizes that do not go together. Raises OptionError."""
+    refuse_idle("--cell depth-lstm", shape.cell == "depth-lstm" and shape.num_layers == 1, "--num-layers 2 or more")
+    if shape.output_size == shape.hidden_size:
+        return
+    sizes = f"--embedding-size {shape.embedding_size} and --hidden-size {shape.hidden_size}"
+    if shape.num_layers == 1:
+        raise OptionError(
+            f"--tie-weights: found {sizes}, but with one layer the sizes must agree; leave one of them out, or give more layers"
+        )
+    if shape.residual or shape.cell == "depth-lstm":
+        why = "--residual" if shape.residual else "--cell depth-lstm"
+        raise OptionError(
+            f"--tie-weights: found {sizes} with {why}, where all layers must be of one size; leave one of them out"
+        )
 
 
 def worth_of_a_second(hidden_size: int, speed: float, num_epochs: float) -> float:
@@ -134,9 +169,13 @@ def resolve_training(
     ngram_dropout = _by_epochs(_NGRAM_DROPOUT_BY_EPOCHS, num_epochs)
     if num_epochs > EPOCHS_OF_A_MILLION * (num_tokens / 1e6) ** (1 / 3):
         ngram_dropout = max(ngram_dropout, LEAST_NGRAM_DROPOUT)
+    schedule = Schedule.of(options)
     return replace(
         options,
         batch_size=batch_size,
+        schedule=schedule.name,
+        warmup=schedule.warmup,
+        final_rate=schedule.final_rate if schedule.name not in ("constant", "plateau") else None,
         carry_length=carry_length,
         dropout=dropout if options.dropout is None else options.dropout,
         ngram_dropout=ngram_dropout if options.ngram_dropout is None else options.ngram_dropout,
@@ -232,6 +271,7 @@ def make_plan(
     seconds = options.minutes * 60 if options.minutes else None
     given_to_units = options.carry_length is not None and corpus.tokenizer.unit != "stream"
     refuse_idle("--carry", given_to_units, "--unit stream")
+    _check_cell(model_options, options)
     options = replace(options, bptt_length=min(options.bptt_length, num_tokens))
     architecture, speed, batch_size = _choose_sizes(
         model_options, options, corpus=corpus, device=device, seconds=seconds
@@ -258,6 +298,14 @@ def make_plan(
     )
     ngram_order = _NGRAM_ORDERS.get(corpus.tokenizer.kind, 4) if options.ngram_order is None else options.ngram_order
     return Plan(architecture, options, device, speed, evaluation_interval, max_valid_tokens, ngram_order, num_epochs)
+
+
+def _check_cell(model_options: ModelOptions, options: TrainingOptions) -> None:
+    """Refuse what a cell without a recurrent matrix has no place for. Raises OptionError."""
+    if model_options.cell in ("mingru", "minlstm"):
+        needed = "a cell that has recurrent matrices"
+        refuse_idle("--weight-drop", options.weight_drop > 0, needed)
+        refuse_idle("--dropout-kind variational", options.dropout_kind == "variational", needed)
 
 
 def _choose_sizes(

@@ -2,7 +2,7 @@
 
 import json
 import math
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -45,7 +45,7 @@ def go_on(directory: Path, given: dict[str, Any], *, started: float, notify: Not
     config["options"]["training"] = as_json(options)
     _check_corpus(directory, config, model.tokenizer)
     _keep_device(config["plan"], notify)
-    position = Position(**{name: scalars[name] for name in asdict(Position())})
+    position = Position.of(scalars)
     session = make_session(directory, config, model.tokenizer, position, started - position.seconds)
     session.generation = model.config["generation"]
     if config["plan"].get("ngram_order"):

@@ -12,6 +12,7 @@ import numpy.typing as npt
 import torch
 
 from charnn.config import Architecture, TrainingOptions
+from charnn.config.model import StartOptions
 from charnn.errors import CharnnError, StorageError
 from charnn.files import explain_write_errors
 from charnn.model_directory import Model, read_model, update_config, write_model, write_training_state
@@ -21,11 +22,13 @@ from charnn.pairs import Tensors
 from charnn.text.corpus import open_ids
 from charnn.text.tokenizers import Tokenizer
 from charnn.training.batches import make_batches
+from charnn.training.dropout import RegularisationShares
 from charnn.training.evaluation import Validation, held_out_part, validate
 from charnn.training.events import CheckpointDue, Evaluated, Event, Stopped, event_json
 from charnn.training.figures import final_figures
 from charnn.training.memory import keep_freed_memory
 from charnn.training.network import Network
+from charnn.training.objective import TokenNoise
 from charnn.training.optimizers import make_optimizers
 from charnn.training.planning import EVALUATIONS_AT_THE_END, SECONDS_TO_SAVE
 from charnn.training.schedule import Budget
@@ -83,18 +86,21 @@ def make_session(
     if "num_threads" in plan and plan["device"] == "cpu":
         torch.set_num_threads(min(plan["num_threads"], torch.get_num_threads()))
     assert options.batch_size is not None
-    assert options.dropout is not None
     network = Network(
-        Architecture(**config["architecture"]), dropout=options.dropout, ngram_dropout=options.ngram_dropout or 0.0
+        Architecture(**config["architecture"]),
+        shares=RegularisationShares.of(options),
+        start=pick(StartOptions, config["options"]["model"]),
     ).to(plan["device"])
+    ids = open_ids(directory / "train.bin", tokenizer)
     batches = make_batches(
-        open_ids(directory / "train.bin", tokenizer),
+        ids,
         tokenizer.vocabulary,
         unit=tokenizer.unit,
         num_lanes=options.batch_size,
         bptt_length=options.bptt_length,
         carry_length=options.carry_length or 0,
         seed=options.seed,
+        jitter=options.bptt_jitter,
     )
     steps = [options.steps] if options.steps else []
     steps += [max(1, round(options.epochs * batches.steps_per_epoch))] if options.epochs else []
@@ -114,6 +120,7 @@ def make_session(
         network=network,
         optimizers=make_optimizers(network, options),
         batches=batches,
+        noise=TokenNoise(ids, options.token_noise),
         validate=read_validation if len(held_out) else None,
         options=options,
         precision=plan["precision"],

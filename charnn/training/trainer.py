@@ -14,7 +14,7 @@ from torch.optim import Optimizer
 from charnn.config import TrainingOptions
 from charnn.errors import TrainingError
 from charnn.pairs import Tensors
-from charnn.training.averaging import AveragedWeights
+from charnn.training.averaging import TriggeredAverage, is_triggered, make_average
 from charnn.training.batches import Batches
 from charnn.training.evaluation import Validation
 from charnn.training.events import (
@@ -26,15 +26,24 @@ from charnn.training.events import (
     Stopped,
     StopReason,
 )
-from charnn.training.loss import LossTotal, summed_cross_entropy
+from charnn.training.loss import LossTotal
 from charnn.training.network import Network, NetworkState, detached
-from charnn.training.optimizers import LEARNING_RATES, load_optimizer_arrays, optimizer_arrays, set_rate
-from charnn.training.schedule import Budget, rate_factor
+from charnn.training.objective import TokenNoise, objective
+from charnn.training.optimizers import (
+    LEARNING_RATES,
+    load_optimizer_arrays,
+    optimizer_arrays,
+    set_momentum,
+    set_rate,
+)
+from charnn.training.schedule import Budget, Schedule, share_of_true_inputs
 
 REPORT_SECONDS = 0.25
 SHARE_FOR_CHECKPOINTS = 0.05
 MOST_ROLLBACKS = 5
 SHARE_FOR_EVALUATION = 0.05
+STALE_EVALUATIONS, PLATEAU_FACTOR = 2, 0.5
+"""Evaluations without improvement after which a rate that waits for a plateau is halved."""
 ROUNDING = 1e-9
 STEPS_A_READ = {"cpu": 1, "cuda": 16}
 """How often the loss is read from the device; on a GPU each reading waits for it."""
@@ -54,6 +63,13 @@ class Position:
     best_step: int = 0
     rate_scale: float = 1.0
     num_rollbacks: int = 0
+    averaging_since: int = 0
+    losses: list[float] = field(default_factory=list)
+
+    @classmethod
+    def of(cls, scalars: dict[str, Any]) -> "Position":
+        """Return what a checkpoint says; what an older charnn did not write has its default."""
+        return cls(**{name: scalars[name] for name in asdict(cls()) if name in scalars})
 
 
 @dataclass
@@ -73,6 +89,7 @@ class Trainer:
         network: on its device, in training mode.
         optimizers: they share its parameters.
         batches: the training text.
+        noise: replaces some of the tokens read.
         validate: reads the held-out text, or is None where nothing is held out.
         options: resolved training options.
         precision: fp32 or bf16 (autocast).
@@ -85,6 +102,7 @@ class Trainer:
     network: Network
     optimizers: Sequence[Optimizer]
     batches: Batches
+    noise: TokenNoise
     validate: Callable[[], Validation] | None
     options: TrainingOptions
     precision: str
@@ -95,8 +113,9 @@ class Trainer:
 
     def __post_init__(self) -> None:
         self.state: NetworkState | None = None
-        self._device = self.network.embedding.weight.device.type
-        self._averaged = AveragedWeights(self.network)
+        self._device = self.network.device.type
+        self._averaged = make_average(self.network, self.options.optimizer)
+        self._schedule = Schedule.of(self.options)
         self._tally = _Tally()
         self._unread: list[tuple[Tensor, Tensor, int]] = []
         self._last_checkpoint = time.monotonic()
@@ -157,9 +176,20 @@ class Trainer:
 
     def _rate(self, progress: float) -> float:
         peak = self.options.learning_rate or LEARNING_RATES[self.options.optimizer]
-        return peak * self.position.rate_scale * rate_factor(progress, warmup=self.options.warmup)
+        return peak * self.position.rate_scale * self._schedule.rate_factor(progress)
 
     def _step(self, progress: float) -> None:
+        momentum = self._schedule.momentum(progress)
+        if momentum is not None:
+            set_momentum(self.optimizers, momentum)
+        self.learn(self._rate(progress), progress)
+
+    def learn(self, rate: float, progress: float = 0.0) -> None:
+        """Do a step at a learning rate: read the next batch, and move the weights.
+
+        Args:
+            progress: the share of the budget that is spent, by which the share of true inputs falls.
+        """
         position = self.position
         batch = self.batches.batch(position.epoch, position.batch_index)
         if batch is None:
@@ -168,22 +198,38 @@ class Trainer:
             assert batch is not None, "an epoch has at least one batch"
         if batch.opens or self.state is None:
             self.state = self.network.initial_state(batch.inputs_TB.shape[1])
-        inputs_TB = torch.from_numpy(np.ascontiguousarray(batch.inputs_TB)).to(self._device, non_blocking=True)
+        read_TB = np.ascontiguousarray(self.noise.apply(batch.inputs_TB))
+        inputs_TB = torch.from_numpy(read_TB).to(self._device, non_blocking=True)
         targets_TB = torch.from_numpy(batch.targets_TB).to(self._device, non_blocking=True)
         with torch.autocast(self._device, torch.bfloat16, enabled=self.precision == "bf16"):
-            logits_TBV, state = self.network(inputs_TB, detached(self.state))
-        loss = summed_cross_entropy(logits_TBV, targets_TB)
-        (loss / batch.num_targets).backward()  # type: ignore[no-untyped-call]
+            found = objective(
+                self.network,
+                inputs_TB,
+                targets_TB,
+                self.state,
+                num_targets=batch.num_targets,
+                options=self.options,
+                share_true=self._share_true(progress),
+            )
+        found.minimised.backward()  # type: ignore[no-untyped-call]
+        if self.options.clip_value:
+            torch.nn.utils.clip_grad_value_(self.network.parameters(), self.options.clip_value)
         norm = torch.nn.utils.clip_grad_norm_(self.network.parameters(), self.options.clip_norm or math.inf)
-        set_rate(self.optimizers, self._rate(progress))
+        if self.options.bptt_jitter:
+            rate *= len(read_TB) / self.options.bptt_length
+        set_rate(self.optimizers, rate)
         for optimizer in self.optimizers:
             optimizer.step()
             optimizer.zero_grad()
-        self.state = detached(state)
-        self._unread.append((loss.detach(), norm, batch.num_targets))
+        self.state = detached(found.state)
+        self._unread.append((found.loss, norm, batch.num_targets))
         position.step += 1
         position.batch_index += 1
         self._averaged.add(position.step)
+
+    def _share_true(self, progress: float) -> float:
+        options = self.options
+        return share_of_true_inputs(progress, last=options.teacher_forcing, descent=options.teacher_forcing_schedule)
 
     def _read_losses(self, *, at_once: bool) -> bool:
         """Add the losses that wait on the device to the tally, if there are enough; tell whether they are finite."""
@@ -232,11 +278,24 @@ class Trainer:
         position.num_stale = 0 if is_best else position.num_stale + 1
         if is_best:
             position.best_loss_nats, position.best_step = loss, position.step
+        if loss is not None:
+            self._react(loss)
         self._snapshot = self.checkpoint()
         self._tally = _Tally()
         return Evaluated(
             position.step, progress, self.seconds(), loss, found.loss.num_tokens, found.temperature, is_best
         )
+
+    def _react(self, loss_nats: float) -> None:
+        """Do what a schedule or an optimizer makes of a validation loss."""
+        position = self.position
+        position.losses.append(loss_nats)
+        if self._schedule.name == "plateau" and position.num_stale and position.num_stale % STALE_EVALUATIONS == 0:
+            position.rate_scale *= PLATEAU_FACTOR
+        if isinstance(self._averaged, TriggeredAverage) and not position.averaging_since:
+            if is_triggered(position.losses):
+                position.averaging_since = position.step
+            self._averaged.begin(position.averaging_since)
 
     def _next_evaluation(self, progress: float, seconds_taken: float) -> float:
         """Return the progress at which to evaluate again; with a budget of steps alone it depends on nothing else."""
@@ -288,7 +347,9 @@ class Trainer:
         self._snapshot = (scalars, tensors)
 
     def _load(self, scalars: dict[str, Any], tensors: Tensors) -> None:
-        self.position = Position(**{name: scalars[name] for name in asdict(Position())})
+        self.position = Position.of(scalars)
+        if isinstance(self._averaged, TriggeredAverage):
+            self._averaged.begin(self.position.averaging_since)
         self.network.load_arrays(_below("network.", tensors))
         self._averaged.load_arrays(_below("average.", tensors) or self.network.arrays())
         load_optimizer_arrays(self.optimizers, _below("optimizer.", tensors))
@@ -298,7 +359,7 @@ class Trainer:
             tuple(
                 tuple(
                     torch.from_numpy(recurrent[key].copy()).to(self._device)
-                    for key in sorted(recurrent)
+                    for key in sorted(recurrent, key=lambda key: int(key.split(".")[1]))
                     if key.startswith(f"{layer}.")
                 )
                 for layer in range(num_layers)

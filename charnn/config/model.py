@@ -1,0 +1,170 @@
+"""Options of the network, and its resolved shape."""
+
+from dataclasses import dataclass
+from typing import Annotated, Literal
+
+from charnn.errors import OptionError
+from charnn.options import Checked, Option, refuse_idle
+
+CellName = Literal["lstm", "gru", "rnn", "leaky", "mogrifier", "mlstm", "depth-lstm", "mingru", "minlstm"]
+Nonlinearity = Literal["tanh", "relu"]
+Inputs = Literal["embedding", "one-hot"]
+InitialState = Literal["zero", "learned"]
+InitialMatrix = Literal["orthogonal", "xavier", "uniform", "identity"]
+Direction = Literal["forward", "backward", "both"]
+
+MODEL, START = "Model", "Initial values"
+
+
+@dataclass(frozen=True, kw_only=True)
+class StartOptions(Checked):
+    """The values that a network's weights begin with."""
+
+    init_input: Annotated[
+        Literal["orthogonal", "xavier", "uniform"],
+        Option("The start of matrices on a layer's input, gate by gate.", panel=START),
+    ] = "xavier"
+    init_recurrent: Annotated[
+        InitialMatrix, Option("The start of matrices on a layer's own output, gate by gate.", panel=START)
+    ] = "orthogonal"
+    init_range: Annotated[
+        float | None,
+        Option(
+            "Bound of a uniform start, which embeddings and output layer then have too.",
+            above=0,
+            automatic="1 / square root of --hidden-size",
+            panel=START,
+        ),
+    ] = None
+    forget_bias: Annotated[
+        float | None,
+        Option("Bias that an LSTM's forget gate begins with.", automatic="1, for mlstm 3", panel=START),
+    ] = None
+    leak: Annotated[
+        float | None,
+        Option(
+            "The share of its last state that a leaky unit keeps.",
+            above=0,
+            below=1,
+            automatic="learned, one a unit",
+            panel=MODEL,
+        ),
+    ] = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelOptions(StartOptions):
+    """The shape of the network, and what it begins with."""
+
+    cell: Annotated[CellName, Option("The recurrent cell.", panel=MODEL)] = "lstm"
+    hidden_size: Annotated[
+        int | None,
+        Option("Units in each recurrent layer.", at_least=1, automatic="by budget, corpus size and speed", panel=MODEL),
+    ] = None
+    num_layers: Annotated[
+        int | None, Option("Recurrent layers.", at_least=1, automatic="1, on a GPU 2", panel=MODEL)
+    ] = None
+    embedding_size: Annotated[
+        int | None,
+        Option("Size of a token's vector.", at_least=1, automatic="by vocabulary size", panel=MODEL),
+    ] = None
+    embedding_order: Annotated[
+        int | None,
+        Option(
+            "Add vectors of the last 2, 3, ... tokens, up to this many, to a token's own; 1 adds none.",
+            at_least=1,
+            at_most=8,
+            automatic="3 (char, byte), 1 (word, subword)",
+            panel=MODEL,
+        ),
+    ] = None
+    inputs: Annotated[
+        Inputs, Option("What a token is to the first layer: a learned vector, or a 1 among zeros.", panel=MODEL)
+    ] = "embedding"
+    tie_weights: Annotated[
+        bool,
+        Option(
+            "Use the embedding's weights in the output layer too; the last layer then has the embedding's size.",
+            panel=MODEL,
+        ),
+    ] = False
+    residual: Annotated[
+        bool, Option("Add each layer's input to its output, from the second layer on.", panel=MODEL)
+    ] = False
+    skip: Annotated[
+        int,
+        Option("Connect each layer to its output so many steps back, too; 0 does not.", at_least=0, panel=MODEL),
+    ] = 0
+    nonlinearity: Annotated[Nonlinearity, Option("What a simple or leaky network squashes with.", panel=MODEL)] = "tanh"
+    mogrifier_rounds: Annotated[
+        int | None,
+        Option("How often input and state gate each other before a step.", at_least=1, automatic="5", panel=MODEL),
+    ] = None
+    mogrifier_rank: Annotated[
+        int | None,
+        Option("Rank of the mogrifier's matrices; 0 for full ones.", at_least=0, automatic="0", panel=MODEL),
+    ] = None
+    initial_state: Annotated[InitialState, Option("The memory with which a text begins.", panel=MODEL)] = "zero"
+    direction: Annotated[
+        Direction, Option("Read from left to right, from right to left, or train a pair.", panel=MODEL)
+    ] = "forward"
+
+    def __post_init__(self) -> None:
+        """Check bounds, and that no option is given that this cell has no use for."""
+        super().__post_init__()
+        cell, is_lstm = self.cell, self.cell in ("lstm", "mogrifier", "mlstm", "depth-lstm", "minlstm")
+        refuse_idle("--leak", self.leak is not None and cell != "leaky", "--cell leaky")
+        refuse_idle("--forget-bias", self.forget_bias is not None and not is_lstm, "an LSTM's --cell")
+        refuse_idle(
+            "--nonlinearity", self.nonlinearity != "tanh" and cell not in ("rnn", "leaky"), "--cell rnn or leaky"
+        )
+        mogrifies = self.mogrifier_rounds is not None or self.mogrifier_rank is not None
+        refuse_idle("--mogrifier-rounds or --mogrifier-rank", mogrifies and cell != "mogrifier", "--cell mogrifier")
+        uniform = "uniform" in (self.init_input, self.init_recurrent)
+        refuse_idle(
+            "--init-range", self.init_range is not None and not uniform, "--init-input or --init-recurrent uniform"
+        )
+        no_recurrence = cell in ("mingru", "minlstm")
+        refuse_idle("--init-recurrent", self.init_recurrent != "orthogonal" and no_recurrence, "a recurrent matrix")
+        if self.skip == 1:
+            raise OptionError("--skip: found 1, which every cell has; give 2 or more, or 0 for none")
+        if self.skip and cell in ("mingru", "minlstm", "mogrifier"):
+            raise OptionError(f"--skip: found with --cell {cell}, which has no place for it; choose another cell")
+        one_hot = self.inputs == "one-hot"
+        refuse_idle("--embedding-size", one_hot and self.embedding_size is not None, "--inputs embedding")
+        refuse_idle("--embedding-order", one_hot and (self.embedding_order or 1) > 1, "--inputs embedding")
+        refuse_idle("--tie-weights", one_hot and self.tie_weights, "--inputs embedding")
+        refuse_idle("--residual", self.residual and self.num_layers == 1, "--num-layers 2 or more")
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """The resolved shape of a network: all that is needed to rebuild it around its weights."""
+
+    cell: CellName
+    vocab_size: int
+    embedding_size: int
+    hidden_size: int
+    num_layers: int
+    tie_weights: bool = False
+    embedding_order: int = 1
+    inputs: Inputs = "embedding"
+    residual: bool = False
+    skip: int = 0
+    nonlinearity: Nonlinearity = "tanh"
+    mogrifier_rounds: int = 0
+    mogrifier_rank: int = 0
+    initial_state: InitialState = "zero"
+    direction: Literal["forward", "backward"] = "forward"
+
+    def layer_sizes(self, layer: int) -> tuple[int, int]:
+        """Return how many numbers a recurrent layer takes in from below, and how many units it has."""
+        first = self.vocab_size if self.inputs == "one-hot" else self.embedding_size
+        return (self.hidden_size if layer else first), (
+            self.output_size if layer == self.num_layers - 1 else self.hidden_size
+        )
+
+    @property
+    def output_size(self) -> int:
+        """Units of the last layer: as many as the output layer's vectors have numbers."""
+        return self.embedding_size if self.tie_weights else self.hidden_size

@@ -1,0 +1,74 @@
+"""Options of the text and its tokens."""
+
+from dataclasses import dataclass
+from typing import Annotated, Literal
+
+from charnn.options import Checked, Option, refuse_idle
+
+TokenizerKind = Literal["char", "byte", "word", "subword"]
+Unit = Literal["stream", "line", "document"]
+
+TEXT = "Text and tokens"
+
+
+@dataclass(frozen=True, kw_only=True)
+class TextOptions(Checked):
+    """How a text becomes tokens, and what is held out of it."""
+
+    tokenizer: Annotated[TokenizerKind, Option("What a token is.", panel=TEXT)] = "char"
+    vocab_size: Annotated[
+        int | None,
+        Option(
+            "Keep this many of the most frequent tokens; the rest become <unk>.",
+            at_least=3,
+            automatic="all (char), 20000 (word), by corpus size (subword)",
+            panel=TEXT,
+        ),
+    ] = None
+    min_count: Annotated[
+        int | None,
+        Option("Tokens rarer than this become <unk>.", at_least=1, automatic="1, for words 2", panel=TEXT),
+    ] = None
+    pretokenized: Annotated[
+        bool,
+        Option("Words are what white space separates, and <unk> in the text is the unknown token.", panel=TEXT),
+    ] = False
+    subword_model: Annotated[
+        Literal["unigram", "bpe"], Option("The kind of SentencePiece model for subwords.", panel=TEXT)
+    ] = "unigram"
+    unit: Annotated[
+        Unit,
+        Option(
+            "What is independent: one running text, each line, or each blank-line-separated document.",
+            panel=TEXT,
+        ),
+    ] = "stream"
+    encoding: Annotated[str, Option("The encoding of the text files.", panel=TEXT)] = "utf-8"
+    valid: Annotated[
+        str | None,
+        Option("Validate on this file and train on all of TEXT.", automatic="the end of the text", panel=TEXT),
+    ] = None
+    valid_fraction: Annotated[
+        float,
+        Option(
+            "The share held out: the end of a stream, or whole units drawn by the seed.",
+            at_least=0,
+            below=1,
+            panel=TEXT,
+        ),
+    ] = 0.1
+
+    def __post_init__(self) -> None:
+        """Check bounds, and that no option is given that this tokenizer has no use for."""
+        super().__post_init__()
+        kind = self.tokenizer
+        refuse_idle("--pretokenized", self.pretokenized and kind != "word", "--tokenizer word")
+        refuse_idle("--subword-model", self.subword_model != "unigram" and kind != "subword", "--tokenizer subword")
+        refuse_idle("--vocab-size", self.vocab_size is not None and kind == "byte", "another --tokenizer than byte")
+        refuse_idle(
+            "--min-count", self.min_count is not None and kind in ("byte", "subword"), "--tokenizer char or word"
+        )
+        refuse_idle(
+            "--valid-fraction", self.valid is not None and self.valid_fraction != 0.1, "the end of TEXT as validation"
+        )
+        refuse_idle("--encoding", self.encoding != "utf-8" and kind == "byte", "another --tokenizer than byte")

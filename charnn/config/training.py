@@ -1,0 +1,350 @@
+"""Options of training: what may be spent, what is learned from a step, and what keeps it from learning by heart."""
+
+from dataclasses import dataclass
+from typing import Annotated, Literal
+
+from charnn.errors import OptionError
+from charnn.options import Checked, Option, refuse_idle
+
+OptimizerName = Literal["muon", "adamw", "sgd", "nt-asgd"]
+ScheduleName = Literal["linear", "cosine", "one-cycle", "exponential", "plateau", "constant"]
+DropoutKind = Literal["naive", "locked", "variational"]
+Descent = Literal["linear", "exponential", "inverse-sigmoid"]
+
+BUDGET, OPTIMIZER, REGULARISATION, TRAINING, FORCING = (
+    "Budget",
+    "Optimizer and schedule",
+    "Regularisation",
+    "Training",
+    "Teacher forcing",
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class BudgetOptions(Checked):
+    """What training may spend."""
+
+    minutes: Annotated[
+        float | None,
+        Option(
+            "Stop after this many minutes, reading the text included.",
+            flags=("--minutes",),
+            above=0,
+            automatic="5, unless --steps or --epochs is given",
+            panel=BUDGET,
+        ),
+    ] = None
+    steps: Annotated[
+        int | None, Option("Stop after this many steps.", at_least=1, automatic="no limit", panel=BUDGET)
+    ] = None
+    epochs: Annotated[
+        float | None,
+        Option("Stop after this many passes over the text.", above=0, automatic="no limit", panel=BUDGET),
+    ] = None
+    patience: Annotated[
+        int,
+        Option(
+            "Stop early after this many evaluations without improvement; 0 never stops early.",
+            at_least=0,
+            panel=BUDGET,
+        ),
+    ] = 12
+
+
+@dataclass(frozen=True, kw_only=True)
+class OptimizerOptions(Checked):
+    """How a gradient becomes a move."""
+
+    optimizer: Annotated[
+        OptimizerName,
+        Option(
+            "Muon (for the recurrent layers' matrices, AdamW for the rest), AdamW, plain SGD, or SGD whose weights are "
+            "averaged once validation no longer improves.",
+            panel=OPTIMIZER,
+        ),
+    ] = "muon"
+    learning_rate: Annotated[
+        float | None,
+        Option(
+            "The peak learning rate.",
+            above=0,
+            automatic="muon 0.02, in a short run 0.03, adamw 0.004, sgd 1, nt-asgd 1",
+            panel=OPTIMIZER,
+        ),
+    ] = None
+    weight_decay: Annotated[
+        float | None,
+        Option(
+            "Decoupled weight decay of the matrices, a move of theirs and unit of learning rate.",
+            at_least=0,
+            automatic="muon 0.2, adamw 0.01, sgd 0, nt-asgd 0",
+            panel=OPTIMIZER,
+        ),
+    ] = None
+    schedule: Annotated[
+        ScheduleName | None,
+        Option(
+            "How the rate falls from its peak: in a straight line, along a cosine, after a long rise (one-cycle), by a "
+            "constant factor, when validation no longer improves (plateau), or not at all.",
+            automatic="linear, for nt-asgd constant",
+            panel=OPTIMIZER,
+        ),
+    ] = None
+    warmup: Annotated[
+        float | None,
+        Option(
+            "The share of the budget in which the rate rises to its peak.",
+            at_least=0,
+            below=1,
+            automatic="0.02, one-cycle 0.3",
+            panel=OPTIMIZER,
+        ),
+    ] = None
+    hold: Annotated[
+        float,
+        Option(
+            "The share of the budget after which the rate begins to fall (linear, cosine, exponential).",
+            at_least=0,
+            below=1,
+            panel=OPTIMIZER,
+        ),
+    ] = 0.0
+    final_rate: Annotated[
+        float | None,
+        Option(
+            "The share of its peak to which the rate falls.",
+            above=0,
+            at_most=1,
+            automatic="0.01, one-cycle 0.0001",
+            panel=OPTIMIZER,
+        ),
+    ] = None
+    clip_norm: Annotated[
+        float,
+        Option(
+            "Scale the gradient down to this norm where it is longer; 0 never clips.",
+            at_least=0,
+            panel=OPTIMIZER,
+        ),
+    ] = 1.0
+    clip_value: Annotated[
+        float,
+        Option("Bound each entry of the gradient by this, before its norm; 0 never does.", at_least=0, panel=OPTIMIZER),
+    ] = 0.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class RegularisationOptions(Checked):
+    """What keeps a network from learning its text by heart."""
+
+    dropout: Annotated[
+        float | None,
+        Option(
+            "Dropout on the input of the first layer, between layers and on the output of the last.",
+            at_least=0,
+            below=1,
+            automatic="by the passes that the budget allows",
+            panel=REGULARISATION,
+        ),
+    ] = None
+    dropout_kind: Annotated[
+        DropoutKind,
+        Option(
+            "A new mask at each step, one mask for all steps of a batch, or one that the recurrent connections have too.",
+            panel=REGULARISATION,
+        ),
+    ] = "locked"
+    input_dropout: Annotated[
+        float | None,
+        Option(
+            "Dropout on the input of the first layer.", at_least=0, below=1, automatic="--dropout", panel=REGULARISATION
+        ),
+    ] = None
+    hidden_dropout: Annotated[
+        float | None,
+        Option("Dropout between layers.", at_least=0, below=1, automatic="--dropout", panel=REGULARISATION),
+    ] = None
+    output_dropout: Annotated[
+        float | None,
+        Option(
+            "Dropout on the output of the last layer.", at_least=0, below=1, automatic="--dropout", panel=REGULARISATION
+        ),
+    ] = None
+    embedding_dropout: Annotated[
+        float,
+        Option(
+            "Leave out whole tokens' vectors, wherever they stand in a batch.",
+            at_least=0,
+            below=1,
+            panel=REGULARISATION,
+        ),
+    ] = 0.0
+    ngram_dropout: Annotated[
+        float | None,
+        Option(
+            "The share of places at which the vectors of 2, 3, ... tokens are left out in training.",
+            at_least=0,
+            below=1,
+            automatic="by the passes that the budget allows",
+            panel=REGULARISATION,
+        ),
+    ] = None
+    weight_drop: Annotated[
+        float,
+        Option(
+            "Leave out entries of the recurrent matrices, drawn once a step.", at_least=0, below=1, panel=REGULARISATION
+        ),
+    ] = 0.0
+    activation_penalty: Annotated[
+        float,
+        Option(
+            "Weight of the mean square of the last layer's output, after dropout.",
+            flags=("--ar",),
+            at_least=0,
+            panel=REGULARISATION,
+        ),
+    ] = 0.0
+    temporal_penalty: Annotated[
+        float,
+        Option(
+            "Weight of the mean square of that output's change from token to token, before dropout.",
+            flags=("--tar",),
+            at_least=0,
+            panel=REGULARISATION,
+        ),
+    ] = 0.0
+    label_smoothing: Annotated[
+        float,
+        Option(
+            "The share of a target's probability that is spread over all tokens.",
+            at_least=0,
+            below=1,
+            panel=REGULARISATION,
+        ),
+    ] = 0.0
+    token_noise: Annotated[
+        float,
+        Option(
+            "The share of input tokens replaced by ones drawn from the text at random.",
+            at_least=0,
+            below=1,
+            panel=REGULARISATION,
+        ),
+    ] = 0.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class ForcingOptions(Checked):
+    """How many of the tokens that a network reads in training are the true ones."""
+
+    teacher_forcing: Annotated[
+        float,
+        Option(
+            "The share of true inputs at the end of training, the others drawn from the network's own predictions; "
+            "1 is teacher forcing throughout.",
+            at_least=0,
+            at_most=1,
+            panel=FORCING,
+        ),
+    ] = 1.0
+    teacher_forcing_schedule: Annotated[
+        Descent, Option("How that share falls from 1 (Bengio et al. 2015).", panel=FORCING)
+    ] = "linear"
+    sampling_passes: Annotated[
+        int,
+        Option(
+            "Readings in which a network's own predictions are drawn, each after the drawn tokens of the last.",
+            at_least=1,
+            panel=FORCING,
+        ),
+    ] = 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingOptions(ForcingOptions, RegularisationOptions, OptimizerOptions, BudgetOptions):
+    """How the network learns, and for how long."""
+
+    batch_size: Annotated[
+        int | None,
+        Option(
+            "Streams of text trained side by side.",
+            at_least=1,
+            automatic="32, for a wide network 64, fewer for a small text",
+            panel=TRAINING,
+        ),
+    ] = None
+    bptt_length: Annotated[
+        int,
+        Option("Tokens through which the gradient flows back.", flags=("--bptt",), at_least=1, panel=TRAINING),
+    ] = 128
+    bptt_jitter: Annotated[
+        bool,
+        Option(
+            "Draw each step's --bptt around it, or once in twenty around half, and scale the rate with it.",
+            panel=TRAINING,
+        ),
+    ] = False
+    carry_length: Annotated[
+        int | None,
+        Option(
+            "Tokens that a stream of text is read on, its state carried, before it goes on elsewhere; 0 reads to the end.",
+            flags=("--carry",),
+            at_least=0,
+            automatic="about 512",
+            panel=TRAINING,
+        ),
+    ] = None
+    ngram_order: Annotated[
+        int | None,
+        Option(
+            "Order of the n-gram model counted beside the network; 0 counts none.",
+            at_least=0,
+            at_most=16,
+            automatic="7 (char, byte), 4 (word, subword), lower where the n-grams are too many",
+            panel=TRAINING,
+        ),
+    ] = None
+    save_every: Annotated[
+        float,
+        Option(
+            "Seconds between checkpoints; longer where saving would take over a twentieth of the time.",
+            above=0,
+            panel=TRAINING,
+        ),
+    ] = 15.0
+    seed: Annotated[
+        int, Option("Decides everything that is drawn at random.", at_least=0, below=2**31, panel=TRAINING)
+    ] = 1
+    device: Annotated[Literal["auto", "cpu", "cuda"], Option("Where to train.", panel=TRAINING)] = "auto"
+    precision: Annotated[
+        Literal["auto", "fp32", "bf16"],
+        Option(
+            "Arithmetic of a training step; auto times both where the processor has bf16 units.",
+            panel=TRAINING,
+        ),
+    ] = "auto"
+
+    def __post_init__(self) -> None:
+        """Check bounds, and that no option is given that another makes idle."""
+        super().__post_init__()
+        schedule = self.schedule or ("constant" if self.optimizer == "nt-asgd" else "linear")
+        falls = schedule in ("linear", "cosine", "exponential")
+        refuse_idle("--hold", self.hold > 0 and not falls, "--schedule linear, cosine or exponential")
+        refuse_idle(
+            "--final-rate",
+            self.final_rate is not None and schedule in ("plateau", "constant"),
+            "a --schedule that falls",
+        )
+        if self.hold and self.hold < (self.warmup or 0):
+            raise OptionError(f"--hold: found {self.hold:g}, but it must be at least --warmup {self.warmup:g}, or 0")
+        forced = self.teacher_forcing == 1
+        refuse_idle(
+            "--teacher-forcing-schedule",
+            forced and self.teacher_forcing_schedule != "linear",
+            "--teacher-forcing below 1",
+        )
+        refuse_idle("--sampling-passes", forced and self.sampling_passes > 1, "--teacher-forcing below 1")
+        if self.teacher_forcing == 0 and self.teacher_forcing_schedule == "exponential":
+            raise OptionError(
+                "--teacher-forcing: found 0, which an exponential fall never reaches; give it a little more"
+            )
