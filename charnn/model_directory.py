@@ -12,6 +12,7 @@ import numpy as np
 from charnn.cells import Weights, layer_shapes
 from charnn.cells.ngram_embedding import num_rows
 from charnn.config import Architecture
+from charnn.config.model import Direction
 from charnn.errors import ModelError
 from charnn.files import json_bytes, read_json, sha256_hex, staged, write_atomically, write_together
 from charnn.ngrams.kneser_ney import NgramModel, from_arrays
@@ -21,6 +22,8 @@ from charnn.text.tokenizers import Tokenizer, load_tokenizer
 
 NGRAM_FILE = "ngram.safetensors"
 DEFAULT_ROOT = Path("runs")
+BACKWARD = "backward"
+"""Where, in the directory of a model that reads from left to right, its counterpart lies."""
 MODEL_PAIR, TRAINING_PAIR = PAIRS = (("config.json", "model.safetensors"), ("training.json", "training.safetensors"))
 
 
@@ -211,6 +214,31 @@ def read_model(path: Path) -> Model:
         if not np.isfinite(array).all():
             raise ModelError(f"{path}/model.safetensors: {name} holds numbers that are not finite; restore the file")
     return Model(path, config, architecture, tokenizer, tensors)
+
+
+def read_directed(path: Path, wanted: Direction | None) -> list[Model]:
+    """Read the models of a directory that read in a direction: one, or the two of a pair, forward first.
+
+    Args:
+        wanted: None for whatever direction the model itself has, forward of a pair.
+
+    Raises:
+        ModelError: where there is no model of that direction.
+    """
+    model = read_model(path)
+    found: dict[str, Path] = {model.architecture.direction: path}
+    if is_model(path / BACKWARD):
+        found["backward"] = path / BACKWARD
+    if wanted is None:
+        return [model]
+    names = ("forward", "backward") if wanted == "both" else (wanted,)
+    for name in names:
+        if name not in found:
+            raise ModelError(
+                f"{path}: holds a model that reads {' and '.join(found)}, none that reads {name}; "
+                f"leave --direction {wanted} out, or train a pair with --direction both"
+            )
+    return [model if found[name] == path else read_model(found[name]) for name in names]
 
 
 def read_config(path: Path) -> dict[str, Any]:

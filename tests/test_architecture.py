@@ -12,7 +12,7 @@ from tests.conftest import REPOSITORY
 PACKAGE = REPOSITORY / "charnn"
 
 ROOMS = {
-    "base": ("errors", "options", "config", "files"),
+    "base": ("errors", "options", "config", "files", "recipes"),
     "text": ("text",),
     "cells": ("cells",),
     "ngrams": ("ngrams",),
@@ -97,7 +97,7 @@ def modules_after(*arguments: object) -> set[str]:
     return set(result.stdout.splitlines()[-1].split())
 
 
-@pytest.mark.parametrize("command", ["", "train", "sample", "score", "predict", "tokenize", "info"])
+@pytest.mark.parametrize("command", ["", "train", "sample", "score", "predict", "tokenize", "info", "recipes"])
 def test_help_loads_neither_torch_nor_numpy(command):
     assert not modules_after(*command.split(), "--help") & {"torch", "numpy", "safetensors", "sentencepiece"}
 

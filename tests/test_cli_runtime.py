@@ -297,8 +297,8 @@ def test_debug_shows_the_traceback(run):
 
 
 def test_a_fault_of_charnns_own_is_one_line_too(charnn, run, monkeypatch):
-    monkeypatch.setattr("charnn.cli.loading.load_model", lambda _: 1 / 0)
-    monkeypatch.setattr("charnn.cli.predict.load_model", lambda _: 1 / 0)
+    monkeypatch.setattr("charnn.cli.loading.load_model", lambda *_: 1 / 0)
+    monkeypatch.setattr("charnn.cli.predict.load_directed", lambda *_: 1 / 0)
     result = charnn("predict", "x")
     assert result.status == 1
     assert result.err == (

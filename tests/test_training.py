@@ -14,7 +14,7 @@ from charnn.config import Architecture, ModelOptions, TextOptions, TrainingOptio
 from charnn.errors import CharnnError, OptionError, TrainingError
 from charnn.text.corpus import prepare_corpus
 from charnn.text.vocabulary import Vocabulary
-from charnn.training import planning, timing
+from charnn.training import planning, sizes, timing
 from charnn.training.averaging import AveragedWeights
 from charnn.training.batches import LaneBatches
 from charnn.training.devices import choose_device
@@ -401,7 +401,7 @@ def test_gradients_longer_than_the_limit_are_counted():
 
 
 def resolved(num_tokens=10**6, kind="char", seconds=90.0, vocab_size=65, device="cpu", **options):
-    return planning.resolve_architecture(
+    return sizes.resolve_architecture(
         ModelOptions(**options), kind=kind, vocab_size=vocab_size, num_tokens=num_tokens, seconds=seconds, device=device
     )
 

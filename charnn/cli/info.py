@@ -65,6 +65,7 @@ def _facts(path: Path, config: dict[str, Any]) -> dict[str, Any]:
         "valid_num_unknown": valid["num_unknown"],
         "num_parameters": sum(math.prod(size) for size in expected_shapes(Architecture(**shape)).values()),
         "cell": shape["cell"],
+        "direction": shape.get("direction", "forward"),
         "num_layers": shape["num_layers"],
         "hidden_size": shape["hidden_size"],
         "embedding_size": shape["embedding_size"],
@@ -75,6 +76,7 @@ def _facts(path: Path, config: dict[str, Any]) -> dict[str, Any]:
         "unit": options["text"]["unit"],
         "train_num_tokens": corpus["train"]["num_tokens"],
         "train_num_chars": corpus["train"]["num_chars"],
+        "recipe": config.get("recipe"),
         "files": [
             f"{file['name']} ({file['num_bytes']:,} bytes, sha256 {file['sha256'][:12]})" for file in corpus["files"]
         ],

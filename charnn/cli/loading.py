@@ -6,6 +6,7 @@ from charnn.cli import console
 from charnn.errors import OptionError
 
 if TYPE_CHECKING:
+    from charnn.config.model import Direction
     from charnn.model_directory import Model
     from charnn.ngrams.mixture import Mixture
     from charnn.text.tokenizers import Tokenizer
@@ -19,6 +20,16 @@ def load_model(given: str | None) -> "Model":
     if given is None:
         console.notice(f"taking the newest model, {path}")
     return read_model(path)
+
+
+def load_directed(given: str | None, direction: "Direction | None") -> "list[Model]":
+    """Read the models that read in a direction (see `read_directed`), and say which directory was taken."""
+    from charnn.model_directory import find_model, read_directed
+
+    path = find_model(given)
+    if given is None:
+        console.notice(f"taking the newest model, {path}")
+    return read_directed(path, direction)
 
 
 def load_mixture(model: "Model", wanted: bool) -> "Mixture | None":

@@ -9,6 +9,7 @@ import charnn
 from charnn.cli import console
 from charnn.cli.info import info
 from charnn.cli.predict import predict
+from charnn.cli.recipes import recipes
 from charnn.cli.sample import sample
 from charnn.cli.score import score
 from charnn.cli.tokenize import tokenize
@@ -24,7 +25,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for command in (train, sample, score, predict, tokenize, info):
+for command in (train, sample, score, predict, tokenize, info, recipes):
     app.command()(command)
 
 

@@ -5,27 +5,42 @@ from typing import Annotated
 import typer
 
 from charnn.cli import console
-from charnn.cli.loading import load_mixture, load_model
+from charnn.cli.blanks import fill_blank
+from charnn.cli.loading import load_directed, load_mixture
 from charnn.cli.options import Given, ModelArgument, with_options
 from charnn.config import PredictOptions
-from charnn.options import pick
+from charnn.errors import OptionError
+from charnn.options import pick, refuse_idle
 
 BAR_WIDTH, WIDTH_OF_FIGURES = 40, 36
 
 
 @with_options(PredictOptions)
 def predict(
-    text: Annotated[str, typer.Argument(help="The context; empty for the start of a text.")],
+    text: Annotated[str, typer.Argument(help="The context; empty for the start of a text; with ____ for a blank.")],
     model: ModelArgument = None,
     *,
     given: Given,
 ) -> None:
     """Show the next token's distribution: charnn predict "The cats, which already ate, ".
 
+    A blank in the text, ____, is one missing token: it is judged from the left, and by a model that reads backward, or a pair,
+    from the right and from both sides.
+
     The <unk> token stands for everything that the vocabulary lacks; with it the probabilities sum to 1.
     """
     options = pick(PredictOptions, given)
-    loaded = load_model(model)
+    has_blank = bool(options.blank) and options.blank in text
+    if options.direction == "both" and not has_blank:
+        raise OptionError(
+            f"--direction both: found no blank ({options.blank or '--blank'}) in TEXT, which two models could judge; "
+            "put one in, or choose a direction"
+        )
+    if has_blank:
+        refuse_idle("--mix-ngram", options.mix_ngram, "a TEXT without a blank")
+        fill_blank(text, model, options)
+        return
+    (loaded,) = load_directed(model, options.direction)
 
     import numpy as np
 
@@ -34,11 +49,13 @@ def predict(
 
     tokens = loaded.tokenizer.vocabulary.tokens
     ids = encode_prompt(loaded.tokenizer, text, on_unknown=options.on_unknown)
-    logits, _ = read_context(Engine.of(loaded), loaded.tokenizer, ids)
+    engine = Engine.of(loaded)
+    logits, _ = read_context(engine, loaded.tokenizer, ids)
     log_probs = log_softmax(logits)[0]
     mixture = load_mixture(loaded, options.mix_ngram)
     if mixture is not None:
-        log_probs = mixture.log_distribution(log_probs, [loaded.tokenizer.vocabulary.boundary_id, *ids.tolist()])
+        context = ids[::-1] if engine.is_backward else ids
+        log_probs = mixture.log_distribution(log_probs, [loaded.tokenizer.vocabulary.boundary_id, *context.tolist()])
     probs = np.exp(log_probs)
     order = np.argsort(-probs, kind="stable")[: options.top or None].tolist()
     if options.format == "jsonl":

@@ -10,6 +10,7 @@ from charnn.cli import console
 from charnn.cli.loading import load_mixture, load_model, read_prompt
 from charnn.cli.options import Given, ModelArgument, with_options
 from charnn.config import SampleOptions
+from charnn.errors import OptionError
 from charnn.options import pick
 
 if TYPE_CHECKING:
@@ -32,6 +33,11 @@ def sample(
     """Write new text: charnn sample "Once upon" -n 300 -t 0.8."""
     options = pick(SampleOptions, given)
     loaded = load_model(model)
+    if loaded.architecture.direction == "backward":
+        raise OptionError(
+            f"-m: found {loaded.path}, which reads from right to left, but text is written from left to right; "
+            "name a forward model"
+        )
     text = read_prompt(prompt, prompt_file, loaded.tokenizer, options.encoding)
 
     from charnn.runtime.context import encode_prompt

@@ -1,5 +1,6 @@
 """`charnn score`: how probable a text is."""
 
+import itertools
 import sys
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Annotated
@@ -7,11 +8,12 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from charnn.cli import console
-from charnn.cli.loading import load_mixture, load_model
+from charnn.cli.loading import load_directed, load_mixture
 from charnn.cli.options import Given, ModelArgument, with_options
+from charnn.cli.rollouts import show_rollouts
 from charnn.config import ScoreOptions
 from charnn.errors import OptionError, TextError
-from charnn.options import pick
+from charnn.options import pick, refuse_idle
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -45,16 +47,26 @@ def score(
         if sys.stdin.isatty():
             raise OptionError("FILE: found none; name a text to score, or give one with --text SENTENCE")
         files = ["-"]
-    loaded = load_model(model)
+    models = load_directed(model, options.direction)
+    loaded = models[0]
 
     from charnn.runtime.engine import Engine
-    from charnn.runtime.scorer import Score, score_units
+    from charnn.runtime.scorer import Score, averaged, score_units
 
     units = iter(text) if text else _units(files or [], loaded.tokenizer, options)
+    if options.rollout:
+        refuse_idle("--summary", summary is not None, "a plain score")
+        show_rollouts(loaded, "".join(units), options)
+        return
     total, num_units = Score(), 0
     printer = _Printer(options)
     mixture = load_mixture(loaded, options.mix_ngram)
-    for found in score_units(Engine.of(loaded), loaded.tokenizer, units, options, mixture):
+    streams = [
+        score_units(Engine.of(each), each.tokenizer, same, options, mixture)
+        for each, same in zip(models, itertools.tee(units, len(models)), strict=True)
+    ]
+    for scores in zip(*streams, strict=True):
+        found = scores[0] if len(scores) == 1 else averaged(scores)
         printer.add(found)
         total += found
         num_units += 1

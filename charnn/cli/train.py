@@ -11,12 +11,14 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from charnn.cli import console
+from charnn.cli.find_lr import find_learning_rate
 from charnn.cli.options import Given, with_options
 from charnn.config import ModelOptions, TextOptions, TrainingOptions
 from charnn.errors import OptionError
 from charnn.options import pick
 
 if TYPE_CHECKING:
+    from charnn.recipes import Recipe
     from charnn.training.session import Session
 
 SAMPLE_LENGTH = 160
@@ -40,6 +42,17 @@ def train(
     ] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a model that lies there.")] = False,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with a run where it stopped.")] = False,
+    recipe: Annotated[
+        str | None,
+        typer.Option(
+            "--recipe",
+            metavar="NAME",
+            help="Take options from a recipe (charnn recipes lists them) or a .toml file; others override.",
+        ),
+    ] = None,
+    find_lr: Annotated[
+        bool, typer.Option("--find-lr", help="Try learning rates from low to high, show the losses, and keep no model.")
+    ] = False,
     *,
     given: Given,
 ) -> None:
@@ -47,40 +60,118 @@ def train(
     started = time.monotonic()
     if resume and overwrite:
         raise OptionError("--resume: found together with --overwrite, but they exclude each other; choose one")
+    if find_lr and (resume or overwrite or output is not None):
+        raise OptionError(
+            "--find-lr: found together with --resume, --overwrite or -o, but it keeps no model; leave one out"
+        )
     if not texts and not resume:
         raise OptionError("TEXT: found none; name the text to learn from: charnn train book.txt")
     directory = Path(output) if output is not None else _default_directory(texts)
     if not directory.name:
         raise OptionError(f"-o: found {output!r}, but a run needs a directory of its own; name one such as runs/mine")
+    if recipe is not None and resume:
+        raise OptionError(
+            "--recipe: found together with --resume, but a run goes on with its own options; leave one out"
+        )
+    from charnn.training.pair import half_of_budget, with_a_budget
+
+    settings = _read_recipe(recipe)
+    if settings is not None:
+        given = {**settings.options, **given}
     text_options = pick(TextOptions, given)
     model_options = pick(ModelOptions, given)
+    if model_options.direction == "both" and not resume:
+        given = half_of_budget(with_a_budget(given))
     training_options = pick(TrainingOptions, given)
 
     if texts and not resume:
         console.notice(f"reading {', '.join(texts)}")
 
+    if find_lr:
+        find_learning_rate(texts or [], text_options, model_options, training_options, started=started)
+        return
+
     from charnn.files import exclusive
     from charnn.training.beginning import begin
-    from charnn.training.resuming import go_on
 
     if resume and texts:
         console.notice("TEXT is not read again: a run goes on with the text that it was begun with")
     with exclusive(directory):
+        if resume:
+            _go_on(directory, given, started)
+            return
         with _interruptible_reading():
-            if resume:
-                session = go_on(directory, given, started=started, notify=console.notice)
-            else:
-                session = begin(
-                    directory,
-                    texts or [],
-                    text_options=text_options,
-                    model_options=model_options,
-                    training_options=training_options,
-                    overwrite=overwrite,
-                    started=started,
-                    notify=console.notice,
-                )
+            session = begin(
+                directory,
+                texts or [],
+                text_options=text_options,
+                model_options=model_options,
+                training_options=training_options,
+                overwrite=overwrite,
+                started=started,
+                notify=console.notice,
+                recipe=None if settings is None else settings.name,
+            )
+        if settings is not None and settings.needs_gpu:
+            _warn_of_size(settings, session)
         _train(session)
+        if model_options.direction == "both":
+            _train_backward(directory)
+
+
+def _read_recipe(given: str | None) -> "Recipe | None":
+    from charnn.recipes import load_recipe
+
+    return None if given is None else load_recipe(given)
+
+
+def _warn_of_size(recipe: "Recipe", session: "Session") -> None:
+    """Say what a recipe that was made for a GPU takes without one."""
+    plan, epochs = session.config["plan"], session.config["options"]["training"]["epochs"]
+    if plan["device"] != "cpu":
+        return
+    speed = plan["training_tokens_per_second"]
+    lasts = ""
+    if epochs:
+        hours = epochs * session.config["corpus"]["train"]["num_tokens"] / speed / 3600
+        lasts = f", and its {epochs:g} epochs of this text take about {hours:,.1f} hours"
+    console.notice(
+        f"recipe {recipe.name} was made for a GPU: this processor reads about {speed:,} tokens/s{lasts}; "
+        "give it --minutes, or a smaller --hidden-size and --embedding-size"
+    )
+
+
+def _go_on(directory: Path, given: Given, started: float) -> None:
+    """Go on with a run, or with that half of a pair which is not finished."""
+    from charnn.model_directory import BACKWARD, is_model, read_config
+    from charnn.training.pair import half_of_budget, is_finished, is_pair
+    from charnn.training.resuming import go_on
+
+    pair = is_model(directory) and is_pair(read_config(directory))
+    given = half_of_budget(given) if pair else given
+    if not pair or not is_finished(read_config(directory), given):
+        with _interruptible_reading():
+            session = go_on(directory, given, started=started, notify=console.notice)
+        _train(session)
+    if not pair:
+        return
+    backward = directory / BACKWARD
+    if not is_model(backward):
+        _train_backward(directory)
+        return
+    with _interruptible_reading():
+        session = go_on(backward, given, started=time.monotonic(), notify=console.notice)
+    _train(session)
+
+
+def _train_backward(directory: Path) -> None:
+    """Train the half of a pair that reads from right to left."""
+    from charnn.training.beginning import begin_backward
+
+    console.notice("and now from right to left")
+    with _interruptible_reading():
+        session = begin_backward(directory, started=time.monotonic())
+    _train(session)
 
 
 @contextlib.contextmanager
@@ -167,8 +258,11 @@ def _short_sample(session: "Session") -> str:
     options = SampleOptions(length=SAMPLE_LENGTH, temperature=0.8)
     prompt = np.zeros(0, dtype=np.int64)
     with np.errstate(over="ignore", invalid="ignore"):  # where training fails, what it writes makes no sense either
-        pieces = generate(Engine.of(model), model.tokenizer, prompt, options, seed=session.config["seed"])
+        pieces = list(generate(Engine.of(model), model.tokenizer, prompt, options, seed=session.config["seed"]))
+    if model.architecture.direction == "forward":
         return "".join(text for _, text, _ in pieces)
+    decoder = model.tokenizer.decoder()
+    return "".join(decoder.push(id) for id in reversed(pieces[-1][2].ids)) + decoder.flush()
 
 
 @contextlib.contextmanager

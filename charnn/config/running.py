@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
+from charnn.config.model import Direction
 from charnn.config.text import Unit
 from charnn.errors import OptionError
 from charnn.options import Checked, Option, refuse_idle
@@ -73,15 +74,38 @@ class ScoreOptions(Checked):
     mix_ngram: Annotated[
         bool, Option("Mix the network with the n-gram model that stands beside it.", flags=("--mix-ngram",))
     ] = False
+    direction: Annotated[
+        Direction | None,
+        Option(
+            "Which model of a pair scores; both give the mean of two log probabilities.",
+            automatic="the model's own, of a pair forward",
+        ),
+    ] = None
     per_token: Annotated[bool, Option("Give every token's log probability.")] = False
     bos: Annotated[bool, Option("Score the first token, with the boundary as its context.")] = True
     eos: Annotated[bool, Option("Score the boundary that closes a unit.")] = True
+    rollout: Annotated[
+        int,
+        Option(
+            "Let the model write so many tokens on from many places of the text, and show its losses by distance; 0 does not.",
+            at_least=0,
+        ),
+    ] = 0
     encoding: Annotated[str, Option("The encoding of the text files.")] = "utf-8"
 
     def __post_init__(self) -> None:
         """Check bounds, and that a stream, which no boundary closes, is not asked to leave one out."""
         super().__post_init__()
+        both = self.direction == "both"
+        refuse_idle("--no-bos", both and not self.bos, "one direction (each leaves another token out)")
+        refuse_idle("--mix-ngram", both and self.mix_ngram, "one direction")
         refuse_idle("--no-eos", not self.eos and self.unit == "stream", "--unit line or document")
+        if self.rollout:
+            refuse_idle("--rollout", self.unit != "stream", "--unit stream")
+            refuse_idle("--rollout", both, "one direction")
+            others = {"--mix-ngram": self.mix_ngram, "--per-token": self.per_token, "--no-bos": not self.bos}
+            for flag, given in others.items():
+                refuse_idle(flag, given, "a plain score (--rollout has figures of its own)")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,6 +115,16 @@ class PredictOptions(Checked):
     mix_ngram: Annotated[
         bool, Option("Mix the network with the n-gram model that stands beside it.", flags=("--mix-ngram",))
     ] = False
+    direction: Annotated[
+        Direction | None,
+        Option(
+            "Which model of a pair predicts: forward what follows TEXT, backward what came before it.",
+            automatic="the model's own, of a pair forward, for a blank all there are",
+        ),
+    ] = None
+    blank: Annotated[
+        str, Option("What stands for a missing token in TEXT, to be judged from both sides; empty for nothing.")
+    ] = "____"
     top: Annotated[int, Option("Show this many of the likeliest tokens; 0 shows all.", at_least=0)] = 10
     on_unknown: Annotated[OnUnknown, Option("What to do about the text's tokens that the model does not know.")] = (
         "error"

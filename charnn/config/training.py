@@ -11,6 +11,9 @@ ScheduleName = Literal["linear", "cosine", "one-cycle", "exponential", "plateau"
 DropoutKind = Literal["naive", "locked", "variational"]
 Descent = Literal["linear", "exponential", "inverse-sigmoid"]
 
+DEFAULT_MINUTES = 5.0
+BUDGETS = ("minutes", "steps", "epochs")
+
 BUDGET, OPTIMIZER, REGULARISATION, TRAINING, FORCING = (
     "Budget",
     "Optimizer and schedule",

@@ -46,7 +46,7 @@ def _spelled(token: Token) -> str:
 
 
 def read_context(engine: Engine, tokenizer: Tokenizer, ids: npt.NDArray[np.int64]) -> tuple[Floats, EngineState]:
-    """Read a text from the opening boundary on.
+    """Read a text from the opening boundary on; for a model that reads from right to left, from the closing one.
 
     Args:
         ids: the text (N,), possibly empty.
@@ -54,6 +54,8 @@ def read_context(engine: Engine, tokenizer: Tokenizer, ids: npt.NDArray[np.int64
     Returns:
         The logits (1, V) of what follows, and the state of the one stream.
     """
+    if engine.is_backward:
+        ids = ids[::-1]
     context = np.concatenate([[tokenizer.vocabulary.boundary_id], ids])
     state = engine.initial_state(1)
     for first in range(0, len(context), CONTEXT_CHUNK):

@@ -83,6 +83,11 @@ class Engine:
         """Return the engine of a model read from disk."""
         return cls(model.architecture, model.weights)
 
+    @property
+    def is_backward(self) -> bool:
+        """Whether texts are to be read from right to left."""
+        return self.architecture.direction == "backward"
+
     def initial_state(self, num_streams: int = 1) -> EngineState:
         """Return the memory with which B streams begin."""
         shape = self.architecture

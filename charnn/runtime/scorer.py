@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import islice
 from typing import Any
 
@@ -90,12 +90,13 @@ def _exp_mean(nats: float, count: int) -> float:
 
 @dataclass
 class _Encoded:
-    """A unit on its way through the engine: its ids between boundaries, and which of them are scored."""
+    """A unit on its way through the engine: its ids as they are read, after the boundary and up to it."""
 
     number: int
     text: str
     context: npt.NDArray[np.int64]
     targets: npt.NDArray[np.int64]
+    is_backward: bool
 
 
 def score_units(
@@ -119,7 +120,7 @@ def score_units(
     """
     numbered = enumerate(units, start=1)
     while window := list(islice(numbered, LINES_AT_ONCE)):
-        encoded = [_encode(number, text, tokenizer, options) for number, text in window]
+        encoded = [_encode(number, text, tokenizer, options, engine.is_backward) for number, text in window]
         by_length = sorted(range(len(encoded)), key=lambda index: len(encoded[index].targets))
         scores: dict[int, Score] = {}
         for batch in _batches(by_length, encoded):
@@ -129,11 +130,13 @@ def score_units(
         yield from (scores[index] for index in range(len(encoded)))
 
 
-def _encode(number: int, text: str, tokenizer: Tokenizer, options: ScoreOptions) -> _Encoded:
+def _encode(number: int, text: str, tokenizer: Tokenizer, options: ScoreOptions, is_backward: bool) -> _Encoded:
     ids = tokenizer.encode(text)
+    ids = ids[::-1] if is_backward else ids
     boundary = [tokenizer.vocabulary.boundary_id]
     closing = boundary if options.eos and options.unit != "stream" else []
-    return _Encoded(number, text, np.concatenate([boundary, ids]), np.concatenate([ids, closing]).astype(np.int64))
+    context, targets = np.concatenate([boundary, ids]), np.concatenate([ids, closing]).astype(np.int64)
+    return _Encoded(number, text, context, targets, is_backward)
 
 
 def _batches(by_length: list[int], encoded: list[_Encoded]) -> Iterator[list[int]]:
@@ -175,7 +178,7 @@ def _summed(unit: _Encoded, log_probs: npt.NDArray[np.float64], tokenizer: Token
     closed = options.eos and options.unit != "stream"
     unknown_id = tokenizer.vocabulary.unknown_id
     is_unknown = np.zeros(len(log_probs), dtype=bool) if unknown_id is None else unit.targets == unknown_id
-    skipped = _size_of_first(tokenizer, unit.text) if first and unit.text else (0, 0)
+    skipped = _size_of_first(tokenizer, unit) if first and unit.text else (0, 0)
     closing = int(closed and first < len(unit.targets))
     return Score(
         number=unit.number,
@@ -190,12 +193,16 @@ def _summed(unit: _Encoded, log_probs: npt.NDArray[np.float64], tokenizer: Token
     )
 
 
-def _size_of_first(tokenizer: Tokenizer, text: str) -> tuple[int, int]:
-    """Return how many characters and bytes the first token takes up; the byte that begins a longer character, none and one."""
+def _size_of_first(tokenizer: Tokenizer, unit: _Encoded) -> tuple[int, int]:
+    """Return how many characters and bytes the token read first takes up.
+
+    A byte of a longer character is one byte, and of its characters none.
+    """
+    text = unit.text
     if tokenizer.kind == "byte":
-        return int(_num_bytes(text[0]) == 1), 1
-    starts = [token.start for token in tokenizer.tokenize(text)]
-    first = text[: starts[1]] if len(starts) > 1 else text
+        return int(_num_bytes(text[-1 if unit.is_backward else 0]) == 1), 1
+    starts = [token.start for token in tokenizer.tokenize(text)] + [len(text)]
+    first = text[starts[-2] :] if unit.is_backward else text[: starts[1]]
     return len(first), _num_bytes(first)
 
 
@@ -210,16 +217,43 @@ def _scored_tokens(
     first: int,
     tokenizer: Tokenizer,
 ) -> list[ScoredToken]:
+    """Return the tokens in the order of the text, whichever way they were read; a closing boundary comes last."""
     spellings: list[Any] = [token.text for token in tokenizer.tokenize(unit.text)]
-    spellings += [tokenizer.vocabulary.tokens[tokenizer.vocabulary.boundary_id]] * (len(log_probs) - len(spellings))
+    num_tokens = len(spellings)
+    spellings += [tokenizer.vocabulary.tokens[tokenizer.vocabulary.boundary_id]] * (len(log_probs) - num_tokens)
+    places = list(range(len(log_probs)))
+    if unit.is_backward:
+        places[:num_tokens] = places[:num_tokens][::-1]
     return [
         ScoredToken(
-            token=UNKNOWN if unknown and not spelling else spelling,
-            id=int(id),
-            log_prob_nats=None if place < first else float(value),
-            is_unknown=bool(unknown),
+            token=UNKNOWN if is_unknown[place] and not spelling else spelling,
+            id=int(unit.targets[place]),
+            log_prob_nats=None if place < first else float(log_probs[place]),
+            is_unknown=bool(is_unknown[place]),
         )
-        for place, (spelling, id, value, unknown) in enumerate(
-            zip(spellings, unit.targets, log_probs, is_unknown, strict=True)
-        )
+        for spelling, place in zip(spellings, places, strict=True)
     ]
+
+
+def averaged(scores: tuple[Score, ...]) -> Score:
+    """Return one unit's score as the mean of log probabilities that several models give it.
+
+    Of a forward and a backward model it is the logarithm of the geometric mean of two probabilities: a judgement, not a
+    distribution.
+    """
+    first, share = scores[0], 1 / len(scores)
+
+    def mean(values: list[float | None]) -> float | None:
+        known = [value for value in values if value is not None]
+        return sum(known) * share if len(known) == len(values) else None
+
+    tokens = [
+        replace(same[0], log_prob_nats=mean([token.log_prob_nats for token in same]))
+        for same in zip(*(score.tokens for score in scores), strict=True)
+    ]
+    return replace(
+        first,
+        log_prob_nats=sum(score.log_prob_nats for score in scores) * share,
+        unknown_log_prob_nats=sum(score.unknown_log_prob_nats for score in scores) * share,
+        tokens=tokens,
+    )

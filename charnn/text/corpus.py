@@ -33,6 +33,7 @@ from charnn.text.tokenizer_training import train_tokenizer
 from charnn.text.tokenizers import Tokenizer
 
 UNITS_A_PIECE = 4096
+TOKENS_REVERSED_AT_ONCE = 1 << 20
 FEWEST_UNITS = 5
 """From this number of units on, at least one is held out."""
 
@@ -76,6 +77,25 @@ def open_ids(path: Path, tokenizer: Tokenizer) -> npt.NDArray[np.unsignedinteger
     if path.stat().st_size == 0:
         return np.zeros(0, dtype=dtype)
     return np.memmap(path, dtype=dtype, mode="r")
+
+
+def reverse_encoded(source: Path, target: Path, tokenizer: Tokenizer) -> None:
+    """Write encoded text as it is read from right to left; both may be the same file.
+
+    A boundary that closes units closes them still. Only a part of the text is in memory at a time.
+    """
+    ids = open_ids(source, tokenizer)
+    closing = ids[:0]
+    if tokenizer.unit != "stream":
+        ids, closing = ids[:-1], ids[-1:]
+    fresh = target.with_name(target.name + ".reversed")
+    with explain_write_errors(target), fresh.open("wb") as file:
+        for end in range(len(ids), 0, -TOKENS_REVERSED_AT_ONCE):
+            file.write(np.ascontiguousarray(ids[max(0, end - TOKENS_REVERSED_AT_ONCE) : end][::-1]).tobytes())
+        file.write(closing.tobytes())
+        file.flush()
+        os.fsync(file.fileno())
+    fresh.replace(target)
 
 
 class Piece(NamedTuple):

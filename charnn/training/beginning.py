@@ -13,15 +13,38 @@ import charnn
 from charnn.config import ModelOptions, TextOptions, TrainingOptions
 from charnn.errors import ModelError
 from charnn.files import staging_directory
-from charnn.model_directory import is_model, read_config, tokenizer_hash, write_ngrams, write_tokenizer
-from charnn.options import as_json
-from charnn.text.corpus import Corpus, open_ids, prepare_corpus
+from charnn.model_directory import (
+    BACKWARD,
+    is_model,
+    read_config,
+    read_model,
+    tokenizer_hash,
+    write_ngrams,
+    write_tokenizer,
+)
+from charnn.options import as_json, pick
+from charnn.text.corpus import Corpus, open_ids, prepare_corpus, reverse_encoded
 from charnn.text.reading import Notify
 from charnn.training.devices import choose_device
 from charnn.training.figures import count_beside, read_held_out
 from charnn.training.planning import Plan, make_plan, resolve_budget
 from charnn.training.session import Session, make_session, save
 from charnn.training.trainer import Position
+
+SPLITS = ("train.bin", "valid.bin")
+NO_RESULTS: dict[str, Any] = {
+    "valid_loss_nats": None,
+    "valid_loss_cold_nats": None,
+    "ngram_loss_nats": None,
+    "ngram_order": 0,
+    "mixture_loss_nats": None,
+    "temperature": 1.0,
+    "valid_num_tokens": 0,
+    "best_step": 0,
+    "steps": 0,
+    "seconds": 0.0,
+    "stopped": None,
+}
 
 
 def begin(
@@ -34,6 +57,7 @@ def begin(
     overwrite: bool,
     started: float,
     notify: Notify,
+    recipe: str | None = None,
 ) -> Session:
     """Read the texts and set up a new run in `directory`; what lies there stays until the new run is whole.
 
@@ -41,6 +65,7 @@ def begin(
         overwrite: replace a model that lies there.
         started: `time.monotonic()` from which the time budget counts.
         notify: told what a user should know.
+        recipe: the name of the one that options come from.
 
     Raises:
         CharnnError: for anything wrong with what was given; the directory is then as it was.
@@ -51,16 +76,55 @@ def begin(
     torch.manual_seed(options.seed)
     with staging_directory(directory) as staging:
         corpus = prepare_corpus(staging, texts, text_options, seed=options.seed, notify=notify)
+        if model_options.direction == "backward":
+            for split in SPLITS:
+                reverse_encoded(staging / split, staging / split, corpus.tokenizer)
         plan = make_plan(model_options, options, corpus=corpus, device=device, notify=notify)
-        config = _make_config(corpus, text_options, model_options, training_options, plan)
+        config = {
+            **_make_config(corpus, text_options, model_options, training_options, plan),
+            "recipe": recipe,
+        }
         session = make_session(staging, config, corpus.tokenizer, Position(), started)
-        write_tokenizer(staging, corpus.tokenizer)
-        if plan.ngram_order:
-            _count_ngrams(session, plan, options)
-        session.unsaved_best = session.trainer.averaged_arrays()
-        save(session)
+        _complete(session, plan.ngram_order, options)
     session.directory = directory
     return session
+
+
+def begin_backward(forward: Path, *, started: float) -> Session:
+    """Set up the other half of a pair: the same network on the same text, read from right to left.
+
+    It lies in the directory `BACKWARD` of the model that reads from left to right, and needs nothing but what is there.
+
+    Args:
+        forward: that model's directory.
+        started: `time.monotonic()` from which the time budget counts.
+
+    Raises:
+        CharnnError: where the model is damaged or nothing can be written.
+    """
+    model = read_model(forward)
+    config = {key: value for key, value in model.config.items() if key not in ("format_version", "generation")}
+    config["architecture"] = {**config["architecture"], "direction": "backward"}
+    config.update(mixture_weights=None, results=dict(NO_RESULTS))
+    options = pick(TrainingOptions, config["options"]["training"])
+    torch.manual_seed(options.seed)
+    directory = forward / BACKWARD
+    with staging_directory(directory) as staging:
+        for split in SPLITS:
+            reverse_encoded(forward / split, staging / split, model.tokenizer)
+        session = make_session(staging, config, model.tokenizer, Position(), started)
+        _complete(session, config["plan"]["ngram_order"], options)
+    session.directory = directory
+    return session
+
+
+def _complete(session: Session, ngram_order: int, options: TrainingOptions) -> None:
+    """Fill a new run's directory with what training begins with."""
+    write_tokenizer(session.directory, session.tokenizer)
+    if ngram_order:
+        _count_ngrams(session, ngram_order, options)
+    session.unsaved_best = session.trainer.averaged_arrays()
+    save(session)
 
 
 def _refuse_to_destroy(directory: Path, overwrite: bool) -> None:
@@ -76,12 +140,12 @@ def _refuse_to_destroy(directory: Path, overwrite: bool) -> None:
         raise ModelError(f"{directory}: exists and is no model of charnn's; name another place with -o")
 
 
-def _count_ngrams(session: Session, plan: Plan, options: TrainingOptions) -> None:
+def _count_ngrams(session: Session, order: int, options: TrainingOptions) -> None:
     tokenizer = session.tokenizer
     session.ngrams = count_beside(
         open_ids(session.directory / "train.bin", tokenizer),
         tokenizer.vocabulary,
-        order=plan.ngram_order,
+        order=order,
         unit=tokenizer.unit,
         seconds=options.minutes * 60 if options.minutes else None,
     )
@@ -121,17 +185,5 @@ def _make_config(
         "tokenizer_sha256": tokenizer_hash(corpus.tokenizer.files()),
         "corpus": {"files": corpus.files, "train": asdict(corpus.train), "valid": asdict(corpus.valid)},
         "mixture_weights": None,
-        "results": {
-            "valid_loss_nats": None,
-            "valid_loss_cold_nats": None,
-            "ngram_loss_nats": None,
-            "ngram_order": 0,
-            "mixture_loss_nats": None,
-            "temperature": 1.0,
-            "valid_num_tokens": 0,
-            "best_step": 0,
-            "steps": 0,
-            "seconds": 0.0,
-            "stopped": None,
-        },
+        "results": dict(NO_RESULTS),
     }

@@ -5,16 +5,16 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from charnn.config import Architecture, ModelOptions, TrainingOptions
-from charnn.errors import OptionError
+from charnn.config.training import DEFAULT_MINUTES
 from charnn.options import refuse_idle
 from charnn.text.corpus import Corpus
 from charnn.text.reading import Notify
 from charnn.training.optimizers import LEARNING_RATES, WEIGHT_DECAYS
 from charnn.training.schedule import Schedule
+from charnn.training.sizes import resolve_architecture
 from charnn.training.timing import Speed, measure_speed
 from charnn.training.trainer import SHARE_FOR_EVALUATION
 
-DEFAULT_MINUTES = 5.0
 LANES, LANES_OF_WIDE, WIDE = 32, 64, 512
 """Streams side by side on a processor; more of them keep its units busier where a layer is wide."""
 LANES_ON_GPU = 128
@@ -22,8 +22,6 @@ SHORT_RUN_STEPS, RATE_OF_SHORT_RUN = 1200, 0.03
 """Muon's rate where there are fewer steps than this: better by 0.5 to 0.9 % over 700 to 1,000 steps, by nothing over 1,500."""
 CARRY_LENGTH = 512
 """Long enough for what an LSTM remembers, and short enough that the lanes of a step come from all over a text."""
-MOST_ONE_HOT = 4096
-MOGRIFIER_ROUNDS = 5
 MOST_EVALUATIONS = 40
 FEWEST_EVALUATIONS = 3
 """Where the held-out text is so long that it could not be read this often, only its beginning is."""
@@ -37,7 +35,6 @@ SECONDS_TO_SAVE = 1.5
 EVALUATIONS_AT_THE_END = 4
 """Readings of the held-out text that the last evaluation and the final figures take."""
 
-_HIDDEN_SIZE_BY_SECONDS = ((40, 128), (70, 192), (150, 256), (480, 384), (float("inf"), 512))
 REFERENCE_SPEEDS = {128: 192e3, 192: 123e3, 256: 91e3, 384: 53e3, 512: 37e3}
 """Tokens a second at each width, of characters, on the machine on which the widths by seconds were found."""
 LIKE_THE_REFERENCE = 1.5
@@ -56,79 +53,6 @@ def resolve_budget(options: TrainingOptions) -> TrainingOptions:
     if options.minutes is None and options.steps is None and options.epochs is None:
         return replace(options, minutes=DEFAULT_MINUTES)
     return options
-
-
-def resolve_architecture(
-    options: ModelOptions, *, kind: str, vocab_size: int, num_tokens: int, seconds: float | None, device: str
-) -> Architecture:
-    """Choose the sizes that were left open.
-
-    Args:
-        kind: what a token is.
-        vocab_size: tokens in the vocabulary.
-        num_tokens: length of the training text.
-        seconds: the time budget, None where steps or epochs are counted instead.
-        device: cpu or cuda.
-
-    Raises:
-        OptionError: where the sizes do not go together.
-    """
-    budget = 120.0 if seconds is None else seconds * (20 if device == "cuda" else 1)
-    hidden_size = next(size for limit, size in _HIDDEN_SIZE_BY_SECONDS if budget <= limit)
-    if num_tokens < 60_000:
-        hidden_size = min(hidden_size, 128)
-    elif num_tokens < 400_000:
-        hidden_size = min(hidden_size, 256)
-    one_hot = options.inputs == "one-hot"
-    if one_hot and vocab_size > MOST_ONE_HOT:
-        raise OptionError(
-            f"--inputs one-hot: found {vocab_size:,} tokens in the vocabulary, but more than {MOST_ONE_HOT:,} zeros a token "
-            "would fill the memory; use --inputs embedding, or a smaller --vocab-size"
-        )
-    hidden_size = options.hidden_size or (options.tie_weights and options.embedding_size) or hidden_size
-    embedding_size = options.embedding_size or (
-        hidden_size if options.tie_weights else min(hidden_size, 128 if vocab_size <= 1000 else 256)
-    )
-    num_layers = options.num_layers or (
-        2 if device == "cuda" or options.cell == "depth-lstm" or options.residual else 1
-    )
-    mogrifies = options.cell == "mogrifier"
-    architecture = Architecture(
-        cell=options.cell,
-        vocab_size=vocab_size,
-        embedding_size=1 if one_hot else embedding_size,
-        hidden_size=hidden_size,
-        num_layers=num_layers,
-        tie_weights=options.tie_weights,
-        embedding_order=1 if one_hot else options.embedding_order or (3 if kind in ("char", "byte") else 1),
-        inputs=options.inputs,
-        residual=options.residual,
-        skip=options.skip,
-        nonlinearity=options.nonlinearity,
-        mogrifier_rounds=(options.mogrifier_rounds or MOGRIFIER_ROUNDS) if mogrifies else 0,
-        mogrifier_rank=(options.mogrifier_rank or 0) if mogrifies else 0,
-        initial_state=options.initial_state,
-        direction="backward" if options.direction == "backward" else "forward",
-    )
-    _check_sizes(architecture)
-    return architecture
-
-
-def _check_sizes(shape: Architecture) -> None:
-    """Refuse sizes that do not go together. Raises OptionError."""
-    refuse_idle("--cell depth-lstm", shape.cell == "depth-lstm" and shape.num_layers == 1, "--num-layers 2 or more")
-    if shape.output_size == shape.hidden_size:
-        return
-    sizes = f"--embedding-size {shape.embedding_size} and --hidden-size {shape.hidden_size}"
-    if shape.num_layers == 1:
-        raise OptionError(
-            f"--tie-weights: found {sizes}, but with one layer the sizes must agree; leave one of them out, or give more layers"
-        )
-    if shape.residual or shape.cell == "depth-lstm":
-        why = "--residual" if shape.residual else "--cell depth-lstm"
-        raise OptionError(
-            f"--tie-weights: found {sizes} with {why}, where all layers must be of one size; leave one of them out"
-        )
 
 
 def worth_of_a_second(hidden_size: int, speed: float, num_epochs: float) -> float:

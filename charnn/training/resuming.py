@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from charnn.config import ModelOptions, TextOptions, TrainingOptions
+from charnn.config.training import BUDGETS
 from charnn.errors import ModelError, OptionError
 from charnn.files import write_atomically
 from charnn.model_directory import finish_interrupted_writes, is_model, read_model, read_ngrams, read_training_state
@@ -18,7 +19,6 @@ from charnn.training.devices import choose_device
 from charnn.training.session import Session, make_session
 from charnn.training.trainer import Position
 
-BUDGETS = ("minutes", "steps", "epochs")
 GROUPS = (TextOptions, ModelOptions, TrainingOptions)
 CHANGEABLE_ON_RESUME = (*BUDGETS, "patience", "learning_rate", "save_every")
 

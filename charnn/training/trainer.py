@@ -4,7 +4,7 @@ import math
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -72,6 +72,14 @@ class Position:
         return cls(**{name: scalars[name] for name in asdict(cls()) if name in scalars})
 
 
+class Learned(NamedTuple):
+    """What a step found: its loss in nats, summed, and the norm of its gradient, both on the device; and its targets."""
+
+    loss: Tensor
+    norm: Tensor
+    num_targets: int
+
+
 @dataclass
 class _Tally:
     """What has been summed since the last report."""
@@ -117,7 +125,7 @@ class Trainer:
         self._averaged = make_average(self.network, self.options.optimizer)
         self._schedule = Schedule.of(self.options)
         self._tally = _Tally()
-        self._unread: list[tuple[Tensor, Tensor, int]] = []
+        self._unread: list[Learned] = []
         self._last_checkpoint = time.monotonic()
         self._checkpoint_interval = self.options.save_every
         self._snapshot = self.checkpoint()
@@ -182,9 +190,9 @@ class Trainer:
         momentum = self._schedule.momentum(progress)
         if momentum is not None:
             set_momentum(self.optimizers, momentum)
-        self.learn(self._rate(progress), progress)
+        self._unread.append(self.learn(self._rate(progress), progress))
 
-    def learn(self, rate: float, progress: float = 0.0) -> None:
+    def learn(self, rate: float, progress: float = 0.0) -> Learned:
         """Do a step at a learning rate: read the next batch, and move the weights.
 
         Args:
@@ -222,10 +230,10 @@ class Trainer:
             optimizer.step()
             optimizer.zero_grad()
         self.state = detached(found.state)
-        self._unread.append((found.loss, norm, batch.num_targets))
         position.step += 1
         position.batch_index += 1
         self._averaged.add(position.step)
+        return Learned(found.loss, norm, batch.num_targets)
 
     def _share_true(self, progress: float) -> float:
         options = self.options

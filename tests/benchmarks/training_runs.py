@@ -9,8 +9,8 @@ from typing import Any
 
 
 def flags(options: dict[str, str]) -> list[str]:
-    """Return options as they stand on a command line."""
-    return [part for pair in options.items() for part in pair]
+    """Return options as they stand on a command line; those with an empty value are switches."""
+    return [part for pair in options.items() for part in pair if part]
 
 
 def train(text: Path, directory: Path, options: dict[str, str], *, num_threads: int | None = None) -> dict[str, Any]:

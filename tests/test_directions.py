@@ -1,0 +1,182 @@
+"""Models that read from right to left, and pairs."""
+
+import json
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from charnn.config import Architecture, ScoreOptions
+from charnn.model_directory import read_model
+from charnn.runtime.blanks import find_blank, judge_blank
+from charnn.runtime.engine import Engine
+from charnn.runtime.scorer import score_units
+from charnn.text.corpus import open_ids, reverse_encoded
+from charnn.text.tokenizers import CharTokenizer
+from charnn.text.vocabulary import Vocabulary
+from charnn.training import session
+from tests.conftest import ramp_weights
+from tests.test_techniques import interrupted_after_ten_steps
+
+TEXT = "the cats which ate were full\nthe cat which ate was full\n" * 60
+SMALL = ("--hidden-size", 12, "--precision", "fp32", "--batch-size", 4, "--bptt", 16, "--steps", 24)
+LETTERS = CharTokenizer(
+    Vocabulary(("\n", "<unk>", "a", "b", "c"), (9, 1, 8, 4, 2), boundary_id=0, unknown_id=1), "line"
+)
+
+
+@pytest.fixture
+def text(tmp_path):
+    (tmp_path / "text.txt").write_text(TEXT, encoding="utf-8")
+    return "text.txt"
+
+
+@pytest.mark.parametrize(("unit", "expected"), [("stream", "cba\n\nba"), ("line", "ba\ncba\n")])
+def test_an_encoded_text_is_reversed_and_its_units_stay_closed(tmp_path, unit, expected, monkeypatch):
+    monkeypatch.setattr("charnn.text.corpus.TOKENS_REVERSED_AT_ONCE", 2)
+    tokenizer = CharTokenizer(LETTERS.vocabulary, unit)
+    given = "ab\n\nabc" if unit == "stream" else "abc\nab\n"
+    tokenizer.encode(given).astype(np.uint8).tofile(tmp_path / "ids")
+    reverse_encoded(tmp_path / "ids", tmp_path / "ids", tokenizer)
+    decoder = tokenizer.decoder()
+    assert "".join(decoder.push(int(id)) for id in open_ids(tmp_path / "ids", tokenizer)) + decoder.flush() == expected
+
+
+def engines():
+    shape = {"vocab_size": 5, "embedding_size": 3, "hidden_size": 4, "num_layers": 1}
+    weights = ramp_weights(Architecture("gru", **shape))
+    return [Engine(Architecture("gru", **shape, direction=direction), weights) for direction in ("forward", "backward")]
+
+
+def scored(engine, text, **options):
+    (score,) = score_units(engine, LETTERS, [text], ScoreOptions(per_token=True, **options))
+    return score
+
+
+@pytest.mark.parametrize("eos", [True, False])
+@pytest.mark.parametrize("bos", [True, False])
+def test_a_backward_score_is_the_forward_one_of_the_reversed_text(bos, eos):
+    forward, backward = engines()
+    reversed_score, score = scored(forward, "cbaa", bos=bos, eos=eos), scored(backward, "aabc", bos=bos, eos=eos)
+    assert score.log_prob_nats == pytest.approx(reversed_score.log_prob_nats)
+    assert (score.num_tokens, score.num_chars) == (reversed_score.num_tokens, reversed_score.num_chars)
+    assert [token.token for token in score.tokens] == ["a", "a", "b", "c", *(["\n"] if eos else [])]
+    expected = [token.log_prob_nats for token in reversed_score.tokens]
+    assert [token.log_prob_nats for token in score.tokens[:4]] == expected[:4][::-1]
+
+
+def test_a_blank_is_judged_by_what_stands_on_either_side_of_it():
+    forward, backward = engines()
+    blank = find_blank(LETTERS, "ab____ca", "____", on_unknown="error")
+    assert [blank.left.tolist(), blank.right.tolist()] == [[2, 3], [4, 2]]
+    judged = judge_blank(forward, backward, LETTERS, blank)
+    for id in range(5):
+        rest = "ab" + LETTERS.vocabulary.tokens[id]
+        expected = scored(forward, rest, eos=False).tokens[-1].log_prob_nats if id > 1 else None
+        if expected is not None:
+            assert judged["forward"][id] == pytest.approx(expected, abs=1e-5)
+    unigram = np.array([10, 2, 9, 5, 3]) / 29
+    product = np.exp(judged["forward"] + judged["backward"]) / unigram
+    np.testing.assert_allclose(np.exp(judged["both"]), product / product.sum())
+    assert set(judge_blank(None, backward, LETTERS, blank)) == {"backward"}
+
+
+def test_a_blank_stands_once(charnn, run):
+    refused = charnn("predict", "The ____ and the ____", "-m", run)
+    assert (refused.status, refused.out) == (1, "")
+    assert "found 2 blanks (____), but one is judged at a time" in refused.err
+    unknown = charnn("predict", "The Ж ____", "-m", run)
+    assert "character 'Ж' (U+0416) at position 5 is not in the model's vocabulary" in unknown.err
+
+
+def test_a_backward_model_is_validated_on_what_it_scores(charnn, text):
+    done = charnn("train", text, *SMALL, "--direction", "backward", "-o", "m")
+    assert done.status == 0, done.err
+    held_out = TEXT[-round(len(TEXT) * 0.1) :]
+    score = json.loads(charnn("score", "-m", "m", "--unit", "stream", "--text", held_out, "--format", "jsonl").out)
+    facts = json.loads(charnn("info", "m", "--json").out)
+    assert facts["direction"] == "backward"
+    assert -score["log_prob"] / score["num_tokens"] == pytest.approx(facts["valid_loss_nats"], abs=1e-5)
+    refused = charnn("sample", "-m", "m")
+    assert "reads from right to left" in refused.err
+    before = charnn("predict", "full", "-m", "m", "--format", "jsonl")
+    assert json.loads(before.out.splitlines()[0])["token"] == " "
+
+
+def test_a_pair_is_trained_in_one_directory_and_asked_together(charnn, text):
+    done = charnn("train", text, *SMALL, "--direction", "both", "-o", "m", "--unit", "line")
+    assert done.status == 0, done.err
+    models = [read_model(Path(name)) for name in ("m", "m/backward")]
+    assert [model.architecture.direction for model in models] == ["forward", "backward"]
+    scores = {}
+    for direction in ("forward", "backward", "both"):
+        found = charnn(
+            "score", "-m", "m", "--text", "the cat", "--direction", direction, "--format", "jsonl", "--per-token"
+        )
+        scores[direction] = json.loads(found.out)
+    own = charnn("score", "-m", "m/backward", "--text", "the cat", "--format", "jsonl", "--per-token")
+    assert json.loads(own.out) == scores["backward"]
+    assert scores["both"]["log_prob"] == pytest.approx(
+        (scores["forward"]["log_prob"] + scores["backward"]["log_prob"]) / 2
+    )
+    assert scores["both"]["tokens"][2]["log_prob"] == pytest.approx(
+        (scores["forward"]["tokens"][2]["log_prob"] + scores["backward"]["tokens"][2]["log_prob"]) / 2
+    )
+    rows = charnn("predict", "the ____at which", "-m", "m", "--format", "jsonl", "--top", 0).out.splitlines()
+    records = [json.loads(row) for row in rows]
+    assert set(records[0]) == {"token", "id", "prob", "forward", "backward", "both"}
+    for name in ("forward", "backward", "both"):
+        assert math.fsum(record[name] for record in records) == pytest.approx(1)
+    table = charnn("predict", "the ____at which", "-m", "m", "--top", 2)
+    assert "from both sides" in table.out
+    assert charnn("sample", "-m", "m", "-n", 5).status == 0
+
+
+def test_a_pair_shares_its_minutes(charnn, text):
+    assert charnn("train", text, *SMALL, "--minutes", 3, "--direction", "both", "-o", "m").status == 0
+    assert [read_model(Path(name)).config["options"]["training"]["minutes"] for name in ("m", "m/backward")] == [
+        1.5,
+        1.5,
+    ]
+
+
+def test_an_interrupted_pair_goes_on_with_what_is_left(charnn, text, monkeypatch):
+    arguments = ("train", text, *SMALL, "--direction", "both")
+    assert charnn(*arguments, "-o", "whole").status == 0
+    real = session.run
+    monkeypatch.setattr(session, "run", interrupted_after_ten_steps(real))
+    assert charnn(*arguments, "-o", "parts").status == 130
+    assert not Path("parts/backward").exists()
+    stopping = interrupted_after_ten_steps(real)
+    monkeypatch.setattr(
+        session,
+        "run",
+        lambda made, **options: (stopping if made.directory.name == "backward" else real)(made, **options),
+    )
+    assert charnn("train", "--resume", "-o", "parts").status == 130  # the forward half is done, the other stopped
+    monkeypatch.setattr(session, "run", real)
+    assert charnn("train", "--resume", "-o", "parts").status == 0
+    for name in ("model.safetensors", "backward/model.safetensors"):
+        assert Path("parts", name).read_bytes() == Path("whole", name).read_bytes()
+    spent = charnn("train", "--resume", "-o", "parts")
+    assert "has spent its budget" in spent.err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (
+            ("score", "--text", "The", "--direction", "backward"),
+            "holds a model that reads forward, none that reads backward",
+        ),
+        (("score", "--text", "The", "--direction", "both", "--no-bos"), "--no-bos: found without one direction"),
+        (("predict", "The", "--direction", "both"), "--direction both: found no blank (____) in TEXT"),
+        (("predict", "The ____", "--mix-ngram"), "--mix-ngram: found without a TEXT without a blank"),
+    ],
+)
+def test_directions_that_cannot_be_had_are_refused(charnn, run, arguments, message):
+    refused = charnn(*arguments, "-m", run)
+    assert refused.status in (1, 2)
+    assert message in refused.err
+    assert refused.err.count("\n") == 1
