@@ -4,6 +4,8 @@ A message says what is wrong, where, what was found, what was wanted and what to
 prints it and exits with `exit_status`.
 """
 
+from collections.abc import Sequence
+
 
 class CharnnError(Exception):
     """Something in what was given cannot be used."""
@@ -15,6 +17,18 @@ class OptionError(CharnnError):
     """An option is out of its range, or contradicts another one."""
 
     exit_status = 2
+
+
+class IdleOptionError(OptionError):
+    """An option would do nothing beside the others.
+
+    Args:
+        flags: its spelling; several where any of them may be meant.
+    """
+
+    def __init__(self, message: str, *, flags: Sequence[str] = ()) -> None:
+        super().__init__(message)
+        self.flags = tuple(flags)
 
 
 class TextError(CharnnError):

@@ -3,10 +3,11 @@
 Only the standard library is imported here and in `config`, so that `--help` stays quick.
 """
 
+import re
 from dataclasses import asdict, dataclass, fields
 from typing import Annotated, Any, Literal, TypeVar, get_args, get_origin, get_type_hints
 
-from charnn.errors import OptionError
+from charnn.errors import IdleOptionError, OptionError
 
 
 @dataclass(frozen=True)
@@ -91,11 +92,23 @@ class Checked:
 def refuse_idle(flag: str, given: bool, needed: str) -> None:
     """Refuse an option that would do nothing.
 
+    Args:
+        flag: the option, or several.
+        given: whether it is.
+        needed: what it needs.
+
     Raises:
-        OptionError: where it is given without what it needs.
+        IdleOptionError: where it is given without that.
     """
     if given:
-        raise OptionError(f"{flag}: found without {needed}, where it would do nothing; add that or leave this out")
+        message = f"{flag}: found without {needed}, where it would do nothing; add that or leave this out"
+        raise IdleOptionError(message, flags=re.findall(r"--[a-z-]+", flag))
+
+
+def refuse_both(flag: str, given: bool, other: str) -> None:
+    """Refuse an option beside another that excludes it. Raises OptionError."""
+    if given:
+        raise OptionError(f"{flag}: found together with {other}, but they exclude each other; leave one out")
 
 
 Group = TypeVar("Group")

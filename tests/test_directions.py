@@ -170,9 +170,12 @@ def test_an_interrupted_pair_goes_on_with_what_is_left(charnn, text, monkeypatch
             ("score", "--text", "The", "--direction", "backward"),
             "holds a model that reads forward, none that reads backward",
         ),
-        (("score", "--text", "The", "--direction", "both", "--no-bos"), "--no-bos: found without one direction"),
+        (
+            ("score", "--text", "The", "--direction", "both", "--no-bos"),
+            "--no-bos: found together with --direction both",
+        ),
         (("predict", "The", "--direction", "both"), "--direction both: found no blank (____) in TEXT"),
-        (("predict", "The ____", "--mix-ngram"), "--mix-ngram: found without a TEXT without a blank"),
+        (("predict", "The ____", "--mix-ngram"), "--mix-ngram: found together with a blank (____) in TEXT"),
     ],
 )
 def test_directions_that_cannot_be_had_are_refused(charnn, run, arguments, message):
@@ -180,3 +183,50 @@ def test_directions_that_cannot_be_had_are_refused(charnn, run, arguments, messa
     assert refused.status in (1, 2)
     assert message in refused.err
     assert refused.err.count("\n") == 1
+
+
+def test_the_backward_half_names_the_pair_to_go_on_with_and_never_makes_one_of_itself(charnn, text, monkeypatch):
+    real = session.run
+    stopping = interrupted_after_ten_steps(real)
+    monkeypatch.setattr(
+        session,
+        "run",
+        lambda made, **options: (stopping if made.directory.name == "backward" else real)(made, **options),
+    )
+    stopped = charnn("train", text, *SMALL, "--direction", "both", "-o", "m")
+    assert "go on with: charnn train --resume -o m\n" in stopped.err
+    monkeypatch.setattr(session, "run", real)
+    done = charnn("train", "--resume", "-o", "m/backward")
+    assert done.status == 0, done.err
+    assert 'charnn predict "text with ____ in it" -m m\n' in done.err
+    assert not Path("m/backward/backward").exists()
+
+
+def test_a_timed_pairs_advice_is_enough_to_go_on(charnn, text):
+    options = ("--hidden-size", 12, "--precision", "fp32", "--batch-size", 4, "--minutes", 0.1, "--direction", "both")
+    assert charnn("train", text, *options, "-o", "m").status == 0
+    spent = charnn("train", "--resume", "-o", "m")
+    assert "has spent its budget" in spent.err
+    advice = spent.err.split("e.g. --resume --minutes ")[1].strip()
+    spent_minutes = read_model(Path("m/backward")).config["results"]["seconds"] / 60
+    assert float(advice) / 2 > 1.5 * spent_minutes
+
+
+def test_rollouts_of_a_backward_model_read_backward(charnn, text):
+    assert charnn("train", text, *SMALL, "--direction", "backward", "-o", "m", "--steps", 100).status == 0
+    shown = charnn("score", "-m", "m", text, "--unit", "stream", "--rollout", 20, "--format", "jsonl")
+    record = json.loads(shown.out.splitlines()[-1])
+    loss = json.loads(charnn("info", "m", "--json").out)["valid_loss_nats"]
+    assert record["true"] == pytest.approx(loss, rel=0.25)
+    assert record["judged_true"] < 0.5  # two sentences, counted from right to left
+
+
+@pytest.mark.parametrize("mark", ["un____able", "____'s"])
+def test_a_blank_is_a_whole_word(charnn, text, mark):
+    assert charnn("train", text, *SMALL, "--tokenizer", "word", "-o", "m").status == 0
+    refused = charnn("predict", f"the {mark} cat", "-m", "m")
+    assert "joined to what stands beside it, but it stands for a whole word" in refused.err
+    found = charnn("predict", "the ____ which ate were", "-m", "m", "--format", "jsonl", "--top", 0)
+    assert {json.loads(line)["token"] for line in found.out.splitlines()} >= {"cat", "cats"}
+    unknown = charnn("predict", "the ____ ate cañ", "-m", "m")
+    assert "token 'cañ' at position 14 is not in the model's vocabulary" in unknown.err

@@ -5,7 +5,7 @@ import pytest
 
 from charnn.cli.plots import curve
 from charnn.errors import TrainingError
-from charnn.training.range_test import MARGIN, Trial, proposal, range_test
+from charnn.training.range_test import MARGIN_OF_ADAPTIVE, Trial, proposal, range_test
 from tests.test_training import trainer
 
 
@@ -15,15 +15,16 @@ def test_rates_rise_by_a_factor_until_the_loss_leaves_its_lowest_point():
     assert factors == pytest.approx([factors[0]] * len(factors))
     assert factors[0] > 1
     assert min(trial.smoothed_nats for trial in trials) < trials[0].smoothed_nats - 0.3
-    assert 1e-4 < proposal(trials) < 1
+    assert 1e-4 < proposal(trials, "adamw") < 1
 
 
 def test_the_proposal_lies_below_the_rate_of_the_lowest_loss():
     losses = [3.0] * 10 + [2.0, 1.0, 2.0]
     trials = [Trial(10.0**number, loss, loss) for number, loss in enumerate(losses)]
-    assert proposal(trials) == pytest.approx(10.0**11 / MARGIN)
+    assert proposal(trials, "muon") == pytest.approx(10.0**11 / MARGIN_OF_ADAPTIVE)
+    assert proposal(trials, "sgd") == pytest.approx(10.0**11)
     with pytest.raises(TrainingError, match="the loss is not finite or rises from the first steps on"):
-        proposal(trials[:9])
+        proposal(trials[:9], "sgd")
 
 
 def test_a_loss_that_is_not_finite_ends_the_test():

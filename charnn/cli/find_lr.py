@@ -45,14 +45,14 @@ def find_learning_rate(
             notify=console.notice,
         )
         trials = list(range_test(session.trainer))
-    rate = proposal(trials)
+    optimizer = session.config["options"]["training"]["optimizer"]
+    rate = proposal(trials, optimizer)
     for line in _plot(trials):
         console.write_line(line)
     best = min(trials, key=lambda trial: trial.smoothed_nats)
-    optimizer = session.config["options"]["training"]["optimizer"]
     console.write_line(
-        f"{optimizer}: the loss is lowest ({best.smoothed_nats:.3f} nats a token) at a rate of {best.rate:.2g} "
-        f"and rises above it; try --learning-rate {rate:.2g}"
+        f"{optimizer}: the loss is lowest ({best.smoothed_nats:.3f} nats a token) at a rate of {best.rate:.2g}"
+        f"{'' if best is trials[-1] else ' and rises above it'}; try --learning-rate {rate:.2g}"
     )
 
 
@@ -64,7 +64,7 @@ def _plot(trials: list["Trial"]) -> list[str]:
     labels = [f"{max(losses):.3f}", *[""] * (PLOT_HEIGHT - 2), f"{min(losses):.3f}"]
     middle = math.exp((math.log(trials[0].rate) + math.log(trials[-1].rate)) / 2)
     ticks = [f"{rate:.1e}" for rate in (trials[0].rate, middle, trials[-1].rate)]
-    axis = f"{ticks[0]}{ticks[1]:^{width - len(ticks[0]) - len(ticks[2])}}{ticks[2]}"
+    axis = f"{ticks[0]}{ticks[1]:^{max(0, width - len(ticks[0]) - len(ticks[2]))}}{ticks[2]}"
     return [
         "loss, nats a token (smoothed), over the learning rate",
         *(f"{label:>7} ┤{line}" for label, line in zip(labels, lines, strict=True)),

@@ -10,7 +10,7 @@ from charnn.cli.loading import load_directed, load_mixture
 from charnn.cli.options import Given, ModelArgument, with_options
 from charnn.config import PredictOptions
 from charnn.errors import OptionError
-from charnn.options import pick, refuse_idle
+from charnn.options import pick, refuse_both
 
 BAR_WIDTH, WIDTH_OF_FIGURES = 40, 36
 
@@ -37,7 +37,7 @@ def predict(
             "put one in, or choose a direction"
         )
     if has_blank:
-        refuse_idle("--mix-ngram", options.mix_ngram, "a TEXT without a blank")
+        refuse_both("--mix-ngram", options.mix_ngram, f"a blank ({options.blank}) in TEXT")
         fill_blank(text, model, options)
         return
     (loaded,) = load_directed(model, options.direction)

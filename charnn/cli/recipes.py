@@ -39,12 +39,15 @@ def recipes(
                     "gpu": recipe.needs_gpu,
                     "about": recipe.about,
                     "source": recipe.source,
+                    "guess": recipe.guess,
                     "options": recipe.options,
                 }
             )
         else:
             made_for = "a GPU" if recipe.needs_gpu else "a processor"
-            table.add_row(name, f"{num_parameters / 1e6:.1f} M", made_for, f"{recipe.about}. {recipe.source}.")
+            guess = f" Our own: {recipe.guess}." if recipe.guess else ""
+            text = f"{recipe.about}. {recipe.source.removesuffix('?')}.{guess}"
+            table.add_row(name, f"{num_parameters / 1e6:.1f} M", made_for, text)
     if not json:
         console.show(table)
         console.write_line("weights: with 10,000 words or 50 characters. Use one with: charnn train TEXT --recipe NAME")

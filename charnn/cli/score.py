@@ -13,7 +13,7 @@ from charnn.cli.options import Given, ModelArgument, with_options
 from charnn.cli.rollouts import show_rollouts
 from charnn.config import ScoreOptions
 from charnn.errors import OptionError, TextError
-from charnn.options import pick, refuse_idle
+from charnn.options import pick, refuse_both
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -55,7 +55,7 @@ def score(
 
     units = iter(text) if text else _units(files or [], loaded.tokenizer, options)
     if options.rollout:
-        refuse_idle("--summary", summary is not None, "a plain score")
+        refuse_both("--summary", summary is not None, "--rollout")
         show_rollouts(loaded, "".join(units), options)
         return
     total, num_units = Score(), 0

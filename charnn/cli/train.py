@@ -77,7 +77,7 @@ def train(
 
     settings = _read_recipe(recipe)
     if settings is not None:
-        given = {**settings.options, **given}
+        given = _settled(settings, given)
     text_options = pick(TextOptions, given)
     model_options = pick(ModelOptions, given)
     if model_options.direction == "both" and not resume:
@@ -125,6 +125,16 @@ def _read_recipe(given: str | None) -> "Recipe | None":
     return None if given is None else load_recipe(given)
 
 
+def _settled(recipe: "Recipe", given: Given) -> Given:
+    """Return a recipe's options with those of the user, and say which of the recipe's were left out."""
+    from charnn.config.together import settle
+
+    options, left_out = settle(recipe.options, given)
+    if left_out:
+        console.notice(f"recipe {recipe.name}: left out {', '.join(left_out)}, idle beside the options given")
+    return options
+
+
 def _warn_of_size(recipe: "Recipe", session: "Session") -> None:
     """Say what a recipe that was made for a GPU takes without one."""
     plan, epochs = session.config["plan"], session.config["options"]["training"]["epochs"]
@@ -169,14 +179,18 @@ def _train_backward(directory: Path) -> None:
     from charnn.training.beginning import begin_backward
 
     console.notice("and now from right to left")
-    with _interruptible_reading():
+    with _interruptible_reading(f"go on with: charnn train --resume -o {directory}"):
         session = begin_backward(directory, started=time.monotonic())
     _train(session)
 
 
 @contextlib.contextmanager
-def _interruptible_reading() -> Iterator[None]:
-    """Clean up and say so when SIGINT or SIGTERM comes before training has begun."""
+def _interruptible_reading(kept: str = "nothing was changed") -> Iterator[None]:
+    """Clean up and say so when SIGINT or SIGTERM comes before training has begun.
+
+    Args:
+        kept: what there is then.
+    """
 
     def interrupt(number: int, frame: FrameType | None) -> None:  # noqa: ARG001
         raise KeyboardInterrupt
@@ -185,7 +199,7 @@ def _interruptible_reading() -> Iterator[None]:
     try:
         yield
     except KeyboardInterrupt:
-        console.notice("interrupted before training began; nothing was changed")
+        console.notice(f"interrupted before training began; {kept}")
         raise
     finally:
         signal.signal(signal.SIGTERM, before)
@@ -205,6 +219,7 @@ def _default_directory(texts: list[str] | None) -> Path:
 def _train(session: "Session") -> None:
     from charnn.cli.training_screen import open_screen
     from charnn.training.events import Evaluated, Stopped
+    from charnn.training.pair import directory_of_run
     from charnn.training.session import run
 
     stopped = None
@@ -217,9 +232,10 @@ def _train(session: "Session") -> None:
                 stopped = event
         signal_number = interruption()
     directory = session.directory
+    run_directory = directory_of_run(directory, session.config)
     if stopped is not None and stopped.reason == "interrupted":
         console.notice(
-            f"interrupted and saved at step {stopped.step:,}; go on with: charnn train --resume -o {directory}"
+            f"interrupted and saved at step {stopped.step:,}; go on with: charnn train --resume -o {run_directory}"
         )
         raise typer.Exit(128 + (signal_number or signal.SIGINT))
     results = session.config["results"]
@@ -242,7 +258,16 @@ def _train(session: "Session") -> None:
             f"{results['mixture_loss_nats']:.4f} (--mix-ngram)"
         )
     if results["steps"]:
-        console.notice(f"write with it: charnn sample -m {directory}")
+        console.notice(_next_command(session, run_directory))
+
+
+def _next_command(session: "Session", run_directory: Path) -> str:
+    """Say what to do with a trained model."""
+    if session.architecture.direction == "forward":
+        return f"write with it: charnn sample -m {session.directory}"
+    if run_directory == session.directory:
+        return f"ask what comes before: charnn predict TEXT -m {session.directory}"
+    return f'ask both for a blank: charnn predict "text with ____ in it" -m {run_directory}'
 
 
 def _short_sample(session: "Session") -> str:

@@ -3,7 +3,7 @@
 import contextlib
 import math
 from collections.abc import Iterator
-from typing import Protocol
+from typing import Any, Protocol
 
 from rich.console import Console, Group
 from rich.live import Live
@@ -81,10 +81,20 @@ def headline(session: Session) -> list[str]:
         f"{config['corpus']['valid']['num_tokens']:,} held out, vocabulary of {shape['vocab_size']:,} ({kind})",
         f"{shape['cell']} {shape['num_layers']} x {shape['hidden_size']}, embedding {shape['embedding_size']}, "
         f"{num_parameters:,} parameters; {training['optimizer']}, batch {training['batch_size']} x {training['bptt_length']}, "
-        f"dropout {training['dropout']:g}; {plan['device']}, {precision}; seed {config['seed']}",
+        f"{_dropout(training)}; {plan['device']}, {precision}; seed {config['seed']}",
         *_reasons(session),
         *_baseline(session),
     ]
+
+
+def _dropout(training: dict[str, Any]) -> str:
+    """Return what is left out of values: one share, or those of input, hidden layers and output."""
+    everywhere = training["dropout"]
+    places = [training.get(f"{place}_dropout") for place in ("input", "hidden", "output")]
+    shares = [f"{everywhere if share is None else share:g}" for share in places]
+    kind = training.get("dropout_kind", "locked")
+    name = "dropout" if kind == "locked" else f"{kind} dropout"
+    return f"{name} {shares[0] if len(set(shares)) == 1 else '/'.join(shares)}"
 
 
 def _reasons(session: Session) -> list[str]:
@@ -105,6 +115,8 @@ def _reasons(session: Session) -> list[str]:
     }
     if shape["embedding_order"] == 1:
         del reasons["ngram_dropout"]
+    if given >= {"input_dropout", "hidden_dropout", "output_dropout"}:
+        del reasons["dropout"]
     chosen = [reason for name, reason in reasons.items() if name not in given]
     threads = f"{plan['num_threads']} thread{'s' if plan['num_threads'] > 1 else ''}"
     speed = f"{plan['training_tokens_per_second']:,} tokens/s with {threads}"

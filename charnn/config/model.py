@@ -32,20 +32,27 @@ class StartOptions(Checked):
         Option(
             "Bound of a uniform start, which embeddings and output layer then have too.",
             above=0,
+            at_most=10,
             automatic="1 / square root of --hidden-size",
             panel=START,
         ),
     ] = None
     forget_bias: Annotated[
         float | None,
-        Option("Bias that an LSTM's forget gate begins with.", automatic="1, for mlstm 3", panel=START),
+        Option(
+            "Bias that an LSTM's forget gate begins with.",
+            at_least=-20,
+            at_most=20,
+            automatic="1, for mlstm 3",
+            panel=START,
+        ),
     ] = None
     leak: Annotated[
         float | None,
         Option(
             "The share of its last state that a leaky unit keeps.",
-            above=0,
-            below=1,
+            at_least=0.001,
+            at_most=0.999,
             automatic="learned, one a unit",
             panel=MODEL,
         ),
@@ -93,7 +100,12 @@ class ModelOptions(StartOptions):
     ] = False
     skip: Annotated[
         int,
-        Option("Connect each layer to its output so many steps back, too; 0 does not.", at_least=0, panel=MODEL),
+        Option(
+            "Connect each layer to its output so many steps back, too; 0 does not.",
+            at_least=0,
+            at_most=256,
+            panel=MODEL,
+        ),
     ] = 0
     nonlinearity: Annotated[Nonlinearity, Option("What a simple or leaky network squashes with.", panel=MODEL)] = "tanh"
     mogrifier_rounds: Annotated[

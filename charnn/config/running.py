@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 from charnn.config.model import Direction
 from charnn.config.text import Unit
 from charnn.errors import OptionError
-from charnn.options import Checked, Option, refuse_idle
+from charnn.options import Checked, Option, refuse_both, refuse_idle
 
 OnUnknown = Literal["error", "skip", "unk"]
 
@@ -97,15 +97,15 @@ class ScoreOptions(Checked):
         """Check bounds, and that a stream, which no boundary closes, is not asked to leave one out."""
         super().__post_init__()
         both = self.direction == "both"
-        refuse_idle("--no-bos", both and not self.bos, "one direction (each leaves another token out)")
-        refuse_idle("--mix-ngram", both and self.mix_ngram, "one direction")
+        refuse_both("--no-bos", both and not self.bos, "--direction both, each of which leaves another token out")
+        refuse_both("--mix-ngram", both and self.mix_ngram, "--direction both")
         refuse_idle("--no-eos", not self.eos and self.unit == "stream", "--unit line or document")
         if self.rollout:
             refuse_idle("--rollout", self.unit != "stream", "--unit stream")
-            refuse_idle("--rollout", both, "one direction")
+            refuse_both("--rollout", both, "--direction both")
             others = {"--mix-ngram": self.mix_ngram, "--per-token": self.per_token, "--no-bos": not self.bos}
             for flag, given in others.items():
-                refuse_idle(flag, given, "a plain score (--rollout has figures of its own)")
+                refuse_both(flag, given, "--rollout")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -165,7 +165,13 @@ class RegularisationOptions(Checked):
     ] = None
     hidden_dropout: Annotated[
         float | None,
-        Option("Dropout between layers.", at_least=0, below=1, automatic="--dropout", panel=REGULARISATION),
+        Option(
+            "Dropout between layers, and of the variational kind on the recurrent connections.",
+            at_least=0,
+            below=1,
+            automatic="--dropout",
+            panel=REGULARISATION,
+        ),
     ] = None
     output_dropout: Annotated[
         float | None,
@@ -346,6 +352,7 @@ class TrainingOptions(ForcingOptions, RegularisationOptions, OptimizerOptions, B
             forced and self.teacher_forcing_schedule != "linear",
             "--teacher-forcing below 1",
         )
+        refuse_idle("--teacher-forcing", not forced and self.bptt_length == 1, "--bptt 2 or more")
         refuse_idle("--sampling-passes", forced and self.sampling_passes > 1, "--teacher-forcing below 1")
         if self.teacher_forcing == 0 and self.teacher_forcing_schedule == "exponential":
             raise OptionError(

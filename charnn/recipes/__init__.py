@@ -13,7 +13,7 @@ from charnn.errors import OptionError
 from charnn.options import declared_options, flags_of
 
 TABLES = {"text": TextOptions, "model": ModelOptions, "training": TrainingOptions}
-FACTS = {"about": str, "source": str, "gpu": bool}
+FACTS = {"about": str, "source": str, "guess": str, "gpu": bool}
 _SUFFIX = ".toml"
 _KINDS = {int: "a whole number", float: "a number", bool: "true or false", str: "text"}
 
@@ -26,6 +26,7 @@ class Recipe:
         name: that of its file.
         about: one line.
         source: where the settings stand.
+        guess: which of them do not stand there and are charnn's own, or nothing.
         needs_gpu: whether a processor would take days for it.
         options: values by field name (see `charnn.config`).
     """
@@ -33,6 +34,7 @@ class Recipe:
     name: str
     about: str
     source: str
+    guess: str
     needs_gpu: bool
     options: dict[str, Any]
 
@@ -81,7 +83,9 @@ def _parsed(name: str, where: str, content: bytes) -> Recipe:
                 "put options into one of them"
             )
         options |= _options_of(f"{where}, [{table}]", values, TABLES[table])
-    return Recipe(name, facts.get("about", ""), facts.get("source", ""), facts.get("gpu", False), options)
+    return Recipe(
+        name, facts.get("about", ""), facts.get("source", ""), facts.get("guess", ""), facts.get("gpu", False), options
+    )
 
 
 def _options_of(where: str, values: dict[str, Any], group: type) -> dict[str, Any]:

@@ -5,11 +5,14 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from charnn.config import OnUnknown
 from charnn.errors import TextError
 from charnn.runtime.context import encode_prompt, read_context
 from charnn.runtime.engine import Engine, log_softmax
 from charnn.text.tokenizers import Tokenizer
 from charnn.text.vocabulary import Vocabulary
+
+GAPS = " \t"
 
 LogProbs = npt.NDArray[np.float64]
 
@@ -22,7 +25,7 @@ class Blank:
     right: npt.NDArray[np.int64]
 
 
-def find_blank(tokenizer: Tokenizer, text: str, mark: str, *, on_unknown: str) -> Blank:
+def find_blank(tokenizer: Tokenizer, text: str, mark: str, *, on_unknown: OnUnknown) -> Blank:
     """Cut a text at its blank, which is one token.
 
     Args:
@@ -30,7 +33,7 @@ def find_blank(tokenizer: Tokenizer, text: str, mark: str, *, on_unknown: str) -
         on_unknown: what to do about tokens that the vocabulary lacks (see `encode_prompt`).
 
     Raises:
-        TextError: where there is more than one blank.
+        TextError: where there is more than one blank, or it is a part of a word only.
         UnknownTokenError: for a token beside it that is not in the vocabulary.
     """
     start = text.index(mark)
@@ -39,13 +42,20 @@ def find_blank(tokenizer: Tokenizer, text: str, mark: str, *, on_unknown: str) -
         raise TextError(
             f"TEXT: found {text.count(mark)} blanks ({mark}), but one is judged at a time; fill in the others"
         )
-    for part in (text[:start], text[end:]):
-        encode_prompt(tokenizer, part, on_unknown=on_unknown)  # type: ignore[arg-type]
-    tokens = tokenizer.tokenize(text)
-    unknown = tokenizer.vocabulary.unknown_id if on_unknown == "skip" else None
-    left = [token.id for token in tokens if token.start < start and token.id != unknown]
-    right = [token.id for token in tokens if token.start >= end and token.id != unknown]
-    return Blank(np.array(left, dtype=np.int64), np.array(right, dtype=np.int64))
+    left, right = text[:start], text[end:]
+    if tokenizer.kind == "word" and not any(
+        token.start == start and token.text == mark for token in tokenizer.tokenize(text)
+    ):
+        raise TextError(
+            f"TEXT: found the blank ({mark}) at position {start + 1} joined to what stands beside it, but it stands for a "
+            "whole word; put spaces around it"
+        )
+    if tokenizer.kind in ("word", "subword"):  # the gaps beside a word are its own
+        left, right, end = left.rstrip(GAPS), right.lstrip(GAPS), end + len(right) - len(right.lstrip(GAPS))
+    return Blank(
+        encode_prompt(tokenizer, left, on_unknown=on_unknown),
+        encode_prompt(tokenizer, right, on_unknown=on_unknown, offset=end),
+    )
 
 
 def judge_blank(

@@ -12,8 +12,11 @@ CONTEXT_CHUNK = 256
 """Tokens of a prompt that are read at once."""
 
 
-def encode_prompt(tokenizer: Tokenizer, text: str, *, on_unknown: OnUnknown) -> npt.NDArray[np.int64]:
+def encode_prompt(tokenizer: Tokenizer, text: str, *, on_unknown: OnUnknown, offset: int = 0) -> npt.NDArray[np.int64]:
     """Return a prompt's ids (N,).
+
+    Args:
+        offset: characters that the user gave before it.
 
     Raises:
         UnknownTokenError: naming the first unknown token and its place, where `on_unknown` is "error".
@@ -23,19 +26,19 @@ def encode_prompt(tokenizer: Tokenizer, text: str, *, on_unknown: OnUnknown) -> 
     if unknown is None or not np.any(ids == unknown) or on_unknown == "unk":
         return ids
     if on_unknown == "error":
-        raise _unknown_token(tokenizer, text, unknown)
+        raise _unknown_token(tokenizer, text, unknown, offset)
     known: npt.NDArray[np.int64] = ids[ids != unknown]
     return known
 
 
-def _unknown_token(tokenizer: Tokenizer, text: str, unknown: int) -> UnknownTokenError:
+def _unknown_token(tokenizer: Tokenizer, text: str, unknown: int, offset: int) -> UnknownTokenError:
     tokens = tokenizer.tokenize(text)
     first = next(token for token in tokens if token.id == unknown)
     num_unknown = sum(token.id == unknown for token in tokens)
     others = f" (and {num_unknown - 1} more)" if num_unknown > 1 else ""
     name = "character" if tokenizer.kind == "char" else "token"
     return UnknownTokenError(
-        f"prompt: {name} {_spelled(first)} at position {first.start + 1} is not in the model's vocabulary of "
+        f"prompt: {name} {_spelled(first)} at position {offset + first.start + 1} is not in the model's vocabulary of "
         f"{len(tokenizer.vocabulary):,}{others}; change it, or pass --on-unknown skip or --on-unknown unk"
     )
 

@@ -65,6 +65,7 @@ def roll_out(
             f"--rollout: found {length:,} tokens to write, but the text has only {len(ids):,}; "
             "write fewer, or give a longer text"
         )
+    ids = ids[::-1] if engine.is_backward else ids
     num_places = min(NUM_ROLLOUTS, len(ids) - context - length + 1)
     starts = np.linspace(0, len(ids) - context - length, num_places).astype(np.int64)
     text_TB = ids[starts + np.arange(context + length)[:, None]]

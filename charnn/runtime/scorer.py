@@ -201,8 +201,8 @@ def _size_of_first(tokenizer: Tokenizer, unit: _Encoded) -> tuple[int, int]:
     text = unit.text
     if tokenizer.kind == "byte":
         return int(_num_bytes(text[-1 if unit.is_backward else 0]) == 1), 1
-    starts = [token.start for token in tokenizer.tokenize(text)] + [len(text)]
-    first = text[starts[-2] :] if unit.is_backward else text[: starts[1]]
+    starts = [token.start for token in tokenizer.tokenize(text)] or [0]
+    first = text[starts[-1] :] if unit.is_backward else text[: [*starts, len(text)][1]]
     return len(first), _num_bytes(first)
 
 

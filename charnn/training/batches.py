@@ -23,6 +23,7 @@ class Batch(NamedTuple):
         places_TB: where in the text the targets stand.
         num_targets: targets that count.
         opens: whether the streams begin here, from an empty state.
+        length_share: the length that was drawn for this step over the usual one.
     """
 
     inputs_TB: IdArray
@@ -30,6 +31,7 @@ class Batch(NamedTuple):
     places_TB: IdArray
     num_targets: int
     opens: bool
+    length_share: float = 1.0
 
 
 class Batches(Protocol):
@@ -172,7 +174,8 @@ class LaneBatches:
         inputs, targets = block[:-1], block[1:].copy()
         inputs[places[1:] == 0] = self._boundary_id
         targets[times[1:] >= lengths] = IGNORED
-        return Batch(inputs, targets, places[1:], int(np.count_nonzero(targets != IGNORED)), opens=first == 0)
+        num_targets = int(np.count_nonzero(targets != IGNORED))
+        return Batch(inputs, targets, places[1:], num_targets, first == 0, length / self._bptt_length)
 
     def _plan(self, epoch: int) -> _Deal:
         """Return where an epoch begins, and its steps."""
@@ -233,7 +236,8 @@ class UnitBatches:
         inputs, targets = block[:-1], block[1:].copy()
         inputs[np.broadcast_to(times[:-1] < 0, inputs.shape)] = self._boundary_id
         targets[times[1:] >= lengths] = IGNORED
-        return Batch(inputs, targets, places[1:], int(np.count_nonzero(targets != IGNORED)), opens=first == 0)
+        num_targets = int(np.count_nonzero(targets != IGNORED))
+        return Batch(inputs, targets, places[1:], num_targets, first == 0, length / self._bptt_length)
 
     def _plan(self, epoch: int) -> list[_Step]:
         """Return the steps of an epoch."""

@@ -11,6 +11,7 @@ import torch
 
 import charnn
 from charnn.config import ModelOptions, TextOptions, TrainingOptions
+from charnn.config.together import check_together
 from charnn.errors import ModelError
 from charnn.files import staging_directory
 from charnn.model_directory import (
@@ -71,6 +72,7 @@ def begin(
         CharnnError: for anything wrong with what was given; the directory is then as it was.
     """
     _refuse_to_destroy(directory, overwrite)
+    check_together(text_options, model_options, training_options)
     options = resolve_budget(training_options)
     device = choose_device(options.device)
     torch.manual_seed(options.seed)
@@ -105,6 +107,7 @@ def begin_backward(forward: Path, *, started: float) -> Session:
     model = read_model(forward)
     config = {key: value for key, value in model.config.items() if key not in ("format_version", "generation")}
     config["architecture"] = {**config["architecture"], "direction": "backward"}
+    config["options"]["model"]["direction"] = "backward"
     config.update(mixture_weights=None, results=dict(NO_RESULTS))
     options = pick(TrainingOptions, config["options"]["training"])
     torch.manual_seed(options.seed)

@@ -1,7 +1,8 @@
 """Validation: the log probability of each held-out token, in fp32, without dropout.
 
 A stream is one long forward pass with carried state. To read it in parallel it is cut into lanes, and each lane first
-reads, unscored, the `WARM_UP` tokens before it: by then the state is the one that it would have carried.
+reads, unscored, the `WARM_UP` tokens before it: by then the state is the one that it would have carried, as far as the cell
+remembers no longer.
 """
 
 import contextlib

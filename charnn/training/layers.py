@@ -15,8 +15,8 @@ from charnn.training.scan import linear_recurrence
 LayerState = tuple[Tensor, ...]
 """Arrays (B, H), the layer's last output first."""
 
-DROPPED_WEIGHT = "weight_hh"
-"""The matrix of which entries are left out (weight drop)."""
+RECURRENT_WEIGHTS = ("weight_hh", "weight_mh", "weight_skip")
+"""The matrices on a layer's own output, of which weight drop leaves entries out."""
 _FUSED: dict[str, Callable[[int, int], nn.RNNBase]] = {"lstm": nn.LSTM, "gru": nn.GRU}
 _FUSED_RNN: dict[str, Callable[[int, int], nn.RNNBase]] = {
     "tanh": nn.RNN,
@@ -61,7 +61,7 @@ class FusedLayer(RecurrentLayer):
         deep = tuple(part.unsqueeze(0).to(inputs_TBI.dtype) for part in state)
         hidden = deep if len(deep) > 1 else deep[0]
         if self.training and self._weight_drop:
-            dropped = {f"{DROPPED_WEIGHT}_l0": _dropped(self.named_weights()[DROPPED_WEIGHT], self._weight_drop)}
+            dropped = {"weight_hh_l0": _dropped(self.named_weights()["weight_hh"], self._weight_drop)}
             outputs_TBH, last = functional_call(self.recurrence, dropped, (inputs_TBI, hidden))
         else:
             outputs_TBH, last = self.recurrence(inputs_TBI, hidden)
@@ -115,7 +115,8 @@ class EquationLayer(RecurrentLayer):
         """Return the weights of this batch: in training, some left out, and with a mask for the recurrent products."""
         weights: dict[str, Tensor] = dict(self.weights.items())
         if self.training and self._weight_drop:
-            weights[DROPPED_WEIGHT] = _dropped(weights[DROPPED_WEIGHT], self._weight_drop)
+            for name in (name for name in RECURRENT_WEIGHTS if name in weights):
+                weights[name] = _dropped(weights[name], self._weight_drop)
         if self.training and self._recurrent_dropout:
             size = (num_streams, self.hidden_size)
             weights[RECURRENT_MASK] = keep_mask(size, self._recurrent_dropout, weights["weight_ih"].device)

@@ -1,5 +1,6 @@
 """A pair of networks that read a text from either side: one budget, shared, and what is left to do of it."""
 
+from pathlib import Path
 from typing import Any
 
 from charnn.config.training import BUDGETS, DEFAULT_MINUTES
@@ -7,9 +8,19 @@ from charnn.config.training import BUDGETS, DEFAULT_MINUTES
 FINISHED = ("budget", "patience")
 
 
-def is_pair(config: dict[str, Any]) -> bool:
-    """Tell whether a model was begun as the forward half of a pair."""
+def is_of_a_pair(config: dict[str, Any]) -> bool:
+    """Tell whether a model was begun as one half of a pair."""
     return bool(config["options_given"]["model"].get("direction") == "both")
+
+
+def is_pair(config: dict[str, Any]) -> bool:
+    """Tell whether a model was begun as the forward half of a pair, in whose directory the other lies."""
+    return is_of_a_pair(config) and config["architecture"].get("direction", "forward") == "forward"
+
+
+def directory_of_run(directory: Path, config: dict[str, Any]) -> Path:
+    """Return the directory by which a user names a run: for the backward half of a pair, that of the pair."""
+    return directory.parent if is_of_a_pair(config) and not is_pair(config) else directory
 
 
 def with_a_budget(given: dict[str, Any]) -> dict[str, Any]:

@@ -115,7 +115,12 @@ def choose_batch_size(wanted: int | None, *, hidden_size: int, num_tokens: int, 
 
 
 def plan_evaluations(
-    *, num_valid: int, num_training: float, seconds: float | None, evaluation_speed: float
+    *,
+    num_valid: int,
+    num_training: float,
+    seconds: float | None,
+    evaluation_speed: float,
+    most: int = MOST_EVALUATIONS,
 ) -> tuple[float, int]:
     """Decide how often and on how much held-out text to evaluate, in about a twentieth of the time at most.
 
@@ -124,6 +129,7 @@ def plan_evaluations(
         num_training: tokens that the budget of steps will train on.
         seconds: the time budget; where it is None the plan depends on counts alone, so that a run can be repeated.
         evaluation_speed: tokens a second.
+        most: evaluations; for NT-ASGD, which looks for one that is no better, one a pass.
 
     Returns:
         The progress between two evaluations, and the most tokens that each reads.
@@ -132,7 +138,7 @@ def plan_evaluations(
         num_training * EVALUATION_SPEED_RATIO if seconds is None else seconds * evaluation_speed
     )
     max_tokens = int(min(num_valid, max(affordable / FEWEST_EVALUATIONS, 2000)))
-    number = min(max(affordable / max_tokens, 1), MOST_EVALUATIONS) if num_valid else MOST_EVALUATIONS / 2
+    number = min(max(affordable / max_tokens, 1), most) if num_valid else MOST_EVALUATIONS / 2
     return 1 / number, max_tokens
 
 
@@ -193,13 +199,16 @@ def make_plan(
     """
     num_tokens = corpus.train.num_tokens
     seconds = options.minutes * 60 if options.minutes else None
-    given_to_units = options.carry_length is not None and corpus.tokenizer.unit != "stream"
-    refuse_idle("--carry", given_to_units, "--unit stream")
-    _check_cell(model_options, options)
+    if not corpus.valid.num_tokens:
+        needed = "text that is held out"
+        refuse_idle("--schedule plateau", options.schedule == "plateau", needed)
+        refuse_idle("--optimizer nt-asgd", options.optimizer == "nt-asgd", needed)
     options = replace(options, bptt_length=min(options.bptt_length, num_tokens))
     architecture, speed, batch_size = _choose_sizes(
         model_options, options, corpus=corpus, device=device, seconds=seconds
     )
+    if architecture.num_layers == 1 and options.dropout_kind != "variational":
+        refuse_idle("--hidden-dropout", bool(options.hidden_dropout), "--num-layers 2 or more")
     if architecture.embedding_order == 1:
         refuse_idle("--ngram-dropout", bool(options.ngram_dropout), "--embedding-order 2 or more")
         options = replace(options, ngram_dropout=0.0)
@@ -211,6 +220,7 @@ def make_plan(
         num_training=num_training,
         seconds=seconds,
         evaluation_speed=speed.evaluation,
+        most=max(MOST_EVALUATIONS, round(options.epochs or 0)) if options.optimizer == "nt-asgd" else MOST_EVALUATIONS,
     )
     num_epochs = num_training / num_tokens
     options = resolve_training(
@@ -222,14 +232,6 @@ def make_plan(
     )
     ngram_order = _NGRAM_ORDERS.get(corpus.tokenizer.kind, 4) if options.ngram_order is None else options.ngram_order
     return Plan(architecture, options, device, speed, evaluation_interval, max_valid_tokens, ngram_order, num_epochs)
-
-
-def _check_cell(model_options: ModelOptions, options: TrainingOptions) -> None:
-    """Refuse what a cell without a recurrent matrix has no place for. Raises OptionError."""
-    if model_options.cell in ("mingru", "minlstm"):
-        needed = "a cell that has recurrent matrices"
-        refuse_idle("--weight-drop", options.weight_drop > 0, needed)
-        refuse_idle("--dropout-kind variational", options.dropout_kind == "variational", needed)
 
 
 def _choose_sizes(

@@ -17,8 +17,9 @@ MEMORY = 0.9
 DIVERGED = 1.0
 """Nats a token above the lowest loss at which the test ends."""
 FEWEST_POINTS = 10
-MARGIN = 4.0
-"""How many times below the rate of the lowest loss one is proposed: at that one the loss is about to rise."""
+MARGIN_OF_ADAPTIVE = 8.0
+"""How many times below the rate of the lowest loss one is proposed where moves are as long as the rate says: what suits 150
+rising steps is too much for a long run. Moves of SGD are as long as the gradient, and the rate of the lowest loss itself was right."""
 
 
 @dataclass(frozen=True)
@@ -55,8 +56,12 @@ def range_test(trainer: Trainer) -> Iterator[Trial]:
         yield Trial(rate, loss, smoothed)
 
 
-def proposal(trials: list[Trial]) -> float:
+def proposal(trials: list[Trial], optimizer: str) -> float:
     """Return a learning rate to begin with.
+
+    Args:
+        trials: what the test found.
+        optimizer: its name.
 
     Raises:
         TrainingError: where the loss left its lowest point at once.
@@ -66,4 +71,5 @@ def proposal(trials: list[Trial]) -> float:
             f"--find-lr: the loss is not finite or rises from the first steps on (after {len(trials)} of them, at rates around "
             f"{LOWEST:g}); use --clip-norm, or another --init-recurrent"
         )
-    return min(trials, key=lambda trial: trial.smoothed_nats).rate / MARGIN
+    rate = min(trials, key=lambda trial: trial.smoothed_nats).rate
+    return rate / MARGIN_OF_ADAPTIVE if optimizer in ("muon", "adamw") else rate

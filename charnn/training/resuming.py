@@ -16,6 +16,7 @@ from charnn.text.corpus import open_ids
 from charnn.text.reading import Notify
 from charnn.text.tokenizers import Tokenizer
 from charnn.training.devices import choose_device
+from charnn.training.pair import is_of_a_pair
 from charnn.training.session import Session, make_session
 from charnn.training.trainer import Position
 
@@ -64,7 +65,7 @@ def go_on(directory: Path, given: dict[str, Any], *, started: float, notify: Not
     if progress >= 1:
         raise ModelError(
             f"{directory}: has spent its budget ({position.step:,} steps, {position.seconds:.0f} s); "
-            f"to go on give it more than that, e.g. --resume {_larger_budget(options, position)}"
+            f"to go on give it more than that, e.g. --resume {_larger_budget(options, position, is_of_a_pair(config))}"
         )
     trainer.position.num_stale = 0 if changed else trainer.position.num_stale
     _forget_metrics_after(directory, position.step)
@@ -106,10 +107,10 @@ def _keep_device(plan: dict[str, Any], notify: Notify) -> None:
         plan.update(device="cpu", precision="fp32", bf16_speedup=None)
 
 
-def _larger_budget(options: TrainingOptions, position: Position) -> str:
-    """Return twice what was spent, in the budget's own unit."""
+def _larger_budget(options: TrainingOptions, position: Position, shared: bool) -> str:
+    """Return twice what was spent, in the budget's own unit; minutes that a pair shares are those of both."""
     if options.minutes:
-        return f"--minutes {max(0.1, position.seconds / 30):.2g}"
+        return f"--minutes {max(0.1, position.seconds / 30) * (2 if shared else 1):.2g}"
     return f"--steps {position.step * 2}" if options.steps else f"--epochs {2 * (position.epoch + 1)}"
 
 

@@ -30,6 +30,7 @@ from charnn.training.memory import keep_freed_memory
 from charnn.training.network import Network
 from charnn.training.objective import TokenNoise
 from charnn.training.optimizers import make_optimizers
+from charnn.training.pair import directory_of_run
 from charnn.training.planning import EVALUATIONS_AT_THE_END, SECONDS_TO_SAVE
 from charnn.training.schedule import Budget
 from charnn.training.trainer import Position, Trainer
@@ -160,7 +161,8 @@ def run(session: Session, *, should_stop: Callable[[], bool]) -> Iterator[Event]
                 _append_metrics(directory, event)
             yield event
     except CharnnError as error:
-        advice = f"; go on with: charnn train --resume -o {directory}" if isinstance(error, StorageError) else ""
+        run_directory = directory_of_run(directory, session.config)
+        advice = f"; go on with: charnn train --resume -o {run_directory}" if isinstance(error, StorageError) else ""
         raise type(error)(f"{error}; what was saved in {directory} is whole{advice}") from error
 
 

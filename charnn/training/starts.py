@@ -4,11 +4,11 @@ import torch
 from torch import Tensor, nn
 
 from charnn.config.model import StartOptions
+from charnn.training.layers import RECURRENT_WEIGHTS
 
 FORGET_BIASES = {"lstm": 1.0, "mogrifier": 1.0, "depth-lstm": 1.0, "minlstm": 1.0, "mlstm": 3.0}
 """Jozefowicz et al. (2015) for the LSTM; Krause et al. (2016) for the multiplicative one."""
 _FORGET_BLOCKS = {"minlstm": 0}
-_RECURRENT = ("weight_hh", "weight_mh", "weight_skip")
 WIDEST_LEAK = 3.0
 """Learned leaks begin evenly spread between the logistic function of minus this and of this, about 0.05 and 0.95."""
 
@@ -28,7 +28,7 @@ def start_layer(weights: dict[str, nn.Parameter], hidden_size: int, cell: str, o
         if name.startswith("mogrify"):
             nn.init.xavier_uniform_(weight)
             continue
-        kind = options.init_recurrent if name in _RECURRENT else options.init_input
+        kind = options.init_recurrent if name in RECURRENT_WEIGHTS else options.init_input
         for block in weight.chunk(weight.shape[0] // hidden_size):
             _start_block(block, kind, bound)
     _start_vectors(weights, hidden_size, cell, options)

@@ -10,9 +10,10 @@ import torch
 
 from charnn.config import Architecture, TrainingOptions
 from charnn.training.devices import has_bf16_units
-from charnn.training.loss import summed_cross_entropy
+from charnn.training.dropout import RegularisationShares
 from charnn.training.memory import keep_freed_memory
-from charnn.training.network import Network
+from charnn.training.network import Network, detached
+from charnn.training.objective import objective
 from charnn.training.optimizers import make_optimizers
 
 TIMED_ROUNDS, FEWEST_TIMED_ROUNDS = 6, 4
@@ -20,6 +21,10 @@ HOPELESS = 1.5
 """Times the shortest time, beyond which a way of doing a step is timed no more."""
 SHARE_FOR_TIMING = 0.02
 """The share of a time budget after which no further round of timing is begun; four rounds may take thrice that."""
+
+
+TIMED_DROPOUT = 0.1
+"""What stands for a dropout that is not chosen yet."""
 
 
 @dataclass(frozen=True)
@@ -63,22 +68,27 @@ def measure_speed(
     if seconds is not None and device == "cpu" and num_threads > 1:
         candidates.insert(0, (precisions[-1], 1))  # first, as it is the one that a busy machine does not hold up
     with torch.random.fork_rng(devices=[0] if device == "cuda" else []):
-        network = Network(architecture).to(device)
+        timed = replace(options, dropout=TIMED_DROPOUT) if options.dropout is None else options
+        network = Network(architecture, shares=RegularisationShares.of(timed)).to(device)
         optimizers = make_optimizers(network, replace(options, batch_size=batch_size))
         ids_TB = torch.randint(architecture.vocab_size, (options.bptt_length, batch_size), device=device)
-        state = network.initial_state(batch_size)
+        state = detached(network.initial_state(batch_size))
+        share_true = (1 + options.teacher_forcing) / 2  # on the whole
 
         def train_step(precision: str, threads: int) -> None:
             torch.set_num_threads(threads)
             with torch.autocast(device, torch.bfloat16, enabled=precision == "bf16"):
-                logits, _ = network(ids_TB, state)
-            (summed_cross_entropy(logits, ids_TB) / ids_TB.numel()).backward()  # type: ignore[no-untyped-call]
+                found = objective(
+                    network, ids_TB, ids_TB, state, num_targets=ids_TB.numel(), options=options, share_true=share_true
+                )
+            found.minimised.backward()  # type: ignore[no-untyped-call]
             for optimizer in optimizers:
                 optimizer.step()
                 optimizer.zero_grad()
             torch.set_num_threads(num_threads)
 
         def evaluation_step() -> None:
+            network.eval()
             with torch.no_grad():
                 network(ids_TB, state)
 

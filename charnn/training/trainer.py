@@ -223,9 +223,7 @@ class Trainer:
         if self.options.clip_value:
             torch.nn.utils.clip_grad_value_(self.network.parameters(), self.options.clip_value)
         norm = torch.nn.utils.clip_grad_norm_(self.network.parameters(), self.options.clip_norm or math.inf)
-        if self.options.bptt_jitter:
-            rate *= len(read_TB) / self.options.bptt_length
-        set_rate(self.optimizers, rate)
+        set_rate(self.optimizers, rate * batch.length_share)
         for optimizer in self.optimizers:
             optimizer.step()
             optimizer.zero_grad()

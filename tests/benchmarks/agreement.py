@@ -18,6 +18,7 @@ from charnn.model_directory import read_model
 from charnn.runtime.engine import Engine
 from charnn.runtime.scorer import score_units
 
+CELL_OPTIONS = {"skip": ("--cell", "rnn", "--skip", "8")}
 BANDS = ((0, 0), (1, 4), (5, 8), (9, 12), (13, 16), (17, 20))
 
 
@@ -32,17 +33,23 @@ def main() -> None:
     parser.add_argument("text")
     parser.add_argument("pairs")
     parser.add_argument("--minutes", default="1")
-    parser.add_argument("--cells", nargs="+", default=["lstm", "gru", "rnn"])
+    parser.add_argument("--cells", nargs="+", default=["rnn", "leaky", "skip", "gru", "lstm", "mogrifier", "mingru"])
     parser.add_argument("--train-options", default="--tokenizer word", help="further options of charnn train")
     options = parser.parse_args()
     with Path(options.pairs).open(encoding="utf-8", newline="") as file:
         pairs = list(csv.DictReader(file, delimiter="\t"))
-    print("cell   valid  " + "  ".join(f"{low:>2}-{high:<3}" for low, high in BANDS) + "     all  attractors 0..3")
+    print("cell      valid  " + "  ".join(f"{low:>2}-{high:<3}" for low, high in BANDS) + "     all  attractors 0..3")
     for cell in options.cells:
         with tempfile.TemporaryDirectory() as folder:
             command = [sys.executable, "-m", "charnn", "train", options.text, "-o", f"{folder}/run", "--unit", "line"]
             subprocess.run(
-                [*command, "--cell", cell, "--minutes", options.minutes, *shlex.split(options.train_options)],
+                [
+                    *command,
+                    *CELL_OPTIONS.get(cell, ("--cell", cell)),
+                    "--minutes",
+                    options.minutes,
+                    *shlex.split(options.train_options),
+                ],
                 check=True,
                 capture_output=True,
             )
@@ -58,7 +65,7 @@ def main() -> None:
         by_distance = " ".join(chosen("distance", low, high) for low, high in BANDS)
         by_attractors = " ".join(chosen("attractors", number, number) for number in range(4))
         loss = model.config["results"]["valid_loss_nats"]
-        print(f"{cell:5} {loss:6.4f} {by_distance}  {accuracy(right)} {by_attractors}", flush=True)
+        print(f"{cell:9} {loss:6.4f} {by_distance}  {accuracy(right)} {by_attractors}", flush=True)
 
 
 if __name__ == "__main__":
