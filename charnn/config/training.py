@@ -71,7 +71,7 @@ class OptimizerOptions(Checked):
         Option(
             "The peak learning rate.",
             above=0,
-            automatic="muon 0.02, in a short run 0.03, adamw 0.004, sgd 1, nt-asgd 1",
+            automatic="0.02, muon in a short run 0.03, sgd and nt-asgd 8",
             panel=OPTIMIZER,
         ),
     ] = None
@@ -80,7 +80,7 @@ class OptimizerOptions(Checked):
         Option(
             "Decoupled weight decay of the matrices, a move of theirs and unit of learning rate.",
             at_least=0,
-            automatic="muon 0.2, adamw 0.01, sgd 0, nt-asgd 0",
+            automatic="muon and adamw 0.2, sgd and nt-asgd 0",
             panel=OPTIMIZER,
         ),
     ] = None

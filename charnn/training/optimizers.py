@@ -12,8 +12,8 @@ from charnn.training.devices import has_bf16_units
 from charnn.training.muon import Muon
 from charnn.training.network import Network
 
-LEARNING_RATES = {"muon": 0.02, "adamw": 0.004, "sgd": 1.0, "nt-asgd": 1.0}
-WEIGHT_DECAYS = {"muon": 0.2, "adamw": 0.01, "sgd": 0.0, "nt-asgd": 0.0}
+LEARNING_RATES = {"muon": 0.02, "adamw": 0.02, "sgd": 8.0, "nt-asgd": 8.0}
+WEIGHT_DECAYS = {"muon": 0.2, "adamw": 0.2, "sgd": 0.0, "nt-asgd": 0.0}
 TOKENS_A_MOVE, MOST_STEPS_A_MOVE = 2048, 4
 """Muon moves once for so many tokens, or so many steps: a move after each 700 tokens learnt no more from as many tokens."""
 

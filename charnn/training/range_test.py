@@ -19,7 +19,8 @@ DIVERGED = 1.0
 FEWEST_POINTS = 10
 MARGIN_OF_ADAPTIVE = 8.0
 """How many times below the rate of the lowest loss one is proposed where moves are as long as the rate says: what suits 150
-rising steps is too much for a long run. Moves of SGD are as long as the gradient, and the rate of the lowest loss itself was right."""
+rising steps is too much for a long run. Moves of SGD are as long as the gradient is, and the rate of the lowest loss itself
+was not too much."""
 
 
 @dataclass(frozen=True)
