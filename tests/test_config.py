@@ -100,7 +100,7 @@ def test_options_that_those_of_another_group_make_idle_are_refused(options, mess
     ("make", "message"),
     [
         (lambda: ModelOptions(leak=0.5), "--leak: found without --cell leaky"),
-        (lambda: ModelOptions(cell="gru", forget_bias=2), "--forget-bias: found without an LSTM's --cell"),
+        (lambda: ModelOptions(cell="rnn", forget_bias=2), "--forget-bias: found without a --cell with gates"),
         (lambda: ModelOptions(forget_bias=float("nan")), "--forget-bias: found nan, but it must be at least -20"),
         (lambda: ModelOptions(nonlinearity="relu"), "--nonlinearity: found without --cell rnn or leaky"),
         (lambda: ModelOptions(cell="mingru", skip=4), "--skip: found with --cell mingru, which has no place for it"),

@@ -218,11 +218,13 @@ def test_matrices_begin_as_they_are_told():
         ("depth-lstm", "bias_ih", 1),
         ("mlstm", "bias_hh", 1),
         ("minlstm", "bias_ih", 0),
+        ("gru", "bias_ih", 1),
     ],
 )
 def test_the_forget_gate_begins_as_it_is_told(cell, name, block):
     biases = start(cell, forget_bias=2.5)[f"layers.1.{name}"].split(6)
     assert [part.tolist() == [2.5] * 6 for part in biases] == [number == block for number in range(len(biases))]
+    assert start("mingru", forget_bias=2.5)["layers.0.bias_ih"].split(6)[0].tolist() == [-2.5] * 6  # z lets the new in
     if cell == "mlstm":
         assert start(cell)[f"layers.1.{name}"].split(6)[1].tolist() == [3.0] * 6
 

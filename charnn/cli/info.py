@@ -85,6 +85,7 @@ def _facts(path: Path, config: dict[str, Any]) -> dict[str, Any]:
         "seconds": results["seconds"],
         "stopped": results["stopped"],
         "optimizer": options["training"]["optimizer"],
+        "schedule": options["training"].get("schedule") or "linear",
         "learning_rate": options["training"]["learning_rate"],
         "batch_size": options["training"]["batch_size"],
         "bptt_length": options["training"]["bptt_length"],

@@ -40,10 +40,10 @@ class StartOptions(Checked):
     forget_bias: Annotated[
         float | None,
         Option(
-            "Bias that an LSTM's forget gate begins with.",
+            "Bias towards keeping its memory with which a cell's gate begins: an LSTM's forget gate, a GRU's update gate.",
             at_least=-20,
             at_most=20,
-            automatic="1, for mlstm 3",
+            automatic="1 (LSTMs), 3 (mlstm), 0 (GRUs)",
             panel=START,
         ),
     ] = None
@@ -124,9 +124,9 @@ class ModelOptions(StartOptions):
     def __post_init__(self) -> None:
         """Check bounds, and that no option is given that this cell has no use for."""
         super().__post_init__()
-        cell, is_lstm = self.cell, self.cell in ("lstm", "mogrifier", "mlstm", "depth-lstm", "minlstm")
+        cell = self.cell
         refuse_idle("--leak", self.leak is not None and cell != "leaky", "--cell leaky")
-        refuse_idle("--forget-bias", self.forget_bias is not None and not is_lstm, "an LSTM's --cell")
+        refuse_idle("--forget-bias", self.forget_bias is not None and cell in ("rnn", "leaky"), "a --cell with gates")
         refuse_idle(
             "--nonlinearity", self.nonlinearity != "tanh" and cell not in ("rnn", "leaky"), "--cell rnn or leaky"
         )

@@ -6,9 +6,19 @@ from torch import Tensor, nn
 from charnn.config.model import StartOptions
 from charnn.training.layers import RECURRENT_WEIGHTS
 
-FORGET_BIASES = {"lstm": 1.0, "mogrifier": 1.0, "depth-lstm": 1.0, "minlstm": 1.0, "mlstm": 3.0}
+FORGET_BIASES = {
+    "lstm": 1.0,
+    "mogrifier": 1.0,
+    "depth-lstm": 1.0,
+    "minlstm": 1.0,
+    "mlstm": 3.0,
+    "gru": 0.0,
+    "mingru": 0.0,
+}
 """Jozefowicz et al. (2015) for the LSTM; Krause et al. (2016) for the multiplicative one."""
-_FORGET_BLOCKS = {"minlstm": 0}
+_FORGET_BLOCKS = {"minlstm": 0, "mingru": 0}
+_OPENS_TO_FORGET = ("mingru",)
+"""Cells whose gate lets the new in where it is open, so that a bias towards keeping is a negative one."""
 WIDEST_LEAK = 3.0
 """Learned leaks begin evenly spread between the logistic function of minus this and of this, about 0.05 and 0.95."""
 
@@ -50,7 +60,8 @@ def _start_vectors(weights: dict[str, nn.Parameter], hidden_size: int, cell: str
     if cell in FORGET_BIASES:
         bias = weights["bias_ih"] if "bias_ih" in weights else weights["bias_hh"]
         block = _FORGET_BLOCKS.get(cell, 1)
-        bias[block * hidden_size : (block + 1) * hidden_size] = forget_bias
+        sign = -1 if cell in _OPENS_TO_FORGET else 1
+        bias[block * hidden_size : (block + 1) * hidden_size] = sign * forget_bias
     if "leak" in weights:
         leak = weights["leak"]
         if options.leak is None:
