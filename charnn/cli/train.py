@@ -180,7 +180,7 @@ def _train_backward(directory: Path) -> None:
 
     console.notice("and now from right to left")
     with _interruptible_reading(f"go on with: charnn train --resume -o {directory}"):
-        session = begin_backward(directory, started=time.monotonic())
+        session = begin_backward(directory, started=time.monotonic(), notify=console.notice)
     _train(session)
 
 

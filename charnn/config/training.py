@@ -333,6 +333,15 @@ class TrainingOptions(ForcingOptions, RegularisationOptions, OptimizerOptions, B
         ),
     ] = "auto"
 
+    compile: Annotated[
+        Literal["auto", "yes", "no"],
+        Option(
+            "Compile the steps of a cell that torch has no fused layer for; auto does where there is a compiler and at least "
+            "10 minutes a layer.",
+            panel=TRAINING,
+        ),
+    ] = "auto"
+
     def __post_init__(self) -> None:
         """Check bounds, and that no option is given that another makes idle."""
         super().__post_init__()

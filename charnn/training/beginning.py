@@ -86,13 +86,13 @@ def begin(
             **_make_config(corpus, text_options, model_options, training_options, plan),
             "recipe": recipe,
         }
-        session = make_session(staging, config, corpus.tokenizer, Position(), started)
+        session = make_session(staging, config, corpus.tokenizer, Position(), started, notify=notify)
         _complete(session, plan.ngram_order, options)
     session.directory = directory
     return session
 
 
-def begin_backward(forward: Path, *, started: float) -> Session:
+def begin_backward(forward: Path, *, started: float, notify: Notify) -> Session:
     """Set up the other half of a pair: the same network on the same text, read from right to left.
 
     It lies in the directory `BACKWARD` of the model that reads from left to right, and needs nothing but what is there.
@@ -100,6 +100,7 @@ def begin_backward(forward: Path, *, started: float) -> Session:
     Args:
         forward: that model's directory.
         started: `time.monotonic()` from which the time budget counts.
+        notify: told what a user should know.
 
     Raises:
         CharnnError: where the model is damaged or nothing can be written.
@@ -115,7 +116,7 @@ def begin_backward(forward: Path, *, started: float) -> Session:
     with staging_directory(directory) as staging:
         for split in SPLITS:
             reverse_encoded(forward / split, staging / split, model.tokenizer)
-        session = make_session(staging, config, model.tokenizer, Position(), started)
+        session = make_session(staging, config, model.tokenizer, Position(), started, notify=notify)
         _complete(session, config["plan"]["ngram_order"], options)
     session.directory = directory
     return session

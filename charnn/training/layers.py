@@ -79,10 +79,14 @@ class EquationLayer(RecurrentLayer):
     Where a cell's steps are linear in its state, they are one scan.
     """
 
+    CHUNK = 8
+    """Tokens in a compiled run of steps: more of them take longer to compile and are hardly faster."""
+
     def __init__(
         self, architecture: Architecture, layer: int, *, weight_drop: float = 0.0, recurrent_dropout: float = 0.0
     ) -> None:
         super().__init__()
+        self._compiled: Callable[..., tuple[list[Tensor], LayerState]] | None = None
         self.cell = cell_of(architecture, layer)
         self.hidden_size = architecture.layer_sizes(layer)[1]
         shapes = layer_shapes(architecture, layer)
@@ -104,12 +108,32 @@ class EquationLayer(RecurrentLayer):
         if self.cell.coefficients is not None:
             outputs_TBH = linear_recurrence(*self.cell.coefficients(projected.float(), torch), state[0].float())
             return outputs_TBH, (outputs_TBH[-1],)
+        chunks = projected.split(self.CHUNK) if self._compiled and self.training else (projected,)
+        outputs = []
+        for chunk in chunks:
+            run = self._compiled if self._compiled and len(chunk) == self.CHUNK else self._run
+            passed_up, state = run(weights, chunk, state)
+            outputs.append(torch.cat(passed_up, dim=-1))
+        return torch.cat(outputs) if len(outputs) > 1 else outputs[0], state
+
+    def _run(
+        self, weights: dict[str, Tensor], projected_TBP: Tensor, state: LayerState
+    ) -> tuple[list[Tensor], LayerState]:
+        """Return the arrays of each state that go up to the next layer (T, B, H), and the last state."""
         passed_up: list[list[Tensor]] = [[] for _ in range(self.cell.num_outputs)]
-        for projected_BP in projected:
+        for projected_BP in projected_TBP:
             state = self.cell.step(weights, projected_BP, state, torch)
             for parts, part in zip(passed_up, state, strict=False):
                 parts.append(part)
-        return torch.cat([torch.stack(parts) for parts in passed_up], dim=-1), state
+        return [torch.stack(parts) for parts in passed_up], state
+
+    def compile_steps(self) -> None:
+        """Run whole chunks of tokens compiled from now on, in training; the first one is when it is done."""
+        self._compiled = torch.compile(self._run, dynamic=False)
+
+    def run_uncompiled(self) -> None:
+        """Run all steps as they are written."""
+        self._compiled = None
 
     def _drawn_weights(self, num_streams: int) -> dict[str, Tensor]:
         """Return the weights of this batch: in training, some left out, and with a mask for the recurrent products."""
@@ -138,7 +162,8 @@ def _initial_state(
 ) -> LayerState:
     if len(learned):
         return tuple(learned[f"initial_{number}"].expand(num_streams, -1) for number in range(num_states))
-    return (like.new_zeros(num_streams, hidden_size or like.shape[1]),) * num_states
+    size = (num_streams, hidden_size or like.shape[1])
+    return tuple(like.new_zeros(size) for _ in range(num_states))
 
 
 def _dropped(weight: Tensor, probability: float) -> Tensor:

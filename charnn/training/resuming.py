@@ -47,7 +47,7 @@ def go_on(directory: Path, given: dict[str, Any], *, started: float, notify: Not
     _check_corpus(directory, config, model.tokenizer)
     _keep_device(config["plan"], notify)
     position = Position.of(scalars)
-    session = make_session(directory, config, model.tokenizer, position, started - position.seconds)
+    session = make_session(directory, config, model.tokenizer, position, started - position.seconds, notify=notify)
     session.generation = model.config["generation"]
     if config["plan"].get("ngram_order"):
         session.ngrams = read_ngrams(

@@ -20,8 +20,10 @@ from charnn.ngrams.kneser_ney import NgramModel
 from charnn.options import pick
 from charnn.pairs import Tensors
 from charnn.text.corpus import open_ids
+from charnn.text.reading import Notify
 from charnn.text.tokenizers import Tokenizer
 from charnn.training.batches import make_batches
+from charnn.training.compiling import compile_steps
 from charnn.training.dropout import RegularisationShares
 from charnn.training.evaluation import Validation, held_out_part, validate
 from charnn.training.events import CheckpointDue, Evaluated, Event, Stopped, event_json
@@ -72,7 +74,13 @@ class Session:
 
 
 def make_session(
-    directory: Path, config: dict[str, Any], tokenizer: Tokenizer, position: Position, started: float
+    directory: Path,
+    config: dict[str, Any],
+    tokenizer: Tokenizer,
+    position: Position,
+    started: float,
+    *,
+    notify: Notify,
 ) -> Session:
     """Return what `config.json` describes, with fresh weights, over the encoded text that lies in the directory.
 
@@ -80,6 +88,7 @@ def make_session(
         config: whole (see `Session`).
         position: where to begin.
         started: `time.monotonic()` at which its clock began.
+        notify: told what a user should know.
     """
     keep_freed_memory()
     options = pick(TrainingOptions, config["options"]["training"])
@@ -92,6 +101,9 @@ def make_session(
         shares=RegularisationShares.of(options),
         start=pick(StartOptions, config["options"]["model"]),
     ).to(plan["device"])
+    compile_steps(
+        network, options, unit=tokenizer.unit, device=plan["device"], precision=plan["precision"], notify=notify
+    )
     ids = open_ids(directory / "train.bin", tokenizer)
     batches = make_batches(
         ids,
