@@ -233,6 +233,10 @@ def read_directed(path: Path, wanted: Direction | None) -> list[Model]:
         return [model]
     names = ("forward", "backward") if wanted == "both" else (wanted,)
     for name in names:
+        if name not in found and model.config["options_given"]["model"].get("direction") == "both":
+            raise ModelError(
+                f"{path}: holds a pair whose backward half is not begun yet; go on with: charnn train --resume -o {path}"
+            )
         if name not in found:
             raise ModelError(
                 f"{path}: holds a model that reads {' and '.join(found)}, none that reads {name}; "

@@ -37,7 +37,7 @@ def test_what_was_chosen_and_why_is_said(charnn, text):
     said = charnn("train", text, "--steps", 2, *small).err
     assert "chosen: width 128 by 2,952 tokens; dropout 0 by about 0.0 passes over them; n-gram dropout 0" in said
     said = charnn("train", text, "--epochs", 12, "--hidden-size", 16, *small, "--overwrite").err
-    assert "chosen: dropout 0.1 by about 12 passes over them; n-gram dropout 0.25 by these too; timed:" in said
+    assert "chosen: dropout 0.1 by about 12 passes over them; n-gram dropout 0.25 by about 12 passes; timed:" in said
     given = ("--hidden-size", 16, "--dropout", 0.2, "--embedding-order", 1)
     said = charnn("train", text, "--steps", 2, *given, *small, "--overwrite").err
     assert "charnn: timed: " in said
@@ -387,7 +387,7 @@ def test_the_live_screen_shows_progress_losses_and_a_sample(text, tmp_path):
         "rate 0.004, gradient norm 0.70, clipped 25%",
         "once upon a tide",
         "what it writes after step 30",
-        "back to step 20 with the learning rate halved to 0.002",
+        "back to step 20 with the peak learning rate halved to 0.002",
     ):
         assert part in shown
     assert headline(session)[1].startswith("lstm 1 x 8, embedding")

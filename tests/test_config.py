@@ -86,7 +86,10 @@ def test_what_a_user_gives_leaves_a_recipes_idle_options_out():
             ({}, {"cell": "mingru"}, {"weight_drop": 0.5}),
             "--weight-drop: found without a cell that has recurrent matrices",
         ),
-        (({}, {"cell": "minlstm"}, {"dropout_kind": "variational"}), "--dropout-kind: found without a cell"),
+        (
+            ({}, {"cell": "minlstm"}, {"dropout_kind": "variational"}),
+            "--dropout-kind variational: found without a cell",
+        ),
         (({}, {"num_layers": 1}, {"hidden_dropout": 0.5}), "--hidden-dropout: found without --num-layers 2 or more"),
     ],
 )

@@ -2,6 +2,7 @@
 
 import json
 import math
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -230,3 +231,30 @@ def test_a_blank_is_a_whole_word(charnn, text, mark):
     assert {json.loads(line)["token"] for line in found.out.splitlines()} >= {"cat", "cats"}
     unknown = charnn("predict", "the ____ ate cañ", "-m", "m")
     assert "token 'cañ' at position 14 is not in the model's vocabulary" in unknown.err
+
+
+def test_a_pair_goes_on_as_a_pair_only_and_info_shows_both_halves(charnn, text):
+    assert charnn("train", text, *SMALL, "--direction", "both", "-o", "m").status == 0
+    refused = charnn("train", "--resume", "-o", "m", "--steps", 30, "--direction", "forward")
+    assert "--direction: found forward, but the run to resume was begun with both; leave it out" in refused.err
+    facts = json.loads(charnn("info", "m", "--json").out)
+    backward = json.loads(charnn("info", "m/backward", "--json").out)
+    assert facts["backward_valid_loss_nats"] == backward["valid_loss_nats"]
+    assert backward["backward_valid_loss_nats"] is None
+    shutil.rmtree("m/backward")
+    unfinished = charnn("score", "-m", "m", "--text", "the cat", "--direction", "both")
+    assert "a pair whose backward half is not begun yet; go on with: charnn train --resume -o m" in unfinished.err
+
+
+def test_a_model_of_one_direction_says_what_it_does_not_see(charnn, run):
+    shown = charnn("predict", "The ____ox", "-m", run)
+    assert "a forward model does not see what follows the blank" in shown.err
+    assert "tokens share" in shown.out
+    assert "does not see" not in charnn("predict", "The ____", "-m", run).err
+
+
+def test_any_mark_may_stand_for_a_blank(charnn, text):
+    assert charnn("train", text, *SMALL, "--tokenizer", "word", "-o", "m").status == 0
+    for mark in ("[MASK]", "***", "?"):
+        found = charnn("predict", f"the {mark} which ate", "-m", "m", "--blank", mark, "--format", "jsonl", "--top", 1)
+        assert found.status == 0, found.err

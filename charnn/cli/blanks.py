@@ -25,6 +25,7 @@ def fill_blank(text: str, given: str | None, options: PredictOptions) -> None:
     engines = {model.architecture.direction: Engine.of(model) for model in models}
     tokenizer = models[0].tokenizer
     blank = find_blank(tokenizer, text, options.blank, on_unknown=options.on_unknown)
+    _say_what_is_not_seen(set(engines), bool(len(blank.left)), bool(len(blank.right)))
     judged = judge_blank(engines.get("forward"), engines.get("backward"), tokenizer, blank)
     probs = {name: np.exp(log_probs) for name, log_probs in judged.items()}
     deciding = probs["both"] if "both" in probs else next(iter(probs.values()))
@@ -48,6 +49,17 @@ def fill_blank(text: str, given: str | None, options: PredictOptions) -> None:
     for id in order:
         table.add_row(console.visible(tokens[id]), str(id), *(f"{values[id]:.6f}" for values in probs.values()))
     console.show(table)
+    if len(order) < len(tokens):
+        rest = max(0.0, 1 - float(deciding[order].sum()))
+        console.write_line(f"the other {len(tokens) - len(order):,} tokens share {rest:.6f}")
+
+
+def _say_what_is_not_seen(directions: set[str], has_left: bool, has_right: bool) -> None:
+    """Tell a user who has one model only on which side of the blank it is blind."""
+    if directions == {"forward"} and has_right:
+        console.notice("a forward model does not see what follows the blank; train a pair with --direction both")
+    if directions == {"backward"} and has_left:
+        console.notice("a backward model does not see what stands before the blank; train a pair with --direction both")
 
 
 def _judges(given: str | None, options: PredictOptions) -> "list[Model]":

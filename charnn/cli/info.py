@@ -58,6 +58,7 @@ def _facts(path: Path, config: dict[str, Any]) -> dict[str, Any]:
         "ngram_loss_nats": results.get("ngram_loss_nats"),
         "ngram_order": results.get("ngram_order", 0),
         "mixture_loss_nats": results.get("mixture_loss_nats"),
+        "backward_valid_loss_nats": _backward_loss(path),
         "temperature": results.get("temperature", 1.0),
         "valid_perplexity": None if loss is None else math.exp(loss),
         "valid_bits_per_char": None if loss is None or in_bits_per_char is None else loss * in_bits_per_char,
@@ -69,6 +70,9 @@ def _facts(path: Path, config: dict[str, Any]) -> dict[str, Any]:
         "num_layers": shape["num_layers"],
         "hidden_size": shape["hidden_size"],
         "embedding_size": shape["embedding_size"],
+        "inputs": shape.get("inputs", "embedding"),
+        "skip": shape.get("skip", 0),
+        "residual": shape.get("residual", False),
         "embedding_order": shape.get("embedding_order", 1),
         "tie_weights": shape["tie_weights"],
         "tokenizer": options["text"]["tokenizer"],
@@ -90,7 +94,11 @@ def _facts(path: Path, config: dict[str, Any]) -> dict[str, Any]:
         "batch_size": options["training"]["batch_size"],
         "bptt_length": options["training"]["bptt_length"],
         "dropout": options["training"]["dropout"],
+        "dropout_kind": options["training"].get("dropout_kind", "locked"),
         "ngram_dropout": options["training"].get("ngram_dropout", 0.0),
+        "weight_drop": options["training"].get("weight_drop", 0.0),
+        "token_noise": options["training"].get("token_noise", 0.0),
+        "teacher_forcing": options["training"].get("teacher_forcing", 1.0),
         "device": config["plan"]["device"],
         "precision": config["plan"]["precision"],
         "seed": config["seed"],
@@ -98,6 +106,16 @@ def _facts(path: Path, config: dict[str, Any]) -> dict[str, Any]:
         "torch_version": config["torch_version"],
         "python_version": config["python_version"],
     }
+
+
+def _backward_loss(path: Path) -> float | None:
+    """Return the validation loss of the other half of a pair, or None where there is none."""
+    from charnn.model_directory import BACKWARD, is_model, read_config
+
+    if not is_model(path / BACKWARD):
+        return None
+    loss: float | None = read_config(path / BACKWARD)["results"]["valid_loss_nats"]
+    return loss
 
 
 def _shown(value: Any) -> str:

@@ -64,6 +64,10 @@ def train(
         raise OptionError(
             "--find-lr: found together with --resume, --overwrite or -o, but it keeps no model; leave one out"
         )
+    if find_lr and ("learning_rate" in given or given.get("direction") == "both"):
+        raise OptionError(
+            "--find-lr: found together with --learning-rate or --direction both, which it has no use for; leave them out"
+        )
     if not texts and not resume:
         raise OptionError("TEXT: found none; name the text to learn from: charnn train book.txt")
     directory = Path(output) if output is not None else _default_directory(texts)
@@ -137,17 +141,18 @@ def _settled(recipe: "Recipe", given: Given) -> Given:
 
 def _warn_of_size(recipe: "Recipe", session: "Session") -> None:
     """Say what a recipe that was made for a GPU takes without one."""
-    plan, epochs = session.config["plan"], session.config["options"]["training"]["epochs"]
+    plan, training = session.config["plan"], session.config["options"]["training"]
     if plan["device"] != "cpu":
         return
-    speed = plan["training_tokens_per_second"]
+    speed, epochs = plan["training_tokens_per_second"], training["epochs"]
     lasts = ""
-    if epochs:
-        hours = epochs * session.config["corpus"]["train"]["num_tokens"] / speed / 3600
-        lasts = f", and its {epochs:g} epochs of this text take about {hours:,.1f} hours"
+    if epochs and not training["minutes"] and not training["steps"]:
+        minutes = epochs * session.config["corpus"]["train"]["num_tokens"] / speed / 60
+        time_taken = f"{minutes / 60:,.1f} hours" if minutes >= 60 else f"{minutes:.1f} minutes"
+        lasts = f", and {epochs:g} epochs of this text take about {time_taken}; --minutes ends it sooner"
     console.notice(
         f"recipe {recipe.name} was made for a GPU: this processor reads about {speed:,} tokens/s{lasts}; "
-        "give it --minutes, or a smaller --hidden-size and --embedding-size"
+        "a smaller --hidden-size and --embedding-size are quicker"
     )
 
 
@@ -158,6 +163,10 @@ def _go_on(directory: Path, given: Given, started: float) -> None:
     from charnn.training.resuming import go_on
 
     pair = is_model(directory) and is_pair(read_config(directory))
+    if pair and given.get("direction") not in (None, "both"):
+        raise OptionError(
+            f"--direction: found {given['direction']}, but the run to resume was begun with both; leave it out"
+        )
     given = half_of_budget(given) if pair else given
     if not pair or not is_finished(read_config(directory), given):
         with _interruptible_reading():

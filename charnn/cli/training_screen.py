@@ -17,6 +17,7 @@ from charnn.training.events import Evaluated, Event, Progressed, RolledBack
 from charnn.training.session import Session
 
 BITS = 1 / math.log(2)
+MOST_SAMPLE_LINES = 8
 
 
 class Screen(Protocol):
@@ -79,7 +80,8 @@ def headline(session: Session) -> list[str]:
     return [
         f"{names} -> {session.directory}: {config['corpus']['train']['num_tokens']:,} tokens to train on, "
         f"{config['corpus']['valid']['num_tokens']:,} held out, vocabulary of {shape['vocab_size']:,} ({kind})",
-        f"{shape['cell']} {shape['num_layers']} x {shape['hidden_size']}, embedding {shape['embedding_size']}, "
+        f"{shape['cell']} {shape['num_layers']} x {shape['hidden_size']}, "
+        f"{'one-hot inputs' if shape.get('inputs') == 'one-hot' else 'embedding ' + str(shape['embedding_size'])}, "
         f"{num_parameters:,} parameters; {training['optimizer']}, batch {training['batch_size']} x {training['bptt_length']}, "
         f"{_dropout(training)}; {plan['device']}, {precision}; seed {config['seed']}",
         *_reasons(session),
@@ -111,7 +113,7 @@ def _reasons(session: Session) -> list[str]:
     reasons = {
         "hidden_size": f"width {shape['hidden_size']} by {f'--minutes {minutes:g} and ' if minutes else ''}{tokens}",
         "dropout": f"dropout {training['dropout']:g} by about {passes} passes over them",
-        "ngram_dropout": f"n-gram dropout {training['ngram_dropout']:g} by these too",
+        "ngram_dropout": f"n-gram dropout {training['ngram_dropout']:g} by about {passes} passes",
     }
     if shape["embedding_order"] == 1:
         del reasons["ngram_dropout"]
@@ -129,9 +131,9 @@ def _baseline(session: Session) -> list[str]:
     loss = results.get("ngram_loss_nats")
     if loss is None:
         return []
-    return [
-        f"an n-gram model of order {results['ngram_order']} reaches {_Figures(session).valid(loss)} on the held-out text"
-    ]
+    figure = _Figures(session).valid(loss)
+    held_out = f"{len(session.held_out):,} held-out tokens"
+    return [f"an n-gram model of order {results['ngram_order']} reaches {figure} on {held_out}"]
 
 
 class PlainScreen:
@@ -165,7 +167,7 @@ class PlainScreen:
 
 def _rolled_back(event: RolledBack) -> str:
     return (
-        f"step {event.step:,}: the loss was not finite; back to step {event.to_step:,} with the learning rate halved "
+        f"step {event.step:,}: the loss was not finite; back to step {event.to_step:,} with the peak learning rate halved "
         f"to {event.learning_rate:.2g}"
     )
 
@@ -195,7 +197,7 @@ class LiveScreen:
 
     def show_sample(self, text: str, step: int) -> None:
         """Take in a sample for the next redrawing."""
-        self._sample = (text, step)
+        self._sample = ("\n".join(text.split("\n")[:MOST_SAMPLE_LINES]), step)
 
     def __rich__(self) -> Group:
         """Return the whole screen."""

@@ -69,7 +69,8 @@ class ModelOptions(StartOptions):
         Option("Units in each recurrent layer.", at_least=1, automatic="by budget, corpus size and speed", panel=MODEL),
     ] = None
     num_layers: Annotated[
-        int | None, Option("Recurrent layers.", at_least=1, automatic="1, on a GPU 2", panel=MODEL)
+        int | None,
+        Option("Recurrent layers.", at_least=1, automatic="1; on a GPU, for depth-lstm or --residual 2", panel=MODEL),
     ] = None
     embedding_size: Annotated[
         int | None,

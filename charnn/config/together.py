@@ -22,7 +22,7 @@ def check_together(text: TextOptions, model: ModelOptions, training: TrainingOpt
     if model.cell in ("mingru", "minlstm"):
         needed = "a cell that has recurrent matrices"
         refuse_idle("--weight-drop", training.weight_drop > 0, needed)
-        refuse_idle("--dropout-kind", training.dropout_kind == "variational", needed)
+        refuse_idle("--dropout-kind variational", training.dropout_kind == "variational", needed)
     one_layer = model.num_layers == 1 and training.dropout_kind != "variational"
     refuse_idle("--hidden-dropout", one_layer and bool(training.hidden_dropout), "--num-layers 2 or more")
 

@@ -13,6 +13,7 @@ from charnn.text.tokenizers import Tokenizer
 from charnn.text.vocabulary import Vocabulary
 
 GAPS = " \t"
+PARTS_OF_WORDS = "_'\u2019"
 
 LogProbs = npt.NDArray[np.float64]
 
@@ -43,9 +44,8 @@ def find_blank(tokenizer: Tokenizer, text: str, mark: str, *, on_unknown: OnUnkn
             f"TEXT: found {text.count(mark)} blanks ({mark}), but one is judged at a time; fill in the others"
         )
     left, right = text[:start], text[end:]
-    if tokenizer.kind == "word" and not any(
-        token.start == start and token.text == mark for token in tokenizer.tokenize(text)
-    ):
+    beside = (text[max(0, start - 1) : start], text[end : end + 1])
+    if tokenizer.kind == "word" and any(side.isalnum() or side in PARTS_OF_WORDS for side in beside if side):
         raise TextError(
             f"TEXT: found the blank ({mark}) at position {start + 1} joined to what stands beside it, but it stands for a "
             "whole word; put spaces around it"

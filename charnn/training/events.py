@@ -62,7 +62,7 @@ class CheckpointDue:
 
 @dataclass(frozen=True)
 class RolledBack:
-    """The loss was not finite: training goes on from an earlier step with a smaller learning rate."""
+    """The loss was not finite: training goes on from an earlier step with a smaller peak of the learning rate."""
 
     step: int
     to_step: int

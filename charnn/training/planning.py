@@ -200,7 +200,7 @@ def make_plan(
     num_tokens = corpus.train.num_tokens
     seconds = options.minutes * 60 if options.minutes else None
     if not corpus.valid.num_tokens:
-        needed = "text that is held out"
+        needed = "text that is held out (--valid-fraction or --valid)"
         refuse_idle("--schedule plateau", options.schedule == "plateau", needed)
         refuse_idle("--optimizer nt-asgd", options.optimizer == "nt-asgd", needed)
     options = replace(options, bptt_length=min(options.bptt_length, num_tokens))

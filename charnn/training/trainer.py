@@ -182,9 +182,11 @@ class Trainer:
             return "patience"
         return "interrupted" if should_stop() else None
 
+    def _peak_rate(self) -> float:
+        return (self.options.learning_rate or LEARNING_RATES[self.options.optimizer]) * self.position.rate_scale
+
     def _rate(self, progress: float) -> float:
-        peak = self.options.learning_rate or LEARNING_RATES[self.options.optimizer]
-        return peak * self.position.rate_scale * self._schedule.rate_factor(progress)
+        return self._peak_rate() * self._schedule.rate_factor(progress)
 
     def _step(self, progress: float) -> None:
         momentum = self._schedule.momentum(progress)
@@ -316,7 +318,7 @@ class Trainer:
         if num_rollbacks > MOST_ROLLBACKS:
             raise TrainingError(
                 f"step {failed_at}: the loss is not finite, and still so after {MOST_ROLLBACKS} returns to the last good "
-                f"state at ever lower rates (last {self._rate(0.5):.2g}); begin anew with a lower --learning-rate"
+                f"state at ever lower rates (last {self._peak_rate():.2g} at most); begin anew with a lower --learning-rate"
             )
         self._load(*self._snapshot)
         self.position.rate_scale, self.position.num_rollbacks = scale, num_rollbacks
@@ -324,7 +326,7 @@ class Trainer:
         return RolledBack(
             failed_at,
             self.position.step,
-            self._rate(self.budget.progress(self.position.step, self.seconds())),
+            self._peak_rate(),
         )
 
     def averaged_arrays(self, *, temperature: float = 1.0) -> Tensors:

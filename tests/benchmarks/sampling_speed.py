@@ -33,7 +33,7 @@ class Plain(torch.nn.Module):
         with torch.no_grad():
             for number, layer in enumerate(network.layers):
                 for name in ("weight_ih", "weight_hh", "bias_ih", "bias_hh"):
-                    getattr(self.lstm, f"{name}_l{number}").copy_(layer.weight(name))
+                    getattr(self.lstm, f"{name}_l{number}").copy_(layer.named_weights()[name])
 
     @torch.no_grad()
     def sample(self, length: int) -> list[int]:
