@@ -25,7 +25,7 @@ def split_gates(gates_BG: Array, num_gates: int) -> tuple[Array, ...]:
 
 
 def sigmoid(x: Array, xp: Any) -> Array:
-    """Return 1 / (1 + exp(-x)): torch's own, or by way of tanh, which cannot overflow."""
-    if hasattr(xp, "sigmoid"):
-        return xp.sigmoid(x)
+    """Return 1 / (1 + exp(-x)): the array's own, or by way of tanh, which cannot overflow."""
+    if hasattr(x, "sigmoid"):
+        return x.sigmoid()
     return xp.tanh(x * 0.5) * 0.5 + 0.5
