@@ -12,11 +12,11 @@ if TYPE_CHECKING:
     from charnn.runtime.rollouts import Rollouts
 
 COLUMNS = {
-    "true": "true tokens after true ones",
-    "true_after_own": "true tokens after own ones",
-    "own": "own tokens after own ones",
-    "judged_own": "own tokens, by the n-gram model",
-    "judged_true": "true tokens, by the n-gram model",
+    "true": "true tokens\nafter true",
+    "true_after_own": "true tokens\nafter own",
+    "own": "own tokens\nafter own",
+    "judged_own": "own tokens\nby n-gram",
+    "judged_true": "true tokens\nby n-gram",
 }
 LOG_OF_BASE = {"e": 1.0, "2": math.log(2), "10": math.log(10)}
 
@@ -75,7 +75,7 @@ def _show_table(records: list[dict[str, Any]], num_rollouts: int, base: str) -> 
     )
     table.add_column("distance", justify="right", no_wrap=True)
     for name in COLUMNS.values():
-        table.add_column(name, justify="right")
+        table.add_column(name, justify="right", no_wrap=True)
     for number, record in enumerate(records):
         low, high = record["from"], record["to"]
         is_total = number == len(records) - 1
