@@ -93,6 +93,11 @@ def is_model(path: Path) -> bool:
     return (path / "config.json").exists()
 
 
+def is_of_a_pair(config: dict[str, Any]) -> bool:
+    """Tell whether a model was begun as one half of a pair that reads from both sides."""
+    return bool(config["options_given"]["model"].get("direction") == "both")
+
+
 def write_tokenizer(path: Path, tokenizer: Tokenizer) -> None:
     """Write the vocabulary into a model directory."""
     for name, content in tokenizer.files().items():
@@ -233,7 +238,7 @@ def read_directed(path: Path, wanted: Direction | None) -> list[Model]:
         return [model]
     names = ("forward", "backward") if wanted == "both" else (wanted,)
     for name in names:
-        if name not in found and model.config["options_given"]["model"].get("direction") == "both":
+        if name not in found and is_of_a_pair(model.config):
             raise ModelError(
                 f"{path}: holds a pair whose backward half is not begun yet; go on with: charnn train --resume -o {path}"
             )

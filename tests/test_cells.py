@@ -205,9 +205,10 @@ def test_a_minimal_lstms_gates_share_one_even_where_both_are_nearly_closed():
     total = logistic(forget) + logistic(entry)
     assert kept.item() == pytest.approx(logistic(forget) / total)
     assert new.item() == pytest.approx(logistic(entry) / total * 0.75)
-    kept, new = minlstm(
-        np.array([[-500.0, -501.0, 0.25]]), np
-    )  # s(-500) is 0 in single precision, and the ratio is not
+    closed = np.array([[-500.0, -501.0, 0.25]], dtype=np.float32)
+    with np.errstate(over="ignore"):
+        assert 1 / (1 + np.exp(-closed[0, 0])) == 0  # in single precision the ratio of the gates would be 0 / (0 + 0)
+    kept, new = minlstm(closed, np)
     assert kept.item() == pytest.approx(logistic(1))
 
 

@@ -72,11 +72,11 @@ def test_a_blank_is_judged_by_what_stands_on_either_side_of_it():
     blank = find_blank(LETTERS, "ab____ca", "____", on_unknown="error")
     assert [blank.left.tolist(), blank.right.tolist()] == [[2, 3], [4, 2]]
     judged = judge_blank(forward, backward, LETTERS, blank)
-    for id in range(5):
-        rest = "ab" + LETTERS.vocabulary.tokens[id]
-        expected = scored(forward, rest, eos=False).tokens[-1].log_prob_nats if id > 1 else None
-        if expected is not None:
-            assert judged["forward"][id] == pytest.approx(expected, abs=1e-5)
+    for id, letter in ((2, "a"), (3, "b"), (4, "c")):
+        expected = scored(forward, "ab" + letter, eos=False).tokens[-1].log_prob_nats
+        assert judged["forward"][id] == pytest.approx(expected, abs=1e-5)
+        expected = scored(backward, letter + "ca", eos=False).tokens[0].log_prob_nats
+        assert judged["backward"][id] == pytest.approx(expected, abs=1e-5)
     unigram = np.array([10, 2, 9, 5, 3]) / 29
     product = np.exp(judged["forward"] + judged["backward"]) / unigram
     np.testing.assert_allclose(np.exp(judged["both"]), product / product.sum())

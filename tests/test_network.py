@@ -96,7 +96,7 @@ def test_naive_dropout_differs_at_each_step():
 
 
 @pytest.mark.parametrize("cell", ["lstm", "gru", "rnn", "leaky", "mlstm", "mogrifier"])
-def test_only_variational_dropout_masks_the_recurrent_connection_and_by_one_mask(cell, monkeypatch):
+def test_only_variational_dropout_masks_the_recurrent_connection_and_by_one_mask(cell):
     architecture = Architecture(cell, 11, 6, 40, 1, mogrifier_rounds=2 * (cell == "mogrifier"))
     masks = []
     for kind in ("naive", "locked", "variational"):

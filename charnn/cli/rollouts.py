@@ -1,6 +1,5 @@
 """`charnn score --rollout`: a model's losses after its own tokens."""
 
-import math
 from typing import TYPE_CHECKING, Any
 
 from charnn.cli import console
@@ -18,7 +17,6 @@ COLUMNS = {
     "judged_own": "own tokens\nby n-gram",
     "judged_true": "true tokens\nby n-gram",
 }
-LOG_OF_BASE = {"e": 1.0, "2": math.log(2), "10": math.log(10)}
 
 
 def show_rollouts(model: "Model", text: str, options: ScoreOptions) -> None:
@@ -58,10 +56,12 @@ def show_rollouts(model: "Model", text: str, options: ScoreOptions) -> None:
 
 def _record(found: "Rollouts", low: int, high: int, base: str) -> dict[str, Any]:
     """Return the mean losses over distances from `low` to `high`."""
+    from charnn.runtime.score_formats import in_base
+
     record: dict[str, Any] = {"from": low, "to": high}
     for name in COLUMNS:
         losses = getattr(found, name)
-        record[name] = None if losses is None else float(losses[low - 1 : high].mean()) / LOG_OF_BASE[base]
+        record[name] = None if losses is None else in_base(float(losses[low - 1 : high].mean()), base)
     return record
 
 

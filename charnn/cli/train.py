@@ -15,7 +15,7 @@ from charnn.cli.find_lr import find_learning_rate
 from charnn.cli.options import Given, with_options
 from charnn.config import ModelOptions, TextOptions, TrainingOptions
 from charnn.errors import OptionError
-from charnn.options import pick
+from charnn.options import pick, refuse_both
 
 if TYPE_CHECKING:
     from charnn.recipes import Recipe
@@ -58,25 +58,17 @@ def train(
 ) -> None:
     """Train a model on text: charnn train book.txt."""
     started = time.monotonic()
-    if resume and overwrite:
-        raise OptionError("--resume: found together with --overwrite, but they exclude each other; choose one")
-    if find_lr and (resume or overwrite or output is not None):
-        raise OptionError(
-            "--find-lr: found together with --resume, --overwrite or -o, but it keeps no model; leave one out"
-        )
-    if find_lr and ("learning_rate" in given or given.get("direction") == "both"):
-        raise OptionError(
-            "--find-lr: found together with --learning-rate or --direction both, which it has no use for; leave them out"
-        )
+    keeps_no_model = find_lr and (resume or overwrite or output is not None)
+    refuse_both("--find-lr", keeps_no_model, "--resume, --overwrite or -o (it keeps no model)")
+    refuse_both("--find-lr", find_lr and "learning_rate" in given, "--learning-rate (it tries many)")
+    refuse_both("--find-lr", find_lr and given.get("direction") == "both", "--direction both (it trains one network)")
+    refuse_both("--resume", resume and overwrite, "--overwrite")
+    refuse_both("--recipe", resume and recipe is not None, "--resume (a run goes on with its own options)")
     if not texts and not resume:
         raise OptionError("TEXT: found none; name the text to learn from: charnn train book.txt")
     directory = Path(output) if output is not None else _default_directory(texts)
     if not directory.name:
         raise OptionError(f"-o: found {output!r}, but a run needs a directory of its own; name one such as runs/mine")
-    if recipe is not None and resume:
-        raise OptionError(
-            "--recipe: found together with --resume, but a run goes on with its own options; leave one out"
-        )
     from charnn.training.pair import half_of_budget, with_a_budget
 
     settings = _read_recipe(recipe)

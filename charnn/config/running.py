@@ -9,6 +9,9 @@ from charnn.errors import OptionError
 from charnn.options import Checked, Option, refuse_both, refuse_idle
 
 OnUnknown = Literal["error", "skip", "unk"]
+MixNgram = Annotated[
+    bool, Option("Mix the network with the n-gram model that stands beside it.", flags=("--mix-ngram",))
+]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,9 +40,7 @@ class SampleOptions(Checked):
             automatic="all",
         ),
     ] = None
-    mix_ngram: Annotated[
-        bool, Option("Mix the network with the n-gram model that stands beside it.", flags=("--mix-ngram",))
-    ] = False
+    mix_ngram: MixNgram = False
     stop: Annotated[str | None, Option("End a sample before this text appears in it.", automatic="never")] = None
     num_samples: Annotated[int, Option("Samples to write; number i uses the seed + i.", at_least=1)] = 1
     seed: Annotated[
@@ -71,9 +72,7 @@ class ScoreOptions(Checked):
         Unit,
         Option("What a record is: each line, each blank-line-separated document, or all of the text as one."),
     ] = "line"
-    mix_ngram: Annotated[
-        bool, Option("Mix the network with the n-gram model that stands beside it.", flags=("--mix-ngram",))
-    ] = False
+    mix_ngram: MixNgram = False
     direction: Annotated[
         Direction | None,
         Option(
@@ -112,9 +111,7 @@ class ScoreOptions(Checked):
 class PredictOptions(Checked):
     """How the next token's distribution is shown."""
 
-    mix_ngram: Annotated[
-        bool, Option("Mix the network with the n-gram model that stands beside it.", flags=("--mix-ngram",))
-    ] = False
+    mix_ngram: MixNgram = False
     direction: Annotated[
         Direction | None,
         Option(

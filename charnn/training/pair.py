@@ -4,13 +4,9 @@ from pathlib import Path
 from typing import Any
 
 from charnn.config.training import BUDGETS, DEFAULT_MINUTES
+from charnn.model_directory import is_of_a_pair
 
 FINISHED = ("budget", "patience")
-
-
-def is_of_a_pair(config: dict[str, Any]) -> bool:
-    """Tell whether a model was begun as one half of a pair."""
-    return bool(config["options_given"]["model"].get("direction") == "both")
 
 
 def is_pair(config: dict[str, Any]) -> bool:

@@ -6,21 +6,27 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from charnn.config import ModelOptions, TextOptions, TrainingOptions
+from charnn.config import TrainingOptions
+from charnn.config.together import GROUPS
 from charnn.config.training import BUDGETS
 from charnn.errors import ModelError, OptionError
 from charnn.files import write_atomically
-from charnn.model_directory import finish_interrupted_writes, is_model, read_model, read_ngrams, read_training_state
+from charnn.model_directory import (
+    finish_interrupted_writes,
+    is_model,
+    is_of_a_pair,
+    read_model,
+    read_ngrams,
+    read_training_state,
+)
 from charnn.options import as_json, declared_options, flags_of, pick
 from charnn.text.corpus import open_ids
 from charnn.text.reading import Notify
 from charnn.text.tokenizers import Tokenizer
 from charnn.training.devices import choose_device
-from charnn.training.pair import is_of_a_pair
 from charnn.training.session import Session, make_session
 from charnn.training.trainer import Position
 
-GROUPS = (TextOptions, ModelOptions, TrainingOptions)
 CHANGEABLE_ON_RESUME = (*BUDGETS, "patience", "learning_rate", "save_every")
 
 
