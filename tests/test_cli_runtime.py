@@ -368,3 +368,21 @@ def test_a_prompt_file_in_another_encoding(charnn, run):
     arguments = ("-n", 2, "--on-unknown", "skip", "--seed", 1)
     found = charnn("sample", "-m", run, "--prompt-file", "prompt.txt", "--encoding", "cp1252", *arguments)
     assert found.out.startswith("it\u2019s")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "line"),
+    [
+        (("train", "x.txt", "--wrong", 3), "No such option: --wrong; see charnn train --help"),
+        (("train", "x.txt", "--steps", "many"), "Invalid value for '--steps': "),
+        (("train", "x.txt", "--cell", "lstmm"), "Invalid value for '--cell': 'lstmm' is not one of 'lstm', 'gru'"),
+        (("predict",), "Missing argument "),
+        (("trian", "x.txt"), "No such command 'trian'"),
+    ],
+    ids=["option", "number", "choice", "argument", "command"],
+)
+def test_wrong_usage_is_one_line_too(charnn, arguments, line):
+    refused = charnn(*arguments)
+    assert (refused.status, refused.out) == (2, "")
+    assert refused.err.startswith(f"charnn: error: {line}")
+    assert refused.err.count("\n") == 1

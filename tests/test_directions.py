@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from charnn.config import Architecture, ScoreOptions
+from charnn.errors import StorageError
 from charnn.model_directory import read_model
 from charnn.runtime.blanks import find_blank, judge_blank
 from charnn.runtime.engine import Engine
@@ -16,7 +17,7 @@ from charnn.runtime.scorer import score_units
 from charnn.text.corpus import open_ids, reverse_encoded
 from charnn.text.tokenizers import CharTokenizer
 from charnn.text.vocabulary import Vocabulary
-from charnn.training import session
+from charnn.training import beginning, session
 from tests.conftest import ramp_weights
 from tests.test_techniques import interrupted_after_ten_steps
 
@@ -258,3 +259,17 @@ def test_any_mark_may_stand_for_a_blank(charnn, text):
     for mark in ("[MASK]", "***", "?"):
         found = charnn("predict", f"the {mark} which ate", "-m", "m", "--blank", mark, "--format", "jsonl", "--top", 1)
         assert found.status == 0, found.err
+
+
+def test_a_full_disk_between_the_halves_leaves_the_first_and_says_how_to_go_on(charnn, text, monkeypatch):
+    def fail(source, target, tokenizer):
+        raise StorageError(f"{target}: cannot be written: no space is left on the disk; free some")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(beginning, "reverse_encoded", fail)
+        refused = charnn("train", text, *SMALL, "--direction", "both", "-o", "m")
+    assert refused.status == 1
+    assert refused.err.endswith("the forward half is whole; go on with: charnn train --resume -o m\n")
+    assert charnn("score", "-m", "m", "--text", "the cat").status == 0
+    assert charnn("train", "--resume", "-o", "m").status == 0
+    assert read_model(Path("m/backward")).architecture.direction == "backward"

@@ -14,9 +14,10 @@ from charnn.cli.sample import sample
 from charnn.cli.score import score
 from charnn.cli.tokenize import tokenize
 from charnn.cli.train import train
-from charnn.errors import CharnnError
+from charnn.errors import CharnnError, OptionError
 
-INTERRUPTED = 130
+_UsageError: type[Exception] = typer.BadParameter.__mro__[1]
+"""What typer raises for an option or a value that it does not know; it has no public name."""
 
 app = typer.Typer(
     name="charnn",
@@ -49,7 +50,14 @@ def main(arguments: list[str] | None = None) -> None:
     console.prepare_streams()
     arguments = sys.argv[1:] if arguments is None else arguments
     try:
-        app(arguments, prog_name="charnn")
+        status = app(arguments or ["--help"], prog_name="charnn", standalone_mode=False)
+        sys.exit(status or 0)
+    except _UsageError as error:
+        context = getattr(error, "ctx", None)
+        path = context.command_path if context else "charnn"
+        message = _one_line(error.format_message()).replace("Value error, ", "").rstrip(".")  # type: ignore[attr-defined]
+        console.notice(f"error: {message}; see {path} --help")
+        sys.exit(OptionError.exit_status)
     except CharnnError as error:
         if "--debug" in arguments:
             raise

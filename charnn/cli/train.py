@@ -14,7 +14,7 @@ from charnn.cli import console
 from charnn.cli.find_lr import find_learning_rate
 from charnn.cli.options import Given, with_options
 from charnn.config import ModelOptions, TextOptions, TrainingOptions
-from charnn.errors import OptionError
+from charnn.errors import OptionError, StorageError
 from charnn.options import pick, refuse_both
 
 if TYPE_CHECKING:
@@ -181,7 +181,11 @@ def _train_backward(directory: Path) -> None:
 
     console.notice("and now from right to left")
     with _interruptible_reading(f"go on with: charnn train --resume -o {directory}"):
-        session = begin_backward(directory, started=time.monotonic(), notify=console.notice)
+        try:
+            session = begin_backward(directory, started=time.monotonic(), notify=console.notice)
+        except StorageError as error:
+            advice = f"the forward half is whole; go on with: charnn train --resume -o {directory}"
+            raise StorageError(f"{error}; {advice}") from error
     _train(session)
 
 
