@@ -19,6 +19,7 @@ ROOMS = {
     "model_directory": ("pairs", "model_directory"),
     "training": ("training",),
     "runtime": ("runtime",),
+    "insight": ("insight",),
     "cli": ("cli",),
 }
 MAY_IMPORT = {
@@ -29,6 +30,7 @@ MAY_IMPORT = {
     "model_directory": {"base", "text", "cells", "ngrams", "model_directory"},
     "training": {"base", "text", "cells", "ngrams", "model_directory", "training"},
     "runtime": {"base", "text", "cells", "ngrams", "model_directory", "runtime"},
+    "insight": {"base", "text", "cells", "ngrams", "model_directory", "runtime", "insight"},
     "cli": set(ROOMS),
 }
 LIBRARIES = {
@@ -38,7 +40,8 @@ LIBRARIES = {
     "ngrams": {"numpy"},
     "model_directory": {"numpy", "safetensors"},
     "training": {"numpy", "torch"},
-    "runtime": {"numpy"},
+    "runtime": {"numpy", "regex"},
+    "insight": {"numpy"},
     "cli": {"numpy", "typer", "rich"},
 }
 
@@ -97,7 +100,7 @@ def modules_after(*arguments: object) -> set[str]:
     return set(result.stdout.splitlines()[-1].split())
 
 
-@pytest.mark.parametrize("command", ["", "train", "sample", "score", "predict", "tokenize", "info", "recipes"])
+@pytest.mark.parametrize("command", ["", "train", "sample", "score", "predict", "fill", "tokenize", "info", "recipes"])
 def test_help_loads_neither_torch_nor_numpy(command):
     assert not modules_after(*command.split(), "--help") & {"torch", "numpy", "safetensors", "sentencepiece"}
 
@@ -106,8 +109,11 @@ def test_help_loads_neither_torch_nor_numpy(command):
     "arguments",
     [
         ("sample", "The", "-n", 5, "--seed", 1),
+        ("sample", "The", "-n", 5, "--seed", 1, "--novelty", "--match", ".*", "--num-samples", 2),
+        ("sample", "The", "-n", 5, "--beam", 2),
         ("score", "--text", "The fox", "--format", "jsonl"),
         ("predict", "The"),
+        ("fill", "The ____", "--beam", 2),
         ("tokenize", "The"),
         ("info",),
     ],

@@ -274,7 +274,7 @@ def test_a_model_that_is_none_is_one_line(charnn, tmp_path, command):
 @pytest.mark.parametrize(
     "arguments",
     [
-        ("sample", "-n", "0"),
+        ("sample", "-n", "-2"),
         ("sample", "-t", "-1"),
         ("sample", "--top-p", "0"),
         ("predict", "x", "--top", "-1"),

@@ -5,9 +5,11 @@ import pytest
 
 from charnn.config import Architecture, SampleOptions, TextOptions
 from charnn.errors import UnknownTokenError
-from charnn.runtime.context import encode_prompt, read_context
+from charnn.runtime import sampler as sampler_module
+from charnn.runtime.context import Start, encode_prompt, read_context, read_start
 from charnn.runtime.engine import Engine, log_softmax
-from charnn.runtime.sampler import _Stream, generate
+from charnn.runtime.sampler import Plan, Sampler, Stream
+from charnn.runtime.stepper import stepper_for
 from charnn.text.tokenizer_training import train_tokenizer
 from charnn.text.tokenizers import ByteTokenizer, CharTokenizer, WordTokenizer
 from charnn.text.vocabulary import Vocabulary
@@ -22,16 +24,24 @@ def engine_for(tokenizer, cell="lstm"):
     return Engine(architecture, ramp_weights(architecture, 0.8))
 
 
+def sampler_for(tokenizer, **options):
+    engine = engine_for(tokenizer)
+    stepper = stepper_for(engine, engine.initial_state())
+    return stepper, Sampler(stepper, tokenizer, SampleOptions(**{"length": 20, **options}))
+
+
 def written(tokenizer=LETTERS, prompt="", seed=1, **options):
     """Return the samples, having checked that the pieces that were streamed make up each one's text."""
     made = SampleOptions(**{"length": 20, **options})
-    streamed, samples = Counter(), {}
-    texts = {}
-    for number, fresh, sample in generate(engine_for(tokenizer), tokenizer, tokenizer.encode(prompt), made, seed=seed):
+    stepper, sampler = sampler_for(tokenizer, **options)
+    start = read_start(stepper, tokenizer, tokenizer.encode(prompt))
+    plans = [Plan(start, prompt, seed + number) for number in range(made.num_samples)]
+    samples, texts = {}, {}
+    for number, fresh, sample in sampler.write(plans):
         texts[number] = texts.get(number, "") + fresh
         samples[number] = sample
-        streamed[number] += 1
     assert all(sample.text == texts[number] for number, sample in samples.items())
+    assert all(sample.ended is not None for sample in samples.values())
     assert len(samples) == made.num_samples
     return [samples[number] for number in range(made.num_samples)]
 
@@ -89,7 +99,7 @@ def test_the_log_probability_is_the_models_own():
 
 @pytest.mark.parametrize("stop", ["c", "ab", "ca\n", "zzz"])
 def test_a_sample_ends_before_the_stop_text(stop):
-    for sample in written(length=200, num_samples=10, stop=stop):
+    for sample in written(length=200, num_samples=10, stop=(stop,)):
         free = written(length=200, seed=sample.seed)[0].text
         assert sample.text == free.split(stop)[0]
         assert sample.ended == ("stop" if stop in free else "length")
@@ -131,7 +141,8 @@ def test_an_unknown_character_in_a_prompt_is_named_with_its_place():
 def test_what_was_held_back_is_given_once_at_the_end(pieces, stop):
     ids = [byte for piece in pieces for byte in (piece.encode() if isinstance(piece, str) else piece)]
     tokenizer = ByteTokenizer(Vocabulary(tuple(map(str, range(256))), (1,) * 256, 10, None), "stream")
-    stream = _Stream(1, tokenizer.decoder(), stop, [10])
+    start = Start([10], np.zeros((1, 256)), ())
+    stream = Stream(0, Plan(start, "", 1), tokenizer, SampleOptions(stop=(stop,) if stop else ()))
     streamed = "".join(stream.add(id) for id in ids) + stream.finish("length") + stream.finish("length")
     assert stream.sample.text == streamed
     assert streamed.encode("utf-8", "surrogateescape") == bytes(ids)
@@ -141,9 +152,124 @@ def test_the_coldest_temperature_is_greedy_and_never_writes_unk():
     assert written(length=30, temperature=1e-310)[0].ids == written(length=30, greedy=True)[0].ids
 
 
-def test_a_long_prompt_is_read_in_parts(monkeypatch):
-    engine, ids = engine_for(LETTERS), LETTERS.encode("abc" * 50)
-    whole = read_context(engine, LETTERS, ids)
-    monkeypatch.setattr("charnn.runtime.context.CONTEXT_CHUNK", 7)
-    parts = read_context(engine, LETTERS, ids)
-    np.testing.assert_allclose(parts[0], whole[0], atol=1e-6)
+def walk(engine, tokenizer, num_streams, length, **options):
+    """Write samples together, then each alone; return both, and how many choices were too close to make together."""
+    stepper = stepper_for(engine, engine.initial_state())
+    start = read_start(stepper, tokenizer, tokenizer.encode("ab"))
+    made = SampleOptions(length=length, **options)
+    plans = [Plan(start, "ab", seed) for seed in range(num_streams)]
+    sampler = Sampler(stepper, tokenizer, made)
+    together = {piece.number: piece.sample for piece in sampler.write(plans)}
+    alone = [list(Sampler(stepper, tokenizer, made).write([plan]))[-1].sample for plan in plans]
+    return [together[number] for number in range(num_streams)], alone, sampler.num_decided_alone
+
+
+@pytest.mark.parametrize("close", [1e-5, 1e-2, 10.0], ids=["usual", "often", "always"])
+@pytest.mark.parametrize("cell", ["lstm", "gru", "mogrifier"])
+@pytest.mark.parametrize(
+    "options",
+    [{}, {"top_p": 0.9, "temperature": 0.8}, {"greedy": True}, {"stop": ("ca",), "no_repeat_ngram": 6}],
+    ids=["plain", "filtered", "greedy", "rules"],
+)
+def test_samples_are_the_same_together_and_alone(cell, options, close, monkeypatch):
+    monkeypatch.setattr(sampler_module, "CLOSE_NATS", close)
+    monkeypatch.setattr(sampler_module, "MOST_STREAMS", 5)
+    together, alone, num_decided = walk(engine_for(LETTERS, cell), LETTERS, 12, 60, **options)
+    assert [(one.ids, one.text, one.ended) for one in together] == [(one.ids, one.text, one.ended) for one in alone]
+    for one, other in zip(together, alone, strict=True):
+        np.testing.assert_allclose(one.log_probs_nats, other.log_probs_nats, atol=1e-5)
+    if close == 10:
+        assert num_decided > 0
+
+
+def test_a_network_whose_products_are_rounded_otherwise_together_writes_the_same(monkeypatch):
+    """Wide enough for BLAS to add in another order; a draw as near to a bound as that happens in 20,000 tokens."""
+    size = 40
+    tokens = ("<unk>", "\n", *(chr(0x61 + number) for number in range(size - 2)))
+    tokenizer = CharTokenizer(Vocabulary(tokens, (1,) * size, 1, 0), "stream")
+    architecture = Architecture("lstm", size, 16, 96, 2)
+    engine = Engine(architecture, ramp_weights(architecture, 0.3))
+    together, alone, num_decided = walk(engine, tokenizer, 40, 500)
+    assert [one.text for one in together] == [one.text for one in alone]
+    assert num_decided > 0
+
+
+@pytest.mark.parametrize("until", ["line", "sentence"])
+def test_a_sample_goes_on_until_a_line_or_sentence_is_complete(until):
+    tokenizer = CharTokenizer(Vocabulary(("<unk>", "a", "b", ".", " ", "\n"), (0, 4, 3, 2, 1, 1), 5, 0), "stream")
+    for sample in written(tokenizer, until=until, num_samples=20, length=300):
+        free = written(tokenizer, length=300, seed=sample.seed)[0].text
+        assert free.startswith(sample.text)
+        assert sample.ended == until
+        rest = free[len(sample.text) :]
+        if until == "line":
+            assert rest.startswith("\n")
+            assert sample.text.strip()
+            assert "\n" not in sample.text.lstrip(" \n")
+        else:
+            assert (sample.text.endswith(".") and rest[0] in " \n") or rest.lstrip(" ").startswith("\n")
+            assert not [
+                place
+                for place in range(len(sample.text) - 1)
+                if sample.text[place : place + 2] in (". ", ".\n") and sample.text[: place + 1].strip()
+            ]
+
+
+def test_without_an_end_a_sample_is_as_long_as_its_reader_wants():
+    stepper, sampler = sampler_for(LETTERS, length=-1, num_samples=2)
+    start = read_start(stepper, LETTERS, LETTERS.encode(""))
+    pieces = sampler.write([Plan(start, "", 1), Plan(start, "", 2)])
+    seen = [next(pieces) for _ in range(1000)]
+    ended = sampler.interrupt()
+    assert [piece.sample.ended for piece in ended] == ["interrupted"] * 2
+    assert sum(len(piece.sample.ids) for piece in ended) == 1000
+    assert all(piece.sample.text in "".join(one.text for one in seen if one.number == piece.number) for piece in ended)
+    assert ended[0].sample.text == written(length=500, seed=1)[0].text
+
+
+def test_one_stream_may_be_interrupted_too():
+    stepper, sampler = sampler_for(LETTERS, length=-1, stop=("zz",))
+    pieces = sampler.write([Plan(read_start(stepper, LETTERS, LETTERS.encode("")), "", 1)])
+    for _ in range(7):
+        next(pieces)
+    (piece,) = sampler.interrupt()
+    assert (len(piece.sample.text), piece.sample.ended) == (7, "interrupted")
+
+
+def test_several_stops_end_a_sample_at_the_first_of_them():
+    for sample in written(length=300, num_samples=10, stop=("cab", "bb", "c\n")):
+        free = written(length=300, seed=sample.seed)[0].text
+        assert sample.text == min((free.split(stop)[0] for stop in ("cab", "bb", "c\n")), key=len)
+
+
+def test_alternatives_are_the_models_likeliest_at_each_place():
+    engine = engine_for(LETTERS)
+    for num_samples in (1, 3):
+        sample = written(length=5, num_samples=num_samples, show_alternatives=2, top_k=1)[0]
+        logits, state = read_context(engine, LETTERS, LETTERS.encode(""))
+        for id, nats, alternatives in zip(sample.ids, sample.log_probs_nats, sample.alternatives, strict=True):
+            log_probs = log_softmax(logits)[0]
+            order = np.argsort(-log_probs)[:2].tolist()
+            assert [other for other, _ in alternatives] == order
+            assert nats == pytest.approx(log_probs[id], abs=1e-6)
+            logits, state = engine.step(np.array([id]), state)
+
+
+def test_perplexity_is_that_of_the_tokens_drawn():
+    sample = written(LINES, length=40)[0]
+    assert len(sample.log_probs_nats) == len(sample.ids) + (sample.ended == "unit")
+    assert sample.perplexity == pytest.approx(np.exp(-np.mean(sample.log_probs_nats)))
+    assert Stream(0, Plan(Start([4], np.zeros((1, 5)), ()), "", 1), LETTERS, SampleOptions()).sample.perplexity is None
+
+
+@pytest.mark.parametrize("cell", ["lstm", "mogrifier"])
+def test_a_prompt_read_in_parts_is_read_as_a_whole(cell, monkeypatch):
+    engine, ids = engine_for(LETTERS, cell), LETTERS.encode("abc" * 50)
+    stepper = stepper_for(engine, engine.initial_state())
+    whole = read_start(stepper, LETTERS, ids)
+    monkeypatch.setattr("charnn.runtime.stepper.READ_AT_ONCE", 7)
+    parts = read_start(stepper, LETTERS, ids[70:], after=read_start(stepper, LETTERS, ids[:70]))
+    assert parts.ids == whole.ids
+    np.testing.assert_allclose(parts.logits, whole.logits, atol=1e-6)
+    nothing_more = read_start(stepper, LETTERS, ids[:0], after=whole)
+    assert nothing_more is whole

@@ -1,5 +1,6 @@
 """Which rows of their tables stand for the last two, three, ... tokens: written once for NumPy arrays and torch tensors."""
 
+from collections.abc import Sequence
 from typing import Any
 
 MOST_ROWS = 16_381
@@ -10,6 +11,15 @@ def num_rows(vocab_size: int, order: int) -> int:
     """Return the rows of the table for n-grams of one order: one each, or where that is too many, shared ones."""
     every: int = (vocab_size + 1) ** order
     return min(every, MOST_ROWS)
+
+
+def ngram_row(digits: Sequence[Any], vocab_size: int) -> Any:
+    """Return the row of the n-gram of some tokens, the latest last, each as id + 1, 0 for none: numbers, or arrays of
+    one shape."""
+    row = digits[0]
+    for digit in digits[1:]:
+        row = (row * (vocab_size + 1) + digit) % num_rows(vocab_size, len(digits))
+    return row
 
 
 def ngram_rows(ids_TB: Any, history_BN: Any, vocab_size: int, xp: Any) -> tuple[list[Any], Any]:
@@ -28,8 +38,6 @@ def ngram_rows(ids_TB: Any, history_BN: Any, vocab_size: int, xp: Any) -> tuple[
     length = len(ids_TB)
     rows = []
     for order in range(2, num_before + 2):
-        row = digits[num_before - order + 1 :][:length]
-        for distance in range(order - 2, -1, -1):
-            row = (row * (vocab_size + 1) + digits[num_before - distance :][:length]) % num_rows(vocab_size, order)
-        rows.append(row)
+        shifted = [digits[num_before - distance :][:length] for distance in range(order - 1, -1, -1)]
+        rows.append(ngram_row(shifted, vocab_size))
     return rows, digits[length:].T

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 from charnn.cli import console
 from charnn.cli.loading import load_directed
 from charnn.config import PredictOptions
+from charnn.config.model import Direction
 
 if TYPE_CHECKING:
     from charnn.model_directory import Model
@@ -21,7 +22,7 @@ def fill_blank(text: str, given: str | None, options: PredictOptions) -> None:
     from charnn.runtime.blanks import find_blank, judge_blank
     from charnn.runtime.engine import Engine
 
-    models = _judges(given, options)
+    models = models_that_judge(given, options.direction)
     engines = {model.architecture.direction: Engine.of(model) for model in models}
     tokenizer = models[0].tokenizer
     blank = find_blank(tokenizer, text, options.blank, on_unknown=options.on_unknown)
@@ -62,12 +63,12 @@ def _say_what_is_not_seen(directions: set[str], has_left: bool, has_right: bool)
         console.notice("a backward model does not see what stands before the blank; train a pair with --direction both")
 
 
-def _judges(given: str | None, options: PredictOptions) -> "list[Model]":
+def models_that_judge(given: str | None, direction: Direction | None) -> "list[Model]":
     """Return the models that are to judge: those of the wished direction, or all that there are."""
     from charnn.model_directory import BACKWARD, is_model
 
-    if options.direction is not None:
-        return load_directed(given, options.direction)
+    if direction is not None:
+        return load_directed(given, direction)
     (model,) = load_directed(given, None)
     if model.architecture.direction == "forward" and is_model(model.path / BACKWARD):
         return load_directed(str(model.path), "both")

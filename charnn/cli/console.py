@@ -23,6 +23,11 @@ def write(text: str, *, at_once: bool = True) -> None:
         sys.stdout.flush()
 
 
+def is_terminal() -> bool:
+    """Tell whether somebody watches the results as they come."""
+    return sys.stdout.isatty()
+
+
 def write_line(text: str) -> None:
     """Write a line of results."""
     sys.stdout.write(text + "\n")
@@ -60,6 +65,19 @@ def show(renderable: "RenderableType") -> None:
     output_console().print(renderable)
 
 
+def to_user(message: "RenderableType") -> None:
+    """Show something of a conversation, which is no result."""
+    error_console().print(message)
+
+
+def ask(question: str) -> str | None:
+    """Ask for a line; None at the end of the input."""
+    sys.stderr.write(question)
+    sys.stderr.flush()
+    line = sys.stdin.readline()
+    return line.rstrip("\n") if line else None
+
+
 def output_console() -> "Console":
     """Return a rich console on stdout."""
     from rich.console import Console
@@ -72,6 +90,13 @@ def error_console() -> "Console":
     from rich.console import Console
 
     return Console(file=sys.stderr, highlight=False, emoji=False, markup=False)
+
+
+def cell_width(text: str) -> int:
+    """Return the columns that a text takes on a terminal."""
+    from rich.cells import cell_len
+
+    return cell_len(text)
 
 
 def visible(text: str) -> str:

@@ -3,9 +3,11 @@
 from typing import TYPE_CHECKING
 
 from charnn.cli import console
-from charnn.errors import OptionError
+from charnn.errors import TextError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from charnn.config.model import Direction
     from charnn.model_directory import Model
     from charnn.ngrams.mixture import Mixture
@@ -42,13 +44,30 @@ def load_mixture(model: "Model", wanted: bool) -> "Mixture | None":
 
 
 def read_prompt(text: str | None, file: str | None, tokenizer: "Tokenizer", encoding: str) -> str:
-    """Return the text given as an argument or in a file; a file's final line end does not count."""
-    if text is not None and file is not None:
-        raise OptionError("--prompt-file: found together with a PROMPT, but they exclude each other; leave one out")
+    """Return the text given as an argument, - for standard input, or in a file; a file's final line end does not count."""
+    if text == "-":
+        file = "-"
     if file is None:
         return text or ""
+    return "".join(_chunks(file, tokenizer, encoding)).removesuffix("\n")
+
+
+def read_prompts(file: str, tokenizer: "Tokenizer", encoding: str) -> list[str]:
+    """Return the lines of a file, - for standard input, each a prompt.
+
+    Raises:
+        TextError: where there is none.
+    """
+    from charnn.text.reading import lines
+
+    found = list(lines(_chunks(file, tokenizer, encoding)))
+    if not found:
+        raise TextError(f"{file}: holds no line, but each line is to be a prompt; give at least one")
+    return found
+
+
+def _chunks(file: str, tokenizer: "Tokenizer", encoding: str) -> "Iterator[str]":
     from charnn.text.reading import find_sources, read_text
     from charnn.text.tokenizers import text_encoding
 
-    chunks = read_text(find_sources([file], console.notice), text_encoding(tokenizer, encoding))
-    return "".join(chunks).removesuffix("\n")
+    return read_text(find_sources([file], console.notice), text_encoding(tokenizer, encoding))

@@ -4,7 +4,7 @@ import functools
 import inspect
 from collections.abc import Callable
 from dataclasses import MISSING, fields
-from typing import Annotated, Any, get_args
+from typing import Annotated, Any, get_args, get_origin
 
 import typer
 
@@ -42,7 +42,9 @@ def with_options(*groups: type) -> Callable[[Callable[..., None]], Callable[...,
         def command(**arguments: Any) -> None:
             arguments.pop("debug")
             given = {name: arguments.pop(name) for name in names}
-            function(**arguments, given={name: value for name, value in given.items() if value is not None})
+            function(
+                **arguments, given={name: _frozen(value) for name, value in given.items() if value not in (None, [])}
+            )
 
         command.__signature__ = inspect.Signature([*own, *declared, debug])  # type: ignore[attr-defined]
         command.__annotations__ = {parameter.name: parameter.annotation for parameter in (*own, *declared, debug)}
@@ -51,12 +53,18 @@ def with_options(*groups: type) -> Callable[[Callable[..., None]], Callable[...,
     return decorate
 
 
+def _frozen(value: Any) -> Any:
+    return tuple(value) if isinstance(value, list) else value
+
+
 def _parameter(group: type, name: str, kind: Any, option: Option) -> inspect.Parameter:
     default = next(field.default for field in fields(group) if field.name == name)
     assert default is not MISSING, f"option {name} needs a default"
     flags = flags_of(name, option)
     if kind is bool:
         flags = tuple(f"{flag}/--no-{flag.removeprefix('--')}" for flag in flags)
+    if get_origin(kind) is tuple:
+        kind = list[get_args(kind)[0]]  # type: ignore[misc]
     annotation = Annotated[  # type: ignore[valid-type]
         kind if type(None) in get_args(kind) else kind | None,
         typer.Option(
@@ -71,6 +79,8 @@ def _parameter(group: type, name: str, kind: Any, option: Option) -> inspect.Par
 
 def shown_default(default: Any, option: Option) -> str:
     """Return a default as `--help` and the README show it."""
+    if default == ():
+        return "none"
     if isinstance(default, bool):
         return "yes" if default else "no"
     if default is None:

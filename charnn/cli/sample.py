@@ -1,95 +1,229 @@
 """`charnn sample`: write new text."""
 
 import secrets
-import sys
-from typing import TYPE_CHECKING, Annotated
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, NamedTuple
 
 import typer
 
 from charnn.cli import console
-from charnn.cli.loading import load_mixture, load_model, read_prompt
+from charnn.cli.loading import load_mixture, load_model, read_prompt, read_prompts
 from charnn.cli.options import Given, ModelArgument, with_options
 from charnn.config import SampleOptions
 from charnn.errors import OptionError
-from charnn.options import pick
+from charnn.options import pick, refuse_both
 
 if TYPE_CHECKING:
-    from charnn.runtime.sampler import Sample
+    from charnn.model_directory import Model
+    from charnn.runtime.context import Start
+    from charnn.runtime.stepper import Stepper
+
+PROMPT_PANEL, OUTPUT_PANEL = "The prompt", "Output"
+
+
+class Sources(NamedTuple):
+    """Where the prompt comes from, and where its memory goes."""
+
+    prompt: str | None
+    prompt_file: str | None
+    prompts: str | None
+    load_state: str | None
+    save_state: str | None
+
+    def check(self, options: SampleOptions) -> None:
+        """Refuse what excludes each other. Raises OptionError."""
+        refuse_both("--prompt-file", None not in (self.prompt, self.prompt_file), "a PROMPT")
+        refuse_both("--prompts", self.prompts is not None and self.prompt is not None, "a PROMPT")
+        refuse_both("--prompts", None not in (self.prompts, self.prompt_file), "--prompt-file")
+        refuse_both("--save-state", None not in (self.save_state, self.prompts), "--prompts")
+        if options.length == 0 and self.save_state is None:
+            raise OptionError(
+                "--length: found 0, but it must be at least 1, or -1 for no end; 0 is for --save-state alone"
+            )
 
 
 @with_options(SampleOptions)
 def sample(
     prompt: Annotated[
-        str | None, typer.Argument(help="Text to go on from.", show_default="the start of a text")
+        str | None,
+        typer.Argument(help="Text to go on from, - for standard input.", show_default="the start of a text"),
     ] = None,
     model: ModelArgument = None,
     prompt_file: Annotated[
         str | None,
-        typer.Option("--prompt-file", metavar="FILE", help="Go on from a file's text, - for standard input."),
+        typer.Option(
+            "--prompt-file",
+            metavar="FILE",
+            help="Go on from a file's text, - for standard input.",
+            rich_help_panel=PROMPT_PANEL,
+        ),
     ] = None,
+    prompts: Annotated[
+        str | None,
+        typer.Option(
+            "--prompts",
+            metavar="FILE",
+            help="Go on from each line of a file, - for standard input.",
+            rich_help_panel=PROMPT_PANEL,
+        ),
+    ] = None,
+    save_state: Annotated[
+        str | None,
+        typer.Option(
+            "--save-state",
+            metavar="FILE",
+            help="Keep what the model remembers of the prompt; with -n 0 only that.",
+            rich_help_panel=PROMPT_PANEL,
+        ),
+    ] = None,
+    load_state: Annotated[
+        str | None,
+        typer.Option(
+            "--load-state",
+            metavar="FILE",
+            help="Begin with the memory that --save-state kept; the prompt goes on from there.",
+            rich_help_panel=PROMPT_PANEL,
+        ),
+    ] = None,
+    output: Annotated[
+        str | None,
+        typer.Option(
+            "-o", "--output", metavar="FILE", help="Write to a file, whole or not at all.", rich_help_panel=OUTPUT_PANEL
+        ),
+    ] = None,
+    interactive: Annotated[
+        bool,
+        typer.Option(
+            "--interactive",
+            help="Pick from the likeliest next tokens, or let it run; undo, and try again.",
+            rich_help_panel=OUTPUT_PANEL,
+        ),
+    ] = False,
     *,
     given: Given,
 ) -> None:
-    """Write new text: charnn sample "Once upon" -n 300 -t 0.8."""
+    """Write new text: charnn sample "Once upon" -n 300 -t 0.8.
+
+    Rules and filters apply in this order: penalties, --logit-bias, --allow and --ban, --no-repeat-ngram and --match,
+    --temperature, --top-k, --typical-p, --top-p, --min-p.
+    """
     options = pick(SampleOptions, given)
+    sources = Sources(prompt, prompt_file, prompts, load_state, save_state)
+    sources.check(options)
     loaded = load_model(model)
     if loaded.architecture.direction == "backward":
         raise OptionError(
             f"-m: found {loaded.path}, which reads from right to left, but text is written from left to right; "
             "name a forward model"
         )
-    text = read_prompt(prompt, prompt_file, loaded.tokenizer, options.encoding)
+    if options.until == "unit" and loaded.tokenizer.unit == "stream":
+        raise OptionError(
+            f"--until unit: found {loaded.path}, a model of one running text, which has no units; "
+            "leave it out, or train with --unit line or document"
+        )
 
-    from charnn.runtime.context import encode_prompt
     from charnn.runtime.engine import Engine
-    from charnn.runtime.sampler import generate
+    from charnn.runtime.stepper import stepper_for
 
-    ids = encode_prompt(loaded.tokenizer, text, on_unknown=options.on_unknown)
-    mixture = load_mixture(loaded, options.mix_ngram)
-    seed = secrets.randbelow(2**31) if options.seed is None else options.seed
-    if options.seed is None and not (options.greedy or options.temperature == 0):
-        console.notice(f"seed {seed}")
-    pieces = generate(Engine.of(loaded), loaded.tokenizer, ids, options, seed=seed, mixture=mixture)
-    prompt_shown = text if options.echo else ""
-    if options.num_samples == 1 and options.format == "text":
-        console.write(prompt_shown)
-        last = prompt_shown
-        streaming = sys.stdout.isatty()
-        for _, fresh, _ in pieces:
-            console.write(fresh, at_once=streaming)
-            last = fresh or last
-        console.write("" if last.endswith("\n") else "\n")
+    engine = Engine.of(loaded)
+    stepper = stepper_for(engine, engine.initial_state())
+    reader = _Reader(loaded, stepper, sources, options)
+    if save_state is not None:
+        _save_state(loaded, reader, save_state)
+        if options.length == 0:
+            return
+    if interactive:
+        from charnn.cli.interactive import write_by_hand
+
+        _refuse_beside_interactive(sources, options, output)
+        write_by_hand(loaded, stepper, *next(reader.starts()), options)
         return
-    finished: dict[int, Sample] = {}
-    next_number = 0
-    for number, _, drawn in pieces:
-        if drawn.ended is not None:
-            finished[number] = drawn
-        while next_number in finished:
-            ready = finished.pop(next_number)
-            if options.format == "jsonl":
-                _write_record(text, ready)
-            else:
-                _write_text(prompt_shown, ready, next_number, heading=loaded.tokenizer.unit != "line")
-            next_number += 1
+    _write(loaded, stepper, reader, options, output)
 
 
-def _write_record(prompt: str, drawn: "Sample") -> None:
-    console.write_json(
-        {
-            "prompt": prompt,
-            "text": drawn.text,
-            "seed": drawn.seed,
-            "ids": drawn.ids,
-            "log_prob": drawn.log_prob_nats,
-            "log_base": "e",
-            "ended": drawn.ended,
-        }
+def _write(model: "Model", stepper: "Stepper", reader: "_Reader", options: SampleOptions, file: str | None) -> None:
+    """Write all samples, and what there is of them where the user interrupts."""
+    from charnn.cli.sample_output import SampleOutput
+    from charnn.runtime.beam import search
+    from charnn.runtime.sampler import Piece, Plan, Sampler
+
+    mixture = load_mixture(model, options.mix_ngram)
+    with SampleOutput(model, options, reader.texts, file) as written:
+        if options.beam is not None:
+            for number, (text, start) in enumerate(reader.starts()):
+                found = search(stepper, model.tokenizer, start, options, prompt=text, mixture=mixture)
+                for place, drawn in enumerate(found):
+                    written.take(Piece(number * options.num_samples + place, drawn.text, drawn))
+            return
+        seed = secrets.randbelow(2**31) if options.seed is None else options.seed
+        sampler = Sampler(stepper, model.tokenizer, options, mixture=mixture)
+        if options.seed is None and options.draws:
+            console.notice(f"seed {seed}")
+        plans = (
+            Plan(start, text, seed + number * options.num_samples + place)
+            for number, (text, start) in enumerate(reader.starts())
+            for place in range(options.num_samples)
+        )
+        try:
+            for piece in sampler.write(plans):
+                written.take(piece)
+        except KeyboardInterrupt:
+            for piece in sampler.interrupt():
+                written.take(piece)
+            written.close()
+            raise
+
+
+class _Reader:
+    """The prompts, encoded at once, so that what is wrong with one is said before anything is written; read one by one."""
+
+    def __init__(self, model: "Model", stepper: "Stepper", sources: Sources, options: SampleOptions) -> None:
+        from charnn.runtime.context import encode_prompt
+        from charnn.runtime.saved_state import load_start
+
+        self._tokenizer, self._stepper = model.tokenizer, stepper
+        self._after = None
+        if sources.load_state is not None:
+            self._after = load_start(Path(sources.load_state), model, stepper.state())
+        if sources.prompts is None:
+            self.texts = [read_prompt(sources.prompt, sources.prompt_file, self._tokenizer, options.encoding)]
+            names = ["prompt"]
+        else:
+            self.texts = read_prompts(sources.prompts, self._tokenizer, options.encoding)
+            names = [f"{sources.prompts}:{number}" for number in range(1, len(self.texts) + 1)]
+        self._ids = [
+            encode_prompt(self._tokenizer, text, on_unknown=options.on_unknown, name=name)
+            for name, text in zip(names, self.texts, strict=True)
+        ]
+
+    def starts(self) -> "Iterator[tuple[str, Start]]":
+        """Yield each prompt's text with what the model knows after it."""
+        from charnn.runtime.context import read_start
+
+        for text, ids in zip(self.texts, self._ids, strict=True):
+            yield text, read_start(self._stepper, self._tokenizer, ids, after=self._after)
+
+
+def _save_state(model: "Model", reader: _Reader, file: str) -> None:
+    from charnn.runtime.saved_state import save_start
+
+    _, start = next(reader.starts())
+    save_start(Path(file), model, start)
+    console.notice(
+        f"kept the memory of {len(start.ids) - 1:,} tokens in {file}; go on from it with --load-state {file}"
     )
 
 
-def _write_text(prompt: str, drawn: "Sample", number: int, *, heading: bool) -> None:
-    if heading:
-        console.write_line(f"=== sample {number + 1}, seed {drawn.seed} ===")
-    whole = prompt + drawn.text
-    console.write_line(whole.removesuffix("\n") if heading else whole)
+def _refuse_beside_interactive(sources: Sources, options: SampleOptions, output: str | None) -> None:
+    """Refuse what a session by hand has no use for. Raises OptionError."""
+    others = {
+        "--prompts": sources.prompts is not None,
+        "--beam": options.beam is not None,
+        "--num-samples": options.num_samples > 1,
+        "--format jsonl": options.format != "text",
+        "--novelty": options.novelty,
+        "--output": output is not None,
+    }
+    for flag, given in others.items():
+        refuse_both(flag, given, "--interactive")

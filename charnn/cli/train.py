@@ -280,19 +280,18 @@ def _short_sample(session: "Session") -> str:
 
     from charnn.config import SampleOptions
     from charnn.runtime.engine import Engine
-    from charnn.runtime.sampler import generate
+    from charnn.runtime.sampler import write_sample
 
     model = session.model()
     if not all(np.isfinite(array).all() for array in model.weights.values()):
         return ""
     options = SampleOptions(length=SAMPLE_LENGTH, temperature=0.8)
-    prompt = np.zeros(0, dtype=np.int64)
     with np.errstate(over="ignore", invalid="ignore"):  # where training fails, what it writes makes no sense either
-        pieces = list(generate(Engine.of(model), model.tokenizer, prompt, options, seed=session.config["seed"]))
+        sample = write_sample(Engine.of(model), model.tokenizer, options, seed=session.config["seed"])
     if model.architecture.direction == "forward":
-        return "".join(text for _, text, _ in pieces)
+        return sample.text
     decoder = model.tokenizer.decoder()
-    return "".join(decoder.push(id) for id in reversed(pieces[-1][2].ids)) + decoder.flush()
+    return "".join(decoder.push(id) for id in reversed(sample.ids)) + decoder.flush()
 
 
 @contextlib.contextmanager

@@ -5,13 +5,15 @@ tables are checked against them.
 """
 
 from charnn.config.model import Architecture, CellName, ModelOptions
-from charnn.config.running import OnUnknown, PredictOptions, SampleOptions, ScoreOptions
+from charnn.config.running import FillOptions, PredictOptions, ScoreOptions
+from charnn.config.sampling import OnUnknown, SampleOptions
 from charnn.config.text import TextOptions, TokenizerKind, Unit
 from charnn.config.training import TrainingOptions
 
 __all__ = [
     "Architecture",
     "CellName",
+    "FillOptions",
     "ModelOptions",
     "OnUnknown",
     "PredictOptions",

@@ -1,65 +1,12 @@
-"""Options of the commands that run a model."""
+"""Options of scoring and predicting."""
 
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
 from charnn.config.model import Direction
+from charnn.config.sampling import MixNgram, PromptOnUnknown
 from charnn.config.text import Unit
-from charnn.errors import OptionError
 from charnn.options import Checked, Option, refuse_both, refuse_idle
-
-OnUnknown = Literal["error", "skip", "unk"]
-MixNgram = Annotated[
-    bool, Option("Mix the network with the n-gram model that stands beside it.", flags=("--mix-ngram",))
-]
-
-
-@dataclass(frozen=True, kw_only=True)
-class SampleOptions(Checked):
-    """How new text is drawn from a model."""
-
-    length: Annotated[
-        int, Option("Tokens to write, not counting the prompt.", flags=("-n", "--length"), at_least=1)
-    ] = 500
-    temperature: Annotated[
-        float,
-        Option(
-            "Below 1 the likely becomes likelier, above 1 less so; 0 is --greedy.",
-            flags=("-t", "--temperature"),
-            at_least=0,
-        ),
-    ] = 1.0
-    greedy: Annotated[bool, Option("Always take the likeliest token.")] = False
-    top_k: Annotated[int | None, Option("Draw from the k likeliest tokens only.", at_least=1, automatic="all")] = None
-    top_p: Annotated[
-        float | None,
-        Option(
-            "Draw from the fewest tokens whose probabilities reach p together.",
-            above=0,
-            at_most=1,
-            automatic="all",
-        ),
-    ] = None
-    mix_ngram: MixNgram = False
-    stop: Annotated[str | None, Option("End a sample before this text appears in it.", automatic="never")] = None
-    num_samples: Annotated[int, Option("Samples to write; number i uses the seed + i.", at_least=1)] = 1
-    seed: Annotated[
-        int | None, Option("Repeat a sample exactly.", at_least=0, below=2**31, automatic="drawn, and said")
-    ] = None
-    encoding: Annotated[str, Option("The encoding of the prompt file.")] = "utf-8"
-    echo: Annotated[bool, Option("Write the prompt before the text that follows it.")] = True
-    on_unknown: Annotated[OnUnknown, Option("What to do about a prompt's tokens that the model does not know.")] = (
-        "error"
-    )
-    format: Annotated[Literal["text", "jsonl"], Option("Plain text, or one JSON record a sample.")] = "text"
-
-    def __post_init__(self) -> None:
-        """Check bounds, and that nothing is asked of a draw that is none."""
-        super().__post_init__()
-        if self.stop == "":
-            raise OptionError("--stop: found an empty text, but it must have at least one character; leave it out")
-        filtered = self.top_k is not None or self.top_p is not None
-        refuse_idle("--top-k or --top-p", filtered and (self.greedy or self.temperature == 0), "a draw by temperature")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -123,7 +70,30 @@ class PredictOptions(Checked):
         str, Option("What stands for a missing token in TEXT, to be judged from both sides; empty for nothing.")
     ] = "____"
     top: Annotated[int, Option("Show this many of the likeliest tokens; 0 shows all.", at_least=0)] = 10
-    on_unknown: Annotated[OnUnknown, Option("What to do about the text's tokens that the model does not know.")] = (
-        "error"
-    )
+    on_unknown: PromptOnUnknown = "error"
     format: Annotated[Literal["table", "jsonl"], Option("A table with bars, or one JSON record a token.")] = "table"
+
+
+@dataclass(frozen=True, kw_only=True)
+class FillOptions(Checked):
+    """What fills a gap, and how candidates are shown."""
+
+    candidates: Annotated[
+        tuple[str, ...],
+        Option("Rank these texts, separated by commas; may be given several times. Without any, search."),
+    ] = ()
+    beam: Annotated[int, Option("Runs of tokens that a search keeps at each length, and proposes.", at_least=1)] = 100
+    max_tokens: Annotated[
+        int | None,
+        Option(
+            "Tokens that a search fills the gap with, at most.",
+            at_least=1,
+            automatic="12 (char, byte), 4 (subword), 2 (word)",
+        ),
+    ] = None
+    mix_ngram: MixNgram = False
+    direction: Annotated[Direction | None, Option("Which model of a pair judges.", automatic="all there are")] = None
+    blank: Annotated[str, Option("What stands for the gap in TEXT.")] = "____"
+    top: Annotated[int, Option("Show this many of the best candidates; 0 shows all.", at_least=0)] = 10
+    on_unknown: PromptOnUnknown = "error"
+    format: Annotated[Literal["table", "jsonl"], Option("A table, or one JSON record a candidate.")] = "table"

@@ -1,4 +1,7 @@
-"""Text as the context of a model: its ids after the boundary, unknown tokens dealt with as the user wishes."""
+"""Text as the context of a model: its ids after the boundary, unknown tokens dealt with as the user wishes, and what it leaves
+in the model's memory."""
+
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
@@ -6,17 +9,18 @@ import numpy.typing as npt
 from charnn.config import OnUnknown
 from charnn.errors import UnknownTokenError
 from charnn.runtime.engine import Engine, EngineState, Floats
+from charnn.runtime.stepper import Stepper, stepper_for
 from charnn.text.tokenizers import Token, Tokenizer
 
-CONTEXT_CHUNK = 256
-"""Tokens of a prompt that are read at once."""
 
-
-def encode_prompt(tokenizer: Tokenizer, text: str, *, on_unknown: OnUnknown, offset: int = 0) -> npt.NDArray[np.int64]:
+def encode_prompt(
+    tokenizer: Tokenizer, text: str, *, on_unknown: OnUnknown, offset: int = 0, name: str = "prompt"
+) -> npt.NDArray[np.int64]:
     """Return a prompt's ids (N,).
 
     Args:
         offset: characters that the user gave before it.
+        name: where it stands, for messages.
 
     Raises:
         UnknownTokenError: naming the first unknown token and its place, where `on_unknown` is "error".
@@ -26,19 +30,19 @@ def encode_prompt(tokenizer: Tokenizer, text: str, *, on_unknown: OnUnknown, off
     if unknown is None or not np.any(ids == unknown) or on_unknown == "unk":
         return ids
     if on_unknown == "error":
-        raise _unknown_token(tokenizer, text, unknown, offset)
+        raise _unknown_token(tokenizer, text, unknown, offset, name)
     known: npt.NDArray[np.int64] = ids[ids != unknown]
     return known
 
 
-def _unknown_token(tokenizer: Tokenizer, text: str, unknown: int, offset: int) -> UnknownTokenError:
+def _unknown_token(tokenizer: Tokenizer, text: str, unknown: int, offset: int, prompt: str) -> UnknownTokenError:
     tokens = tokenizer.tokenize(text)
     first = next(token for token in tokens if token.id == unknown)
     num_unknown = sum(token.id == unknown for token in tokens)
     others = f" (and {num_unknown - 1} more)" if num_unknown > 1 else ""
     name = "character" if tokenizer.kind == "char" else "token"
     return UnknownTokenError(
-        f"prompt: {name} {_spelled(first)} at position {offset + first.start + 1} is not in the model's vocabulary of "
+        f"{prompt}: {name} {_spelled(first)} at position {offset + first.start + 1} is not in the model's vocabulary of "
         f"{len(tokenizer.vocabulary):,}{others}; change it, or pass --on-unknown skip or --on-unknown unk"
     )
 
@@ -46,6 +50,40 @@ def _unknown_token(tokenizer: Tokenizer, text: str, unknown: int, offset: int) -
 def _spelled(token: Token) -> str:
     code_point = f" (U+{ord(token.text):04X})" if len(token.text) == 1 else ""
     return f"{token.text!r}{code_point}"
+
+
+@dataclass(frozen=True)
+class Start:
+    """What a model knows after some text, from the opening boundary on.
+
+    Args:
+        ids: the boundary and the text.
+        logits: what it expects next (1, V).
+        state: its memory, of one stream.
+    """
+
+    ids: list[int]
+    logits: Floats
+    state: EngineState
+
+
+def read_start(
+    stepper: Stepper, tokenizer: Tokenizer, ids: npt.NDArray[np.int64], *, after: Start | None = None
+) -> Start:
+    """Read a text, from the opening boundary on or after what was read before.
+
+    Args:
+        stepper: of one stream that has read nothing yet; it is left as it is.
+        ids: the text (N,), possibly empty.
+        after: what came before it.
+    """
+    before = [] if after is None else after.ids
+    fresh = ids.tolist() if before else [tokenizer.vocabulary.boundary_id, *ids.tolist()]
+    if after is not None and not fresh:
+        return after
+    reader = stepper.fork(stepper.state() if after is None else after.state)
+    logits = reader.read(np.array(fresh, dtype=np.int64))
+    return Start([*before, *fresh], logits.copy(), reader.state())
 
 
 def read_context(engine: Engine, tokenizer: Tokenizer, ids: npt.NDArray[np.int64]) -> tuple[Floats, EngineState]:
@@ -57,10 +95,5 @@ def read_context(engine: Engine, tokenizer: Tokenizer, ids: npt.NDArray[np.int64
     Returns:
         The logits (1, V) of what follows, and the state of the one stream.
     """
-    if engine.is_backward:
-        ids = ids[::-1]
-    context = np.concatenate([[tokenizer.vocabulary.boundary_id], ids])
-    state = engine.initial_state(1)
-    for first in range(0, len(context), CONTEXT_CHUNK):
-        outputs, state = engine.forward(context[first : first + CONTEXT_CHUNK, None], state)
-    return engine.logits(outputs[-1]), state
+    start = read_start(stepper_for(engine, engine.initial_state()), tokenizer, ids[::-1] if engine.is_backward else ids)
+    return start.logits, start.state

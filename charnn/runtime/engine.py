@@ -11,34 +11,13 @@ from charnn.cells.ngram_embedding import ngram_rows
 from charnn.config import Architecture
 from charnn.model_directory import Model, layer_weights
 from charnn.pairs import Tensors
+from charnn.runtime.tables import Floats, IdArray, ProjectedRows, projections
 
-Floats = npt.NDArray[np.float32]
-IdArray = npt.NDArray[np.integer[Any]]
+__all__ = ["Engine", "EngineState", "Floats", "IdArray", "LayerState", "log_softmax", "target_log_probs"]
+
 LayerState = tuple[npt.NDArray[Any], ...]
 EngineState = tuple[LayerState, ...]
 """One state a layer, each of arrays (B, H), the lowest layer first; then the last tokens, where n-grams are embedded."""
-
-LARGEST_TABLE = 1 << 26
-"""The most numbers in the tables that stand for the first layer's input projection (256 MiB, of which only used rows are
-touched)."""
-
-
-class ProjectedRows:
-    """An embedding table (R, E) times W_ih (E, G), each row computed when it is first asked for."""
-
-    def __init__(self, table_RE: Floats, weight_EG: Floats) -> None:
-        self._table_RE, self._weight_EG = table_RE, weight_EG
-        self._projected_RG = np.empty((len(table_RE), weight_EG.shape[1]), dtype=np.float32)
-        self._is_known_R = np.zeros(len(table_RE), dtype=bool)
-
-    def __getitem__(self, rows: IdArray) -> Floats:
-        known = self._is_known_R[rows]
-        if not known.all():
-            missing = np.unique(rows[~known])
-            self._projected_RG[missing] = self._table_RE[missing] @ self._weight_EG
-            self._is_known_R[missing] = True
-        projected: Floats = self._projected_RG[rows]
-        return projected
 
 
 class Engine:
@@ -55,10 +34,11 @@ class Engine:
         self._cells = [cell_of(shape, layer) for layer in range(shape.num_layers)]
         self._layers = [layer_weights(weights, layer) for layer in range(shape.num_layers)]
         self._joined = [_join(cell, layer) for cell, layer in zip(self._cells, self._layers, strict=True)]
-        self._embeddings = self._tables_of_vectors(weights)
+        self.weights = weights
+        self.embeddings = self._tables_of_vectors(weights)
         self._tables = self._tables_of_projections()
-        self._output_VH = weights["embedding.weight" if shape.tie_weights else "output.weight"]
-        self._output_bias_V = weights["output.bias"]
+        self.output_VH = weights["embedding.weight" if shape.tie_weights else "output.weight"]
+        self.output_bias_V = weights["output.bias"]
 
     def _tables_of_vectors(self, weights: Tensors) -> list[Floats]:
         shape = self.architecture
@@ -67,16 +47,12 @@ class Engine:
         orders = range(2, shape.embedding_order + 1)
         return [weights["embedding.weight"], *(weights[f"embedding.{order}.weight"] for order in orders)]
 
-    def _tables_of_projections(self) -> Sequence[ProjectedRows | Floats] | None:
+    def _tables_of_projections(self) -> list[ProjectedRows] | None:
         """Return what the first layer makes of each vector, or None where it takes vectors, or there are too many."""
         weight_ih = self._layers[0]["weight_ih"]
         if not self._cells[0].projects:
             return None
-        if self.architecture.inputs == "one-hot":
-            return [np.ascontiguousarray(weight_ih.T)]
-        if sum(len(table) for table in self._embeddings) * len(weight_ih) > LARGEST_TABLE:
-            return None
-        return [ProjectedRows(table, weight_ih.T) for table in self._embeddings]
+        return projections(self.embeddings, weight_ih, self._layers[0].get("bias_ih"))
 
     @classmethod
     def of(cls, model: Model) -> "Engine":
@@ -169,22 +145,22 @@ class Engine:
 
     def logits(self, outputs: Floats) -> Floats:
         """Return the logits (..., V) for the top layer's outputs (..., H)."""
-        logits: Floats = outputs @ self._output_VH.T + self._output_bias_V
+        logits: Floats = outputs @ self.output_VH.T + self.output_bias_V
         return logits
 
     def _project_ids(self, ids_TB: IdArray, state: EngineState) -> tuple[Floats, EngineState]:
         """Return what the first layer's steps take in (T, B, P), and the last tokens as the end of a state."""
         history: EngineState = ()
         rows: list[IdArray] = [ids_TB]
-        if len(self._embeddings) > 1:
+        if len(self.embeddings) > 1:
             ngrams, last_tokens = ngram_rows(ids_TB, state[-1][0], self.architecture.vocab_size, np)
             rows, history = [ids_TB, *ngrams], ((last_tokens,),)
         if self._tables is None:
-            vectors_TBE = sum(table[place] for table, place in zip(self._embeddings, rows, strict=True))
+            vectors_TBE = sum(table[place] for table, place in zip(self.embeddings, rows, strict=True))
             return self._cells[0].project(self._layers[0], vectors_TBE, np), history
-        total: Floats = self._tables[0][rows[0]] + self._layers[0].get("bias_ih", np.float32(0))
+        total = self._tables[0].many(rows[0])
         for table, place in zip(self._tables[1:], rows[1:], strict=True):
-            total += table[place]
+            total += table.many(place)
         return total, history
 
 

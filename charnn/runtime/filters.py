@@ -1,48 +1,151 @@
 """What may be drawn: pure functions on log probabilities (B, V), each returning new ones that need not sum to 1.
 
-They are applied in this order: the ban of <unk>, temperature, top-k, top-p. What is ruled out gets minus infinity.
+They are applied in this order: penalties for what was there lately (`penalised`), what is added to a token (`biased`, which
+also rules out what may not be written), temperature (`tempered`), then top-k, typical-p, top-p and min-p, each on what the
+ones before it have left. What is ruled out gets minus infinity.
+
+A filter that leaves tokens out also says how near its decision was, as a margin (B,): had no log probability been off by as
+much, it would have left out the same ones. Two ways of adding up the same product differ in the last bits, and where a
+margin is smaller than that, they may disagree.
 """
+
+from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 LogProbs = npt.NDArray[np.float64]
+Margins = npt.NDArray[np.float64]
+
+SORTED_FIRST = 128
+"""Of a large vocabulary, so many of the likeliest tokens are sorted at first, then four times as many."""
 
 
-def ban(log_probs_BV: LogProbs, id: int) -> LogProbs:
-    """Rule out one token."""
-    banned = log_probs_BV.copy()
-    banned[:, id] = -np.inf
-    return banned
+class Filtered(NamedTuple):
+    """What a filter has left (B, V), and by what margin (B,)."""
+
+    log_probs_BV: LogProbs
+    margin_B: Margins
 
 
-def temper(log_probs_BV: LogProbs, temperature: float) -> LogProbs:
+def penalised(
+    log_probs_BV: LogProbs,
+    recent: Sequence[Sequence[int]],
+    *,
+    repetition: float = 1.0,
+    presence: float = 0.0,
+    frequency: float = 0.0,
+) -> LogProbs:
+    """Make tokens less likely that were there lately.
+
+    Args:
+        log_probs_BV: normalised log probabilities.
+        recent: the last tokens of each stream.
+        repetition: what their log probability is multiplied by.
+        presence: what is taken from it, in nats.
+        frequency: what is taken from it for each time that the token was there, in nats.
+
+    Source: Keskar et al. (2019), CTRL, for the first, here on log probabilities in place of logits, which have no zero of their
+        own.
+    """
+    changed = log_probs_BV.copy()
+    for row, ids in enumerate(recent):
+        found, counts = np.unique(np.asarray(ids, dtype=np.int64), return_counts=True)
+        changed[row, found] = changed[row, found] * repetition - presence - frequency * counts
+    return changed
+
+
+def biased(log_probs_BV: LogProbs, bias: LogProbs) -> LogProbs:
+    """Add a bias (V,) or (B, V) in nats, minus infinity for what may not be written."""
+    return np.asarray(log_probs_BV + bias)
+
+
+def tempered(log_probs_BV: LogProbs, temperature: float) -> LogProbs:
     """Divide by a temperature above 0: p^(1/temperature), not yet normalised."""
     with np.errstate(over="ignore"):  # near zero, all but the likeliest get minus infinity
-        tempered: LogProbs = (log_probs_BV - log_probs_BV.max(axis=1, keepdims=True)) / temperature
-    return tempered
+        changed: LogProbs = (log_probs_BV - log_probs_BV.max(axis=1, keepdims=True)) / temperature
+    return changed
 
 
-def keep_top_k(log_probs_BV: LogProbs, k: int) -> LogProbs:
+def keep_top_k(log_probs_BV: LogProbs, k: int) -> Filtered:
     """Keep the k likeliest tokens, all of them where several are as likely as the k-th."""
-    if k >= log_probs_BV.shape[1]:
-        return log_probs_BV
-    kth = np.partition(log_probs_BV, -k, axis=1)[:, -k, None]
-    return np.where(log_probs_BV >= kth, log_probs_BV, -np.inf)
+    num_tokens = log_probs_BV.shape[1]
+    if k >= num_tokens:
+        return Filtered(log_probs_BV, np.full(len(log_probs_BV), np.inf))
+    around = np.partition(log_probs_BV, (num_tokens - k - 1, num_tokens - k), axis=1)
+    next_one, last = around[:, num_tokens - k - 1], around[:, num_tokens - k]
+    kept = np.where(log_probs_BV >= last[:, None], log_probs_BV, -np.inf)
+    return Filtered(kept, _gap(last, next_one))
 
 
-def keep_top_p(log_probs_BV: LogProbs, p: float) -> LogProbs:
+def keep_top_p(log_probs_BV: LogProbs, p: float) -> Filtered:
     """Keep the fewest likeliest tokens whose probabilities reach p together.
 
     Source: Holtzman et al. (2020), The curious case of neural text degeneration.
     """
+    return _keep_fewest(log_probs_BV, -log_probs_BV, p)
+
+
+def keep_typical_p(log_probs_BV: LogProbs, p: float) -> Filtered:
+    """Keep the fewest tokens whose probabilities reach p together, those first whose surprisal is nearest to the mean one.
+
+    Source: Meister et al. (2023), Locally typical sampling.
+    """
     probs = normalised(log_probs_BV)
-    order = np.argsort(-probs, axis=1, kind="stable")
-    sorted_probs = np.take_along_axis(probs, order, axis=1)
-    before = np.cumsum(sorted_probs, axis=1) - sorted_probs
-    kept = np.empty_like(probs, dtype=bool)
-    np.put_along_axis(kept, order, before < p, axis=1)
-    return np.where(kept, log_probs_BV, -np.inf)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        surprisals = -np.log(probs)
+        entropy = np.where(probs > 0, probs * surprisals, 0).sum(axis=1, keepdims=True)
+    return _keep_fewest(log_probs_BV, np.abs(surprisals - entropy), p)
+
+
+def keep_min_p(log_probs_BV: LogProbs, share: float) -> Filtered:
+    """Keep the tokens with at least this share of the likeliest one's probability.
+
+    Source: Nguyen et al. (2024), Turning up the heat: min-p sampling.
+    """
+    distance = log_probs_BV - (log_probs_BV.max(axis=1, keepdims=True) + np.log(share))
+    return Filtered(np.where(distance >= 0, log_probs_BV, -np.inf), np.abs(distance).min(axis=1) / 2)
+
+
+def _keep_fewest(log_probs_BV: LogProbs, keys_BV: LogProbs, p: float) -> Filtered:
+    """Keep the fewest tokens by rising key whose probabilities reach p together, the first of them in any case."""
+    if p == 1:
+        return Filtered(log_probs_BV, np.full(len(log_probs_BV), np.inf))
+    probs = normalised(log_probs_BV)
+    num_tokens = probs.shape[1]
+    size = min(SORTED_FIRST, num_tokens)
+    while True:
+        order = _smallest(keys_BV, size)
+        sums = np.cumsum(np.take_along_axis(probs, order, axis=1), axis=1)
+        if size == num_tokens or (sums[:, -1] >= p).all():
+            break
+        size = min(4 * size, num_tokens)
+    num_kept = np.minimum(np.count_nonzero(sums < p, axis=1) + 1, size)[:, None]
+    taken = np.arange(size) < num_kept
+    kept = np.full_like(log_probs_BV, -np.inf)
+    np.put_along_axis(kept, order, np.where(taken, np.take_along_axis(log_probs_BV, order, axis=1), -np.inf), axis=1)
+    keys = np.take_along_axis(keys_BV, order, axis=1)
+    last = np.take_along_axis(keys, num_kept - 1, axis=1)[:, 0]
+    next_one = np.where(
+        num_kept[:, 0] < size, np.take_along_axis(keys, np.minimum(num_kept, size - 1), axis=1)[:, 0], np.inf
+    )
+    return Filtered(kept, np.minimum(_gap(next_one, last), np.abs(sums - p).min(axis=1)))
+
+
+def _smallest(keys_BV: LogProbs, size: int) -> npt.NDArray[np.intp]:
+    """Return the places of the `size` smallest keys (B, size), the smallest first, equal ones in the order of their places."""
+    if size == keys_BV.shape[1]:
+        return np.argsort(keys_BV, axis=1, kind="stable")
+    found = np.sort(np.argpartition(keys_BV, size - 1, axis=1)[:, :size], axis=1)
+    by_key = np.argsort(np.take_along_axis(keys_BV, found, axis=1), axis=1, kind="stable")
+    return np.take_along_axis(found, by_key, axis=1)
+
+
+def _gap(larger: LogProbs, smaller: LogProbs) -> Margins:
+    """Return half of a difference, infinite where one of the two is."""
+    with np.errstate(invalid="ignore"):
+        return np.nan_to_num((larger - smaller) / 2, nan=np.inf, posinf=np.inf)
 
 
 def normalised(log_probs_BV: LogProbs) -> npt.NDArray[np.float64]:

@@ -5,6 +5,7 @@ A tokenizer is made from the training text in `tokenizer_training.py`, kept as J
 """
 
 import codecs
+import copy
 import re
 from collections.abc import Iterable, Sequence
 from itertools import accumulate
@@ -41,6 +42,10 @@ class Decoder(Protocol):
 
     def flush(self) -> str:
         """Return what was held back."""
+        ...
+
+    def copy(self) -> "Decoder":
+        """Return another one that stands in the same place."""
         ...
 
 
@@ -90,6 +95,9 @@ class _PieceDecoder:
 
     def flush(self) -> str:
         return ""
+
+    def copy(self) -> Decoder:
+        return self
 
 
 class CharTokenizer:
@@ -146,6 +154,11 @@ class _ByteDecoder:
 
     def flush(self) -> str:
         return self._decoder.decode(b"", final=True)
+
+    def copy(self) -> Decoder:
+        other = _ByteDecoder(self._decoder.errors)
+        other._decoder.setstate(self._decoder.getstate())
+        return other
 
 
 class ByteTokenizer:
@@ -208,6 +221,9 @@ class _WordDecoder:
     def flush(self) -> str:
         return ""
 
+    def copy(self) -> Decoder:
+        return copy.copy(self)
+
 
 class WordTokenizer:
     """Words, numbers and punctuation, with the spacing kept.
@@ -253,6 +269,9 @@ class _PretokenizedDecoder:
 
     def flush(self) -> str:
         return ""
+
+    def copy(self) -> Decoder:
+        return copy.copy(self)
 
 
 class PretokenizedTokenizer:

@@ -25,7 +25,7 @@ from charnn.ngrams.counting import count_ngrams
 from charnn.ngrams.kneser_ney import NgramModel, estimate
 from charnn.ngrams.mixture import Mixture
 from charnn.runtime.engine import Engine
-from charnn.runtime.sampler import generate
+from charnn.runtime.sampler import write_sample
 from charnn.text.tokenizers import CharTokenizer
 from charnn.text.vocabulary import UNKNOWN, Vocabulary
 
@@ -79,12 +79,12 @@ def sampler_ratio(ngrams: NgramModel, vocabulary: Vocabulary, rounds: int = 5, l
     weights = {name: random.normal(0, 0.05, size).astype(np.float32) for name, size in expected_shapes(shape).items()}
     engine, tokenizer = Engine(shape, weights), CharTokenizer(vocabulary, "stream")
     mixture = Mixture(ngrams, np.full(ngrams.order, 0.01))  # so that contexts are those of text, long ones among them
-    prompt, ratios = np.zeros(0, dtype=np.int64), []
+    ratios = []
     for _ in range(rounds):
         seconds = []
         for mixed in (None, mixture):
             begun = time.perf_counter()
-            list(generate(engine, tokenizer, prompt, SampleOptions(length=length), seed=1, mixture=mixed))
+            write_sample(engine, tokenizer, SampleOptions(length=length), seed=1, mixture=mixed)
             seconds.append(time.perf_counter() - begun)
         ratios.append(seconds[0] / seconds[1])
         print(f"  alone {length / seconds[0]:,.0f} tokens/s, mixed {length / seconds[1]:,.0f}")

@@ -1,25 +1,29 @@
-"""One stream of sampling: charnn's NumPy engine against stepping torch.nn.LSTM in a loop, as many tools do.
+"""How fast charnn writes: against what memory allows, against stepping torch.nn.LSTM in a loop, and many streams at once.
 
-    python tests/benchmarks/sampling_speed.py [--hidden-size 512] [--num-layers 2] [--length 2000] [--rounds 5]
+    python tests/benchmarks/sampling_speed.py [--hidden-size 512] [--num-layers 2] [--vocab-size 65] [--length 2000] [--rounds 7]
+        [--streams 64]
 
-Both draw from the same weights, taking turns; prints the median of the ratios of their times.
+In each round, taking turns: the bandwidth of matrix-vector products over matrices of the model's size (the better of rows and
+columns), one stream, one stream with --top-p 0.9, the loop of PyTorch's examples, and many streams. Prints medians, and medians of
+the rounds' ratios.
 """
 
 import argparse
 import statistics
 import time
+from collections.abc import Callable
 
 import numpy as np
 import torch
 
 from charnn.config import Architecture, SampleOptions
+from charnn.runtime.context import read_start
 from charnn.runtime.engine import Engine
-from charnn.runtime.sampler import generate
+from charnn.runtime.sampler import Plan, Sampler
+from charnn.runtime.stepper import stepper_for
 from charnn.text.tokenizers import CharTokenizer
 from charnn.text.vocabulary import Vocabulary
 from charnn.training.network import Network
-
-VOCAB_SIZE = 65
 
 
 class Plain(torch.nn.Module):
@@ -47,31 +51,100 @@ class Plain(torch.nn.Module):
         return drawn
 
 
+def seconds(work: Callable[[], object]) -> float:
+    """Return how long some work takes."""
+    begun = time.perf_counter()
+    work()
+    return time.perf_counter() - begun
+
+
+def weights_read(architecture: Architecture) -> list[tuple[int, int]]:
+    """Return the shapes of the matrices that one token multiplies: the first layer's input is a table."""
+    hidden = architecture.hidden_size
+    layers = [(4 * hidden, hidden), *[(4 * hidden, 2 * hidden)] * (architecture.num_layers - 1)]
+    return [*layers, (architecture.vocab_size, hidden)]
+
+
+class Bandwidth:
+    """Matrix-vector products and nothing else."""
+
+    def __init__(self, shapes: list[tuple[int, int]]) -> None:
+        generator = np.random.default_rng(1)
+        self.by_rows = [generator.standard_normal(shape, dtype=np.float32) for shape in shapes]
+        self.by_columns = [np.ascontiguousarray(matrix.T) for matrix in self.by_rows]
+        self.vectors = [generator.standard_normal(shape[1], dtype=np.float32) for shape in shapes]
+        self.results = [np.empty(shape[0], dtype=np.float32) for shape in shapes]
+        self.num_bytes = sum(matrix.nbytes for matrix in self.by_rows)
+
+    def measure(self, repeats: int) -> float:
+        """Return bytes a second, of the quicker layout."""
+
+        def rows() -> None:
+            for _ in range(repeats):
+                for matrix, vector, result in zip(self.by_rows, self.vectors, self.results, strict=True):
+                    np.dot(matrix, vector, out=result)
+
+        def columns() -> None:
+            for _ in range(repeats):
+                for matrix, vector, result in zip(self.by_columns, self.vectors, self.results, strict=True):
+                    np.dot(vector, matrix, out=result)
+
+        return repeats * self.num_bytes / min(seconds(rows), seconds(columns))
+
+
 def main() -> None:
-    """Time both and print the ratio."""
+    """Time everything and print it."""
     parser = argparse.ArgumentParser(description=__doc__)
-    for name, default in (("hidden-size", 512), ("num-layers", 2), ("length", 2000), ("rounds", 5)):
+    defaults = {"hidden-size": 512, "num-layers": 2, "vocab-size": 65, "length": 2000, "rounds": 7, "streams": 64}
+    for name, default in defaults.items():
         parser.add_argument(f"--{name}", type=int, default=default)
     options = parser.parse_args()
     torch.manual_seed(1)
-    architecture = Architecture("lstm", VOCAB_SIZE, 128, options.hidden_size, options.num_layers)
+    size = options.vocab_size
+    architecture = Architecture("lstm", size, 128, options.hidden_size, options.num_layers)
     network = Network(architecture).eval()
     engine, plain = Engine(architecture, network.arrays()), Plain(network)
-    tokens = ("<unk>", "\n", *(chr(0x100 + number) for number in range(VOCAB_SIZE - 2)))
-    tokenizer = CharTokenizer(Vocabulary(tokens, (1,) * VOCAB_SIZE, boundary_id=1, unknown_id=0), "stream")
-    ratios = []
+    tokens = ("<unk>", "\n", *(chr(0x100 + number) for number in range(size - 2)))
+    tokenizer = CharTokenizer(Vocabulary(tokens, (1,) * size, boundary_id=1, unknown_id=0), "stream")
+    stepper = stepper_for(engine, engine.initial_state())
+    start = read_start(stepper, tokenizer, np.zeros(0, dtype=np.int64))
+    bandwidth = Bandwidth(weights_read(architecture))
+
+    def speed(num_streams: int, length: int, **chosen: float) -> float:
+        sampler = Sampler(stepper, tokenizer, SampleOptions(length=length, **chosen))
+        plans = [Plan(start, "", seed) for seed in range(num_streams)]
+        return num_streams * length / seconds(lambda: list(sampler.write(plans)))
+
+    speed(1, size)
+    loop_length = max(20, options.length // 10)
+    found: dict[str, list[float]] = {}
     for _ in range(options.rounds):
-        begun = time.perf_counter()
-        sample_options = SampleOptions(length=options.length)
-        for _ in generate(engine, tokenizer, np.zeros(0, dtype=np.int64), sample_options, seed=1):
-            pass
-        ours = time.perf_counter() - begun
-        begun = time.perf_counter()
-        plain.sample(options.length)
-        theirs = time.perf_counter() - begun
-        ratios.append(theirs / ours)
-        print(f"charnn {options.length / ours:8,.0f} tokens/s   torch.nn.LSTM {options.length / theirs:8,.0f} tokens/s")
-    print(f"median ratio {statistics.median(ratios):.1f} ({min(ratios):.1f} to {max(ratios):.1f})")
+        limit = bandwidth.measure(max(3, options.length // 4)) / bandwidth.num_bytes
+        one, top_p = speed(1, options.length), speed(1, options.length, top_p=0.9)
+        loop = loop_length / seconds(lambda: plain.sample(loop_length))
+        many = speed(options.streams, max(20, options.length // 8))
+        figures = {
+            "limit, tokens/s": limit,
+            "one stream, tokens/s": one,
+            "torch loop, tokens/s": loop,
+            f"{options.streams} streams, tokens/s": many,
+            "one stream / limit": one / limit,
+            "one stream with top-p / limit": top_p / limit,
+            "one stream with top-p / without": top_p / one,
+            "one stream / torch loop": one / loop,
+            f"{options.streams} streams / one": many / one,
+        }
+        for name, value in figures.items():
+            found.setdefault(name, []).append(value)
+    print(
+        f"{options.num_layers} x {options.hidden_size}, vocabulary {size}, {bandwidth.num_bytes / 1e6:.1f} MB a token"
+    )
+    for name, values in found.items():
+        shown = "{:,.0f}" if name.endswith("tokens/s") else "{:.2f}"
+        print(
+            f"{name:36}"
+            + "  ".join(shown.format(value) for value in (statistics.median(values), min(values), max(values)))
+        )
 
 
 if __name__ == "__main__":

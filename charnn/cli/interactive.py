@@ -1,0 +1,114 @@
+"""`charnn sample --interactive`: a person and a model write together."""
+
+import math
+import secrets
+from typing import TYPE_CHECKING
+
+from charnn.cli import console
+from charnn.cli.alternatives import colour_of
+from charnn.cli.loading import load_mixture
+from charnn.config import SampleOptions
+from charnn.errors import CharnnError
+
+if TYPE_CHECKING:
+    from charnn.model_directory import Model
+    from charnn.runtime.by_hand import HandWriter
+    from charnn.runtime.context import Start
+    from charnn.runtime.stepper import Stepper
+
+CHOICES, RUN_LENGTH = 10, 40
+HELP = (
+    "number: take that token   Enter: draw one   r [N]: run N tokens   u [N]: undo N turns   x: try the last turn again\n"
+    "t T: temperature T   i TEXT: add a text of yours   p: show all of it   ?: this help   q: quit"
+)
+
+
+def write_by_hand(model: "Model", stepper: "Stepper", prompt: str, start: "Start", options: SampleOptions) -> None:
+    """Take turns with the user until they quit; what was written is the result."""
+    from charnn.runtime.by_hand import HandWriter
+    from charnn.runtime.sampler import Plan
+
+    seed = secrets.randbelow(2**31) if options.seed is None else options.seed
+    mixture = load_mixture(model, options.mix_ngram)
+    writer = HandWriter(stepper, model.tokenizer, Plan(start, prompt, seed), options, mixture=mixture)
+    shown_prompt = prompt if options.echo else ""
+    screen = _Screen(model, writer, shown_prompt)
+    console.to_user(HELP)
+    while True:
+        screen.show()
+        line = console.ask("> ")
+        if line is None or line.strip() == "q":
+            break
+        try:
+            screen.obey(line)
+        except CharnnError as error:
+            console.to_user(str(error))
+    console.write_line(shown_prompt + writer.text)
+
+
+class _Screen:
+    def __init__(self, model: "Model", writer: "HandWriter", prompt: str) -> None:
+        self._tokens = model.tokenizer.vocabulary.tokens
+        self._writer, self._prompt = writer, prompt
+        self._choices: list[int] = []
+
+    def show(self) -> None:
+        """Show the end of the text, and what may come next."""
+        from rich.text import Text
+
+        width = console.error_console().width
+        tail = (self._prompt + self._writer.text)[-3 * width :]
+        console.to_user(Text.assemble("\n", tail, ("\u2588", "blink")))
+        if self._writer.ended is not None:
+            self._choices = []
+            console.to_user(f"the text has ended ({self._writer.ended}); u takes the last turn back, q quits")
+            return
+        alternatives = self._writer.alternatives(CHOICES)
+        self._choices = [id for id, _ in alternatives]
+        row = Text()
+        for number, (id, nats) in enumerate(alternatives, start=1):
+            prob = math.exp(nats)
+            row.append(f"{number} ", style="dim")
+            row.append(console.visible(self._tokens[id].replace("\u2581", " ")), style=f"bold {colour_of(prob)}")
+            row.append(f" {prob:.2f}".replace(" 0.", " ."), style="dim")
+            row.append("   " if number < len(alternatives) else "")
+        console.to_user(row)
+
+    def obey(self, line: str) -> None:
+        """Do what a line says."""
+        command, _, rest = line.lstrip().partition(" ")
+        if command == "i" and rest:
+            self._writer.insert(rest)
+        elif command == "t" and _number(rest) is not None:
+            self._writer.set_temperature(float(rest))
+            console.to_user(f"temperature {self._writer.temperature:g}; x tries the last turn again with it")
+        elif command == "p":
+            console.to_user(self._prompt + self._writer.text)
+        elif command == "x":
+            if not self._writer.again():
+                console.to_user("nothing was written yet that could be tried again")
+        elif command == "u" and _count(rest, 1) is not None:
+            num_tokens = self._writer.undo(_count(rest, 1) or 1)
+            console.to_user(f"took back {num_tokens} tokens" if num_tokens else "nothing is left to take back")
+        elif command == "" or (command == "r" and _count(rest, RUN_LENGTH) is not None):
+            self._writer.run(_count(rest, RUN_LENGTH) or RUN_LENGTH if command else 1)
+        elif command.isdecimal() and not rest and 1 <= int(command) <= len(self._choices):
+            self._writer.take(self._choices[int(command) - 1])
+        else:
+            console.to_user(f"found {line!r}, which is no command\n{HELP}" if command != "?" else HELP)
+
+
+def _number(text: str) -> float | None:
+    try:
+        found = float(text)
+    except ValueError:
+        return None
+    return found if math.isfinite(found) else None
+
+
+def _count(text: str, default: int) -> int | None:
+    """Return a count above 0, the default for nothing, None for anything else."""
+    text = text.strip()
+    if not text:
+        return default
+    return int(text) if text.isdecimal() and int(text) > 0 else None

@@ -1,0 +1,314 @@
+"""Options of writing: how a token is chosen, what may be written, where a sample ends and begins, and what is shown."""
+
+from dataclasses import dataclass
+from typing import Annotated, Literal
+
+from charnn.errors import OptionError
+from charnn.options import Checked, Option, refuse_both, refuse_idle
+
+OnUnknown = Literal["error", "skip", "unk"]
+Until = Literal["sentence", "line", "unit"]
+MixNgram = Annotated[
+    bool, Option("Mix the network with the n-gram model that stands beside it.", flags=("--mix-ngram",))
+]
+PromptOnUnknown = Annotated[
+    OnUnknown, Option("What to do about a prompt's tokens that the model does not know.", flags=("--on-unknown",))
+]
+
+LENGTH, LENGTH_UNTIL = 500, 5000
+ENDLESS = -1
+
+DRAW, SEARCH, RULES, ENDING, PROMPT, OUTPUT = (
+    "Choosing a token",
+    "Searching for the most probable text",
+    "What may be written",
+    "Where a sample ends",
+    "The prompt",
+    "Output",
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class DrawOptions(Checked):
+    """How the next token is chosen."""
+
+    temperature: Annotated[
+        float,
+        Option(
+            "Below 1 the likely becomes likelier, above 1 less so; 0 is --greedy.",
+            flags=("-t", "--temperature"),
+            at_least=0,
+            panel=DRAW,
+        ),
+    ] = 1.0
+    final_temperature: Annotated[
+        float | None,
+        Option(
+            "Move in a straight line from --temperature to this over the length.",
+            at_least=0,
+            automatic="--temperature throughout",
+            panel=DRAW,
+        ),
+    ] = None
+    greedy: Annotated[bool, Option("Always take the likeliest token.", panel=DRAW)] = False
+    top_k: Annotated[
+        int | None, Option("Draw from the k likeliest tokens only.", at_least=1, automatic="all", panel=DRAW)
+    ] = None
+    typical_p: Annotated[
+        float | None,
+        Option(
+            "Draw from the tokens whose surprisal is nearest to the mean one, the fewest that reach p together.",
+            above=0,
+            at_most=1,
+            automatic="all",
+            panel=DRAW,
+        ),
+    ] = None
+    top_p: Annotated[
+        float | None,
+        Option(
+            "Draw from the fewest tokens whose probabilities reach p together.",
+            above=0,
+            at_most=1,
+            automatic="all",
+            panel=DRAW,
+        ),
+    ] = None
+    min_p: Annotated[
+        float | None,
+        Option(
+            "Draw from the tokens that have at least this share of the likeliest one's probability.",
+            above=0,
+            at_most=1,
+            automatic="all",
+            panel=DRAW,
+        ),
+    ] = None
+    seed: Annotated[
+        int | None,
+        Option("Repeat a sample exactly.", at_least=0, below=2**31, automatic="drawn, and said", panel=DRAW),
+    ] = None
+    mix_ngram: MixNgram = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class RuleOptions(Checked):
+    """What may be written, and what is made less likely."""
+
+    repetition_penalty: Annotated[
+        float,
+        Option(
+            "Multiply the log probability of tokens that were there lately; 1 does nothing.", at_least=1, panel=RULES
+        ),
+    ] = 1.0
+    presence_penalty: Annotated[
+        float, Option("Take this many nats from tokens that were there lately.", panel=RULES)
+    ] = 0.0
+    frequency_penalty: Annotated[
+        float, Option("Take this many nats for each time that a token was there lately.", panel=RULES)
+    ] = 0.0
+    penalty_window: Annotated[
+        int, Option("How many of the last tokens, the prompt's included, are lately.", at_least=1, panel=RULES)
+    ] = 64
+    no_repeat_ngram: Annotated[
+        int,
+        Option("Write no run of so many tokens twice, the prompt's included; 0 may.", at_least=0, panel=RULES),
+    ] = 0
+    logit_bias: Annotated[
+        tuple[str, ...],
+        Option("Add so many nats to a token, as in ' river=2.5'; may be given several times.", panel=RULES),
+    ] = ()
+    allow: Annotated[
+        str | None,
+        Option("Write tokens made of these characters only.", automatic="all", panel=RULES),
+    ] = None
+    ban: Annotated[
+        str | None, Option("Write no token that has one of these characters.", automatic="none", panel=RULES)
+    ] = None
+    allow_token: Annotated[
+        tuple[str, ...],
+        Option(
+            "Write this token too, beside --allow; without it nothing else. May be given several times.", panel=RULES
+        ),
+    ] = ()
+    ban_token: Annotated[
+        tuple[str, ...], Option("Never write this token; may be given several times.", panel=RULES)
+    ] = ()
+    match: Annotated[
+        str | None,
+        Option(
+            "Write only what can grow into a text that matches this regular expression as a whole.",
+            automatic="anything",
+            panel=RULES,
+        ),
+    ] = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class SearchOptions(Checked):
+    """Beam search, which draws nothing."""
+
+    beam: Annotated[
+        int | None,
+        Option(
+            "Search with so many hypotheses for the most probable text; --num-samples gives the best of them.",
+            at_least=1,
+            automatic="draw",
+            panel=SEARCH,
+        ),
+    ] = None
+    length_penalty: Annotated[
+        float,
+        Option(
+            "Divide a text's log probability by its tokens to this power, so that longer ones may win.",
+            at_least=0,
+            panel=SEARCH,
+        ),
+    ] = 0.0
+    beam_groups: Annotated[
+        int,
+        Option("Search in so many groups, each made to differ from those before it.", at_least=1, panel=SEARCH),
+    ] = 1
+    diversity: Annotated[
+        float,
+        Option(
+            "What a token loses, in nats, for each earlier group that takes it in the same place.",
+            at_least=0,
+            panel=SEARCH,
+        ),
+    ] = 0.5
+
+
+@dataclass(frozen=True, kw_only=True)
+class EndOptions(Checked):
+    """Where a sample ends."""
+
+    length: Annotated[
+        int | None,
+        Option(
+            "Tokens to write at most, not counting the prompt; -1 writes until interrupted.",
+            flags=("-n", "--length"),
+            at_least=ENDLESS,
+            automatic=f"{LENGTH}, with --until {LENGTH_UNTIL}",
+            panel=ENDING,
+        ),
+    ] = None
+    stop: Annotated[
+        tuple[str, ...],
+        Option("End a sample before this text appears in it; may be given several times.", panel=ENDING),
+    ] = ()
+    until: Annotated[
+        Until | None,
+        Option(
+            "End a sample with a sentence, a line, or a unit of the text (a line or document that the model learned).",
+            automatic="at its length",
+            panel=ENDING,
+        ),
+    ] = None
+
+    @property
+    def most_tokens(self) -> int | None:
+        """Tokens that a sample may have, or None where there is no limit."""
+        if self.length is None:
+            return LENGTH if self.until is None else LENGTH_UNTIL
+        return None if self.length == ENDLESS else self.length
+
+
+@dataclass(frozen=True, kw_only=True)
+class PromptOptions(Checked):
+    """How a prompt is read and shown."""
+
+    encoding: Annotated[str, Option("The encoding of prompt files.", panel=PROMPT)] = "utf-8"
+    echo: Annotated[bool, Option("Write the prompt before the text that follows it.", panel=PROMPT)] = True
+    on_unknown: PromptOnUnknown = "error"
+
+
+@dataclass(frozen=True, kw_only=True)
+class OutputOptions(Checked):
+    """What is written, and what is shown beside it."""
+
+    num_samples: Annotated[
+        int, Option("Samples to write after each prompt; number i has the seed + i.", at_least=1, panel=OUTPUT)
+    ] = 1
+    format: Annotated[Literal["text", "jsonl"], Option("Plain text, or one JSON record a sample.", panel=OUTPUT)] = (
+        "text"
+    )
+    show_alternatives: Annotated[
+        int,
+        Option(
+            "Show each token with so many of the likeliest ones in its place; 0 does not.", at_least=0, panel=OUTPUT
+        ),
+    ] = 0
+    novelty: Annotated[bool, Option("Say how much of each sample is copied from the training text.", panel=OUTPUT)] = (
+        False
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class SampleOptions(OutputOptions, PromptOptions, EndOptions, SearchOptions, RuleOptions, DrawOptions):
+    """How new text is written with a model."""
+
+    def __post_init__(self) -> None:
+        """Check bounds, and that nothing is asked for that another option leaves nothing to do."""
+        super().__post_init__()
+        self._check_texts()
+        self._check_draw()
+        self._check_search()
+
+    @property
+    def draws(self) -> bool:
+        """Whether anything is left to chance."""
+        return not self.greedy and self.beam is None and (self.temperature > 0 or bool(self.final_temperature))
+
+    def _check_texts(self) -> None:
+        for text in self.stop:
+            if not text:
+                raise OptionError("--stop: found an empty text, but it must have at least one character; leave it out")
+        for flag, given in {"--allow": self.allow, "--ban": self.ban, "--match": self.match}.items():
+            if given == "":
+                raise OptionError(f"{flag}: found an empty text, which would leave nothing to write; leave it out")
+
+    def _check_draw(self) -> None:
+        filters = {
+            "--top-k": self.top_k,
+            "--typical-p": self.typical_p,
+            "--top-p": self.top_p,
+            "--min-p": self.min_p,
+        }
+        given = " and ".join(flag for flag, value in filters.items() if value is not None)
+        refuse_idle(given, bool(given) and not self.draws, "a draw by temperature")
+        moved = self.final_temperature is not None
+        refuse_idle("--final-temperature", moved and self.most_tokens is None, "an end (-n)")
+        refuse_both("--greedy", self.greedy and moved, "--final-temperature")
+        penalised = self.repetition_penalty != 1 or self.presence_penalty or self.frequency_penalty
+        refuse_idle("--penalty-window", self.penalty_window != 64 and not penalised, "a penalty for repetition")
+
+    def _check_search(self) -> None:
+        if self.beam is None:
+            idle = {
+                "--length-penalty": self.length_penalty != 0,
+                "--beam-groups": self.beam_groups != 1,
+                "--diversity": self.diversity != 0.5,
+            }
+            for flag, given in idle.items():
+                refuse_idle(flag, given, "--beam")
+            return
+        excluded = {
+            "--greedy": self.greedy,
+            "--temperature": self.temperature != 1,
+            "--final-temperature": self.final_temperature is not None,
+            "--seed": self.seed is not None,
+            "--length -1": self.length == ENDLESS,
+        }
+        for flag, given in excluded.items():
+            refuse_both(flag, given, "--beam")
+        refuse_idle("--diversity", self.diversity != 0.5 and self.beam_groups == 1, "--beam-groups 2 or more")
+        if self.beam % self.beam_groups:
+            raise OptionError(
+                f"--beam-groups: found {self.beam_groups} for {self.beam} hypotheses, but each group must have as many; "
+                "choose a divisor"
+            )
+        if self.num_samples > self.beam:
+            raise OptionError(
+                f"--num-samples: found {self.num_samples}, but --beam {self.beam} keeps no more than that; raise --beam"
+            )

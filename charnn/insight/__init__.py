@@ -1,0 +1,1 @@
+"""Looking into a model and what it writes: data first, pictures last."""

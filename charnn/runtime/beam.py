@@ -1,0 +1,192 @@
+"""Beam search: the most probable text that a beam of hypotheses finds, and others that differ from it."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from charnn.config import SampleOptions
+from charnn.ngrams.mixture import Mixture
+from charnn.runtime.choosing import Chooser, Writer
+from charnn.runtime.context import Start
+from charnn.runtime.engine import log_softmax
+from charnn.runtime.filters import LogProbs
+from charnn.runtime.rules import Pattern
+from charnn.runtime.sampler import Plan, Sample, Stream, likeliest_tokens
+from charnn.runtime.stepper import Stepper
+from charnn.text.tokenizers import Tokenizer
+
+SORTED_FIRST = 4
+"""Candidates that are sorted at first, for each hypothesis that is kept."""
+
+
+@dataclass
+class Hypothesis:
+    """A beginning of a text.
+
+    Args:
+        stream: the text, and what it depends on.
+        score: its log probability in nats, with penalties and biases.
+    """
+
+    stream: Stream
+    score: float
+
+    def normalised(self, length_penalty: float) -> float:
+        """Return the score a token, to a power."""
+        length = max(1, len(self.stream.sample.log_probs_nats))
+        return float(self.score / length**length_penalty)
+
+
+@dataclass
+class _Group:
+    """Hypotheses that compete with each other: those that grow, and those that are complete, the best first."""
+
+    growing: list[Hypothesis]
+    complete: list[Hypothesis]
+
+    def retire(self, hypothesis: Hypothesis, size: int, length_penalty: float) -> None:
+        self.complete.append(hypothesis)
+        self.complete.sort(key=lambda one: -one.normalised(length_penalty))
+        del self.complete[size:]
+
+    def is_done(self, size: int, length_penalty: float, most_tokens: int) -> bool:
+        """Tell whether nothing that grows can still come in among the complete ones."""
+        if not self.growing or len(self.complete) < size:
+            return not self.growing
+        worst = self.complete[-1].normalised(length_penalty)
+        best = max(hypothesis.score for hypothesis in self.growing)
+        return best / (most_tokens**length_penalty if best < 0 else 1) <= worst
+
+
+def search(
+    stepper: Stepper,
+    tokenizer: Tokenizer,
+    start: Start,
+    options: SampleOptions,
+    *,
+    prompt: str = "",
+    mixture: Mixture | None = None,
+) -> list[Sample]:
+    """Return the best texts after a prompt, `num_samples` of them where there are as many.
+
+    The score is the log probability with penalties and biases, divided by the number of tokens to the power of
+    `length_penalty`. With groups, each adds a penalty for the tokens that earlier ones have chosen in the same place.
+
+    Args:
+        stepper: of one stream that has read nothing yet.
+
+    Source: Wu et al. (2016) for the length; Vijayakumar et al. (2018), Diverse beam search, for the groups.
+    """
+    return _Search(stepper, tokenizer, start, options, prompt, mixture).run()
+
+
+class _Search:
+    def __init__(
+        self,
+        stepper: Stepper,
+        tokenizer: Tokenizer,
+        start: Start,
+        options: SampleOptions,
+        prompt: str,
+        mixture: Mixture | None,
+    ) -> None:
+        assert options.beam is not None
+        assert options.most_tokens is not None
+        self._options, self._tokenizer, self._mixture = options, tokenizer, mixture
+        self._most_tokens: int = options.most_tokens
+        self._size = options.beam // options.beam_groups
+        self._chooser = Chooser(tokenizer, options)
+        first = Stream(0, Plan(start, prompt, 0), tokenizer, options)
+        if options.match is not None:
+            first.hold_to(Pattern(options.match, tokenizer))
+        self._groups = [_Group([Hypothesis(first.branch(), 0.0)], []) for _ in range(options.beam_groups)]
+        self._stepper = stepper.fork(start.state, options.beam_groups)
+        self._logits_BV = np.repeat(start.logits, options.beam_groups, axis=0)
+
+    def run(self) -> list[Sample]:
+        for _ in range(self._most_tokens):
+            if not self._grow():
+                break
+        for group in self._groups:
+            for hypothesis in group.growing:
+                hypothesis.stream.finish("length")
+                group.retire(hypothesis, self._size, self._options.length_penalty)
+        ranked = [
+            group.complete[rank].stream.sample
+            for rank in range(self._size)
+            for group in self._groups
+            if rank < len(group.complete)
+        ]
+        return ranked[: self._options.num_samples]
+
+    def _grow(self) -> bool:
+        """Add a token to every hypothesis; tell whether any is left to grow."""
+        growing = [hypothesis for group in self._groups for hypothesis in group.growing]
+        writers = [Writer(one.stream.context, one.stream.rules) for one in growing]
+        log_probs_BV = log_softmax(self._logits_BV)
+        if self._mixture is not None:
+            for row, writer in enumerate(writers):
+                log_probs_BV[row] = self._mixture.log_distribution(log_probs_BV[row], writer.context)
+        allowed_BV = self._chooser.allowed(log_probs_BV, writers)
+        taken = np.zeros(allowed_BV.shape[1])
+        parents: list[int] = []
+        ids: list[int] = []
+        first = 0
+        for group in self._groups:
+            rows = slice(first, first + len(group.growing))
+            first = rows.stop
+            kept = self._extend(group, log_probs_BV[rows], allowed_BV[rows], taken)
+            for _, id in kept:
+                taken[id] += 1
+            parents += [rows.start + parent for parent, _ in kept]
+            ids += [id for _, id in kept]
+        if not ids:
+            return False
+        self._stepper.keep(parents)
+        self._logits_BV = self._stepper.step(np.array(ids))
+        return True
+
+    def _extend(
+        self, group: _Group, log_probs_BV: LogProbs, allowed_BV: LogProbs, taken_V: LogProbs
+    ) -> list[tuple[int, int]]:
+        """Replace a group's hypotheses by the best that come of them; return row and token of each that goes on."""
+        options = self._options
+        if group.is_done(self._size, options.length_penalty, self._most_tokens):
+            group.growing = []
+            return []
+        parents, group.growing = group.growing, []
+        scores_BV = np.array([parent.score for parent in parents])[:, None] + allowed_BV
+        kept: list[tuple[int, int]] = []
+        for place in _best_first(scores_BV - options.diversity * taken_V, SORTED_FIRST * self._size):
+            row, id = divmod(place, scores_BV.shape[1])
+            if not np.isfinite(scores_BV[row, id]) or len(kept) == self._size:
+                break
+            stream = parents[row].stream.branch()
+            if options.show_alternatives:
+                stream.sample.alternatives.append(likeliest_tokens(log_probs_BV[row], options.show_alternatives))
+            stream.take(id, float(log_probs_BV[row, id]), self._tokenizer)
+            hypothesis = Hypothesis(stream, float(scores_BV[row, id]))
+            if stream.sample.ended is None:
+                group.growing.append(hypothesis)
+                kept.append((row, id))
+            else:
+                group.retire(hypothesis, self._size, options.length_penalty)
+        for row, parent in enumerate(parents):
+            if np.isneginf(allowed_BV[row]).all():
+                parent.stream.finish(parent.stream.stuck_reason())
+                group.retire(parent, self._size, options.length_penalty)
+        return kept
+
+
+def _best_first(scores_BV: LogProbs, sorted_first: int) -> Iterator[int]:
+    """Yield the places of scores, the highest first, equal ones in their order; most callers want only the first."""
+    flat = scores_BV.ravel()
+    if len(flat) > sorted_first:
+        bound = np.partition(flat, len(flat) - sorted_first)[len(flat) - sorted_first]
+        top = np.flatnonzero(flat > bound)
+        yield from top[np.argsort(-flat[top], kind="stable")].tolist()
+        rest = np.flatnonzero(flat <= bound)
+        yield from rest[np.argsort(-flat[rest], kind="stable")].tolist()
+        return
+    yield from np.argsort(-flat, kind="stable").tolist()

@@ -1,0 +1,151 @@
+"""A text that a person and a model write together: taken back, tried again, or let run."""
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import numpy as np
+
+from charnn.config import SampleOptions
+from charnn.ngrams.mixture import Mixture
+from charnn.runtime.choosing import STUCK, Chooser, Writer
+from charnn.runtime.context import encode_prompt
+from charnn.runtime.engine import log_softmax
+from charnn.runtime.filters import LogProbs
+from charnn.runtime.rules import Pattern
+from charnn.runtime.sampler import Alternatives, Plan, Stream, likeliest_tokens
+from charnn.runtime.stepper import Stepper
+from charnn.text.tokenizers import Tokenizer
+
+
+class HandWriter:
+    """Keeps a text and the model's memory of it in step.
+
+    Args:
+        stepper: of one stream that has read nothing yet.
+        plan: where the text begins, and the seed of the draws.
+    """
+
+    def __init__(
+        self,
+        stepper: Stepper,
+        tokenizer: Tokenizer,
+        plan: Plan,
+        options: SampleOptions,
+        *,
+        mixture: Mixture | None = None,
+    ) -> None:
+        self._first, self._tokenizer, self._plan, self._mixture = stepper, tokenizer, plan, mixture
+        self._options = options
+        self._chooser = Chooser(tokenizer, options)
+        self._pattern = None if options.match is None else Pattern(options.match, tokenizer)
+        self._random = np.random.default_rng(plan.seed)
+        self._turns: list[int] = []
+        """Tokens that each turn added."""
+        self._replay([])
+
+    @property
+    def text(self) -> str:
+        """What was written, without the prompt."""
+        return self._stream.sample.text
+
+    @property
+    def ended(self) -> str | None:
+        """Why nothing may follow, or None."""
+        return self._stream.sample.ended
+
+    @property
+    def temperature(self) -> float:
+        """That of the next draws."""
+        return self._options.temperature
+
+    def set_temperature(self, temperature: float) -> None:
+        """Draw by another temperature from now on, 0 for the likeliest token. Raises OptionError."""
+        self._options = replace(self._options, temperature=temperature, final_temperature=None, greedy=False)
+        self._chooser = Chooser(self._tokenizer, self._options)
+
+    def alternatives(self, count: int) -> Alternatives:
+        """Return the likeliest next tokens by the model alone, of those that may be written."""
+        log_probs_V = self._log_probs()[0]
+        allowed = self._allowed()[0]
+        found = likeliest_tokens(np.where(np.isneginf(allowed), -np.inf, log_probs_V), count)
+        return [(id, nats) for id, nats in found if nats > -np.inf]
+
+    def take(self, id: int) -> None:
+        """Add one token."""
+        self._end_turn(lambda: self._add(id))
+
+    def insert(self, text: str) -> None:
+        """Add a text of the user's own. Raises UnknownTokenError."""
+        ids = encode_prompt(self._tokenizer, text, on_unknown=self._options.on_unknown, name="text").tolist()
+
+        def add_all() -> None:
+            for id in ids:
+                self._add(id)
+
+        self._end_turn(add_all)
+
+    def run(self, length: int) -> None:
+        """Draw some tokens, fewer where the text ends."""
+
+        def draw_all() -> None:
+            for _ in range(length):
+                if self.ended is not None:
+                    return
+                choice = self._chooser.choose(self._log_probs(), [self._writer()], self._random.random(1), 0)
+                id = int(choice.ids_B[0])
+                if id == STUCK:
+                    self._stream.finish(self._stream.stuck_reason())
+                else:
+                    self._add(id)
+
+        self._end_turn(draw_all)
+
+    def _end_turn(self, act: Callable[[], None]) -> None:
+        """Act, and note how many tokens that added; a text's end adds none, and can be taken back too."""
+        if self.ended is not None:
+            return
+        before = len(self._stream.sample.ids)
+        act()
+        self._turns.append(len(self._stream.sample.ids) - before)
+
+    def undo(self, num_turns: int = 1) -> int:
+        """Take back the last turns; return how many tokens those were."""
+        taken_back, self._turns = self._turns[-num_turns:], self._turns[:-num_turns]
+        ids = self._stream.sample.ids
+        num_tokens = sum(taken_back)
+        self._replay(ids[: len(ids) - num_tokens])
+        return num_tokens
+
+    def again(self) -> bool:
+        """Take the last turn back and draw as many tokens anew; tell whether there was one."""
+        if not self._turns:
+            return False
+        length = self._turns[-1]
+        self.undo()
+        self.run(max(1, length))
+        return True
+
+    def _replay(self, ids: list[int]) -> None:
+        self._stream = Stream(0, self._plan, self._tokenizer, self._options)
+        if self._pattern is not None:
+            self._stream.hold_to(self._pattern)
+        self._stepper = self._first.fork(self._plan.start.state)
+        self._logits = self._plan.start.logits
+        for id in ids:
+            self._add(id)
+
+    def _add(self, id: int) -> None:
+        self._stream.take(id, float(self._log_probs()[0, id]), self._tokenizer)
+        self._logits = self._stepper.step(np.array([id]))
+
+    def _writer(self) -> Writer:
+        return Writer(self._stream.context, self._stream.rules)
+
+    def _allowed(self) -> LogProbs:
+        return self._chooser.allowed(self._log_probs(), [self._writer()])
+
+    def _log_probs(self) -> LogProbs:
+        log_probs = log_softmax(self._logits)
+        if self._mixture is not None:
+            log_probs[0] = self._mixture.log_distribution(log_probs[0], self._stream.context)
+        return log_probs

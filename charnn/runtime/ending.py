@@ -1,0 +1,105 @@
+"""Where a sample ends by what it says: at a stop text, a sentence or a line."""
+
+import re
+from collections.abc import Sequence
+from typing import Literal, NamedTuple
+
+from charnn.config.sampling import Until
+
+EndReason = Literal["length", "stop", "sentence", "line", "unit", "match", "stuck", "interrupted"]
+"""Why a sample is complete: "match" where its pattern leaves nothing to add, "stuck" where no token is allowed though it should
+go on."""
+
+SENTENCE_END = re.compile(r"""[.!?\u2026\u3002\uff01\uff1f]["'\u2019\u201d\u00bb)\]]*(?=\s)|(?<=\S)(?=\n\s*\n)""")
+"""A closing mark, and the quotes and brackets after it, before white space; or an empty line."""
+
+
+LINE_END = re.compile(r"\n\s*\Z")
+
+
+class Release(NamedTuple):
+    """Text that is now certain to be part of a sample, and why it ended, or None."""
+
+    text: str
+    ended: EndReason | None
+
+
+class Ending:
+    """Looks for a sample's end in its text, piece by piece.
+
+    Args:
+        stops: texts before which it ends.
+        until: what it ends with.
+        prompt: what stands before it: a line may have begun there.
+    """
+
+    def __init__(self, stops: Sequence[str], until: Until | None, prompt: str) -> None:
+        self._stops = stops
+        self._until = until
+        self._line_has_begun = bool(prompt.rpartition("\n")[2].strip())
+        self._released = ""
+        self._pending = ""
+
+    def push(self, text: str) -> Release:
+        """Take more text; hold back what may turn out to be the beginning of a stop text."""
+        self._pending += text
+        ends: list[tuple[int | None, EndReason]] = [(_place(self._pending, stop), "stop") for stop in self._stops]
+        if self._until == "line":
+            ends.append((self._line_end(), "line"))
+        if self._until == "sentence":
+            ends.append((self._sentence_end(), "sentence"))
+        found = [(place, reason) for place, reason in ends if place is not None]
+        if found:
+            place, reason = min(found)
+            return Release(self._take(place), reason)
+        return Release(self._take(len(self._pending) - self._held_back()), None)
+
+    def flush(self) -> str:
+        """Return what was held back."""
+        return self._take(len(self._pending))
+
+    def _take(self, size: int) -> str:
+        taken, self._pending = self._pending[:size], self._pending[size:]
+        self._released = (self._released + taken)[-64:] if self._released.strip() else self._released + taken
+        if self._until == "line" and taken:
+            line = taken.rpartition("\n")[2]
+            self._line_has_begun = bool(line.strip()) or (self._line_has_begun and "\n" not in taken)
+        return taken
+
+    def _held_back(self) -> int:
+        """Return how many characters at the end may begin a stop text, or the empty line that ends a sentence."""
+        line_end = LINE_END.search(self._pending) if self._until == "sentence" else None
+        longest_end = len(self._pending) - line_end.start() if line_end else 0
+        return max(longest_end, self._beginning_of_stop())
+
+    def _beginning_of_stop(self) -> int:
+        longest = max((len(stop) for stop in self._stops), default=1) - 1
+        for size in range(min(longest, len(self._pending)), 0, -1):
+            tail = self._pending[-size:]
+            if any(len(stop) > size and stop.startswith(tail) for stop in self._stops):
+                return size
+        return 0
+
+    def _line_end(self) -> int | None:
+        """Return where the first line ends that is not blank."""
+        has_begun, first = self._line_has_begun, 0
+        while (place := self._pending.find("\n", first)) >= 0:
+            if has_begun or self._pending[first:place].strip():
+                return place
+            has_begun, first = False, place + 1
+        return None
+
+    def _sentence_end(self) -> int | None:
+        """Return where the first sentence ends, which has more in it than white space."""
+        whole = self._released + self._pending
+        already = len(self._released)
+        for match in SENTENCE_END.finditer(whole):
+            if whole[: match.end()].strip() and match.end() >= already:
+                return match.end() - already
+        return None
+
+
+def _place(text: str, wanted: str) -> int | None:
+    """Return where a text stands in another for the first time, or None."""
+    place = text.find(wanted)
+    return None if place < 0 else place

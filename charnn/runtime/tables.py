@@ -1,0 +1,68 @@
+"""The first layer's input projection as a table: a row for each token, or for each n-gram of an order."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+Floats = npt.NDArray[np.float32]
+IdArray = npt.NDArray[np.integer[Any]]
+
+LARGEST_TABLE = 1 << 26
+"""The most numbers in the tables of a network (256 MiB, of which only used rows are touched)."""
+FEW_ROWS = 512
+"""So many rows at once are computed one by one: a row is then the same whatever else is asked for."""
+ROW_GAP = 16
+"""Numbers between the rows of a table: rows a power of two apart share cache lines, and turning them into columns takes seven
+times as long."""
+
+
+class ProjectedRows:
+    """A table of vectors (R, E) times a matrix (G, E), each row computed when it is first asked for.
+
+    Args:
+        bias_G: added to each row.
+    """
+
+    def __init__(self, vectors_RE: Floats, weight_GE: Floats, bias_G: Floats | None = None) -> None:
+        self._vectors_RE, self._weight_GE, self._bias_G = vectors_RE, weight_GE, bias_G
+        num_rows, self._size = len(vectors_RE), len(weight_GE)
+        self._rows_RG = np.empty((num_rows, self._size + ROW_GAP), dtype=np.float32)
+        self._is_known_R = np.zeros(num_rows, dtype=bool)
+
+    def __getitem__(self, row: int) -> Floats:
+        """Return one row (G,)."""
+        found = self._rows_RG[row, : self._size]
+        if not self._is_known_R[row]:
+            np.dot(self._weight_GE, self._vectors_RE[row], out=found)
+            self._finish(row)
+        return found
+
+    def many(self, rows: IdArray) -> Floats:
+        """Return rows (..., G) that the caller may change, for their numbers (...)."""
+        is_known = self._is_known_R[rows]
+        if not is_known.all():
+            missing = np.unique(rows[~is_known])
+            if len(missing) <= FEW_ROWS:
+                for row in missing.tolist():
+                    self[row]
+            else:
+                self._rows_RG[missing, : self._size] = self._vectors_RE[missing] @ self._weight_GE.T
+                self._finish(missing)
+        found: Floats = self._rows_RG[rows][..., : self._size]
+        return found
+
+    def _finish(self, rows: Any) -> None:
+        if self._bias_G is not None:
+            self._rows_RG[rows, : self._size] += self._bias_G
+        self._is_known_R[rows] = True
+
+
+def projections(tables: Sequence[Floats], weight_GE: Floats, bias_G: Floats | None) -> list[ProjectedRows] | None:
+    """Return what a matrix makes of the vectors of tokens, to which the bias is added, and of n-grams; None where that
+    is too much."""
+    if sum(len(table) for table in tables) * len(weight_GE) > LARGEST_TABLE:
+        return None
+    first, *others = tables
+    return [ProjectedRows(first, weight_GE, bias_G), *(ProjectedRows(table, weight_GE) for table in others)]

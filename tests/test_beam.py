@@ -1,0 +1,96 @@
+import itertools
+
+import numpy as np
+import pytest
+
+from charnn.config import SampleOptions
+from charnn.runtime.beam import search
+from charnn.runtime.context import read_context, read_start
+from charnn.runtime.engine import log_softmax
+from charnn.runtime.stepper import stepper_for
+from tests.test_sampler import LETTERS, LINES, engine_for, written
+
+
+def found(tokenizer=LETTERS, prompt="", **options):
+    engine = engine_for(tokenizer)
+    stepper = stepper_for(engine, engine.initial_state())
+    start = read_start(stepper, tokenizer, tokenizer.encode(prompt))
+    return search(stepper, tokenizer, start, SampleOptions(**options), prompt=prompt)
+
+
+def log_prob(tokenizer, prompt, ids):
+    """Score by the engine's own steps."""
+    engine = engine_for(tokenizer)
+    logits, state = read_context(engine, tokenizer, tokenizer.encode(prompt))
+    total = 0.0
+    for id in ids:
+        total += log_softmax(logits)[0, id]
+        logits, state = engine.step(np.array([id]), state)
+    return total
+
+
+def test_a_beam_of_full_width_finds_the_best_strings_there_are():
+    length = 5
+    every = {ids: log_prob(LETTERS, "a", ids) for ids in itertools.product((1, 2, 3, 4), repeat=length)}
+    best = sorted(every, key=lambda ids: -every[ids])[:10]
+    samples = found(prompt="a", beam=4**length, num_samples=10, length=length)
+    assert [tuple(sample.ids) for sample in samples] == best
+    assert [sample.log_prob_nats for sample in samples] == pytest.approx([every[ids] for ids in best], abs=1e-5)
+
+
+@pytest.mark.parametrize("penalty", [0.0, 0.7, 1.0])
+def test_a_beam_of_full_width_finds_the_best_lines_of_any_length(penalty):
+    length, end = 4, LINES.vocabulary.boundary_id
+    every = {}
+    for size in range(length):
+        every |= {(*ids, end): log_prob(LINES, "", (*ids, end)) for ids in itertools.product((1, 2, 3), repeat=size)}
+    every |= {ids: log_prob(LINES, "", ids) for ids in itertools.product((1, 2, 3), repeat=length)}
+    best = sorted(every, key=lambda ids: -every[ids] / len(ids) ** penalty)[:8]
+    samples = found(LINES, beam=4**length, num_samples=8, length=length, length_penalty=penalty)
+    assert [tuple(sample.ids) for sample in samples] == [tuple(id for id in ids if id != end) for ids in best]
+    assert [sample.ended for sample in samples] == ["unit" if ids[-1] == end else "length" for ids in best]
+
+
+def test_a_beam_of_one_is_greedy():
+    (sample,) = found(prompt="a", beam=1, length=30)
+    assert sample.ids == written(prompt="a", greedy=True, length=30)[0].ids
+
+
+def test_a_wider_beam_is_never_worse_here():
+    scores = [found(prompt="b", beam=beam, length=12)[0].log_prob_nats for beam in (1, 4, 16, 64)]
+    assert scores == sorted(scores)
+
+
+def test_groups_differ_from_those_before_them():
+    alike = found(prompt="a", beam=4, num_samples=4, length=12)
+    groups = found(prompt="a", beam=4, num_samples=4, length=12, beam_groups=4, diversity=5.0)
+
+    def num_agreeing(samples):
+        pairs = itertools.combinations(samples, 2)
+        return sum(one == other for first, second in pairs for one, other in zip(first.ids, second.ids, strict=True))
+
+    assert num_agreeing(groups) < num_agreeing(alike)
+    assert groups[0].ids == written(prompt="a", greedy=True, length=12)[0].ids
+
+
+def test_a_diversity_of_nothing_makes_all_groups_the_same():
+    samples = found(prompt="a", beam=3, num_samples=3, length=6, beam_groups=3, diversity=0.0)
+    assert len({sample.text for sample in samples}) == 1
+
+
+def test_rules_hold_in_a_beam():
+    (sample,) = found(prompt="a", beam=8, length=20, match="(ab|c)+\\nb")
+    assert sample.ended == "match"
+    assert all(piece == "" for piece in sample.text.removesuffix("\nb").replace("ab", "").split("c"))
+    (sample,) = found(prompt="a", beam=8, length=40, no_repeat_ngram=2)
+    runs = [sample.text[place : place + 2] for place in range(len(sample.text) - 1)]
+    assert len(set(runs)) == len(runs)
+    assert sample.ended == "stuck"
+    stopped = found(prompt="a", beam=5, num_samples=5, length=10, stop=("b",))
+    assert all("b" not in sample.text for sample in stopped)
+    assert "stop" in {sample.ended for sample in stopped}
+
+
+def test_alternatives_stand_beside_each_token_of_a_beam():
+    (sample,) = found(prompt="a", beam=3, length=5, show_alternatives=2)
+    assert [len(alternatives) for alternatives in sample.alternatives] == [2] * 5
