@@ -40,9 +40,9 @@ LIBRARIES = {
     "ngrams": {"numpy"},
     "model_directory": {"numpy", "safetensors"},
     "training": {"numpy", "torch"},
-    "runtime": {"numpy", "regex"},
+    "runtime": {"numpy", "regex", "threadpoolctl", "torch"},
     "insight": {"numpy"},
-    "cli": {"numpy", "typer", "rich"},
+    "cli": {"numpy", "torch", "typer", "rich"},
 }
 
 
@@ -78,6 +78,11 @@ def test_imports_run_downwards_only(path):
             assert room_of(name) in MAY_IMPORT[room], f"{path.name} ({room}) imports {name}"
         elif library not in sys.stdlib_module_names:
             assert library in LIBRARIES[room], f"{path.name} ({room}) imports {library}"
+
+
+def test_what_runs_a_model_imports_torch_in_rooms_of_its_own_only():
+    with_torch = {path.name for path in (PACKAGE / "runtime").glob("*.py") if "torch" in imported(path)}
+    assert with_torch == {"torch_stepper.py", "fewer_bits.py"}
 
 
 @pytest.mark.parametrize("path", modules(), ids=lambda path: path.relative_to(PACKAGE).as_posix())

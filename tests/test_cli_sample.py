@@ -304,3 +304,29 @@ def test_any_prompt_gives_text_or_one_clear_line(charnn, run, prompt, on_unknown
     assert all(line.startswith("charnn: ") for line in complaints)
     assert "Traceback" not in result.err
     assert "internal error" not in result.err
+
+
+@pytest.mark.parametrize("weights", ["bf16", "int8"])
+def test_weights_of_fewer_bits_write_too(charnn, run, weights):
+    result = charnn("sample", "The", "-m", run, "-n", 40, "--seed", 1, "--weights", weights)
+    assert result.status == 0
+    assert len(result.out) == 44
+    exact = charnn("sample", "The", "-m", run, "-n", 40, "--seed", 1).out
+    assert result.out[:5] == exact[:5]
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (("--device", "cuda"), "--device cuda: found no CUDA device that torch can use"),
+        (("--device", "cuda", "--weights", "int8"), "--weights int8: found together with --device cuda"),
+        (("--weights", "int4"), "--weights"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, tuple) else "",
+)
+def test_what_cannot_be_run_is_said_in_one_line(charnn, run, options, message, monkeypatch):
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    result = charnn("sample", "-m", run, *options)
+    assert result.status in (1, 2)
+    assert message in result.err
+    assert len(result.err.splitlines()) == 1

@@ -45,8 +45,9 @@ class Cell:
         num_gates: blocks of H rows in W_ih.
         num_states: arrays (B, H) in a state; the first is the output.
         step: (weights, projected_BP, state, xp) -> state.
-        combine: (projected_BG, recurrent_BG, state, xp) -> state, where only the sum of the two projections matters, so that
-            one product over [W_ih|W_hh] will do; else None.
+        combine: (projected_BG, recurrent_BG, state, xp) -> state, for a cell that sees its previous output through one product,
+            W_hh h + b_hh; else None.
+        is_additive: whether only the sum of the two projections matters, so that one product over [W_ih|W_hh] will do.
         coefficients: (projected (..., G), xp) -> a, b (..., H), where a step is h' = a * h + b; else None.
         project: (weights, inputs (..., I), xp) -> what a step takes in (..., P).
         projects: whether that is W_ih x + b_ih.
@@ -58,6 +59,7 @@ class Cell:
     num_states: int
     step: Callable[[Weights, Array, Sequence[Array], Namespace], State]
     combine: Callable[[Array, Array, Sequence[Array], Namespace], State] | None = None
+    is_additive: bool = False
     coefficients: Callable[[Array, Namespace], tuple[Array, Array]] | None = None
     project: Callable[[Weights, Array, Namespace], Array] = _project
     projects: bool = True
@@ -82,7 +84,7 @@ def _recurrent(num_gates: int, num_states: int, combine: Callable[..., State], *
         return combine(projected_BG, recurrent_BG, state, xp)
 
     shapes = partial(_recurrent_shapes, num_gates)
-    return Cell(shapes, num_gates, num_states, step, combine=combine if additive else None)
+    return Cell(shapes, num_gates, num_states, step, combine=combine, is_additive=additive)
 
 
 def _rnn(architecture: Architecture, layer: int) -> Cell:  # noqa: ARG001

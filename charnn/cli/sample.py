@@ -11,7 +11,7 @@ from charnn.cli import console
 from charnn.cli.loading import load_mixture, load_model, read_prompt, read_prompts
 from charnn.cli.options import Given, ModelArgument, with_options
 from charnn.config import SampleOptions
-from charnn.errors import OptionError
+from charnn.errors import CharnnError, OptionError
 from charnn.options import pick, refuse_both
 
 if TYPE_CHECKING:
@@ -123,11 +123,7 @@ def sample(
             "leave it out, or train with --unit line or document"
         )
 
-    from charnn.runtime.engine import Engine
-    from charnn.runtime.stepper import stepper_for
-
-    engine = Engine.of(loaded)
-    stepper = stepper_for(engine, engine.initial_state())
+    stepper = _stepper(loaded, options)
     reader = _Reader(loaded, stepper, sources, options)
     if save_state is not None:
         _save_state(loaded, reader, save_state)
@@ -140,6 +136,41 @@ def sample(
         write_by_hand(loaded, stepper, *next(reader.starts()), options)
         return
     _write(loaded, stepper, reader, options, output)
+
+
+def _stepper(model: "Model", options: SampleOptions) -> "Stepper":
+    """Return what reads the model's tokens, on NumPy unless the user wants otherwise.
+
+    Raises:
+        OptionError: for a network that has no other way.
+        CharnnError: where there is no such device.
+    """
+    from charnn.runtime.engine import Engine
+    from charnn.runtime.stepper import is_fused, stepper_for
+
+    engine = Engine.of(model)
+    state = engine.initial_state()
+    if options.weights == "fp32" and options.device == "cpu":
+        return stepper_for(engine, state)
+    if not is_fused(model.architecture):
+        raise OptionError(
+            f"--weights and --device: are for lstm, gru and rnn without --skip and --residual, but {model.path} is another "
+            f"network ({model.architecture.cell}); leave them out"
+        )
+    import torch
+
+    if options.device == "cuda":
+        from charnn.runtime.torch_stepper import TorchStepper
+
+        if not torch.cuda.is_available():
+            raise CharnnError(
+                "--device cuda: found no CUDA device that torch can use; pass --device cpu, or leave it out"
+            )
+        dtype = torch.bfloat16 if options.weights == "bf16" else torch.float32
+        return TorchStepper(engine, state, device="cuda", dtype=dtype)
+    from charnn.runtime.fewer_bits import in_bf16, in_int8
+
+    return stepper_for(engine, state, keep_matrix=in_bf16 if options.weights == "bf16" else in_int8)
 
 
 def _write(model: "Model", stepper: "Stepper", reader: "_Reader", options: SampleOptions, file: str | None) -> None:

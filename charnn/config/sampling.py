@@ -7,6 +7,8 @@ from charnn.errors import OptionError
 from charnn.options import Checked, Option, refuse_both, refuse_idle
 
 OnUnknown = Literal["error", "skip", "unk"]
+WeightFormat = Literal["fp32", "bf16", "int8"]
+Device = Literal["cpu", "cuda"]
 Until = Literal["sentence", "line", "unit"]
 MixNgram = Annotated[
     bool, Option("Mix the network with the n-gram model that stands beside it.", flags=("--mix-ngram",))
@@ -18,7 +20,8 @@ PromptOnUnknown = Annotated[
 LENGTH, LENGTH_UNTIL = 500, 5000
 ENDLESS = -1
 
-DRAW, SEARCH, RULES, ENDING, PROMPT, OUTPUT = (
+SPEED, DRAW, SEARCH, RULES, ENDING, PROMPT, OUTPUT = (
+    "Speed",
     "Choosing a token",
     "Searching for the most probable text",
     "What may be written",
@@ -245,13 +248,28 @@ class OutputOptions(Checked):
 
 
 @dataclass(frozen=True, kw_only=True)
-class SampleOptions(OutputOptions, PromptOptions, EndOptions, SearchOptions, RuleOptions, DrawOptions):
+class SpeedOptions(Checked):
+    """What the network is run by."""
+
+    weights: Annotated[
+        WeightFormat,
+        Option(
+            "Keep the weights in fewer bits, on torch: bf16 for many streams, int8 for few of a large model.",
+            panel=SPEED,
+        ),
+    ] = "fp32"
+    device: Annotated[Device, Option("Where to run; cuda on torch.", panel=SPEED)] = "cpu"
+
+
+@dataclass(frozen=True, kw_only=True)
+class SampleOptions(SpeedOptions, OutputOptions, PromptOptions, EndOptions, SearchOptions, RuleOptions, DrawOptions):
     """How new text is written with a model."""
 
     def __post_init__(self) -> None:
         """Check bounds, and that nothing is asked for that another option leaves nothing to do."""
         super().__post_init__()
         self._check_texts()
+        refuse_both("--weights int8", self.weights == "int8" and self.device == "cuda", "--device cuda, which has bf16")
         self._check_draw()
         self._check_search()
 

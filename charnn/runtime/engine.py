@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from charnn.cells import Cell, Weights, cell_of
+from charnn.cells import cell_of
 from charnn.cells.ngram_embedding import ngram_rows
 from charnn.config import Architecture
 from charnn.model_directory import Model, layer_weights
@@ -24,8 +24,8 @@ class Engine:
     """A network that reads tokens of B streams and gives the logits of the next.
 
     The first layer's input projection is a table with a row for each token, and one with a row for each n-gram of each
-    order that is embedded (see `ProjectedRows`), unless the cell wants the input itself. Where a cell needs only the sum of
-    its two projections, a later layer's step is one product over [W_ih|W_hh].
+    order that is embedded (see `ProjectedRows`), unless the cell wants the input itself. To go from token to token quickly, see
+    `stepper`.
     """
 
     def __init__(self, architecture: Architecture, weights: Tensors) -> None:
@@ -33,7 +33,6 @@ class Engine:
         self.architecture = architecture
         self._cells = [cell_of(shape, layer) for layer in range(shape.num_layers)]
         self._layers = [layer_weights(weights, layer) for layer in range(shape.num_layers)]
-        self._joined = [_join(cell, layer) for cell, layer in zip(self._cells, self._layers, strict=True)]
         self.weights = weights
         self.embeddings = self._tables_of_vectors(weights)
         self._tables = self._tables_of_projections()
@@ -89,14 +88,9 @@ class Engine:
         projected_BP, inputs_BI = projected_TBP[0], None
         new_state = []
         for number, (cell, weights) in enumerate(zip(self._cells, self._layers, strict=True)):
-            joined = self._joined[number] if number else None
-            if inputs_BI is None or joined is None:
-                projected_BP = projected_BP if inputs_BI is None else cell.project(weights, inputs_BI, np)
-                new_state.append(cell.step(weights, projected_BP, state[number], np))
-            else:
-                assert cell.combine is not None
-                gates_BG = np.concatenate((inputs_BI, state[number][0]), axis=1) @ joined[0].T + joined[1]
-                new_state.append(cell.combine(gates_BG, 0.0, state[number], np))
+            if inputs_BI is not None:
+                projected_BP = cell.project(weights, inputs_BI, np)
+            new_state.append(cell.step(weights, projected_BP, state[number], np))
             inputs_BI = self._passed_up(number, new_state[-1], inputs_BI)
         assert inputs_BI is not None
         return self.logits(inputs_BI), (*new_state, *history)
@@ -162,16 +156,6 @@ class Engine:
         for table, place in zip(self._tables[1:], rows[1:], strict=True):
             total += table.many(place)
         return total, history
-
-
-def _join(cell: Cell, weights: Weights) -> tuple[Floats, Floats] | None:
-    """Return [W_ih|W_hh] and the sum of their biases, where a cell needs no more than that."""
-    if cell.combine is None:
-        return None
-    return (
-        np.concatenate((weights["weight_ih"], weights["weight_hh"]), axis=1),
-        weights["bias_ih"] + weights["bias_hh"],
-    )
 
 
 def log_softmax(logits: Floats) -> npt.NDArray[np.float64]:

@@ -12,6 +12,7 @@ import numpy.typing as npt
 from charnn.errors import TextError
 from charnn.ngrams.kneser_ney import NgramModel
 from charnn.runtime.engine import Engine, EngineState, log_softmax
+from charnn.runtime.stepper import stepper_for
 
 NUM_ROLLOUTS = 256
 CONTEXT = 128
@@ -91,10 +92,10 @@ def _means(log_probs_TB: Nats) -> Nats:
 def _read_on(engine: Engine, log_probs_BV: Nats, state: EngineState, ids_TB: npt.NDArray[np.int64]) -> Nats:
     """Return log P of given tokens, each after those before it (T, B)."""
     found = []
+    stepper = stepper_for(engine, state)
     for row in ids_TB:
         found.append(_chosen(log_probs_BV, row))
-        logits, state = engine.step(row, state)
-        log_probs_BV = log_softmax(logits)
+        log_probs_BV = log_softmax(stepper.step(row))
     return np.array(found)
 
 
@@ -103,6 +104,7 @@ def _write_on(
 ) -> tuple[npt.NDArray[np.int64], Nats, Nats]:
     """Draw as many tokens; return them, log P of the true ones at their places, and of themselves (T, B)."""
     drawn, of_true, of_own = [], [], []
+    stepper = stepper_for(engine, state)
     for row in true_TB:
         cumulative = np.cumsum(np.exp(log_probs_BV), axis=1)
         thresholds = random.random(len(row)) * cumulative[:, -1]
@@ -110,8 +112,7 @@ def _write_on(
         drawn.append(own)
         of_true.append(_chosen(log_probs_BV, row))
         of_own.append(_chosen(log_probs_BV, own))
-        logits, state = engine.step(own, state)
-        log_probs_BV = log_softmax(logits)
+        log_probs_BV = log_softmax(stepper.step(own))
     return np.array(drawn), np.array(of_true), np.array(of_own)
 
 

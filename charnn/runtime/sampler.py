@@ -22,12 +22,15 @@ from charnn.runtime.engine import Engine, Floats, log_softmax
 from charnn.runtime.filters import LogProbs
 from charnn.runtime.rules import Matching, NoRepeatedNgram, Pattern, Rule
 from charnn.runtime.stepper import Stepper, stepper_for
+from charnn.runtime.threads import BlasThreads
 from charnn.text.tokenizers import Decoder, Tokenizer
 
 CLOSE_NATS = 1e-5
 """What reading many streams at once may change, as far as a choice is concerned: 3e-6 in all but one of a hundred steps of
 three models, never more than this."""
 DRAWN_AT_ONCE = 256
+SHORTEST_REVIEWED, REVIEWED_EVERY = 32, 256
+"""After so many tokens, and then after so many more each time, it is asked whether to time the threads."""
 MOST_STREAMS = 256
 """Samples that are written side by side, at most."""
 
@@ -228,6 +231,7 @@ class Sampler:
         needs_all = mixture is not None or options.show_alternatives > 0
         self._quick = None if needs_all else quick_draw(self._chooser, options, stepper.largest_logit)
         self._pattern = None if options.match is None else Pattern(options.match, tokenizer)
+        self._threads = BlasThreads()
         self._together: list[Stream] = []
         self._apart: list[Stream] = []
         self.num_decided_alone = 0
@@ -269,6 +273,8 @@ class Sampler:
         """Write one stream that nothing else is beside."""
         stepper, logits_1V = self._stepper.fork(stream.plan.start.state), stream.plan.start.logits
         for place in itertools.count():
+            if place % REVIEWED_EVERY == SHORTEST_REVIEWED:
+                self._review_threads(stepper)
             id, nats, log_probs_V = self._choose_from(logits_1V, stream, place, stream.next_draw())
             piece = self._extend(stream, id, place, nats, log_probs_V)
             if piece is not None:
@@ -286,6 +292,8 @@ class Sampler:
         stepper = self._stepper.fork(joined, len(starts))
         self._together = streams
         for place in itertools.count():
+            if place % REVIEWED_EVERY == SHORTEST_REVIEWED:
+                self._review_threads(stepper)
             log_probs_BV = self._log_probs(logits_BV, self._together)
             ids = self._choose(log_probs_BV, place)
             for row, (stream, id) in enumerate(zip(self._together, ids, strict=True)):
@@ -301,6 +309,13 @@ class Sampler:
                     return
                 stepper.keep(kept)
             logits_BV = stepper.step(np.array([stream.sample.ids[-1] for stream in self._together]))
+
+    def _review_threads(self, stepper: Stepper) -> None:
+        """Let BLAS have as many threads as are quickest just now, timed on a copy."""
+        state = stepper.state()
+        num_streams = len(state[0][0])
+        trial, ids = stepper.fork(state, num_streams), np.zeros(num_streams, dtype=np.int64)
+        self._threads.review(lambda: trial.step(ids))
 
     def _grow_apart(self, place: int) -> Iterator[Piece]:
         """Add a token to each stream that is read by itself."""

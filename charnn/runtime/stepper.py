@@ -8,6 +8,7 @@ it is the reference that the others are tested against.
 import copy
 import math
 from collections.abc import Callable, Sequence
+from functools import partial
 from itertools import pairwise
 from typing import Any, Protocol
 
@@ -15,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from charnn.cells.ngram_embedding import ngram_row, ngram_rows
+from charnn.config import Architecture
 from charnn.model_directory import layer_weights
 from charnn.runtime.engine import Engine, EngineState
 from charnn.runtime.tables import Floats, IdArray, projections
@@ -59,16 +61,42 @@ class Stepper(Protocol):
         ...
 
 
-def stepper_for(engine: Engine, state: EngineState, num_streams: int = 1) -> Stepper:
+Multiply = Callable[[Floats, Floats], object]
+"""(columns (I, B), results (G, B)): writes the product of a matrix with the columns into the results."""
+
+
+def in_single_precision(matrix_GI: Floats) -> Multiply:
+    """Return a matrix's product by BLAS."""
+    return partial(np.dot, matrix_GI)
+
+
+def is_fused(architecture: Architecture) -> bool:
+    """Tell whether a network has a stepper of its own."""
+    return architecture.cell in FUSED and not architecture.skip and not architecture.residual
+
+
+def stepper_for(
+    engine: Engine,
+    state: EngineState,
+    num_streams: int = 1,
+    keep_matrix: Callable[[Floats], Multiply] = in_single_precision,
+) -> Stepper:
     """Return the quickest way to step.
 
     Args:
         state: the memory of B streams, or of one that all begin with.
+        keep_matrix: how a fused stepper keeps and multiplies its matrices.
     """
-    kind = FUSED.get(engine.architecture.cell)
-    if kind is None or engine.architecture.skip or engine.architecture.residual:
+    if not is_fused(engine.architecture):
         return PlainStepper(engine, state, num_streams)
-    return kind(engine, state, num_streams)
+    return FUSED[engine.architecture.cell](engine, state, num_streams, keep_matrix)
+
+
+def bound_of_logits(engine: Engine) -> float:
+    """Return what no logit of a plain LSTM, GRU or simple network passes: its outputs lie between -1 and 1, unless by relu."""
+    if engine.architecture.nonlinearity == "relu":
+        return math.inf
+    return float((np.abs(engine.output_VH).sum(axis=1) + np.abs(engine.output_bias_V)).max())
 
 
 class PlainStepper:
@@ -152,16 +180,17 @@ class _Inputs:
 class _FusedStepper:
     """What the fused cells share: where states lie, and the output layer."""
 
-    def __init__(self, engine: Engine, state: EngineState, num_streams: int) -> None:
+    def __init__(
+        self, engine: Engine, state: EngineState, num_streams: int, keep_matrix: Callable[[Floats], Multiply]
+    ) -> None:
         shape = engine.architecture
         self._shape = shape
+        self._keep_matrix = keep_matrix
         self._sizes = [shape.layer_sizes(layer)[1] for layer in range(shape.num_layers)]
         self._layers = [layer_weights(engine.weights, layer) for layer in range(shape.num_layers)]
-        self._output_VH = _padded(engine.output_VH)
+        self._output = keep_matrix(_padded(engine.output_VH))
         self._output_bias_V1 = _padded(engine.output_bias_V[:, None])
-        self.largest_logit = math.inf
-        if shape.nonlinearity == "tanh":  # an output lies between -1 and 1
-            self.largest_logit = float((np.abs(self._output_VH).sum(axis=1) + np.abs(self._output_bias_V1[:, 0])).max())
+        self.largest_logit = bound_of_logits(engine)
         self._prepare()
         self._inputs = _Inputs(engine, *self._input_matrix())
         self._begin(state, num_streams)
@@ -203,7 +232,7 @@ class _FusedStepper:
         ends = np.cumsum([0, *self._sizes]).tolist()
         self._own = [self._hidden[low:high] for low, high in pairwise(ends)]
         self._seen = [self._own[0], *(self._hidden[low:high] for low, high in zip(ends, ends[2:], strict=False))]
-        self._logits_VB = np.empty((len(self._output_VH), num_streams), dtype=np.float32)
+        self._logits_VB = np.empty((len(self._output_bias_V1), num_streams), dtype=np.float32)
         self._logits_BV = self._logits_VB[: self._shape.vocab_size].T
         self._make_buffers(num_streams)
 
@@ -219,7 +248,7 @@ class _FusedStepper:
         projected_GB, self._last_tokens_BN = self._inputs.read(ids_B, self._last_tokens_BN)
         self._step_layers(projected_GB)
         logits_VB = self._logits_VB
-        np.dot(self._output_VH, self._own[-1], logits_VB)
+        self._output(self._own[-1], logits_VB)
         np.add(logits_VB, self._output_bias_V1, logits_VB)
         return self._logits_BV
 
@@ -246,17 +275,17 @@ class AdditiveStepper(_FusedStepper):
         return matrix
 
     def _prepare(self) -> None:
-        self._matrices, self._biases = [], []
+        self._products, self._biases = [], []
         for number, (weights, size) in enumerate(zip(self._layers, self._sizes, strict=True)):
             seen = [weights["weight_hh"]] if number == 0 else [weights["weight_ih"], weights["weight_hh"]]
-            self._matrices.append(_padded(self._gates(np.concatenate(seen, axis=1), size)))
+            self._products.append(self._keep_matrix(_padded(self._gates(np.concatenate(seen, axis=1), size))))
             self._biases.append(_padded(self._gates((weights["bias_ih"] + weights["bias_hh"])[:, None], size)))
 
     def _input_matrix(self) -> tuple[Floats, Floats]:
         return _padded(self._gates(self._layers[0]["weight_ih"], self._sizes[0])), self._biases[0][:, 0]
 
     def _make_buffers(self, num_streams: int) -> None:
-        self._gate_buffers = [np.empty((len(matrix), num_streams), np.float32) for matrix in self._matrices]
+        self._gate_buffers = [np.empty((len(bias), num_streams), np.float32) for bias in self._biases]
         self._views = [self._cut(gates, size) for gates, size in zip(self._gate_buffers, self._sizes, strict=True)]
 
     def _cut(self, gates: Floats, size: int) -> Views:
@@ -269,9 +298,9 @@ class AdditiveStepper(_FusedStepper):
 
     def _step_layers(self, projected_GB: Floats) -> None:
         added = projected_GB
-        for number, matrix in enumerate(self._matrices):
+        for number, multiply in enumerate(self._products):
             gates = self._gate_buffers[number]
-            np.dot(matrix, self._seen[number], gates)
+            multiply(self._seen[number], gates)
             np.add(gates, added if number == 0 else self._biases[number], gates)
             self._combine(number, self._own[number])
 
@@ -319,17 +348,17 @@ class GruStepper(_FusedStepper):
         return np.concatenate((0.5 * matrix[: 2 * size], matrix[2 * size :])).astype(np.float32)
 
     def _prepare(self) -> None:
-        self._inner, self._biases = [], []
+        self._products, self._biases = [], []
         for weights, size in zip(self._layers, self._sizes, strict=True):
             pair = [(weights[f"weight_{kind}"], weights[f"bias_{kind}"][:, None]) for kind in ("ih", "hh")]
-            self._inner.append([_padded(self._gates(matrix, size)) for matrix, _ in pair])
+            self._products.append([self._keep_matrix(_padded(self._gates(matrix, size))) for matrix, _ in pair])
             self._biases.append([_padded(self._gates(bias, size)) for _, bias in pair])
 
     def _input_matrix(self) -> tuple[Floats, Floats]:
-        return self._inner[0][0], self._biases[0][0][:, 0]
+        return _padded(self._gates(self._layers[0]["weight_ih"], self._sizes[0])), self._biases[0][0][:, 0]
 
     def _make_buffers(self, num_streams: int) -> None:
-        rows = [len(pair[0]) for pair in self._inner]
+        rows = [len(pair[0]) for pair in self._biases]
         self._buffers = [[np.empty((size, num_streams), np.float32) for _ in range(2)] for size in rows]
 
     def _step_layers(self, projected_GB: Floats) -> None:
@@ -339,9 +368,9 @@ class GruStepper(_FusedStepper):
             if number == 0:
                 into[:] = projected_GB
             else:
-                np.dot(self._inner[number][0], self._own[number - 1], out=into)
+                self._products[number][0](self._own[number - 1], into)
                 np.add(into, self._biases[number][0], out=into)
-            np.dot(self._inner[number][1], own, out=back)
+            self._products[number][1](own, back)
             np.add(back, self._biases[number][1], out=back)
             _gru(into, back, own, size)
 
@@ -362,7 +391,7 @@ def _gru(into: Floats, back: Floats, own: Floats, size: int) -> None:
 
 
 HALF, ZERO = np.float32(0.5), np.float32(0)
-FUSED: dict[str, Callable[[Engine, EngineState, int], Stepper]] = {
+FUSED: dict[str, Callable[[Engine, EngineState, int, Callable[[Floats], Multiply]], Stepper]] = {
     "lstm": LstmStepper,
     "gru": GruStepper,
     "rnn": RnnStepper,

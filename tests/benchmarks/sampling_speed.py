@@ -3,8 +3,8 @@
     python tests/benchmarks/sampling_speed.py [--hidden-size 512] [--num-layers 2] [--vocab-size 65] [--length 2000] [--rounds 7]
         [--streams 64]
 
-In each round, taking turns: the bandwidth of matrix-vector products over matrices of the model's size (the better of rows and
-columns), one stream, one stream with --top-p 0.9, the loop of PyTorch's examples, and many streams. Prints medians, and medians of
+In each round, taking turns: the bandwidth of matrix-vector products over matrices of the model's size (the best of rows and
+columns, one thread and all), one stream, one stream with --top-p 0.9, the loop of PyTorch's examples, and many streams. Prints medians, and medians of
 the rounds' ratios.
 """
 
@@ -15,6 +15,7 @@ from collections.abc import Callable
 
 import numpy as np
 import torch
+from threadpoolctl import threadpool_limits
 
 from charnn.config import Architecture, SampleOptions
 from charnn.runtime.context import read_start
@@ -24,6 +25,9 @@ from charnn.runtime.stepper import stepper_for
 from charnn.text.tokenizers import CharTokenizer
 from charnn.text.vocabulary import Vocabulary
 from charnn.training.network import Network
+
+PAUSE_SECONDS = 0.3
+"""For one library's threads to stop waiting for work, which they do by spinning, before the other's begin."""
 
 
 class Plain(torch.nn.Module):
@@ -89,7 +93,12 @@ class Bandwidth:
                 for matrix, vector, result in zip(self.by_columns, self.vectors, self.results, strict=True):
                     np.dot(vector, matrix, out=result)
 
-        return repeats * self.num_bytes / min(seconds(rows), seconds(columns))
+        found = []
+        for num_threads in (1, None):
+            with threadpool_limits(limits=num_threads, user_api="blas"):
+                rows()
+                found += [seconds(rows), seconds(columns)]
+        return repeats * self.num_bytes / min(found)
 
 
 def main() -> None:
@@ -121,7 +130,9 @@ def main() -> None:
     for _ in range(options.rounds):
         limit = bandwidth.measure(max(3, options.length // 4)) / bandwidth.num_bytes
         one, top_p = speed(1, options.length), speed(1, options.length, top_p=0.9)
+        time.sleep(PAUSE_SECONDS)
         loop = loop_length / seconds(lambda: plain.sample(loop_length))
+        time.sleep(PAUSE_SECONDS)
         many = speed(options.streams, max(20, options.length // 8))
         figures = {
             "limit, tokens/s": limit,
