@@ -208,3 +208,11 @@ def test_subwords_are_learned_from_very_long_lines_too():
     tokenizer = trained(text, tokenizer="subword", vocab_size=60)
     assert len(tokenizer.vocabulary) > 30
     assert tokenizer.vocabulary.counts[0] == 0
+
+
+@pytest.mark.parametrize("kind", ["char", "byte", "word", "subword"])
+@given(text=st.text(st.characters(), max_size=20))
+def test_half_of_a_surrogate_pair_is_a_token_like_any_that_is_not_known(kind, text):
+    tokenizer = {"char": CHARACTERS, "byte": BYTES, "word": WORDS, "subword": SUBWORDS}[kind]
+    ids = tokenizer.encode(text)
+    assert [token.id for token in tokenizer.tokenize(text)] == ids.tolist()

@@ -65,14 +65,20 @@ class _Screen:
             return
         alternatives = self._writer.alternatives(CHOICES)
         self._choices = [id for id, _ in alternatives]
-        row = Text()
+        rows = [Text()]
         for number, (id, nats) in enumerate(alternatives, start=1):
             prob = math.exp(nats)
-            row.append(f"{number} ", style="dim")
-            row.append(console.visible(self._tokens[id].replace("\u2581", " ")), style=f"bold {colour_of(prob)}")
-            row.append(f" {prob:.2f}".replace(" 0.", " ."), style="dim")
-            row.append("   " if number < len(alternatives) else "")
-        console.to_user(row)
+            choice = Text.assemble(
+                (f"{number} ", "dim"),
+                (console.visible(self._tokens[id].replace("\u2581", " ")), f"bold {colour_of(prob)}"),
+                (f" {prob:.2f}".replace(" 0.", " ."), "dim"),
+            )
+            if rows[-1].cell_len + choice.cell_len > width:
+                rows.append(Text())
+            rows[-1].append_text(choice).append("   ")
+        for row in rows:
+            row.rstrip()
+            console.to_user(row)
 
     def obey(self, line: str) -> None:
         """Do what a line says."""
