@@ -44,6 +44,16 @@ def explain_write_errors(path: Path) -> Iterator[None]:
         raise StorageError(f"{path}: cannot be written: {remedy}") from error
 
 
+def refuse_unwritable(path: Path) -> None:
+    """Refuse a file that could not be written in the end, before any work is done for it. Raises StorageError."""
+    if path.is_dir():
+        raise StorageError(f"{path}: is a directory, but a file was to be written; name a file in it")
+    if not path.absolute().parent.is_dir():
+        raise StorageError(f"{path}: cannot be written: there is no directory {path.absolute().parent}; make it first")
+    if not os.access(path.absolute().parent, os.W_OK):
+        raise StorageError(f"{path}: cannot be written: {_REMEDIES[errno.EACCES]}")
+
+
 def write_together(files: Sequence[tuple[Path, bytes]]) -> None:
     """Replace files that must agree with each other, all of them or none.
 

@@ -3,6 +3,7 @@
 Only the standard library is imported here and in `config`, so that `--help` stays quick.
 """
 
+import math
 import re
 from dataclasses import asdict, dataclass, fields
 from typing import Annotated, Any, Literal, TypeVar, get_args, get_origin, get_type_hints
@@ -79,6 +80,8 @@ def check_options(options: Any) -> None:
             complaint = option.complaint(value)
             if complaint:
                 raise OptionError(f"{flag}: found {value:g}, but it {complaint}")
+            if not math.isfinite(value):
+                raise OptionError(f"{flag}: found {value:g}, but it must be a finite number")
 
 
 class Checked:

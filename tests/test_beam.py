@@ -15,7 +15,7 @@ def found(tokenizer=LETTERS, prompt="", **options):
     engine = engine_for(tokenizer)
     stepper = stepper_for(engine, engine.initial_state())
     start = read_start(stepper, tokenizer, tokenizer.encode(prompt))
-    return search(stepper, tokenizer, start, SampleOptions(**options), prompt=prompt)
+    return search(stepper, tokenizer, start, SampleOptions(**options))
 
 
 def log_prob(tokenizer, prompt, ids):
@@ -94,3 +94,27 @@ def test_rules_hold_in_a_beam():
 def test_alternatives_stand_beside_each_token_of_a_beam():
     (sample,) = found(prompt="a", beam=3, length=5, show_alternatives=2)
     assert [len(alternatives) for alternatives in sample.alternatives] == [2] * 5
+
+
+def test_a_text_is_found_once_however_many_ways_there_are_to_write_it():
+    samples = found(prompt="a", beam=8, num_samples=8, length=6, stop=("b", "c"))
+    assert len({sample.text for sample in samples}) == len(samples)
+
+
+def test_the_best_of_each_group_come_first_by_their_score():
+    samples = found(prompt="a", beam=8, num_samples=8, length=8, beam_groups=4)
+    scores = [sample.log_prob_nats for sample in samples]
+    assert scores[:4] == sorted(scores[:4], reverse=True)
+    assert scores[4:] == sorted(scores[4:], reverse=True)
+
+
+def test_with_a_bias_that_can_raise_scores_no_text_is_taken_too_early():
+    early = found(LINES, beam=3, length=12)[0]
+    late = found(LINES, beam=3, length=12, logit_bias=("a=11",))[0]
+    assert late.ids == [1] * 12
+    assert len(early.ids) < 12
+
+
+def test_what_is_stuck_comes_after_what_is_complete():
+    samples = found(prompt="a", beam=4, num_samples=2, length=30, match="a!|bcabcabc")
+    assert [(sample.text, sample.ended) for sample in samples] == [("bcabcabc", "match"), ("a", "stuck")]

@@ -6,8 +6,8 @@ from charnn.errors import OptionError, UnknownTokenError
 from charnn.runtime.by_hand import HandWriter
 from charnn.runtime.context import read_context, read_start
 from charnn.runtime.engine import log_softmax
-from charnn.runtime.sampler import Plan
 from charnn.runtime.stepper import stepper_for
+from charnn.runtime.streams import Plan
 from tests.test_sampler import LETTERS, LINES, engine_for, written
 
 
@@ -15,7 +15,7 @@ def writer_for(tokenizer=LETTERS, prompt="ab", **options):
     engine = engine_for(tokenizer)
     stepper = stepper_for(engine, engine.initial_state())
     start = read_start(stepper, tokenizer, tokenizer.encode(prompt))
-    return HandWriter(stepper, tokenizer, Plan(start, prompt, 1), SampleOptions(**options))
+    return HandWriter(stepper, tokenizer, Plan(start, 1), SampleOptions(**options))
 
 
 def expected_choices(text, count):

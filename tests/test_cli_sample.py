@@ -15,6 +15,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from charnn.pairs import pack_tensors, read_tensors
+from tests.conftest import train_quietly
 
 
 def records(result):
@@ -66,6 +67,16 @@ def test_what_is_wrong_with_a_prompt_is_said_before_anything_is_written(charnn, 
         (("--beam", "4", "-n", "-1"), "--length -1: found together with --beam"),
         (("--beam", "4", "--num-samples", "5"), "--num-samples: found 5, but --beam 4 keeps no more than that"),
         (("--beam", "4", "--beam-groups", "3"), "--beam-groups: found 3 for 4 hypotheses"),
+        (("--beam", "4", "--beam-groups", "2"), "--beam-groups: found 2 for --num-samples 1"),
+        (("--greedy", "-t", "0.5"), "--temperature"),
+        (("--greedy", "--seed", "5"), "--seed: found without a draw by temperature"),
+        (("-t", "inf"), "--temperature: found inf, but it must be a finite number"),
+        (("--presence-penalty", "nan"), "--presence-penalty: found nan"),
+        (("-n", "0", "--save-state", "f", "-o", "g"), "--output: found together with --length 0"),
+        (("-o", "nowhere/out.txt"), "nowhere/out.txt: cannot be written: there is no directory"),
+        (("-o", "."), ".: is a directory"),
+        (("--interactive", "-n", "5"), "--length: found together with --interactive"),
+        (("-", "--interactive"), "a prompt from standard input: found together with --interactive"),
         (("--diversity", "1"), "--diversity: found without --beam"),
         (("--length-penalty", "1"), "--length-penalty: found without --beam"),
         (("--greedy", "--top-p", "0.5"), "--top-p: found without a draw by temperature"),
@@ -182,6 +193,7 @@ def test_novelty_needs_the_text(charnn, run):
     (run / "train.bin").unlink()
     result = charnn("sample", "-m", run, "-n", 5, "--novelty")
     assert "train.bin: is missing, the encoded text to compare with" in result.err
+    assert len(result.err.splitlines()) == 1
 
 
 def interrupted(run, *options, seconds=2.5):
@@ -233,6 +245,22 @@ def test_a_line_that_is_no_command_is_said_and_changes_nothing(charnn, run, monk
     assert f"found {line!r}, which is no command" in result.err
 
 
+def test_what_was_written_by_hand_is_kept_whatever_ends_it(charnn, run, monkeypatch):
+    lines = iter(["i  fox", "i  sa"])
+
+    def interrupted_line():
+        for line in lines:
+            return line + "\n"
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("sys.stdin.readline", interrupted_line, raising=False)
+    monkeypatch.setattr("sys.stdin", io.StringIO())
+    monkeypatch.setattr("sys.stdin", type("Typed", (), {"readline": staticmethod(interrupted_line)})())
+    result = charnn("sample", "The", "-m", run, "--interactive", "--stop", "said")
+    assert result.out == "The fox sa\n"
+    assert result.status == 130
+
+
 def test_what_goes_wrong_by_hand_ends_nothing(charnn, run, monkeypatch):
     result = by_hand(charnn, run, monkeypatch, ["i ☃", "t -1", "u", "x", "q"])
     assert (result.status, result.out) == (0, "The\n")
@@ -268,6 +296,7 @@ def test_a_gap_is_filled_by_search(charnn, run):
         (("a ____ b ____",), "TEXT: found 2 blanks"),
         (("a ____", "--candidates", "x,,y"), "--candidates: found an empty one"),
         (("a ____", "--candidates", "☃"), "candidate '☃': character '☃'"),
+        (("a ____", "--candidates", "x", "--beam", "3"), "--beam: found together with --candidates"),
         (("☃ ____",), "prompt: character '☃'"),
         (("a ____", "--direction", "backward"), "none that reads backward"),
     ],
@@ -330,3 +359,40 @@ def test_what_cannot_be_run_is_said_in_one_line(charnn, run, options, message, m
     assert result.status in (1, 2)
     assert message in result.err
     assert len(result.err.splitlines()) == 1
+
+
+@pytest.fixture
+def word_run(tmp_path):
+    text = "the fox said the heron\nthe heron said the fox and went\n" * 30
+    return train_quietly(tmp_path, text, "--tokenizer", "word", "--min-count", 1, "--steps", 30)
+
+
+def test_a_kept_memory_of_words_goes_on_with_their_gap(charnn, word_run):
+    charnn("sample", "the fox", "-m", word_run, "-n", 0, "--save-state", "memory")
+    whole = charnn("sample", "the fox said", "-m", word_run, "-n", 10, "--seed", 1, "--no-echo").out
+    rest = charnn("sample", " said", "-m", word_run, "-n", 10, "--seed", 1, "--no-echo", "--load-state", "memory").out
+    assert rest == whole
+
+
+def test_a_line_that_began_in_a_kept_memory_goes_on_to_its_end(charnn, run):
+    charnn("sample", "Once", "-m", run, "-n", 0, "--save-state", "memory")
+    options = ("--until", "line", "--seed", 1, "--logit-bias", "\\n=40", "--format", "jsonl", "-m", run)
+    assert records(charnn("sample", "Once", *options))[0]["ended"] == "line"
+    (record,) = records(charnn("sample", "--load-state", "memory", *options))
+    assert (record["text"], record["ended"]) == ("", "line")
+
+
+def test_candidates_from_a_file_count_once(charnn, line_run):
+    Path("candidates.txt").write_text("b\n\na\nb\n", encoding="utf-8")
+    found = records(
+        charnn("fill", "a____b", "-m", line_run, "--candidates-file", "candidates.txt", "--format", "jsonl")
+    )
+    assert sorted(record["candidate"] for record in found) == ["a", "b"]
+    assert sum(record["share"] for record in found) == pytest.approx(1)
+
+
+def test_a_search_that_finds_nothing_says_so(charnn, run, monkeypatch):
+    monkeypatch.setattr("charnn.runtime.filling.propose", lambda *_, **__: [])
+    result = charnn("fill", "The ____ said", "-m", run)
+    assert result.status == 1
+    assert "TEXT: a search found nothing but spaces for the gap; raise --beam or --max-tokens" in result.err

@@ -43,7 +43,8 @@ SENTENCES = [
     ("A HEADING\n\nText.", "A HEADING"),
     ("\n\nText here. And", "\n\nText here."),
     ("at the end.", None),
-    ("好。 下", "好。"),
+    ("我爱你。他走了。", "我爱你。"),
+    ("「好！」他说", "「好！」"),
 ]
 
 

@@ -73,11 +73,34 @@ def test_a_sample_is_judged_by_held_out_text():
     assert second.held_out_share(ORDERS) < 0.05
 
 
-def test_without_held_out_text_nothing_is_called_copied():
+def test_without_held_out_text_parts_of_the_training_text_are_compared_with_the_rest():
+    generator = np.random.default_rng(4)
+    text = generator.integers(0, 4, 9000)
+    text[5000:5050] = text[100:150]
+    copy, fresh = text[600:700], generator.integers(0, 4, 100)
+    first, second = judge([copy, fresh], text, text[:0], newline_id=None)
+    assert first.reference == "the rest of the training text"
+    assert (first.copied.length, first.is_copied, second.is_copied) == (100, True, False)
+    assert first.held_out_length is not None
+    assert 5 < first.held_out_length <= 50
+
+
+def test_a_text_too_short_to_compare_with_calls_nothing_copied():
     text = np.arange(100)
     (only,) = judge([text[:50]], text, text[:0], newline_id=None)
     assert (only.copied.length, only.is_copied, only.held_out_length, only.line) == (50, None, None, None)
     assert np.isnan(only.held_out_share(1))
+
+
+@given(text=texts, start=st.integers(0, 60), size=st.integers(1, 20))
+def test_what_is_passed_over_is_as_if_it_were_another_text(text, start, size):
+    place = slice(start, start + size)
+    (found,) = find_copies([text[place]], text, without=[place])
+    expected = max(
+        longest_common(text[place].tolist(), text[part].tolist())
+        for part in (slice(0, start), slice(start + size, None))
+    )
+    assert found.length == expected
 
 
 def test_nothing_written_and_little_held_out():
@@ -85,3 +108,17 @@ def test_nothing_written_and_little_held_out():
     assert (empty.copied.length, empty.copied.place) == (0, None)
     (some,) = judge([np.arange(5)], np.arange(10), np.arange(3), newline_id=1)
     assert some.held_out_length == 3
+
+
+def test_a_passage_that_repeats_itself_costs_no_more_than_others():
+    text = np.concatenate([np.zeros(300_000, dtype=np.uint8), np.arange(100, dtype=np.uint8)])
+    (copied,) = find_copies([np.zeros(1500, dtype=np.int64)], text)
+    assert (copied.length, copied.place) == (1500, 0)
+
+
+def test_the_line_of_each_place_is_counted_in_one_reading(monkeypatch):
+    monkeypatch.setattr(novelty, "TOKENS_AT_ONCE", 7)
+    text = np.array([1, 9, 2, 3, 9, 4, 5, 6, 7, 9, 8] * 5)
+    places = [None, 40, 0, 1, 2, 40]
+    expected = [None if place is None else 1 + int((text[:place] == 9).sum()) for place in places]
+    assert novelty._lines(text, places, 9) == expected

@@ -165,3 +165,30 @@ def test_a_pattern_that_takes_too_long_is_given_up(monkeypatch):
     pattern = Pattern("(a|aa)+[bc]", LETTERS)
     with pytest.raises(OptionError, match=r"took over 0\.01 seconds for one try on 60 characters"):
         pattern.matches("a" * 60, partly=False)
+
+
+def test_a_pattern_of_words_is_complete_where_only_glue_could_follow():
+    for sample in written(WORDS, match="the cat", length=20, num_samples=3):
+        assert (sample.text, sample.ended) == ("the cat", "match")
+
+
+def test_bytes_are_banned_by_the_characters_they_are():
+    names = left(BYTES, ban="x0\\n")
+    assert "<0xC3>" in names
+    assert not names & {"x", "0", "\n"}
+    assert left(BYTES, allow="<x>") == {"<", "x", ">"}
+    with pytest.raises(OptionError, match=r"--allow: found a character that is several bytes.*--allow-token '<0xC3>'"):
+        left(BYTES, allow="é")
+
+
+def test_glue_is_made_of_no_characters():
+    tokenizer = words("the cat.the dog\nthe cat.the dog\n", tokenizer="word", min_count=1)
+    assert "<glue>" in left(tokenizer, ban="gl")
+
+
+def test_a_line_may_close_with_the_boundary_that_opened_it():
+    ended = {sample.ended for sample in written(LINES, no_repeat_ngram=1, num_samples=20, length=30)}
+    assert "unit" in ended
+    free = [sample.ids[:1] for sample in written(LINES, num_samples=30, length=1, seed=5)]
+    taxed = [sample.ids[:1] for sample in written(LINES, num_samples=30, length=1, seed=5, presence_penalty=50.0)]
+    assert taxed == free

@@ -8,10 +8,11 @@ from charnn.errors import UnknownTokenError
 from charnn.runtime import sampler as sampler_module
 from charnn.runtime.context import Start, encode_prompt, read_context, read_start
 from charnn.runtime.engine import Engine, log_softmax
-from charnn.runtime.sampler import Plan, Sampler, Stream
+from charnn.runtime.sampler import Sampler
 from charnn.runtime.stepper import stepper_for
+from charnn.runtime.streams import Opening, Plan, Sample, Stream
 from charnn.text.tokenizer_training import train_tokenizer
-from charnn.text.tokenizers import ByteTokenizer, CharTokenizer, WordTokenizer
+from charnn.text.tokenizers import ByteTokenizer, CharTokenizer, WordTokenizer, byte_vocabulary
 from charnn.text.vocabulary import Vocabulary
 from tests.conftest import ramp_weights
 
@@ -35,7 +36,7 @@ def written(tokenizer=LETTERS, prompt="", seed=1, **options):
     made = SampleOptions(**{"length": 20, **options})
     stepper, sampler = sampler_for(tokenizer, **options)
     start = read_start(stepper, tokenizer, tokenizer.encode(prompt))
-    plans = [Plan(start, prompt, seed + number) for number in range(made.num_samples)]
+    plans = [Plan(start, seed + number) for number in range(made.num_samples)]
     samples, texts = {}, {}
     for number, fresh, sample in sampler.write(plans):
         texts[number] = texts.get(number, "") + fresh
@@ -142,8 +143,8 @@ def test_what_was_held_back_is_given_once_at_the_end(pieces, stop):
     ids = [byte for piece in pieces for byte in (piece.encode() if isinstance(piece, str) else piece)]
     tokenizer = ByteTokenizer(Vocabulary(tuple(map(str, range(256))), (1,) * 256, 10, None), "stream")
     start = Start([10], np.zeros((1, 256)), ())
-    stream = Stream(0, Plan(start, "", 1), tokenizer, SampleOptions(stop=(stop,) if stop else ()))
-    streamed = "".join(stream.add(id) for id in ids) + stream.finish("length") + stream.finish("length")
+    stream = Stream(0, Opening(start, tokenizer, SampleOptions(stop=(stop,) if stop else ()), None), 1)
+    streamed = "".join(stream.take(id, 0.0) for id in ids) + stream.finish("length") + stream.finish("length")
     assert stream.sample.text == streamed
     assert streamed.encode("utf-8", "surrogateescape") == bytes(ids)
 
@@ -157,7 +158,7 @@ def walk(engine, tokenizer, num_streams, length, **options):
     stepper = stepper_for(engine, engine.initial_state())
     start = read_start(stepper, tokenizer, tokenizer.encode("ab"))
     made = SampleOptions(length=length, **options)
-    plans = [Plan(start, "ab", seed) for seed in range(num_streams)]
+    plans = [Plan(start, seed) for seed in range(num_streams)]
     sampler = Sampler(stepper, tokenizer, made)
     together = {piece.number: piece.sample for piece in sampler.write(plans)}
     alone = [list(Sampler(stepper, tokenizer, made).write([plan]))[-1].sample for plan in plans]
@@ -218,7 +219,7 @@ def test_a_sample_goes_on_until_a_line_or_sentence_is_complete(until):
 def test_without_an_end_a_sample_is_as_long_as_its_reader_wants():
     stepper, sampler = sampler_for(LETTERS, length=-1, num_samples=2)
     start = read_start(stepper, LETTERS, LETTERS.encode(""))
-    pieces = sampler.write([Plan(start, "", 1), Plan(start, "", 2)])
+    pieces = sampler.write([Plan(start, 1), Plan(start, 2)])
     seen = [next(pieces) for _ in range(1000)]
     ended = sampler.interrupt()
     assert [piece.sample.ended for piece in ended] == ["interrupted"] * 2
@@ -229,7 +230,7 @@ def test_without_an_end_a_sample_is_as_long_as_its_reader_wants():
 
 def test_one_stream_may_be_interrupted_too():
     stepper, sampler = sampler_for(LETTERS, length=-1, stop=("zz",))
-    pieces = sampler.write([Plan(read_start(stepper, LETTERS, LETTERS.encode("")), "", 1)])
+    pieces = sampler.write([Plan(read_start(stepper, LETTERS, LETTERS.encode("")), 1)])
     for _ in range(7):
         next(pieces)
     (piece,) = sampler.interrupt()
@@ -259,7 +260,7 @@ def test_perplexity_is_that_of_the_tokens_drawn():
     sample = written(LINES, length=40)[0]
     assert len(sample.log_probs_nats) == len(sample.ids) + (sample.ended == "unit")
     assert sample.perplexity == pytest.approx(np.exp(-np.mean(sample.log_probs_nats)))
-    assert Stream(0, Plan(Start([4], np.zeros((1, 5)), ()), "", 1), LETTERS, SampleOptions()).sample.perplexity is None
+    assert Sample(1).perplexity is None
 
 
 @pytest.mark.parametrize("cell", ["lstm", "mogrifier"])
@@ -273,3 +274,28 @@ def test_a_prompt_read_in_parts_is_read_as_a_whole(cell, monkeypatch):
     np.testing.assert_allclose(parts.logits, whole.logits, atol=1e-6)
     nothing_more = read_start(stepper, LETTERS, ids[:0], after=whole)
     assert nothing_more is whole
+
+
+def test_a_character_that_the_prompt_breaks_off_is_not_written_again():
+    tokenizer = ByteTokenizer(byte_vocabulary(np.ones(256, dtype=np.int64), "stream"), "stream")
+    prompt = b"caf\xc3".decode("utf-8", "surrogateescape")
+    (sample,) = written(tokenizer, prompt=prompt, length=1, allow_token=("<0xA9>",))
+    assert sample.text.encode("utf-8", "surrogateescape") == b"\xa9"
+
+
+def test_what_is_only_streamed_leaves_nothing_behind():
+    engine = engine_for(LETTERS)
+    stepper = stepper_for(engine, engine.initial_state())
+    start = read_start(stepper, LETTERS, LETTERS.encode("ab"))
+    sampler = Sampler(stepper, LETTERS, SampleOptions(length=-1), keeps_history=False)
+    pieces = sampler.write([Plan(start, 1)])
+    text = "".join(next(pieces).text for _ in range(3000))
+    (piece,) = sampler.interrupt()
+    assert (piece.sample.ids, piece.sample.log_probs_nats, piece.sample.text) == ([], [], "")
+    assert text == written(prompt="ab", length=3000)[0].text
+
+
+def test_a_stop_may_be_a_line_end_spelled_out():
+    for sample in written(length=200, num_samples=5, stop=("\\n",)):
+        assert "\n" not in sample.text
+        assert sample.ended == "stop"

@@ -3,11 +3,12 @@
 from typing import TYPE_CHECKING
 
 from charnn.cli import console
+from charnn.text.vocabulary import as_text
 
 if TYPE_CHECKING:
     from rich.text import Text
 
-    from charnn.runtime.sampler import Sample
+    from charnn.runtime.streams import Sample
 
 BOUNDS = ((0.5, "green"), (0.2, "cyan"), (0.05, "yellow"), (0.01, "dark_orange"), (0.0, "red"))
 """Least probability and colour."""
@@ -66,7 +67,7 @@ class AlternativesView:
         return rows
 
     def _shown(self, id: int | None) -> str:
-        return "end" if id is None else console.visible(self._tokens[id].replace("\u2581", " "))
+        return "end" if id is None else console.visible(as_text(self._tokens[id]))
 
     def _row(self) -> "Text":
         from rich.text import Text

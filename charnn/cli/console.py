@@ -70,6 +70,13 @@ def to_user(message: "RenderableType") -> None:
     error_console().print(message)
 
 
+def prepare_input() -> None:
+    """Take bytes that are no UTF-8 as they are."""
+    reconfigure = getattr(sys.stdin, "reconfigure", None)
+    if reconfigure is not None:
+        reconfigure(encoding="utf-8", errors="surrogateescape")
+
+
 def ask(question: str) -> str | None:
     """Ask for a line; None at the end of the input."""
     sys.stderr.write(question)

@@ -55,16 +55,24 @@ def fill(
     blank = find_blank(tokenizer, text, options.blank, on_unknown=options.on_unknown)
     before, after = text.split(options.blank)
     engines: dict[str, Engine] = {direction: Engine.of(each) for direction, each in engines_wanted.items()}
-    candidates = list(dict.fromkeys(part.strip() for entry in options.candidates for part in entry.split(",")))
-    if candidates_file is not None:
-        candidates += [line for line in read_prompts(candidates_file, tokenizer, "utf-8") if line not in candidates]
+    candidates = [part.strip() for entry in options.candidates for part in entry.split(",")]
     if "" in candidates:
         raise TextError("--candidates: found an empty one; separate candidates by single commas")
-    for candidate in candidates:
-        encode_prompt(tokenizer, candidate, on_unknown=options.on_unknown, name=f"candidate {candidate!r}")
-    if not candidates:
+    if candidates_file is not None:
+        candidates += [line for line in read_prompts(candidates_file, tokenizer, "utf-8") if line]
+    searched = not candidates and candidates_file is None
+    if searched:
         most = options.max_tokens or MOST_TOKENS[tokenizer.kind]
         candidates = propose(engines, tokenizer, blank, beam=options.beam, most_tokens=most)
+    if not candidates:
+        raise TextError(
+            "TEXT: a search found nothing but spaces for the gap; raise --beam or --max-tokens"
+            if searched
+            else f"{candidates_file}: holds no candidate; write one a line"
+        )
+    candidates = list(dict.fromkeys(candidates))
+    for candidate in [] if searched else candidates:
+        encode_prompt(tokenizer, candidate, on_unknown=options.on_unknown, name=f"candidate {candidate!r}")
     ranked = rank(engines, tokenizer, (before, after), candidates, mixture=load_mixture(loaded, options.mix_ngram))
     shown = ranked[: options.top or None]
     if options.format == "jsonl":

@@ -9,6 +9,7 @@ from charnn.cli.alternatives import colour_of
 from charnn.cli.loading import load_mixture
 from charnn.config import SampleOptions
 from charnn.errors import CharnnError
+from charnn.text.vocabulary import as_text
 
 if TYPE_CHECKING:
     from charnn.model_directory import Model
@@ -24,26 +25,30 @@ HELP = (
 
 
 def write_by_hand(model: "Model", stepper: "Stepper", prompt: str, start: "Start", options: SampleOptions) -> None:
-    """Take turns with the user until they quit; what was written is the result."""
+    """Take turns with the user until they quit or interrupt; what was written is the result."""
     from charnn.runtime.by_hand import HandWriter
-    from charnn.runtime.sampler import Plan
+    from charnn.runtime.streams import Plan
 
     seed = secrets.randbelow(2**31) if options.seed is None else options.seed
     mixture = load_mixture(model, options.mix_ngram)
-    writer = HandWriter(stepper, model.tokenizer, Plan(start, prompt, seed), options, mixture=mixture)
+    writer = HandWriter(stepper, model.tokenizer, Plan(start, seed), options, mixture=mixture)
     shown_prompt = prompt if options.echo else ""
     screen = _Screen(model, writer, shown_prompt)
+    console.prepare_input()
     console.to_user(HELP)
-    while True:
-        screen.show()
-        line = console.ask("> ")
-        if line is None or line.strip() == "q":
-            break
-        try:
-            screen.obey(line)
-        except CharnnError as error:
-            console.to_user(str(error))
-    console.write_line(shown_prompt + writer.text)
+    try:
+        while True:
+            screen.show()
+            line = console.ask("> ")
+            if line is None or line.strip() == "q":
+                break
+            try:
+                screen.obey(line)
+            except CharnnError as error:
+                console.to_user(str(error))
+    finally:
+        writer.finish()
+        console.write_line(shown_prompt + writer.text)
 
 
 class _Screen:
@@ -70,7 +75,7 @@ class _Screen:
             prob = math.exp(nats)
             choice = Text.assemble(
                 (f"{number} ", "dim"),
-                (console.visible(self._tokens[id].replace("\u2581", " ")), f"bold {colour_of(prob)}"),
+                (console.visible(as_text(self._tokens[id])), f"bold {colour_of(prob)}"),
                 (f" {prob:.2f}".replace(" 0.", " ."), "dim"),
             )
             if rows[-1].cell_len + choice.cell_len > width:

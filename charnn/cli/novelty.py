@@ -6,20 +6,17 @@ from typing import TYPE_CHECKING, Any
 from charnn.errors import ModelError
 
 if TYPE_CHECKING:
-    from charnn.insight.novelty import Novelty
+    from charnn.insight.novelty import Ids, Novelty
     from charnn.model_directory import Model
-    from charnn.runtime.sampler import Sample
+    from charnn.runtime.streams import Sample
 
 SHOWN_ORDERS = (1, 2, 3, 4, 6, 8, 12, 16)
 LONGEST_SHOWN = 200
 """Characters of a copied span that are shown."""
 
 
-def judge_samples(model: "Model", samples: "dict[int, Sample]") -> "dict[int, Novelty]":
-    """Compare samples with the training text beside the model. Raises ModelError where that is not there."""
-    import numpy as np
-
-    from charnn.insight.novelty import judge
+def texts_to_compare(model: "Model") -> "tuple[Ids, Ids]":
+    """Return the encoded training and held-out text beside a model. Raises ModelError where they are not there."""
     from charnn.text.corpus import open_ids
 
     for name in ("train.bin", "valid.bin"):
@@ -27,7 +24,16 @@ def judge_samples(model: "Model", samples: "dict[int, Sample]") -> "dict[int, No
             raise ModelError(
                 f"{model.path / name}: is missing, the encoded text to compare with; restore it, or leave --novelty out"
             )
-    training, held_out = (open_ids(model.path / name, model.tokenizer) for name in ("train.bin", "valid.bin"))
+    return open_ids(model.path / "train.bin", model.tokenizer), open_ids(model.path / "valid.bin", model.tokenizer)
+
+
+def judge_samples(model: "Model", samples: "dict[int, Sample]") -> "dict[int, Novelty]":
+    """Compare samples with the training text beside the model. Raises ModelError where that is not there."""
+    import numpy as np
+
+    from charnn.insight.novelty import judge
+
+    training, held_out = texts_to_compare(model)
     newline_id = model.tokenizer.vocabulary.ids.get("\n")
     ids = [np.array(drawn.ids, dtype=np.int64) for drawn in samples.values()]
     return dict(zip(samples, judge(ids, training, held_out, newline_id=newline_id), strict=True))
@@ -61,15 +67,18 @@ def _shares(novelty: "Novelty") -> str:
     rows.append("  in the training text".ljust(26) + "".join(f"{100 * share:>5.0f}%" for share in own))
     if novelty.held_out:
         others = [novelty.held_out_share(order) for order in orders]
-        rows.append("  of held-out text".ljust(26) + "".join(f"{100 * share:>5.0f}%" for share in others))
+        label = "  of held-out text" if novelty.reference == "held-out text" else "  of the rest of it"
+        rows.append(label.ljust(26) + "".join(f"{100 * share:>5.0f}%" for share in others))
     return "\n".join(rows)
 
 
 def _verdict(novelty: "Novelty") -> str:
     length = novelty.held_out_length
     if length is None:
-        return "  (nothing was held out of the training text that this could be compared with)"
-    reference = f"held-out text of this length has at most {length:,} tokens in a row in common with it"
+        return "  (the training text is too short to compare this with other parts of it)"
+    is_held_out = novelty.reference == "held-out text"
+    other, rest = ("held-out text", "it") if is_held_out else ("other parts of it", "the rest")
+    reference = f"{other}, {novelty.piece_length:,} tokens of it, has at most {length:,} in a row in common with {rest}"
     return (
         f"  it copies: {reference}"
         if novelty.is_copied
@@ -86,6 +95,7 @@ def record_of(novelty: "Novelty") -> dict[str, Any]:
         "training_place": copied.place,
         "training_line": novelty.line,
         "longest_of_held_out": novelty.held_out_length,
+        "reference": novelty.reference,
         "is_copied": novelty.is_copied,
         "shares": list(copied.shares),
         "held_out_shares": [novelty.held_out_share(order) for order in range(1, len(copied.shares) + 1)],

@@ -89,7 +89,11 @@ def sample(
     output: Annotated[
         str | None,
         typer.Option(
-            "-o", "--output", metavar="FILE", help="Write to a file, whole or not at all.", rich_help_panel=OUTPUT_PANEL
+            "-o",
+            "--output",
+            metavar="FILE",
+            help="Write to a file, at the end and in one piece; after Ctrl-C what there is.",
+            rich_help_panel=OUTPUT_PANEL,
         ),
     ] = None,
     interactive: Annotated[
@@ -111,6 +115,10 @@ def sample(
     options = pick(SampleOptions, given)
     sources = Sources(prompt, prompt_file, prompts, load_state, save_state)
     sources.check(options)
+    if interactive:
+        _refuse_beside_interactive(sources, options, output)
+    if options.length == 0:
+        _refuse_without_text(options, output, interactive=interactive)
     loaded = load_model(model)
     if loaded.architecture.direction == "backward":
         raise OptionError(
@@ -132,8 +140,7 @@ def sample(
     if interactive:
         from charnn.cli.interactive import write_by_hand
 
-        _refuse_beside_interactive(sources, options, output)
-        write_by_hand(loaded, stepper, *next(reader.starts()), options)
+        write_by_hand(loaded, stepper, reader.texts[0], next(reader.starts()), options)
         return
     _write(loaded, stepper, reader, options, output)
 
@@ -174,35 +181,42 @@ def _stepper(model: "Model", options: SampleOptions) -> "Stepper":
 
 
 def _write(model: "Model", stepper: "Stepper", reader: "_Reader", options: SampleOptions, file: str | None) -> None:
-    """Write all samples, and what there is of them where the user interrupts."""
+    """Write all samples, and what there is of them where the user interrupts or something goes wrong."""
     from charnn.cli.sample_output import SampleOutput
     from charnn.runtime.beam import search
-    from charnn.runtime.sampler import Piece, Plan, Sampler
+    from charnn.runtime.sampler import Piece, Sampler
+    from charnn.runtime.streams import Plan
 
     mixture = load_mixture(model, options.mix_ngram)
+    seed = secrets.randbelow(2**31) if options.seed is None else options.seed
     with SampleOutput(model, options, reader.texts, file) as written:
         if options.beam is not None:
-            for number, (text, start) in enumerate(reader.starts()):
-                found = search(stepper, model.tokenizer, start, options, prompt=text, mixture=mixture)
-                for place, drawn in enumerate(found):
+            for number, start in enumerate(reader.starts()):
+                for place, drawn in enumerate(search(stepper, model.tokenizer, start, options, mixture=mixture)):
                     written.take(Piece(number * options.num_samples + place, drawn.text, drawn))
+                written.skip_to((number + 1) * options.num_samples)
             return
-        seed = secrets.randbelow(2**31) if options.seed is None else options.seed
-        sampler = Sampler(stepper, model.tokenizer, options, mixture=mixture)
+        keeps = options.most_tokens is not None or not written.only_streams
+        sampler = Sampler(
+            stepper,
+            model.tokenizer,
+            options,
+            mixture=mixture,
+            keeps_history=keeps,
+        )
         if options.seed is None and options.draws:
             console.notice(f"seed {seed}")
         plans = (
-            Plan(start, text, seed + number * options.num_samples + place)
-            for number, (text, start) in enumerate(reader.starts())
+            Plan(start, seed + number * options.num_samples + place)
+            for number, start in enumerate(reader.starts())
             for place in range(options.num_samples)
         )
         try:
             for piece in sampler.write(plans):
                 written.take(piece)
-        except KeyboardInterrupt:
+        except BaseException:
             for piece in sampler.interrupt():
                 written.take(piece)
-            written.close()
             raise
 
 
@@ -210,7 +224,7 @@ class _Reader:
     """The prompts, encoded at once, so that what is wrong with one is said before anything is written; read one by one."""
 
     def __init__(self, model: "Model", stepper: "Stepper", sources: Sources, options: SampleOptions) -> None:
-        from charnn.runtime.context import encode_prompt
+        from charnn.runtime.context import encode_prompt, without_gap
         from charnn.runtime.saved_state import load_start
 
         self._tokenizer, self._stepper = model.tokenizer, stepper
@@ -223,23 +237,31 @@ class _Reader:
         else:
             self.texts = read_prompts(sources.prompts, self._tokenizer, options.encoding)
             names = [f"{sources.prompts}:{number}" for number in range(1, len(self.texts) + 1)]
+        self._first: Start | None = None
+        encoded = self.texts if self._after is None else [without_gap(self._tokenizer, text) for text in self.texts]
         self._ids = [
             encode_prompt(self._tokenizer, text, on_unknown=options.on_unknown, name=name)
-            for name, text in zip(names, self.texts, strict=True)
+            for name, text in zip(names, encoded, strict=True)
         ]
 
-    def starts(self) -> "Iterator[tuple[str, Start]]":
-        """Yield each prompt's text with what the model knows after it."""
+    def starts(self) -> "Iterator[Start]":
+        """Yield what the model knows after each prompt."""
         from charnn.runtime.context import read_start
 
-        for text, ids in zip(self.texts, self._ids, strict=True):
-            yield text, read_start(self._stepper, self._tokenizer, ids, after=self._after)
+        for number, ids in enumerate(self._ids):
+            if number or self._first is None:
+                start = read_start(self._stepper, self._tokenizer, ids, after=self._after)
+            else:
+                start = self._first
+            if number == 0:
+                self._first = start
+            yield start
 
 
 def _save_state(model: "Model", reader: _Reader, file: str) -> None:
     from charnn.runtime.saved_state import save_start
 
-    _, start = next(reader.starts())
+    start = next(reader.starts())
     save_start(Path(file), model, start)
     console.notice(
         f"kept the memory of {len(start.ids) - 1:,} tokens in {file}; go on from it with --load-state {file}"
@@ -250,6 +272,10 @@ def _refuse_beside_interactive(sources: Sources, options: SampleOptions, output:
     """Refuse what a session by hand has no use for. Raises OptionError."""
     others = {
         "--prompts": sources.prompts is not None,
+        "a prompt from standard input": "-" in (sources.prompt, sources.prompt_file),
+        "--length": options.length not in (None, 0),
+        "--show-alternatives": options.show_alternatives > 0,
+        "--final-temperature": options.final_temperature is not None,
         "--beam": options.beam is not None,
         "--num-samples": options.num_samples > 1,
         "--format jsonl": options.format != "text",
@@ -258,3 +284,15 @@ def _refuse_beside_interactive(sources: Sources, options: SampleOptions, output:
     }
     for flag, given in others.items():
         refuse_both(flag, given, "--interactive")
+
+
+def _refuse_without_text(options: SampleOptions, output: str | None, *, interactive: bool) -> None:
+    """Refuse what has nothing to do where no text is written. Raises OptionError."""
+    others = {
+        "--interactive": interactive,
+        "--beam": options.beam is not None,
+        "--novelty": options.novelty,
+        "--output": output is not None,
+    }
+    for flag, given in others.items():
+        refuse_both(flag, given, "--length 0")

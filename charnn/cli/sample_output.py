@@ -6,8 +6,9 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from charnn.cli import console
-from charnn.cli.novelty import described, record_of
+from charnn.cli.novelty import described, record_of, texts_to_compare
 from charnn.config import SampleOptions
+from charnn.files import refuse_unwritable
 
 if TYPE_CHECKING:
     from rich.text import Text
@@ -15,7 +16,8 @@ if TYPE_CHECKING:
     from charnn.cli.alternatives import AlternativesView
     from charnn.insight.novelty import Novelty
     from charnn.model_directory import Model
-    from charnn.runtime.sampler import Piece, Sample
+    from charnn.runtime.sampler import Piece
+    from charnn.runtime.streams import Sample
 
 
 class SampleOutput:
@@ -32,6 +34,10 @@ class SampleOutput:
         self._parts: list[str] = []
         self._finished: dict[int, Sample] = {}
         self._next_number = 0
+        if file is not None:
+            refuse_unwritable(Path(file))
+        if options.novelty:
+            texts_to_compare(model)
         num_samples = len(prompts) * options.num_samples
         self._shows_rows = options.format == "text" and options.show_alternatives > 0
         plain = options.format == "text" and not options.show_alternatives
@@ -50,9 +56,8 @@ class SampleOutput:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        """Write the file, unless something went wrong."""
-        if error is None:
-            self.close()
+        """Write what is finished, whatever went wrong."""
+        self.close()
 
     def take(self, piece: "Piece") -> None:
         """Take what is new of a sample, and write what its turn has come for."""
@@ -66,6 +71,16 @@ class SampleOutput:
         if not self._options.novelty:
             self._write_finished()
 
+    @property
+    def only_streams(self) -> bool:
+        """Whether nothing of a sample is needed once its text was shown."""
+        return self._streams and not self._options.novelty and self._file is None
+
+    def skip_to(self, number: int) -> None:
+        """Go on with a sample, where fewer were found than asked for before it."""
+        if not self._options.novelty:
+            self._next_number = max(self._next_number, number)
+
     def close(self) -> None:
         """Judge all samples together, where that is asked for, and write the file."""
         from charnn.files import write_atomically
@@ -74,7 +89,7 @@ class SampleOutput:
             from charnn.cli.novelty import judge_samples
 
             self._reports = judge_samples(self._model, self._finished)
-            self._write_finished()
+        self._write_all()
 
         if self._file is not None:
             content = "".join(self._parts).encode("utf-8", "surrogateescape")
@@ -92,6 +107,11 @@ class SampleOutput:
         while self._next_number in self._finished:
             self._write_whole(self._next_number, self._finished.pop(self._next_number))
             self._next_number += 1
+
+    def _write_all(self) -> None:
+        for number in sorted(self._finished):
+            self._write_whole(number, self._finished[number])
+        self._finished = {}
 
     def _write_whole(self, number: int, drawn: "Sample") -> None:
         report = self._reports.get(number)

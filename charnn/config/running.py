@@ -95,5 +95,14 @@ class FillOptions(Checked):
     direction: Annotated[Direction | None, Option("Which model of a pair judges.", automatic="all there are")] = None
     blank: Annotated[str, Option("What stands for the gap in TEXT.")] = "____"
     top: Annotated[int, Option("Show this many of the best candidates; 0 shows all.", at_least=0)] = 10
-    on_unknown: PromptOnUnknown = "error"
+    on_unknown: Annotated[
+        Literal["error", "unk"],
+        Option("What to do about tokens that the model does not know.", flags=("--on-unknown",)),
+    ] = "error"
     format: Annotated[Literal["table", "jsonl"], Option("A table, or one JSON record a candidate.")] = "table"
+
+    def __post_init__(self) -> None:
+        """Check bounds, and that a search is not told how to search for what is given."""
+        super().__post_init__()
+        for flag, given in {"--beam": self.beam != 100, "--max-tokens": self.max_tokens is not None}.items():
+            refuse_both(flag, given and bool(self.candidates), "--candidates, which leave nothing to search for")

@@ -165,6 +165,7 @@ class SearchOptions(Checked):
         Option(
             "Divide a text's log probability by its tokens to this power, so that longer ones may win.",
             at_least=0,
+            at_most=10,
             panel=SEARCH,
         ),
     ] = 0.0
@@ -198,7 +199,7 @@ class EndOptions(Checked):
     ] = None
     stop: Annotated[
         tuple[str, ...],
-        Option("End a sample before this text appears in it; may be given several times.", panel=ENDING),
+        Option("End a sample before this text (\\n is a line end); may be given several times.", panel=ENDING),
     ] = ()
     until: Annotated[
         Until | None,
@@ -298,6 +299,8 @@ class SampleOptions(SpeedOptions, OutputOptions, PromptOptions, EndOptions, Sear
         moved = self.final_temperature is not None
         refuse_idle("--final-temperature", moved and self.most_tokens is None, "an end (-n)")
         refuse_both("--greedy", self.greedy and moved, "--final-temperature")
+        refuse_both("--greedy", self.greedy and self.temperature != 1, "--temperature")
+        refuse_idle("--seed", self.greedy and self.seed is not None, "a draw by temperature")
         penalised = self.repetition_penalty != 1 or self.presence_penalty or self.frequency_penalty
         refuse_idle("--penalty-window", self.penalty_window != 64 and not penalised, "a penalty for repetition")
 
@@ -325,6 +328,11 @@ class SampleOptions(SpeedOptions, OutputOptions, PromptOptions, EndOptions, Sear
             raise OptionError(
                 f"--beam-groups: found {self.beam_groups} for {self.beam} hypotheses, but each group must have as many; "
                 "choose a divisor"
+            )
+        if self.beam_groups > self.num_samples:
+            raise OptionError(
+                f"--beam-groups: found {self.beam_groups} for --num-samples {self.num_samples}, so that some would search for "
+                "nothing; ask for as many samples at least"
             )
         if self.num_samples > self.beam:
             raise OptionError(

@@ -2,12 +2,12 @@
 
 The training text is read once, in order, whatever its length: windows of 1, 2, ... tokens are hashed as they roll by and looked
 up among those of the passages. Beside the samples stand pieces of held-out text of the same length: what anybody who writes
-like this has in common with it.
+like this has in common with it. Where nothing was held out, pieces of the training text are compared with the rest of it.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -18,10 +18,16 @@ Hashes = npt.NDArray[np.uint64]
 ORDERS = 16
 """Tokens in the longest n-grams that are counted; longer spans are found as runs of these."""
 TABLE_BITS = 20
+MOST_REPEATS = 8
+"""Of equal runs in the passages so many are followed up: in a passage that repeats itself, others only lead to the same
+spans."""
 TOKENS_AT_ONCE = 1 << 18
 NUM_PIECES = 16
-TIMES_HELD_OUT = 2.0
-"""A sample is called copied if its longest copied span is so many times as long as any of held-out text."""
+LARGEST_SHARE_COMPARED = 0.25
+"""So much of the training text at most is taken as pieces, where nothing was held out."""
+TIMES_HELD_OUT, LEAST_SHARE_COPIED = 2.0, 0.25
+"""A sample is called copied if its longest copied span is so many times as long as any of held-out text, or if so many times as
+much of it, and at least this share, lies in copied n-grams of the highest order."""
 _MULTIPLIER = np.uint64(0x9E3779B97F4A7C15)
 
 
@@ -48,12 +54,17 @@ class Novelty:
 
     Args:
         copied: what it has in common with the training text.
-        held_out: the same of pieces of held-out text of its length; none where nothing was held out.
+        held_out: the same of pieces of held-out text of its length; where nothing was held out, of pieces of the training text
+            and the rest of it; none where that is too short.
+        reference: which of the two.
+        piece_length: tokens of each of those pieces.
         line: the line of the training text in which the longest copied span begins, from 1.
     """
 
     copied: Copied
     held_out: tuple[Copied, ...]
+    reference: Literal["held-out text", "the rest of the training text"]
+    piece_length: int
     line: int | None
 
     @property
@@ -63,9 +74,16 @@ class Novelty:
 
     @property
     def is_copied(self) -> bool | None:
-        """Whether the sample copies far longer spans than held-out text does; None where there is none."""
+        """Whether the sample copies far longer spans, or far more of itself in long ones, than any held-out piece does.
+
+        None where there is no such piece.
+        """
         held_out = self.held_out_length
-        return None if held_out is None else self.copied.length > TIMES_HELD_OUT * held_out
+        if held_out is None:
+            return None
+        most = max((piece.shares[-1] for piece in self.held_out if not np.isnan(piece.shares[-1])), default=0.0)
+        copies_more = self.copied.shares[-1] > max(TIMES_HELD_OUT * most, LEAST_SHARE_COPIED)
+        return bool(copies_more or self.copied.length > TIMES_HELD_OUT * held_out)
 
     def held_out_share(self, order: int) -> float:
         """Return the mean share of n-grams of an order that held-out pieces have in common with the training text."""
@@ -82,36 +100,61 @@ def judge(samples: Sequence[Ids], training: Ids, held_out: Ids, *, newline_id: i
         training, held_out: encoded texts (M,), memory-mapped or not.
         newline_id: the token that ends a line, for the line of a copied span.
     """
-    lengths = sorted({len(sample) for sample in samples})
+    lengths = sorted(len(sample) for sample in samples)
     size = lengths[len(lengths) // 2] if lengths else 0
-    pieces = _pieces(held_out, size)
-    found = find_copies([*samples, *pieces], training)
-    own, others = found[: len(samples)], tuple(found[len(samples) :])
-    return [Novelty(copied, others, _line(training, copied.place, newline_id)) for copied in own]
+    if len(held_out):
+        pieces = [held_out[piece] for piece in _pieces(len(held_out), size, NUM_PIECES)]
+        found = find_copies([*samples, *pieces], training)
+        own, others = found[: len(samples)], found[len(samples) :]
+    else:
+        affordable = int(len(training) * LARGEST_SHARE_COMPARED) // size if size else 0
+        places = _pieces(len(training), size, min(NUM_PIECES, affordable))
+        own = find_copies(samples, training)
+        others = find_copies([training[place] for place in places], training, without=places)
+    compared: Literal["held-out text", "the rest of the training text"]
+    compared = "held-out text" if len(held_out) else "the rest of the training text"
+    lines = _lines(training, [copied.place for copied in own], newline_id)
+    return [
+        Novelty(copied, tuple(others), compared, min(size, len(held_out) or size), line)
+        for copied, line in zip(own, lines, strict=True)
+    ]
 
 
-def _pieces(ids: Ids, size: int) -> list[Ids]:
-    """Return pieces of a text that are spread evenly over it."""
-    if not size or len(ids) < size:
-        return [np.asarray(ids)] if len(ids) and size else []
-    starts = np.unique(np.linspace(0, len(ids) - size, NUM_PIECES).astype(np.int64))
-    return [np.asarray(ids[start : start + size]) for start in starts.tolist()]
+def _pieces(length: int, size: int, number: int) -> list[slice]:
+    """Return the places of some pieces that are spread evenly over a text."""
+    if not size or not length or not number:
+        return []
+    starts = np.unique(np.linspace(0, max(0, length - size), number).astype(np.int64))
+    return [slice(start, start + size) for start in starts.tolist()]
 
 
-def _line(training: Ids, place: int | None, newline_id: int | None) -> int | None:
-    if place is None or newline_id is None:
-        return None
-    firsts = range(0, place, TOKENS_AT_ONCE)
-    before = (training[first : min(first + TOKENS_AT_ONCE, place)] for first in firsts)
-    return 1 + sum(int(np.count_nonzero(ids == newline_id)) for ids in before)
+def _lines(training: Ids, places: Sequence[int | None], newline_id: int | None) -> list[int | None]:
+    """Return the line of each place, from 1, in one reading."""
+    if newline_id is None:
+        return [None] * len(places)
+    found: dict[int, int] = {}
+    line, read = 1, 0
+    for place in sorted({place for place in places if place is not None}):
+        while read < place:
+            stop = min(read + TOKENS_AT_ONCE, place)
+            line += int(np.count_nonzero(training[read:stop] == newline_id))
+            read = stop
+        found[place] = line
+    return [None if place is None else found[place] for place in places]
 
 
-def find_copies(passages: Sequence[Ids], text: Ids) -> list[Copied]:
-    """Find what passages have in common with a text, by hashes of 64 bits."""
+def find_copies(passages: Sequence[Ids], text: Ids, *, without: Sequence[slice] = ()) -> list[Copied]:
+    """Find what passages have in common with a text, by hashes of 64 bits.
+
+    Args:
+        without: places of the text that are passed over.
+    """
     searched = [_Windows(passages, order) for order in range(1, ORDERS + 1)]
     runs = _Runs(len(passages))
     for first in range(0, len(text), TOKENS_AT_ONCE):
         tokens = np.asarray(text[first : first + TOKENS_AT_ONCE + ORDERS - 1]).astype(np.uint64) + np.uint64(1)
+        for place in without:
+            tokens[max(0, place.start - first) : max(0, place.stop - first)] = 0
         hashes: Hashes = np.zeros(min(TOKENS_AT_ONCE, len(tokens)), dtype=np.uint64)
         for order, windows in enumerate(searched, start=1):
             num_windows = min(len(hashes), len(tokens) - order + 1)
@@ -123,7 +166,7 @@ def find_copies(passages: Sequence[Ids], text: Ids) -> list[Copied]:
             hits = windows.look_up(hashes, first, keep=order == ORDERS)
             if order == ORDERS and hits is not None:
                 runs.add(*hits)
-    return [_summary(number, searched, runs) for number in range(len(passages))]
+    return [_summary(number, passage, text, searched, runs, without) for number, passage in enumerate(passages)]
 
 
 def window_hashes(ids: Ids, order: int) -> Hashes:
@@ -142,6 +185,7 @@ class _Windows:
     def __init__(self, passages: Sequence[Ids], order: int) -> None:
         per_passage = [window_hashes(passage, order) for passage in passages]
         self.passage = np.repeat(np.arange(len(passages)), [len(hashes) for hashes in per_passage])
+        self._ends = np.cumsum([0, *(len(hashes) for hashes in per_passage)])
         self.start = np.concatenate([np.arange(len(hashes)) for hashes in per_passage] or [np.zeros(0, dtype=np.int64)])
         every = np.concatenate(per_passage or [np.zeros(0, dtype=np.uint64)])
         self._order = np.argsort(every, kind="stable")
@@ -153,10 +197,9 @@ class _Windows:
         self._table = np.zeros(1 << TABLE_BITS, dtype=bool)
         self._table[self._distinct >> np.uint64(64 - TABLE_BITS)] = True
 
-    @property
-    def place(self) -> npt.NDArray[np.int64]:
-        """The first place in the text of each window of the passages, -1 where there is none."""
-        return np.asarray(self._place[self._which])
+    def places(self, number: int) -> npt.NDArray[np.int64]:
+        """Return the first place in the text of each window of one passage, -1 where there is none."""
+        return np.asarray(self._place[self._which[self._ends[number] : self._ends[number + 1]]])
 
     def look_up(self, hashes: Hashes, first: int, *, keep: bool) -> tuple[Any, Any, Any] | None:
         """Note which windows stand in a stretch of the text that begins at `first`.
@@ -177,7 +220,7 @@ class _Windows:
         if not keep:
             self._forget()
             return None
-        repeats = self._counts[distinct]
+        repeats = np.minimum(self._counts[distinct], MOST_REPEATS)
         offsets = np.arange(repeats.sum()) - np.repeat(np.cumsum(repeats) - repeats, repeats)
         windows = self._order[np.repeat(self._first[distinct], repeats) + offsets]
         return self.passage[windows], self.start[windows], np.repeat(places, repeats)
@@ -195,11 +238,11 @@ class _Runs:
         self.best = [(0, 0, -1)] * num_passages
         """Windows in a row, start in the passage, place in the text."""
         self._open: dict[tuple[int, int], tuple[int, int]] = {}
-        """Runs that end where a stretch of the text does: (passage, start - place) -> next place, windows so far."""
+        """Runs that end where a stretch of the text does: (passage, place - start) -> next place, windows so far."""
 
     def add(self, passage: Ids, start: Ids, place: Ids) -> None:
         """Take what was found in the next stretch of the text."""
-        diagonal = start - place
+        diagonal = place - start
         order = np.lexsort((place, diagonal, passage))
         passage, start, place, diagonal = passage[order], start[order], place[order], diagonal[order]
         begins = np.ones(len(place), dtype=bool)
@@ -217,17 +260,26 @@ class _Runs:
         self._open = still_open
 
 
-def _summary(number: int, searched: Sequence[_Windows], runs: _Runs) -> Copied:
+def _summary(
+    number: int, passage: Ids, text: Ids, searched: Sequence[_Windows], runs: _Runs, without: Sequence[slice]
+) -> Copied:
     """Put together what was found for one passage."""
-    shares, longest = [], (0, 0, None)
+    shares: list[float] = []
+    length, start, place = 0, 0, -1
     for order, windows in enumerate(searched, start=1):
-        own = windows.passage == number
-        place = windows.place[own]
-        shares.append(float(np.mean(place >= 0)) if len(place) else float("nan"))
-        if (place >= 0).any():
-            start = int(np.argmax(place >= 0))
-            longest = (order, start, int(place[start]))  # type: ignore[assignment]
-    in_a_row, start, place = runs.best[number]
+        places = windows.places(number)
+        shares.append(float(np.mean(places >= 0)) if len(places) else float("nan"))
+        if (places >= 0).any():
+            length, start = order, int(np.argmax(places >= 0))
+            place = int(places[start])
+    in_a_row, run_start, run_place = runs.best[number]
     if in_a_row:
-        return Copied(in_a_row + ORDERS - 1, start, place, tuple(shares))
-    return Copied(*longest, tuple(shares))
+        length, start, place = in_a_row + ORDERS - 1, run_start, run_place
+    if length:
+        end = min((passed.start for passed in without if passed.start >= place), default=len(text))
+        longer = min(len(passage) - start, end - place)
+        differs = np.flatnonzero(
+            np.asarray(passage[start : start + longer]) != np.asarray(text[place : place + longer])
+        )
+        length = int(differs[0]) if len(differs) else longer
+    return Copied(length, start, place if length else None, tuple(shares))

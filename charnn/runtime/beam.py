@@ -7,13 +7,13 @@ import numpy as np
 
 from charnn.config import SampleOptions
 from charnn.ngrams.mixture import Mixture
-from charnn.runtime.choosing import Chooser, Writer
+from charnn.runtime.choosing import Chooser, Writer, mixed_log_softmax
 from charnn.runtime.context import Start
-from charnn.runtime.engine import log_softmax
 from charnn.runtime.filters import LogProbs
 from charnn.runtime.rules import Pattern
-from charnn.runtime.sampler import Plan, Sample, Stream, likeliest_tokens
+from charnn.runtime.sampler import likeliest_tokens
 from charnn.runtime.stepper import Stepper
+from charnn.runtime.streams import Opening, Sample, Stream
 from charnn.text.tokenizers import Tokenizer
 
 SORTED_FIRST = 4
@@ -46,13 +46,19 @@ class _Group:
     complete: list[Hypothesis]
 
     def retire(self, hypothesis: Hypothesis, size: int, length_penalty: float) -> None:
-        self.complete.append(hypothesis)
-        self.complete.sort(key=lambda one: -one.normalised(length_penalty))
-        del self.complete[size:]
+        """Keep a complete text among the best; of several ways to write the same one, the most probable."""
+
+        def rank(one: Hypothesis) -> tuple[bool, float]:
+            return one.stream.sample.ended == "stuck", -one.normalised(length_penalty)
+
+        texts: dict[str, Hypothesis] = {}
+        for one in sorted([*self.complete, hypothesis], key=rank):
+            texts.setdefault(one.stream.sample.text, one)
+        self.complete = list(texts.values())[:size]
 
     def is_done(self, size: int, length_penalty: float, most_tokens: int) -> bool:
         """Tell whether nothing that grows can still come in among the complete ones."""
-        if not self.growing or len(self.complete) < size:
+        if not self.growing or len(self.complete) < size or self.complete[-1].stream.sample.ended == "stuck":
             return not self.growing
         worst = self.complete[-1].normalised(length_penalty)
         best = max(hypothesis.score for hypothesis in self.growing)
@@ -65,20 +71,20 @@ def search(
     start: Start,
     options: SampleOptions,
     *,
-    prompt: str = "",
     mixture: Mixture | None = None,
 ) -> list[Sample]:
     """Return the best texts after a prompt, `num_samples` of them where there are as many.
 
     The score is the log probability with penalties and biases, divided by the number of tokens to the power of
-    `length_penalty`. With groups, each adds a penalty for the tokens that earlier ones have chosen in the same place.
+    `length_penalty`. With groups, each adds a penalty for the tokens that earlier ones have chosen in the same place, and the
+    best of each come first.
 
     Args:
         stepper: of one stream that has read nothing yet.
 
     Source: Wu et al. (2016) for the length; Vijayakumar et al. (2018), Diverse beam search, for the groups.
     """
-    return _Search(stepper, tokenizer, start, options, prompt, mixture).run()
+    return _Search(stepper, tokenizer, start, options, mixture).run()
 
 
 class _Search:
@@ -88,7 +94,6 @@ class _Search:
         tokenizer: Tokenizer,
         start: Start,
         options: SampleOptions,
-        prompt: str,
         mixture: Mixture | None,
     ) -> None:
         assert options.beam is not None
@@ -97,9 +102,10 @@ class _Search:
         self._most_tokens: int = options.most_tokens
         self._size = options.beam // options.beam_groups
         self._chooser = Chooser(tokenizer, options)
-        first = Stream(0, Plan(start, prompt, 0), tokenizer, options)
-        if options.match is not None:
-            first.hold_to(Pattern(options.match, tokenizer))
+        self._can_gain = self._chooser.can_raise
+        """Whether a token may add to a score, so that no complete text is safe."""
+        pattern = None if options.match is None else Pattern(options.match, tokenizer)
+        first = Stream(0, Opening(start, tokenizer, options, pattern), 0)
         self._groups = [_Group([Hypothesis(first.branch(), 0.0)], []) for _ in range(options.beam_groups)]
         self._stepper = stepper.fork(start.state, options.beam_groups)
         self._logits_BV = np.repeat(start.logits, options.beam_groups, axis=0)
@@ -112,22 +118,17 @@ class _Search:
             for hypothesis in group.growing:
                 hypothesis.stream.finish("length")
                 group.retire(hypothesis, self._size, self._options.length_penalty)
-        ranked = [
-            group.complete[rank].stream.sample
-            for rank in range(self._size)
-            for group in self._groups
-            if rank < len(group.complete)
-        ]
-        return ranked[: self._options.num_samples]
+        ranked = []
+        for rank in range(self._size):
+            equals = [group.complete[rank] for group in self._groups if rank < len(group.complete)]
+            ranked += sorted(equals, key=lambda one: -one.normalised(self._options.length_penalty))
+        return [one.stream.sample for one in ranked[: self._options.num_samples]]
 
     def _grow(self) -> bool:
         """Add a token to every hypothesis; tell whether any is left to grow."""
         growing = [hypothesis for group in self._groups for hypothesis in group.growing]
         writers = [Writer(one.stream.context, one.stream.rules) for one in growing]
-        log_probs_BV = log_softmax(self._logits_BV)
-        if self._mixture is not None:
-            for row, writer in enumerate(writers):
-                log_probs_BV[row] = self._mixture.log_distribution(log_probs_BV[row], writer.context)
+        log_probs_BV = mixed_log_softmax(self._logits_BV, [writer.context for writer in writers], self._mixture)
         allowed_BV = self._chooser.allowed(log_probs_BV, writers)
         taken = np.zeros(allowed_BV.shape[1])
         parents: list[int] = []
@@ -152,7 +153,7 @@ class _Search:
     ) -> list[tuple[int, int]]:
         """Replace a group's hypotheses by the best that come of them; return row and token of each that goes on."""
         options = self._options
-        if group.is_done(self._size, options.length_penalty, self._most_tokens):
+        if not self._can_gain and group.is_done(self._size, options.length_penalty, self._most_tokens):
             group.growing = []
             return []
         parents, group.growing = group.growing, []
@@ -165,7 +166,7 @@ class _Search:
             stream = parents[row].stream.branch()
             if options.show_alternatives:
                 stream.sample.alternatives.append(likeliest_tokens(log_probs_BV[row], options.show_alternatives))
-            stream.take(id, float(log_probs_BV[row, id]), self._tokenizer)
+            stream.take(id, float(log_probs_BV[row, id]))
             hypothesis = Hypothesis(stream, float(scores_BV[row, id]))
             if stream.sample.ended is None:
                 group.growing.append(hypothesis)

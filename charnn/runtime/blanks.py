@@ -7,12 +7,11 @@ import numpy.typing as npt
 
 from charnn.config import OnUnknown
 from charnn.errors import TextError
-from charnn.runtime.context import encode_prompt, read_context
+from charnn.runtime.context import GAPS, encode_prompt, read_context
 from charnn.runtime.engine import Engine, log_softmax
 from charnn.text.tokenizers import Tokenizer
 from charnn.text.vocabulary import Vocabulary
 
-GAPS = " \t"
 PARTS_OF_WORDS = "_'\u2019"
 
 LogProbs = npt.NDArray[np.float64]

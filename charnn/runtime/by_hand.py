@@ -7,13 +7,13 @@ import numpy as np
 
 from charnn.config import SampleOptions
 from charnn.ngrams.mixture import Mixture
-from charnn.runtime.choosing import STUCK, Chooser, Writer
-from charnn.runtime.context import encode_prompt
-from charnn.runtime.engine import log_softmax
+from charnn.runtime.choosing import STUCK, Chooser, Writer, mixed_log_softmax
+from charnn.runtime.context import encode_prompt, without_gap
 from charnn.runtime.filters import LogProbs
 from charnn.runtime.rules import Pattern
-from charnn.runtime.sampler import Alternatives, Plan, Stream, likeliest_tokens
+from charnn.runtime.sampler import likeliest_tokens
 from charnn.runtime.stepper import Stepper
+from charnn.runtime.streams import Alternatives, Opening, Plan, Stream
 from charnn.text.tokenizers import Tokenizer
 
 
@@ -37,7 +37,8 @@ class HandWriter:
         self._first, self._tokenizer, self._plan, self._mixture = stepper, tokenizer, plan, mixture
         self._options = options
         self._chooser = Chooser(tokenizer, options)
-        self._pattern = None if options.match is None else Pattern(options.match, tokenizer)
+        pattern = None if options.match is None else Pattern(options.match, tokenizer)
+        self._opening = Opening(plan.start, tokenizer, options, pattern)
         self._random = np.random.default_rng(plan.seed)
         self._turns: list[int] = []
         """Tokens that each turn added."""
@@ -52,6 +53,10 @@ class HandWriter:
     def ended(self) -> str | None:
         """Why nothing may follow, or None."""
         return self._stream.sample.ended
+
+    def finish(self) -> None:
+        """End the text where it is, with what was held back."""
+        self._stream.finish("interrupted")
 
     @property
     def temperature(self) -> float:
@@ -76,6 +81,7 @@ class HandWriter:
 
     def insert(self, text: str) -> None:
         """Add a text of the user's own. Raises UnknownTokenError."""
+        text = without_gap(self._tokenizer, text)
         ids = encode_prompt(self._tokenizer, text, on_unknown=self._options.on_unknown, name="text").tolist()
 
         def add_all() -> None:
@@ -126,16 +132,14 @@ class HandWriter:
         return True
 
     def _replay(self, ids: list[int]) -> None:
-        self._stream = Stream(0, self._plan, self._tokenizer, self._options)
-        if self._pattern is not None:
-            self._stream.hold_to(self._pattern)
+        self._stream = Stream(0, self._opening, self._plan.seed)
         self._stepper = self._first.fork(self._plan.start.state)
         self._logits = self._plan.start.logits
         for id in ids:
             self._add(id)
 
     def _add(self, id: int) -> None:
-        self._stream.take(id, float(self._log_probs()[0, id]), self._tokenizer)
+        self._stream.take(id, float(self._log_probs()[0, id]))
         self._logits = self._stepper.step(np.array([id]))
 
     def _writer(self) -> Writer:
@@ -145,7 +149,4 @@ class HandWriter:
         return self._chooser.allowed(self._log_probs(), [self._writer()])
 
     def _log_probs(self) -> LogProbs:
-        log_probs = log_softmax(self._logits)
-        if self._mixture is not None:
-            log_probs[0] = self._mixture.log_distribution(log_probs[0], self._stream.context)
-        return log_probs
+        return mixed_log_softmax(self._logits, [self._stream.context], self._mixture)

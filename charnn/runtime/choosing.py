@@ -9,7 +9,9 @@ import numpy as np
 import numpy.typing as npt
 
 from charnn.config import SampleOptions
+from charnn.ngrams.mixture import Mixture
 from charnn.runtime import filters
+from charnn.runtime.engine import Floats, log_softmax
 from charnn.runtime.filters import LogProbs, Margins
 from charnn.runtime.rules import Rule, token_bias
 from charnn.text.tokenizers import Tokenizer
@@ -24,6 +26,15 @@ class Writer(NamedTuple):
     context: Sequence[int]
     """The tokens so far, the prompt's included."""
     rules: Sequence[Rule]
+
+
+def mixed_log_softmax(logits_BV: Floats, contexts: Sequence[Sequence[int]], mixture: Mixture | None) -> LogProbs:
+    """Return log probabilities (B, V), those of the network mixed with an n-gram model's where there is one."""
+    log_probs_BV = log_softmax(logits_BV)
+    if mixture is not None:
+        for row, context in enumerate(contexts):
+            log_probs_BV[row] = mixture.log_distribution(log_probs_BV[row], context)
+    return log_probs_BV
 
 
 class Choice(NamedTuple):
@@ -48,8 +59,10 @@ class Chooser:
         self._constant_temperature: float | None = 0.0 if options.greedy else options.temperature
         if options.final_temperature is not None and options.most_tokens != 1:
             self._constant_temperature = None
+        self._opening_id = None if tokenizer.unit == "stream" else tokenizer.vocabulary.boundary_id
         self._filters = _chosen_filters(options)
         self.is_penalised = penalties != (1, 0, 0)
+        self.can_raise = bool((bias > 0).any()) or min(penalties) < 0
 
     def temperature(self, place: int) -> float:
         """Return that of the token at a place, the first being 0."""
@@ -66,7 +79,7 @@ class Chooser:
         if self.is_penalised:
             log_probs_BV = filters.penalised(
                 log_probs_BV,
-                [writer.context[-options.penalty_window :] for writer in writers],
+                [self._lately(writer.context) for writer in writers],
                 repetition=options.repetition_penalty,
                 presence=options.presence_penalty,
                 frequency=options.frequency_penalty,
@@ -79,6 +92,10 @@ class Chooser:
                 for rule in writer.rules:
                     log_probs_BV[row, ~rule.is_allowed(np.isfinite(log_probs_BV[row]))] = -np.inf
         return log_probs_BV
+
+    def _lately(self, context: Sequence[int]) -> list[int]:
+        """Return the last tokens, without the boundary that opened a line or document."""
+        return [id for id in context[-self._options.penalty_window :] if id != self._opening_id]
 
     def weights(self, log_probs_BV: LogProbs, temperature: float) -> filters.Filtered:
         """Apply a temperature above 0 and leave unlikely tokens out: what is drawn from, up to a constant."""
@@ -110,6 +127,7 @@ class Chooser:
             weights, margin = self.weights(allowed, temperature)
             choice = draw(weights, draws_B)
             choice = Choice(choice.ids_B, np.minimum(choice.margin_B, margin) * temperature)
+        choice = Choice(choice.ids_B, choice.margin_B / self._options.repetition_penalty)
         choice.ids_B[is_stuck_B] = STUCK
         return choice
 
@@ -149,7 +167,7 @@ def draw(weights_BV: LogProbs, draws_B: npt.NDArray[np.float64]) -> Choice:
     total = sums[:, -1:]
     below = sums <= draws_B[:, None] * total
     ids = np.minimum(np.count_nonzero(below, axis=1), weights_BV.shape[1] - 1)
-    with np.errstate(divide="ignore", invalid="ignore"):
+    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
         shares = sums / total
         distances = np.abs(shares - draws_B[:, None]) / (2 * shares * (1 - shares))
     return Choice(ids, np.nan_to_num(distances, nan=np.inf).min(axis=1))

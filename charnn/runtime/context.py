@@ -12,6 +12,8 @@ from charnn.runtime.engine import Engine, EngineState, Floats
 from charnn.runtime.stepper import Stepper, stepper_for
 from charnn.text.tokenizers import Token, Tokenizer
 
+GAPS = " \t"
+
 
 def encode_prompt(
     tokenizer: Tokenizer, text: str, *, on_unknown: OnUnknown, offset: int = 0, name: str = "prompt"
@@ -33,6 +35,11 @@ def encode_prompt(
         raise _unknown_token(tokenizer, text, unknown, offset, name)
     known: npt.NDArray[np.int64] = ids[ids != unknown]
     return known
+
+
+def without_gap(tokenizer: Tokenizer, text: str) -> str:
+    """Return a text that goes on from another without the gap before it, which words and subwords bring themselves."""
+    return text.lstrip(GAPS) if tokenizer.kind in ("word", "pretokenized", "subword") else text
 
 
 def _unknown_token(tokenizer: Tokenizer, text: str, unknown: int, offset: int, prompt: str) -> UnknownTokenError:

@@ -10,8 +10,12 @@ EndReason = Literal["length", "stop", "sentence", "line", "unit", "match", "stuc
 """Why a sample is complete: "match" where its pattern leaves nothing to add, "stuck" where no token is allowed though it should
 go on."""
 
-SENTENCE_END = re.compile(r"""[.!?\u2026\u3002\uff01\uff1f]["'\u2019\u201d\u00bb)\]]*(?=\s)|(?<=\S)(?=\n\s*\n)""")
-"""A closing mark, and the quotes and brackets after it, before white space; or an empty line."""
+_CLOSING = r"""["'\u2019\u201d\u00bb)\]\u300d\u300f\uff09]"""
+SENTENCE_END = re.compile(
+    rf"[.!?\u2026]{_CLOSING}*(?=\s)|[\u3002\uff01\uff1f]{_CLOSING}*(?!{_CLOSING})(?=[\s\S])|(?<=\S)(?=\n\s*\n)"
+)
+"""A closing mark, and the quotes and brackets after it, before white space, which Chinese and Japanese do without; or an empty
+line."""
 
 
 LINE_END = re.compile(r"\n\s*\Z")

@@ -8,8 +8,8 @@ import numpy.typing as npt
 
 from charnn.config import ScoreOptions
 from charnn.ngrams.mixture import Mixture
-from charnn.runtime.blanks import GAPS, Blank, judge_blank
-from charnn.runtime.context import read_start
+from charnn.runtime.blanks import Blank, judge_blank
+from charnn.runtime.context import GAPS, read_start
 from charnn.runtime.engine import Engine, log_softmax
 from charnn.runtime.scorer import Score, averaged, score_units
 from charnn.runtime.stepper import stepper_for

@@ -84,7 +84,8 @@ def keep_top_p(log_probs_BV: LogProbs, p: float) -> Filtered:
 
     Source: Holtzman et al. (2020), The curious case of neural text degeneration.
     """
-    return _keep_fewest(log_probs_BV, -log_probs_BV, p)
+    kept, margin, _ = _keep_fewest(log_probs_BV, -log_probs_BV, p)
+    return Filtered(kept, margin)
 
 
 def keep_typical_p(log_probs_BV: LogProbs, p: float) -> Filtered:
@@ -96,7 +97,11 @@ def keep_typical_p(log_probs_BV: LogProbs, p: float) -> Filtered:
     with np.errstate(divide="ignore", invalid="ignore"):
         surprisals = -np.log(probs)
         entropy = np.where(probs > 0, probs * surprisals, 0).sum(axis=1, keepdims=True)
-    return _keep_fewest(log_probs_BV, np.abs(surprisals - entropy), p)
+        distances = np.abs(surprisals - entropy)
+        spread = np.where(probs > 0, probs * distances, 0).sum(axis=1)
+    kept, margin, last_gap = _keep_fewest(log_probs_BV, distances, p)
+    margin = np.minimum(margin, last_gap)  # were the last one earlier, those before it might not be needed
+    return Filtered(kept, margin / (2 + spread))  # a surprisal may move twice as far, the entropy `spread` times as far
 
 
 def keep_min_p(log_probs_BV: LogProbs, share: float) -> Filtered:
@@ -105,13 +110,19 @@ def keep_min_p(log_probs_BV: LogProbs, share: float) -> Filtered:
     Source: Nguyen et al. (2024), Turning up the heat: min-p sampling.
     """
     distance = log_probs_BV - (log_probs_BV.max(axis=1, keepdims=True) + np.log(share))
-    return Filtered(np.where(distance >= 0, log_probs_BV, -np.inf), np.abs(distance).min(axis=1) / 2)
+    kept = np.where(distance >= 0, log_probs_BV, -np.inf)
+    distance[np.arange(len(distance)), log_probs_BV.argmax(axis=1)] = np.inf  # the likeliest is kept in any case
+    return Filtered(kept, np.abs(distance).min(axis=1) / 2)
 
 
-def _keep_fewest(log_probs_BV: LogProbs, keys_BV: LogProbs, p: float) -> Filtered:
-    """Keep the fewest tokens by rising key whose probabilities reach p together, the first of them in any case."""
+def _keep_fewest(log_probs_BV: LogProbs, keys_BV: LogProbs, p: float) -> tuple[LogProbs, Margins, Margins]:
+    """Keep the fewest tokens by rising key whose probabilities reach p together, the first of them in any case.
+
+    Returns:
+        What is left, by what margin in its keys, and how far the last one's key is from that of the one before it, halved.
+    """
     if p == 1:
-        return Filtered(log_probs_BV, np.full(len(log_probs_BV), np.inf))
+        return log_probs_BV, *np.full((2, len(log_probs_BV)), np.inf)
     probs = normalised(log_probs_BV)
     num_tokens = probs.shape[1]
     size = min(SORTED_FIRST, num_tokens)
@@ -127,10 +138,11 @@ def _keep_fewest(log_probs_BV: LogProbs, keys_BV: LogProbs, p: float) -> Filtere
     np.put_along_axis(kept, order, np.where(taken, np.take_along_axis(log_probs_BV, order, axis=1), -np.inf), axis=1)
     keys = np.take_along_axis(keys_BV, order, axis=1)
     last = np.take_along_axis(keys, num_kept - 1, axis=1)[:, 0]
-    next_one = np.where(
-        num_kept[:, 0] < size, np.take_along_axis(keys, np.minimum(num_kept, size - 1), axis=1)[:, 0], np.inf
-    )
-    return Filtered(kept, np.minimum(_gap(next_one, last), np.abs(sums - p).min(axis=1)))
+    padded = np.pad(keys, ((0, 0), (1, 1)), constant_values=((0, 0), (-np.inf, np.inf)))
+    before = np.take_along_axis(padded, num_kept - 1, axis=1)[:, 0]
+    next_one = np.take_along_axis(padded, num_kept + 1, axis=1)[:, 0]
+    margin = np.minimum(_gap(next_one, last), np.abs(sums - p).min(axis=1))
+    return kept, margin, _gap(last, before)
 
 
 def _smallest(keys_BV: LogProbs, size: int) -> npt.NDArray[np.intp]:

@@ -10,12 +10,13 @@ import numpy.typing as npt
 from charnn.config import SampleOptions
 from charnn.errors import OptionError
 from charnn.text.tokenizers import Decoder, Tokenizer
-from charnn.text.vocabulary import Vocabulary
+from charnn.text.vocabulary import SPACE_MARK, Vocabulary, as_text
+from charnn.text.words import GLUE
 
 Bias = npt.NDArray[np.float64]
 MATCH_SECONDS = 5.0
 """How long one try of a pattern may take."""
-_SPACE_MARK = "\u2581"
+LARGEST_ASCII = 0x7F
 
 
 def unescaped(text: str) -> str:
@@ -38,13 +39,13 @@ def token_bias(tokenizer: Tokenizer, options: SampleOptions) -> Bias:
     if options.allow is not None or options.allow_token:
         allowed = set(unescaped(options.allow or ""))
         chosen = {_find_token("--allow-token", vocabulary, text) for text in options.allow_token}
-        for id, text in enumerate(_texts(vocabulary)):
+        for id, text in enumerate(_texts(tokenizer, "--allow", allowed)):
             is_made_of_them = bool(text) and set(text) <= allowed
             if id != ends and id not in chosen and not is_made_of_them:
                 bias[id] = -np.inf
     if options.ban is not None:
         banned = set(unescaped(options.ban))
-        for id, text in enumerate(_texts(vocabulary)):
+        for id, text in enumerate(_texts(tokenizer, "--ban", banned)):
             if id != ends and banned & set(text):
                 bias[id] = -np.inf
     for text in options.ban_token:
@@ -62,13 +63,21 @@ def token_bias(tokenizer: Tokenizer, options: SampleOptions) -> Bias:
     return bias
 
 
-def _texts(vocabulary: Vocabulary) -> list[str]:
-    return [token.replace(_SPACE_MARK, " ") for token in vocabulary.tokens]
+def _texts(tokenizer: Tokenizer, flag: str, characters: set[str]) -> list[str]:
+    """Return the characters that each token is made of; bytes are known by those of ASCII only."""
+    if tokenizer.kind != "byte":
+        return ["" if token == GLUE else as_text(token) for token in tokenizer.vocabulary.tokens]
+    if not all(character.isascii() for character in characters):
+        raise OptionError(
+            f"{flag}: found a character that is several bytes, but the model writes bytes; name bytes by {flag}-token, as in "
+            f"{flag}-token '<0xC3>'"
+        )
+    return [chr(id) if id < LARGEST_ASCII + 1 else "" for id in range(len(tokenizer.vocabulary))]
 
 
 def _find_token(flag: str, vocabulary: Vocabulary, text: str) -> int:
     wanted = unescaped(text)
-    for spelled in (wanted, wanted.replace(" ", _SPACE_MARK)):
+    for spelled in (wanted, wanted.replace(" ", SPACE_MARK)):
         if spelled in vocabulary.ids:
             return vocabulary.ids[spelled]
     raise OptionError(
@@ -113,14 +122,18 @@ class NoRepeatedNgram:
     def __init__(self, size: int, context: Sequence[int]) -> None:
         self._size = size
         self._last: tuple[int, ...] = ()
-        self._followers: dict[tuple[int, ...], set[int]] = {}
+        self._before: dict[tuple[int, ...], set[int]] = {}
+        """What followed each run in the context, shared by all copies."""
+        self._followers = self._before
         for id in context:
             self.push(id)
+        self._followers = {}
 
     def is_allowed(self, candidates_V: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
         """See `Rule`."""
         allowed = candidates_V.copy()
-        allowed[list(self._followers.get(self._last, ()))] = False
+        for followers in (self._before, self._followers):
+            allowed[list(followers.get(self._last, ()))] = False
         return allowed
 
     def push(self, id: int) -> None:
@@ -209,7 +222,7 @@ class Matching:
         for id, added in zip(ids, self._pattern.texts(self._decoder, ids), strict=True):
             if id == self._pattern.end:
                 allowed[id] = self.is_complete
-            else:
+            elif added:  # what adds nothing could be added forever
                 allowed[id] = self._pattern.matches(self._text + added, partly=True)
         return allowed
 

@@ -18,7 +18,7 @@ from charnn.config import Unit
 from charnn.errors import ModelError
 from charnn.files import json_bytes, read_json
 from charnn.text.reading import RAW
-from charnn.text.vocabulary import DOCUMENT_BOUNDARY, NEWLINE, UNKNOWN, Vocabulary
+from charnn.text.vocabulary import DOCUMENT_BOUNDARY, NEWLINE, UNKNOWN, Vocabulary, as_text
 from charnn.text.words import GLUE, expected_gap, split_words
 
 Ids = npt.NDArray[np.int64]
@@ -313,8 +313,6 @@ class PretokenizedTokenizer:
 
 PRETOKENIZED_WORD = re.compile(r"\n|\S+")
 
-_SPACE_MARK = "\u2581"
-
 
 class SubwordTokenizer:
     """SentencePiece pieces (Kudo and Richardson 2018), unigram or BPE, nothing normalised, newlines kept."""
@@ -328,7 +326,7 @@ class SubwordTokenizer:
         self.unit = unit
         self._model = model
         self._processor = sentencepiece.SentencePieceProcessor(model_proto=model)
-        self._texts = [token.replace(_SPACE_MARK, " ") for token in vocabulary.tokens]
+        self._texts = [as_text(token) for token in vocabulary.tokens]
 
     def encode(self, text: str) -> Ids:
         """Return the ids of pieces and line ends."""
@@ -345,7 +343,7 @@ class SubwordTokenizer:
         pieces: list[str] = []
         for number, line in enumerate(_NO_CHARACTER.sub("\ufffd", text).split("\n")):
             pieces.extend([NEWLINE] if number else [])
-            pieces.extend(piece.replace(_SPACE_MARK, " ") for piece in self._processor.encode(line, out_type=str))
+            pieces.extend(as_text(piece) for piece in self._processor.encode(line, out_type=str))
         starts = accumulate((len(piece) for piece in pieces), initial=0)
         return [
             Token(piece, id, start)

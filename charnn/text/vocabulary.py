@@ -9,11 +9,18 @@ import numpy.typing as npt
 UNKNOWN = "<unk>"
 DOCUMENT_BOUNDARY = "</s>"
 NEWLINE = "\n"
+SPACE_MARK = "\u2581"
+"""What SentencePiece writes for a space."""
 
 RARE_SHARE = 0.01
 """Where a corpus leaves nothing unknown, the rarest tokens that make up at most this share of it stand in for <unk> ..."""
 REPLACED_SHARE = 0.01
 """... at this share of their places, drawn anew each epoch: at most one token in ten thousand."""
+
+
+def as_text(token: str) -> str:
+    """Return a token's name with spaces in place of SentencePiece's mark."""
+    return token.replace(SPACE_MARK, " ")
 
 
 @dataclass(frozen=True)

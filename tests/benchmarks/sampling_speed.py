@@ -20,8 +20,9 @@ from threadpoolctl import threadpool_limits
 from charnn.config import Architecture, SampleOptions
 from charnn.runtime.context import read_start
 from charnn.runtime.engine import Engine
-from charnn.runtime.sampler import Plan, Sampler
+from charnn.runtime.sampler import Sampler
 from charnn.runtime.stepper import stepper_for
+from charnn.runtime.streams import Plan
 from charnn.text.tokenizers import CharTokenizer
 from charnn.text.vocabulary import Vocabulary
 from charnn.training.network import Network
@@ -121,7 +122,7 @@ def main() -> None:
 
     def speed(num_streams: int, length: int, **chosen: float) -> float:
         sampler = Sampler(stepper, tokenizer, SampleOptions(length=length, **chosen))
-        plans = [Plan(start, "", seed) for seed in range(num_streams)]
+        plans = [Plan(start, seed) for seed in range(num_streams)]
         return num_streams * length / seconds(lambda: list(sampler.write(plans)))
 
     speed(1, size)
