@@ -185,3 +185,9 @@ def test_a_model_in_a_directory_is_no_text(tmp_path):
     for name in ("d/book.txt", "d/runs/a/model.safetensors", "d/runs/a/config.json"):
         (tmp_path / name).write_text("text")
     assert [Path(source.name).name for source in find_sources(["d"], print)] == ["book.txt"]
+
+
+def test_standard_input_that_is_closed_is_said(monkeypatch):
+    monkeypatch.setattr("sys.stdin", None)
+    with pytest.raises(TextError, match="-: standard input is closed; pipe a text into the command or name a file"):
+        find_sources(["-"], print)

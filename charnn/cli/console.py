@@ -81,7 +81,7 @@ def ask(question: str) -> str | None:
     """Ask for a line; None at the end of the input."""
     sys.stderr.write(question)
     sys.stderr.flush()
-    line = sys.stdin.readline()
+    line = "" if sys.stdin is None else sys.stdin.readline()
     return line.rstrip("\n") if line else None
 
 

@@ -44,7 +44,7 @@ def score(
     if text and files:
         raise OptionError("--text: found together with FILE, but they exclude each other; leave one out")
     if not text and not files:
-        if sys.stdin.isatty():
+        if sys.stdin is not None and sys.stdin.isatty():
             raise OptionError("FILE: found none; name a text to score, or give one with --text SENTENCE")
         files = ["-"]
     models = load_directed(model, options.direction)

@@ -160,17 +160,20 @@ def likeliest(log_probs_BV: LogProbs) -> Choice:
 def draw(weights_BV: LogProbs, draws_B: npt.NDArray[np.float64]) -> Choice:
     """Draw a token of each stream by log probabilities that need not sum to 1.
 
-    The margin is what all log probabilities may be off by before a bound between two tokens passes over the draw: where F
-    is the share below it, it moves by at most 2 F (1 - F) of that.
+    The margin is what all log probabilities may be off by before a bound between two tokens passes over the draw: where F is
+    the share below it, it moves by at most 2 F (1 - F) of that. The bounds next to the draw are the first to reach it.
     """
     sums = np.exp(weights_BV - weights_BV.max(axis=1, keepdims=True)).cumsum(axis=1)
-    total = sums[:, -1:]
-    below = sums <= draws_B[:, None] * total
-    ids = np.minimum(np.count_nonzero(below, axis=1), weights_BV.shape[1] - 1)
+    total = sums[:, -1]
+    ids = np.count_nonzero(sums <= (draws_B * total)[:, None], axis=1)
+    ids = np.minimum(ids, weights_BV.shape[1] - 1)
+    rows = np.arange(len(ids))
+    above, below = sums[rows, ids] / total, np.where(ids > 0, sums[rows, ids - 1], 0) / total
     with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
-        shares = sums / total
-        distances = np.abs(shares - draws_B[:, None]) / (2 * shares * (1 - shares))
-    return Choice(ids, np.nan_to_num(distances, nan=np.inf).min(axis=1))
+        distances = np.abs(np.stack((above, below)) - draws_B) / (
+            2 * np.stack((above * (1 - above), below * (1 - below)))
+        )
+    return Choice(ids, np.nan_to_num(distances, nan=np.inf).min(axis=0))
 
 
 QuickDraw = Callable[[npt.NDArray[np.float32], float, float], tuple[int, float] | None]

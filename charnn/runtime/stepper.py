@@ -48,6 +48,10 @@ class Stepper(Protocol):
         """Read T tokens (T,) of the one stream there is; return the logits (1, V) of what follows."""
         ...
 
+    def replay(self, ids: IdArray) -> Floats:
+        """Do the same to the last bit as `step` does, token by token (T,)."""
+        ...
+
     def keep(self, rows: Sequence[int]) -> None:
         """Go on with some of the streams only; one that is named twice goes on as two."""
         ...
@@ -118,6 +122,10 @@ class PlainStepper:
         for first in range(0, len(ids), READ_AT_ONCE):
             outputs, self._state = self._engine.forward(ids[first : first + READ_AT_ONCE, None], self._state)
         return self._engine.logits(outputs[-1])
+
+    def replay(self, ids: IdArray) -> Floats:
+        """See `Stepper`."""
+        return [self.step(ids[place : place + 1]) for place in range(len(ids))][-1]
 
     def fork(self, state: EngineState, num_streams: int = 1) -> "Stepper":
         """See `Stepper`."""
@@ -242,6 +250,8 @@ class _FusedStepper:
             projected_GB, self._last_tokens_BN = self._inputs.read(ids[place : place + 1], self._last_tokens_BN)
             self._step_layers(projected_GB)
         return self.step(ids[-1:])
+
+    replay = read
 
     def step(self, ids_B: IdArray) -> Floats:
         """See `Stepper`."""

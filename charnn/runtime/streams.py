@@ -159,8 +159,8 @@ class Stream:
             self._alone = stepper.fork(self.start.state)
         elif len(ids) - self._num_read_alone > 1:
             self.is_apart = True
-        for id in ids[self._num_read_alone :]:
-            self._logits_alone = self._alone.step(np.array([id]))
+        if unread := ids[self._num_read_alone :]:
+            self._logits_alone = self._alone.replay(np.array(unread))
         self._num_read_alone = len(ids)
         return self._logits_alone
 

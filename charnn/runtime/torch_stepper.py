@@ -94,6 +94,8 @@ class TorchStepper:
             self.step(ids[place : place + 1])
         return self.step(ids[-1:])
 
+    replay = read
+
     def keep(self, rows: Sequence[int]) -> None:
         """See `Stepper`."""
         kept = list(rows)

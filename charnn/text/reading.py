@@ -66,6 +66,8 @@ def find_sources(texts: Sequence[str], notify: Notify, *, spool: Path | None = N
 
 
 def _spool_stdin(spool: Path | None) -> Source:
+    if sys.stdin is None or getattr(sys.stdin, "closed", False):
+        raise TextError("-: standard input is closed; pipe a text into the command or name a file")
     if sys.stdin.isatty():
         raise TextError("-: standard input is a terminal; pipe a text into the command or name a file")
     if spool is None:
