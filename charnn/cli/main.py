@@ -16,6 +16,7 @@ from charnn.cli.score import score
 from charnn.cli.tokenize import tokenize
 from charnn.cli.train import train
 from charnn.errors import CharnnError, OptionError
+from charnn.text.characters import whole_characters
 
 _UsageError: type[Exception] = typer.BadParameter.__mro__[1]
 """What typer raises for an option or a value that it does not know; it has no public name."""
@@ -49,7 +50,7 @@ def common(
 def main(arguments: list[str] | None = None) -> None:
     """Run a command and exit: 0, 1 for an error in what was given, 2 for usage, 130 when interrupted."""
     console.prepare_streams()
-    arguments = sys.argv[1:] if arguments is None else arguments
+    arguments = [whole_characters(argument) for argument in (sys.argv[1:] if arguments is None else arguments)]
     try:
         status = app(arguments or ["--help"], prog_name="charnn", standalone_mode=False)
         sys.exit(status or 0)

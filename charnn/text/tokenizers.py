@@ -17,6 +17,7 @@ import numpy.typing as npt
 from charnn.config import Unit
 from charnn.errors import ModelError
 from charnn.files import json_bytes, read_json
+from charnn.text.characters import characters_only, whole_characters
 from charnn.text.reading import RAW
 from charnn.text.vocabulary import DOCUMENT_BOUNDARY, NEWLINE, UNKNOWN, Vocabulary, as_text
 from charnn.text.words import GLUE, expected_gap, split_words
@@ -145,11 +146,6 @@ def count_characters(texts: Iterable[str]) -> dict[str, int]:
     return {chr(code_point): int(counts[code_point]) for code_point in np.flatnonzero(counts)}
 
 
-_HALF_CHARACTER = re.compile("[\ud800-\udc7f\udd00-\udfff]")
-"""Half of a surrogate pair, which is no character, and no byte that was read as one either (U+DC80 to U+DCFF are)."""
-_NO_CHARACTER = re.compile("[\ud800-\udfff]")
-
-
 class _ByteDecoder:
     def __init__(self, errors: str) -> None:
         self._decoder = codecs.getincrementaldecoder("utf-8")(errors)
@@ -177,7 +173,7 @@ class ByteTokenizer:
 
     def encode(self, text: str) -> Ids:
         """Return one id a byte."""
-        encoded = _HALF_CHARACTER.sub("\ufffd", text).encode("utf-8", "surrogateescape")
+        encoded = whole_characters(text).encode("utf-8", "surrogateescape")
         return np.frombuffer(encoded, dtype=np.uint8).astype(np.int64)
 
     def tokenize(self, text: str) -> list[Token]:
@@ -185,7 +181,7 @@ class ByteTokenizer:
         tokens = self.vocabulary.tokens
         return [
             Token(tokens[byte], byte, start)
-            for start, character in enumerate(_HALF_CHARACTER.sub("\ufffd", text))
+            for start, character in enumerate(whole_characters(text))
             for byte in character.encode("utf-8", "surrogateescape")
         ]
 
@@ -331,7 +327,7 @@ class SubwordTokenizer:
     def encode(self, text: str) -> Ids:
         """Return the ids of pieces and line ends."""
         newline = self.vocabulary.ids[NEWLINE]
-        first, *others = self._processor.encode(_NO_CHARACTER.sub("\ufffd", text).split("\n"), out_type=int)
+        first, *others = self._processor.encode(characters_only(text).split("\n"), out_type=int)
         ids = [*first]
         for line in others:
             ids.append(newline)
@@ -341,7 +337,7 @@ class SubwordTokenizer:
     def tokenize(self, text: str) -> list[Token]:
         """Return pieces, with spaces in place of SentencePiece's mark, and line ends."""
         pieces: list[str] = []
-        for number, line in enumerate(_NO_CHARACTER.sub("\ufffd", text).split("\n")):
+        for number, line in enumerate(characters_only(text).split("\n")):
             pieces.extend([NEWLINE] if number else [])
             pieces.extend(as_text(piece) for piece in self._processor.encode(line, out_type=str))
         starts = accumulate((len(piece) for piece in pieces), initial=0)
