@@ -7,7 +7,8 @@ import torch
 from charnn.config import Architecture
 from charnn.runtime.engine import Engine, log_softmax
 from charnn.runtime.fewer_bits import in_bf16, in_int8
-from charnn.runtime.stepper import FUSED, stepper_for
+from charnn.runtime.fused import FUSED
+from charnn.runtime.stepper import stepper_for
 from charnn.runtime.torch_stepper import TorchStepper
 from tests.conftest import ramp_weights
 

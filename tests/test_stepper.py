@@ -7,7 +7,8 @@ import pytest
 from charnn.config import Architecture
 from charnn.runtime import tables
 from charnn.runtime.engine import Engine
-from charnn.runtime.stepper import FUSED, PlainStepper, stepper_for
+from charnn.runtime.fused import FUSED
+from charnn.runtime.stepper import PlainStepper, stepper_for
 from tests.conftest import ARCHITECTURES, REPOSITORY, ramp_weights
 
 MORE = [

@@ -153,7 +153,8 @@ def _stepper(model: "Model", options: SampleOptions) -> "Stepper":
         CharnnError: where there is no such device.
     """
     from charnn.runtime.engine import Engine
-    from charnn.runtime.stepper import is_fused, stepper_for
+    from charnn.runtime.fused import is_fused
+    from charnn.runtime.stepper import stepper_for
 
     engine = Engine.of(model)
     state = engine.initial_state()

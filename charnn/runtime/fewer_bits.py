@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from torch.nn.functional import pad
 
-from charnn.runtime.stepper import Multiply
+from charnn.runtime.fused import Multiply
 from charnn.runtime.tables import Floats
 
 LARGEST_INT8 = 127

@@ -2,7 +2,7 @@
 
 They wait for each other by spinning, so where something else takes one's core, the other spins as long. Which it is may change
 at any moment, so it is measured again and again. The number of threads changes no result of a stream read by itself (see
-`stepper`).
+`fused`).
 """
 
 import time

@@ -17,12 +17,13 @@ from charnn.cells import cell_of
 from charnn.cells.ngram_embedding import ngram_rows
 from charnn.model_directory import layer_weights
 from charnn.runtime.engine import Engine, EngineState
-from charnn.runtime.stepper import Stepper, bound_of_logits
+from charnn.runtime.fused import bound_of_logits
+from charnn.runtime.stepper import Stepper
 from charnn.runtime.tables import Floats, IdArray
 
 
 class TorchStepper:
-    """See `charnn.runtime.stepper.Stepper`; for networks that have a fused stepper (see `is_fused`).
+    """See `charnn.runtime.stepper.Stepper`; for networks that have a fused stepper (see `fused`).
 
     Args:
         state: the memory of B streams, or of one that all begin with.

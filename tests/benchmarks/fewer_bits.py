@@ -16,7 +16,8 @@ from charnn.config import Architecture
 from charnn.model_directory import expected_shapes, read_model
 from charnn.runtime.engine import Engine, log_softmax
 from charnn.runtime.fewer_bits import in_bf16, in_int8
-from charnn.runtime.stepper import Stepper, in_single_precision, stepper_for
+from charnn.runtime.fused import in_single_precision
+from charnn.runtime.stepper import Stepper, stepper_for
 from charnn.text.corpus import open_ids
 
 WAYS = {"fp32": in_single_precision, "bf16": in_bf16, "int8": in_int8}
