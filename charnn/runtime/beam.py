@@ -38,31 +38,43 @@ class Hypothesis:
         return float(self.score / length**length_penalty)
 
 
-@dataclass
 class _Group:
-    """Hypotheses that compete with each other: those that grow, and those that are complete, the best first."""
+    """Hypotheses that compete with each other: those that grow, and the best of those that are complete.
 
-    growing: list[Hypothesis]
-    complete: list[Hypothesis]
+    Args:
+        size: how many of each are kept.
+    """
 
-    def retire(self, hypothesis: Hypothesis, size: int, length_penalty: float) -> None:
-        """Keep a complete text among the best; of several ways to write the same one, the most probable."""
+    def __init__(self, first: Hypothesis, size: int, length_penalty: float) -> None:
+        self.growing = [first]
+        self._size, self._length_penalty = size, length_penalty
+        self._complete: dict[str, Hypothesis] = {}
 
-        def rank(one: Hypothesis) -> tuple[bool, float]:
-            return one.stream.sample.ended == "stuck", -one.normalised(length_penalty)
+    def retire(self, hypothesis: Hypothesis) -> None:
+        """Take a complete text; of several ways to write the same one, the most probable stays."""
+        text = hypothesis.stream.sample.text
+        if text not in self._complete or self._rank(hypothesis) < self._rank(self._complete[text]):
+            self._complete[text] = hypothesis
+        if len(self._complete) > 2 * self._size:
+            self._complete = {one.stream.sample.text: one for one in self.best()}
 
-        texts: dict[str, Hypothesis] = {}
-        for one in sorted([*self.complete, hypothesis], key=rank):
-            texts.setdefault(one.stream.sample.text, one)
-        self.complete = list(texts.values())[:size]
+    def best(self) -> list[Hypothesis]:
+        """Return the complete texts, the best first; those that were stuck come last."""
+        return sorted(self._complete.values(), key=self._rank)[: self._size]
 
-    def is_done(self, size: int, length_penalty: float, most_tokens: int) -> bool:
-        """Tell whether nothing that grows can still come in among the complete ones."""
-        if not self.growing or len(self.complete) < size or self.complete[-1].stream.sample.ended == "stuck":
+    def _rank(self, one: Hypothesis) -> tuple[bool, float]:
+        return one.stream.sample.ended == "stuck", -one.normalised(self._length_penalty)
+
+    def is_done(self, most_tokens: int) -> bool:
+        """Tell whether nothing that grows can still come in among the best, as long as no token adds to a score."""
+        if not self.growing or len(self._complete) < self._size:
             return not self.growing
-        worst = self.complete[-1].normalised(length_penalty)
-        best = max(hypothesis.score for hypothesis in self.growing)
-        return best / (most_tokens**length_penalty if best < 0 else 1) <= worst
+        worst = self.best()[-1]
+        if worst.stream.sample.ended == "stuck":
+            return False
+        highest = max(hypothesis.score for hypothesis in self.growing)
+        bound = highest / (most_tokens**self._length_penalty if highest < 0 else 1)
+        return bound <= worst.normalised(self._length_penalty)
 
 
 def search(
@@ -106,7 +118,10 @@ class _Search:
         """Whether a token may add to a score, so that no complete text is safe."""
         pattern = None if options.match is None else Pattern(options.match, tokenizer)
         first = Stream(0, Opening(start, tokenizer, options, pattern), 0)
-        self._groups = [_Group([Hypothesis(first.branch(), 0.0)], []) for _ in range(options.beam_groups)]
+        self._groups = [
+            _Group(Hypothesis(first.branch(), 0.0), self._size, options.length_penalty)
+            for _ in range(options.beam_groups)
+        ]
         self._stepper = stepper.fork(start.state, options.beam_groups)
         self._logits_BV = np.repeat(start.logits, options.beam_groups, axis=0)
 
@@ -117,10 +132,11 @@ class _Search:
         for group in self._groups:
             for hypothesis in group.growing:
                 hypothesis.stream.finish("length")
-                group.retire(hypothesis, self._size, self._options.length_penalty)
+                group.retire(hypothesis)
+        best = [group.best() for group in self._groups]
         ranked = []
         for rank in range(self._size):
-            equals = [group.complete[rank] for group in self._groups if rank < len(group.complete)]
+            equals = [found[rank] for found in best if rank < len(found)]
             ranked += sorted(equals, key=lambda one: -one.normalised(self._options.length_penalty))
         return [one.stream.sample for one in ranked[: self._options.num_samples]]
 
@@ -153,7 +169,7 @@ class _Search:
     ) -> list[tuple[int, int]]:
         """Replace a group's hypotheses by the best that come of them; return row and token of each that goes on."""
         options = self._options
-        if not self._can_gain and group.is_done(self._size, options.length_penalty, self._most_tokens):
+        if not self._can_gain and group.is_done(self._most_tokens):
             group.growing = []
             return []
         parents, group.growing = group.growing, []
@@ -172,11 +188,11 @@ class _Search:
                 group.growing.append(hypothesis)
                 kept.append((row, id))
             else:
-                group.retire(hypothesis, self._size, options.length_penalty)
+                group.retire(hypothesis)
         for row, parent in enumerate(parents):
             if np.isneginf(allowed_BV[row]).all():
                 parent.stream.finish(parent.stream.stuck_reason())
-                group.retire(parent, self._size, options.length_penalty)
+                group.retire(parent)
         return kept
 
 
