@@ -94,13 +94,23 @@ def test_gradients_are_those_of_finite_differences(architecture):
 
 
 def test_a_cell_that_can_be_joined_needs_the_sum_of_its_projections_only():
-    joined = [cell for cell in map(made, CELL_NAMES) if cell.combine is not None]
+    joined = [cell for cell in map(made, CELL_NAMES) if cell.is_additive]
     assert len(joined) == 3  # lstm, rnn, and the lowest layer of a depth-gated LSTM
     for cell in joined:
         state = states_of(cell)
         projected, recurrent = numbers(2, cell.num_gates * 4), numbers(2, cell.num_gates * 4, phase=1)
         apart = cell.combine(projected, recurrent, state, np)
         np.testing.assert_array_equal(apart, cell.combine(projected + recurrent, 0.0, state, np))
+
+
+def test_a_gru_needs_its_projections_apart():
+    cell = made("gru")
+    assert cell.combine is not None
+    assert not cell.is_additive
+    projected, recurrent = numbers(2, 12), numbers(2, 12, phase=1)
+    (apart,) = cell.combine(projected, recurrent, states_of(cell), np)
+    (together,) = cell.combine(projected + recurrent, np.zeros_like(recurrent), states_of(cell), np)
+    assert np.abs(apart - together).max() > 1e-3
 
 
 def test_an_lstm_by_hand():
