@@ -46,11 +46,14 @@ def explain_write_errors(path: Path) -> Iterator[None]:
 
 def refuse_unwritable(path: Path) -> None:
     """Refuse a file that could not be written in the end, before any work is done for it. Raises StorageError."""
-    if path.is_dir():
+    target = path.resolve()
+    if target.is_dir():
         raise StorageError(f"{path}: is a directory, but a file was to be written; name a file in it")
-    if not path.absolute().parent.is_dir():
-        raise StorageError(f"{path}: cannot be written: there is no directory {path.absolute().parent}; make it first")
-    if not os.access(path.absolute().parent, os.W_OK):
+    if target.exists() and not target.is_file():
+        return
+    if not target.parent.is_dir():
+        raise StorageError(f"{path}: cannot be written: there is no directory {target.parent}; make it first")
+    if not os.access(target.parent, os.W_OK):
         raise StorageError(f"{path}: cannot be written: {_REMEDIES[errno.EACCES]}")
 
 
@@ -81,7 +84,16 @@ def write_together(files: Sequence[tuple[Path, bytes]]) -> None:
 
 
 def write_atomically(path: Path, content: bytes) -> None:
-    """Replace one file wholly or not at all. Raises StorageError."""
+    """Replace one file wholly or not at all; what a link points to, and devices and pipes, are written to as they are.
+
+    Raises:
+        StorageError: where that is not possible.
+    """
+    path = path.resolve()
+    if path.exists() and not path.is_file():
+        with explain_write_errors(path):
+            path.write_bytes(content)
+        return
     write_together([(path, content)])
 
 

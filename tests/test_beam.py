@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from charnn.config import SampleOptions
-from charnn.runtime.beam import search
+from charnn.runtime.beam import BeamSearch
 from charnn.runtime.context import read_context, read_start
 from charnn.runtime.engine import log_softmax
 from charnn.runtime.stepper import stepper_for
@@ -15,7 +15,7 @@ def found(tokenizer=LETTERS, prompt="", **options):
     engine = engine_for(tokenizer)
     stepper = stepper_for(engine, engine.initial_state())
     start = read_start(stepper, tokenizer, tokenizer.encode(prompt))
-    return search(stepper, tokenizer, start, SampleOptions(**options))
+    return BeamSearch(stepper, tokenizer, start, SampleOptions(**options)).run()
 
 
 def log_prob(tokenizer, prompt, ids):

@@ -70,6 +70,12 @@ def test_what_is_wrong_with_a_prompt_is_said_before_anything_is_written(charnn, 
         (("--beam", "4", "--beam-groups", "2"), "--beam-groups: found 2 for --num-samples 1"),
         (("--greedy", "-t", "0.5"), "--temperature"),
         (("--greedy", "--seed", "5"), "--seed: found without a draw by temperature"),
+        (("-t", "0", "--seed", "5"), "--seed: found without a draw by temperature"),
+        (("--greedy", "--num-samples", "2"), "--num-samples: found without a draw by temperature"),
+        (("--ban-token", "<unk>"), "--ban-token: found '<unk>', which is never written anyway; leave it out"),
+        (("--prompts", "."), ".: is a directory; name a file"),
+        (("--load-state", "."), ".: is a directory; name a file that --save-state wrote"),
+        (("--save-state", "nowhere/f"), "nowhere/f: cannot be written: there is no directory"),
         (("-t", "inf"), "--temperature: found inf, but it must be a finite number"),
         (("--presence-penalty", "nan"), "--presence-penalty: found nan"),
         (("-n", "0", "--save-state", "f", "-o", "g"), "--output: found together with --length 0"),
@@ -124,8 +130,8 @@ def test_a_record_says_all_there_is(charnn, run):
 
 def test_alternatives_fill_the_width_and_no_more(charnn, run):
     result = charnn("sample", "The", "-m", run, "-n", 40, "--seed", 2, "--show-alternatives", 2)
-    legend, prompt, *rows = result.out.splitlines()
-    assert legend.startswith("probability: from 0.5")
+    explanation, prompt, *rows = result.out.splitlines()
+    assert explanation.startswith("top row: what was written")
     assert prompt == "The"
     assert all(len(row) <= 120 for row in rows)
     assert len([row for row in rows if row]) % 3 == 0
@@ -196,11 +202,12 @@ def test_novelty_needs_the_text(charnn, run):
     assert len(result.err.splitlines()) == 1
 
 
-def interrupted(run, *options, seconds=2.5):
-    command = [sys.executable, "-m", "charnn", "sample", "-m", str(run), "-n", "-1", "--seed", "1", *options]
+def interrupted(run, *options, seconds=2.5, number=signal.SIGINT, endless=True):
+    length = ("-n", "-1", "--seed", "1") if endless else ()
+    command = [sys.executable, "-m", "charnn", "sample", "-m", str(run), *length, *options]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     time.sleep(seconds)
-    process.send_signal(signal.SIGINT)
+    process.send_signal(number)
     out, err = process.communicate(timeout=20)
     return process.returncode, out, err
 
@@ -223,6 +230,25 @@ def test_ctrl_c_gives_several_samples_and_files_too(run):
     assert Path("kept.txt").stat().st_size > 1000
 
 
+def test_termination_and_an_interrupted_beam_keep_what_there_is(run):
+    status, out, _ = interrupted(run, "--num-samples", "2", "--format", "jsonl", number=signal.SIGTERM)
+    assert status == 130
+    assert [json.loads(line)["ended"] for line in out.splitlines()] == ["interrupted"] * 2
+    Path("kept.txt").write_text("precious", encoding="utf-8")
+    command = ("-n", "100000", "--beam", "3", "-o", "kept.txt")
+    status, out, _ = interrupted(run, *command, endless=False)
+    assert (status, out) == (130, "")
+    assert len(Path("kept.txt").read_text(encoding="utf-8")) > 100
+
+
+def test_a_text_cut_off_before_it_matched_is_said(charnn, run):
+    result = charnn("sample", "The", "-m", run, "-n", 3, "--match", "[a-z ]{5}", "--format", "jsonl", "--seed", 1)
+    assert records(result)[0]["matches"] is False
+    assert "sample 1: ended (length) before it matched --match as a whole; raise -n" in result.err
+    whole = charnn("sample", "The", "-m", run, "-n", 9, "--match", "[a-z ]{5}", "--format", "jsonl", "--seed", 1)
+    assert records(whole)[0]["matches"] is True
+
+
 def by_hand(charnn, run, monkeypatch, lines, *options):
     monkeypatch.setattr("sys.stdin", io.StringIO("".join(line + "\n" for line in lines)))
     return charnn("sample", "The", "-m", run, "--interactive", "--seed", 3, *options)
@@ -242,7 +268,8 @@ def test_a_person_and_a_model_write_together(charnn, run, monkeypatch):
 def test_a_line_that_is_no_command_is_said_and_changes_nothing(charnn, run, monkeypatch, line):
     result = by_hand(charnn, run, monkeypatch, [line])
     assert (result.status, result.out) == (0, "The\n")
-    assert f"found {line!r}, which is no command" in result.err
+    assert f"found {line!r}" in result.err
+    assert {"foo": "is no command", "99": "choose 1 to 10"}.get(line, "wants a") in result.err
 
 
 def test_what_was_written_by_hand_is_kept_whatever_ends_it(charnn, run, monkeypatch):
@@ -297,7 +324,7 @@ def test_a_gap_is_filled_by_search(charnn, run):
         (("a ____", "--candidates", "x,,y"), "--candidates: found an empty one"),
         (("a ____", "--candidates", "☃"), "candidate '☃': character '☃'"),
         (("a ____", "--candidates", "x", "--beam", "3"), "--beam: found together with --candidates"),
-        (("☃ ____",), "prompt: character '☃'"),
+        (("☃ ____",), "TEXT: character '☃'"),
         (("a ____", "--direction", "backward"), "none that reads backward"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, tuple) else "",

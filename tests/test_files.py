@@ -5,7 +5,15 @@ from pathlib import Path
 import pytest
 
 from charnn.errors import StorageError
-from charnn.files import json_bytes, sha256_hex, staged, staging_directory, write_atomically, write_together
+from charnn.files import (
+    json_bytes,
+    refuse_unwritable,
+    sha256_hex,
+    staged,
+    staging_directory,
+    write_atomically,
+    write_together,
+)
 
 
 def test_files_that_must_agree_are_replaced_together(tmp_path):
@@ -102,3 +110,19 @@ def test_a_swap_that_was_killed_halfway_is_undone_by_the_next_one(tmp_path):
     with pytest.raises(ZeroDivisionError), staging_directory(tmp_path / "run"):
         raise ZeroDivisionError
     assert (tmp_path / "run" / "old").exists()
+
+
+def test_a_link_is_followed_and_a_pipe_is_written_to(tmp_path):
+    real, link, pipe = tmp_path / "real", tmp_path / "link", tmp_path / "pipe"
+    real.write_text("old")
+    link.symlink_to(real)
+    write_atomically(link, b"new")
+    assert link.is_symlink()
+    assert real.read_bytes() == b"new"
+    os.mkfifo(pipe)
+    reader = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
+    refuse_unwritable(pipe)
+    write_atomically(pipe, b"through")
+    assert os.read(reader, 100) == b"through"
+    os.close(reader)
+    assert pipe.is_fifo()

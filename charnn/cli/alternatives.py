@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 
 BOUNDS = ((0.5, "green"), (0.2, "cyan"), (0.05, "yellow"), (0.01, "dark_orange"), (0.0, "red"))
 """Least probability and colour."""
+EXPLANATION = "top row: what was written, and its probability; below: the likeliest in its place"
 PROBABILITY_WIDTH = 4
 GAP = 2
 

@@ -99,6 +99,11 @@ def error_console() -> "Console":
     return Console(file=sys.stderr, highlight=False, emoji=False, markup=False)
 
 
+def counted(number: int, name: str) -> str:
+    """Return "1 token", "2 tokens"."""
+    return f"{number:,} {name}" if number == 1 else f"{number:,} {name}s"
+
+
 def cell_width(text: str) -> int:
     """Return the columns that a text takes on a terminal."""
     from rich.cells import cell_len

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 MOST_TOKENS = {"char": 12, "byte": 12, "word": 2, "pretokenized": 2, "subword": 4}
 """Tokens that a search fills a gap with, at most."""
+REMEDY = ", or pass --on-unknown unk"
 HEADINGS = {"forward": "from the left", "backward": "from the right"}
 
 
@@ -52,14 +53,14 @@ def fill(
     from charnn.runtime.filling import propose, rank
 
     tokenizer = loaded.tokenizer
-    blank = find_blank(tokenizer, text, options.blank, on_unknown=options.on_unknown)
+    blank = find_blank(tokenizer, text, options.blank, on_unknown=options.on_unknown, remedy=REMEDY)
     before, after = text.split(options.blank)
     engines: dict[str, Engine] = {direction: Engine.of(each) for direction, each in engines_wanted.items()}
     candidates = [part.strip() for entry in options.candidates for part in entry.split(",")]
     if "" in candidates:
         raise TextError("--candidates: found an empty one; separate candidates by single commas")
     if candidates_file is not None:
-        candidates += [line for line in read_prompts(candidates_file, tokenizer, "utf-8") if line]
+        candidates += [line for line in read_prompts(candidates_file, tokenizer, options.encoding) if line]
     searched = not candidates and candidates_file is None
     if searched:
         most = options.max_tokens or MOST_TOKENS[tokenizer.kind]
@@ -72,7 +73,9 @@ def fill(
         )
     candidates = list(dict.fromkeys(candidates))
     for candidate in [] if searched else candidates:
-        encode_prompt(tokenizer, candidate, on_unknown=options.on_unknown, name=f"candidate {candidate!r}")
+        encode_prompt(
+            tokenizer, candidate, on_unknown=options.on_unknown, name=f"candidate {candidate!r}", remedy=REMEDY
+        )
     ranked = rank(engines, tokenizer, (before, after), candidates, mixture=load_mixture(loaded, options.mix_ngram))
     shown = ranked[: options.top or None]
     if options.format == "jsonl":

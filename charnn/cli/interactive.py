@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from charnn.runtime.context import Start
     from charnn.runtime.stepper import Stepper
 
+WANTED = {"r": "a number above 0, or nothing", "u": "a number above 0, or nothing", "t": "a number", "i": "a text"}
 CHOICES, RUN_LENGTH = 10, 40
 HELP = (
     "number: take that token   Enter: draw one   r [N]: run N tokens   u [N]: undo N turns   x: try the last turn again\n"
@@ -46,6 +47,8 @@ def write_by_hand(model: "Model", stepper: "Stepper", prompt: str, start: "Start
                 screen.obey(line)
             except CharnnError as error:
                 console.to_user(str(error))
+            except KeyboardInterrupt:
+                console.to_user("stopped; u takes back what was written of this turn, Ctrl-C again ends the session")
     finally:
         writer.finish()
         console.write_line(shown_prompt + writer.text)
@@ -100,11 +103,21 @@ class _Screen:
                 console.to_user("nothing was written yet that could be tried again")
         elif command == "u" and _count(rest, 1) is not None:
             num_tokens = self._writer.undo(_count(rest, 1) or 1)
-            console.to_user(f"took back {num_tokens} tokens" if num_tokens else "nothing is left to take back")
+            taken = f"took back {console.counted(num_tokens, 'token')}"
+            console.to_user(taken if num_tokens else "nothing is left to take back")
         elif command == "" or (command == "r" and _count(rest, RUN_LENGTH) is not None):
             self._writer.run(_count(rest, RUN_LENGTH) or RUN_LENGTH if command else 1)
         elif command.isdecimal() and not rest and 1 <= int(command) <= len(self._choices):
             self._writer.take(self._choices[int(command) - 1])
+        elif command.isdecimal():
+            wanted = (
+                f"choose 1 to {len(self._choices)}"
+                if self._choices
+                else "the text has ended; u takes the last turn back"
+            )
+            console.to_user(f"found {line!r}: {wanted}")
+        elif command in WANTED:
+            console.to_user(f"found {line!r}, but {command} wants {WANTED[command]}")
         else:
             console.to_user(f"found {line!r}, which is no command\n{HELP}" if command != "?" else HELP)
 

@@ -62,12 +62,16 @@ def read_prompts(file: str, tokenizer: "Tokenizer", encoding: str) -> list[str]:
 
     found = list(lines(_chunks(file, tokenizer, encoding)))
     if not found:
-        raise TextError(f"{file}: holds no line, but each line is to be a prompt; give at least one")
+        raise TextError(f"{file}: holds no line; write at least one")
     return found
 
 
 def _chunks(file: str, tokenizer: "Tokenizer", encoding: str) -> "Iterator[str]":
+    from pathlib import Path
+
     from charnn.text.reading import find_sources, read_text
     from charnn.text.tokenizers import text_encoding
 
+    if Path(file).is_dir():
+        raise TextError(f"{file}: is a directory; name a file")
     return read_text(find_sources([file], console.notice), text_encoding(tokenizer, encoding))

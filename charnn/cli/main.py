@@ -49,6 +49,8 @@ def common(
 
 def main(arguments: list[str] | None = None) -> None:
     """Run a command and exit: 0, 1 for an error in what was given, 2 for usage, 130 when interrupted."""
+    if sys.stdout is None or sys.stderr is None:
+        sys.exit(1)  # nobody could be told anything
     console.prepare_streams()
     arguments = [whole_characters(argument) for argument in (sys.argv[1:] if arguments is None else arguments)]
     try:

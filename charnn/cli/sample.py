@@ -1,6 +1,8 @@
 """`charnn sample`: write new text."""
 
+import contextlib
 import secrets
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, NamedTuple
@@ -12,6 +14,7 @@ from charnn.cli.loading import load_mixture, load_model, read_prompt, read_promp
 from charnn.cli.options import Given, ModelArgument, with_options
 from charnn.config import SampleOptions
 from charnn.errors import CharnnError, OptionError
+from charnn.files import refuse_unwritable
 from charnn.options import pick, refuse_both
 
 if TYPE_CHECKING:
@@ -114,6 +117,7 @@ def sample(
     """
     options = pick(SampleOptions, given)
     sources = Sources(prompt, prompt_file, prompts, load_state, save_state)
+    output = None if output == "-" else output
     sources.check(options)
     if interactive:
         _refuse_beside_interactive(sources, options, output)
@@ -184,8 +188,8 @@ def _stepper(model: "Model", options: SampleOptions) -> "Stepper":
 def _write(model: "Model", stepper: "Stepper", reader: "_Reader", options: SampleOptions, file: str | None) -> None:
     """Write all samples, and what there is of them where the user interrupts or something goes wrong."""
     from charnn.cli.sample_output import SampleOutput
-    from charnn.runtime.beam import search
-    from charnn.runtime.sampler import Piece, Sampler
+    from charnn.runtime.beam import BeamSearch
+    from charnn.runtime.sampler import Sampler
     from charnn.runtime.streams import Plan
 
     mixture = load_mixture(model, options.mix_ngram)
@@ -193,9 +197,13 @@ def _write(model: "Model", stepper: "Stepper", reader: "_Reader", options: Sampl
     with SampleOutput(model, options, reader.texts, file) as written:
         if options.beam is not None:
             for number, start in enumerate(reader.starts()):
-                for place, drawn in enumerate(search(stepper, model.tokenizer, start, options, mixture=mixture)):
-                    written.take(Piece(number * options.num_samples + place, drawn.text, drawn))
-                written.skip_to((number + 1) * options.num_samples)
+                search = BeamSearch(stepper, model.tokenizer, start, options, mixture=mixture)
+                with _terminated_like_interrupted():
+                    try:
+                        written.take_all(number, search.run())
+                    except KeyboardInterrupt:
+                        written.take_all(number, search.end("interrupted"))
+                        raise
             return
         keeps = options.most_tokens is not None or not written.only_streams
         sampler = Sampler(
@@ -212,13 +220,29 @@ def _write(model: "Model", stepper: "Stepper", reader: "_Reader", options: Sampl
             for number, start in enumerate(reader.starts())
             for place in range(options.num_samples)
         )
-        try:
-            for piece in sampler.write(plans):
-                written.take(piece)
-        except BaseException:
-            for piece in sampler.interrupt():
-                written.take(piece)
-            raise
+        with _terminated_like_interrupted():
+            try:
+                for piece in sampler.write(plans):
+                    written.take(piece)
+            except BaseException:
+                for piece in sampler.interrupt():
+                    written.take(piece)
+                raise
+
+
+@contextlib.contextmanager
+def _terminated_like_interrupted() -> "Iterator[None]":
+    """Let SIGTERM and SIGHUP end a command as Ctrl-C does."""
+
+    def interrupt(number: int, frame: object) -> None:  # noqa: ARG001
+        raise KeyboardInterrupt
+
+    before = {number: signal.signal(number, interrupt) for number in (signal.SIGTERM, signal.SIGHUP)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 class _Reader:
@@ -234,7 +258,7 @@ class _Reader:
             self._after = load_start(Path(sources.load_state), model, stepper.state())
         if sources.prompts is None:
             self.texts = [read_prompt(sources.prompt, sources.prompt_file, self._tokenizer, options.encoding)]
-            names = ["prompt"]
+            names = ["prompt" if sources.prompt_file is None else sources.prompt_file]
         else:
             self.texts = read_prompts(sources.prompts, self._tokenizer, options.encoding)
             names = [f"{sources.prompts}:{number}" for number in range(1, len(self.texts) + 1)]
@@ -260,12 +284,14 @@ class _Reader:
 
 
 def _save_state(model: "Model", reader: _Reader, file: str) -> None:
+    from charnn.cli.console import counted
     from charnn.runtime.saved_state import save_start
 
+    refuse_unwritable(Path(file))
     start = next(reader.starts())
     save_start(Path(file), model, start)
     console.notice(
-        f"kept the memory of {len(start.ids) - 1:,} tokens in {file}; go on from it with --load-state {file}"
+        f"kept the memory of {counted(len(start.ids) - 1, 'token')} in {file}; go on from it with --load-state {file}"
     )
 
 

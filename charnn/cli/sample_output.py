@@ -57,7 +57,7 @@ class SampleOutput:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         """Write what is finished, whatever went wrong."""
-        self.close()
+        self.close(has_failed=error is not None)
 
     def take(self, piece: "Piece") -> None:
         """Take what is new of a sample, and write what its turn has come for."""
@@ -76,12 +76,17 @@ class SampleOutput:
         """Whether nothing of a sample is needed once its text was shown."""
         return self._streams and not self._options.novelty and self._file is None
 
-    def skip_to(self, number: int) -> None:
-        """Go on with a sample, where fewer were found than asked for before it."""
-        if not self._options.novelty:
-            self._next_number = max(self._next_number, number)
+    def take_all(self, number: int, found: "Sequence[Sample]") -> None:
+        """Take the texts that a search has found for a prompt, which may be fewer than were asked for."""
+        from charnn.runtime.sampler import Piece
 
-    def close(self) -> None:
+        first = number * self._options.num_samples
+        for place, drawn in enumerate(found):
+            self.take(Piece(first + place, drawn.text, drawn))
+        if not self._options.novelty:
+            self._next_number = first + self._options.num_samples
+
+    def close(self, *, has_failed: bool = False) -> None:
         """Judge all samples together, where that is asked for, and write the file."""
         from charnn.files import write_atomically
 
@@ -91,7 +96,7 @@ class SampleOutput:
             self._reports = judge_samples(self._model, self._finished)
         self._write_all()
 
-        if self._file is not None:
+        if self._file is not None and (self._parts or not has_failed):
             content = "".join(self._parts).encode("utf-8", "surrogateescape")
             write_atomically(Path(self._file), content)
             self._file = None
@@ -115,10 +120,7 @@ class SampleOutput:
 
     def _write_whole(self, number: int, drawn: "Sample") -> None:
         report = self._reports.get(number)
-        if drawn.ended == "stuck":
-            console.notice(
-                f"sample {number + 1}: ended early, since the rules leave no token of the vocabulary to go on with"
-            )
+        self._say_what_is_missing(number, drawn)
         if self._options.format == "jsonl":
             self._put(console.to_json(self._record(number, drawn, report)) + "\n")
             return
@@ -136,11 +138,13 @@ class SampleOutput:
             self._put(described(report, drawn, self._model))
 
     def _show_rows(self, number: int, drawn: "Sample") -> None:
-        from charnn.cli.alternatives import AlternativesView, legend
+        from charnn.cli.alternatives import EXPLANATION, AlternativesView, legend
 
         if self._view is None:
             if number == 0:
-                self._show(legend())
+                self._put(EXPLANATION + "\n")
+                if console.is_terminal() and self._file is None:
+                    self._show(legend())
             if self._has_headings:
                 self._put(self._heading(number, drawn))
             prompt = self._shown_prompt(number)
@@ -155,6 +159,15 @@ class SampleOutput:
             self._parts.append(text.plain + "\n")
         else:
             console.show(text)
+
+    def _say_what_is_missing(self, number: int, drawn: "Sample") -> None:
+        if drawn.ended == "stuck":
+            console.notice(
+                f"sample {number + 1}: ended early, since --match, --no-repeat-ngram, --allow and --ban leave no token of the "
+                "vocabulary to go on with; allow more"
+            )
+        elif drawn.matches is False:
+            console.notice(f"sample {number + 1}: ended ({drawn.ended}) before it matched --match as a whole; raise -n")
 
     def _heading(self, number: int, drawn: "Sample") -> str:
         prompt, place = divmod(number, self._options.num_samples)
@@ -181,6 +194,7 @@ class SampleOutput:
             "log_base": "e",
             "perplexity": drawn.perplexity,
             "ended": drawn.ended,
+            **({} if drawn.matches is None else {"matches": drawn.matches}),
         }
         if self._options.show_alternatives:
             record["tokens"] = self._tokens(drawn)

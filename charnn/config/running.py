@@ -99,6 +99,7 @@ class FillOptions(Checked):
         Literal["error", "unk"],
         Option("What to do about tokens that the model does not know.", flags=("--on-unknown",)),
     ] = "error"
+    encoding: Annotated[str, Option("The encoding of the candidates' file.")] = "utf-8"
     format: Annotated[Literal["table", "jsonl"], Option("A table, or one JSON record a candidate.")] = "table"
 
     def __post_init__(self) -> None:

@@ -140,7 +140,7 @@ class RuleOptions(Checked):
     match: Annotated[
         str | None,
         Option(
-            "Write only what can grow into a text that matches this regular expression as a whole.",
+            "Write only what can grow into a text that, without the prompt, matches this regular expression as a whole.",
             automatic="anything",
             panel=RULES,
         ),
@@ -285,7 +285,7 @@ class SampleOptions(SpeedOptions, OutputOptions, PromptOptions, EndOptions, Sear
                 raise OptionError("--stop: found an empty text, but it must have at least one character; leave it out")
         for flag, given in {"--allow": self.allow, "--ban": self.ban, "--match": self.match}.items():
             if given == "":
-                raise OptionError(f"{flag}: found an empty text, which would leave nothing to write; leave it out")
+                raise OptionError(f"{flag}: found an empty text, but it must have at least one character; leave it out")
 
     def _check_draw(self) -> None:
         filters = {
@@ -300,7 +300,9 @@ class SampleOptions(SpeedOptions, OutputOptions, PromptOptions, EndOptions, Sear
         refuse_idle("--final-temperature", moved and self.most_tokens is None, "an end (-n)")
         refuse_both("--greedy", self.greedy and moved, "--final-temperature")
         refuse_both("--greedy", self.greedy and self.temperature != 1, "--temperature")
-        refuse_idle("--seed", self.greedy and self.seed is not None, "a draw by temperature")
+        refuse_idle("--seed", self.seed is not None and self.beam is None and not self.draws, "a draw by temperature")
+        alike = self.num_samples > 1 and self.beam is None and not self.draws
+        refuse_idle("--num-samples", alike, "a draw by temperature")
         penalised = self.repetition_penalty != 1 or self.presence_penalty or self.frequency_penalty
         refuse_idle("--penalty-window", self.penalty_window != 64 and not penalised, "a penalty for repetition")
 

@@ -9,6 +9,7 @@ from charnn.config import SampleOptions
 from charnn.ngrams.mixture import Mixture
 from charnn.runtime.choosing import Chooser, Writer, mixed_log_softmax
 from charnn.runtime.context import Start
+from charnn.runtime.ending import EndReason
 from charnn.runtime.filters import LogProbs
 from charnn.runtime.rules import Pattern
 from charnn.runtime.sampler import likeliest_tokens
@@ -77,15 +78,8 @@ class _Group:
         return bound <= worst.normalised(self._length_penalty)
 
 
-def search(
-    stepper: Stepper,
-    tokenizer: Tokenizer,
-    start: Start,
-    options: SampleOptions,
-    *,
-    mixture: Mixture | None = None,
-) -> list[Sample]:
-    """Return the best texts after a prompt, `num_samples` of them where there are as many.
+class BeamSearch:
+    """A search for the most probable texts after a prompt.
 
     The score is the log probability with penalties and biases, divided by the number of tokens to the power of
     `length_penalty`. With groups, each adds a penalty for the tokens that earlier ones have chosen in the same place, and the
@@ -96,17 +90,15 @@ def search(
 
     Source: Wu et al. (2016) for the length; Vijayakumar et al. (2018), Diverse beam search, for the groups.
     """
-    return _Search(stepper, tokenizer, start, options, mixture).run()
 
-
-class _Search:
     def __init__(
         self,
         stepper: Stepper,
         tokenizer: Tokenizer,
         start: Start,
         options: SampleOptions,
-        mixture: Mixture | None,
+        *,
+        mixture: Mixture | None = None,
     ) -> None:
         assert options.beam is not None
         assert options.most_tokens is not None
@@ -126,12 +118,18 @@ class _Search:
         self._logits_BV = np.repeat(start.logits, options.beam_groups, axis=0)
 
     def run(self) -> list[Sample]:
+        """Search to the end; return `num_samples` texts, or as many as there are, the best first."""
         for _ in range(self._most_tokens):
             if not self._grow():
                 break
+        return self.end("length")
+
+    def end(self, reason: EndReason) -> list[Sample]:
+        """End what grows where it is, and return the best texts there are."""
         for group in self._groups:
-            for hypothesis in group.growing:
-                hypothesis.stream.finish("length")
+            growing, group.growing = group.growing, []
+            for hypothesis in growing:
+                hypothesis.stream.finish(reason)
                 group.retire(hypothesis)
         best = [group.best() for group in self._groups]
         ranked = []

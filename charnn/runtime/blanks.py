@@ -7,7 +7,7 @@ import numpy.typing as npt
 
 from charnn.config import OnUnknown
 from charnn.errors import TextError
-from charnn.runtime.context import GAPS, encode_prompt, read_context
+from charnn.runtime.context import GAPS, REMEDY, encode_prompt, read_context
 from charnn.runtime.engine import Engine, log_softmax
 from charnn.text.tokenizers import Tokenizer
 from charnn.text.vocabulary import Vocabulary
@@ -25,7 +25,7 @@ class Blank:
     right: npt.NDArray[np.int64]
 
 
-def find_blank(tokenizer: Tokenizer, text: str, mark: str, *, on_unknown: OnUnknown) -> Blank:
+def find_blank(tokenizer: Tokenizer, text: str, mark: str, *, on_unknown: OnUnknown, remedy: str = REMEDY) -> Blank:
     """Cut a text at its blank, which is one token.
 
     Args:
@@ -52,8 +52,8 @@ def find_blank(tokenizer: Tokenizer, text: str, mark: str, *, on_unknown: OnUnkn
     if tokenizer.kind in ("word", "subword"):  # the gaps beside a word are its own
         left, right, end = left.rstrip(GAPS), right.lstrip(GAPS), end + len(right) - len(right.lstrip(GAPS))
     return Blank(
-        encode_prompt(tokenizer, left, on_unknown=on_unknown),
-        encode_prompt(tokenizer, right, on_unknown=on_unknown, offset=end),
+        encode_prompt(tokenizer, left, on_unknown=on_unknown, name="TEXT", remedy=remedy),
+        encode_prompt(tokenizer, right, on_unknown=on_unknown, offset=end, name="TEXT", remedy=remedy),
     )
 
 

@@ -35,7 +35,8 @@ class HandWriter:
         mixture: Mixture | None = None,
     ) -> None:
         self._first, self._tokenizer, self._plan, self._mixture = stepper, tokenizer, plan, mixture
-        self._options = options
+        self._given = options
+        self._temperature = 0.0 if options.greedy else options.temperature
         self._chooser = Chooser(tokenizer, options)
         pattern = None if options.match is None else Pattern(options.match, tokenizer)
         self._opening = Opening(plan.start, tokenizer, options, pattern)
@@ -61,12 +62,17 @@ class HandWriter:
     @property
     def temperature(self) -> float:
         """That of the next draws."""
-        return self._options.temperature
+        return self._temperature
 
     def set_temperature(self, temperature: float) -> None:
         """Draw by another temperature from now on, 0 for the likeliest token. Raises OptionError."""
-        self._options = replace(self._options, temperature=temperature, final_temperature=None, greedy=False)
-        self._chooser = Chooser(self._tokenizer, self._options)
+        plain = replace(self._given, seed=None, final_temperature=None, greedy=False, temperature=1.0)
+        if temperature == 0:
+            plain = replace(plain, greedy=True, top_k=None, typical_p=None, top_p=None, min_p=None)
+            self._chooser = Chooser(self._tokenizer, plain)
+        else:
+            self._chooser = Chooser(self._tokenizer, replace(plain, temperature=temperature))
+        self._temperature = temperature
 
     def alternatives(self, count: int) -> Alternatives:
         """Return the likeliest next tokens by the model alone, of those that may be written."""
@@ -82,7 +88,7 @@ class HandWriter:
     def insert(self, text: str) -> None:
         """Add a text of the user's own. Raises UnknownTokenError."""
         text = without_gap(self._tokenizer, text)
-        ids = encode_prompt(self._tokenizer, text, on_unknown=self._options.on_unknown, name="text").tolist()
+        ids = encode_prompt(self._tokenizer, text, on_unknown=self._given.on_unknown, name="text", remedy="").tolist()
 
         def add_all() -> None:
             for id in ids:
@@ -111,8 +117,10 @@ class HandWriter:
         if self.ended is not None:
             return
         before = len(self._stream.sample.ids)
-        act()
-        self._turns.append(len(self._stream.sample.ids) - before)
+        try:
+            act()
+        finally:  # also where the user interrupts
+            self._turns.append(len(self._stream.sample.ids) - before)
 
     def undo(self, num_turns: int = 1) -> int:
         """Take back the last turns; return how many tokens those were."""

@@ -13,16 +13,24 @@ from charnn.runtime.stepper import Stepper, stepper_for
 from charnn.text.tokenizers import Token, Tokenizer
 
 GAPS = " \t"
+REMEDY = ", or pass --on-unknown skip or --on-unknown unk"
 
 
 def encode_prompt(
-    tokenizer: Tokenizer, text: str, *, on_unknown: OnUnknown, offset: int = 0, name: str = "prompt"
+    tokenizer: Tokenizer,
+    text: str,
+    *,
+    on_unknown: OnUnknown,
+    offset: int = 0,
+    name: str = "prompt",
+    remedy: str = REMEDY,
 ) -> npt.NDArray[np.int64]:
     """Return a prompt's ids (N,).
 
     Args:
         offset: characters that the user gave before it.
         name: where it stands, for messages.
+        remedy: what a user can do about unknown tokens beside changing the text.
 
     Raises:
         UnknownTokenError: naming the first unknown token and its place, where `on_unknown` is "error".
@@ -32,7 +40,7 @@ def encode_prompt(
     if unknown is None or not np.any(ids == unknown) or on_unknown == "unk":
         return ids
     if on_unknown == "error":
-        raise _unknown_token(tokenizer, text, unknown, offset, name)
+        raise _unknown_token(tokenizer, text, unknown, offset, name, remedy)
     known: npt.NDArray[np.int64] = ids[ids != unknown]
     return known
 
@@ -42,7 +50,9 @@ def without_gap(tokenizer: Tokenizer, text: str) -> str:
     return text.lstrip(GAPS) if tokenizer.kind in ("word", "pretokenized", "subword") else text
 
 
-def _unknown_token(tokenizer: Tokenizer, text: str, unknown: int, offset: int, prompt: str) -> UnknownTokenError:
+def _unknown_token(
+    tokenizer: Tokenizer, text: str, unknown: int, offset: int, prompt: str, remedy: str
+) -> UnknownTokenError:
     tokens = tokenizer.tokenize(text)
     first = next(token for token in tokens if token.id == unknown)
     num_unknown = sum(token.id == unknown for token in tokens)
@@ -50,7 +60,7 @@ def _unknown_token(tokenizer: Tokenizer, text: str, unknown: int, offset: int, p
     name = "character" if tokenizer.kind == "char" else "token"
     return UnknownTokenError(
         f"{prompt}: {name} {_spelled(first)} at position {offset + first.start + 1} is not in the model's vocabulary of "
-        f"{len(tokenizer.vocabulary):,}{others}; change it, or pass --on-unknown skip or --on-unknown unk"
+        f"{len(tokenizer.vocabulary):,}{others}; change it{remedy}"
     )
 
 

@@ -77,8 +77,10 @@ def _texts(tokenizer: Tokenizer, flag: str, characters: set[str]) -> list[str]:
 
 def _find_token(flag: str, vocabulary: Vocabulary, text: str) -> int:
     wanted = unescaped(text)
-    for spelled in (wanted, wanted.replace(" ", SPACE_MARK)):
+    for spelled in (wanted, wanted.replace(" ", SPACE_MARK), wanted.strip(" ")):
         if spelled in vocabulary.ids:
+            if vocabulary.ids[spelled] == vocabulary.unknown_id:
+                raise OptionError(f"{flag}: found {text!r}, which is never written anyway; leave it out")
             return vocabulary.ids[spelled]
     raise OptionError(
         f"{flag}: found {text!r}, which is none of the model's {len(vocabulary):,} tokens; "

@@ -39,9 +39,14 @@ def load_start(path: Path, model: Model, empty: EngineState) -> Start:
     Raises:
         ModelError: where the file is missing, damaged, of another model, or no such file.
     """
-    if not path.is_file():
+    if path.is_dir():
+        raise ModelError(f"{path}: is a directory; name a file that --save-state wrote")
+    if not path.exists():
         raise ModelError(f"{path}: no such file (looked in {Path.cwd()}); make one with --save-state")
-    tensors, header = read_tensors(path)
+    try:
+        tensors, header = read_tensors(path)
+    except ModelError as error:
+        raise ModelError(f"{path}: is no memory of a prompt; name a file that --save-state wrote ({error})") from error
     if "weights_sha256" not in header:
         raise ModelError(f"{path}: holds no memory of a prompt; name a file that --save-state wrote")
     if header["weights_sha256"] != _weights_hash(model):

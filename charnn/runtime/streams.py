@@ -35,6 +35,7 @@ class Sample:
             before any filter.
         ended: why it is complete, None while it is not.
         alternatives: the likeliest tokens in the place of each one drawn, where asked for.
+        matches: whether it matches the pattern that was asked for as a whole, None where there is none.
     """
 
     seed: int
@@ -43,6 +44,7 @@ class Sample:
     log_probs_nats: list[float] = field(default_factory=list)
     ended: EndReason | None = None
     alternatives: list[Alternatives] = field(default_factory=list)
+    matches: bool | None = None
 
     @property
     def text(self) -> str:
@@ -189,6 +191,9 @@ class Stream:
             held_back = self._ending.flush()
             self.sample.parts.append(held_back)
             fresh += held_back
+        for rule in self.rules:
+            if isinstance(rule, Matching):
+                self.sample.matches = rule.is_complete
         return fresh
 
     def stuck_reason(self) -> EndReason:
