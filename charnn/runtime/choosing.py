@@ -207,10 +207,19 @@ def quick_draw(chooser: Chooser, options: SampleOptions, largest_logit: float) -
     if bias_V is not None and len(banned) > BANNED_ONE_BY_ONE:
         banned, allowed_V = [], np.isfinite(bias_V).astype(np.float64)
 
+    is_simple = allowed_V is None and options.top_k is None and options.top_p is None and options.min_p is None
+
     def choose(logits_V: npt.NDArray[np.float32], draw: float, temperature: float) -> tuple[int, float] | None:
         if temperature * LARGEST_LOGIT < largest_logit:
             return None
         weights = np.exp(logits_V, dtype=np.float64)
+        if is_simple and temperature == 1:
+            removed = 0.0
+            for id in banned:
+                removed += float(weights[id])
+                weights[id] = 0
+            id, total = _pick(weights, draw)
+            return (id, float(logits_V[id]) - math.log(total + removed)) if total > SMALLEST_WEIGHT else None
         total_of_all = float(np.add.reduce(weights))
         if temperature != 1:
             weights = np.exp(logits_V / temperature, dtype=np.float64)
@@ -227,14 +236,17 @@ def quick_draw(chooser: Chooser, options: SampleOptions, largest_logit: float) -
             weights *= weights >= bound
         if options.min_p is not None:
             weights *= weights >= options.min_p * np.maximum.reduce(weights)
-        sums = np.add.accumulate(weights)
-        total = float(sums[-1])
-        if total < SMALLEST_WEIGHT:
-            return None
-        id = int(sums.searchsorted(draw * total, "right"))
-        return id, float(logits_V[id]) - math.log(total_of_all)
+        id, total = _pick(weights, draw)
+        return (id, float(logits_V[id]) - math.log(total_of_all)) if total > SMALLEST_WEIGHT else None
 
     return choose
+
+
+def _pick(weights_V: npt.NDArray[np.float64], draw: float) -> tuple[int, float]:
+    """Return the token that a draw in [0, 1) falls on, and the sum of the weights."""
+    sums = np.add.accumulate(weights_V)
+    total = float(sums[-1])
+    return min(int(sums.searchsorted(draw * total, "right")), len(sums) - 1), total
 
 
 def _top_p_bound(weights_V: npt.NDArray[np.float64], p: float) -> float | None:
