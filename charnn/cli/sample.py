@@ -188,7 +188,6 @@ def _stepper(model: "Model", options: SampleOptions) -> "Stepper":
 def _write(model: "Model", stepper: "Stepper", reader: "_Reader", options: SampleOptions, file: str | None) -> None:
     """Write all samples, and what there is of them where the user interrupts or something goes wrong."""
     from charnn.cli.sample_output import SampleOutput
-    from charnn.runtime.beam import BeamSearch
     from charnn.runtime.sampler import Sampler
     from charnn.runtime.streams import Plan
 
@@ -196,6 +195,8 @@ def _write(model: "Model", stepper: "Stepper", reader: "_Reader", options: Sampl
     seed = secrets.randbelow(2**31) if options.seed is None else options.seed
     with SampleOutput(model, options, reader.texts, file) as written:
         if options.beam is not None:
+            from charnn.runtime.beam import BeamSearch
+
             for number, start in enumerate(reader.starts()):
                 search = BeamSearch(stepper, model.tokenizer, start, options, mixture=mixture)
                 with _terminated_like_interrupted():

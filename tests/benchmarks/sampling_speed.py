@@ -4,7 +4,7 @@
         [--streams 64]
 
 In each round, taking turns: the bandwidth of matrix-vector products over matrices of the model's size (the best of rows and
-columns, one thread and all), one stream, one stream with --top-p 0.9, the loop of PyTorch's examples, and many streams. Prints medians, and medians of
+columns, one thread and all), one stream, one stream with --top-p 0.9, the loop of PyTorch's examples, and many streams, in single precision and in bf16. Prints medians, and medians of
 the rounds' ratios.
 """
 
@@ -20,8 +20,9 @@ from threadpoolctl import threadpool_limits
 from charnn.config import Architecture, SampleOptions
 from charnn.runtime.context import read_start
 from charnn.runtime.engine import Engine
+from charnn.runtime.fewer_bits import in_bf16
 from charnn.runtime.sampler import Sampler
-from charnn.runtime.stepper import stepper_for
+from charnn.runtime.stepper import Stepper, stepper_for
 from charnn.runtime.streams import Plan
 from charnn.text.tokenizers import CharTokenizer
 from charnn.text.vocabulary import Vocabulary
@@ -120,8 +121,10 @@ def main() -> None:
     start = read_start(stepper, tokenizer, np.zeros(0, dtype=np.int64))
     bandwidth = Bandwidth(weights_read(architecture))
 
-    def speed(num_streams: int, length: int, **chosen: float) -> float:
-        sampler = Sampler(stepper, tokenizer, SampleOptions(length=length, **chosen))
+    rough = stepper_for(engine, engine.initial_state(), keep_matrix=in_bf16)
+
+    def speed(num_streams: int, length: int, reader: Stepper = stepper, **chosen: float) -> float:
+        sampler = Sampler(reader, tokenizer, SampleOptions(length=length, **chosen))
         plans = [Plan(start, seed) for seed in range(num_streams)]
         return num_streams * length / seconds(lambda: list(sampler.write(plans)))
 
@@ -135,16 +138,20 @@ def main() -> None:
         loop = loop_length / seconds(lambda: plain.sample(loop_length))
         time.sleep(PAUSE_SECONDS)
         many = speed(options.streams, max(20, options.length // 8))
+        time.sleep(PAUSE_SECONDS)
+        many_bf16 = speed(options.streams, max(20, options.length // 8), rough)
         figures = {
             "limit, tokens/s": limit,
             "one stream, tokens/s": one,
             "torch loop, tokens/s": loop,
             f"{options.streams} streams, tokens/s": many,
+            f"{options.streams} streams in bf16, tokens/s": many_bf16,
             "one stream / limit": one / limit,
             "one stream with top-p / limit": top_p / limit,
             "one stream with top-p / without": top_p / one,
             "one stream / torch loop": one / loop,
             f"{options.streams} streams / one": many / one,
+            f"{options.streams} streams in bf16 / one": many_bf16 / one,
         }
         for name, value in figures.items():
             found.setdefault(name, []).append(value)
