@@ -46,11 +46,11 @@ def explain_write_errors(path: Path) -> Iterator[None]:
 
 def refuse_unwritable(path: Path) -> None:
     """Refuse a file that could not be written in the end, before any work is done for it. Raises StorageError."""
-    target = path.resolve()
-    if target.is_dir():
+    if path.is_dir():
         raise StorageError(f"{path}: is a directory, but a file was to be written; name a file in it")
-    if target.exists() and not target.is_file():
+    if path.exists() and not path.is_file():
         return
+    target = path.resolve()
     if not target.parent.is_dir():
         raise StorageError(f"{path}: cannot be written: there is no directory {target.parent}; make it first")
     if not os.access(target.parent, os.W_OK):
@@ -89,12 +89,11 @@ def write_atomically(path: Path, content: bytes) -> None:
     Raises:
         StorageError: where that is not possible.
     """
-    path = path.resolve()
     if path.exists() and not path.is_file():
         with explain_write_errors(path):
             path.write_bytes(content)
         return
-    write_together([(path, content)])
+    write_together([(path.resolve(), content)])
 
 
 def _write_through(path: Path, content: bytes) -> None:
