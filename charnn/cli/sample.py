@@ -117,7 +117,7 @@ def sample(
     """
     options = pick(SampleOptions, given)
     sources = Sources(prompt, prompt_file, prompts, load_state, save_state)
-    output = None if output == "-" else output
+    output = None if output in ("-", "/dev/stdout") else output
     sources.check(options)
     if interactive:
         _refuse_beside_interactive(sources, options, output)
