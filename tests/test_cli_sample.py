@@ -115,6 +115,13 @@ def test_a_file_gets_what_the_terminal_would(charnn, run):
         assert Path("out.txt").read_text(encoding="utf-8").split() == shown.out.split()
 
 
+@pytest.mark.parametrize("name", ["-", "/dev/stdout"])
+def test_the_names_of_standard_output_mean_that(charnn, run, name):
+    shown = charnn("sample", "The", "-m", run, "-n", 30, "--seed", 2)
+    assert charnn("sample", "The", "-m", run, "-n", 30, "--seed", 2, "-o", name).out == shown.out
+    assert not Path("-").exists()
+
+
 def test_a_record_says_all_there_is(charnn, run):
     (record,) = records(
         charnn("sample", "The", "-m", run, "-n", 6, "--seed", 2, "--format", "jsonl", "--show-alternatives", 3)
