@@ -8,6 +8,7 @@ from charnn.runtime.beam import BeamSearch
 from charnn.runtime.context import read_context, read_start
 from charnn.runtime.engine import log_softmax
 from charnn.runtime.stepper import stepper_for
+from charnn.runtime.streams import Stream
 from tests.test_sampler import LETTERS, LINES, engine_for, written
 
 
@@ -118,3 +119,27 @@ def test_with_a_bias_that_can_raise_scores_no_text_is_taken_too_early():
 def test_what_is_stuck_comes_after_what_is_complete():
     samples = found(prompt="a", beam=4, num_samples=2, length=30, match="a!|bcabcabc")
     assert [(sample.text, sample.ended) for sample in samples] == [("bcabcabc", "match"), ("a", "stuck")]
+
+
+def test_an_interrupt_at_any_moment_leaves_the_best_texts_so_far(monkeypatch):
+    engine = engine_for(LETTERS)
+    stepper = stepper_for(engine, engine.initial_state())
+    start = read_start(stepper, LETTERS, LETTERS.encode("a"))
+    branch = Stream.branch
+    for moment in range(2, 40):
+        search = BeamSearch(stepper, LETTERS, start, SampleOptions(beam=4, num_samples=2, length=30))
+        calls = iter(range(moment))
+
+        def interrupted(stream, calls=calls):
+            if next(calls, None) is None:
+                raise KeyboardInterrupt
+            return branch(stream)
+
+        monkeypatch.setattr(Stream, "branch", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            search.run()
+        monkeypatch.setattr(Stream, "branch", branch)
+        found_so_far = search.end("interrupted")
+        assert found_so_far
+        assert {sample.ended for sample in found_so_far} == {"interrupted"}
+        assert len(found_so_far[0].text) >= moment // 4 - 1

@@ -62,6 +62,8 @@ class SampleOutput:
     def take(self, piece: "Piece") -> None:
         """Take what is new of a sample, and write what its turn has come for."""
         number, fresh, drawn = piece
+        if number < self._next_number:  # an interrupt may tell twice that a sample has ended
+            return
         if self._streams:
             self._stream(fresh)
         if self._shows_rows and number == self._next_number:

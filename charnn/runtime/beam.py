@@ -165,12 +165,16 @@ class BeamSearch:
     def _extend(
         self, group: _Group, log_probs_BV: LogProbs, allowed_BV: LogProbs, taken_V: LogProbs
     ) -> list[tuple[int, int]]:
-        """Replace a group's hypotheses by the best that come of them; return row and token of each that goes on."""
+        """Replace a group's hypotheses by the best that come of them; return row and token of each that goes on.
+
+        They are replaced once all is done, so that an interrupt in between loses nothing.
+        """
         options = self._options
         if not self._can_gain and group.is_done(self._most_tokens):
             group.growing = []
             return []
-        parents, group.growing = group.growing, []
+        parents = group.growing
+        grown: list[Hypothesis] = []
         scores_BV = np.array([parent.score for parent in parents])[:, None] + allowed_BV
         kept: list[tuple[int, int]] = []
         for place in _best_first(scores_BV - options.diversity * taken_V, SORTED_FIRST * self._size):
@@ -183,7 +187,7 @@ class BeamSearch:
             stream.take(id, float(log_probs_BV[row, id]))
             hypothesis = Hypothesis(stream, float(scores_BV[row, id]))
             if stream.sample.ended is None:
-                group.growing.append(hypothesis)
+                grown.append(hypothesis)
                 kept.append((row, id))
             else:
                 group.retire(hypothesis)
@@ -191,6 +195,7 @@ class BeamSearch:
             if np.isneginf(allowed_BV[row]).all():
                 parent.stream.finish(parent.stream.stuck_reason())
                 group.retire(parent)
+        group.growing = grown
         return kept
 
 
