@@ -9,7 +9,8 @@ import numpy.typing as npt
 
 from charnn.config import SampleOptions
 from charnn.errors import OptionError
-from charnn.text.tokenizers import Decoder, Tokenizer
+from charnn.text.decoders import Decoder
+from charnn.text.tokenizers import Tokenizer
 from charnn.text.vocabulary import SPACE_MARK, Vocabulary, as_text
 from charnn.text.words import GLUE
 

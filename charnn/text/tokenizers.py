@@ -4,10 +4,8 @@ A tokenizer is made from the training text in `tokenizer_training.py`, kept as J
 `load_tokenizer`. Newlines are tokens of their own in all four; the newline is the boundary of streams and lines.
 """
 
-import codecs
-import copy
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from itertools import accumulate
 from typing import NamedTuple, Protocol
 
@@ -18,9 +16,10 @@ from charnn.config import Unit
 from charnn.errors import ModelError
 from charnn.files import json_bytes, read_json
 from charnn.text.characters import characters_only, whole_characters
+from charnn.text.decoders import ByteDecoder, Decoder, PieceDecoder, PretokenizedDecoder, WordDecoder
 from charnn.text.reading import RAW
 from charnn.text.vocabulary import DOCUMENT_BOUNDARY, NEWLINE, UNKNOWN, Vocabulary, as_text
-from charnn.text.words import GLUE, expected_gap, split_words
+from charnn.text.words import split_words
 
 Ids = npt.NDArray[np.int64]
 FORMAT_VERSION = 1
@@ -32,22 +31,6 @@ class Token(NamedTuple):
     text: str
     id: int
     start: int
-
-
-class Decoder(Protocol):
-    """Turns ids into text one at a time, holding back what is not yet a whole character."""
-
-    def push(self, id: int) -> str:
-        """Return the text that this id completes."""
-        ...
-
-    def flush(self) -> str:
-        """Return what was held back."""
-        ...
-
-    def copy(self) -> "Decoder":
-        """Return another one that stands in the same place."""
-        ...
 
 
 class Tokenizer(Protocol):
@@ -85,22 +68,6 @@ def text_encoding(tokenizer: Tokenizer, encoding: str) -> str:
     return RAW if tokenizer.kind == "byte" else encoding
 
 
-class _PieceDecoder:
-    """Each token is its own text."""
-
-    def __init__(self, pieces: Sequence[str]) -> None:
-        self._pieces = pieces
-
-    def push(self, id: int) -> str:
-        return self._pieces[id]
-
-    def flush(self) -> str:
-        return ""
-
-    def copy(self) -> Decoder:
-        return self
-
-
 class CharTokenizer:
     """Unicode code points, as they are."""
 
@@ -126,7 +93,7 @@ class CharTokenizer:
 
     def decoder(self) -> Decoder:
         """Return a decoder that gives each token's own text."""
-        return _PieceDecoder(self.vocabulary.tokens)
+        return PieceDecoder(self.vocabulary.tokens)
 
     def files(self) -> dict[str, bytes]:
         """Return tokenizer.json."""
@@ -144,22 +111,6 @@ def count_characters(texts: Iterable[str]) -> dict[str, int]:
         found = np.bincount(_code_points(text))
         counts[: len(found)] += found
     return {chr(code_point): int(counts[code_point]) for code_point in np.flatnonzero(counts)}
-
-
-class _ByteDecoder:
-    def __init__(self, errors: str) -> None:
-        self._decoder = codecs.getincrementaldecoder("utf-8")(errors)
-
-    def push(self, id: int) -> str:
-        return self._decoder.decode(bytes([id])) if id < 256 else ""
-
-    def flush(self) -> str:
-        return self._decoder.decode(b"", final=True)
-
-    def copy(self) -> Decoder:
-        other = _ByteDecoder(self._decoder.errors)
-        other._decoder.setstate(self._decoder.getstate())
-        return other
 
 
 class ByteTokenizer:
@@ -187,7 +138,7 @@ class ByteTokenizer:
 
     def decoder(self) -> Decoder:
         """Return a decoder that gives undecodable bytes as surrogates, so that encoding gives them back."""
-        return _ByteDecoder("surrogateescape")
+        return ByteDecoder("surrogateescape")
 
     def files(self) -> dict[str, bytes]:
         """Return tokenizer.json."""
@@ -204,27 +155,6 @@ def byte_vocabulary(counts: npt.NDArray[np.int64], unit: Unit) -> Vocabulary:
         token_counts.append(0)
     boundary_id = 256 if unit == "document" else 0x0A
     return Vocabulary(tuple(tokens), tuple(token_counts), boundary_id=boundary_id, unknown_id=None)
-
-
-class _WordDecoder:
-    def __init__(self, tokens: Sequence[str]) -> None:
-        self._tokens = tokens
-        self._before: str | None = None
-
-    def push(self, id: int) -> str:
-        token = self._tokens[id]
-        if token == GLUE or (token.isspace() and token != NEWLINE):
-            self._before = None
-            return "" if token == GLUE else token
-        gap = expected_gap(self._before, token)
-        self._before = token
-        return gap + token
-
-    def flush(self) -> str:
-        return ""
-
-    def copy(self) -> Decoder:
-        return copy.copy(self)
 
 
 class WordTokenizer:
@@ -251,29 +181,11 @@ class WordTokenizer:
 
     def decoder(self) -> Decoder:
         """Return a decoder that puts the expected gaps back."""
-        return _WordDecoder(self.vocabulary.tokens)
+        return WordDecoder(self.vocabulary.tokens)
 
     def files(self) -> dict[str, bytes]:
         """Return tokenizer.json."""
         return {"tokenizer.json": _tokenizer_json(self)}
-
-
-class _PretokenizedDecoder:
-    def __init__(self, tokens: Sequence[str]) -> None:
-        self._tokens = tokens
-        self._gap = ""
-
-    def push(self, id: int) -> str:
-        token = self._tokens[id]
-        text = token if token == NEWLINE else self._gap + token
-        self._gap = "" if token == NEWLINE else " "
-        return text
-
-    def flush(self) -> str:
-        return ""
-
-    def copy(self) -> Decoder:
-        return copy.copy(self)
 
 
 class PretokenizedTokenizer:
@@ -300,7 +212,7 @@ class PretokenizedTokenizer:
 
     def decoder(self) -> Decoder:
         """Return a decoder that puts one space between words."""
-        return _PretokenizedDecoder(self.vocabulary.tokens)
+        return PretokenizedDecoder(self.vocabulary.tokens)
 
     def files(self) -> dict[str, bytes]:
         """Return tokenizer.json."""
@@ -348,7 +260,7 @@ class SubwordTokenizer:
 
     def decoder(self) -> Decoder:
         """Return a decoder that gives each piece's text."""
-        return _PieceDecoder(self._texts)
+        return PieceDecoder(self._texts)
 
     def files(self) -> dict[str, bytes]:
         """Return tokenizer.json and SentencePiece's own tokenizer.model."""
