@@ -1,5 +1,6 @@
 """`charnn sample` and `charnn fill` through their entry point: prompts, results, novelty, and by hand."""
 
+import errno
 import io
 import json
 import shutil
@@ -113,6 +114,22 @@ def test_a_file_gets_what_the_terminal_would(charnn, run):
         kept = charnn(*options, *more, "-o", "out.txt")
         assert kept.out == ""
         assert Path("out.txt").read_text(encoding="utf-8").split() == shown.out.split()
+
+
+def test_a_text_that_a_full_disk_does_not_take_is_on_standard_output(charnn, run, monkeypatch):
+    wanted = charnn("sample", "The", "-m", run, "-n", 30, "--seed", 2).out
+    Path("out.txt").write_text("old", encoding="utf-8")
+
+    def refuse(path, content):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("charnn.files._write_through", refuse)
+    result = charnn("sample", "The", "-m", run, "-n", 30, "--seed", 2, "-o", "out.txt")
+    assert (result.status, result.out) == (1, wanted)
+    told, error = result.err.splitlines()
+    assert told == "charnn: out.txt could not be written, so the text is on standard output"
+    assert "no space is left on the disk" in error
+    assert Path("out.txt").read_text(encoding="utf-8") == "old"
 
 
 @pytest.mark.parametrize("name", ["-", "/dev/stdout"])

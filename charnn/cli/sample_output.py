@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from charnn.cli import console
 from charnn.cli.novelty import described, record_of, texts_to_compare
 from charnn.config import SampleOptions
+from charnn.errors import StorageError
 from charnn.files import refuse_unwritable
 
 if TYPE_CHECKING:
@@ -99,9 +100,14 @@ class SampleOutput:
         self._write_all()
 
         if self._file is not None and (self._parts or not has_failed):
-            content = "".join(self._parts).encode("utf-8", "surrogateescape")
-            write_atomically(Path(self._file), content)
+            content, path = "".join(self._parts), Path(self._file)
             self._file = None
+            try:
+                write_atomically(path, content.encode("utf-8", "surrogateescape"))
+            except StorageError:
+                console.write(content)
+                console.notice(f"{path} could not be written, so the text is on standard output")
+                raise
 
     def _stream(self, fresh: str) -> None:
         if not self._has_begun:
