@@ -71,7 +71,8 @@ def test_min_p_keeps_what_has_a_share_of_the_likeliest(row, share):
 
 @given(rows, st.floats(0.1, 10))
 def test_temperature_keeps_the_order(row, temperature):
-    assert (np.argsort(tempered(row, temperature), kind="stable") == np.argsort(row, kind="stable")).all()
+    in_order = tempered(row, temperature)[0, np.argsort(row[0])]
+    assert (np.diff(in_order) >= 0).all()  # two that differ in their last bit may become equal
 
 
 @pytest.mark.parametrize("name", FILTERS)
