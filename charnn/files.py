@@ -18,6 +18,9 @@ from typing import Any
 from charnn.errors import ModelError, StorageError
 
 STAGED_SUFFIX = ".new"
+PART_SUFFIX = ".part"
+"""What a file is called that an interrupt cut short."""
+BYTES_AT_ONCE = 1 << 16
 
 _REMEDIES = {
     errno.ENOSPC: "no space is left on the disk; free some and run the command again",
@@ -94,6 +97,63 @@ def write_atomically(path: Path, content: bytes) -> None:
             path.write_bytes(content)
         return
     write_together([(path.resolve(), content)])
+
+
+class LineFile:
+    """A file that grows line by line and takes its place when it is closed; devices and pipes are written to as they are."""
+
+    def __init__(self, path: Path) -> None:
+        """Begin. Raises StorageError where it could not be written in the end."""
+        refuse_unwritable(path)
+        self.path = path
+        self._is_plain = not path.exists() or path.is_file()
+        self._target = path.resolve() if self._is_plain else path
+        self._growing = staged(self._target) if self._is_plain else path
+        with explain_write_errors(path):
+            self._file = self._growing.open("w", encoding="utf-8", errors="surrogateescape", newline="\n")
+
+    def write_line(self, text: str) -> None:
+        """Write a line. Raises StorageError."""
+        with explain_write_errors(self.path):
+            self._file.write(text + "\n")
+
+    def close(self) -> None:
+        """Put the file in its place. Raises StorageError."""
+        with explain_write_errors(self.path):
+            self._file.flush()
+            if self._is_plain:
+                os.fsync(self._file.fileno())
+            self._file.close()
+            if self._is_plain:
+                self._growing.replace(self._target)
+                _flush_directory(self._target.parent)
+
+    def abandon(self) -> Path | None:
+        """Stop in the middle: the whole lines there are stay in a file of their own, which is returned, if there are any."""
+        with contextlib.suppress(OSError):  # a full disk may refuse the last lines
+            self._file.close()
+        if not self._is_plain or not self._growing.exists():
+            return None
+        num_bytes = _bytes_of_whole_lines(self._growing)
+        if not num_bytes:
+            self._growing.unlink()
+            return None
+        kept = self._target.with_name(self._target.name + PART_SUFFIX)
+        os.truncate(self._growing, num_bytes)
+        self._growing.replace(kept)
+        return kept
+
+
+def _bytes_of_whole_lines(path: Path) -> int:
+    """Return where the last line end of a file is."""
+    size = path.stat().st_size
+    with path.open("rb") as file:
+        for first in range((size - 1) // BYTES_AT_ONCE * BYTES_AT_ONCE, -1, -BYTES_AT_ONCE):
+            file.seek(first)
+            end = file.read(BYTES_AT_ONCE).rfind(b"\n")
+            if end >= 0:
+                return first + end + 1
+    return 0
 
 
 def _write_through(path: Path, content: bytes) -> None:

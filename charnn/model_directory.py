@@ -17,10 +17,12 @@ from charnn.errors import ModelError
 from charnn.files import json_bytes, read_json, sha256_hex, staged, write_atomically, write_together
 from charnn.ngrams.kneser_ney import NgramModel, from_arrays
 from charnn.ngrams.mixture import Mixture
+from charnn.ngrams.spelling import Spelling, UniformSpelling, WordSpelling
 from charnn.pairs import FORMAT_VERSION, Tensors, newest_pair, pack_tensors, read_tensors
 from charnn.text.tokenizers import Tokenizer, load_tokenizer
 
 NGRAM_FILE = "ngram.safetensors"
+SPELLING_FILE = "spelling.safetensors"
 DEFAULT_ROOT = Path("runs")
 BACKWARD = "backward"
 """Where, in the directory of a model that reads from left to right, its counterpart lies."""
@@ -172,6 +174,44 @@ def read_ngrams(path: Path, vocab_size: int, *, tokenizer_sha256: str) -> NgramM
     try:
         return from_arrays(arrays, vocab_size)
     except ValueError as error:
+        raise ModelError(f"{file}: {error}; restore the file that was saved with this model") from error
+
+
+def write_spelling(path: Path, spelling: WordSpelling, *, tokenizer_sha256: str) -> None:
+    """Write the model of how unknown words are spelled."""
+    header = {
+        "format_version": FORMAT_VERSION,
+        "generation": 0,
+        "tokenizer_sha256": tokenizer_sha256,
+        "characters": [ord(character) for character in spelling.characters],
+    }
+    arrays = {name: np.ascontiguousarray(array) for name, array in spelling.arrays().items()}
+    write_atomically(path / SPELLING_FILE, pack_tensors(arrays, header))
+
+
+def read_spelling(model: Model) -> Spelling:
+    """Return what says how probable the spelling of an unknown token is.
+
+    Raises:
+        ModelError: where a model of words has none, or a damaged one, or another's; for bytes, which are all known.
+    """
+    tokenizer = model.tokenizer
+    num_characters = sum(len(token) == 1 for token in tokenizer.vocabulary.tokens)
+    if tokenizer.kind == "byte":
+        raise ModelError(f"{model.path}: is a model of bytes, to which nothing is unknown; leave --spell out")
+    if tokenizer.kind in ("char", "subword"):
+        return UniformSpelling(num_characters, is_run=tokenizer.kind == "subword")
+    file = model.path / SPELLING_FILE
+    if not file.exists():
+        raise ModelError(
+            f"{file}: is missing, the model of spellings; train again without --no-spell, or leave --spell out"
+        )
+    arrays, header = read_tensors(file)
+    if header.get("tokenizer_sha256") != model.config["tokenizer_sha256"]:
+        raise ModelError(f"{file}: belongs to another tokenizer; restore the file that was saved with this model")
+    try:
+        return WordSpelling.from_arrays([chr(code) for code in header["characters"]], arrays)
+    except (KeyError, TypeError, ValueError) as error:
         raise ModelError(f"{file}: {error}; restore the file that was saved with this model") from error
 
 

@@ -11,7 +11,7 @@ import typer
 from charnn.cli.main import app
 
 README = Path(__file__).parent.parent / "README.md"
-COMMANDS = ("train", "sample", "score", "predict", "fill", "tokenize", "info", "recipes")
+COMMANDS = ("train", "sample", "score", "compare", "predict", "fill", "tokenize", "info", "recipes")
 
 
 def table(command: str) -> str:

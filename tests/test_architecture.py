@@ -12,13 +12,14 @@ from tests.conftest import REPOSITORY
 PACKAGE = REPOSITORY / "charnn"
 
 ROOMS = {
-    "base": ("errors", "options", "config", "files", "recipes"),
+    "base": ("errors", "options", "config", "files", "golden", "recipes"),
     "text": ("text",),
     "cells": ("cells",),
     "ngrams": ("ngrams",),
     "model_directory": ("pairs", "model_directory"),
     "training": ("training",),
     "runtime": ("runtime",),
+    "scoring": ("scoring",),
     "insight": ("insight",),
     "cli": ("cli",),
 }
@@ -30,7 +31,8 @@ MAY_IMPORT = {
     "model_directory": {"base", "text", "cells", "ngrams", "model_directory"},
     "training": {"base", "text", "cells", "ngrams", "model_directory", "training"},
     "runtime": {"base", "text", "cells", "ngrams", "model_directory", "runtime"},
-    "insight": {"base", "text", "cells", "ngrams", "model_directory", "runtime", "insight"},
+    "scoring": {"base", "text", "cells", "ngrams", "model_directory", "runtime", "scoring"},
+    "insight": {"base", "text", "cells", "ngrams", "model_directory", "runtime", "scoring", "insight"},
     "cli": set(ROOMS),
 }
 LIBRARIES = {
@@ -41,6 +43,7 @@ LIBRARIES = {
     "model_directory": {"numpy", "safetensors"},
     "training": {"numpy", "torch"},
     "runtime": {"numpy", "regex", "threadpoolctl", "torch"},
+    "scoring": {"numpy", "torch"},
     "insight": {"numpy"},
     "cli": {"numpy", "torch", "typer", "rich"},
 }
@@ -82,7 +85,9 @@ def test_imports_run_downwards_only(path):
 
 def test_what_runs_a_model_imports_torch_in_rooms_of_its_own_only():
     with_torch = {path.name for path in (PACKAGE / "runtime").glob("*.py") if "torch" in imported(path)}
-    assert with_torch == {"torch_stepper.py", "fewer_bits.py"}
+    assert with_torch == {"torch_stepper.py", "torch_engine.py", "fewer_bits.py"}
+    with_torch = {path.name for path in (PACKAGE / "scoring").glob("*.py") if "torch" in imported(path)}
+    assert with_torch == {"dynamic.py"}
 
 
 @pytest.mark.parametrize("path", modules(), ids=lambda path: path.relative_to(PACKAGE).as_posix())
@@ -105,7 +110,9 @@ def modules_after(*arguments: object) -> set[str]:
     return set(result.stdout.splitlines()[-1].split())
 
 
-@pytest.mark.parametrize("command", ["", "train", "sample", "score", "predict", "fill", "tokenize", "info", "recipes"])
+@pytest.mark.parametrize(
+    "command", ["", "train", "sample", "score", "compare", "predict", "fill", "tokenize", "info", "recipes"]
+)
 def test_help_loads_neither_torch_nor_numpy(command):
     assert not modules_after(*command.split(), "--help") & {"torch", "numpy", "safetensors", "sentencepiece"}
 
@@ -117,6 +124,8 @@ def test_help_loads_neither_torch_nor_numpy(command):
         ("sample", "The", "-n", 5, "--seed", 1, "--novelty", "--match", ".*", "--num-samples", 2),
         ("sample", "The", "-n", 5, "--beam", 2),
         ("score", "--text", "The fox", "--format", "jsonl"),
+        ("score", "--text", "The fox", "--per-token", "--cache", "--mix-ngram", "--temperature", "fit"),
+        ("score", "--text", "The fox", "--format", "neural-complexity", "--spell"),
         ("predict", "The"),
         ("fill", "The ____", "--beam", 2),
         ("tokenize", "The"),

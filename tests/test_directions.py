@@ -13,7 +13,7 @@ from charnn.errors import StorageError
 from charnn.model_directory import read_model
 from charnn.runtime.blanks import find_blank, judge_blank
 from charnn.runtime.engine import Engine
-from charnn.runtime.scorer import score_units
+from charnn.scoring.scorer import estimator_of, score_units
 from charnn.text.corpus import open_ids, reverse_encoded
 from charnn.text.tokenizers import CharTokenizer
 from charnn.text.vocabulary import Vocabulary
@@ -52,7 +52,7 @@ def engines():
 
 
 def scored(engine, text, **options):
-    (score,) = score_units(engine, LETTERS, [text], ScoreOptions(per_token=True, **options))
+    (score,) = score_units(estimator_of(engine, LETTERS), LETTERS, [text], ScoreOptions(per_token=True, **options))
     return score
 
 

@@ -4,8 +4,8 @@ import pytest
 from charnn.config import Architecture, ScoreOptions
 from charnn.runtime.blanks import find_blank
 from charnn.runtime.engine import Engine
-from charnn.runtime.filling import propose, rank
-from charnn.runtime.scorer import score_units
+from charnn.scoring.filling import propose, rank
+from charnn.scoring.scorer import estimator_of, score_units
 from tests.conftest import ramp_weights
 from tests.test_rules import WORDS
 from tests.test_sampler import LETTERS, LINES
@@ -26,7 +26,10 @@ def test_candidates_are_ranked_by_the_score_of_the_sentence(directions):
     ranked = rank(engines, LINES, ("ab", "ba"), candidates)
     expected = {}
     for candidate in candidates:
-        scores = [next(score_units(engine, LINES, [f"ab{candidate}ba"], ScoreOptions())) for engine in engines.values()]
+        scores = [
+            next(score_units(estimator_of(engine, LINES), LINES, [f"ab{candidate}ba"], ScoreOptions()))
+            for engine in engines.values()
+        ]
         expected[candidate] = np.mean([score.log_prob_nats for score in scores])
     assert [filling.text for filling in ranked] == sorted(expected, key=lambda text: -expected[text])
     for filling in ranked:

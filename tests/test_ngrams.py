@@ -186,7 +186,7 @@ def test_a_mixtures_probabilities_sum_to_one_and_agree_with_its_reading():
     network = np.log(np.full(VOCAB_SIZE, 1 / VOCAB_SIZE))
     ids = text(40, seed=5)
     contexts = np.concatenate([[BOUNDARY], ids[:-1]])
-    read = mixture.log_probs(np.full(len(ids), network[0]), contexts, ids)
+    read = mixture.of_reading(np.full(len(ids), network[0]), mixture.ngrams.read(contexts, ids))
     for place, id in enumerate(ids):
         log_probs = mixture.log_distribution(network, contexts[: place + 1].tolist())
         assert np.exp(log_probs).sum() == pytest.approx(1, abs=1e-6)

@@ -14,7 +14,7 @@ BYTES = ByteTokenizer(byte_vocabulary(np.ones(256, dtype=np.int64), "stream"), "
 
 
 def words(text, **options):
-    return train_tokenizer(TextOptions(**options), lambda: iter([text]), seed=1)
+    return train_tokenizer(TextOptions(**options), lambda: iter([text]), seed=1).tokenizer
 
 
 WORDS = words("the cat sat, the dog ran.\n", tokenizer="word", min_count=1)

@@ -113,7 +113,8 @@ def test_a_line_ends_at_its_boundary():
 
 
 def test_a_word_goes_on_from_the_prompt_with_its_space():
-    tokenizer = train_tokenizer(TextOptions(tokenizer="word", min_count=1), lambda: iter(["one two, three\n"]), seed=1)
+    made = train_tokenizer(TextOptions(tokenizer="word", min_count=1), lambda: iter(["one two, three\n"]), seed=1)
+    tokenizer = made.tokenizer
     assert isinstance(tokenizer, WordTokenizer)
     for sample in written(tokenizer, prompt="one", length=1, num_samples=30):
         word = tokenizer.vocabulary.tokens[sample.ids[0]]

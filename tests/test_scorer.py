@@ -8,10 +8,11 @@ from hypothesis import strategies as st
 
 from charnn.cells import CELL_NAMES
 from charnn.config import Architecture, ScoreOptions
-from charnn.runtime import scorer
 from charnn.runtime.engine import Engine, log_softmax
-from charnn.runtime.score_formats import in_base, record, summary, tsv_lines
-from charnn.runtime.scorer import Score, score_units
+from charnn.scoring import scorer
+from charnn.scoring.formats import TabSeparated, in_base, record, summary
+from charnn.scoring.scorer import estimator_of, score_units
+from charnn.scoring.scores import Score
 from charnn.text.tokenizers import ByteTokenizer, CharTokenizer
 from charnn.text.vocabulary import Vocabulary
 from tests.conftest import ramp_weights
@@ -22,7 +23,7 @@ ENGINE = Engine(SHAPE, ramp_weights(SHAPE, 0.9))
 
 
 def scored(*texts, engine=ENGINE, tokenizer=LETTERS, **options):
-    return list(score_units(engine, tokenizer, texts, ScoreOptions(**options)))
+    return list(score_units(estimator_of(engine, tokenizer), tokenizer, texts, ScoreOptions(**options)))
 
 
 def step_by_step(ids, engine=ENGINE):
@@ -135,11 +136,12 @@ def test_totals_are_sums_and_convert_at_the_edge():
 
 def test_records_give_their_tokens():
     (score,) = scored("a\té", per_token=True)
-    fields = record(score, "2", per_token=True)
+    options = ScoreOptions(per_token=True, log_base="2")
+    fields = record(score, options)
     assert [token["token"] for token in fields["tokens"]] == ["a", "\t", "é", "\n"]
     assert [token["unknown"] for token in fields["tokens"]] == [False, True, True, False]
     assert sum(token["log_prob"] for token in fields["tokens"]) == pytest.approx(fields["log_prob"])
-    lines = list(tsv_lines(score, "2", per_token=True))
+    lines = list(TabSeparated(options).lines(score))
     assert [line.split("\t")[2] for line in lines] == ["a", "\\t", "é", "\\n"]
     assert len({line.count("\t") for line in lines}) == 1
 

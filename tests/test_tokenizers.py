@@ -18,7 +18,7 @@ TEXT = FABLES.read_text(encoding="utf-8")[:30_000]
 
 def trained(text: str = TEXT, **options):
     made = TextOptions(**options)
-    return train_tokenizer(made, lambda: iter([text]), seed=1)
+    return train_tokenizer(made, lambda: iter([text]), seed=1).tokenizer
 
 
 KINDS = [

@@ -111,6 +111,43 @@ def cell_width(text: str) -> int:
     return cell_len(text)
 
 
+def terminal_width() -> int:
+    """Return the columns that there are for results."""
+    return output_console().width
+
+
+def has_colours() -> bool:
+    """Tell whether results go to a terminal that shows colours."""
+    return is_terminal() and output_console().color_system is not None
+
+
+def show_line(text: "RenderableType") -> None:
+    """Write a styled line of results as it is, whatever the width."""
+    output_console().print(text, soft_wrap=True)
+
+
+def fitting(text: str, width: int) -> str:
+    """Return a text cut to a number of columns, with an ellipsis where something is missing."""
+    if cell_width(text) <= width:
+        return text
+    while text and cell_width(text) > width - 1:
+        text = text[:-1]
+    return text + "…"
+
+
+def padded(text: str, width: int) -> str:
+    """Return a text with spaces after it, as many as a column needs."""
+    return text + " " * max(0, width - cell_width(text))
+
+
+def visible_line(text: str) -> str:
+    """Return a text with one visible character for each of its own, spaces as they are."""
+    return "".join(
+        "⏎" if character == "\n" else character if character == " " or character.isprintable() else "·"
+        for character in text
+    )
+
+
 def visible(text: str) -> str:
     """Return a token so that white space and control characters can be seen."""
     marks = {"\n": "⏎", " ": "␣", "\t": "⇥", "": "∅"}

@@ -13,7 +13,7 @@ from charnn.errors import TextError
 from charnn.options import pick, refuse_both
 
 if TYPE_CHECKING:
-    from charnn.runtime.filling import Filling
+    from charnn.scoring.filling import Filling
 
 MOST_TOKENS = {"char": 12, "byte": 12, "word": 2, "pretokenized": 2, "subword": 4}
 """Tokens that a search fills a gap with, at most."""
@@ -50,7 +50,7 @@ def fill(
     from charnn.runtime.blanks import find_blank
     from charnn.runtime.context import encode_prompt
     from charnn.runtime.engine import Engine
-    from charnn.runtime.filling import propose, rank
+    from charnn.scoring.filling import propose, rank
 
     tokenizer = loaded.tokenizer
     blank = find_blank(tokenizer, text, options.blank, on_unknown=options.on_unknown, remedy=REMEDY)

@@ -3,11 +3,12 @@
 from typing import TYPE_CHECKING
 
 from charnn.cli import console
-from charnn.errors import TextError
+from charnn.errors import CharnnError, TextError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
+    from charnn.config import ScoreOptions
     from charnn.config.model import Direction
     from charnn.model_directory import Model
     from charnn.ngrams.mixture import Mixture
@@ -22,6 +23,13 @@ def load_model(given: str | None) -> "Model":
     if given is None:
         console.notice(f"taking the newest model, {path}")
     return read_model(path)
+
+
+def load_models(named: "Sequence[str]") -> "list[Model]":
+    """Read several models, each in the direction of its own."""
+    from charnn.model_directory import find_model, read_model
+
+    return [read_model(find_model(each)) for each in named]
 
 
 def load_directed(given: str | None, direction: "Direction | None") -> "list[Model]":
@@ -41,6 +49,25 @@ def load_mixture(model: "Model", wanted: bool) -> "Mixture | None":
     from charnn.model_directory import read_mixture
 
     return read_mixture(model)
+
+
+def require_gpu() -> None:
+    """Raise CharnnError where torch has no GPU to use."""
+    import torch
+
+    if not torch.cuda.is_available():
+        raise CharnnError("--device cuda: found no CUDA device that torch can use; pass --device cpu, or leave it out")
+
+
+def read_units(files: list[str], tokenizer: "Tokenizer", options: "ScoreOptions") -> "Iterator[str]":
+    """Yield the units of some texts: lines, documents, or pieces of one running text that end at line ends."""
+    from charnn.text.reading import documents, find_sources, lines, read_text, whole_lines
+    from charnn.text.tokenizers import text_encoding
+
+    sources = find_sources(files, console.notice)
+    chunks = read_text(sources, text_encoding(tokenizer, options.encoding), console.notice)
+    cut = {"line": lines, "document": documents, "stream": whole_lines}[options.unit]
+    return cut(chunks)
 
 
 def read_prompt(text: str | None, file: str | None, tokenizer: "Tokenizer", encoding: str) -> str:

@@ -7,6 +7,7 @@ import typer
 
 import charnn
 from charnn.cli import console
+from charnn.cli.compare import compare
 from charnn.cli.fill import fill
 from charnn.cli.info import info
 from charnn.cli.predict import predict
@@ -28,7 +29,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for command in (train, sample, score, predict, fill, tokenize, info, recipes):
+for command in (train, sample, score, compare, predict, fill, tokenize, info, recipes):
     app.command()(command)
 
 

@@ -56,7 +56,7 @@ def show_rollouts(model: "Model", text: str, options: ScoreOptions) -> None:
 
 def _record(found: "Rollouts", low: int, high: int, base: str) -> dict[str, Any]:
     """Return the mean losses over distances from `low` to `high`."""
-    from charnn.runtime.score_formats import in_base
+    from charnn.scoring.formats import in_base
 
     record: dict[str, Any] = {"from": low, "to": high}
     for name in COLUMNS:

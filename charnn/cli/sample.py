@@ -1,8 +1,6 @@
 """`charnn sample`: write new text."""
 
-import contextlib
 import secrets
-import signal
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, NamedTuple
@@ -10,10 +8,11 @@ from typing import TYPE_CHECKING, Annotated, NamedTuple
 import typer
 
 from charnn.cli import console
-from charnn.cli.loading import load_mixture, load_model, read_prompt, read_prompts
+from charnn.cli.interrupts import terminated_like_interrupted
+from charnn.cli.loading import load_mixture, load_model, read_prompt, read_prompts, require_gpu
 from charnn.cli.options import Given, ModelArgument, with_options
 from charnn.config import SampleOptions
-from charnn.errors import CharnnError, OptionError
+from charnn.errors import OptionError
 from charnn.files import refuse_unwritable
 from charnn.options import pick, refuse_both
 
@@ -169,15 +168,13 @@ def _stepper(model: "Model", options: SampleOptions) -> "Stepper":
             f"--weights and --device: are for lstm, gru and rnn without --skip and --residual, but {model.path} is another "
             f"network ({model.architecture.cell}); leave them out"
         )
-    import torch
-
     if options.device == "cuda":
+        require_gpu()
+
+        import torch
+
         from charnn.runtime.torch_stepper import TorchStepper
 
-        if not torch.cuda.is_available():
-            raise CharnnError(
-                "--device cuda: found no CUDA device that torch can use; pass --device cpu, or leave it out"
-            )
         dtype = torch.bfloat16 if options.weights == "bf16" else torch.float32
         return TorchStepper(engine, state, device="cuda", dtype=dtype)
     from charnn.runtime.fewer_bits import in_bf16, in_int8
@@ -199,7 +196,7 @@ def _write(model: "Model", stepper: "Stepper", reader: "_Reader", options: Sampl
 
             for number, start in enumerate(reader.starts()):
                 search = BeamSearch(stepper, model.tokenizer, start, options, mixture=mixture)
-                with _terminated_like_interrupted():
+                with terminated_like_interrupted():
                     try:
                         written.take_all(number, search.run())
                     except KeyboardInterrupt:
@@ -221,7 +218,7 @@ def _write(model: "Model", stepper: "Stepper", reader: "_Reader", options: Sampl
             for number, start in enumerate(reader.starts())
             for place in range(options.num_samples)
         )
-        with _terminated_like_interrupted():
+        with terminated_like_interrupted():
             try:
                 for piece in sampler.write(plans):
                     written.take(piece)
@@ -229,21 +226,6 @@ def _write(model: "Model", stepper: "Stepper", reader: "_Reader", options: Sampl
                 for piece in sampler.interrupt():
                     written.take(piece)
                 raise
-
-
-@contextlib.contextmanager
-def _terminated_like_interrupted() -> "Iterator[None]":
-    """Let SIGTERM and SIGHUP end a command as Ctrl-C does."""
-
-    def interrupt(number: int, frame: object) -> None:  # noqa: ARG001
-        raise KeyboardInterrupt
-
-    before = {number: signal.signal(number, interrupt) for number in (signal.SIGTERM, signal.SIGHUP)}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 class _Reader:

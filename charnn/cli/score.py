@@ -2,28 +2,26 @@
 
 import itertools
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from charnn.cli import console
-from charnn.cli.loading import load_directed, load_mixture
-from charnn.cli.options import Given, ModelArgument, with_options
+from charnn.cli.interrupts import terminated_like_interrupted
+from charnn.cli.judging import make_judge, plain_judge
+from charnn.cli.lines import Lines
+from charnn.cli.loading import load_directed, load_models, read_units
+from charnn.cli.options import Given, with_options
 from charnn.cli.rollouts import show_rollouts
 from charnn.config import ScoreOptions
 from charnn.errors import OptionError, TextError
 from charnn.options import pick, refuse_both
 
 if TYPE_CHECKING:
-    from rich.table import Table
-
-    from charnn.runtime.scorer import Score
-    from charnn.text.tokenizers import Tokenizer
-
-LOG_NAMES = {"e": "natural logarithm (nats)", "2": "base 2 (bits)", "10": "base 10"}
-WIDTH_OF_NUMBERS, NARROWEST_TEXT = 55, 8
-"""Columns that a table's figures take up, and the least that is left for the text."""
+    from charnn.model_directory import Model
+    from charnn.scoring.scores import Score
 
 
 @with_options(ScoreOptions)
@@ -31,9 +29,21 @@ def score(
     files: Annotated[
         list[str] | None, typer.Argument(metavar="FILE...", help="Texts to score, - for standard input.")
     ] = None,
-    model: ModelArgument = None,
+    model: Annotated[
+        list[str] | None,
+        typer.Option(
+            "-m",
+            "--model",
+            metavar="RUN",
+            help="The model's directory; several are mixed (see -w).",
+            show_default="the newest under runs/",
+        ),
+    ] = None,
     text: Annotated[
         list[str] | None, typer.Option("--text", metavar="SENTENCE", help="Score this text; may be repeated.")
+    ] = None,
+    output: Annotated[
+        str | None, typer.Option("-o", "--output", metavar="FILE", help="Write the records to this file.")
     ] = None,
     summary: Annotated[str | None, typer.Option("--summary", metavar="FILE", help="Write the totals as JSON.")] = None,
     *,
@@ -43,163 +53,83 @@ def score(
     options = pick(ScoreOptions, given)
     if text and files:
         raise OptionError("--text: found together with FILE, but they exclude each other; leave one out")
-    if not text and not files:
+    compared = options.pairs or options.nbest
+    if compared:
+        flag = "--pairs" if options.pairs else "--nbest"
+        refuse_both(flag, bool(text or files), "FILE or --text")
+        refuse_both(flag, summary is not None, "--summary")
+    elif not text and not files:
         if sys.stdin is not None and sys.stdin.isatty():
             raise OptionError("FILE: found none; name a text to score, or give one with --text SENTENCE")
         files = ["-"]
-    models = load_directed(model, options.direction)
-    loaded = models[0]
-
-    from charnn.runtime.engine import Engine
-    from charnn.runtime.scorer import Score, averaged, score_units
-
-    units = iter(text) if text else _units(files or [], loaded.tokenizer, options)
+    models = _load(model, options)
     if options.rollout:
         refuse_both("--summary", summary is not None, "--rollout")
-        show_rollouts(loaded, "".join(units), options)
+        refuse_both("--output", output is not None, "--rollout")
+        refuse_both("--rollout", len(models) > 1, "several models")
+        units = iter(text) if text else read_units(files or [], models[0].tokenizer, options)
+        show_rollouts(models[0], "".join(units), options)
         return
-    total, num_units = Score(), 0
-    printer = _Printer(options)
-    mixture = load_mixture(loaded, options.mix_ngram)
-    streams = [
-        score_units(Engine.of(each), each.tokenizer, same, options, mixture)
-        for each, same in zip(models, itertools.tee(units, len(models)), strict=True)
-    ]
-    for scores in zip(*streams, strict=True):
-        found = scores[0] if len(scores) == 1 else averaged(scores)
-        printer.add(found)
-        total += found
-        num_units += 1
-    if not num_units:
-        raise TextError(f"{', '.join(files or [])}: is empty; there is nothing to score")
-    printer.finish(total)
-    if summary:
-        _write_summary(summary, total)
+    if options.pairs:
+        from charnn.cli.pairs import judge_pairs
 
+        judge_pairs(models, options.pairs, options, output)
+    elif options.nbest:
+        from charnn.cli.nbest import rescore
 
-def _units(files: list[str], tokenizer: "Tokenizer", options: ScoreOptions) -> Iterator[str]:
-    from charnn.text.reading import documents, find_sources, lines, read_text
-    from charnn.text.tokenizers import text_encoding
-
-    sources = find_sources(files, console.notice)
-    chunks = read_text(sources, text_encoding(tokenizer, options.encoding), console.notice)
-    if options.unit == "stream":
-        if text := "".join(chunks):
-            yield text
+        rescore(models, options.nbest, options, output)
     else:
-        yield from lines(chunks) if options.unit == "line" else documents(chunks)
+        _score_texts(models, text, files or [], options, output=output, summary=summary)
 
 
-class _Printer:
-    """Prints scores as they come: lines at once, a table at the end."""
-
-    def __init__(self, options: ScoreOptions) -> None:
-        from charnn.runtime import score_formats
-
-        self._options = options
-        self._formats = score_formats
-        self._table: Table | None = None
-        if options.format == "tsv":
-            columns = score_formats.TSV_TOKEN_COLUMNS if options.per_token else score_formats.TSV_COLUMNS
-            console.write_line("\t".join(columns))
-        elif options.format == "table":
-            self._table = self._new_table()
-
-    def _new_table(self) -> "Table":
-        from rich import box
-        from rich.table import Table
-
-        table = Table(
-            box=box.SIMPLE_HEAD,
-            title=f"log probabilities: {LOG_NAMES[self._options.log_base]}",
-            title_justify="left",
-        )
-        columns = (
-            ("line", "token", "log prob", "probability", "")
-            if self._options.per_token
-            else ("line", "log prob", "tokens", "unknown", "perplexity", "text")
-        )
-        for name in columns:
-            is_word = name in ("token", "text", "")
-            if is_word:
-                table.add_column(name)
-            else:
-                table.add_column(name, justify="right", no_wrap=True, min_width=len(name))
-        return table
-
-    def add(self, score: "Score") -> None:
-        """Print a score, or keep it for the table."""
-        options = self._options
-        if options.format == "jsonl":
-            console.write_json(self._formats.record(score, options.log_base, per_token=options.per_token))
-        elif options.format == "tsv":
-            for line in self._formats.tsv_lines(score, options.log_base, per_token=options.per_token):
-                console.write_line(line)
-        elif options.per_token:
-            self._add_tokens(score)
-        else:
-            self._add_row(score)
-
-    def _add_row(self, score: "Score") -> None:
-        assert self._table is not None
-        room = max(NARROWEST_TEXT, console.output_console().width - WIDTH_OF_NUMBERS)
-        text = console.visible(score.text[:room]).replace("␣", " ")
-        self._table.add_row(
-            str(score.number),
-            f"{self._formats.in_base(score.log_prob_nats, self._options.log_base):.4f}",
-            str(score.num_tokens),
-            str(score.num_unknown),
-            f"{score.perplexity:.4g}",
-            text + ("…" if len(score.text) > room else ""),
-        )
-
-    def _add_tokens(self, score: "Score") -> None:
-        import math
-
-        assert self._table is not None
-        for token in score.tokens:
-            nats = token.log_prob_nats
-            scored = (
-                ("not scored", "", "")
-                if nats is None
-                else (
-                    f"{self._formats.in_base(nats, self._options.log_base):.4f}",
-                    f"{math.exp(nats):.3g}",
-                    "█" * round(20 * math.exp(nats)),
-                )
-            )
-            name = console.visible(token.token) + (" <unk>" if token.is_unknown else "")
-            self._table.add_row(str(score.number), name, *scored)
-
-    def finish(self, total: "Score") -> None:
-        """Print the table and the totals."""
-        if self._table is not None:
-            console.show(self._table)
-        lines = _summary_lines(
-            self._formats.summary(total), self._formats.in_base(total.log_prob_nats, self._options.log_base)
-        )
-        for line in lines:
-            if self._table is not None:
-                console.write_line(line)
-            else:
-                console.notice(line)
+def _load(named: "Sequence[str] | None", options: ScoreOptions) -> "list[Model]":
+    if named and len(named) > 1:
+        refuse_both(f"--direction {options.direction}", options.direction is not None, "several models")
+        return load_models(named)
+    return load_directed(named[0] if named else None, options.direction)
 
 
-def _summary_lines(totals: dict[str, float], log_prob: float) -> list[str]:
-    return [
-        f"log probability {log_prob:.4f} over {totals['num_tokens']:,} tokens "
-        f"({totals['num_unknown']:,} unknown), {totals['num_chars']:,} characters, {totals['num_bytes']:,} bytes",
-        f"perplexity {totals['perplexity']:.4f} including unknown tokens, "
-        f"{totals['perplexity_excluding_unknown']:.4f} excluding them",
-        f"{totals['nats_per_token']:.4f} nats per token; bits: {totals['bits_per_token']:.4f} per token, "
-        f"{totals['bits_per_char']:.4f} per character, {totals['bits_per_byte']:.4f} per byte",
-    ]
+def _score_texts(
+    models: "Sequence[Model]",
+    texts: "Sequence[str] | None",
+    files: "list[str]",
+    options: ScoreOptions,
+    *,
+    output: str | None,
+    summary: str | None,
+) -> None:
+    from charnn.cli.score_output import ScoreOutput
+    from charnn.cli.score_progress import Progress
+    from charnn.scoring.scores import Score
+
+    judge, plain = make_judge(models, options), plain_judge(models, options)
+    units: Iterator[str] = iter(texts) if texts else read_units(files, judge.tokenizer, options)
+    units, same_units = itertools.tee(units) if plain else (units, iter(()))
+    name = ", ".join(files) if files else "-"
+    total, plain_total, num_units = Score(), Score(), 0
+    with (
+        Lines(output) as lines,
+        Progress(files, shown=bool(files) and (lines.is_file or not console.is_terminal())) as progress,
+        terminated_like_interrupted(),
+    ):
+        written = ScoreOutput(options, name=name, lines=lines, tokenizer=judge.tokenizer)
+        scores = judge.scores(units, options, with_tokens=written.wants_tokens)
+        plain_scores = plain.scores(same_units, options) if plain else itertools.repeat(Score())
+        for found, beside in zip(scores, plain_scores, strict=False):
+            written.add(found)
+            total, plain_total = total + found, plain_total + beside
+            num_units += 1
+            progress.advance(found)
+        if not num_units:
+            raise TextError(f"{name}: is empty; there is nothing to score")
+        written.finish(total, 1 if options.unit == "stream" else num_units, plain_total if plain else None)
+    if summary:
+        _write_summary(summary, total, plain_total if plain else None)
 
 
-def _write_summary(path: str, total: "Score") -> None:
-    from pathlib import Path
-
+def _write_summary(path: str, total: "Score", plain: "Score | None") -> None:
     from charnn.files import write_atomically
-    from charnn.runtime.score_formats import summary
+    from charnn.scoring.formats import summary
 
-    write_atomically(Path(path), (console.to_json(summary(total)) + "\n").encode("utf-8"))
+    facts = summary(total) | ({"plain": summary(plain)} if plain else {})
+    write_atomically(Path(path), (console.to_json(facts) + "\n").encode("utf-8"))

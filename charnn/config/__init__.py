@@ -5,14 +5,16 @@ tables are checked against them.
 """
 
 from charnn.config.model import Architecture, CellName, ModelOptions
-from charnn.config.running import FillOptions, PredictOptions, ScoreOptions
+from charnn.config.running import ComparisonOptions, FillOptions, PredictOptions
 from charnn.config.sampling import OnUnknown, SampleOptions
+from charnn.config.scoring import ScoreOptions
 from charnn.config.text import TextOptions, TokenizerKind, Unit
 from charnn.config.training import TrainingOptions
 
 __all__ = [
     "Architecture",
     "CellName",
+    "ComparisonOptions",
     "FillOptions",
     "ModelOptions",
     "OnUnknown",

@@ -1,57 +1,11 @@
-"""Options of scoring and predicting."""
+"""Options of predicting what comes next and of filling gaps."""
 
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
 from charnn.config.model import Direction
 from charnn.config.sampling import MixNgram, PromptOnUnknown
-from charnn.config.text import Unit
-from charnn.options import Checked, Option, refuse_both, refuse_idle
-
-
-@dataclass(frozen=True, kw_only=True)
-class ScoreOptions(Checked):
-    """What is scored, and how the figures are given."""
-
-    format: Annotated[Literal["table", "tsv", "jsonl"], Option("How to print the records.")] = "table"
-    log_base: Annotated[Literal["e", "2", "10"], Option("Base of the logarithms.")] = "e"
-    unit: Annotated[
-        Unit,
-        Option("What a record is: each line, each blank-line-separated document, or all of the text as one."),
-    ] = "line"
-    mix_ngram: MixNgram = False
-    direction: Annotated[
-        Direction | None,
-        Option(
-            "Which model of a pair scores; both give the mean of two log probabilities.",
-            automatic="the model's own, of a pair forward",
-        ),
-    ] = None
-    per_token: Annotated[bool, Option("Give every token's log probability.")] = False
-    bos: Annotated[bool, Option("Score the first token, with the boundary as its context.")] = True
-    eos: Annotated[bool, Option("Score the boundary that closes a unit.")] = True
-    rollout: Annotated[
-        int,
-        Option(
-            "Let the model write so many tokens on from many places of the text, and show its losses by distance; 0 does not.",
-            at_least=0,
-        ),
-    ] = 0
-    encoding: Annotated[str, Option("The encoding of the text files.")] = "utf-8"
-
-    def __post_init__(self) -> None:
-        """Check bounds, and that a stream, which no boundary closes, is not asked to leave one out."""
-        super().__post_init__()
-        both = self.direction == "both"
-        refuse_both("--no-bos", both and not self.bos, "--direction both, each of which leaves another token out")
-        refuse_both("--mix-ngram", both and self.mix_ngram, "--direction both")
-        refuse_idle("--no-eos", not self.eos and self.unit == "stream", "--unit line or document")
-        if self.rollout:
-            refuse_idle("--rollout", self.unit != "stream", "--unit stream")
-            refuse_both("--rollout", both, "--direction both")
-            others = {"--mix-ngram": self.mix_ngram, "--per-token": self.per_token, "--no-bos": not self.bos}
-            for flag, given in others.items():
-                refuse_both(flag, given, "--rollout")
+from charnn.options import Checked, Option, refuse_both
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -107,3 +61,25 @@ class FillOptions(Checked):
         super().__post_init__()
         for flag, given in {"--beam": self.beam != 100, "--max-tokens": self.max_tokens is not None}.items():
             refuse_both(flag, given and bool(self.candidates), "--candidates, which leave nothing to search for")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ComparisonOptions(Checked):
+    """How two models are compared."""
+
+    state: Annotated[
+        Literal["reset", "carry"] | None,
+        Option(
+            "Read each line from an empty memory, or with all earlier ones as its context.",
+            automatic="carry for models of running text",
+        ),
+    ] = None
+    mix_ngram: MixNgram = False
+    spell: Annotated[bool, Option("Give unknown tokens the probability of their spelling too.")] = False
+    top: Annotated[
+        int, Option("Show so many of the tokens of which the two think most differently, either way.", at_least=0)
+    ] = 5
+    resamples: Annotated[int, Option("Draws of the bootstrap.", at_least=100)] = 2000
+    seed: Annotated[int, Option("Decides the draws.", at_least=0)] = 1
+    encoding: Annotated[str, Option("The encoding of the text files.")] = "utf-8"
+    format: Annotated[Literal["table", "json"], Option("Tables, or one JSON record.")] = "table"

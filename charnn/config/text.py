@@ -36,6 +36,10 @@ class TextOptions(Checked):
     subword_model: Annotated[
         Literal["unigram", "bpe"], Option("The kind of SentencePiece model for subwords.", panel=TEXT)
     ] = "unigram"
+    spell: Annotated[
+        bool,
+        Option("Words: keep a model of how rare words are spelled, for score --spell.", panel=TEXT),
+    ] = True
     unit: Annotated[
         Unit,
         Option(
@@ -64,6 +68,7 @@ class TextOptions(Checked):
         kind = self.tokenizer
         refuse_idle("--pretokenized", self.pretokenized and kind != "word", "--tokenizer word")
         refuse_idle("--subword-model", self.subword_model != "unigram" and kind != "subword", "--tokenizer subword")
+        refuse_idle("--no-spell", not self.spell and kind != "word", "--tokenizer word")
         refuse_idle("--vocab-size", self.vocab_size is not None and kind == "byte", "another --tokenizer than byte")
         refuse_idle(
             "--min-count", self.min_count is not None and kind in ("byte", "subword"), "--tokenizer char or word"

@@ -9,7 +9,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
 from charnn.ngrams.kneser_ney import Floats, NgramModel, Reading
 
@@ -50,11 +49,9 @@ class Mixture:
     ngrams: NgramModel
     weights: Floats
 
-    def log_probs(
-        self, network_log_probs: Floats, contexts: npt.NDArray[np.int64], targets: npt.NDArray[np.int64]
-    ) -> Floats:
-        """Return the mixture's log probabilities in nats of given targets after given contexts (see `NgramModel.read`)."""
-        return mixed(network_log_probs, self.ngrams.read(contexts, targets), self.weights)
+    def of_reading(self, network_log_probs: Floats, reading: Reading) -> Floats:
+        """Return the mixture's log probabilities in nats of given targets (see `NgramModel.read`)."""
+        return mixed(network_log_probs, reading, self.weights)
 
     def log_distribution(self, network_log_probs_V: Floats, context: Sequence[int]) -> Floats:
         """Return the mixture's log probabilities (V,) of what follows a context of ids from the boundary on."""

@@ -28,6 +28,9 @@ class Engine:
     `stepper`.
     """
 
+    xp: Any = np
+    """The module of array functions (see `charnn.cells`)."""
+
     def __init__(self, architecture: Architecture, weights: Tensors) -> None:
         shape = architecture
         self.architecture = architecture
@@ -89,8 +92,8 @@ class Engine:
         new_state = []
         for number, (cell, weights) in enumerate(zip(self._cells, self._layers, strict=True)):
             if inputs_BI is not None:
-                projected_BP = cell.project(weights, inputs_BI, np)
-            new_state.append(cell.step(weights, projected_BP, state[number], np))
+                projected_BP = cell.project(weights, inputs_BI, self.xp)
+            new_state.append(cell.step(weights, projected_BP, state[number], self.xp))
             inputs_BI = self._passed_up(number, new_state[-1], inputs_BI)
         assert inputs_BI is not None
         return self.logits(inputs_BI), (*new_state, *history)
@@ -101,7 +104,7 @@ class Engine:
         if self.architecture.residual and inputs is not None:
             output = output + inputs[..., : output.shape[-1]]
         others = parts[1 : self._cells[number].num_outputs]
-        return np.concatenate((output, *others), axis=-1) if others else output
+        return self.xp.concatenate((output, *others), -1) if others else output
 
     def forward(self, ids_TB: IdArray, state: EngineState) -> tuple[Floats, EngineState]:
         """Read T tokens of each stream, a layer at a time, so that each layer's input projection is one product.
@@ -113,7 +116,7 @@ class Engine:
         values_TBI, new_state = None, []
         for number, (cell, weights) in enumerate(zip(self._cells, self._layers, strict=True)):
             if values_TBI is not None:
-                projected_TBP = cell.project(weights, values_TBI, np)
+                projected_TBP = cell.project(weights, values_TBI, self.xp)
             outputs, last = self._run_layer(number, projected_TBP, state[number])
             values_TBI = self._passed_up(number, outputs, values_TBI)
             new_state.append(last)
@@ -124,23 +127,29 @@ class Engine:
         """Return those arrays of each state (T, B, H) that the layer above takes in, and the last state."""
         cell, weights = self._cells[number], self._layers[number]
         size = (*projected_TBP.shape[:2], self.architecture.layer_sizes(number)[1])
-        outputs = [np.empty(size, dtype=np.float32) for _ in range(cell.num_outputs)]
+        outputs = [self._empty(size) for _ in range(cell.num_outputs)]
         if cell.coefficients is not None:
-            kept_TBH, new_TBH = cell.coefficients(projected_TBP, np)
+            kept_TBH, new_TBH = cell.coefficients(projected_TBP, self.xp)
             for time in range(len(projected_TBP)):
                 state = (kept_TBH[time] * state[0] + new_TBH[time],)
                 outputs[0][time] = state[0]
             return outputs, state
         for time, projected_BP in enumerate(projected_TBP):
-            state = cell.step(weights, projected_BP, state, np)
+            state = cell.step(weights, projected_BP, state, self.xp)
             for output, part in zip(outputs, state, strict=False):
                 output[time] = part
         return outputs, state
+
+    def _empty(self, size: tuple[int, ...]) -> Floats:
+        return np.empty(size, dtype=np.float32)
 
     def logits(self, outputs: Floats) -> Floats:
         """Return the logits (..., V) for the top layer's outputs (..., H)."""
         logits: Floats = outputs @ self.output_VH.T + self.output_bias_V
         return logits
+
+    def _looked_up(self, table: Floats, rows: IdArray) -> Floats:
+        return np.asarray(table[rows])
 
     def _project_ids(self, ids_TB: IdArray, state: EngineState) -> tuple[Floats, EngineState]:
         """Return what the first layer's steps take in (T, B, P), and the last tokens as the end of a state."""
@@ -150,8 +159,8 @@ class Engine:
             ngrams, last_tokens = ngram_rows(ids_TB, state[-1][0], self.architecture.vocab_size, np)
             rows, history = [ids_TB, *ngrams], ((last_tokens,),)
         if self._tables is None:
-            vectors_TBE = sum(table[place] for table, place in zip(self.embeddings, rows, strict=True))
-            return self._cells[0].project(self._layers[0], vectors_TBE, np), history
+            vectors_TBE = sum(self._looked_up(table, place) for table, place in zip(self.embeddings, rows, strict=True))
+            return self._cells[0].project(self._layers[0], vectors_TBE, self.xp), history
         total = self._tables[0].many(rows[0])
         for table, place in zip(self._tables[1:], rows[1:], strict=True):
             total += table.many(place)

@@ -58,6 +58,7 @@ class Corpus:
         tokenizer: made from the training part alone.
         train, valid: sizes of the two parts.
         files: name, size and sha256 of each text.
+        rare_words: see `TrainedTokenizer`.
     """
 
     directory: Path
@@ -65,6 +66,7 @@ class Corpus:
     train: SplitSize
     valid: SplitSize
     files: list[dict[str, Any]]
+    rare_words: Sequence[str] = ()
 
     def ids(self, split: str) -> npt.NDArray[np.unsignedinteger[Any]]:
         """Return the ids (N,) of "train" or "valid", memory-mapped."""
@@ -139,7 +141,7 @@ def prepare_corpus(directory: Path, texts: Sequence[str], options: TextOptions, 
                 if piece.split == "train":
                     yield _joined(piece, options.unit)
 
-        tokenizer = train_tokenizer(options, training_texts, seed=seed)
+        tokenizer, rare_words = train_tokenizer(options, training_texts, seed=seed)
         pieces = itertools.chain(
             split(read_text(sources, encoding)), _all_valid(read_text(valid_sources, encoding), options.unit)
         )
@@ -148,7 +150,7 @@ def prepare_corpus(directory: Path, texts: Sequence[str], options: TextOptions, 
             raise TextError(f"{options.valid}: holds no text to validate on; name another --valid file or leave it out")
     finally:
         spool.unlink(missing_ok=True)
-    return Corpus(directory, tokenizer, sizes["train"], sizes["valid"], files)
+    return Corpus(directory, tokenizer, sizes["train"], sizes["valid"], files, rare_words)
 
 
 def _without(held_out: Sequence[Source], sources: Sequence[Source], notify: Notify) -> list[Source]:

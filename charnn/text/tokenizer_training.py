@@ -3,7 +3,8 @@
 import io
 import re
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from typing import NamedTuple
 
 import numpy as np
 
@@ -24,11 +25,20 @@ from charnn.text.vocabulary import DOCUMENT_BOUNDARY, NEWLINE, UNKNOWN, Vocabula
 from charnn.text.words import GLUE, split_words
 
 LONGEST_SENTENCE = 4096
+FEWEST_RARE_WORDS = 5000
+"""From so many words on, the unknown ones alone tell how unknown words are spelled."""
 CHARS_A_SUBWORD = 300
 """Where no size is given, one subword for so many characters of the training text."""
 
 
-def train_tokenizer(options: TextOptions, texts: Callable[[], Iterator[str]], *, seed: int) -> Tokenizer:
+class TrainedTokenizer(NamedTuple):
+    """A tokenizer, and of one of words those that are rare: unknown ones, or where these are few the rarest."""
+
+    tokenizer: Tokenizer
+    rare_words: Sequence[str] = ()
+
+
+def train_tokenizer(options: TextOptions, texts: Callable[[], Iterator[str]], *, seed: int) -> TrainedTokenizer:
     """Make a tokenizer from the training text.
 
     Args:
@@ -44,9 +54,9 @@ def train_tokenizer(options: TextOptions, texts: Callable[[], Iterator[str]], *,
         counts = np.zeros(256, dtype=np.int64)
         for text in texts():
             counts += np.bincount(np.frombuffer(text.encode("utf-8", "surrogateescape"), np.uint8), minlength=256)
-        return ByteTokenizer(byte_vocabulary(counts, options.unit), options.unit)
+        return TrainedTokenizer(ByteTokenizer(byte_vocabulary(counts, options.unit), options.unit))
     if options.tokenizer == "subword":
-        return _train_subwords(options, texts, boundary, seed)
+        return TrainedTokenizer(_train_subwords(options, texts, boundary, seed))
     if options.tokenizer == "char":
         vocabulary = build_vocabulary(
             count_characters(texts()),
@@ -54,7 +64,7 @@ def train_tokenizer(options: TextOptions, texts: Callable[[], Iterator[str]], *,
             min_count=options.min_count or 1,
             max_size=options.vocab_size,
         )
-        return CharTokenizer(vocabulary, options.unit)
+        return TrainedTokenizer(CharTokenizer(vocabulary, options.unit))
     if options.pretokenized:
         words = Counter(word for text in texts() for word in PRETOKENIZED_WORD.findall(text))
         vocabulary = build_vocabulary(
@@ -64,7 +74,7 @@ def train_tokenizer(options: TextOptions, texts: Callable[[], Iterator[str]], *,
             min_count=options.min_count or 1,
             max_size=options.vocab_size,
         )
-        return PretokenizedTokenizer(vocabulary, options.unit)
+        return TrainedTokenizer(PretokenizedTokenizer(vocabulary, options.unit), _rare_words(words, vocabulary))
     words = Counter(word for text in texts() for word, _ in split_words(text))
     vocabulary = build_vocabulary(
         words,
@@ -73,7 +83,15 @@ def train_tokenizer(options: TextOptions, texts: Callable[[], Iterator[str]], *,
         min_count=options.min_count or 2,
         max_size=options.vocab_size or 20_000,
     )
-    return WordTokenizer(vocabulary, options.unit)
+    return TrainedTokenizer(WordTokenizer(vocabulary, options.unit), _rare_words(words, vocabulary))
+
+
+def _rare_words(counts: Counter[str], vocabulary: Vocabulary) -> list[str]:
+    """Return the words that are unknown, in a fixed order, and the rarest known ones where these are fewer than wanted."""
+    words = [word for word in counts if not word.isspace() and word not in (UNKNOWN, GLUE, DOCUMENT_BOUNDARY)]
+    unknown = sorted(word for word in words if word not in vocabulary.ids)
+    known = sorted((word for word in words if word in vocabulary.ids), key=lambda word: (counts[word], word))
+    return unknown + known[: max(0, FEWEST_RARE_WORDS - len(unknown))]
 
 
 def _train_subwords(

@@ -13,16 +13,19 @@ import charnn
 from charnn.config import ModelOptions, TextOptions, TrainingOptions
 from charnn.config.together import check_together
 from charnn.errors import ModelError
-from charnn.files import staging_directory
+from charnn.files import staging_directory, write_atomically
 from charnn.model_directory import (
     BACKWARD,
+    SPELLING_FILE,
     is_model,
     read_config,
     read_model,
     tokenizer_hash,
     write_ngrams,
+    write_spelling,
     write_tokenizer,
 )
+from charnn.ngrams.spelling import learn_spelling
 from charnn.options import as_json, pick
 from charnn.text.corpus import Corpus, open_ids, prepare_corpus, reverse_encoded
 from charnn.text.reading import Notify
@@ -88,6 +91,9 @@ def begin(
         }
         session = make_session(staging, config, corpus.tokenizer, Position(), started, notify=notify)
         _complete(session, plan.ngram_order, options)
+        if text_options.spell and corpus.rare_words:
+            spelling = learn_spelling(corpus.rare_words, corpus.tokenizer.vocabulary.tokens)
+            write_spelling(staging, spelling, tokenizer_sha256=config["tokenizer_sha256"])
     session.directory = directory
     return session
 
@@ -118,6 +124,8 @@ def begin_backward(forward: Path, *, started: float, notify: Notify) -> Session:
             reverse_encoded(forward / split, staging / split, model.tokenizer)
         session = make_session(staging, config, model.tokenizer, Position(), started, notify=notify)
         _complete(session, config["plan"]["ngram_order"], options)
+        if (forward / SPELLING_FILE).exists():
+            write_atomically(staging / SPELLING_FILE, (forward / SPELLING_FILE).read_bytes())
     session.directory = directory
     return session
 

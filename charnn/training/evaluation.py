@@ -6,8 +6,7 @@ remembers no longer.
 """
 
 import contextlib
-import math
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,6 +15,7 @@ import numpy.typing as npt
 import torch
 from torch.nn import functional
 
+from charnn.golden import lowest
 from charnn.text.vocabulary import Vocabulary
 from charnn.training.batches import UnitBatches
 from charnn.training.loss import IGNORED, LossTotal
@@ -73,27 +73,12 @@ def validate(network: Network, ids: npt.NDArray[np.int64], vocabulary: Vocabular
     def loss_at(temperature: float) -> float:
         return float(functional.cross_entropy(logits_NV / temperature, targets_N, reduction="sum"))
 
-    temperature = _lowest(loss_at, *TEMPERATURES)
+    temperature = lowest(loss_at, *TEMPERATURES, TEMPERATURE_TOLERANCE)
     if len(part) < len(ids):
         return Validation(
             _summed(held_out_log_probs(network, ids, vocabulary, unit=unit, temperature=temperature)), temperature
         )
     return Validation(LossTotal(loss_at(temperature), len(ids)), temperature)
-
-
-def _lowest(loss_at: Callable[[float], float], low: float, high: float) -> float:
-    """Return where a function of one valley is lowest, by golden-section search (Kiefer 1953)."""
-    ratio = (math.sqrt(5) - 1) / 2
-    inner = [high - ratio * (high - low), low + ratio * (high - low)]
-    losses = [loss_at(temperature) for temperature in inner]
-    while high - low > TEMPERATURE_TOLERANCE:
-        if losses[0] <= losses[1]:
-            high, inner, losses = inner[1], [inner[1] - ratio * (inner[1] - low), inner[0]], [math.nan, losses[0]]
-            losses[0] = loss_at(inner[0])
-        else:
-            low, inner, losses = inner[0], [inner[1], inner[0] + ratio * (high - inner[0])], [losses[1], math.nan]
-            losses[1] = loss_at(inner[1])
-    return inner[losses[1] < losses[0]]
 
 
 def _summed(log_probs: LogProbs) -> LossTotal:

@@ -16,7 +16,7 @@ from pathlib import Path
 from charnn.config import ScoreOptions
 from charnn.model_directory import read_model
 from charnn.runtime.engine import Engine
-from charnn.runtime.scorer import score_units
+from charnn.scoring.scorer import estimator_of, score_units
 
 CELL_OPTIONS = {"skip": ("--cell", "rnn", "--skip", "8")}
 BANDS = ((0, 0), (1, 4), (5, 8), (9, 12), (13, 16), (17, 20))
@@ -56,7 +56,10 @@ def main() -> None:
             model = read_model(Path(folder, "run"))
         engine = Engine.of(model)
         sentences = [pair[kind] for pair in pairs for kind in ("good", "bad")]
-        scores = [score.log_prob_nats for score in score_units(engine, model.tokenizer, sentences, ScoreOptions())]
+        scores = [
+            score.log_prob_nats
+            for score in score_units(estimator_of(engine, model.tokenizer), model.tokenizer, sentences, ScoreOptions())
+        ]
         right = [good > bad for good, bad in zip(scores[::2], scores[1::2], strict=True)]
 
         def chosen(column: str, low: int, high: int, right: list[bool] = right) -> str:

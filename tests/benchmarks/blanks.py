@@ -21,7 +21,7 @@ from charnn.config import ScoreOptions
 from charnn.model_directory import read_directed
 from charnn.runtime.blanks import find_blank, judge_blank
 from charnn.runtime.engine import Engine
-from charnn.runtime.scorer import score_units
+from charnn.scoring.scorer import estimator_of, score_units
 
 sys.path.insert(0, str(Path(__file__).parent.parent.parent / "corpora"))
 from make_agreement import NOUNS
@@ -70,7 +70,10 @@ def main() -> None:
         sentences += [sentence.replace("____", noun), sentence.replace("____", other)]
     whole = {}
     for name, engine in (("forward", forward), ("backward", backward)):
-        scores = [score.log_prob_nats for score in score_units(engine, tokenizer, sentences, ScoreOptions())]
+        scores = [
+            score.log_prob_nats
+            for score in score_units(estimator_of(engine, tokenizer), tokenizer, sentences, ScoreOptions())
+        ]
         whole[name] = [good - bad for good, bad in zip(scores[::2], scores[1::2], strict=True)]
     whole["both"] = [sum(margins) for margins in zip(whole["forward"], whole["backward"], strict=True)]
     right |= {f"whole sentence, {name}": [margin > 0 for margin in margins] for name, margins in whole.items()}

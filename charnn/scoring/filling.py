@@ -11,8 +11,9 @@ from charnn.ngrams.mixture import Mixture
 from charnn.runtime.blanks import Blank, judge_blank
 from charnn.runtime.context import GAPS, read_start
 from charnn.runtime.engine import Engine, log_softmax
-from charnn.runtime.scorer import Score, averaged, score_units
 from charnn.runtime.stepper import stepper_for
+from charnn.scoring.scorer import estimator_of, score_units
+from charnn.scoring.scores import Score, averaged
 from charnn.text.tokenizers import Tokenizer, decode
 
 
@@ -123,7 +124,7 @@ def rank(
     options = ScoreOptions(mix_ngram=mixture is not None)
     texts = [before + candidate + after for candidate in candidates]
     scored = {
-        direction: list(score_units(engine, tokenizer, texts, options, mixture))
+        direction: list(score_units(estimator_of(engine, tokenizer, mixture), tokenizer, texts, options))
         for direction, engine in engines.items()
     }
     of_each = [dict(zip(scored, row, strict=True)) for row in zip(*scored.values(), strict=True)]

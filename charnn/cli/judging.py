@@ -1,0 +1,260 @@
+"""From the options of scoring to who gives the probabilities, and what is said about that."""
+
+import itertools
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from charnn.cli import console
+from charnn.config import ScoreOptions
+from charnn.config.scoring import FIT
+from charnn.errors import ModelError, OptionError
+from charnn.options import refuse_both, refuse_idle
+
+if TYPE_CHECKING:
+    from charnn.model_directory import Model
+    from charnn.ngrams.spelling import Spelling
+    from charnn.runtime.engine import Engine
+    from charnn.scoring.estimators import Estimator
+    from charnn.scoring.scores import Score
+    from charnn.text.tokenizers import Tokenizer
+
+
+@dataclass(frozen=True)
+class Judge:
+    """Who scores.
+
+    Args:
+        estimators: one, or the two of a pair whose log probabilities are averaged.
+        tokenizer: what they share.
+        spelling: for `--spell`.
+    """
+
+    estimators: "Sequence[Estimator]"
+    tokenizer: "Tokenizer"
+    spelling: "Spelling | None" = None
+
+    def scores(self, units: Iterable[str], options: ScoreOptions, *, with_tokens: bool = False) -> "Iterator[Score]":
+        """Yield the score of each unit; of running text, given in pieces, that of each piece."""
+        from charnn.scoring.scorer import score_stream, score_units
+        from charnn.scoring.scores import averaged
+
+        score = score_stream if options.unit == "stream" else score_units
+        if options.unit == "stream" and any(each.is_backward for each in self.estimators):
+            units = ["".join(units)]
+        streams = [
+            score(each, self.tokenizer, same, options, spelling=self.spelling, with_tokens=with_tokens)
+            for each, same in zip(self.estimators, itertools.tee(units, len(self.estimators)), strict=True)
+        ]
+        for scores in zip(*streams, strict=True):
+            yield scores[0] if len(scores) == 1 else averaged(scores)
+
+
+def make_judge(models: "Sequence[Model]", options: ScoreOptions) -> Judge:
+    """Return who scores, of models that were named.
+
+    Args:
+        models: those of several directories, which are interpolated, or the two of one pair.
+
+    Raises:
+        CharnnError: where they do not go together, or lack what an option needs.
+    """
+    from charnn.model_directory import read_spelling
+
+    is_pair = options.direction == "both"
+    tokenizer = models[0].tokenizer
+    for option, given in {"-w": bool(options.weight), "--fit-weights": options.fit_weights is not None}.items():
+        refuse_idle(option, given and (is_pair or len(models) == 1), "several models (-m A -m B)")
+    refuse_both("-w", bool(options.weight) and options.fit_weights is not None, "--fit-weights")
+    _refuse_carry(models[0], options)
+    estimators = [_estimator(model, options) for model in models]
+    spelling = read_spelling(models[0]) if options.spell else None
+    if is_pair or len(models) == 1:
+        return Judge(estimators, tokenizer, spelling)
+
+    from charnn.scoring.estimators import Interpolation
+
+    _check_alike(models)
+    weights = _weights(models, estimators, options)
+    return Judge([Interpolation(estimators, weights)], tokenizer, spelling)
+
+
+def plain_judge(models: "Sequence[Model]", options: ScoreOptions) -> Judge | None:
+    """Return who scores without adapting, for the figure that stands beside; None where nothing adapts."""
+    if not options.adapts:
+        return None
+    plain = replace(
+        options,
+        dynamic=False,
+        dynamic_stretch=None,
+        dynamic_rate=None,
+        dynamic_decay=None,
+        cache=False,
+        cache_size=2000,
+        cache_weight=None,
+        cache_sharpness=None,
+        temperature="1",
+        per_token=False,
+        alternatives=0,
+    )
+    return make_judge(models, plain)
+
+
+def _refuse_carry(model: "Model", options: ScoreOptions) -> None:
+    if options.state == "carry" and model.architecture.direction == "backward":
+        raise OptionError(
+            "--state carry: found a model that reads backward, to which earlier lines are no context; leave it out"
+        )
+
+
+def _check_alike(models: "Sequence[Model]") -> None:
+    """Refuse models whose tokens cannot be set beside each other. Raises ModelError."""
+    for other in models[1:]:
+        if other.config["tokenizer_sha256"] != models[0].config["tokenizer_sha256"]:
+            raise ModelError(
+                f"{other.path}: has another vocabulary than {models[0].path}, so their probabilities cannot be mixed token "
+                "by token; train both with one tokenizer, or compare them: charnn compare A B FILE"
+            )
+        if other.architecture.direction != models[0].architecture.direction:
+            raise ModelError(
+                f"{other.path}: reads {other.architecture.direction}, {models[0].path} {models[0].architecture.direction}; "
+                "mix models that read one way"
+            )
+
+
+def _weights(models: "Sequence[Model]", estimators: "Sequence[Estimator]", options: ScoreOptions) -> list[float]:
+    if options.fit_weights is not None:
+        weights = _fitted_weights(estimators, models[0].tokenizer, options, options.fit_weights)
+        shown = ", ".join(f"{model.path} {weight:.4f}" for model, weight in zip(models, weights, strict=True))
+        console.notice(f"weights fitted on {options.fit_weights}: {shown}")
+        return weights
+    given = options.weight or tuple(1.0 for _ in models)
+    if len(given) != len(models):
+        raise OptionError(
+            f"-w: found {len(given)} weights for {len(models)} models; give one for each -m, in their order"
+        )
+    return [weight / sum(given) for weight in given]
+
+
+def _fitted_weights(
+    estimators: "Sequence[Estimator]", tokenizer: "Tokenizer", options: ScoreOptions, file: str
+) -> list[float]:
+    import numpy as np
+
+    from charnn.cli.loading import read_units
+    from charnn.errors import TextError
+    from charnn.scoring.fitting import fit_shares
+    from charnn.scoring.scorer import token_log_probs
+
+    by_unit = replace(
+        options, unit="document" if options.unit == "document" else "line", per_token=False, alternatives=0
+    )
+    found = [
+        list(token_log_probs(each, tokenizer, read_units([file], tokenizer, by_unit), by_unit)) for each in estimators
+    ]
+    if not found[0] or not sum(map(len, found[0])):
+        raise TextError(f"{file}: is empty; there is nothing to fit weights on")
+    return fit_shares(np.stack([np.concatenate(each) for each in found]))
+
+
+def _estimator(model: "Model", options: ScoreOptions) -> "Estimator":
+    """Return one model's part: its network as the options want it, and its n-gram model."""
+    from charnn.cli.loading import load_mixture
+    from charnn.runtime.engine import Engine
+    from charnn.scoring.estimators import MixedEstimator
+
+    engine = Engine.of(model)
+    if options.device == "cuda":
+        engine = _on_gpu(engine)
+    network = _network(model, engine, options)
+    mixture = load_mixture(model, options.mix_ngram)
+    if mixture is None:
+        return network
+    boundary_id = None if model.tokenizer.unit == "stream" else model.tokenizer.vocabulary.boundary_id
+    return MixedEstimator(network, mixture, boundary_id=boundary_id)
+
+
+def _on_gpu(engine: "Engine") -> "Engine":
+    from charnn.cli.loading import require_gpu
+    from charnn.runtime.torch_engine import TorchEngine
+
+    require_gpu()
+    return TorchEngine(engine, device="cuda")
+
+
+def _network(model: "Model", engine: "Engine", options: ScoreOptions) -> "Estimator":
+    from charnn.scoring.estimators import NetworkEstimator
+    from charnn.scoring.fitting import fit_temperature, read_held_out
+
+    if options.temperature == FIT:
+        temperature = fit_temperature(engine, read_held_out(model, purpose="--temperature fit"))
+        console.notice(f"{model.path}: temperature {temperature:.3f}, fitted on its held-out text")
+    else:
+        temperature = float(options.temperature)
+    if options.dynamic:
+        return _dynamic(model, options, temperature)
+    if not options.cache:
+        return NetworkEstimator(engine, temperature)
+
+    from charnn.scoring.cache import CachedEstimator, CacheSettings, fit_cache
+
+    if options.cache_weight is not None and options.cache_sharpness is not None:
+        settings = CacheSettings(options.cache_size, options.cache_weight, options.cache_sharpness)
+    else:
+        settings = fit_cache(
+            engine,
+            read_held_out(model, purpose="--cache"),
+            size=options.cache_size,
+            temperature=temperature,
+            weight=options.cache_weight,
+            sharpness=options.cache_sharpness,
+        )
+        console.notice(
+            f"{model.path}: cache of {settings.size:,} tokens, weight {settings.weight:.4f}, sharpness {settings.sharpness:g}, "
+            "fitted on its held-out text"
+        )
+    return CachedEstimator(engine, settings, temperature)
+
+
+def _dynamic(model: "Model", options: ScoreOptions, temperature: float) -> "Estimator":
+    from charnn.scoring.dynamic import DynamicEstimator, DynamicSettings, fit_rates, gradient_scales
+    from charnn.scoring.fitting import read_held_out
+    from charnn.text.corpus import open_ids
+    from charnn.training.network import Network
+
+    vocabulary = model.tokenizer.vocabulary
+    stretch = options.dynamic_stretch or (20 if model.tokenizer.kind in ("char", "byte") else 5)
+    file = model.path / "train.bin"
+    if not file.exists() or not file.stat().st_size:
+        raise ModelError(
+            f"{file}: is missing, but --dynamic looks at gradients on the training text; restore it, "
+            "or leave --dynamic out"
+        )
+    network = Network(model.architecture)
+    network.load_arrays(model.weights)
+    network.eval()
+    scales = gradient_scales(
+        network, open_ids(file, model.tokenizer), boundary_id=vocabulary.boundary_id, stretch=stretch, seed=1
+    )
+    estimator = DynamicEstimator(
+        network,
+        DynamicSettings(stretch, options.dynamic_rate or 0.0, options.dynamic_decay or 0.0),
+        scales,
+        vocab_size=len(vocabulary),
+        is_backward=model.architecture.direction == "backward",
+        temperature=temperature,
+    )
+    if options.dynamic_rate is None or options.dynamic_decay is None:
+        held_out = read_held_out(model, purpose="--dynamic")
+        console.notice(
+            f"{model.path}: fitting rates of learning on its held-out text; "
+            "--dynamic-rate and --dynamic-decay skip this"
+        )
+        tried = list(fit_rates(estimator, held_out, rate=options.dynamic_rate, decay=options.dynamic_decay))
+        settings, loss = tried[-1]
+        console.notice(
+            f"{model.path}: --dynamic-stretch {stretch} --dynamic-rate {settings.rate:g} --dynamic-decay {settings.decay:g}, "
+            f"{loss:.4f} nats a token there"
+        )
+        estimator.start_anew(settings)
+    return estimator

@@ -1,0 +1,381 @@
+"""Options of scoring: what is scored, by whom, what becomes of unknown words, and how the figures are given."""
+
+import math
+from dataclasses import dataclass
+from typing import Annotated, Literal
+
+from charnn.config.model import Direction
+from charnn.config.sampling import Device, MixNgram
+from charnn.config.text import Unit
+from charnn.errors import OptionError
+from charnn.options import Checked, Option, refuse_both, refuse_idle
+
+ScoreFormat = Literal["table", "tsv", "jsonl", "kenlm", "srilm", "lmzoo", "neural-complexity"]
+LOG_OF_BASE = {"e": 1.0, "2": math.log(2), "10": math.log(10)}
+BASE_OF_FORMAT = {"kenlm": "10", "srilm": "10", "lmzoo": "2", "neural-complexity": "2"}
+"""Formats of other programs, and the base of the logarithms that these expect."""
+FIT = "fit"
+
+WHAT, JUDGES, UNKNOWN, ADAPTATION, COMPARING, SHOWN = (
+    "What is scored",
+    "The models",
+    "Unknown words",
+    "Adapting to the text",
+    "Comparing",
+    "What is shown",
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class WhatOptions(Checked):
+    """What is scored."""
+
+    unit: Annotated[
+        Unit,
+        Option(
+            "What a record is: each line, each blank-line-separated document, or all of the text as one.", panel=WHAT
+        ),
+    ] = "line"
+    state: Annotated[
+        Literal["reset", "carry"],
+        Option("Read each unit from an empty memory, or with all earlier units as its context.", panel=WHAT),
+    ] = "reset"
+    bos: Annotated[bool, Option("Score the first token, with the boundary as its context.", panel=WHAT)] = True
+    eos: Annotated[bool, Option("Score the boundary that closes a unit.", panel=WHAT)] = True
+    encoding: Annotated[str, Option("The encoding of the text files.", panel=WHAT)] = "utf-8"
+
+
+@dataclass(frozen=True, kw_only=True)
+class JudgeOptions(Checked):
+    """Who gives the probabilities."""
+
+    weight: Annotated[
+        tuple[float, ...],
+        Option(
+            "A model's weight in the mean of several models' probabilities; once for each -m, in the same order.",
+            flags=("-w", "--weight"),
+            above=0,
+            panel=JUDGES,
+        ),
+    ] = ()
+    fit_weights: Annotated[
+        str | None,
+        Option(
+            "Choose the weights that make this file most probable.", automatic="equal weights unless -w", panel=JUDGES
+        ),
+    ] = None
+    mix_ngram: MixNgram = False
+    direction: Annotated[
+        Direction | None,
+        Option(
+            "Which model of a pair scores; both give the mean of two log probabilities.",
+            automatic="the model's own, of a pair forward",
+            panel=JUDGES,
+        ),
+    ] = None
+    temperature: Annotated[
+        str,
+        Option(
+            "Divide the logits by this number, or by what makes the model's own held-out text most probable (fit).",
+            flags=("-t", "--temperature"),
+            panel=JUDGES,
+        ),
+    ] = "1"
+    device: Annotated[Device, Option("Where the network runs; cuda needs torch and a GPU.", panel=JUDGES)] = "cpu"
+
+
+@dataclass(frozen=True, kw_only=True)
+class UnknownOptions(Checked):
+    """What becomes of tokens that the model does not know."""
+
+    exclude_unk: Annotated[
+        bool, Option("Leave unknown tokens out of every sum and count; they still serve as context.", panel=UNKNOWN)
+    ] = False
+    unk_penalty: Annotated[
+        float | None,
+        Option(
+            "Give each unknown token this log probability, in the base of --log-base.",
+            at_most=0,
+            automatic="the model's own for <unk>",
+            panel=UNKNOWN,
+        ),
+    ] = None
+    spell: Annotated[
+        bool,
+        Option("Give each unknown token the probability of <unk> times that of its spelling.", panel=UNKNOWN),
+    ] = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class AdaptOptions(Checked):
+    """How a model adapts to the text that it scores."""
+
+    dynamic: Annotated[
+        bool,
+        Option(
+            "Go on learning from each stretch once it is scored (dynamic evaluation; needs torch).", panel=ADAPTATION
+        ),
+    ] = False
+    dynamic_stretch: Annotated[
+        int | None,
+        Option(
+            "Tokens that are scored before the weights move.",
+            at_least=1,
+            automatic="20 (char, byte), 5 (word, subword)",
+            panel=ADAPTATION,
+        ),
+    ] = None
+    dynamic_rate: Annotated[
+        float | None,
+        Option("How far they move.", at_least=0, automatic="fitted on the held-out text", panel=ADAPTATION),
+    ] = None
+    dynamic_decay: Annotated[
+        float | None,
+        Option(
+            "How strongly they are drawn back to where they began.",
+            at_least=0,
+            below=1,
+            automatic="fitted on the held-out text",
+            panel=ADAPTATION,
+        ),
+    ] = None
+    cache: Annotated[
+        bool, Option("Make tokens likelier that followed similar states before in this text.", panel=ADAPTATION)
+    ] = False
+    cache_size: Annotated[int, Option("Tokens that the cache remembers.", at_least=1, panel=ADAPTATION)] = 2000
+    cache_weight: Annotated[
+        float | None,
+        Option(
+            "The cache's share of the probability.",
+            at_least=0,
+            below=1,
+            automatic="fitted on the held-out text",
+            panel=ADAPTATION,
+        ),
+    ] = None
+    cache_sharpness: Annotated[
+        float | None,
+        Option(
+            "How much more a similar state counts than a different one; 0 counts all alike.",
+            at_least=0,
+            automatic="fitted on the held-out text",
+            panel=ADAPTATION,
+        ),
+    ] = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class CompareOptions(Checked):
+    """Comparing sentences with each other."""
+
+    pairs: Annotated[
+        str | None,
+        Option(
+            "Judge minimal pairs: a TSV with the columns good and bad, perhaps prefix, and any categories.",
+            automatic="none",
+            panel=COMPARING,
+        ),
+    ] = None
+    per_pair: Annotated[bool, Option("Give the margin of each pair.", panel=COMPARING)] = False
+    nbest: Annotated[
+        str | None,
+        Option("Rescore an n-best list: ID, score and text, separated by tabs.", automatic="none", panel=COMPARING),
+    ] = None
+    lm_scale: Annotated[
+        float | None,
+        Option(
+            "Choose the best hypothesis of each ID by its score plus this times the model's log probability.",
+            at_least=0,
+            automatic="choose none, give the log probabilities",
+            panel=COMPARING,
+        ),
+    ] = None
+    word_penalty: Annotated[float, Option("Add this to a hypothesis for each of its words.", panel=COMPARING)] = 0.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class ShowOptions(Checked):
+    """How the figures are given."""
+
+    format: Annotated[ScoreFormat, Option("How to print the records.", panel=SHOWN)] = "table"
+    log_base: Annotated[
+        Literal["e", "2", "10"],
+        Option("Base of the logarithms; kenlm and srilm have 10, lmzoo and neural-complexity 2.", panel=SHOWN),
+    ] = "e"
+    per_token: Annotated[
+        bool,
+        Option(
+            "Give each token's log probability and rank, and the entropy before it and what it takes away.", panel=SHOWN
+        ),
+    ] = False
+    alternatives: Annotated[
+        int, Option("With --per-token, give so many of the likeliest tokens at each place.", at_least=0, panel=SHOWN)
+    ] = 0
+    by_word: Annotated[
+        bool, Option("Give each word (what white space separates) the sum over its tokens.", panel=SHOWN)
+    ] = False
+    spaces: Annotated[
+        Literal["before", "after"],
+        Option("With --by-word, whether white space counts with the word after it or before it.", panel=SHOWN),
+    ] = "before"
+    rollout: Annotated[
+        int,
+        Option(
+            "Let the model write so many tokens on from many places of the text, and show its losses by distance; 0 does not.",
+            at_least=0,
+            panel=SHOWN,
+        ),
+    ] = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScoreOptions(ShowOptions, CompareOptions, AdaptOptions, UnknownOptions, JudgeOptions, WhatOptions):
+    """All options of scoring."""
+
+    @property
+    def base(self) -> str:
+        """The base of the logarithms that are shown: "e", "2" or "10"."""
+        return BASE_OF_FORMAT.get(self.format, self.log_base)
+
+    @property
+    def needs_tokens(self) -> bool:
+        """Whether a record tells of single tokens."""
+        return self.per_token or self.by_word or self.format in BASE_OF_FORMAT
+
+    @property
+    def needs_distributions(self) -> bool:
+        """Whether a record tells of tokens that were not in the text."""
+        return self.per_token or self.format == "neural-complexity"
+
+    @property
+    def adapts(self) -> bool:
+        """Whether what is asked for stands beside the plain figure."""
+        return self.dynamic or self.cache or self.temperature == FIT
+
+    @property
+    def closes(self) -> bool:
+        """Whether the boundary that closes a unit is scored."""
+        return self.eos and self.unit != "stream"
+
+    def __post_init__(self) -> None:
+        """Check bounds, and that no option is given that would do nothing or contradicts another."""
+        super().__post_init__()
+        if self.temperature != FIT:
+            self._check_temperature()
+        refuse_idle("--no-eos", not self.eos and self.unit == "stream", "--unit line or document")
+        refuse_idle("--state", self.state == "carry" and self.unit == "stream", "--unit line or document")
+        self._check_directions()
+        self._check_unknown()
+        self._check_adaptation()
+        self._check_shown()
+        self._check_comparing()
+        self._check_rollout()
+
+    def _check_temperature(self) -> None:
+        try:
+            found = float(self.temperature)
+        except ValueError:
+            found = math.nan
+        if not (0 < found < math.inf):
+            raise OptionError(f"--temperature: found {self.temperature!r}, but it must be a number above 0 or {FIT}")
+
+    def _check_directions(self) -> None:
+        if self.direction != "both":
+            return
+        refuse_both("--no-bos", not self.bos, "--direction both, each of which leaves another token out")
+        others = {
+            "--mix-ngram": self.mix_ngram,
+            "--state carry": self.state == "carry",
+            "--dynamic": self.dynamic,
+            "--cache": self.cache,
+            "--alternatives": self.alternatives > 0,
+            "--format neural-complexity": self.format == "neural-complexity",
+        }
+        for flag, given in others.items():
+            refuse_both(flag, given, "--direction both")
+
+    def _check_unknown(self) -> None:
+        given = {
+            "--exclude-unk": self.exclude_unk,
+            "--unk-penalty": self.unk_penalty is not None,
+            "--spell": self.spell,
+        }
+        flags = [flag for flag, is_given in given.items() if is_given]
+        if len(flags) > 1:
+            refuse_both(flags[0], True, flags[1])
+
+    def _check_adaptation(self) -> None:
+        for flag, given in {
+            "--cache-size": self.cache_size != 2000,
+            "--cache-weight": self.cache_weight is not None,
+            "--cache-sharpness": self.cache_sharpness is not None,
+        }.items():
+            refuse_idle(flag, given and not self.cache, "--cache")
+        for flag, given in {
+            "--dynamic-stretch": self.dynamic_stretch is not None,
+            "--dynamic-rate": self.dynamic_rate is not None,
+            "--dynamic-decay": self.dynamic_decay is not None,
+        }.items():
+            refuse_idle(flag, given and not self.dynamic, "--dynamic")
+        refuse_both("--cache", self.cache and self.dynamic, "--dynamic")
+        adapting = "--cache" if self.cache else "--dynamic"
+        refuse_both(adapting, self.fit_weights is not None and (self.cache or self.dynamic), "--fit-weights")
+        refuse_both("--device cuda", self.device == "cuda" and self.dynamic, "--dynamic")
+
+    def _check_shown(self) -> None:
+        foreign = self.format in BASE_OF_FORMAT
+        refuse_both(f"--log-base {self.log_base}", foreign and self.log_base != "e", f"--format {self.format}")
+        refuse_both(
+            f"--unit {self.unit}", foreign and self.unit != "line", f"--format {self.format}, a line a sentence"
+        )
+        refuse_both("--per-token", self.per_token and foreign, f"--format {self.format}, which gives tokens anyway")
+        strict = self.format in ("kenlm", "srilm")
+        for flag, given in {"--no-bos": not self.bos, "--no-eos": not self.eos, "--by-word": self.by_word}.items():
+            refuse_both(flag, given and strict, f"--format {self.format}")
+        refuse_both("--by-word", self.by_word and self.per_token, "--per-token")
+        refuse_idle("--alternatives", self.alternatives > 0 and not self.per_token, "--per-token")
+        refuse_idle("--spaces", self.spaces != "before" and not self.by_word, "--by-word")
+
+    def _check_comparing(self) -> None:
+        refuse_idle("--per-pair", self.per_pair and self.pairs is None, "--pairs")
+        refuse_idle("--lm-scale", self.lm_scale is not None and self.nbest is None, "--nbest")
+        refuse_idle("--word-penalty", self.word_penalty != 0 and self.lm_scale is None, "--lm-scale")
+        refuse_both("--pairs", self.pairs is not None and self.nbest is not None, "--nbest")
+        for flag, given in {"--pairs": self.pairs is not None, "--nbest": self.nbest is not None}.items():
+            if not given:
+                continue
+            refuse_idle(f"--format {self.format}", self.format not in ("table", "tsv", "jsonl"), "sentences of a text")
+            others = {
+                "--unit": self.unit != "line",
+                "--state": self.state != "reset",
+                "--cache": self.cache,
+                "--dynamic": self.dynamic,
+                "--no-bos": not self.bos,
+                "--per-token": self.per_token,
+                "--by-word": self.by_word,
+                "--rollout": self.rollout > 0,
+            }
+            for other, is_given in others.items():
+                refuse_both(other, is_given, flag)
+
+    def _check_rollout(self) -> None:
+        if not self.rollout:
+            return
+        refuse_idle("--rollout", self.unit != "stream", "--unit stream")
+        others = {
+            "--direction both": self.direction == "both",
+            "--mix-ngram": self.mix_ngram,
+            "--per-token": self.per_token,
+            "--by-word": self.by_word,
+            "--no-bos": not self.bos,
+            "--dynamic": self.dynamic,
+            "--cache": self.cache,
+            "--temperature": self.temperature != "1",
+            "--exclude-unk": self.exclude_unk,
+            "--unk-penalty": self.unk_penalty is not None,
+            "--spell": self.spell,
+            "--fit-weights": self.fit_weights is not None,
+            "--device cuda": self.device == "cuda",
+        }
+        for flag, given in others.items():
+            refuse_both(flag, given, "--rollout")

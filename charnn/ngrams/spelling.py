@@ -1,0 +1,126 @@
+"""How probable a spelling is, for words that a model knows only as <unk>.
+
+A word's spelling is a string of characters and its end. P(word) = P(<unk>) P(spelling), where the spellings that stand for
+words of the vocabulary have none: their part is shared among all others. So a model of words gives every string a
+probability, and all strings together still have probability 1.
+"""
+
+import functools
+import math
+from collections import Counter
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from charnn.ngrams.counting import count_ngrams
+from charnn.ngrams.kneser_ney import NgramModel, estimate, from_arrays
+
+NUM_CODE_POINTS = 0x110000
+ORDER = 5
+WORDS_AT_ONCE = 1024
+END, OTHER, NUM_SPECIALS = 0, 1, 2
+"""Ids of a word's end and of a character that the rare words have not shown, and how many there are of these."""
+
+
+class Spelling(Protocol):
+    """Gives spellings a probability."""
+
+    def log_prob(self, word: str) -> float:
+        """Return log P(spelling | unknown) in nats."""
+        ...
+
+
+@dataclass(frozen=True)
+class UniformSpelling:
+    """Every character that is not known is as likely as any other.
+
+    Args:
+        num_known: characters that are.
+        is_run: whether what is unknown are runs of such characters, each going on with a probability of one half.
+    """
+
+    num_known: int
+    is_run: bool
+
+    def log_prob(self, word: str) -> float:
+        """See `Spelling`."""
+        nats = -math.log(NUM_CODE_POINTS - self.num_known)
+        return len(word) * (nats - math.log(2)) if self.is_run else nats
+
+
+class WordSpelling:
+    """A Kneser-Ney model of a word's characters; see `learn_spelling`.
+
+    Args:
+        characters: those with an id of their own, in the order of their ids.
+        ngrams: over ids; the unknown character's probability is shared by all other code points.
+        known_mass: what it would give to all words of the vocabulary together.
+    """
+
+    def __init__(self, characters: Sequence[str], ngrams: NgramModel, known_mass: float) -> None:
+        self.characters, self.ngrams, self.known_mass = tuple(characters), ngrams, known_mass
+        self._ids = {character: NUM_SPECIALS + number for number, character in enumerate(self.characters)}
+        self._log_other = -math.log(NUM_CODE_POINTS - len(self.characters))
+        self._log_share = -math.log1p(-known_mass)
+        self.log_prob = functools.lru_cache(maxsize=1 << 16)(self._log_prob)
+
+    def _log_prob(self, word: str) -> float:
+        """See `Spelling`."""
+        return self._plain_log_prob(word) + self._log_share
+
+    def _plain_log_prob(self, word: str) -> float:
+        return float(self.log_probs([word])[0])
+
+    def log_probs(self, words: Sequence[str]) -> npt.NDArray[np.float64]:
+        """Return log P(spelling) in nats of words (B,), those of the vocabulary not left out."""
+        longest = max(map(len, words), default=0) + 1
+        targets_TB = np.full((longest, len(words)), END, dtype=np.int64)
+        for column, word in enumerate(words):
+            targets_TB[: len(word), column] = [self._ids.get(character, OTHER) for character in word]
+        contexts_TB = np.concatenate((np.full((1, len(words)), END), targets_TB[:-1]))
+        is_there = np.arange(longest)[:, None] <= np.array([len(word) for word in words])
+        log_probs_TB = np.log(self.ngrams.read(contexts_TB, targets_TB).probs) + self._log_other * (targets_TB == OTHER)
+        return np.asarray((log_probs_TB * is_there).sum(axis=0))
+
+    def arrays(self) -> dict[str, npt.NDArray[Any]]:
+        """Return the model as named arrays, as they go to disk, beside `characters`."""
+        return {**self.ngrams.arrays(), "known_mass": np.array([self.known_mass])}
+
+    @classmethod
+    def from_arrays(cls, characters: Sequence[str], arrays: dict[str, npt.NDArray[Any]]) -> "WordSpelling":
+        """Return the model that `arrays` named.
+
+        Raises:
+            ValueError: where they are no such model.
+        """
+        ngram_arrays = {name: array for name, array in arrays.items() if name != "known_mass"}
+        mass = arrays.get("known_mass", np.zeros(0))
+        if mass.shape != (1,) or not 0 <= float(mass[0]) < 1:
+            raise ValueError("has no known_mass between 0 and 1")
+        return cls(characters, from_arrays(ngram_arrays, NUM_SPECIALS + len(characters)), float(mass[0]))
+
+
+def learn_spelling(words: Sequence[str], vocabulary: Collection[str], *, order: int = ORDER) -> WordSpelling:
+    """Learn how words that a model does not know are spelled.
+
+    Args:
+        words: rare ones, each once; characters that only one of them has stand for those that none has.
+        vocabulary: what is known, and so is never spelled.
+        order: characters in the longest n-gram, a word's end counted.
+    """
+    num_words_with = Counter(character for word in words for character in set(word))
+    characters = sorted(character for character, count in num_words_with.items() if count > 1)
+    ids = {character: NUM_SPECIALS + number for number, character in enumerate(characters)}
+    text = [id for word in words for id in (*(ids.get(character, OTHER) for character in word), END)]
+    vocab_size = NUM_SPECIALS + len(characters)
+    counts = count_ngrams(
+        np.array(text, dtype=np.int64), order=order, vocab_size=vocab_size, boundary_id=END, cut_at_boundary=True
+    )
+    plain = WordSpelling(characters, estimate(counts, vocab_size), 0.0)
+    known = sorted(vocabulary, key=len)
+    batches = (known[first : first + WORDS_AT_ONCE] for first in range(0, len(known), WORDS_AT_ONCE))
+    mass = math.fsum(float(np.exp(plain.log_probs(batch)).sum()) for batch in batches)
+    return WordSpelling(characters, plain.ngrams, mass)

@@ -1,0 +1,165 @@
+"""Two models on one text: by how many bits they differ, whether that could be chance, and where.
+
+Source: Bisani and Ney (2004), Bootstrap estimates for confidence intervals in ASR performance evaluation, for the paired
+bootstrap: the same units are drawn for both models.
+"""
+
+import heapq
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+import numpy as np
+import numpy.typing as npt
+
+from charnn.scoring.scores import Score
+from charnn.scoring.words import scored_words
+
+Floats = npt.NDArray[np.float64]
+
+MOST_BLOCKS = 2000
+FEWEST_BLOCKS = 20
+"""Fewer units than this say nothing of chance."""
+CONTEXT_CHARS = 30
+
+
+@dataclass(frozen=True, order=True)
+class Place:
+    """A token, or a word where the vocabularies differ, of which the models think differently.
+
+    Args:
+        gain_bits: by how much more probable the second model finds it.
+        line: from 1.
+        start: in the line, in characters.
+        context: what stands before it.
+        first_bits, second_bits: each model's surprisal.
+    """
+
+    gain_bits: float
+    line: int
+    start: int
+    text: str = field(compare=False)
+    context: str = field(compare=False)
+    first_bits: float = field(compare=False)
+    second_bits: float = field(compare=False)
+
+
+@dataclass(frozen=True)
+class Difference:
+    """How two models differ, in bits for each character (or token).
+
+    Args:
+        per: "character" or "token".
+        first, second: each model's bits.
+        low, high: a 95 % interval of second - first; None where there are too few units to say.
+        num_units: what was drawn.
+    """
+
+    per: str
+    first: float
+    second: float
+    low: float | None
+    high: float | None
+    num_units: int
+
+    @property
+    def is_clear(self) -> bool:
+        """Whether chance is no likely explanation."""
+        return self.low is not None and self.high is not None and (self.low > 0 or self.high < 0)
+
+
+class Comparison:
+    """Takes the scores of units by two models, and keeps what is needed of them.
+
+    Args:
+        same_vocabulary: whether tokens can be set beside each other; words are, where not.
+        num_places: places of the greatest differences to keep, either way.
+    """
+
+    def __init__(self, *, same_vocabulary: bool, num_places: int) -> None:
+        self._same, self._num_places = same_vocabulary, num_places
+        self._bits: list[tuple[float, float, int, int]] = []
+        self._better: list[Place] = []
+        self._worse: list[Place] = []
+        self.totals = (Score(), Score())
+
+    def take(self, first: Score, second: Score, *, closes: tuple[bool, bool]) -> None:
+        """Take one unit's two scores, with their tokens.
+
+        Args:
+            closes: whether each one's last token is the closing boundary.
+        """
+        self._bits.append((first.bits_per(1), second.bits_per(1), first.num_chars, first.num_tokens))
+        self.totals = (self.totals[0] + first, self.totals[1] + second)
+        if not self._num_places:
+            return
+        for place in self._places(first, second, closes):
+            _keep(self._better, place, self._num_places)
+            _keep(self._worse, _turned(place), self._num_places)
+
+    def _places(self, first: Score, second: Score, closes: tuple[bool, bool]) -> Iterable[Place]:
+        if self._same:
+            for one, other in zip(first.tokens, second.tokens, strict=True):
+                if one.log_prob_nats is not None and other.log_prob_nats is not None:
+                    yield _place(first, one.token, one.start, one.log_prob_nats, other.log_prob_nats)
+            return
+        words = scored_words(first, spaces="before", is_closed=closes[0])
+        others = {(word.start, word.end): word for word in scored_words(second, spaces="before", is_closed=closes[1])}
+        for word in words:
+            match = others.get((word.start, word.end))
+            if match is not None and word.log_prob_nats is not None and match.log_prob_nats is not None:
+                yield _place(first, word.word, word.start, word.log_prob_nats, match.log_prob_nats)
+
+    def places(self) -> tuple[list[Place], list[Place]]:
+        """Return where the second model is better, and where it is worse, the greatest differences first."""
+        better = [place for place in sorted(self._better, reverse=True) if place.gain_bits > 0]
+        worse = [_turned(place) for place in sorted(self._worse, reverse=True) if place.gain_bits > 0]
+        return better, worse
+
+    def difference(self, *, per: str, num_resamples: int, seed: int) -> Difference:
+        """Return the difference in bits per character or token, with an interval from a paired bootstrap.
+
+        Args:
+            per: "character" or "token".
+            num_resamples: draws of as many units as there are.
+        """
+        table = np.array(self._bits, dtype=np.float64).reshape(-1, 4)
+        counts = table[:, 2 if per == "character" else 3]
+        first, second = (float(table[:, column].sum() / counts.sum()) for column in (0, 1))
+        blocks = np.array_split(np.stack((table[:, 1] - table[:, 0], counts), axis=1), min(len(table), MOST_BLOCKS))
+        low = high = None
+        if len(blocks) >= FEWEST_BLOCKS:
+            sums = np.array([block.sum(axis=0) for block in blocks])
+            low, high = _interval(sums[:, 0], sums[:, 1], num_resamples, seed)
+        return Difference(per, first, second, low, high, len(blocks))
+
+
+def _interval(gains: Floats, counts: Floats, num_resamples: int, seed: int) -> tuple[float, float]:
+    """Return the 2.5th and 97.5th percentiles of sum(gains) / sum(counts) over draws with replacement."""
+    generator = np.random.default_rng(seed)
+    ratios = np.empty(num_resamples)
+    for number in range(num_resamples):
+        drawn = generator.integers(0, len(gains), len(gains))
+        ratios[number] = gains[drawn].sum() / counts[drawn].sum()
+    low, high = np.percentile(ratios, (2.5, 97.5))
+    return float(low), float(high)
+
+
+def _place(unit: Score, text: str, start: int, first_nats: float, second_nats: float) -> Place:
+    bits = [-nats / math.log(2) + 0.0 for nats in (first_nats, second_nats)]
+    context = unit.text[max(0, start - CONTEXT_CHARS) : start]
+    return Place(bits[0] - bits[1], unit.number, start, text, context, *bits)
+
+
+def _turned(place: Place) -> Place:
+    """Return a place with the sign of its difference changed, which is how a heap keeps the least."""
+    return Place(
+        -place.gain_bits, place.line, place.start, place.text, place.context, place.first_bits, place.second_bits
+    )
+
+
+def _keep(heap: list[Place], place: Place, most: int) -> None:
+    if len(heap) < most:
+        heapq.heappush(heap, place)
+    elif heap[0] < place:
+        heapq.heapreplace(heap, place)

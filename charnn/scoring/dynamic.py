@@ -1,0 +1,228 @@
+"""Dynamic evaluation: a network goes on learning from each stretch of a text once it has been scored.
+
+theta += decay D (theta_0 - theta) - rate g / (MS + epsilon), elementwise: g is the gradient of the stretch's loss, MS the root
+mean square of gradients over stretches of the training text, and D = MS / mean(MS), at most 1 / decay.
+
+Source: Krause et al. (2018), Dynamic evaluation of neural sequence models. The tables of embedded n-grams stay as they are.
+"""
+
+import math
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from charnn.runtime.engine import IdArray
+from charnn.scoring.estimators import Estimate, at_temperature, estimate_of
+from charnn.scoring.fitting import HeldOut
+
+RATES = (1e-5, 3e-5, 1e-4, 3e-4, 1e-3, 3e-3)
+DECAYS = (0.0, 1e-3, 3e-3, 1e-2, 3e-2)
+EPSILON_SHARE = 0.05
+"""Epsilon, as a share of the mean of MS."""
+STRETCHES_MEASURED = 300
+
+State = Any
+
+
+class LearningNetwork(Protocol):
+    """What dynamic evaluation needs of a network in torch."""
+
+    def __call__(self, ids_TB: Tensor, state: State) -> tuple[Tensor, State]:
+        """Return logits (T, B, V) and the state."""
+        ...
+
+    def initial_state(self, num_streams: int) -> State:
+        """Return the memory with which B streams begin."""
+        ...
+
+    def named_weights(self) -> dict[str, Tensor]:
+        """Return the parameters by name."""
+        ...
+
+
+@dataclass(frozen=True)
+class DynamicSettings:
+    """How a network goes on learning.
+
+    Args:
+        stretch: tokens that are scored before the weights move.
+        rate, decay: see the equation above.
+    """
+
+    stretch: int
+    rate: float
+    decay: float
+
+
+class DynamicEstimator:
+    """A network that learns from what it reads; what it has learned outlives the single text.
+
+    Args:
+        network: fp32, with its trained weights, without dropout.
+        scales: MS of each weight that moves (see `gradient_scales`).
+    """
+
+    is_sequential = True
+
+    def __init__(
+        self,
+        network: LearningNetwork,
+        settings: DynamicSettings,
+        scales: dict[str, Tensor],
+        *,
+        vocab_size: int,
+        is_backward: bool,
+        temperature: float = 1.0,
+    ) -> None:
+        self.network, self.settings, self.temperature = network, settings, temperature
+        self.vocab_size, self.is_backward = vocab_size, is_backward
+        self.scales = scales
+        self._weights = moving_weights(network)
+        self._beginnings = {name: weight.detach().clone() for name, weight in self._weights.items()}
+        self._set_rates(settings)
+
+    def _set_rates(self, settings: DynamicSettings) -> None:
+        self.settings = settings
+        self._rates, self._decays = {}, {}
+        for name, scale in self.scales.items():
+            mean = float(scale.mean()) or 1.0
+            self._rates[name] = settings.rate / (scale + EPSILON_SHARE * mean)
+            most = 1 / settings.decay if settings.decay else math.inf
+            self._decays[name] = settings.decay * (scale / mean).clamp(max=most)
+
+    def start_anew(self, settings: DynamicSettings) -> None:
+        """Go back to the trained weights, to learn in another way."""
+        with torch.no_grad():
+            for name, weight in self._weights.items():
+                weight.copy_(self._beginnings[name])
+        self._set_rates(settings)
+
+    def start(self, num_streams: int) -> "_DynamicReader":
+        """See `charnn.scoring.estimators.Estimator`; a reader of one text, with what all before it have taught."""
+        if num_streams != 1:
+            raise ValueError("a network learns from one text at a time")
+        return _DynamicReader(self)
+
+    def learn(self, loss: Tensor) -> None:
+        """Move the weights after a stretch."""
+        names = list(self._weights)
+        gradients = torch.autograd.grad(loss, [self._weights[name] for name in names])
+        with torch.no_grad():
+            for name, gradient in zip(names, gradients, strict=True):
+                weight = self._weights[name]
+                if self.settings.decay:
+                    weight.addcmul_(self._beginnings[name] - weight, self._decays[name])
+                weight.addcmul_(gradient, self._rates[name], value=-1)
+
+
+class _DynamicReader:
+    def __init__(self, estimator: DynamicEstimator) -> None:
+        self._estimator = estimator
+        self._state = estimator.network.initial_state(1)
+
+    def read(self, contexts_TB: IdArray, targets_TB: IdArray, *, whole: bool) -> Estimate:
+        """See `charnn.scoring.estimators.Reader`."""
+        estimator, stretch = self._estimator, self._estimator.settings.stretch
+        estimates = []
+        for first in range(0, len(contexts_TB), stretch):
+            part = slice(first, first + stretch)
+            loss, logits, self._state = _read_stretch(
+                estimator.network, contexts_TB[part], targets_TB[part], self._state, estimator.temperature
+            )
+            logits_TBV = at_temperature(logits.detach().numpy(), estimator.temperature)
+            estimates.append(estimate_of(logits_TBV, targets_TB[part], whole=whole))
+            estimator.learn(loss / stretch)
+        wholes = [estimate.log_probs_TBV for estimate in estimates if estimate.log_probs_TBV is not None]
+        return Estimate(
+            np.concatenate([estimate.log_probs_TB for estimate in estimates]), np.concatenate(wholes) if whole else None
+        )
+
+
+def _read_stretch(
+    network: LearningNetwork, contexts_TB: IdArray, targets_TB: IdArray, state: State, temperature: float
+) -> tuple[Tensor, Tensor, State]:
+    """Return the summed loss of a stretch, its logits (T, B, V), and the state after it, through which no gradient flows."""
+    logits, state = network(torch.from_numpy(np.ascontiguousarray(contexts_TB)), state)
+    targets = torch.from_numpy(np.ascontiguousarray(targets_TB)).flatten()
+    loss = functional.cross_entropy(logits.flatten(0, 1) / temperature, targets, reduction="sum")
+    return loss, logits, tuple(tuple(part.detach() for part in layer) for layer in state)
+
+
+def moving_weights(network: LearningNetwork) -> dict[str, Tensor]:
+    """Return the weights that move: all but the tables of n-grams, of which a text touches a few rows only."""
+    weights = network.named_weights()
+    is_table = {name for name in weights if name.startswith("embedding.") and name != "embedding.weight"}
+    return {name: weight for name, weight in weights.items() if name not in is_table}
+
+
+def gradient_scales(
+    network: LearningNetwork, ids: IdArray, *, boundary_id: int, stretch: int, seed: int
+) -> dict[str, Tensor]:
+    """Return the root mean square of each weight's gradient, over stretches from many places of the training text.
+
+    Args:
+        ids: the encoded text (N,).
+        stretch: tokens in each; as many before it are read first.
+    """
+    weights = moving_weights(network)
+    squares = {name: torch.zeros_like(weight) for name, weight in weights.items()}
+    places = _places(len(ids), stretch, seed)
+    for place in places:
+        state = network.initial_state(1)
+        for first in (place - stretch, place):
+            part = np.asarray(ids[max(0, first) : first + stretch]).astype(np.int64)[:, None]
+            before = int(ids[first - 1]) if first > 0 else boundary_id
+            contexts = np.concatenate(([[before]], part[:-1]))
+            if len(part):
+                loss, _, state = _read_stretch(network, contexts, part, state, 1.0)
+        gradients = torch.autograd.grad(loss / stretch, list(weights.values()))
+        for name, gradient in zip(weights, gradients, strict=True):
+            squares[name] += gradient.detach() ** 2
+    return {name: (square / len(places)).sqrt() for name, square in squares.items()}
+
+
+def _places(num_tokens: int, stretch: int, seed: int) -> list[int]:
+    last = max(stretch, num_tokens - stretch)
+    drawn = np.random.default_rng(seed).integers(stretch, last + 1, STRETCHES_MEASURED)
+    return sorted(int(place) for place in np.minimum(drawn, max(0, num_tokens - 1)))
+
+
+def fit_rates(
+    estimator: DynamicEstimator, held_out: HeldOut, *, rate: float | None, decay: float | None
+) -> Iterator[tuple[DynamicSettings, float]]:
+    """Yield what was tried on a held-out text and the mean loss in nats; the last one yielded is the best.
+
+    The rate is chosen first, at the second of `DECAYS`, then the decay.
+    """
+    stretch = estimator.settings.stretch
+    best: tuple[DynamicSettings, float] | None = None
+
+    def try_all(candidates: Iterable[DynamicSettings]) -> Iterator[tuple[DynamicSettings, float]]:
+        nonlocal best
+        for settings in candidates:
+            found = settings, _loss(estimator, settings, held_out)
+            if best is None or found[1] < best[1]:
+                best = found
+            yield found
+
+    first_decay = DECAYS[1] if decay is None else decay
+    rates = RATES if rate is None else (rate,)
+    yield from try_all(DynamicSettings(stretch, each, first_decay) for each in rates)
+    assert best is not None
+    if decay is None:
+        yield from try_all(DynamicSettings(stretch, best[0].rate, each) for each in DECAYS if each != first_decay)
+    yield best
+
+
+def _loss(estimator: DynamicEstimator, settings: DynamicSettings, held_out: HeldOut) -> float:
+    estimator.start_anew(settings)
+    total, num_tokens = 0.0, 0
+    for contexts_T1, targets_T1 in held_out.units:
+        log_probs = estimator.start(1).read(contexts_T1, targets_T1, whole=False).log_probs_TB
+        total, num_tokens = total - float(log_probs.sum()), num_tokens + len(log_probs)
+    return total / num_tokens

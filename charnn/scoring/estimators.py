@@ -1,0 +1,193 @@
+"""Who says how probable a token is: a network, a network and its n-gram model, or several models together.
+
+An estimator begins readers; a reader goes through B texts from left to right (a backward model's texts are turned round before)
+and keeps what it needs of what it has read. `cache` adds one more, and dynamic evaluation, which needs torch, is another.
+"""
+
+import math
+from collections.abc import Sequence
+from typing import NamedTuple, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from charnn.ngrams.mixture import Mixture
+from charnn.runtime.engine import Engine, EngineState, IdArray, log_softmax, target_log_probs
+
+Floats = npt.NDArray[np.float64]
+Logits = npt.NDArray[np.float32]
+
+
+class Estimate(NamedTuple):
+    """What is said of T tokens of B texts, in nats.
+
+    Args:
+        log_probs_TB: of the tokens that are there.
+        log_probs_TBV: of every token of the vocabulary, where that was asked for.
+    """
+
+    log_probs_TB: Floats
+    log_probs_TBV: Floats | None
+
+
+class Reader(Protocol):
+    """Reads B texts side by side."""
+
+    def read(self, contexts_TB: IdArray, targets_TB: IdArray, *, whole: bool) -> Estimate:
+        """Read on.
+
+        Args:
+            contexts_TB: the tokens read, the boundary first.
+            targets_TB: the tokens that follow each.
+            whole: whether all of each distribution is wanted.
+        """
+        ...
+
+
+class Estimator(Protocol):
+    """Gives probabilities.
+
+    Args:
+        vocab_size: tokens that it knows.
+        is_backward: whether it reads texts from right to left.
+        is_sequential: whether it learns from what it reads, so that texts must come one after another.
+    """
+
+    vocab_size: int
+    is_backward: bool
+    is_sequential: bool
+
+    def start(self, num_streams: int) -> Reader:
+        """Return a reader that has read nothing of B texts yet."""
+        ...
+
+
+class NetworkEstimator:
+    """A network on its own.
+
+    Args:
+        engine: runs it.
+        temperature: what its logits are divided by.
+    """
+
+    is_sequential = False
+
+    def __init__(self, engine: Engine, temperature: float = 1.0) -> None:
+        self.engine = engine
+        self.temperature = temperature
+        self.vocab_size = engine.architecture.vocab_size
+        self.is_backward = engine.is_backward
+
+    def start(self, num_streams: int) -> Reader:
+        """See `Estimator`."""
+        return _NetworkReader(self, self.engine.initial_state(num_streams))
+
+
+class _NetworkReader:
+    def __init__(self, estimator: NetworkEstimator, state: EngineState) -> None:
+        self._engine, self._temperature, self._state = estimator.engine, estimator.temperature, state
+
+    def read(self, contexts_TB: IdArray, targets_TB: IdArray, *, whole: bool) -> Estimate:
+        """See `Reader`."""
+        outputs_TBH, self._state = self._engine.forward(contexts_TB, self._state)
+        return estimate_of(at_temperature(self._engine.logits(outputs_TBH), self._temperature), targets_TB, whole=whole)
+
+
+def at_temperature(logits: Logits, temperature: float) -> Logits:
+    """Return logits divided by a temperature."""
+    return logits if temperature == 1 else np.asarray(logits / np.float32(temperature))
+
+
+def estimate_of(logits_TBV: Logits, targets_TB: IdArray, *, whole: bool) -> Estimate:
+    """Return what logits say."""
+    if not whole:
+        return Estimate(target_log_probs(logits_TBV, targets_TB), None)
+    log_probs_TBV = log_softmax(logits_TBV)
+    return Estimate(of_targets(log_probs_TBV, targets_TB), log_probs_TBV)
+
+
+def of_targets(log_probs_TBV: Floats, targets_TB: IdArray) -> Floats:
+    """Return the log probabilities (T, B) of the tokens that are there."""
+    return np.asarray(np.take_along_axis(log_probs_TBV, targets_TB[..., None], axis=-1)[..., 0])
+
+
+class MixedEstimator:
+    """Another estimator, interpolated with an n-gram model.
+
+    Args:
+        inner: the network.
+        mixture: the n-gram model and the weights.
+        boundary_id: what ends an n-gram's context, for models of lines and documents; None for running text.
+    """
+
+    def __init__(self, inner: Estimator, mixture: Mixture, *, boundary_id: int | None) -> None:
+        self.inner, self.mixture, self.boundary_id = inner, mixture, boundary_id
+        self.vocab_size, self.is_backward, self.is_sequential = inner.vocab_size, inner.is_backward, inner.is_sequential
+
+    def start(self, num_streams: int) -> Reader:
+        """See `Estimator`."""
+        return _MixedReader(self, self.inner.start(num_streams), num_streams)
+
+
+class _MixedReader:
+    def __init__(self, estimator: MixedEstimator, inner: Reader, num_streams: int) -> None:
+        self._inner, self._mixture, self._boundary_id = inner, estimator.mixture, estimator.boundary_id
+        self._before_NB: IdArray = np.zeros((0, num_streams), dtype=np.int64)
+
+    def read(self, contexts_TB: IdArray, targets_TB: IdArray, *, whole: bool) -> Estimate:
+        """See `Reader`."""
+        estimate = self._inner.read(contexts_TB, targets_TB, whole=whole)
+        if self._boundary_id is not None and (contexts_TB[0] == self._boundary_id).all():
+            self._before_NB = self._before_NB[:0]
+        num_before = len(self._before_NB)
+        contexts = np.concatenate((self._before_NB, contexts_TB))
+        targets = np.concatenate((self._before_NB, targets_TB))  # what is asked of the places before does not matter
+        reading = self._mixture.ngrams.read(contexts, targets)
+        self._before_NB = contexts[len(contexts) - min(len(contexts), self._mixture.ngrams.order - 1) :]
+        if estimate.log_probs_TBV is None:
+            log_probs = self._mixture.of_reading(estimate.log_probs_TB, reading.part(slice(num_before, None)))
+            return Estimate(log_probs, None)
+        log_probs_TBV = np.empty_like(estimate.log_probs_TBV)
+        for time, stream in np.ndindex(targets_TB.shape):
+            context = contexts[: num_before + time + 1, stream].tolist()
+            log_probs_TBV[time, stream] = self._mixture.log_distribution(estimate.log_probs_TBV[time, stream], context)
+        return Estimate(of_targets(log_probs_TBV, targets_TB), log_probs_TBV)
+
+
+class Interpolation:
+    """The mean of several models' probabilities, over one vocabulary.
+
+    Args:
+        inner: the models.
+        weights: each one's share; they sum to 1.
+    """
+
+    def __init__(self, inner: Sequence[Estimator], weights: Sequence[float]) -> None:
+        self.inner = inner
+        self.log_weights = [math.log(weight) if weight else -math.inf for weight in weights]
+        self.vocab_size, self.is_backward = inner[0].vocab_size, inner[0].is_backward
+        self.is_sequential = any(each.is_sequential for each in inner)
+
+    def start(self, num_streams: int) -> Reader:
+        """See `Estimator`."""
+        return _InterpolatingReader([each.start(num_streams) for each in self.inner], self.log_weights)
+
+
+class _InterpolatingReader:
+    def __init__(self, readers: Sequence[Reader], log_weights: Sequence[float]) -> None:
+        self._readers, self._log_weights = readers, log_weights
+
+    def read(self, contexts_TB: IdArray, targets_TB: IdArray, *, whole: bool) -> Estimate:
+        """See `Reader`."""
+        estimates = [reader.read(contexts_TB, targets_TB, whole=whole) for reader in self._readers]
+        log_probs = _log_mean([each.log_probs_TB for each in estimates], self._log_weights)
+        wholes = [each.log_probs_TBV for each in estimates if each.log_probs_TBV is not None]
+        return Estimate(log_probs, _log_mean(wholes, self._log_weights) if whole else None)
+
+
+def _log_mean(log_probs: Sequence[Floats], log_weights: Sequence[float]) -> Floats:
+    """Return the logarithm of a weighted mean of probabilities."""
+    total = log_probs[0] + log_weights[0]
+    for each, log_weight in zip(log_probs[1:], log_weights[1:], strict=True):
+        total = np.logaddexp(total, each + log_weight)
+    return np.asarray(total)

@@ -1,0 +1,162 @@
+"""Minimal pairs: which of two sentences, or of two ways to go on, a model finds more probable."""
+
+import math
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+
+from charnn.errors import TextError
+
+TIE_NATS = 1e-5
+"""Two log probabilities closer than this are equal: no more is known of a sentence read beside others."""
+NORMAL_95 = 1.959964
+TEXT_COLUMNS = ("prefix", "good", "bad")
+
+
+@dataclass(frozen=True)
+class Pair:
+    """Two texts that differ in what makes one of them good.
+
+    Args:
+        line: where it stands in its file, the header being 1.
+        good, bad: the texts, with the prefix that they share.
+        categories: by column.
+    """
+
+    line: int
+    good: str
+    bad: str
+    categories: dict[str, str]
+
+
+@dataclass(frozen=True)
+class PairFile:
+    """The pairs of a file.
+
+    Args:
+        has_prefix: whether ways to go on are compared, whose end is not the end of a sentence.
+        categories: columns, in order.
+    """
+
+    pairs: Sequence[Pair]
+    has_prefix: bool
+    categories: Sequence[str]
+
+
+def read_pairs(name: str, lines: Iterable[str]) -> PairFile:
+    """Read a TSV with a header.
+
+    Args:
+        name: of the file, for messages.
+
+    Raises:
+        TextError: naming the line that has too few or too many columns, or what the header lacks.
+    """
+    rows = enumerate(lines, start=1)
+    header = next((line.split("\t") for _, line in rows), None)
+    if header is None:
+        raise TextError(f"{name}: is empty; a file of pairs begins with a header that has the columns good and bad")
+    for column in ("good", "bad"):
+        if column not in header:
+            raise TextError(
+                f"{name}:1: found the columns {', '.join(header)}, but there must be good and bad; separate columns by tabs"
+            )
+    if len(set(header)) < len(header):
+        raise TextError(f"{name}:1: found a column twice in {', '.join(header)}; give each a name of its own")
+    has_prefix = "prefix" in header
+    pairs = [_pair(name, number, line, header) for number, line in rows if line]
+    if not pairs:
+        raise TextError(f"{name}: holds a header and no pair; write one a line")
+    return PairFile(pairs, has_prefix, [column for column in header if column not in TEXT_COLUMNS])
+
+
+def _pair(name: str, number: int, line: str, header: Sequence[str]) -> Pair:
+    cells = line.split("\t")
+    if len(cells) != len(header):
+        raise TextError(
+            f"{name}:{number}: found {len(cells)} columns, the header has {len(header)}; separate them by tabs"
+        )
+    row = dict(zip(header, cells, strict=True))
+    prefix = row.get("prefix", "")
+    categories = {column: value for column, value in row.items() if column not in TEXT_COLUMNS}
+    return Pair(number, joined(prefix, row["good"]), joined(prefix, row["bad"]), categories)
+
+
+def joined(prefix: str, continuation: str) -> str:
+    """Return a prefix and what goes on from it, with a space between them where neither has white space there."""
+    touches = prefix and continuation and not prefix[-1].isspace() and not continuation[0].isspace()
+    return prefix + (" " if touches else "") + continuation
+
+
+@dataclass(frozen=True)
+class Judged:
+    """A pair as a model sees it; its margin is above 0 where the good text is more probable."""
+
+    pair: Pair
+    good_nats: float
+    bad_nats: float
+
+    @property
+    def margin_nats(self) -> float:
+        """By how much the good text is more probable."""
+        return self.good_nats - self.bad_nats
+
+    @property
+    def points(self) -> float:
+        """1 where the good text is more probable, 0 where the bad one is, one half for a tie."""
+        if abs(self.margin_nats) <= TIE_NATS:
+            return 0.5
+        return float(self.margin_nats > 0)
+
+
+@dataclass(frozen=True)
+class Accuracy:
+    """The share of pairs in which the good text is more probable, ties counted as half.
+
+    Args:
+        category, value: which pairs, empty for all.
+        low, high: a 95 % interval (Wilson 1927).
+        mean_margin_nats: over the pairs.
+    """
+
+    category: str
+    value: str
+    num_pairs: int
+    num_ties: int
+    accuracy: float
+    low: float
+    high: float
+    mean_margin_nats: float
+
+
+def accuracies(judged: Sequence[Judged], categories: Sequence[str]) -> Iterator[Accuracy]:
+    """Yield the accuracy over all pairs, and over those of each value of each category, in the order of the file."""
+    yield _accuracy("", "", judged)
+    for category in categories:
+        by_value: dict[str, list[Judged]] = {}
+        for each in judged:
+            by_value.setdefault(each.pair.categories[category], []).append(each)
+        for value, some in by_value.items():
+            yield _accuracy(category, value, some)
+
+
+def _accuracy(category: str, value: str, judged: Sequence[Judged]) -> Accuracy:
+    points = sum(each.points for each in judged)
+    low, high = wilson_interval(points, len(judged))
+    return Accuracy(
+        category=category,
+        value=value,
+        num_pairs=len(judged),
+        num_ties=sum(each.points == 0.5 for each in judged),
+        accuracy=points / len(judged),
+        low=low,
+        high=high,
+        mean_margin_nats=math.fsum(each.margin_nats for each in judged) / len(judged),
+    )
+
+
+def wilson_interval(num_right: float, num_all: int) -> tuple[float, float]:
+    """Return a 95 % interval for a share (Wilson 1927), which holds for few trials and for shares near 0 and 1."""
+    share, square = num_right / num_all, NORMAL_95**2
+    middle = (share + square / (2 * num_all)) / (1 + square / num_all)
+    half = NORMAL_95 * math.sqrt(share * (1 - share) / num_all + square / (4 * num_all**2)) / (1 + square / num_all)
+    return max(0.0, middle - half), min(1.0, middle + half)

@@ -1,0 +1,125 @@
+"""What scoring finds: a unit's log probability, its counts and its tokens."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+
+
+@dataclass(frozen=True, slots=True)
+class ScoredToken:
+    """A token and what is known of it; None where it was not scored or not asked for.
+
+    Args:
+        token: as it is spelled in the text.
+        id: in the vocabulary.
+        start: where it stands in the unit, in characters.
+        log_prob_nats: of the token.
+        is_unknown: whether the vocabulary lacks it.
+        rank: 1 for the likeliest token there, 2 for the next.
+        entropy_nats: of the distribution that it is drawn from.
+        entropy_reduction_nats: that entropy less the one after the token, at least 0 (Hale 2006).
+        alternatives: the likeliest tokens there and their log probabilities in nats.
+    """
+
+    token: str
+    id: int
+    start: int
+    log_prob_nats: float | None
+    is_unknown: bool
+    rank: int | None = None
+    entropy_nats: float | None = None
+    entropy_reduction_nats: float | None = None
+    alternatives: tuple[tuple[str, float], ...] = ()
+
+
+@dataclass(frozen=True)
+class Score:
+    """What a unit, or a whole text, was found to be worth.
+
+    Args:
+        number: of the unit in its text, from 1; 0 for a total.
+        text: the unit, empty for a total.
+        log_prob_nats: sum over its counted tokens.
+        unknown_log_prob_nats: the part of the sum that unknown tokens have.
+        num_tokens: tokens counted, a closing boundary included.
+        num_unknown: unknown tokens that were found.
+        num_excluded: of these, those that are not counted.
+        num_chars, num_bytes, num_words: what the counted tokens stand for, a boundary being one of each (a line end); words are
+            what white space separates.
+        tokens: each token, where asked for.
+    """
+
+    number: int = 0
+    text: str = ""
+    log_prob_nats: float = 0.0
+    unknown_log_prob_nats: float = 0.0
+    num_tokens: int = 0
+    num_unknown: int = 0
+    num_excluded: int = 0
+    num_chars: int = 0
+    num_bytes: int = 0
+    num_words: int = 0
+    tokens: Sequence[ScoredToken] = field(default=(), repr=False)
+
+    def __add__(self, other: "Score") -> "Score":
+        return Score(
+            log_prob_nats=self.log_prob_nats + other.log_prob_nats,
+            unknown_log_prob_nats=self.unknown_log_prob_nats + other.unknown_log_prob_nats,
+            num_tokens=self.num_tokens + other.num_tokens,
+            num_unknown=self.num_unknown + other.num_unknown,
+            num_excluded=self.num_excluded + other.num_excluded,
+            num_chars=self.num_chars + other.num_chars,
+            num_bytes=self.num_bytes + other.num_bytes,
+            num_words=self.num_words + other.num_words,
+        )
+
+    @property
+    def perplexity(self) -> float:
+        """exp of the mean loss over all counted tokens; NaN over none."""
+        return _exp_mean(-self.log_prob_nats, self.num_tokens)
+
+    @property
+    def perplexity_excluding_unknown(self) -> float:
+        """The same with neither the log probability nor the count of unknown tokens."""
+        num_known = self.num_tokens - (self.num_unknown - self.num_excluded)
+        return _exp_mean(self.unknown_log_prob_nats - self.log_prob_nats, num_known)
+
+    def bits_per(self, count: int) -> float:
+        """Return the loss in bits over a count of tokens, characters, bytes or words; NaN over none."""
+        return -self.log_prob_nats / math.log(2) / count if count else math.nan
+
+
+def _exp_mean(nats: float, count: int) -> float:
+    if not count:
+        return math.nan
+    return math.exp(nats / count) if nats / count < 700 else math.inf
+
+
+def averaged(scores: tuple[Score, ...]) -> Score:
+    """Return one unit's score as the mean of log probabilities that several models give it.
+
+    Of a forward and a backward model it is the logarithm of the geometric mean of two probabilities: a judgement, not a
+    distribution: of its tokens only the log probabilities are known.
+    """
+    first, share = scores[0], 1 / len(scores)
+
+    def mean(values: list[float | None]) -> float | None:
+        known = [value for value in values if value is not None]
+        return sum(known) * share if len(known) == len(values) else None
+
+    tokens = [
+        replace(
+            same[0],
+            log_prob_nats=mean([token.log_prob_nats for token in same]),
+            rank=None,
+            entropy_nats=None,
+            entropy_reduction_nats=None,
+        )
+        for same in zip(*(score.tokens for score in scores), strict=True)
+    ]
+    return replace(
+        first,
+        log_prob_nats=sum(score.log_prob_nats for score in scores) * share,
+        unknown_log_prob_nats=sum(score.unknown_log_prob_nats for score in scores) * share,
+        tokens=tokens,
+    )
