@@ -47,6 +47,10 @@ def compare(
         _read(judges, ways, files, comparison)
     if not comparison.totals[0].num_tokens:
         raise TextError(f"{', '.join(files)}: is empty; there is nothing to compare on")
+    if not options.spell and any(total.num_unknown for total in comparison.totals):
+        console.notice(
+            "unknown tokens count as <unk> only, which favours the model that has more of them; --spell is fair"
+        )
     found = comparison.difference(per="character", num_resamples=options.resamples, seed=options.seed)
     if options.format == "json":
         console.write_json(_record([first, second], comparison.totals, found, comparison.places(), same=same))
@@ -79,11 +83,14 @@ def _verdict(names: Sequence[str], found: "Difference") -> str:
     difference = found.second - found.first
     if found.low is None or found.high is None:
         return f"{found.num_units} lines are too few to say whether that is chance"
-    interval = f"95 % interval {found.low:+.4f} to {found.high:+.4f}"
     if not found.is_clear:
-        return f"they do not differ by more than chance: {difference:+.4f} bits per {found.per}, {interval}"
-    better, amount = (names[1], -difference) if difference < 0 else (names[0], difference)
-    return f"{better} is better by {amount:.4f} bits per {found.per} ({interval})"
+        return (
+            f"they do not differ by more than chance: {names[1]} needs {difference:+.4f} bits per {found.per}, "
+            f"95 % interval {found.low:+.4f} to {found.high:+.4f}"
+        )
+    better = names[1] if difference < 0 else names[0]
+    least, most = sorted((abs(found.low), abs(found.high)))
+    return f"{better} is better by {abs(difference):.4f} bits per {found.per}, 95 % interval {least:.4f} to {most:.4f}"
 
 
 def _show(

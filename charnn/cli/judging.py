@@ -67,6 +67,10 @@ def make_judge(models: "Sequence[Model]", options: ScoreOptions) -> Judge:
         refuse_idle(option, given and (is_pair or len(models) == 1), "several models (-m A -m B)")
     refuse_both("-w", bool(options.weight) and options.fit_weights is not None, "--fit-weights")
     _refuse_carry(models[0], options)
+    if options.spaces == "after" and tokenizer.kind == "subword":
+        raise OptionError(
+            "--spaces after: found a model of subwords, whose tokens begin with the space before them; use --spaces before"
+        )
     estimators = [_estimator(model, options) for model in models]
     spelling = read_spelling(models[0]) if options.spell else None
     if is_pair or len(models) == 1:

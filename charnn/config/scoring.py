@@ -262,6 +262,9 @@ class ScoreOptions(ShowOptions, CompareOptions, AdaptOptions, UnknownOptions, Ju
         super().__post_init__()
         if self.temperature != FIT:
             self._check_temperature()
+        for weight in self.weight:
+            if not 0 < weight < math.inf:
+                raise OptionError(f"-w: found {weight:g}, but it must be above 0 and finite")
         refuse_idle("--no-eos", not self.eos and self.unit == "stream", "--unit line or document")
         refuse_idle("--state", self.state == "carry" and self.unit == "stream", "--unit line or document")
         self._check_directions()

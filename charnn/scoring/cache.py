@@ -6,17 +6,20 @@ network's output now and h' its output there; p = (1 - weight) p_network + weigh
 Source: Grave, Joulin and Usunier (2017), Improving neural language models with a continuous cache.
 """
 
+import functools
 import math
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
+from charnn.golden import lowest
 from charnn.runtime.engine import Engine, EngineState, IdArray
 from charnn.scoring.estimators import Estimate, Floats, at_temperature, estimate_of, of_targets
-from charnn.scoring.fitting import HeldOut, fit_shares
+from charnn.scoring.fitting import HeldOut
 
 SHARPNESSES = (0.0, 0.01, 0.02, 0.05, 0.1, 0.2, 0.3, 0.5, 0.7, 1.0, 1.5, 2.0)
+MOST_WEIGHT, WEIGHT_TOLERANCE = 0.999, 1e-4
 PLACES_AT_ONCE = 256
 
 Outputs = npt.NDArray[np.float32]
@@ -125,7 +128,7 @@ def fit_cache(
 ) -> CacheSettings:
     """Choose what is not given, so that a cache of this size makes a held-out text most probable.
 
-    The sharpness is one of `SHARPNESSES`; the weight of each is found by EM.
+    The sharpness is one of `SHARPNESSES`; the best weight beside each is sought.
     """
     if weight is not None and sharpness is not None:
         return CacheSettings(size, weight, sharpness)
@@ -142,12 +145,17 @@ def fit_cache(
     followers_N = np.concatenate([targets[:, 0] for _, targets in held_out.units])
     tried = SHARPNESSES if sharpness is None else (sharpness,)
     cached = _cached_probs(outputs_NH, followers_N, size, tried)
-    best = (-math.inf, CacheSettings(size, 0.0, 0.0))
+    best = (math.inf, CacheSettings(size, 0.0, 0.0))
     for each, probs in zip(tried, cached, strict=True):
-        share = weight if weight is not None else fit_shares(np.log(np.stack((network_probs, probs + 1e-300))))[1]
-        gain = float(np.log((1 - share) * network_probs + share * probs).sum())
-        best = max(best, (gain, CacheSettings(size, float(share), each)), key=lambda found: found[0])
+        probs[0] = network_probs[0]  # nothing is in the cache yet, so it has no weight
+        loss_at = functools.partial(_loss, network_probs, probs)
+        share = weight if weight is not None else lowest(loss_at, 0.0, MOST_WEIGHT, WEIGHT_TOLERANCE)
+        best = min(best, (loss_at(share), CacheSettings(size, share, each)), key=lambda found: found[0])
     return best[1]
+
+
+def _loss(network_probs: Floats, cache_probs: Floats, weight: float) -> float:
+    return -float(np.log((1 - weight) * network_probs + weight * cache_probs).sum())
 
 
 def _cached_probs(outputs_NH: Outputs, followers_N: IdArray, size: int, sharpnesses: tuple[float, ...]) -> list[Floats]:

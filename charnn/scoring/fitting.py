@@ -19,7 +19,7 @@ MOST_TOKENS = 10_000
 """Tokens of the held-out text that are looked at: the first ones, whole units."""
 TEMPERATURES, TEMPERATURE_TOLERANCE = (0.5, 2.0), 1e-3
 MOST_LOGITS = 1 << 24
-EM_ROUNDS = 60
+MOST_EM_ROUNDS, EM_TOLERANCE = 2000, 1e-7
 TOKENS_AT_ONCE = 256
 
 
@@ -98,7 +98,9 @@ def fit_shares(log_probs_KN: Floats) -> list[float]:
     most_N = log_probs_KN.max(axis=0)
     probs_KN = np.exp(log_probs_KN - most_N)
     weights_K = np.full(len(probs_KN), 1 / len(probs_KN))
-    for _ in range(EM_ROUNDS):
+    for _ in range(MOST_EM_ROUNDS):
         shares_KN = weights_K[:, None] * probs_KN
-        weights_K = (shares_KN / shares_KN.sum(axis=0)).mean(axis=1)
+        before_K, weights_K = weights_K, (shares_KN / shares_KN.sum(axis=0)).mean(axis=1)
+        if np.abs(weights_K - before_K).max() < EM_TOLERANCE:
+            break
     return [float(weight) for weight in weights_K]

@@ -21,8 +21,12 @@ Ids = npt.NDArray[np.int64]
 LINES_AT_ONCE = 2048
 CHARS_AT_ONCE = 1 << 22
 """The lines, and the characters of them, among which batches of one length are sought."""
-PLACES_AT_ONCE = 16384
-LONGEST_CHUNK = 256
+WIDEST_BATCH = 256
+PLACES_A_BATCH = 1 << 20
+MOST_PADDED = 2
+"""Texts of a batch are not longer than this times the shortest, and a chunk."""
+LONGEST_CHUNK, PLACES_A_CHUNK = 256, 4096
+"""Tokens of each text, and of all texts of a batch together, that are read before anything is summed."""
 MOST_LOGITS = 1 << 22
 """The most logits computed at once (16 MiB)."""
 MOST_WHOLE = 1 << 20
@@ -195,11 +199,12 @@ def _encode(number: int, text: str, tokenizer: Tokenizer, options: ScoreOptions,
 
 
 def _batches(by_length: list[int], encoded: list[_Encoded], vocab_size: int) -> Iterator[list[int]]:
-    widest = max(1, MOST_LOGITS // vocab_size)
+    widest = min(WIDEST_BATCH, max(1, MOST_LOGITS // vocab_size))
     batch: list[int] = []
     for index in by_length:
         length = len(encoded[index].targets) + 1
-        if batch and ((len(batch) + 1) * length > PLACES_AT_ONCE or len(batch) == widest):
+        is_full = len(batch) == widest or (len(batch) + 1) * length > PLACES_A_BATCH
+        if batch and (is_full or length > MOST_PADDED * len(encoded[batch[0]].targets) + LONGEST_CHUNK):
             yield batch
             batch = []
         batch.append(index)
@@ -218,7 +223,8 @@ def _read(estimator: Estimator, reader: Reader, units: list[_Encoded], options: 
         targets[:length, column] = unit.targets
     parts: list[_Found] = [_Found(np.zeros((0, len(units))))]
     most = MOST_WHOLE if options.needs_distributions else MOST_LOGITS
-    length = min(max(most // (len(units) * estimator.vocab_size), 1), LONGEST_CHUNK)
+    length = min(most // (len(units) * estimator.vocab_size), PLACES_A_CHUNK // len(units), LONGEST_CHUNK)
+    length = max(1, length)
     for first in range(0, longest, length):
         chunk = slice(first, first + length)
         estimate = reader.read(contexts[chunk], targets[chunk], whole=options.needs_distributions)
