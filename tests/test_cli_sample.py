@@ -443,7 +443,7 @@ def test_candidates_from_a_file_count_once(charnn, line_run):
 
 
 def test_a_search_that_finds_nothing_says_so(charnn, run, monkeypatch):
-    monkeypatch.setattr("charnn.runtime.filling.propose", lambda *_, **__: [])
+    monkeypatch.setattr("charnn.scoring.filling.propose", lambda *_, **__: [])
     result = charnn("fill", "The ____ said", "-m", run)
     assert result.status == 1
     assert "TEXT: a search found nothing but spaces for the gap; raise --beam or --max-tokens" in result.err

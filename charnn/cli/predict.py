@@ -1,5 +1,6 @@
 """`charnn predict`: what would come next, and how likely."""
 
+import math
 from typing import Annotated
 
 import typer
@@ -79,3 +80,7 @@ def predict(
     rest = max(0.0, 1 - float(probs[order].sum()))
     if len(order) < len(tokens):
         console.write_line(f"the other {len(tokens) - len(order):,} tokens share {rest:.6f}")
+    entropy = -float(np.sum(probs * np.where(probs > 0, log_probs, 0.0)))
+    console.write_line(
+        f"entropy {entropy:.4f} nats, {entropy / math.log(2):.4f} bits: as open as an even choice among {math.exp(entropy):.1f}"
+    )

@@ -1,5 +1,6 @@
 """The first layer's input projection as a table: a row for each token, or for each n-gram of an order."""
 
+import threading
 from collections.abc import Sequence
 from typing import Any
 
@@ -19,7 +20,7 @@ times as long."""
 
 
 class ProjectedRows:
-    """A table of vectors (R, E) times a matrix (G, E), each row computed when it is first asked for.
+    """A table of vectors (R, E) times a matrix (G, E), each row computed when it is first asked for, by whatever thread.
 
     Args:
         bias_G: added to each row.
@@ -30,14 +31,20 @@ class ProjectedRows:
         num_rows, self._size = len(vectors_RE), len(weight_GE)
         self._rows_RG = np.empty((num_rows, self._size + ROW_GAP), dtype=np.float32)
         self._is_known_R = np.zeros(num_rows, dtype=bool)
+        self._lock = threading.Lock()
 
     def __getitem__(self, row: int) -> Floats:
         """Return one row (G,)."""
         found = self._rows_RG[row, : self._size]
         if not self._is_known_R[row]:
+            with self._lock:
+                self._compute(row, found)
+        return found
+
+    def _compute(self, row: int, found: Floats) -> None:
+        if not self._is_known_R[row]:  # another thread may have been quicker
             np.dot(self._weight_GE, self._vectors_RE[row], out=found)
             self._finish(row)
-        return found
 
     def many(self, rows: IdArray) -> Floats:
         """Return rows (..., G) that the caller may change, for their numbers (...)."""
@@ -48,8 +55,10 @@ class ProjectedRows:
                 for row in missing.tolist():
                     self[row]
             else:
-                self._rows_RG[missing, : self._size] = self._vectors_RE[missing] @ self._weight_GE.T
-                self._finish(missing)
+                with self._lock:
+                    missing = missing[~self._is_known_R[missing]]
+                    self._rows_RG[missing, : self._size] = self._vectors_RE[missing] @ self._weight_GE.T
+                    self._finish(missing)
         found: Floats = self._rows_RG[rows][..., : self._size]
         return found
 

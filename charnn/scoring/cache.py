@@ -44,6 +44,7 @@ class CachedEstimator:
     """A network with a cache of what it has read, which outlives the single text."""
 
     is_sequential = True
+    runs_in_threads = False
 
     def __init__(self, engine: Engine, settings: CacheSettings, temperature: float = 1.0) -> None:
         self.engine, self.settings, self.temperature = engine, settings, temperature

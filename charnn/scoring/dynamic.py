@@ -68,6 +68,7 @@ class DynamicEstimator:
     """
 
     is_sequential = True
+    runs_in_threads = False
 
     def __init__(
         self,

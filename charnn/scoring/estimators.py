@@ -53,11 +53,13 @@ class Estimator(Protocol):
         vocab_size: tokens that it knows.
         is_backward: whether it reads texts from right to left.
         is_sequential: whether it learns from what it reads, so that texts must come one after another.
+        runs_in_threads: whether several of its readers may read at the same time.
     """
 
     vocab_size: int
     is_backward: bool
     is_sequential: bool
+    runs_in_threads: bool
 
     def start(self, num_streams: int) -> Reader:
         """Return a reader that has read nothing of B texts yet."""
@@ -79,8 +81,9 @@ class NetworkEstimator:
         self.temperature = temperature
         self.vocab_size = engine.architecture.vocab_size
         self.is_backward = engine.is_backward
+        self.runs_in_threads = engine.xp is np
         self._stepper: Stepper | None = None
-        if engine.xp is np and is_fused(engine.architecture):
+        if self.runs_in_threads and is_fused(engine.architecture):
             self._stepper = stepper_for(engine, engine.initial_state())
 
     def start(self, num_streams: int) -> Reader:
@@ -146,7 +149,8 @@ class MixedEstimator:
 
     def __init__(self, inner: Estimator, mixture: Mixture, *, boundary_id: int | None) -> None:
         self.inner, self.mixture, self.boundary_id = inner, mixture, boundary_id
-        self.vocab_size, self.is_backward, self.is_sequential = inner.vocab_size, inner.is_backward, inner.is_sequential
+        self.vocab_size, self.is_backward = inner.vocab_size, inner.is_backward
+        self.is_sequential, self.runs_in_threads = inner.is_sequential, inner.runs_in_threads
 
     def start(self, num_streams: int) -> Reader:
         """See `Estimator`."""
@@ -191,6 +195,7 @@ class Interpolation:
         self.log_weights = [math.log(weight) if weight else -math.inf for weight in weights]
         self.vocab_size, self.is_backward = inner[0].vocab_size, inner[0].is_backward
         self.is_sequential = any(each.is_sequential for each in inner)
+        self.runs_in_threads = all(each.runs_in_threads for each in inner)
 
     def start(self, num_streams: int) -> Reader:
         """See `Estimator`."""

@@ -1,7 +1,10 @@
 """Scoring: units are encoded, read in batches of about one length, and summed in their own order."""
 
+import threading
+from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import chain
 
 import numpy as np
 import numpy.typing as npt
@@ -13,11 +16,14 @@ from charnn.ngrams.spelling import Spelling
 from charnn.runtime.engine import Engine
 from charnn.scoring.estimators import Estimate, Estimator, Floats, MixedEstimator, NetworkEstimator, Reader
 from charnn.scoring.scores import Score, ScoredToken
+from charnn.scoring.workers import CancelledError, in_threads, one_by_one
 from charnn.text.tokenizers import Tokenizer
 from charnn.text.vocabulary import UNKNOWN
 
 Ids = npt.NDArray[np.int64]
 
+NEVER = threading.Event()
+"""Set by nobody."""
 LINES_AT_ONCE = 2048
 CHARS_AT_ONCE = 1 << 22
 """The lines, and the characters of them, among which batches of one length are sought."""
@@ -132,14 +138,30 @@ def _all_found(
             (found,) = _read(estimator, reader if options.state == "carry" else estimator.start(1), [unit], options)
             yield unit, found
         return
-    for window in _windows(numbered):
-        encoded = [_encode(number, text, tokenizer, options, estimator.is_backward) for number, text in window]
-        by_length = sorted(range(len(encoded)), key=lambda index: len(encoded[index].targets))
-        results: dict[int, _Found] = {}
-        for batch in _batches(by_length, encoded, estimator.vocab_size):
-            reader = estimator.start(len(batch))
-            found_of_each = _read(estimator, reader, [encoded[index] for index in batch], options)
-            results.update(zip(batch, found_of_each, strict=True))
+    yield from _found_in_batches(estimator, tokenizer, numbered, options)
+
+
+def _found_in_batches(
+    estimator: Estimator, tokenizer: Tokenizer, numbered: Iterator[tuple[int, str]], options: ScoreOptions
+) -> Iterator[tuple[_Encoded, _Found]]:
+    windows: deque[tuple[list[_Encoded], list[list[int]]]] = deque()
+
+    def batches() -> Iterator[list[list[_Encoded]]]:
+        """Yield the batches of each window, which joins those that are under way."""
+        for window in _windows(numbered):
+            encoded = [_encode(number, text, tokenizer, options, estimator.is_backward) for number, text in window]
+            by_length = sorted(range(len(encoded)), key=lambda index: len(encoded[index].targets))
+            places = list(_batches(by_length, encoded, estimator.vocab_size))
+            windows.append((encoded, places))
+            yield [[encoded[index] for index in batch] for batch in places]
+
+    def read(batch: list[_Encoded], cancelled: threading.Event) -> list[_Found]:
+        return _read(estimator, estimator.start(len(batch)), batch, options, cancelled)
+
+    groups = in_threads(batches(), read) if estimator.runs_in_threads else one_by_one(batches(), read)
+    for found_of_batches in groups:
+        encoded, places = windows.popleft()
+        results = dict(zip(chain(*places), chain(*found_of_batches), strict=True))
         yield from ((unit, results[index]) for index, unit in enumerate(encoded))
 
 
@@ -212,7 +234,13 @@ def _batches(by_length: list[int], encoded: list[_Encoded], vocab_size: int) -> 
         yield batch
 
 
-def _read(estimator: Estimator, reader: Reader, units: list[_Encoded], options: ScoreOptions) -> list[_Found]:
+def _read(
+    estimator: Estimator,
+    reader: Reader,
+    units: list[_Encoded],
+    options: ScoreOptions,
+    cancelled: threading.Event = NEVER,
+) -> list[_Found]:
     """Return what was found of each unit. Padding comes last, where nothing depends on it."""
     longest = max(len(unit.targets) for unit in units)
     contexts = np.zeros((longest, len(units)), dtype=np.int64)
@@ -227,6 +255,8 @@ def _read(estimator: Estimator, reader: Reader, units: list[_Encoded], options: 
     length = max(1, length)
     for first in range(0, longest, length):
         chunk = slice(first, first + length)
+        if cancelled.is_set():
+            raise CancelledError
         estimate = reader.read(contexts[chunk], targets[chunk], whole=options.needs_distributions)
         parts.append(_looked_at(estimate, options.alternatives))
     return [_Found.column(parts, len(unit.targets), column) for column, unit in enumerate(units)]
