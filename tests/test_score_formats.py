@@ -12,7 +12,7 @@ import pytest
 from charnn.config import Architecture, ScoreOptions
 from charnn.ngrams.spelling import UniformSpelling
 from charnn.runtime.engine import Engine
-from charnn.scoring import formats
+from charnn.scoring import foreign_formats, formats
 from charnn.scoring.estimators import NetworkEstimator
 from charnn.scoring.scorer import score_units
 from charnn.scoring.scores import Score
@@ -30,10 +30,10 @@ TEXTS = ["ab a", "", 'é="b" =\t', "  ", "aéé"]
 def lines_of(form, texts=TEXTS, spelling=None, **options):
     made = ScoreOptions(format=form, **options)
     writer = {
-        "kenlm": lambda: formats.Kenlm(),
-        "srilm": lambda: formats.Srilm(made, "some.txt"),
-        "lmzoo": lambda: formats.LmZoo(made),
-        "neural-complexity": lambda: formats.NeuralComplexity(made),
+        "kenlm": lambda: foreign_formats.Kenlm(),
+        "srilm": lambda: foreign_formats.Srilm(made, "some.txt"),
+        "lmzoo": lambda: foreign_formats.LmZoo(made),
+        "neural-complexity": lambda: foreign_formats.NeuralComplexity(made),
         "tsv": lambda: formats.TabSeparated(made),
         "jsonl": lambda: formats.JsonLines(made),
     }[form]()
@@ -88,10 +88,10 @@ def test_kenlm_perplexities_can_be_computed_from_the_lines():
 def test_srilm_reproduces_the_worked_check():
     # 9 words, 1 of them out of vocabulary, 1 sentence, logprob -20.406: ppl 185.068, ppl1 355.426. The three figures are
     # roundings of one sum, which lies between -20.405985 and -20.405996; the rounded one alone would give 185.069.
-    assert formats.srilm_counts(1, 9, 1) == "1 sentences, 9 words, 1 OOVs"
+    assert foreign_formats.srilm_counts(1, 9, 1) == "1 sentences, 9 words, 1 OOVs"
     expected = "0 zeroprobs, logprob= -20.406 ppl= 185.068 ppl1= 355.426"
-    assert formats.srilm_figures(-20.40599, 1, 9, 1) == expected
-    ppl, ppl1 = (float(formats.srilm_figures(-20.406, 1, 9, 1).split()[place]) for place in (5, 7))
+    assert foreign_formats.srilm_figures(-20.40599, 1, 9, 1) == expected
+    ppl, ppl1 = (float(foreign_formats.srilm_figures(-20.406, 1, 9, 1).split()[place]) for place in (5, 7))
     assert (ppl, ppl1) == pytest.approx((185.068, 355.426), rel=1e-5)
 
 

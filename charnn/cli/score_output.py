@@ -212,15 +212,15 @@ def _with_starts(parts: "list[Score]") -> "list[tuple[Score, int]]":
 
 
 def _format(options: ScoreOptions, name: str) -> "Format":
-    from charnn.scoring import formats
+    from charnn.scoring import foreign_formats, formats
 
     made: dict[str, Format] = {
         "jsonl": formats.JsonLines(options),
         "tsv": formats.TabSeparated(options),
-        "kenlm": formats.Kenlm(),
-        "srilm": formats.Srilm(options, name),
-        "lmzoo": formats.LmZoo(options),
-        "neural-complexity": formats.NeuralComplexity(options),
+        "kenlm": foreign_formats.Kenlm(),
+        "srilm": foreign_formats.Srilm(options, name),
+        "lmzoo": foreign_formats.LmZoo(options),
+        "neural-complexity": foreign_formats.NeuralComplexity(options),
     }
     return made[options.format]
 
