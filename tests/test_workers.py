@@ -20,7 +20,7 @@ def two_workers(monkeypatch):
 
 @pytest.mark.usefixtures("two_workers")
 def test_results_come_in_order_whichever_thread_is_quicker():
-    def work(number, cancelled):  # noqa: ARG001
+    def work(number, cancelled):
         time.sleep(0.02 if number % 2 else 0)
         return number, threading.get_ident()
 
@@ -32,7 +32,7 @@ def test_results_come_in_order_whichever_thread_is_quicker():
 
 @pytest.mark.usefixtures("two_workers")
 def test_a_single_task_is_done_here():
-    def work(task, cancelled):  # noqa: ARG001
+    def work(task, cancelled):
         return threading.get_ident()
 
     assert list(in_threads([["x"]], work)) == [[threading.get_ident()]]
@@ -43,7 +43,7 @@ def test_a_single_task_is_done_here():
 def test_the_next_group_is_under_way_before_the_first_is_given():
     began = threading.Event()
 
-    def work(task, cancelled):  # noqa: ARG001
+    def work(task, cancelled):
         if task == "second":
             began.set()
         return task
