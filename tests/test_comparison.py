@@ -15,15 +15,15 @@ def unit(number, text, bits):
     return Score(number, text, -sum(bits) * LOG2, num_tokens=len(text), num_chars=len(text), tokens=tokens)
 
 
-def compared(pairs, same=True, places=3):
-    comparison = Comparison(same_vocabulary=same, num_places=places)
+def compared(pairs, same=True, places=3, independent=True):
+    comparison = Comparison(same_vocabulary=same, are_independent=independent, num_places=places)
     for number, (text, first, second) in enumerate(pairs, start=1):
         comparison.take(unit(number, text, first), unit(number, text, second), closes=(False, False))
     return comparison
 
 
 def difference(comparison):
-    return comparison.difference(per="character", num_resamples=500, seed=1)
+    return comparison.difference(per="character", num_resamples=500, seed=1, tolerance=0.01)
 
 
 def random_pairs(gain, num_lines=200):
@@ -55,12 +55,32 @@ def test_the_interval_covers_the_truth_as_often_as_it_says():
     assert 88 <= covered <= 99
 
 
+def test_a_difference_that_two_seeds_may_show_is_not_large():
+    small = difference(
+        compared([("abcde", [2.0] * 5, [2.0 - 0.01 - 0.001 * (number % 3)] * 5) for number in range(100)])
+    )
+    assert small.is_clear
+    assert not small.is_large
+    assert small.share == pytest.approx(0.011 / 1.989, rel=0.05)
+    assert difference(compared(random_pairs(0.2))).is_large
+
+
+def test_lines_that_depend_on_each_other_are_drawn_in_blocks():
+    generator = np.random.default_rng(6)
+    scenes = np.repeat(generator.normal(0.0, 1.0, 20), 20)  # twenty lines in a row share what makes them hard
+    pairs = [
+        ("a", [5.0], [5.0 - gain + noise]) for gain, noise in zip(scenes, generator.normal(0, 0.1, 400), strict=True)
+    ]
+    blocks, alone = (difference(compared(pairs, places=0, independent=each)) for each in (False, True))
+    assert blocks.high - blocks.low > 2.5 * (alone.high - alone.low)
+
+
 def test_too_few_lines_say_nothing_of_chance():
     few = difference(compared(random_pairs(0.5, FEWEST_BLOCKS - 1)))
     assert (few.low, few.high, few.is_clear) == (None, None, False)
-    assert few.num_units == FEWEST_BLOCKS - 1
+    assert few.num_lines == FEWEST_BLOCKS - 1
     many = difference(compared([("a", [1.0], [2.0])] * (MOST_BLOCKS + 5), places=0))
-    assert many.num_units == MOST_BLOCKS
+    assert many.num_lines == MOST_BLOCKS + 5
     assert (many.low, many.high) == pytest.approx((1, 1))
 
 
@@ -87,7 +107,7 @@ def test_words_are_set_beside_each_other_where_vocabularies_differ():
         num_chars=4,
         tokens=[ScoredToken("a", 1, 0, -4 * LOG2, False), ScoredToken("bc", 2, 2, -5 * LOG2, False)],
     )
-    comparison = Comparison(same_vocabulary=False, num_places=5)
+    comparison = Comparison(same_vocabulary=False, are_independent=True, num_places=5)
     comparison.take(letters, words, closes=(False, False))
     better, worse = comparison.places()
     assert [(place.text, place.gain_bits) for place in better] == [("bc", 1.0)]

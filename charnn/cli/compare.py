@@ -42,7 +42,8 @@ def compare(
         console.notice(
             f"{first} and {second} have different vocabularies: their perplexities cannot be compared, bits per character can"
         )
-    comparison = Comparison(same_vocabulary=same, num_places=options.top)
+    are_independent = all(way.state == "reset" for way in ways)
+    comparison = Comparison(same_vocabulary=same, are_independent=are_independent, num_places=options.top)
     with terminated_like_interrupted():
         _read(judges, ways, files, comparison)
     if not comparison.totals[0].num_tokens:
@@ -51,7 +52,8 @@ def compare(
         console.notice(
             "unknown tokens count as <unk> only, which favours the model that has more of them; --spell is fair"
         )
-    found = comparison.difference(per="character", num_resamples=options.resamples, seed=options.seed)
+    resampling = {"num_resamples": options.resamples, "seed": options.seed}
+    found = comparison.difference(per="character", tolerance=options.tolerance / 100, **resampling)
     if options.format == "json":
         console.write_json(_record([first, second], comparison.totals, found, comparison.places(), same=same))
     else:
@@ -81,13 +83,16 @@ def _read(judges: "Sequence[Judge]", ways: Sequence[ScoreOptions], files: list[s
 
 def _verdict(names: Sequence[str], found: "Difference") -> str:
     difference = found.second - found.first
+    needs = f"{names[1]} needs {difference:+.4f} bits per {found.per} ({found.share:.2%})"
     if found.low is None or found.high is None:
-        return f"{found.num_units} lines are too few to say whether that is chance"
-    if not found.is_clear:
-        return (
-            f"they do not differ by more than chance: {names[1]} needs {difference:+.4f} bits per {found.per}, "
-            f"95 % interval {found.low:+.4f} to {found.high:+.4f}"
+        return f"{needs}; {found.num_lines} lines are too few to say whether that is chance"
+    if not found.is_clear or not found.is_large:
+        reason = (
+            "more than the choice of the text explains"
+            if not found.is_clear
+            else "more than two seeds of one recipe may"
         )
+        return f"they do not differ by {reason}: {needs}, 95 % interval {found.low:+.4f} to {found.high:+.4f}"
     better = names[1] if difference < 0 else names[0]
     least, most = sorted((abs(found.low), abs(found.high)))
     return f"{better} is better by {abs(difference):.4f} bits per {found.per}, 95 % interval {least:.4f} to {most:.4f}"
@@ -146,8 +151,9 @@ def _record(
         "bits_per_char_difference": found.second - found.first,
         "low": found.low,
         "high": found.high,
-        "num_lines": found.num_units,
-        "differ": found.is_clear,
+        "num_lines": found.num_lines,
+        "clear": found.is_clear,
+        "differ": found.is_clear and found.is_large,
         "second_better": [as_record(place) for place in places[0]],
         "first_better": [as_record(place) for place in places[1]],
     }

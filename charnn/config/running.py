@@ -79,6 +79,13 @@ class ComparisonOptions(Checked):
     top: Annotated[
         int, Option("Show so many of the tokens of which the two think most differently, either way.", at_least=0)
     ] = 5
+    tolerance: Annotated[
+        float,
+        Option(
+            "Percent by which two seeds of one recipe may differ: models that differ by less are said not to.",
+            at_least=0,
+        ),
+    ] = 1.0
     resamples: Annotated[int, Option("Draws of the bootstrap.", at_least=100)] = 2000
     seed: Annotated[int, Option("Decides the draws.", at_least=0)] = 1
     encoding: Annotated[str, Option("The encoding of the text files.")] = "utf-8"

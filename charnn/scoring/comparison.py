@@ -1,7 +1,7 @@
 """Two models on one text: by how many bits they differ, whether that could be chance, and where.
 
 Source: Bisani and Ney (2004), Bootstrap estimates for confidence intervals in ASR performance evaluation, for the paired
-bootstrap: the same units are drawn for both models.
+bootstrap: the same lines are drawn for both models; Künsch (1989) for drawing blocks where lines depend on each other.
 """
 
 import heapq
@@ -18,8 +18,8 @@ from charnn.scoring.words import scored_words
 Floats = npt.NDArray[np.float64]
 
 MOST_BLOCKS = 2000
-FEWEST_BLOCKS = 20
-"""Fewer units than this say nothing of chance."""
+FEWEST_BLOCKS = 10
+"""Fewer than this say nothing of chance."""
 CONTEXT_CHARS = 30
 
 
@@ -51,8 +51,9 @@ class Difference:
     Args:
         per: "character" or "token".
         first, second: each model's bits.
-        low, high: a 95 % interval of second - first; None where there are too few units to say.
-        num_units: what was drawn.
+        low, high: a 95 % interval of second - first; None where there are too few blocks to say.
+        num_lines: of the text.
+        tolerance: the least difference, as a share, that is more than two seeds of one recipe may show.
     """
 
     per: str
@@ -60,12 +61,24 @@ class Difference:
     second: float
     low: float | None
     high: float | None
-    num_units: int
+    num_lines: int
+    tolerance: float
+
+    @property
+    def share(self) -> float:
+        """The difference as a share of the lesser figure."""
+        least = min(self.first, self.second)
+        return abs(self.second - self.first) / least if least else 0.0
 
     @property
     def is_clear(self) -> bool:
-        """Whether chance is no likely explanation."""
+        """Whether the choice of the text is no likely explanation."""
         return self.low is not None and self.high is not None and (self.low > 0 or self.high < 0)
+
+    @property
+    def is_large(self) -> bool:
+        """Whether the choice of the seed is none either."""
+        return self.share > self.tolerance
 
 
 class Comparison:
@@ -73,11 +86,13 @@ class Comparison:
 
     Args:
         same_vocabulary: whether tokens can be set beside each other; words are, where not.
+        are_independent: whether lines have nothing to do with each other. Those of a running text do: they are drawn in
+            blocks of as many lines as there are blocks.
         num_places: places of the greatest differences to keep, either way.
     """
 
-    def __init__(self, *, same_vocabulary: bool, num_places: int) -> None:
-        self._same, self._num_places = same_vocabulary, num_places
+    def __init__(self, *, same_vocabulary: bool, are_independent: bool, num_places: int) -> None:
+        self._same, self._are_independent, self._num_places = same_vocabulary, are_independent, num_places
         self._bits: list[tuple[float, float, int, int]] = []
         self._better: list[Place] = []
         self._worse: list[Place] = []
@@ -116,22 +131,25 @@ class Comparison:
         worse = [_turned(place) for place in sorted(self._worse, reverse=True) if place.gain_bits > 0]
         return better, worse
 
-    def difference(self, *, per: str, num_resamples: int, seed: int) -> Difference:
+    def difference(self, *, per: str, num_resamples: int, seed: int, tolerance: float) -> Difference:
         """Return the difference in bits per character or token, with an interval from a paired bootstrap.
 
         Args:
             per: "character" or "token".
-            num_resamples: draws of as many units as there are.
+            num_resamples: draws of as many blocks as there are.
+            tolerance: see `Difference`.
         """
         table = np.array(self._bits, dtype=np.float64).reshape(-1, 4)
         counts = table[:, 2 if per == "character" else 3]
         first, second = (float(table[:, column].sum() / counts.sum()) for column in (0, 1))
-        blocks = np.array_split(np.stack((table[:, 1] - table[:, 0], counts), axis=1), min(len(table), MOST_BLOCKS))
+        num_blocks = len(table) if self._are_independent else max(math.isqrt(len(table)), 1)
+        gains = np.stack((table[:, 1] - table[:, 0], counts), axis=1)
+        blocks = np.array_split(gains, min(num_blocks, MOST_BLOCKS))
         low = high = None
         if len(blocks) >= FEWEST_BLOCKS:
             sums = np.array([block.sum(axis=0) for block in blocks])
             low, high = _interval(sums[:, 0], sums[:, 1], num_resamples, seed)
-        return Difference(per, first, second, low, high, len(blocks))
+        return Difference(per, first, second, low, high, len(table), tolerance)
 
 
 def _interval(gains: Floats, counts: Floats, num_resamples: int, seed: int) -> tuple[float, float]:
