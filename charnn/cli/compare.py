@@ -52,8 +52,9 @@ def compare(
         console.notice(
             "unknown tokens count as <unk> only, which favours the model that has more of them; --spell is fair"
         )
-    resampling = {"num_resamples": options.resamples, "seed": options.seed}
-    found = comparison.difference(per="character", tolerance=options.tolerance / 100, **resampling)
+    found = comparison.difference(
+        per="character", num_resamples=options.resamples, seed=options.seed, tolerance=options.tolerance / 100
+    )
     if options.format == "json":
         console.write_json(_record([first, second], comparison.totals, found, comparison.places(), same=same))
     else:
