@@ -9,6 +9,7 @@ from itertools import pairwise
 import pandas
 import pytest
 
+from charnn.cli import console
 from charnn.config import Architecture, ScoreOptions
 from charnn.ngrams.spelling import UniformSpelling
 from charnn.runtime.engine import Engine
@@ -195,3 +196,13 @@ def test_no_token_breaks_a_column(character):
     shown = formats.visible_token(f"x{character}y")
     assert len(shown.split()) == 1
     assert shown.encode("utf-8")
+
+
+@pytest.mark.parametrize("character", list("\v\f\x1c\x85\u2028\u2029\r\n\t"))
+def test_a_record_is_one_line_for_every_reader(character):
+    (record,) = lines_of("jsonl", [f"a{character}b"], per_token=True)[0]
+    line = console.to_json(record)
+    assert line.splitlines() == [line]
+    assert json.loads(line)["tokens"][1]["token"] == character
+    _, row = lines_of("tsv", [f"a{character}b"])[0]
+    assert row.splitlines() == [row]

@@ -40,8 +40,12 @@ def write_json(value: Any) -> None:
 
 def to_json(value: Any) -> str:
     """Return JSON that is valid UTF-8 even where the text holds bytes that are not; infinite and undefined are null."""
-    text = json.dumps(_finite(value), ensure_ascii=False, allow_nan=False)
+    text = json.dumps(_finite(value), ensure_ascii=False, allow_nan=False).translate(_LINE_ENDS)
     return text.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
+
+
+_LINE_ENDS = {ord(character): f"\\u{ord(character):04x}" for character in "\x85\u2028\u2029"}
+"""What some readers take for a line's end, though JSON does not."""
 
 
 def _finite(value: Any) -> Any:

@@ -203,9 +203,15 @@ def figure(value: float) -> str:
     return f"{value:.10g}"
 
 
+_ESCAPES = {ord("\\"): "\\\\", ord("\t"): "\\t", ord("\n"): "\\n", ord("\r"): "\\r"} | {
+    ord(character): f"\\u{ord(character):04x}" for character in "\v\f\x1c\x1d\x1e\x85\u2028\u2029"
+}
+"""What would end a cell or, for some readers, a line."""
+
+
 def _escaped(value: object) -> str:
     text = "" if value is None else str(value)
-    return text.replace("\\", "\\\\").replace("\t", "\\t").replace("\n", "\\n").replace("\r", "\\r")
+    return text.translate(_ESCAPES)
 
 
 def visible_token(token: str) -> str:
