@@ -141,7 +141,7 @@ class LineFile:
         kept = self._target.with_name(self._target.name + PART_SUFFIX)
         os.truncate(self._growing, num_bytes)
         self._growing.replace(kept)
-        return kept
+        return self.path.with_name(self.path.name + PART_SUFFIX) if self.path.parent.resolve() == kept.parent else kept
 
 
 def _bytes_of_whole_lines(path: Path) -> int:

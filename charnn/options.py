@@ -123,6 +123,15 @@ def pick(group: type[Group], given: dict[str, Any]) -> Group:
     return group(**{name: value for name, value in given.items() if name in names})
 
 
+def chosen(options: Any) -> dict[str, Any]:
+    """Return those values of an options dataclass that are not its defaults."""
+    return {
+        field.name: getattr(options, field.name)
+        for field in fields(options)
+        if getattr(options, field.name) != field.default
+    }
+
+
 def as_json(options: Any) -> dict[str, Any]:
     """Return an options dataclass as plain JSON values."""
     return asdict(options)

@@ -1,5 +1,7 @@
 """`charnn score` and `charnn compare` through their entry point."""
 
+import csv
+import functools
 import json
 import math
 import os
@@ -17,6 +19,7 @@ from hypothesis import strategies as st
 
 from charnn.config import ScoreOptions
 from charnn.errors import OptionError
+from charnn.text.reading import whole_lines
 from tests.conftest import FABLES, train_quietly
 
 LINES = ["The heron wrote it down.", "", "The fox and the \u2603.", " a  b ", "x" * 300]
@@ -57,14 +60,15 @@ def test_a_file_takes_its_place_whole(charnn, run, lines_file, tmp_path):
 
 
 def test_an_error_in_the_middle_leaves_the_file_as_it_was(charnn, run, tmp_path):
-    Path("bad.txt").write_bytes(b"The fox\n" * 3000 + b"\xff\n")
+    Path("bad.txt").write_bytes(b"The fox\n" * 200_000 + b"\xff\n")
     Path("out.tsv").write_text("mine", encoding="utf-8")
     result = charnn("score", "-m", run, "bad.txt", "--format", "tsv", "-o", "out.tsv")
     assert result.status == 1
-    assert "bad.txt:3001: byte 0xff" in result.err
+    assert "bad.txt:200001: byte 0xff" in result.err
     assert Path("out.tsv").read_text(encoding="utf-8") == "mine"
     kept = tmp_path / "out.tsv.part"
-    assert (not kept.exists()) or kept.read_text(encoding="utf-8").endswith("\n")
+    assert kept.read_text(encoding="utf-8").endswith("\n")
+    assert "out.tsv.part has the lines so far; out.tsv is as it was" in result.err
 
 
 @pytest.mark.parametrize("ending", [signal.SIGINT, signal.SIGTERM], ids=["ctrl-c", "sigterm"])
@@ -82,6 +86,7 @@ def test_what_an_interrupt_leaves_is_whole_lines(run, tmp_path, ending):
             _, errors = process.communicate(timeout=60)
         assert process.returncode == 130
         assert b"Traceback" not in errors
+        assert b"interrupted after" in errors
         kept = tmp_path / ("out.jsonl.part" if options else "stdout")
         text = kept.read_text(encoding="utf-8")
         assert text.endswith("\n")
@@ -112,11 +117,12 @@ def test_a_running_text_is_scored_in_pieces_with_one_memory(charnn, run, monkeyp
         "tokens": ("jsonl", "--per-token"),
         "words": ("jsonl", "--by-word"),
         "rows": ("tsv", "--per-token"),
+        "word rows": ("tsv", "--by-word"),
     }
     whole = {name: charnn(*arguments, "--format", *each).out for name, each in options.items()}
     facts = json.loads(Path("s.json").read_text(encoding="utf-8"))
-    monkeypatch.setattr("charnn.text.reading.CHUNK_BYTES", 100)
-    monkeypatch.setattr("charnn.text.reading.whole_lines", lambda chunks: (part for part in chunks))
+    monkeypatch.setattr("charnn.text.reading.CHUNK_BYTES", 90)
+    monkeypatch.setattr("charnn.text.reading.whole_lines", functools.partial(whole_lines, longest=60))
     pieces = {name: charnn(*arguments, "--format", *each).out for name, each in options.items()}
     again = json.loads(Path("s.json").read_text(encoding="utf-8"))
     assert again["nats"] == pytest.approx(facts["nats"], abs=1e-3)
@@ -125,8 +131,14 @@ def test_a_running_text_is_scored_in_pieces_with_one_memory(charnn, run, monkeyp
     assert [token["token"] for token in one] == [token["token"] for token in other] == list(text)
     assert [token["log_prob"] for token in one] == pytest.approx([token["log_prob"] for token in other], abs=1e-4)
     one, other = (json.loads(found["words"])["words"] for found in (whole, pieces))
-    assert [(word["word"], word["start"]) for word in one] == [(word["word"], word["start"]) for word in other]
-    assert whole["rows"].count("\n") == pieces["rows"].count("\n") == len(text) + 1
+    named = ("word", "start", "end", "num_tokens")
+    assert [[word[name] for name in named] for word in one] == [[word[name] for name in named] for word in other]
+    for name in ("rows", "word rows"):
+        one, other = ([line.split("\t") for line in found[name].splitlines()] for found in (whole, pieces))
+        assert [row[:3] for row in one] == [row[:3] for row in other]
+        places = slice(7, 8) if name == "rows" else slice(3, 6)
+        assert [row[places] for row in one] == [row[places] for row in other]
+    assert pieces["rows"].count("\n") == len(text) + 1
 
 
 def test_memory_is_carried_from_line_to_line_where_asked(charnn, run):
@@ -192,7 +204,7 @@ def test_models_that_do_not_go_together_are_refused(charnn, run, line_run):
     assert "has another vocabulary than" in different.err
     assert "charnn compare" in different.err
     assert (
-        "found 3 weights for 2 models"
+        "-w: found 3 for 2 models"
         in charnn("score", "-m", run, "-m", run, "-w", 1, "-w", 1, "-w", 1, "--text", "a").err
     )
     assert "-w: found without several models" in charnn("score", "-m", run, "-w", 1, "--text", "a").err
@@ -212,7 +224,7 @@ def test_adapting_stands_beside_the_plain_figure(charnn, run):
         facts = json.loads(Path("s.json").read_text(encoding="utf-8"))
         assert facts["plain"]["nats"] == pytest.approx(plain["nats"], abs=1e-2)
         assert facts["nats"] > plain["nats"] + 50
-        assert "without adapting: perplexity" in result.out
+        assert "the model as it is: perplexity" in result.out
     fitted = charnn("score", "-m", run, "--text", "The fox", "--cache", "--temperature", "fit")
     assert "cache of 2,000 tokens, weight 0." in fitted.err
     assert ": temperature 1." in fitted.err or ": temperature 0.9" in fitted.err
@@ -314,13 +326,13 @@ def test_two_models_are_compared(charnn, run, other_run):
     shown = charnn("compare", other_run, run, "held_out.txt")
     assert shown.status == 0, shown.err
     assert f"{run} is better by" in shown.out
-    assert f"tokens that {run} finds most more probable" in shown.out
+    assert f"tokens on which {run} gains most" in shown.out
     found = json.loads(charnn("compare", other_run, run, "held_out.txt", "--format", "json").out)
     assert found["differ"]
     assert found["low"] <= found["bits_per_char_difference"] <= found["high"] < 0
     itself = charnn("compare", run, run, "held_out.txt")
     assert "they do not differ by more than the choice of the text explains" in itself.out
-    assert "finds most more probable" not in itself.out
+    assert "gains most" not in itself.out
     charnn("score", "-m", run, "held_out.txt", "--state", "carry", "--summary", "s.json")
     facts = json.loads(Path("s.json").read_text(encoding="utf-8"))
     assert found["models"][1]["nats"] == pytest.approx(facts["nats"], abs=1e-2)
@@ -365,7 +377,7 @@ CONTRADICTIONS = [
     ({"nbest": "x", "word_penalty": 1.0}, "--word-penalty: found without --lm-scale"),
     ({"pairs": "x", "nbest": "y"}, "--pairs: found together with --nbest"),
     ({"pairs": "x", "cache": True}, "--cache: found together with --pairs"),
-    ({"nbest": "x", "format": "srilm"}, "--format srilm: found without"),
+    ({"nbest": "x", "format": "srilm"}, "--format srilm: found together with --nbest"),
     ({"direction": "both", "cache": True}, "--cache: found together with --direction both"),
     ({"rollout": 5, "unit": "stream", "spell": True}, "--spell: found together with --rollout"),
     ({"weight": (1.0, -1.0)}, "-w: found -1"),
@@ -449,3 +461,119 @@ def test_copies_of_a_model_need_only_its_first_three_files(charnn, run, tmp_path
     for name in ("config.json", "tokenizer.json", "model.safetensors"):
         shutil.copy(run / name, bare / name)
     assert charnn("score", "-m", bare, "--text", "The fox \u2603", "--spell").status == 0
+
+
+def test_memory_that_is_carried_has_each_lines_last_token_whether_its_end_is_scored_or_not(charnn, run):
+    texts = [part for text in ("The cat sat on the mat", "", "and the dog") for part in ("--text", text)]
+    arguments = ("score", "-m", run, *texts, "--state", "carry", "--per-token", "--format", "jsonl")
+    closed, open_ = records(charnn(*arguments)), records(charnn(*arguments, "--no-eos"))
+    for one, other in zip(closed, open_, strict=True):
+        assert len(one["tokens"]) == len(other["tokens"]) + 1
+        expected = [token["log_prob"] for token in one["tokens"][:-1]]
+        assert [token["log_prob"] for token in other["tokens"]] == pytest.approx(expected, abs=1e-5)
+
+
+@pytest.mark.parametrize("flag", ["--output", "--summary"])
+def test_nothing_that_is_read_or_written_otherwise_is_overwritten(charnn, run, lines_file, flag):
+    before = lines_file.read_bytes()
+    refused = [
+        ((lines_file, flag, lines_file), "which the command reads from"),
+        ((lines_file, flag, run / "config.json"), "which the command reads from"),
+        ((lines_file, flag, "out.tsv.gz"), "name it without .gz"),
+        ((lines_file, flag, "nowhere/x"), "there is no directory"),
+        ((lines_file, "--output", "same", "--summary", "same"), "which --output writes to as well"),
+    ]
+    for arguments, message in refused:
+        result = charnn("score", "-m", run, *arguments)
+        assert result.err.count("\n") == 1
+        assert message in result.err
+        assert result.status
+    assert lines_file.read_bytes() == before
+    Path("nbest.tsv").write_text("u\t1\ta\n", encoding="utf-8")
+    assert "reads from" in charnn("score", "-m", run, "--nbest", "nbest.tsv", "-o", "nbest.tsv").err
+
+
+def test_a_dash_is_standard_output(charnn, run):
+    plain = charnn("score", "-m", run, "--text", "a", "--format", "tsv")
+    assert charnn("score", "-m", run, "--text", "a", "--format", "tsv", "-o", "-").out == plain.out
+    assert charnn("score", "-m", run, "--text", "a", "--format", "tsv", "-o", "/dev/stdout").out == plain.out
+    facts = json.loads(charnn("score", "-m", run, "--text", "a", "-o", "x", "--summary", "-", "--no-bos").out)
+    assert facts["models"] == [str(run)]
+    assert facts["options"] == {"bos": False}
+    assert not Path("-").exists()
+
+
+def test_columns_are_read_back_by_a_reader_of_csv(charnn, run):
+    texts = ['"Hello," she said', 'a "b', "plain", '"']
+    given = [part for text in texts for part in ("--text", text)]
+    rows = list(csv.reader(charnn("score", "-m", run, *given, "--format", "tsv").out.splitlines(), delimiter="\t"))
+    assert [row[-1] for row in rows[1:]] == texts
+
+
+def test_encoded_text_that_is_damaged_is_refused(charnn, run):
+    content = (run / "valid.bin").read_bytes()
+    for damaged in (content[:50], content + b"\xff"):
+        (run / "valid.bin").write_bytes(damaged)
+        result = charnn("score", "-m", run, "--text", "a", "--temperature", "fit")
+        assert (result.status, result.err.count("\n")) == (1, 1)
+        assert "when the model was trained; restore the file" in result.err
+
+
+def test_what_a_model_has_no_use_for_is_refused(charnn, tmp_path):
+    run = train_quietly(
+        tmp_path,
+        "abc\n" * 60,
+        "--tokenizer",
+        "byte",
+        "--steps",
+        2,
+        "--bptt",
+        8,
+        "--batch-size",
+        2,
+        "--direction",
+        "both",
+    )
+    for options in (("--exclude-unk",), ("--unk-penalty", -1)):
+        assert "to which nothing is unknown" in charnn("score", "-m", run, "--text", "a", *options).err
+    for form in ("kenlm", "srilm", "neural-complexity"):
+        for direction in ("backward", "both"):
+            result = charnn("score", "-m", run, "--text", "a", "--format", form, "--direction", direction)
+            assert (result.status, result.err.count("\n")) == (2, 1)
+    assert charnn("score", "-m", run, "--text", "a", "--format", "lmzoo", "--direction", "backward").status == 0
+    assert (
+        "--text: found 2 with --unit stream"
+        in charnn("score", "-m", run, "--text", "a", "--text", "b", "--unit", "stream").err
+    )
+
+
+def test_models_of_bytes_and_of_characters_are_compared_on_the_same_text(charnn, run, tmp_path):
+    (tmp_path / "bytes").mkdir()
+    of_bytes = train_quietly(
+        tmp_path / "bytes", "the cat\n" * 60, "--tokenizer", "byte", "--steps", 2, "--bptt", 8, "--batch-size", 2
+    )
+    Path("crlf.txt").write_bytes(b"\xef\xbb\xbfthe cat\r\nthe caf\xc3\xa9\r\n" * 20)
+    found = json.loads(charnn("compare", run, of_bytes, "crlf.txt", "--format", "json").out)
+    first, second = found["models"]
+    assert first["num_chars"] == second["num_chars"]
+    assert found["bits_per_char_difference"] == pytest.approx(second["bits_per_char"] - first["bits_per_char"])
+    text = Path("crlf.txt").read_bytes()
+    command = [sys.executable, "-m", "charnn", "compare", str(run), str(of_bytes), "-", "--format", "json"]
+    piped = subprocess.run(command, input=text, capture_output=True, check=True)
+    assert json.loads(piped.stdout)["models"][1]["nats"] == pytest.approx(second["nats"], abs=1e-3)
+
+
+def test_tokens_that_are_left_out_have_no_figure(charnn, run):
+    (record,) = records(
+        charnn("score", "-m", run, "--text", "a\u2603b", "--exclude-unk", "--per-token", "--format", "jsonl")
+    )
+    assert [token["log_prob"] is None for token in record["tokens"]] == [False, True, False, False]
+    assert sum(token["log_prob"] or 0 for token in record["tokens"]) == pytest.approx(record["log_prob"], abs=1e-5)
+    nothing = charnn("score", "-m", run, "--text", "\u2603", "--exclude-unk", "--no-eos")
+    assert "no token was scored" in nothing.err
+
+
+def test_a_category_may_not_be_called_like_a_figure(charnn, run):
+    Path("pairs.tsv").write_text("good\tbad\tmargin\na\tb\tx\n", encoding="utf-8")
+    assert "found a category margin" in charnn("score", "-m", run, "--pairs", "pairs.tsv", "--per-pair").err
+    assert charnn("score", "-m", run, "--pairs", "pairs.tsv").status == 0

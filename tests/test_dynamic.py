@@ -118,3 +118,29 @@ def test_distributions_are_given_where_they_are_asked_for():
     plain = scored(estimator(0.01, 0.0), ["abcabcab"])
     assert score.log_prob_nats == pytest.approx(plain[0], abs=1e-5)
     assert all(token.rank is not None for token in score.tokens)
+
+
+@pytest.mark.parametrize("at_once", [1, 2, 5, 64])
+def test_how_a_text_is_handed_over_changes_nothing(at_once, monkeypatch):
+    texts = ["abcabcab", "a", "", "dabc" * 4]
+    expected = scored(estimator(0.02, 0.01, stretch=4), texts)
+    monkeypatch.setattr("charnn.scoring.scorer.LONGEST_CHUNK", at_once)
+    assert scored(estimator(0.02, 0.01, stretch=4), texts) == pytest.approx(expected, abs=1e-5)
+    details = scored(estimator(0.02, 0.01, stretch=4), texts, per_token=True)
+    assert details == pytest.approx(expected, abs=1e-5)
+
+
+def test_texts_shorter_than_a_stretch_are_learned_from():
+    learned = scored(estimator(0.05, 0.0, stretch=50), ["abc"] * 20)
+    assert learned[-1] > learned[0] + 0.1
+
+
+def test_a_learned_initial_state_stays():
+    shape = Architecture("lstm", 6, 4, 6, 1, initial_state="learned")
+    made = Network(shape)
+    made.load_arrays(ramp_weights(shape, 0.6))
+    found = estimator(0.02, 0.0, made=made.eval())
+    before = made.named_weights()["layers.0.initial_0"].detach().clone()
+    learned = scored(found, ["ab"] * 20)
+    assert learned[-1] > learned[0]
+    assert torch.equal(made.named_weights()["layers.0.initial_0"].detach(), before)

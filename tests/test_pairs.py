@@ -59,7 +59,7 @@ def test_a_prefix_is_joined_with_a_space_unless_there_is_one(prefix, continuatio
         (["good\twrong"], "p.tsv:1: found the columns good, wrong, but there must be good and bad"),
         (["good\tbad\tgood"], "p.tsv:1: found a column twice"),
         (["good\tbad"], "p.tsv: holds a header and no pair"),
-        (["good\tbad", "a\tb", "a"], "p.tsv:3: found 1 columns, the header has 2"),
+        (["good\tbad", "a\tb", "a"], "p.tsv:3: found 1 where the header has 2 columns"),
     ],
 )
 def test_what_is_wrong_with_a_file_of_pairs_is_named(lines, message):
@@ -78,8 +78,8 @@ def test_blank_lines_in_a_file_of_pairs_are_passed_over():
 @pytest.mark.parametrize(
     ("line", "message"),
     [
-        ("u1\t-3", "n.tsv:2: found 2 columns"),
-        ("u1\t-3\ta\tb", "n.tsv:2: found 4 columns"),
+        ("u1\t-3", "n.tsv:2: found 2 of three columns"),
+        ("u1\t-3\ta\tb", "n.tsv:2: found 4 of three columns"),
         ("u1\tx\ta", "n.tsv:2: found the score 'x', which is no number"),
         ("u1\tnan\ta", "n.tsv:2: found the score 'nan'"),
     ],

@@ -191,3 +191,11 @@ def test_standard_input_that_is_closed_is_said(monkeypatch):
     monkeypatch.setattr("sys.stdin", None)
     with pytest.raises(TextError, match="-: standard input is closed; pipe a text into the command or name a file"):
         find_sources(["-"], print)
+
+
+@given(st.lists(st.text(alphabet="a \n", max_size=5), max_size=6))
+def test_white_space_at_a_chunks_end_begins_the_next(chunks):
+    found = list(reading.white_space_first(iter(chunks)))
+    assert "".join(found) == "".join(chunks)
+    assert all(found)
+    assert all(not chunk[-1].isspace() for chunk in found[:-1])

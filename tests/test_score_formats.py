@@ -31,7 +31,7 @@ TEXTS = ["ab a", "", 'é="b" =\t', "  ", "aéé"]
 def lines_of(form, texts=TEXTS, spelling=None, **options):
     made = ScoreOptions(format=form, **options)
     writer = {
-        "kenlm": lambda: foreign_formats.Kenlm(),
+        "kenlm": lambda: foreign_formats.Kenlm(made),
         "srilm": lambda: foreign_formats.Srilm(made, "some.txt"),
         "lmzoo": lambda: foreign_formats.LmZoo(made),
         "neural-complexity": lambda: foreign_formats.NeuralComplexity(made),
@@ -122,7 +122,7 @@ def test_srilm_counts_spelled_words_as_known():
     lines, _, _ = lines_of("srilm", ["é"], spelling=UniformSpelling(8, is_run=False), spell=True)
     assert lines[1].startswith("\tp( é | <s> ) \t= [RNN] ")
     assert lines[3] == "1 sentences, 1 words, 0 OOVs"
-    nothing, _, _ = lines_of("srilm", [""], exclude_unk=True)
+    nothing, _, _ = lines_of("srilm", [""])
     assert nothing[3].endswith("ppl1= undefined")
 
 

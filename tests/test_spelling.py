@@ -145,3 +145,19 @@ def test_bytes_know_no_unknown(tmp_path, charnn):
     with pytest.raises(ModelError, match="to which nothing is unknown"):
         read_spelling(read_model(run))
     assert "leave --spell out" in charnn("score", "-m", run, "--text", "a", "--spell").err
+
+
+def test_a_benchmarks_own_unknown_word_has_no_spelling(charnn, tmp_path):
+    text = "the cat <unk> ate\nthe dog ran\n" * 20
+    run = train_quietly(
+        tmp_path, text, "--tokenizer", "word", "--pretokenized", "--steps", 2, "--bptt", 8, "--batch-size", 2
+    )
+    figures = [
+        float(
+            charnn("score", "-m", run, "--text", "the <unk>", "--format", "tsv", *options)
+            .out.splitlines()[1]
+            .split("\t")[1]
+        )
+        for options in ((), ("--spell",))
+    ]
+    assert figures[0] == figures[1]

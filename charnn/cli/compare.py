@@ -48,7 +48,7 @@ def compare(
         _read(judges, ways, files, comparison)
     if not comparison.totals[0].num_tokens:
         raise TextError(f"{', '.join(files)}: is empty; there is nothing to compare on")
-    if not options.spell and any(total.num_unknown for total in comparison.totals):
+    if not same and not options.spell and any(total.num_unknown for total in comparison.totals):
         console.notice(
             "unknown tokens count as <unk> only, which favours the model that has more of them; --spell is fair"
         )
@@ -71,9 +71,9 @@ def _way(model: "Model", options: ComparisonOptions) -> ScoreOptions:
 
 
 def _read(judges: "Sequence[Judge]", ways: Sequence[ScoreOptions], files: list[str], comparison: Any) -> None:
-    lines = [read_units(files, judge.tokenizer, way) for judge, way in zip(judges, ways, strict=True)]
-    if judges[0].tokenizer.kind == judges[1].tokenizer.kind:
-        lines = list(itertools.tee(lines[0]))
+    tokenizers = [judge.tokenizer for judge in judges]
+    all_bytes = all(tokenizer.kind == "byte" for tokenizer in tokenizers)
+    lines = itertools.tee(read_units(files, tokenizers[0] if all_bytes else None, ways[0]))
     streams = [
         judge.scores(units, way, with_tokens=True) for judge, units, way in zip(judges, lines, ways, strict=True)
     ]
@@ -116,13 +116,14 @@ def _show(
     for better, some in zip(reversed(names), places, strict=True):
         if some:
             console.write_line("")
-            console.write_line(f"{what} that {better} finds most more probable, in bits:")
+            console.write_line(f"{what} on which {better} gains most, in bits:")
             for line in aligned([["line", *names, "gain", "where"], *map(_place_cells, some)]):
                 console.write_line(line)
 
 
 def _place_cells(place: "Place") -> list[str]:
-    where = f"{console.visible_line(place.context)}[{console.visible(place.text)}]"
+    cut = "…" if place.start > len(place.context) else ""
+    where = f"{cut}{console.visible_line(place.context)}[{console.visible(place.text)}]"
     return [
         str(place.line),
         f"{place.first_bits:.2f}",

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from charnn.cli import console
 from charnn.config import ScoreOptions
-from charnn.config.scoring import FIT
+from charnn.config.scoring import CACHE_SIZE, FIT
 from charnn.errors import ModelError, OptionError
 from charnn.options import refuse_both, refuse_idle
 
@@ -28,20 +28,25 @@ class Judge:
         estimators: one, or the two of a pair whose log probabilities are averaged.
         tokenizer: what they share.
         spelling: for `--spell`.
+        weights: of several models, which are mixed.
     """
 
     estimators: "Sequence[Estimator]"
     tokenizer: "Tokenizer"
     spelling: "Spelling | None" = None
+    weights: Sequence[float] = ()
 
     def scores(self, units: Iterable[str], options: ScoreOptions, *, with_tokens: bool = False) -> "Iterator[Score]":
         """Yield the score of each unit; of running text, given in pieces, that of each piece."""
         from charnn.scoring.scorer import score_stream, score_units
         from charnn.scoring.scores import averaged
+        from charnn.text.reading import white_space_first
 
         score = score_stream if options.unit == "stream" else score_units
         if options.unit == "stream" and any(each.is_backward for each in self.estimators):
             units = ["".join(units)]
+        elif options.unit == "stream" and options.by_word and options.spaces == "before":
+            units = white_space_first(iter(units))
         streams = [
             score(each, self.tokenizer, same, options, spelling=self.spelling, with_tokens=with_tokens)
             for each, same in zip(self.estimators, itertools.tee(units, len(self.estimators)), strict=True)
@@ -66,11 +71,7 @@ def make_judge(models: "Sequence[Model]", options: ScoreOptions) -> Judge:
     for option, given in {"-w": bool(options.weight), "--fit-weights": options.fit_weights is not None}.items():
         refuse_idle(option, given and (is_pair or len(models) == 1), "several models (-m A -m B)")
     refuse_both("-w", bool(options.weight) and options.fit_weights is not None, "--fit-weights")
-    _refuse_carry(models[0], options)
-    if options.spaces == "after" and tokenizer.kind == "subword":
-        raise OptionError(
-            "--spaces after: found a model of subwords, whose tokens begin with the space before them; use --spaces before"
-        )
+    _refuse_unfit(models, options)
     estimators = [_estimator(model, options) for model in models]
     spelling = read_spelling(models[0]) if options.spell else None
     if is_pair or len(models) == 1:
@@ -80,34 +81,37 @@ def make_judge(models: "Sequence[Model]", options: ScoreOptions) -> Judge:
 
     _check_alike(models)
     weights = _weights(models, estimators, options)
-    return Judge([Interpolation(estimators, weights)], tokenizer, spelling)
+    return Judge([Interpolation(estimators, weights)], tokenizer, spelling, weights)
 
 
-def plain_judge(models: "Sequence[Model]", options: ScoreOptions) -> Judge | None:
-    """Return who scores without adapting, for the figure that stands beside; None where nothing adapts."""
-    if not options.adapts:
-        return None
-    plain = replace(
-        options,
-        dynamic=False,
-        dynamic_stretch=None,
-        dynamic_rate=None,
-        dynamic_decay=None,
-        cache=False,
-        cache_size=2000,
-        cache_weight=None,
-        cache_sharpness=None,
-        temperature="1",
-        per_token=False,
-        alternatives=0,
-    )
-    return make_judge(models, plain)
+def plain_judge(models: "Sequence[Model]", options: ScoreOptions, weights: Sequence[float]) -> Judge | None:
+    """Return who scores without adapting, for the figure that stands beside; None where nothing adapts.
+
+    Args:
+        weights: of several models, those of the judge beside whom it stands.
+    """
+    return make_judge(models, options.plain(tuple(weights))) if options.adapts else None
 
 
-def _refuse_carry(model: "Model", options: ScoreOptions) -> None:
-    if options.state == "carry" and model.architecture.direction == "backward":
+def _refuse_unfit(models: "Sequence[Model]", options: ScoreOptions) -> None:
+    """Refuse options that these models have no use for. Raises OptionError."""
+    kind, is_backward = models[0].tokenizer.kind, models[0].architecture.direction == "backward"
+    for flag, given in {"--exclude-unk": options.exclude_unk, "--unk-penalty": options.unk_penalty is not None}.items():
+        if given and kind == "byte":
+            raise OptionError(f"{flag}: found a model of bytes, to which nothing is unknown; leave it out")
+    if options.spaces == "after" and kind == "subword":
+        raise OptionError(
+            "--spaces after: found a model of subwords, whose tokens begin with the space before them; use --spaces before"
+        )
+    if options.state == "carry" and is_backward:
         raise OptionError(
             "--state carry: found a model that reads backward, to which earlier lines are no context; leave it out"
+        )
+    follows_the_text = options.format in ("kenlm", "srilm", "neural-complexity")
+    if follows_the_text and (is_backward or options.direction == "both"):
+        raise OptionError(
+            f"--format {options.format}: found a model that reads backward, but each figure there is of a token after those "
+            "before it; use table, tsv, jsonl or lmzoo"
         )
 
 
@@ -134,9 +138,7 @@ def _weights(models: "Sequence[Model]", estimators: "Sequence[Estimator]", optio
         return weights
     given = options.weight or tuple(1.0 for _ in models)
     if len(given) != len(models):
-        raise OptionError(
-            f"-w: found {len(given)} weights for {len(models)} models; give one for each -m, in their order"
-        )
+        raise OptionError(f"-w: found {len(given)} for {len(models)} models; give one for each -m, in their order")
     return [weight / sum(given) for weight in given]
 
 
@@ -150,12 +152,8 @@ def _fitted_weights(
     from charnn.scoring.fitting import fit_shares
     from charnn.scoring.scorer import token_log_probs
 
-    by_unit = replace(
-        options, unit="document" if options.unit == "document" else "line", per_token=False, alternatives=0
-    )
-    found = [
-        list(token_log_probs(each, tokenizer, read_units([file], tokenizer, by_unit), by_unit)) for each in estimators
-    ]
+    alone = replace(options, per_token=False, alternatives=0)
+    found = [list(token_log_probs(each, tokenizer, read_units([file], tokenizer, alone), alone)) for each in estimators]
     if not found[0] or not sum(map(len, found[0])):
         raise TextError(f"{file}: is empty; there is nothing to fit weights on")
     return fit_shares(np.stack([np.concatenate(each) for each in found]))
@@ -165,17 +163,13 @@ def _estimator(model: "Model", options: ScoreOptions) -> "Estimator":
     """Return one model's part: its network as the options want it, and its n-gram model."""
     from charnn.cli.loading import load_mixture
     from charnn.runtime.engine import Engine
-    from charnn.scoring.estimators import MixedEstimator
+    from charnn.scoring.scorer import with_ngrams
 
     engine = Engine.of(model)
     if options.device == "cuda":
         engine = _on_gpu(engine)
     network = _network(model, engine, options)
-    mixture = load_mixture(model, options.mix_ngram)
-    if mixture is None:
-        return network
-    boundary_id = None if model.tokenizer.unit == "stream" else model.tokenizer.vocabulary.boundary_id
-    return MixedEstimator(network, mixture, boundary_id=boundary_id)
+    return with_ngrams(network, model.tokenizer, load_mixture(model, options.mix_ngram))
 
 
 def _on_gpu(engine: "Engine") -> "Engine":
@@ -202,27 +196,22 @@ def _network(model: "Model", engine: "Engine", options: ScoreOptions) -> "Estima
 
     from charnn.scoring.cache import CachedEstimator, CacheSettings, fit_cache
 
-    if options.cache_weight is not None and options.cache_sharpness is not None:
-        settings = CacheSettings(options.cache_size, options.cache_weight, options.cache_sharpness)
-    else:
-        settings = fit_cache(
-            engine,
-            read_held_out(model, purpose="--cache"),
-            size=options.cache_size,
-            temperature=temperature,
-            weight=options.cache_weight,
-            sharpness=options.cache_sharpness,
-        )
-        console.notice(
-            f"{model.path}: cache of {settings.size:,} tokens, weight {settings.weight:.4f}, sharpness {settings.sharpness:g}, "
-            "fitted on its held-out text"
-        )
+    size = CACHE_SIZE if options.cache_size is None else options.cache_size
+    weight, sharpness = options.cache_weight, options.cache_sharpness
+    if weight is not None and sharpness is not None:
+        return CachedEstimator(engine, CacheSettings(size, weight, sharpness), temperature)
+    held_out = read_held_out(model, purpose="--cache")
+    settings = fit_cache(engine, held_out, size=size, temperature=temperature, weight=weight, sharpness=sharpness)
+    console.notice(
+        f"{model.path}: cache of {settings.size:,} tokens, weight {settings.weight:.4f}, sharpness {settings.sharpness:g}, "
+        "fitted on its held-out text"
+    )
     return CachedEstimator(engine, settings, temperature)
 
 
 def _dynamic(model: "Model", options: ScoreOptions, temperature: float) -> "Estimator":
     from charnn.scoring.dynamic import DynamicEstimator, DynamicSettings, fit_rates, gradient_scales
-    from charnn.scoring.fitting import read_held_out
+    from charnn.scoring.fitting import check_encoded, read_held_out
     from charnn.text.corpus import open_ids
     from charnn.training.network import Network
 
@@ -234,6 +223,7 @@ def _dynamic(model: "Model", options: ScoreOptions, temperature: float) -> "Esti
             f"{file}: is missing, but --dynamic looks at gradients on the training text; restore it, "
             "or leave --dynamic out"
         )
+    check_encoded(model, "train")
     network = Network(model.architecture)
     network.load_arrays(model.weights)
     network.eval()

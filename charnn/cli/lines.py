@@ -6,6 +6,8 @@ from types import TracebackType
 from charnn.cli import console
 from charnn.files import LineFile
 
+STDOUT = ("-", "/dev/stdout")
+
 
 class Lines:
     """Where lines go.
@@ -15,7 +17,7 @@ class Lines:
     """
 
     def __init__(self, file: str | None) -> None:
-        self._file = LineFile(Path(file)) if file is not None else None
+        self._file = LineFile(Path(file)) if file is not None and file not in STDOUT else None
         self.write = console.write_line if self._file is None else self._file.write_line
 
     @property
@@ -34,8 +36,17 @@ class Lines:
         if self._file is None:
             return
         if error is None:
-            self._file.close()
-            return
+            try:
+                self._file.close()
+            except BaseException:
+                self._keep()
+                raise
+        else:
+            self._keep()
+
+    def _keep(self) -> None:
+        assert self._file is not None
         kept = self._file.abandon()
         if kept is not None:
-            console.notice(f"{kept} has the lines so far; {self._file.path} is as it was")
+            state = "is as it was" if self._file.path.exists() else "was not written"
+            console.notice(f"{kept} has the lines so far; {self._file.path} {state}")

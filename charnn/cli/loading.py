@@ -59,13 +59,18 @@ def require_gpu() -> None:
         raise CharnnError("--device cuda: found no CUDA device that torch can use; pass --device cpu, or leave it out")
 
 
-def read_units(files: list[str], tokenizer: "Tokenizer", options: "ScoreOptions") -> "Iterator[str]":
-    """Yield the units of some texts: lines, documents, or pieces of one running text that end at line ends."""
+def read_units(files: list[str], tokenizer: "Tokenizer | None", options: "ScoreOptions") -> "Iterator[str]":
+    """Yield the units of some texts: lines, documents, or pieces of one running text that end at line ends.
+
+    Args:
+        tokenizer: one of bytes wants them as they are; None for text in any case.
+    """
     from charnn.text.reading import documents, find_sources, lines, read_text, whole_lines
     from charnn.text.tokenizers import text_encoding
 
     sources = find_sources(files, console.notice)
-    chunks = read_text(sources, text_encoding(tokenizer, options.encoding), console.notice)
+    encoding = options.encoding if tokenizer is None else text_encoding(tokenizer, options.encoding)
+    chunks = read_text(sources, encoding, console.notice)
     cut = {"line": lines, "document": documents, "stream": whole_lines}[options.unit]
     return cut(chunks)
 

@@ -23,7 +23,7 @@ def rescore(models: "Sequence[Model]", file: str, options: ScoreOptions, output:
     from charnn.scoring.nbest import Best, combined, read_hypotheses
 
     judge = make_judge(models, options)
-    hypotheses, same = itertools.tee(read_hypotheses(file, read_units([file], judge.tokenizer, options)))
+    hypotheses, same = itertools.tee(read_hypotheses(file, read_units([file], None, options)))
     best, num_lines = Best(), 0
     with Lines(output) as lines, terminated_like_interrupted():
         for hypothesis, score in zip(hypotheses, judge.scores((each.text for each in same), options), strict=True):

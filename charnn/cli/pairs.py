@@ -9,11 +9,13 @@ from charnn.cli.judging import make_judge
 from charnn.cli.loading import read_units
 from charnn.cli.records import Row, write_rows
 from charnn.config import ScoreOptions
+from charnn.errors import TextError
 
 if TYPE_CHECKING:
     from charnn.model_directory import Model
     from charnn.scoring.pairs import Accuracy, Judged
 
+PAIR_COLUMNS = ("line", "log_prob_good", "log_prob_bad", "margin", "log_base", "verdict")
 VERDICTS = {1.0: "good", 0.5: "tie", 0.0: "bad"}
 
 
@@ -22,7 +24,12 @@ def judge_pairs(models: "Sequence[Model]", file: str, options: ScoreOptions, out
     from charnn.scoring.pairs import Judged, accuracies, read_pairs
 
     judge = make_judge(models, options)
-    found = read_pairs(file, read_units([file], judge.tokenizer, options))
+    found = read_pairs(file, read_units([file], None, options))
+    reserved = [name for name in found.categories if options.per_pair and name in PAIR_COLUMNS]
+    if reserved:
+        raise TextError(
+            f"{file}:1: found a category {reserved[0]}, which is what a figure of --per-pair is called; rename it"
+        )
     scored = replace(options, eos=options.eos and not found.has_prefix)
     texts = list(dict.fromkeys(text for pair in found.pairs for text in (pair.good, pair.bad)))
     nats = {text: score.log_prob_nats for text, score in zip(texts, judge.scores(texts, scored), strict=True)}

@@ -4,20 +4,21 @@ import itertools
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from charnn.cli import console
 from charnn.cli.interrupts import terminated_like_interrupted
 from charnn.cli.judging import make_judge, plain_judge
-from charnn.cli.lines import Lines
+from charnn.cli.lines import STDOUT, Lines
 from charnn.cli.loading import load_directed, load_models, read_units
 from charnn.cli.options import Given, with_options
 from charnn.cli.rollouts import show_rollouts
 from charnn.config import ScoreOptions
 from charnn.errors import OptionError, TextError
-from charnn.options import pick, refuse_both
+from charnn.files import refuse_unwritable
+from charnn.options import chosen, pick, refuse_both
 
 if TYPE_CHECKING:
     from charnn.model_directory import Model
@@ -62,7 +63,13 @@ def score(
         if sys.stdin is not None and sys.stdin.isatty():
             raise OptionError("FILE: found none; name a text to score, or give one with --text SENTENCE")
         files = ["-"]
+    if text and len(text) > 1 and options.unit == "stream":
+        raise OptionError(
+            f"--text: found {len(text)} with --unit stream, but a stream is one text; join them, or leave --unit stream out"
+        )
     models = _load(model, options)
+    inputs = [file for file in (*(files or []), options.pairs, options.nbest, options.fit_weights) if file]
+    _refuse_bad_targets({"--output": output, "--summary": summary}, inputs, models)
     if options.rollout:
         refuse_both("--summary", summary is not None, "--rollout")
         refuse_both("--output", output is not None, "--rollout")
@@ -80,6 +87,30 @@ def score(
         rescore(models, options.nbest, options, output)
     else:
         _score_texts(models, text, files or [], options, output=output, summary=summary)
+
+
+def _refuse_bad_targets(targets: dict[str, str | None], inputs: "Sequence[str]", models: "Sequence[Model]") -> None:
+    """Refuse files that could not be written in the end, or that something else is read from or written to.
+
+    Args:
+        targets: what is to be written, by option.
+    """
+    read = {Path(file).resolve() for file in inputs if file != "-"}
+    taken: dict[Path, str] = {}
+    for flag, file in targets.items():
+        if file is None or file in STDOUT:
+            continue
+        path = Path(file)
+        refuse_unwritable(path)
+        if path.suffix == ".gz":
+            raise OptionError(f"{flag}: found {file}, but it is not packed while it is written; name it without .gz")
+        if path.is_dir() or not (path.exists() and not path.is_file()):
+            place = path.resolve()
+            if place in read or any(model.path.resolve() in place.parents for model in models):
+                raise OptionError(f"{flag}: found {file}, which the command reads from; name another file")
+            if place in taken:
+                raise OptionError(f"{flag}: found {file}, which {taken[place]} writes to as well; name two files")
+            taken[place] = flag
 
 
 def _load(named: "Sequence[str] | None", options: ScoreOptions) -> "list[Model]":
@@ -102,7 +133,8 @@ def _score_texts(
     from charnn.cli.score_progress import Progress
     from charnn.scoring.scores import Score
 
-    judge, plain = make_judge(models, options), plain_judge(models, options)
+    judge = make_judge(models, options)
+    plain = plain_judge(models, options, judge.weights)
     units: Iterator[str] = iter(texts) if texts else read_units(files, judge.tokenizer, options)
     units, same_units = itertools.tee(units) if plain else (units, iter(()))
     name = ", ".join(files) if files else "-"
@@ -115,21 +147,35 @@ def _score_texts(
         written = ScoreOutput(options, name=name, lines=lines, tokenizer=judge.tokenizer)
         scores = judge.scores(units, options, with_tokens=written.wants_tokens)
         plain_scores = plain.scores(same_units, options) if plain else itertools.repeat(Score())
-        for found, beside in zip(scores, plain_scores, strict=False):
-            written.add(found)
-            total, plain_total = total + found, plain_total + beside
-            num_units += 1
-            progress.advance(found)
+        try:
+            for found, beside in zip(scores, plain_scores, strict=False):
+                written.add(found)
+                total, plain_total = total + found, plain_total + beside
+                num_units += 1
+                progress.advance(found)
+        except KeyboardInterrupt:
+            console.notice(f"interrupted after {console.counted(num_units, 'record')}")
+            raise
         if not num_units:
             raise TextError(f"{name}: is empty; there is nothing to score")
+        if not total.num_tokens:
+            console.notice("no token was scored: --no-bos, --no-eos and --exclude-unk left none")
         written.finish(total, 1 if options.unit == "stream" else num_units, plain_total if plain else None)
     if summary:
-        _write_summary(summary, total, plain_total if plain else None)
+        how = {
+            "models": [str(model.path) for model in models],
+            "weights": list(judge.weights),
+            "options": chosen(options),
+        }
+        _write_summary(summary, total, plain_total if plain else None, how)
 
 
-def _write_summary(path: str, total: "Score", plain: "Score | None") -> None:
+def _write_summary(path: str, total: "Score", plain: "Score | None", how: dict[str, Any]) -> None:
     from charnn.files import write_atomically
     from charnn.scoring.formats import summary
 
-    facts = summary(total) | ({"plain": summary(plain)} if plain else {})
+    facts = summary(total) | ({"plain": summary(plain)} if plain else {}) | how
+    if path in STDOUT:
+        console.write_json(facts)
+        return
     write_atomically(Path(path), (console.to_json(facts) + "\n").encode("utf-8"))

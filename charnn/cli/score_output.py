@@ -20,6 +20,8 @@ SHADES = ((0.06, "color(28)"), (0.15, "color(64)"), (0.3, "color(142)"), (0.5, "
 WIDTH_OF_NUMBERS, NARROWEST_TEXT = 51, 8
 """Columns that a table's figures take up, and the least that is left for the text."""
 TOKEN_WIDTH = 16
+MOST_SHOWN = 1 << 16
+"""A running text that has more characters does not stand in its record."""
 
 
 class ScoreOutput:
@@ -93,16 +95,9 @@ class ScoreOutput:
         from dataclasses import replace
 
         parts, self._stream_parts = self._stream_parts, []
-        tokens = [token for part in parts for token in part.tokens]
-        text = parts[0].text if len(parts) == 1 or self._options.by_word else ""
-        if self._options.by_word:
-            text = "".join(part.text for part in parts)
-            tokens = [
-                replace(token, start=token.start + before)
-                for part, before in _with_starts(parts)
-                for token in part.tokens
-            ]
-        whole = replace(total, number=1, text=text, tokens=tokens)
+        keeps_text = self._options.by_word or sum(len(part.text) for part in parts) <= MOST_SHOWN
+        text = "".join(part.text for part in parts) if keeps_text else ""
+        whole = replace(total, number=1, text=text, tokens=[token for part in parts for token in part.tokens])
         if self._format is not None:
             for line in self._format.lines(whole):
                 self._write(line)
@@ -115,6 +110,7 @@ class ScoreOutput:
         if options.per_token:
             figures = f"{'log prob':>10} {'prob':>10} {'rank':>7} {'entropy':>8} {'reduced':>8}"
             heading = f"{'line':>6}  {'token':<{TOKEN_WIDTH}} {figures}"
+            heading += "  alternatives and their probabilities" if options.alternatives else ""
         elif options.by_word:
             heading = f"{'line':>6}  {'log prob':>10} {'tokens':>7}  {'at':>6}  word"
         else:
@@ -202,22 +198,13 @@ class ScoreOutput:
             self._write(f"{score.number:>6}  {figure:>10} {len(word.tokens):>7}  {word.start:>6}  {name}{unknown}")
 
 
-def _with_starts(parts: "list[Score]") -> "list[tuple[Score, int]]":
-    """Return each piece of a text with the characters before it."""
-    found, before = [], 0
-    for part in parts:
-        found.append((part, before))
-        before += len(part.text)
-    return found
-
-
 def _format(options: ScoreOptions, name: str) -> "Format":
     from charnn.scoring import foreign_formats, formats
 
     made: dict[str, Format] = {
         "jsonl": formats.JsonLines(options),
         "tsv": formats.TabSeparated(options),
-        "kenlm": foreign_formats.Kenlm(),
+        "kenlm": foreign_formats.Kenlm(options),
         "srilm": foreign_formats.Srilm(options, name),
         "lmzoo": foreign_formats.LmZoo(options),
         "neural-complexity": foreign_formats.NeuralComplexity(options),
@@ -229,21 +216,21 @@ def _totals(total: "Score", plain: "Score | None", options: ScoreOptions) -> lis
     from charnn.scoring.formats import in_base, summary
 
     facts = summary(total)
-    excluded = f", {total.num_excluded:,} unknown left out" if total.num_excluded else ""
+    excluded = ", left out" if total.num_excluded else ""
     lines = [
-        f"log probability {in_base(total.log_prob_nats, options.base):.4f} (base {options.base}) over "
-        f"{facts['num_tokens']:,} tokens ({facts['num_unknown'] - total.num_excluded:,} unknown{excluded}), "
-        f"{facts['num_chars']:,} characters, {facts['num_bytes']:,} bytes, {facts['num_words']:,} words",
+        f"log probability {in_base(total.log_prob_nats, options.base):.4f} (base {options.base}), "
+        f"{facts['nats_per_token']:.4f} nats per token",
+        f"{facts['num_tokens']:,} tokens ({facts['num_unknown']:,} unknown{excluded}), {facts['num_chars']:,} characters, "
+        f"{facts['num_bytes']:,} bytes, {facts['num_words']:,} words",
         f"perplexity {facts['perplexity']:.4f} including unknown tokens, "
         f"{facts['perplexity_excluding_unknown']:.4f} excluding them",
-        f"{facts['nats_per_token']:.4f} nats per token; bits: {facts['bits_per_token']:.4f} per token, "
-        f"{facts['bits_per_char']:.4f} per character, {facts['bits_per_byte']:.4f} per byte, "
-        f"{facts['bits_per_word']:.4f} per word",
+        f"bits per token {facts['bits_per_token']:.4f}, character {facts['bits_per_char']:.4f}, "
+        f"byte {facts['bits_per_byte']:.4f}, word {facts['bits_per_word']:.4f}",
     ]
     if plain is not None:
         beside = summary(plain)
         lines.append(
-            f"without adapting: perplexity {beside['perplexity']:.4f}, {beside['nats_per_token']:.4f} nats per token, "
+            f"the model as it is: perplexity {beside['perplexity']:.4f}, {beside['nats_per_token']:.4f} nats per token, "
             f"{beside['bits_per_char']:.4f} bits per character"
         )
     return lines

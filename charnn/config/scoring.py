@@ -1,8 +1,8 @@
 """Options of scoring: what is scored, by whom, what becomes of unknown words, and how the figures are given."""
 
 import math
-from dataclasses import dataclass
-from typing import Annotated, Literal
+from dataclasses import dataclass, fields, replace
+from typing import Annotated, Any, Literal
 
 from charnn.config.model import Direction
 from charnn.config.sampling import Device, MixNgram
@@ -15,6 +15,8 @@ LOG_OF_BASE = {"e": 1.0, "2": math.log(2), "10": math.log(10)}
 BASE_OF_FORMAT = {"kenlm": "10", "srilm": "10", "lmzoo": "2", "neural-complexity": "2"}
 """Formats of other programs, and the base of the logarithms that these expect."""
 FIT = "fit"
+LEAST_TEMPERATURE, MOST_TEMPERATURE = 0.01, 100.0
+CACHE_SIZE = 2000
 
 WHAT, JUDGES, UNKNOWN, ADAPTATION, COMPARING, SHOWN = (
     "What is scored",
@@ -142,7 +144,10 @@ class AdaptOptions(Checked):
     cache: Annotated[
         bool, Option("Make tokens likelier that followed similar states before in this text.", panel=ADAPTATION)
     ] = False
-    cache_size: Annotated[int, Option("Tokens that the cache remembers.", at_least=1, panel=ADAPTATION)] = 2000
+    cache_size: Annotated[
+        int | None,
+        Option("Tokens that the cache remembers.", at_least=1, automatic=str(CACHE_SIZE), panel=ADAPTATION),
+    ] = None
     cache_weight: Annotated[
         float | None,
         Option(
@@ -257,6 +262,15 @@ class ScoreOptions(ShowOptions, CompareOptions, AdaptOptions, UnknownOptions, Ju
         """Whether the boundary that closes a unit is scored."""
         return self.eos and self.unit != "stream"
 
+    def plain(self, weights: tuple[float, ...]) -> "ScoreOptions":
+        """Return the options of scoring the same text without adapting to it, for its totals alone.
+
+        Args:
+            weights: of several models, as they were given or fitted.
+        """
+        defaults: dict[str, Any] = {each.name: each.default for each in (*fields(AdaptOptions), *fields(ShowOptions))}
+        return replace(self, **defaults, temperature="1", weight=weights, fit_weights=None)
+
     def __post_init__(self) -> None:
         """Check bounds, and that no option is given that would do nothing or contradicts another."""
         super().__post_init__()
@@ -279,8 +293,11 @@ class ScoreOptions(ShowOptions, CompareOptions, AdaptOptions, UnknownOptions, Ju
             found = float(self.temperature)
         except ValueError:
             found = math.nan
-        if not (0 < found < math.inf):
-            raise OptionError(f"--temperature: found {self.temperature!r}, but it must be a number above 0 or {FIT}")
+        if not LEAST_TEMPERATURE <= found <= MOST_TEMPERATURE:
+            raise OptionError(
+                f"--temperature: found {self.temperature!r}, but it must be a number from {LEAST_TEMPERATURE:g} to "
+                f"{MOST_TEMPERATURE:g}, or {FIT}"
+            )
 
     def _check_directions(self) -> None:
         if self.direction != "both":
@@ -309,7 +326,7 @@ class ScoreOptions(ShowOptions, CompareOptions, AdaptOptions, UnknownOptions, Ju
 
     def _check_adaptation(self) -> None:
         for flag, given in {
-            "--cache-size": self.cache_size != 2000,
+            "--cache-size": self.cache_size is not None,
             "--cache-weight": self.cache_weight is not None,
             "--cache-sharpness": self.cache_sharpness is not None,
         }.items():
@@ -323,15 +340,15 @@ class ScoreOptions(ShowOptions, CompareOptions, AdaptOptions, UnknownOptions, Ju
         refuse_both("--cache", self.cache and self.dynamic, "--dynamic")
         adapting = "--cache" if self.cache else "--dynamic"
         refuse_both(adapting, self.fit_weights is not None and (self.cache or self.dynamic), "--fit-weights")
-        refuse_both("--device cuda", self.device == "cuda" and self.dynamic, "--dynamic")
+        for flag, given in {"--dynamic": self.dynamic, "--cache": self.cache}.items():
+            refuse_both("--device cuda", self.device == "cuda" and given, flag)
 
     def _check_shown(self) -> None:
         foreign = self.format in BASE_OF_FORMAT
         refuse_both(f"--log-base {self.log_base}", foreign and self.log_base != "e", f"--format {self.format}")
-        refuse_both(
-            f"--unit {self.unit}", foreign and self.unit != "line", f"--format {self.format}, a line a sentence"
-        )
-        refuse_both("--per-token", self.per_token and foreign, f"--format {self.format}, which gives tokens anyway")
+        refuse_both(f"--unit {self.unit}", foreign and self.unit != "line", f"--format {self.format}")
+        refuse_both("--per-token", self.per_token and foreign, f"--format {self.format}")
+        refuse_both("--exclude-unk", self.exclude_unk and foreign, f"--format {self.format}")
         strict = self.format in ("kenlm", "srilm")
         for flag, given in {"--no-bos": not self.bos, "--no-eos": not self.eos, "--by-word": self.by_word}.items():
             refuse_both(flag, given and strict, f"--format {self.format}")
@@ -347,7 +364,7 @@ class ScoreOptions(ShowOptions, CompareOptions, AdaptOptions, UnknownOptions, Ju
         for flag, given in {"--pairs": self.pairs is not None, "--nbest": self.nbest is not None}.items():
             if not given:
                 continue
-            refuse_idle(f"--format {self.format}", self.format not in ("table", "tsv", "jsonl"), "sentences of a text")
+            refuse_both(f"--format {self.format}", self.format in BASE_OF_FORMAT, flag)
             others = {
                 "--unit": self.unit != "line",
                 "--state": self.state != "reset",
@@ -374,6 +391,7 @@ class ScoreOptions(ShowOptions, CompareOptions, AdaptOptions, UnknownOptions, Ju
             "--dynamic": self.dynamic,
             "--cache": self.cache,
             "--temperature": self.temperature != "1",
+            "-w": bool(self.weight),
             "--exclude-unk": self.exclude_unk,
             "--unk-penalty": self.unk_penalty is not None,
             "--spell": self.spell,

@@ -131,8 +131,6 @@ def fit_cache(
 
     The sharpness is one of `SHARPNESSES`; the best weight beside each is sought.
     """
-    if weight is not None and sharpness is not None:
-        return CacheSettings(size, weight, sharpness)
     outputs, network = [], []
     for contexts_T1, targets_T1 in held_out.units:
         state = engine.initial_state()

@@ -3,7 +3,8 @@
 theta += decay D (theta_0 - theta) - rate g / (MS + epsilon), elementwise: g is the gradient of the stretch's loss, MS the root
 mean square of gradients over stretches of the training text, and D = MS / mean(MS), at most 1 / decay.
 
-Source: Krause et al. (2018), Dynamic evaluation of neural sequence models. The tables of embedded n-grams stay as they are.
+Source: Krause et al. (2018), Dynamic evaluation of neural sequence models.
+The tables of embedded n-grams and learned initial states stay as they are.
 """
 
 import math
@@ -80,11 +81,12 @@ class DynamicEstimator:
         is_backward: bool,
         temperature: float = 1.0,
     ) -> None:
-        self.network, self.settings, self.temperature = network, settings, temperature
+        self.network, self.temperature = network, temperature
         self.vocab_size, self.is_backward = vocab_size, is_backward
         self.scales = scales
         self._weights = moving_weights(network)
         self._beginnings = {name: weight.detach().clone() for name, weight in self._weights.items()}
+        self._reader: _DynamicReader | None = None
         self._set_rates(settings)
 
     def _set_rates(self, settings: DynamicSettings) -> None:
@@ -101,13 +103,17 @@ class DynamicEstimator:
         with torch.no_grad():
             for name, weight in self._weights.items():
                 weight.copy_(self._beginnings[name])
+        self._reader = None
         self._set_rates(settings)
 
     def start(self, num_streams: int) -> "_DynamicReader":
         """See `charnn.scoring.estimators.Estimator`; a reader of one text, with what all before it have taught."""
         if num_streams != 1:
             raise ValueError("a network learns from one text at a time")
-        return _DynamicReader(self)
+        if self._reader is not None:
+            self._reader.finish()
+        self._reader = _DynamicReader(self)
+        return self._reader
 
     def learn(self, loss: Tensor) -> None:
         """Move the weights after a stretch."""
@@ -122,43 +128,63 @@ class DynamicEstimator:
 
 
 class _DynamicReader:
+    """Reads a text in stretches, whatever the pieces in which it is handed over."""
+
     def __init__(self, estimator: DynamicEstimator) -> None:
         self._estimator = estimator
         self._state = estimator.network.initial_state(1)
+        self._loss: Tensor | None = None
+        self._num_unlearned = 0
 
     def read(self, contexts_TB: IdArray, targets_TB: IdArray, *, whole: bool) -> Estimate:
         """See `charnn.scoring.estimators.Reader`."""
-        estimator, stretch = self._estimator, self._estimator.settings.stretch
-        estimates = []
-        for first in range(0, len(contexts_TB), stretch):
-            part = slice(first, first + stretch)
+        estimator, first, estimates = self._estimator, 0, []
+        while first < len(contexts_TB):
+            part = slice(first, first + estimator.settings.stretch - self._num_unlearned)
             loss, logits, self._state = _read_stretch(
                 estimator.network, contexts_TB[part], targets_TB[part], self._state, estimator.temperature
             )
             logits_TBV = at_temperature(logits.detach().numpy(), estimator.temperature)
             estimates.append(estimate_of(logits_TBV, targets_TB[part], whole=whole))
-            estimator.learn(loss / stretch)
+            self._loss = loss if self._loss is None else self._loss + loss
+            self._num_unlearned += len(logits)
+            first += len(logits)
+            if self._num_unlearned == estimator.settings.stretch:
+                self.finish()
         wholes = [estimate.log_probs_TBV for estimate in estimates if estimate.log_probs_TBV is not None]
         return Estimate(
             np.concatenate([estimate.log_probs_TB for estimate in estimates]), np.concatenate(wholes) if whole else None
         )
 
+    def finish(self) -> None:
+        """Learn from what was read since the weights moved last."""
+        if self._loss is not None:
+            self._estimator.learn(self._loss / self._estimator.settings.stretch)
+            self._state = _cut_off(self._state)
+        self._loss, self._num_unlearned = None, 0
+
 
 def _read_stretch(
     network: LearningNetwork, contexts_TB: IdArray, targets_TB: IdArray, state: State, temperature: float
 ) -> tuple[Tensor, Tensor, State]:
-    """Return the summed loss of a stretch, its logits (T, B, V), and the state after it, through which no gradient flows."""
+    """Return the summed loss of a stretch, its logits (T, B, V), and the state after it."""
     logits, state = network(torch.from_numpy(np.ascontiguousarray(contexts_TB)), state)
     targets = torch.from_numpy(np.ascontiguousarray(targets_TB)).flatten()
     loss = functional.cross_entropy(logits.flatten(0, 1) / temperature, targets, reduction="sum")
-    return loss, logits, tuple(tuple(part.detach() for part in layer) for layer in state)
+    return loss, logits, state
+
+
+def _cut_off(state: State) -> State:
+    """Return a state through which no gradient flows back."""
+    return tuple(tuple(part.detach() for part in layer) for layer in state)
 
 
 def moving_weights(network: LearningNetwork) -> dict[str, Tensor]:
-    """Return the weights that move: all but the tables of n-grams, of which a text touches a few rows only."""
+    """Return the weights that move: not the tables of n-grams, of which a text touches few rows, nor initial states."""
     weights = network.named_weights()
-    is_table = {name for name in weights if name.startswith("embedding.") and name != "embedding.weight"}
-    return {name: weight for name, weight in weights.items() if name not in is_table}
+    stays = {name for name in weights if name.startswith("embedding.") and name != "embedding.weight"}
+    stays |= {name for name in weights if ".initial_" in name}
+    return {name: weight for name, weight in weights.items() if name not in stays}
 
 
 def gradient_scales(
@@ -180,7 +206,7 @@ def gradient_scales(
             before = int(ids[first - 1]) if first > 0 else boundary_id
             contexts = np.concatenate(([[before]], part[:-1]))
             if len(part):
-                loss, _, state = _read_stretch(network, contexts, part, state, 1.0)
+                loss, _, state = _read_stretch(network, contexts, part, _cut_off(state), 1.0)
         gradients = torch.autograd.grad(loss / stretch, list(weights.values()))
         for name, gradient in zip(weights, gradients, strict=True):
             squares[name] += gradient.detach() ** 2

@@ -49,6 +49,7 @@ def read_held_out(model: Model, *, purpose: str, max_tokens: int = MOST_TOKENS) 
         raise ModelError(
             f"{file}: {reason}, but {purpose} is fitted on the held-out text; give the numbers yourself, or leave it out"
         )
+    check_encoded(model, "valid")
     vocabulary, unit = model.tokenizer.vocabulary, model.tokenizer.unit
     ids = np.asarray(open_ids(file, model.tokenizer)[: max_tokens if unit == "stream" else 4 * max_tokens])
     ids = ids.astype(np.int64)
@@ -62,6 +63,17 @@ def read_held_out(model: Model, *, purpose: str, max_tokens: int = MOST_TOKENS) 
         targets = ids[first:last]
         units.append((np.concatenate(([vocabulary.boundary_id], targets[:-1]))[:, None], targets[:, None]))
     return HeldOut(units)
+
+
+def check_encoded(model: Model, split: str) -> None:
+    """Refuse encoded text that is not as long as it was when the model was trained. Raises ModelError."""
+    file = model.path / f"{split}.bin"
+    wanted = model.config["corpus"][split]["num_tokens"] * np.dtype(model.tokenizer.vocabulary.dtype).itemsize
+    found = file.stat().st_size
+    if found != wanted:
+        raise ModelError(
+            f"{file}: has {found:,} bytes, {wanted:,} when the model was trained; restore the file that was saved with it"
+        )
 
 
 def fit_temperature(engine: Engine, held_out: HeldOut) -> float:

@@ -28,8 +28,12 @@ def _names(score: Score) -> list[str]:
 class Kenlm:
     """KenLM's `query`: `word=ID NGRAMLEN LOG10P` for each word, then `Total:`; a summary last.
 
-    The length of an n-gram is the number of tokens of context, the unit's start included.
+    The length of an n-gram is the number of tokens of context, the unit's start included; with memory carried, those of earlier
+    units too.
     """
+
+    def __init__(self, options: ScoreOptions) -> None:
+        self._carries, self._num_before = options.state == "carry", 0
 
     def begin(self) -> Iterator[str]:
         """See `Format`."""
@@ -39,8 +43,11 @@ class Kenlm:
         """See `Format`."""
         fields = [
             f"{name}={token.id} {length} {figure(in_base(token.log_prob_nats or 0.0, '10'))}"
-            for length, (name, token) in enumerate(zip(_names(score), score.tokens, strict=True), start=1)
+            for length, (name, token) in enumerate(
+                zip(_names(score), score.tokens, strict=True), start=1 + self._num_before
+            )
         ]
+        self._num_before += len(score.tokens) if self._carries else 0
         total = figure(in_base(score.log_prob_nats, "10"))
         yield "\t".join([*fields, f"Total: {total} OOV: {score.num_unknown}"])
 
@@ -86,7 +93,7 @@ class Srilm:
     def _totals(self, score: Score, num_sentences: int) -> Iterator[str]:
         num_oovs = 0 if self._knows_all else score.num_unknown
         left_out = 0.0 if self._knows_all else score.unknown_log_prob_nats
-        num_words = score.num_tokens + score.num_excluded - num_sentences
+        num_words = score.num_tokens - num_sentences
         yield srilm_counts(num_sentences, num_words, num_oovs)
         yield srilm_figures(in_base(score.log_prob_nats - left_out, "10"), num_sentences, num_words, num_oovs)
 
@@ -154,7 +161,11 @@ class _Columns:
 
     def _is_closing(self, score: Score, word: ScoredWord) -> bool:
         """Tell whether a word is nothing but a line's end."""
-        return self._options.closes and word.tokens[-1] is score.tokens[-1] and not score.text[word.start :].strip()
+        return (
+            self._options.closes
+            and word.tokens[-1] is score.tokens[-1]
+            and not score.text[word.start - score.start :].strip()
+        )
 
 
 class LmZoo(_Columns):

@@ -137,6 +137,7 @@ class TabSeparated:
 
     def __init__(self, options: ScoreOptions) -> None:
         self._options = options
+        self._last = (0, 0)
 
     def begin(self) -> Iterator[str]:
         """See `Format`."""
@@ -150,13 +151,13 @@ class TabSeparated:
         """See `Format`."""
         base = self._options.base
         if self._options.per_token:
-            for position, token in enumerate(score.tokens, start=1):
-                yield self._token_line(score.number, position, token)
+            for token in score.tokens:
+                yield self._token_line(score.number, self._position_in(score.number), token)
         elif self._options.by_word:
-            for position, word in enumerate(words_of(score, self._options), start=1):
+            for word in words_of(score, self._options):
                 log_prob = maybe_in_base(word.log_prob_nats, base)
                 figures = (word.start, word.end, len(word.tokens), log_prob, base, int(word.is_unknown))
-                yield tab_separated(score.number, position, word.word, *figures)
+                yield tab_separated(score.number, self._position_in(score.number), word.word, *figures)
         else:
             yield tab_separated(
                 score.number,
@@ -168,6 +169,12 @@ class TabSeparated:
                 score.perplexity_excluding_unknown,
                 score.text,
             )
+
+    def _position_in(self, number: int) -> int:
+        """Return the place of the next line among those of its unit, which may come in pieces."""
+        last_number, last_position = self._last
+        self._last = (number, last_position + 1 if number == last_number else 1)
+        return self._last[1]
 
     def _token_line(self, number: int, position: int, token: ScoredToken) -> str:
         base = self._options.base
@@ -211,7 +218,8 @@ _ESCAPES = {ord("\\"): "\\\\", ord("\t"): "\\t", ord("\n"): "\\n", ord("\r"): "\
 
 def _escaped(value: object) -> str:
     text = "" if value is None else str(value)
-    return text.translate(_ESCAPES)
+    text = text.translate(_ESCAPES)
+    return '"' + text.replace('"', '""') + '"' if '"' in text else text
 
 
 def visible_token(token: str) -> str:

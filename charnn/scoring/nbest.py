@@ -32,8 +32,7 @@ def read_hypotheses(name: str, lines: Iterable[str]) -> Iterator[Hypothesis]:
         cells = line.split("\t")
         if len(cells) != 3:
             raise TextError(
-                f"{name}:{number}: found {len(cells)} columns, but there must be ID, score and text; "
-                "separate them by tabs"
+                f"{name}:{number}: found {len(cells)} of three columns, ID, score and text; separate them by tabs"
             )
         if not is_number(cells[1]):
             raise TextError(f"{name}:{number}: found the score {cells[1]!r}, which is no number; write one as -123.4")

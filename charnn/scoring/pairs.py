@@ -73,7 +73,7 @@ def _pair(name: str, number: int, line: str, header: Sequence[str]) -> Pair:
     cells = line.split("\t")
     if len(cells) != len(header):
         raise TextError(
-            f"{name}:{number}: found {len(cells)} columns, the header has {len(header)}; separate them by tabs"
+            f"{name}:{number}: found {len(cells)} where the header has {len(header)} columns; separate them by tabs"
         )
     row = dict(zip(header, cells, strict=True))
     prefix = row.get("prefix", "")

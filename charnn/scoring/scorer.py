@@ -3,6 +3,7 @@
 import threading
 from collections import deque
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from itertools import chain
 
 import numpy as np
@@ -17,8 +18,6 @@ from charnn.scoring.summing import Encoded, Found, summed
 from charnn.scoring.workers import CancelledError, in_threads, one_by_one
 from charnn.text.tokenizers import Tokenizer
 
-NEVER = threading.Event()
-"""Set by nobody."""
 LINES_AT_ONCE = 2048
 CHARS_AT_ONCE = 1 << 22
 """The lines, and the characters of them, among which batches of one length are sought."""
@@ -36,7 +35,11 @@ MOST_WHOLE = 1 << 20
 
 def estimator_of(engine: Engine, tokenizer: Tokenizer, mixture: Mixture | None = None) -> Estimator:
     """Return a network as an estimator, with its n-gram model if one is given."""
-    network = NetworkEstimator(engine)
+    return with_ngrams(NetworkEstimator(engine), tokenizer, mixture)
+
+
+def with_ngrams(network: Estimator, tokenizer: Tokenizer, mixture: Mixture | None) -> Estimator:
+    """Return a network interpolated with the n-gram model beside it, if one is given."""
     if mixture is None:
         return network
     boundary_id = None if tokenizer.unit == "stream" else tokenizer.vocabulary.boundary_id
@@ -74,8 +77,13 @@ def score_units(
 def token_log_probs(
     estimator: Estimator, tokenizer: Tokenizer, units: Iterable[str], options: ScoreOptions
 ) -> Iterator[Floats]:
-    """Yield the log probabilities (N,) in nats of each unit's scored tokens, in the order in which they are read."""
-    for unit, found in _all_found(estimator, tokenizer, units, options):
+    """Yield the log probabilities (N,) in nats of each unit's scored tokens, in the order in which they are read.
+
+    Args:
+        units: of running text, its pieces.
+    """
+    find = _found_of_stream if options.unit == "stream" else _all_found
+    for unit, found in find(estimator, tokenizer, units, options):
         yield found.log_probs[unit.num_unscored :]
 
 
@@ -85,13 +93,25 @@ def _all_found(
     """Yield what is found of each unit, in order."""
     numbered = enumerate(units, start=1)
     if estimator.is_sequential or options.state == "carry":
-        reader = estimator.start(1)
-        for number, text in numbered:
-            unit = _encode(number, text, tokenizer, options, estimator.is_backward)
-            (found,) = _read(estimator, reader if options.state == "carry" else estimator.start(1), [unit], options)
-            yield unit, found
+        yield from _found_in_turn(estimator, tokenizer, numbered, options)
         return
     yield from _found_in_batches(estimator, tokenizer, numbered, options)
+
+
+def _found_in_turn(
+    estimator: Estimator, tokenizer: Tokenizer, numbered: Iterator[tuple[int, str]], options: ScoreOptions
+) -> Iterator[tuple[Encoded, Found]]:
+    carries = options.state == "carry"
+    reader = estimator.start(1) if carries else None
+    boundary = [tokenizer.vocabulary.boundary_id]
+    for number, text in numbered:
+        unit = _encode(number, text, tokenizer, options, estimator.is_backward)
+        read = unit
+        if carries and not options.closes:  # the last token is to be remembered though nothing after it is scored
+            ids = unit.targets
+            read = replace(unit, context=np.concatenate((boundary, ids)), targets=np.concatenate((ids, boundary)))
+        (found,) = _read(estimator, reader or estimator.start(1), [read], options)
+        yield unit, found.part(len(unit.targets))
 
 
 def _found_in_batches(
@@ -136,17 +156,24 @@ def score_stream(
     Yields:
         One score a piece, which together are the text's.
     """
-    reader, last_id, num_unscored = estimator.start(1), tokenizer.vocabulary.boundary_id, int(not options.bos)
+    for unit, found in _found_of_stream(estimator, tokenizer, parts, options):
+        yield summed(unit, found, tokenizer, options, spelling, with_tokens=with_tokens or options.needs_tokens)
+
+
+def _found_of_stream(
+    estimator: Estimator, tokenizer: Tokenizer, parts: Iterable[str], options: ScoreOptions
+) -> Iterator[tuple[Encoded, Found]]:
+    reader, last_id, num_unscored, start = estimator.start(1), tokenizer.vocabulary.boundary_id, int(not options.bos), 0
     for text in parts:
         ids = tokenizer.encode(text)
-        if not len(ids):
-            continue
-        ids = ids[::-1] if estimator.is_backward else ids
-        context = np.concatenate(([last_id], ids[:-1]))
-        unit = Encoded(1, text, context, ids, estimator.is_backward, num_unscored, is_closed=False)
-        (found,) = _read(estimator, reader, [unit], options)
-        yield summed(unit, found, tokenizer, options, spelling, with_tokens=with_tokens or options.needs_tokens)
-        last_id, num_unscored = int(ids[-1]), 0
+        if len(ids):
+            ids = ids[::-1] if estimator.is_backward else ids
+            context = np.concatenate(([last_id], ids[:-1]))
+            unit = Encoded(1, text, context, ids, estimator.is_backward, num_unscored, is_closed=False, start=start)
+            (found,) = _read(estimator, reader, [unit], options)
+            yield unit, found
+            last_id, num_unscored = int(ids[-1]), 0
+        start += len(text)
 
 
 def _windows(numbered: Iterator[tuple[int, str]]) -> Iterator[list[tuple[int, str]]]:
@@ -192,7 +219,7 @@ def _read(
     reader: Reader,
     units: list[Encoded],
     options: ScoreOptions,
-    cancelled: threading.Event = NEVER,
+    cancelled: threading.Event | None = None,
 ) -> list[Found]:
     """Return what was found of each unit. Padding comes last, where nothing depends on it."""
     longest = max(len(unit.targets) for unit in units)
@@ -208,7 +235,7 @@ def _read(
     length = max(1, length)
     for first in range(0, longest, length):
         chunk = slice(first, first + length)
-        if cancelled.is_set():
+        if cancelled is not None and cancelled.is_set():
             raise CancelledError
         estimate = reader.read(contexts[chunk], targets[chunk], whole=options.needs_distributions)
         parts.append(_looked_at(estimate, options.alternatives))

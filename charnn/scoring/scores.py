@@ -12,7 +12,7 @@ class ScoredToken:
     Args:
         token: as it is spelled in the text.
         id: in the vocabulary.
-        start: where it stands in the unit, in characters.
+        start: where it stands in the unit, or in the whole of a running text, in characters.
         log_prob_nats: of the token.
         is_unknown: whether the vocabulary lacks it.
         rank: 1 for the likeliest token there, 2 for the next.
@@ -39,6 +39,7 @@ class Score:
     Args:
         number: of the unit in its text, from 1; 0 for a total.
         text: the unit, empty for a total.
+        start: characters of a running text before this piece of it.
         log_prob_nats: sum over its counted tokens.
         unknown_log_prob_nats: the part of the sum that unknown tokens have.
         num_tokens: tokens counted, a closing boundary included.
@@ -51,6 +52,7 @@ class Score:
 
     number: int = 0
     text: str = ""
+    start: int = 0
     log_prob_nats: float = 0.0
     unknown_log_prob_nats: float = 0.0
     num_tokens: int = 0

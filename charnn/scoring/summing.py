@@ -15,6 +15,7 @@ from charnn.text.tokenizers import Tokenizer
 from charnn.text.vocabulary import UNKNOWN
 
 Ids = npt.NDArray[np.int64]
+Marks = npt.NDArray[np.bool_]
 
 
 @dataclass
@@ -28,6 +29,7 @@ class Encoded:
     is_backward: bool
     num_unscored: int
     is_closed: bool
+    start: int = 0
 
 
 @dataclass
@@ -39,6 +41,13 @@ class Found:
     entropies: Floats | None = None
     top_ids: Ids | None = None
     top_log_probs: Floats | None = None
+
+    def part(self, length: int) -> "Found":
+        """Return what was found of the first targets."""
+        if length == len(self.log_probs):
+            return self
+        kept = (each if each is None else each[:length] for each in vars(self).values())
+        return Found(*kept)  # type: ignore[arg-type]
 
     @classmethod
     def column(cls, parts: Sequence["Found"], length: int, stream: int) -> "Found":
@@ -87,6 +96,7 @@ def summed(
     return Score(
         number=unit.number,
         text=unit.text,
+        start=unit.start,
         log_prob_nats=float(log_probs[counted].sum()),
         unknown_log_prob_nats=float(log_probs[counted & is_unknown].sum()),
         num_tokens=int(counted.sum()),
@@ -95,7 +105,7 @@ def summed(
         num_chars=spans.num_chars(text, left_out) + closing,
         num_bytes=_num_bytes(text) - spans.num_bytes_left_out(left_out) + closing,
         num_words=len(text.split()) + closing,
-        tokens=_scored_tokens(unit, found, log_probs, is_unknown, spans, tokenizer) if with_tokens else (),
+        tokens=_scored_tokens(unit, found, log_probs, (is_unknown, counted), spans, tokenizer) if with_tokens else (),
     )
 
 
@@ -146,7 +156,7 @@ class _Spans:
 
 def _with_unknown(
     log_probs: Floats,
-    is_unknown: npt.NDArray[np.bool_],
+    is_unknown: Marks,
     spans: _Spans,
     options: ScoreOptions,
     spelling: Spelling | None,
@@ -159,7 +169,9 @@ def _with_unknown(
     spelled = log_probs.copy()
     tokens = spans.tokens()
     for place in np.flatnonzero(is_unknown).tolist():
-        spelled[place] += spelling.log_prob(tokens[spans.place_in_text(place)][0])
+        text, _ = tokens[spans.place_in_text(place)]
+        if text != UNKNOWN:  # a benchmark's own <unk> has no spelling
+            spelled[place] += spelling.log_prob(text)
     return spelled
 
 
@@ -171,11 +183,16 @@ def _scored_tokens(
     unit: Encoded,
     found: Found,
     log_probs: Floats,
-    is_unknown: npt.NDArray[np.bool_],
+    marks: tuple[Marks, Marks],
     spans: _Spans,
     tokenizer: Tokenizer,
 ) -> list[ScoredToken]:
-    """Return the tokens in the order of the text, whichever way they were read; a closing boundary comes last."""
+    """Return the tokens in the order of the text, whichever way they were read; a closing boundary comes last.
+
+    Args:
+        marks: which targets are unknown, and which are counted.
+    """
+    is_unknown, is_counted = marks
     names = tokenizer.vocabulary.tokens
     spelled = list(spans.tokens())
     if unit.is_closed:
@@ -183,7 +200,7 @@ def _scored_tokens(
     tokens = []
     for number, (text, start) in enumerate(spelled):
         place = spans.place_in_text(number)
-        is_scored = place >= unit.num_unscored
+        is_scored = bool(is_counted[place])
         rank, entropy, reduction, alternatives = None, None, None, ()
         if is_scored and found.ranks is not None and found.entropies is not None:
             rank, entropy = int(found.ranks[place]), float(found.entropies[place])
@@ -198,7 +215,7 @@ def _scored_tokens(
             ScoredToken(
                 token=UNKNOWN if is_unknown[place] and not text else text,
                 id=int(unit.targets[place]),
-                start=start,
+                start=unit.start + start,
                 log_prob_nats=float(log_probs[place]) if is_scored else None,
                 is_unknown=bool(is_unknown[place]),
                 rank=rank,

@@ -64,15 +64,15 @@ def scored_words(score: Score, *, spaces: Literal["before", "after"], is_closed:
     trailing: list[ScoredToken] = []
     for token in tokens:
         if spaces == "after":
-            parts[max(0, bisect_right(starts, token.start) - 1)].append(token)
+            parts[max(0, bisect_right(starts, token.start - score.start) - 1)].append(token)
         else:
-            number = bisect_right(ends, token.start)
+            number = bisect_right(ends, token.start - score.start)
             (parts[number] if number < len(parts) else trailing).append(token)
     if spaces == "after":
         parts[-1].extend(closing)
         closing = []
     words = [
-        ScoredWord(score.text[start:end], start, end, part)
+        ScoredWord(score.text[start:end], score.start + start, score.start + end, part)
         for (start, end), part in zip(spans, parts, strict=True)
         if part
     ]
@@ -80,7 +80,7 @@ def scored_words(score: Score, *, spaces: Literal["before", "after"], is_closed:
 
 
 def _boundary(score: Score, tokens: Sequence[ScoredToken]) -> ScoredWord:
-    return ScoredWord(tokens[-1].token, tokens[0].start, len(score.text), tokens)
+    return ScoredWord(tokens[-1].token, tokens[0].start, score.start + len(score.text), tokens)
 
 
 def entropy_reduction(word: ScoredWord, following: ScoredWord | None) -> float | None:

@@ -58,10 +58,12 @@ def one_by_one(
     yield from ([work(task, never) for task in tasks] for tasks in groups)
 
 
+@functools.cache
 def num_workers() -> int:
-    """Return how many threads there are to be: as many as BLAS would use, and no more than there are cores for them."""
+    """Return how many threads there are to be: as many as BLAS would use at first, no more than there are cores."""
     most = max((library["num_threads"] for library in _blas().info() if library["user_api"] == "blas"), default=1)
-    return min(int(most), len(os.sched_getaffinity(0)))
+    has_affinity = hasattr(os, "sched_getaffinity")
+    return min(int(most), len(os.sched_getaffinity(0)) if has_affinity else os.cpu_count() or 1)
 
 
 @functools.cache

@@ -259,6 +259,19 @@ def whole_lines(chunks: Iterator[str], longest: int = 1 << 20) -> Iterator[str]:
         yield "".join(held)
 
 
+def white_space_first(chunks: Iterator[str]) -> Iterator[str]:
+    """Regroup chunks so that white space at a chunk's end begins the next one; the last chunk keeps its own."""
+    held = ""
+    for chunk in chunks:
+        text = held + chunk
+        kept = text.rstrip()
+        if kept:
+            yield kept
+        held = text[len(kept) :]
+    if held:
+        yield held
+
+
 def lines(chunks: Iterator[str]) -> Iterator[str]:
     """Yield each line without its line end; a text's final line end opens no further line."""
     held: list[str] = []
