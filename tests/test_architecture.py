@@ -43,7 +43,7 @@ LIBRARIES = {
     "model_directory": {"numpy", "safetensors"},
     "training": {"numpy", "torch"},
     "runtime": {"numpy", "regex", "threadpoolctl", "torch"},
-    "scoring": {"numpy", "torch"},
+    "scoring": {"numpy", "threadpoolctl", "torch"},
     "insight": {"numpy"},
     "cli": {"numpy", "torch", "typer", "rich"},
 }

@@ -12,7 +12,9 @@ def unit(number, text, bits):
         ScoredToken(letter, 1, place, -each * LOG2, False)
         for place, (letter, each) in enumerate(zip(text, bits, strict=True))
     ]
-    return Score(number, text, -sum(bits) * LOG2, num_tokens=len(text), num_chars=len(text), tokens=tokens)
+    return Score(
+        number, text, log_prob_nats=-sum(bits) * LOG2, num_tokens=len(text), num_chars=len(text), tokens=tokens
+    )
 
 
 def compared(pairs, same=True, places=3, independent=True):
@@ -23,7 +25,7 @@ def compared(pairs, same=True, places=3, independent=True):
 
 
 def difference(comparison):
-    return comparison.difference(per="character", num_resamples=500, seed=1, tolerance=0.01)
+    return comparison.difference(num_resamples=500, seed=1, tolerance=0.01)
 
 
 def random_pairs(gain, num_lines=200):
@@ -102,7 +104,7 @@ def test_words_are_set_beside_each_other_where_vocabularies_differ():
     words = Score(
         1,
         "a bc",
-        -9 * LOG2,
+        log_prob_nats=-9 * LOG2,
         num_tokens=2,
         num_chars=4,
         tokens=[ScoredToken("a", 1, 0, -4 * LOG2, False), ScoredToken("bc", 2, 2, -5 * LOG2, False)],

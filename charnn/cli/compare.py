@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from charnn.model_directory import Model
     from charnn.scoring.comparison import Difference, Place
 
+INTERVAL = "95 % interval of the difference:"
+
 
 @with_options(ComparisonOptions)
 def compare(
@@ -52,9 +54,7 @@ def compare(
         console.notice(
             "unknown tokens count as <unk> only, which favours the model that has more of them; --spell is fair"
         )
-    found = comparison.difference(
-        per="character", num_resamples=options.resamples, seed=options.seed, tolerance=options.tolerance / 100
-    )
+    found = comparison.difference(num_resamples=options.resamples, seed=options.seed, tolerance=options.tolerance / 100)
     if options.format == "json":
         console.write_json(_record([first, second], comparison.totals, found, comparison.places(), same=same))
     else:
@@ -84,7 +84,7 @@ def _read(judges: "Sequence[Judge]", ways: Sequence[ScoreOptions], files: list[s
 
 def _verdict(names: Sequence[str], found: "Difference") -> str:
     difference = found.second - found.first
-    needs = f"{names[1]} needs {difference:+.4f} bits per {found.per} ({found.share:.2%})"
+    needs = f"{names[1]} needs {difference:+.4f} bits per character ({found.share:.2%})"
     if found.low is None or found.high is None:
         return f"{needs}; {found.num_lines} lines are too few to say whether that is chance"
     if not found.is_clear or not found.is_large:
@@ -93,10 +93,10 @@ def _verdict(names: Sequence[str], found: "Difference") -> str:
             if not found.is_clear
             else "more than two seeds of one recipe may"
         )
-        return f"they do not differ by {reason}: {needs}, 95 % interval {found.low:+.4f} to {found.high:+.4f}"
+        return f"they do not differ by {reason}: {needs}\n{INTERVAL} {found.low:+.4f} to {found.high:+.4f}"
     better = names[1] if difference < 0 else names[0]
     least, most = sorted((abs(found.low), abs(found.high)))
-    return f"{better} is better by {abs(difference):.4f} bits per {found.per}, 95 % interval {least:.4f} to {most:.4f}"
+    return f"{better} is better by {abs(difference):.4f} bits per character\n{INTERVAL} {least:.4f} to {most:.4f}"
 
 
 def _show(

@@ -46,17 +46,15 @@ class Place:
 
 @dataclass(frozen=True)
 class Difference:
-    """How two models differ, in bits for each character (or token).
+    """How two models differ, in bits for each character.
 
     Args:
-        per: "character" or "token".
         first, second: each model's bits.
         low, high: a 95 % interval of second - first; None where there are too few blocks to say.
         num_lines: of the text.
         tolerance: the least difference, as a share, that is more than two seeds of one recipe may show.
     """
 
-    per: str
     first: float
     second: float
     low: float | None
@@ -93,7 +91,7 @@ class Comparison:
 
     def __init__(self, *, same_vocabulary: bool, are_independent: bool, num_places: int) -> None:
         self._same, self._are_independent, self._num_places = same_vocabulary, are_independent, num_places
-        self._bits: list[tuple[float, float, int, int]] = []
+        self._bits: list[tuple[float, float, int]] = []
         self._better: list[Place] = []
         self._worse: list[Place] = []
         self.totals = (Score(), Score())
@@ -104,7 +102,7 @@ class Comparison:
         Args:
             closes: whether each one's last token is the closing boundary.
         """
-        self._bits.append((first.bits_per(1), second.bits_per(1), first.num_chars, first.num_tokens))
+        self._bits.append((first.bits_per(1), second.bits_per(1), first.num_chars))
         self.totals = (self.totals[0] + first, self.totals[1] + second)
         if not self._num_places:
             return
@@ -131,16 +129,15 @@ class Comparison:
         worse = [_turned(place) for place in sorted(self._worse, reverse=True) if place.gain_bits > 0]
         return better, worse
 
-    def difference(self, *, per: str, num_resamples: int, seed: int, tolerance: float) -> Difference:
-        """Return the difference in bits per character or token, with an interval from a paired bootstrap.
+    def difference(self, *, num_resamples: int, seed: int, tolerance: float) -> Difference:
+        """Return the difference in bits per character, with an interval from a paired bootstrap.
 
         Args:
-            per: "character" or "token".
-            num_resamples: draws of as many blocks as there are.
+                num_resamples: draws of as many blocks as there are.
             tolerance: see `Difference`.
         """
-        table = np.array(self._bits, dtype=np.float64).reshape(-1, 4)
-        counts = table[:, 2 if per == "character" else 3]
+        table = np.array(self._bits, dtype=np.float64).reshape(-1, 3)
+        counts = table[:, 2]
         first, second = (float(table[:, column].sum() / counts.sum()) for column in (0, 1))
         num_blocks = len(table) if self._are_independent else max(math.isqrt(len(table)), 1)
         gains = np.stack((table[:, 1] - table[:, 0], counts), axis=1)
@@ -149,7 +146,7 @@ class Comparison:
         if len(blocks) >= FEWEST_BLOCKS:
             sums = np.array([block.sum(axis=0) for block in blocks])
             low, high = _interval(sums[:, 0], sums[:, 1], num_resamples, seed)
-        return Difference(per, first, second, low, high, len(table), tolerance)
+        return Difference(first, second, low, high, len(table), tolerance)
 
 
 def _interval(gains: Floats, counts: Floats, num_resamples: int, seed: int) -> tuple[float, float]:
