@@ -577,3 +577,13 @@ def test_a_category_may_not_be_called_like_a_figure(charnn, run):
     Path("pairs.tsv").write_text("good\tbad\tmargin\na\tb\tx\n", encoding="utf-8")
     assert "found a category margin" in charnn("score", "-m", run, "--pairs", "pairs.tsv", "--per-pair").err
     assert charnn("score", "-m", run, "--pairs", "pairs.tsv").status == 0
+
+
+def test_a_long_running_text_is_not_kept(charnn, run, monkeypatch):
+    monkeypatch.setattr("charnn.cli.score_output.MOST_SHOWN", 20)
+    monkeypatch.setattr("charnn.text.reading.CHUNK_BYTES", 8)
+    for text, shown in (("The fox\nran.\n", "The fox\\nran.\\n"), ("The fox\nran.\n" * 5, "")):
+        Path("text.txt").write_text(text, encoding="utf-8")
+        _, row = charnn("score", "-m", run, "text.txt", "--unit", "stream", "--format", "tsv").out.splitlines()
+        assert row.split("\t")[-1] == shown
+        assert row.split("\t")[3] == str(len(text))

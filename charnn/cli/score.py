@@ -104,13 +104,14 @@ def _refuse_bad_targets(targets: dict[str, str | None], inputs: "Sequence[str]",
         refuse_unwritable(path)
         if path.suffix == ".gz":
             raise OptionError(f"{flag}: found {file}, but it is not packed while it is written; name it without .gz")
-        if path.is_dir() or not (path.exists() and not path.is_file()):
-            place = path.resolve()
-            if place in read or any(model.path.resolve() in place.parents for model in models):
-                raise OptionError(f"{flag}: found {file}, which the command reads from; name another file")
-            if place in taken:
-                raise OptionError(f"{flag}: found {file}, which {taken[place]} writes to as well; name two files")
-            taken[place] = flag
+        if path.exists() and not path.is_file():  # a device or a pipe
+            continue
+        place = path.resolve()
+        if place in read or any(model.path.resolve() in place.parents for model in models):
+            raise OptionError(f"{flag}: found {file}, which the command reads from; name another file")
+        if place in taken:
+            raise OptionError(f"{flag}: found {file}, which {taken[place]} writes to as well; name two files")
+        taken[place] = flag
 
 
 def _load(named: "Sequence[str] | None", options: ScoreOptions) -> "list[Model]":
@@ -154,7 +155,8 @@ def _score_texts(
                 num_units += 1
                 progress.advance(found)
         except KeyboardInterrupt:
-            console.notice(f"interrupted after {console.counted(num_units, 'record')}")
+            done = "in a running text" if options.unit == "stream" else f"after {console.counted(num_units, 'record')}"
+            console.notice(f"interrupted {done}")
             raise
         if not num_units:
             raise TextError(f"{name}: is empty; there is nothing to score")

@@ -1,6 +1,7 @@
 """How `charnn score` shows what was found: a table that grows row by row, or the lines of a format."""
 
 import math
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from charnn.cli import console
@@ -41,6 +42,7 @@ class ScoreOutput:
         self._format: Format | None = None if self._is_table else _format(options, name)
         self._width = console.terminal_width() if self._is_table else 0
         self._stream_parts: list[Score] = []
+        self._stream_chars = 0
         self._has_begun = False
 
     @property
@@ -62,13 +64,21 @@ class ScoreOutput:
         """Write a unit's score; of a running text, what can be written of a piece of it."""
         self._begin()
         if self._options.unit == "stream" and not self._writes_by_piece():
-            self._stream_parts.append(score)
+            self._keep_piece(score)
             return
         if self._format is not None:
             for line in self._format.lines(score):
                 self._write(line)
         else:
             self._show(score)
+
+    def _keep_piece(self, score: "Score") -> None:
+        """Keep what the record of a running text needs of a piece: its tokens or, of a short one, its text."""
+        self._stream_chars += len(score.text)
+        if self._options.needs_tokens or self._stream_chars <= MOST_SHOWN:
+            self._stream_parts.append(score)
+        else:
+            self._stream_parts = [replace(score, text="")]
 
     def _writes_by_piece(self) -> bool:
         details = self._options.per_token or self._options.by_word
@@ -92,10 +102,8 @@ class ScoreOutput:
                 console.notice(line)
 
     def _add_stream(self, total: "Score") -> None:
-        from dataclasses import replace
-
         parts, self._stream_parts = self._stream_parts, []
-        keeps_text = self._options.by_word or sum(len(part.text) for part in parts) <= MOST_SHOWN
+        keeps_text = self._options.by_word or self._stream_chars <= MOST_SHOWN
         text = "".join(part.text for part in parts) if keeps_text else ""
         whole = replace(total, number=1, text=text, tokens=[token for part in parts for token in part.tokens])
         if self._format is not None:
