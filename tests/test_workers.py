@@ -6,7 +6,7 @@ import pytest
 
 from charnn.config import ScoreOptions
 from charnn.runtime.tables import ProjectedRows
-from charnn.scoring import scorer, workers
+from charnn.scoring import estimators, scorer, workers
 from charnn.scoring.estimators import NetworkEstimator
 from charnn.scoring.scorer import score_units
 from charnn.scoring.workers import in_threads
@@ -80,6 +80,7 @@ def test_work_that_nobody_waits_for_is_told_so(ending):
 
 
 def test_threads_change_no_score(monkeypatch):
+    monkeypatch.setattr(estimators, "FEWEST_UNITS", 1)
     monkeypatch.setattr(scorer, "WIDEST_BATCH", 3)
     monkeypatch.setattr(scorer, "LINES_AT_ONCE", 10)
     texts = ["ab" * (number % 7) + "c" * (number % 3) for number in range(40)]

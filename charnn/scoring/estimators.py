@@ -19,6 +19,9 @@ from charnn.runtime.stepper import Stepper, stepper_for
 Floats = npt.NDArray[np.float64]
 Logits = npt.NDArray[np.float32]
 
+FEWEST_UNITS = 64
+"""From so many units a layer on, a step is long enough for threads not to wait for Python's lock most of the time."""
+
 
 class Estimate(NamedTuple):
     """What is said of T tokens of B texts, in nats.
@@ -81,9 +84,10 @@ class NetworkEstimator:
         self.temperature = temperature
         self.vocab_size = engine.architecture.vocab_size
         self.is_backward = engine.is_backward
-        self.runs_in_threads = engine.xp is np
+        num_units = max(engine.architecture.layer_sizes(layer)[1] for layer in range(engine.architecture.num_layers))
+        self.runs_in_threads = engine.xp is np and num_units >= FEWEST_UNITS
         self._stepper: Stepper | None = None
-        if self.runs_in_threads and is_fused(engine.architecture):
+        if engine.xp is np and is_fused(engine.architecture):
             self._stepper = stepper_for(engine, engine.initial_state())
 
     def start(self, num_streams: int) -> Reader:
