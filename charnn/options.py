@@ -114,6 +114,19 @@ def refuse_both(flag: str, given: bool, other: str) -> None:
         raise OptionError(f"{flag}: found together with {other}, but they exclude each other; leave one out")
 
 
+def refuse_all(given: dict[str, bool], other: str) -> None:
+    """Refuse each of some options beside another that excludes it.
+
+    Args:
+        given: whether each is, by flag.
+
+    Raises:
+        OptionError: for the first that is.
+    """
+    for flag, is_given in given.items():
+        refuse_both(flag, is_given, other)
+
+
 Group = TypeVar("Group")
 
 

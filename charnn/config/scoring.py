@@ -8,7 +8,7 @@ from charnn.config.model import Direction
 from charnn.config.sampling import Device, MixNgram
 from charnn.config.text import Unit
 from charnn.errors import OptionError
-from charnn.options import Checked, Option, refuse_both, refuse_idle
+from charnn.options import Checked, Option, refuse_all, refuse_both, refuse_idle
 
 ScoreFormat = Literal["table", "tsv", "jsonl", "kenlm", "srilm", "lmzoo", "neural-complexity"]
 LOG_OF_BASE = {"e": 1.0, "2": math.log(2), "10": math.log(10)}
@@ -311,8 +311,7 @@ class ScoreOptions(ShowOptions, CompareOptions, AdaptOptions, UnknownOptions, Ju
             "--alternatives": self.alternatives > 0,
             "--format neural-complexity": self.format == "neural-complexity",
         }
-        for flag, given in others.items():
-            refuse_both(flag, given, "--direction both")
+        refuse_all(others, "--direction both")
 
     def _check_unknown(self) -> None:
         given = {
@@ -375,8 +374,7 @@ class ScoreOptions(ShowOptions, CompareOptions, AdaptOptions, UnknownOptions, Ju
                 "--by-word": self.by_word,
                 "--rollout": self.rollout > 0,
             }
-            for other, is_given in others.items():
-                refuse_both(other, is_given, flag)
+            refuse_all(others, flag)
 
     def _check_rollout(self) -> None:
         if not self.rollout:
@@ -398,5 +396,4 @@ class ScoreOptions(ShowOptions, CompareOptions, AdaptOptions, UnknownOptions, Ju
             "--fit-weights": self.fit_weights is not None,
             "--device cuda": self.device == "cuda",
         }
-        for flag, given in others.items():
-            refuse_both(flag, given, "--rollout")
+        refuse_all(others, "--rollout")
