@@ -226,7 +226,6 @@ def _dynamic(model: "Model", options: ScoreOptions, temperature: float) -> "Esti
     check_encoded(model, "train")
     network = Network(model.architecture)
     network.load_arrays(model.weights)
-    network.eval()
     scales = gradient_scales(
         network, open_ids(file, model.tokenizer), boundary_id=vocabulary.boundary_id, stretch=stretch, seed=1
     )

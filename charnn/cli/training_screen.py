@@ -120,8 +120,8 @@ def _reasons(session: Session) -> list[str]:
     if given >= {"input_dropout", "hidden_dropout", "output_dropout"}:
         del reasons["dropout"]
     chosen = [reason for name, reason in reasons.items() if name not in given]
-    threads = f"{plan['num_threads']} thread{'s' if plan['num_threads'] > 1 else ''}"
-    speed = f"{plan['training_tokens_per_second']:,} tokens/s with {threads}"
+    most = session.trainer.workers.most
+    speed = f"{plan['training_tokens_per_second']:,} tokens/s with {most} thread{'s' if most > 1 else ''}"
     return [f"chosen: {'; '.join(chosen)}; timed: {speed}" if chosen else f"timed: {speed}"]
 
 

@@ -10,6 +10,7 @@ OptimizerName = Literal["muon", "adamw", "sgd", "nt-asgd"]
 ScheduleName = Literal["linear", "cosine", "one-cycle", "exponential", "plateau", "constant"]
 DropoutKind = Literal["naive", "locked", "variational"]
 Descent = Literal["linear", "exponential", "inverse-sigmoid"]
+Precision = Literal["auto", "fp32", "bf16"]
 
 DEFAULT_MINUTES = 5.0
 BUDGETS = ("minutes", "steps", "epochs")
@@ -325,10 +326,19 @@ class TrainingOptions(ForcingOptions, RegularisationOptions, OptimizerOptions, B
         int, Option("Decides everything that is drawn at random.", at_least=0, below=2**31, panel=TRAINING)
     ] = 1
     device: Annotated[Literal["auto", "cpu", "cuda"], Option("Where to train.", panel=TRAINING)] = "auto"
-    precision: Annotated[
-        Literal["auto", "fp32", "bf16"],
+    threads: Annotated[
+        int | None,
         Option(
-            "Arithmetic of a training step; auto times both where the processor has bf16 units.",
+            "Most threads that train; the weights do not depend on it.",
+            at_least=1,
+            automatic="as many as there are cores",
+            panel=TRAINING,
+        ),
+    ] = None
+    precision: Annotated[
+        Precision,
+        Option(
+            "Arithmetic of a training step; auto takes bf16 where there are units for it and, with --minutes, it is faster.",
             panel=TRAINING,
         ),
     ] = "auto"

@@ -2,11 +2,13 @@
 
 import contextlib
 from collections.abc import Iterator, Sequence
+from functools import partial
 
 import torch
 
 from charnn.pairs import Tensors
 from charnn.training.network import Network
+from charnn.training.optimizers import Task, pieces
 
 EVERY = 8
 """Steps between two additions to the average, so that it costs next to nothing."""
@@ -28,17 +30,17 @@ class AveragedWeights:
         self._weights = network.named_weights()
         self._averages = {name: weight.detach().clone() for name, weight in self._weights.items()}
 
-    def add(self, step: int) -> None:
-        """Take in the weights after a step (from 1), if it is one of those that count."""
+    def additions(self, step: int) -> list[Task]:
+        """Return tasks that take in the weights after a step (from 1): none, if it is not one of those that count."""
         every = EVERY if step > FIRST_STEPS else 1
-        if step % every == 0:
-            self._take_in(min(1.0, every / (SHARE * step)))
+        return [] if step % every else self._taking_in(min(1.0, every / (SHARE * step)))
 
-    @torch.no_grad()
-    def _take_in(self, share: float) -> None:
-        torch._foreach_lerp_(
-            list(self._averages.values()), [weight.detach() for weight in self._weights.values()], share
-        )
+    def _taking_in(self, share: float) -> list[Task]:
+        return [
+            partial(_take_in, average, weight, share)
+            for name, whole in self._weights.items()
+            for average, weight in zip(pieces(self._averages[name]), pieces(whole.detach()), strict=True)
+        ]
 
     @contextlib.contextmanager
     def in_place(self) -> Iterator[None]:
@@ -77,9 +79,14 @@ class TriggeredAverage(AveragedWeights):
         """Average from the next step on."""
         self.begun_at = step
 
-    def add(self, step: int) -> None:
-        """Take in the weights after a step."""
-        self._take_in(1 / (step - self.begun_at) if self.begun_at else 1.0)
+    def additions(self, step: int) -> list[Task]:
+        """Return tasks that take in the weights after a step."""
+        return self._taking_in(1 / (step - self.begun_at) if self.begun_at else 1.0)
+
+
+@torch.no_grad()
+def _take_in(average: torch.Tensor, weight: torch.Tensor, share: float) -> None:
+    average.lerp_(weight, share)
 
 
 def is_triggered(losses: Sequence[float]) -> bool:

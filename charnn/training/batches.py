@@ -3,6 +3,7 @@
 Both are functions of (seed, epoch, index) alone, so that a position in the corpus is two numbers.
 """
 
+from itertools import pairwise
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
@@ -238,6 +239,11 @@ class UnitBatches:
         targets[times[1:] >= lengths] = IGNORED
         num_targets = int(np.count_nonzero(targets != IGNORED))
         return Batch(inputs, targets, places[1:], num_targets, first == 0, length / self._bptt_length)
+
+    def runs(self) -> list[range]:
+        """Return the batches of an epoch that go on with each other's units: each run begins where units open."""
+        opening = [index for index, step in enumerate(self._plan(0)) if step.first == 0]
+        return [range(*bounds) for bounds in pairwise([*opening, self.steps_per_epoch])]
 
     def _plan(self, epoch: int) -> list[_Step]:
         """Return the steps of an epoch."""

@@ -32,7 +32,7 @@ from charnn.text.reading import Notify
 from charnn.training.devices import choose_device
 from charnn.training.figures import count_beside, read_held_out
 from charnn.training.planning import Plan, make_plan, resolve_budget
-from charnn.training.session import Session, make_session, save
+from charnn.training.session import Session, make_session, make_workers, save
 from charnn.training.trainer import Position
 
 SPLITS = ("train.bin", "valid.bin")
@@ -78,18 +78,18 @@ def begin(
     check_together(text_options, model_options, training_options)
     options = resolve_budget(training_options)
     device = choose_device(options.device)
-    torch.manual_seed(options.seed)
+    workers = make_workers(options, device)
     with staging_directory(directory) as staging:
         corpus = prepare_corpus(staging, texts, text_options, seed=options.seed, notify=notify)
         if model_options.direction == "backward":
             for split in SPLITS:
                 reverse_encoded(staging / split, staging / split, corpus.tokenizer)
-        plan = make_plan(model_options, options, corpus=corpus, device=device, notify=notify)
+        plan = make_plan(model_options, options, corpus=corpus, device=device, workers=workers, notify=notify)
         config = {
             **_make_config(corpus, text_options, model_options, training_options, plan),
             "recipe": recipe,
         }
-        session = make_session(staging, config, corpus.tokenizer, Position(), started, notify=notify)
+        session = make_session(staging, config, corpus.tokenizer, Position(), started, notify=notify, workers=workers)
         _complete(session, plan.ngram_order, options)
         if text_options.spell and corpus.rare_words:
             spelling = learn_spelling(corpus.rare_words, corpus.tokenizer.vocabulary.tokens)
@@ -117,7 +117,6 @@ def begin_backward(forward: Path, *, started: float, notify: Notify) -> Session:
     config["options"]["model"]["direction"] = "backward"
     config.update(mixture_weights=None, results=dict(NO_RESULTS))
     options = pick(TrainingOptions, config["options"]["training"])
-    torch.manual_seed(options.seed)
     directory = forward / BACKWARD
     with staging_directory(directory) as staging:
         for split in SPLITS:

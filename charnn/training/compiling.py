@@ -11,6 +11,8 @@ from charnn.options import refuse_idle
 from charnn.text.reading import Notify
 from charnn.training.layers import EquationLayer
 from charnn.training.network import Network, detached
+from charnn.training.parallel.groups import group_bounds
+from charnn.training.parallel.workers import one_torch_thread
 
 SECONDS_WORTH_IT = 600.0
 """A time budget for each layer from which on compiling pays by itself: it takes 30 to 65 seconds a layer, and steps then take
@@ -68,7 +70,6 @@ def compile_steps(
     except Exception as error:  # compilers fail in many ways, and training goes on without
         for layer in layers:
             layer.run_uncompiled()
-        network.zero_grad()
         reason = str(error).strip().splitlines()[:1]
         notify(
             f"compiling failed ({type(error).__name__}{': ' + reason[0][:80] if reason else ''}): the steps run uncompiled"
@@ -83,12 +84,14 @@ def _has_compiler() -> bool:
 
 def _try_out(network: Network, *, num_lanes: int, device: str, precision: str) -> None:
     """Run a step of the shape of training forward and backward, which is when it is compiled."""
-    with torch.random.fork_rng(devices=[0] if device == "cuda" else []):
-        ids_TB = torch.zeros(2 * EquationLayer.CHUNK, num_lanes, dtype=torch.int64, device=device)
-        state = network.initial_state(num_lanes)
-        for _ in range(2):  # a chunk's state is a text's first, or has a gradient, or is carried from another step
-            with torch.autocast(device, torch.bfloat16, enabled=precision == "bf16"):
-                logits_TBV, state = network(ids_TB, state)
-            logits_TBV.float().sum().backward()
-            state = detached(state)
-        network.zero_grad()
+    generator = torch.Generator(device)
+    parameters = list(network.parameters())
+    with one_torch_thread():  # as workers have it; compiled code keeps the number of threads with which it was made
+        for size in {last - first for first, last in group_bounds(num_lanes, device)}:
+            ids_TB = torch.zeros(2 * EquationLayer.CHUNK, size, dtype=torch.int64, device=device)
+            state = network.initial_state(size)
+            for _ in range(2):  # a chunk's state is a text's first, or has a gradient, or is carried from another step
+                with torch.autocast(device, torch.bfloat16, enabled=precision == "bf16"):
+                    logits_TBV, state = network(ids_TB, state, generator)
+                torch.autograd.grad(logits_TBV.float().sum(), parameters, allow_unused=True)
+                state = detached(state)

@@ -2,7 +2,9 @@
 
 import torch
 
+from charnn.config.training import Precision
 from charnn.errors import CharnnError
+from charnn.text.reading import Notify
 
 
 def choose_device(wanted: str) -> str:
@@ -14,8 +16,22 @@ def choose_device(wanted: str) -> str:
 
 
 def has_bf16_units(device: str) -> bool:
-    """Ask the processor, or the GPU, whether it multiplies bf16 numbers itself."""
+    """Ask whether the device multiplies bf16 numbers itself, and torch's recurrent layers can use it.
+
+    A processor is asked twice: what it has, and what oneDNN, which runs the layers, makes of it (it may be held to less by
+    `ONEDNN_MAX_CPU_ISA`).
+    """
     if device == "cuda":
         return bool(torch.cuda.is_bf16_supported(including_emulation=False))
     capabilities = torch.cpu.get_capabilities()
-    return any(capabilities.get(name, False) for name in ("avx512_bf16", "amx_bf16", "bf16"))
+    has_units = any(capabilities.get(name, False) for name in ("avx512_bf16", "amx_bf16", "bf16"))
+    return has_units and torch._C._has_mkldnn and bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
+
+
+def supported_precision(wanted: Precision, device: str, *, notify: Notify) -> Precision:
+    """Return the precision that is wanted, or fp32, with a line that says so, where it is bf16 and cannot run."""
+    if wanted != "bf16" or has_bf16_units(device):
+        return wanted
+    where = "this GPU" if device == "cuda" else "this processor"
+    notify(f"--precision bf16: {where} has no bf16 units that torch can use; training in fp32")
+    return "fp32"

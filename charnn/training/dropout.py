@@ -52,10 +52,11 @@ class RegularisationShares:
         )
 
 
-def keep_mask(size: Sequence[int], probability: float, device: torch.device) -> Tensor:
+def keep_mask(size: Sequence[int], probability: float, device: torch.device, generator: torch.Generator) -> Tensor:
     """Return zeros for what is left out, and for the rest the factor that keeps the mean."""
     kept = 1 - probability
-    return torch.empty(tuple(size), dtype=torch.float32, device=device).bernoulli_(kept).div_(kept)
+    drawn = torch.rand(tuple(size), dtype=torch.float32, device=device, generator=generator)
+    return (drawn < kept).to(torch.float32).div_(kept)
 
 
 class Dropout(nn.Module):
@@ -69,11 +70,11 @@ class Dropout(nn.Module):
         """Return the size of a mask that has one entry for all that is kept or left out together."""
         raise NotImplementedError
 
-    def forward(self, values_TBD: Tensor) -> Tensor:
-        """Return the values with some left out; in evaluation, unchanged."""
-        if not self.training or self.probability == 0:
+    def forward(self, values_TBD: Tensor, generator: torch.Generator | None) -> Tensor:
+        """Return the values with some left out, drawn from a generator; without one, as in evaluation, unchanged."""
+        if generator is None or self.probability == 0:
             return values_TBD
-        mask = keep_mask(self.mask_size(values_TBD), self.probability, values_TBD.device)
+        mask = keep_mask(self.mask_size(values_TBD), self.probability, values_TBD.device, generator)
         return values_TBD * mask.to(values_TBD.dtype)
 
 
@@ -115,9 +116,9 @@ class TokenDropout(nn.Module):
         self.probability = probability
         self.vocab_size = vocab_size
 
-    def forward(self, vectors_TBE: Tensor, ids_TB: Tensor) -> Tensor:
-        """Return the vectors, zeros for the tokens that are left out; in evaluation, unchanged."""
-        if not self.training or self.probability == 0:
+    def forward(self, vectors_TBE: Tensor, ids_TB: Tensor, generator: torch.Generator | None) -> Tensor:
+        """Return the vectors, zeros for the tokens that are left out; without a generator unchanged."""
+        if generator is None or self.probability == 0:
             return vectors_TBE
-        mask_V = keep_mask((self.vocab_size,), self.probability, vectors_TBE.device)
+        mask_V = keep_mask((self.vocab_size,), self.probability, vectors_TBE.device, generator)
         return vectors_TBE * mask_V[ids_TB][..., None].to(vectors_TBE.dtype)

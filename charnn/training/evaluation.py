@@ -5,21 +5,24 @@ reads, unscored, the `WARM_UP` tokens before it: by then the state is the one th
 remembers no longer.
 """
 
-import contextlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any
+from functools import partial
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 import torch
+from torch import Tensor
 from torch.nn import functional
 
 from charnn.golden import lowest
 from charnn.text.vocabulary import Vocabulary
-from charnn.training.batches import UnitBatches
+from charnn.training.batches import IdArray, UnitBatches
 from charnn.training.loss import IGNORED, LossTotal
 from charnn.training.network import Network, NetworkState
+from charnn.training.parallel.groups import group_bounds
+from charnn.training.parallel.workers import Workers
 
 WARM_UP = 384
 LONGEST_CHUNK = 128
@@ -28,6 +31,7 @@ MOST_LOGITS = 1 << 25
 LANE_TOKENS = 1536
 MOST_LANES = 128
 UNIT_LANES = 32
+COLD_LANES = 32
 COLD_WINDOW = 256
 """Tokens read from an empty state in the cold protocol, as nanoGPT counts."""
 
@@ -37,6 +41,9 @@ TEMPERATURES = (0.5, 2.0)
 TEMPERATURE_TOLERANCE = 1e-3
 
 LogProbs = npt.NDArray[np.float32]
+Used = TypeVar("Used")
+ReadTokens = tuple[Tensor, IdArray, IdArray]
+"""Logits (T, B, V), the tokens that they are for (T, B), and the places of these in the text (T, B)."""
 
 
 @dataclass(frozen=True)
@@ -52,42 +59,47 @@ class Validation:
     temperature: float = 1.0
 
 
-def validate(network: Network, ids: npt.NDArray[np.int64], vocabulary: Vocabulary, *, unit: str) -> Validation:
+def validate(
+    network: Network, ids: IdArray, vocabulary: Vocabulary, *, unit: str, workers: Workers | None = None
+) -> Validation:
     """Return the loss over a held-out text (N,), each token after those before it in its unit.
 
     Args:
         ids: the encoded text (see `held_out_part`).
         unit: what is read from an empty state.
+        workers: among whom the reading is shared out; by default this thread does it all.
     """
+    workers = workers or Workers()
     if network.architecture.tie_weights:  # a scaled output layer would be a scaled embedding too
-        return Validation(_summed(held_out_log_probs(network, ids, vocabulary, unit=unit)))
+        return Validation(_summed(held_out_log_probs(network, ids, vocabulary, unit=unit, workers=workers)))
     part = held_out_part(ids, vocabulary, unit=unit, max_tokens=MOST_STORED // network.architecture.vocab_size)
-    with _evaluating(network):
-        stored = [
-            (logits.flatten(0, 1)[torch.from_numpy(targets.ravel() != IGNORED)].float(), targets[targets != IGNORED])
-            for logits, targets, _ in _read(network, part, vocabulary, unit)
-        ]
-    logits_NV = torch.cat([logits for logits, _ in stored])
-    targets_N = _tensor(network, np.concatenate([targets for _, targets in stored]))
+
+    def kept(logits: Tensor, targets: IdArray, places: IdArray) -> tuple[Tensor, Tensor]:  # noqa: ARG001
+        counts = targets.ravel() != IGNORED
+        return logits.flatten(0, 1)[torch.from_numpy(counts)].float(), _tensor(network, targets.ravel()[counts])
+
+    stored = _read(network, part, vocabulary, unit, workers, kept)
 
     def loss_at(temperature: float) -> float:
-        return float(functional.cross_entropy(logits_NV / temperature, targets_N, reduction="sum"))
+        return sum(workers.run([partial(_summed_loss, *some, temperature) for some in stored]))
 
     temperature = lowest(loss_at, *TEMPERATURES, TEMPERATURE_TOLERANCE)
     if len(part) < len(ids):
-        return Validation(
-            _summed(held_out_log_probs(network, ids, vocabulary, unit=unit, temperature=temperature)), temperature
-        )
+        log_probs = held_out_log_probs(network, ids, vocabulary, unit=unit, temperature=temperature, workers=workers)
+        return Validation(_summed(log_probs), temperature)
     return Validation(LossTotal(loss_at(temperature), len(ids)), temperature)
+
+
+@torch.no_grad()
+def _summed_loss(logits_NV: Tensor, targets_N: Tensor, temperature: float) -> float:
+    return float(functional.cross_entropy(logits_NV / temperature, targets_N, reduction="sum"))
 
 
 def _summed(log_probs: LogProbs) -> LossTotal:
     return LossTotal(-float(log_probs.sum(dtype=np.float64)), len(log_probs))
 
 
-def held_out_part(
-    ids: npt.NDArray[Any], vocabulary: Vocabulary, *, unit: str, max_tokens: int
-) -> npt.NDArray[np.int64]:
+def held_out_part(ids: npt.NDArray[Any], vocabulary: Vocabulary, *, unit: str, max_tokens: int) -> IdArray:
     """Return about the first `max_tokens` of a held-out text (N,), whole units of it."""
     if unit != "stream" and len(ids) > max_tokens:
         ends = np.flatnonzero(np.asarray(ids) == vocabulary.boundary_id)
@@ -96,68 +108,104 @@ def held_out_part(
 
 
 def held_out_log_probs(
-    network: Network, ids: npt.NDArray[np.int64], vocabulary: Vocabulary, *, unit: str, temperature: float = 1.0
+    network: Network,
+    ids: IdArray,
+    vocabulary: Vocabulary,
+    *,
+    unit: str,
+    temperature: float = 1.0,
+    workers: Workers | None = None,
 ) -> LogProbs:
     """Return log P of each token of a text (N,), in nats."""
-    found = np.zeros(len(ids), dtype=np.float32)
-    with _evaluating(network):
-        for logits, targets, places in _read(network, ids, vocabulary, unit):
-            found[places[targets != IGNORED]] = _log_probs(network, logits / temperature, targets)
-    return found
+    result = np.zeros(len(ids), dtype=np.float32)
+
+    def written(logits: Tensor, targets: IdArray, places: IdArray) -> None:
+        result[places[targets != IGNORED]] = _log_probs(network, logits / temperature, targets)
+
+    _read(network, ids, vocabulary, unit, workers or Workers(), written)
+    return result
 
 
-@contextlib.contextmanager
-def _evaluating(network: Network) -> Iterator[None]:
-    was_training = network.training
-    network.eval()
-    try:
+Use = Callable[[Tensor, IdArray, IdArray], Used]
+"""What is done with logits (T, B, V), the tokens that they are for (T, B), and the places of these in the text (T, B)."""
+
+
+def _read(
+    network: Network, ids: IdArray, vocabulary: Vocabulary, unit: str, workers: Workers, use: Use[Used]
+) -> list[Used]:
+    """Read a text, and return what is made of each part of it; which parts there are does not depend on the workers."""
+    if unit == "stream":
+        readers = [
+            partial(_read_lanes, network, ids, vocabulary, lanes)
+            for lanes in _lane_groups(len(ids), network.device.type)
+        ]
+    else:
+        chunk = _chunk_length(network, UNIT_LANES)
+        batches = UnitBatches(ids, vocabulary, num_lanes=UNIT_LANES, bptt_length=chunk, seed=None)
+        readers = [partial(_read_units, network, batches, run) for run in batches.runs()]
+
+    def used(reader: Callable[[], Iterator[ReadTokens]]) -> list[Used]:
         with torch.no_grad():
-            yield
-    finally:
-        network.train(was_training)
+            return [use(*some) for some in reader()]
+
+    return [some for part in workers.run([partial(used, reader) for reader in readers]) for some in part]
 
 
-ReadTokens = tuple[torch.Tensor, npt.NDArray[np.int64], npt.NDArray[np.int64]]
-"""Logits (T, B, V), the tokens that they are for (T, B), and the places of these in the text (T, B)."""
+class _Lanes(NamedTuple):
+    """A group of the lanes into which a stream is cut.
+
+    Args:
+        bounds: where all lanes begin and end.
+        first, last: the group's lanes.
+    """
+
+    bounds: IdArray
+    first: int
+    last: int
 
 
-def _read(network: Network, ids: npt.NDArray[np.int64], vocabulary: Vocabulary, unit: str) -> Iterator[ReadTokens]:
-    return (_read_stream if unit == "stream" else _read_units)(network, ids, vocabulary)
+def _lane_groups(num_tokens: int, device: str) -> list[_Lanes]:
+    num_lanes = int(np.clip(num_tokens // LANE_TOKENS, 1, MOST_LANES))
+    bounds = np.arange(num_lanes + 1) * num_tokens // num_lanes
+    return [_Lanes(bounds, first, last) for first, last in group_bounds(num_lanes, device)]
 
 
-def _read_stream(network: Network, ids: npt.NDArray[np.int64], vocabulary: Vocabulary) -> Iterator[ReadTokens]:
-    num_lanes = int(np.clip(len(ids) // LANE_TOKENS, 1, MOST_LANES))
+def _read_lanes(network: Network, ids: IdArray, vocabulary: Vocabulary, lanes: _Lanes) -> Iterator[ReadTokens]:
+    bounds, first_lane, last_lane = lanes
+    num_lanes = last_lane - first_lane
     chunk = _chunk_length(network, num_lanes)
-    bounds = np.arange(num_lanes + 1) * len(ids) // num_lanes
-    starts, lengths = bounds[:-1], np.diff(bounds)
+    starts, lengths = bounds[first_lane:last_lane], np.diff(bounds)[first_lane:last_lane]
+    longest = int(np.diff(bounds).max())
     context = np.concatenate([[vocabulary.boundary_id], ids])
     state = network.initial_state(num_lanes)
-    warm_up = min(WARM_UP, int(starts[1])) if num_lanes > 1 else 0
+    warm_up = min(WARM_UP, int(bounds[1])) if len(bounds) > 2 else 0
     for first in range(-warm_up, 0, chunk):
         times = np.arange(first, min(first + chunk, 0))[:, None]
         _, state = network(_tensor(network, context[np.maximum(starts + times, 0)]), state)
-    state = _with_fresh_first_lane(state, network.initial_state(1))
-    for first in range(0, int(lengths.max()), chunk):
-        times = np.arange(first, min(first + chunk, int(lengths.max())))[:, None]
+    if first_lane == 0:
+        state = _with_fresh_first_lane(state, network.initial_state(1))
+    for first in range(0, longest, chunk):
+        times = np.arange(first, min(first + chunk, longest))[:, None]
         places = np.minimum(starts + times, len(ids) - 1)
         targets = np.where(times < lengths, ids[places], IGNORED)
         logits, state = network(_tensor(network, context[places]), state)
         yield logits, targets, places
 
 
-def _read_units(network: Network, ids: npt.NDArray[np.int64], vocabulary: Vocabulary) -> Iterator[ReadTokens]:
-    chunk = _chunk_length(network, UNIT_LANES)
-    batches = UnitBatches(ids, vocabulary, num_lanes=UNIT_LANES, bptt_length=chunk, seed=None)
-    for index in range(batches.steps_per_epoch):
+def _read_units(network: Network, batches: UnitBatches, run: range) -> Iterator[ReadTokens]:
+    """Read the batches of one run, whose first opens its units."""
+    state: NetworkState | None = None
+    for index in run:
         batch = batches.batch(0, index)
         assert batch is not None
-        if batch.opens:
-            state = network.initial_state(batch.inputs_TB.shape[1])
+        state = state or network.initial_state(batch.inputs_TB.shape[1])
         logits, state = network(_tensor(network, batch.inputs_TB), state)
         yield logits, batch.targets_TB, batch.places_TB
 
 
-def cold_loss(network: Network, ids: npt.NDArray[np.int64], vocabulary: Vocabulary, *, unit: str) -> LossTotal:
+def cold_loss(
+    network: Network, ids: IdArray, vocabulary: Vocabulary, *, unit: str, workers: Workers | None = None
+) -> LossTotal:
     """Return the summed loss over windows of `COLD_WINDOW` tokens, each read from an empty state.
 
     The token before a window is its first context. Units of lines and documents are cut into windows of their own.
@@ -170,20 +218,21 @@ def cold_loss(network: Network, ids: npt.NDArray[np.int64], vocabulary: Vocabula
     starts = np.concatenate([np.arange(begin, end, COLD_WINDOW) for begin, end in zip(begins, ends, strict=True)])
     lengths = np.minimum(np.append(starts[1:], len(ids)) - starts, COLD_WINDOW)
     by_length = np.argsort(lengths, kind="stable")
-    lanes = max(1, min(MOST_LANES, MOST_LOGITS // (COLD_WINDOW * network.architecture.vocab_size)))
-    total = LossTotal()
-    with _evaluating(network):
-        for first in range(0, len(starts), lanes):
-            windows = by_length[first : first + lanes]
-            times = np.arange(int(lengths[windows].max()))[:, None]
-            places = np.minimum(starts[windows] + times, len(ids) - 1)
-            targets = np.where(times < lengths[windows], ids[places], IGNORED)
-            logits, _ = network(_tensor(network, context[places]), network.initial_state(len(windows)))
-            total += _summed(_log_probs(network, logits, targets))
-    return total
+    lanes = max(1, min(COLD_LANES, MOST_LOGITS // (COLD_WINDOW * network.architecture.vocab_size)))
+
+    @torch.no_grad()
+    def loss_of(windows: IdArray) -> LossTotal:
+        times = np.arange(int(lengths[windows].max()))[:, None]
+        places = np.minimum(starts[windows] + times, len(ids) - 1)
+        targets = np.where(times < lengths[windows], ids[places], IGNORED)
+        logits, _ = network(_tensor(network, context[places]), network.initial_state(len(windows)))
+        return _summed(_log_probs(network, logits, targets))
+
+    groups = [by_length[first : first + lanes] for first in range(0, len(starts), lanes)]
+    return sum((workers or Workers()).run([partial(loss_of, group) for group in groups]), LossTotal())
 
 
-def _log_probs(network: Network, logits: torch.Tensor, targets: npt.NDArray[np.int64]) -> LogProbs:
+def _log_probs(network: Network, logits: Tensor, targets: IdArray) -> LogProbs:
     """Return log P of the targets that count, in nats."""
     losses = functional.cross_entropy(
         logits.flatten(0, 1).float(), _tensor(network, targets).flatten(), reduction="none", ignore_index=IGNORED
@@ -204,5 +253,5 @@ def _with_fresh_first_lane(state: NetworkState, initial: NetworkState) -> Networ
     )
 
 
-def _tensor(network: Network, array: npt.NDArray[np.int64]) -> torch.Tensor:
+def _tensor(network: Network, array: IdArray) -> Tensor:
     return torch.from_numpy(np.ascontiguousarray(array)).to(network.device)

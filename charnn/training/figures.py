@@ -12,6 +12,7 @@ from charnn.ngrams.mixture import cross_fitted_loss, fit_weights
 from charnn.text.vocabulary import Vocabulary
 from charnn.training.evaluation import cold_loss, held_out_log_probs
 from charnn.training.network import Network
+from charnn.training.parallel.workers import Workers
 
 SHARE_FOR_COUNTING = 0.1
 """The share of a time budget that the counting of n-grams may take, at `TOKENS_COUNTED_A_SECOND`."""
@@ -64,13 +65,19 @@ class Figures:
 
 
 def final_figures(
-    network: Network, ngrams: NgramModel | None, ids: npt.NDArray[np.int64], vocabulary: Vocabulary, *, unit: str
+    network: Network,
+    ngrams: NgramModel | None,
+    ids: npt.NDArray[np.int64],
+    vocabulary: Vocabulary,
+    *,
+    unit: str,
+    workers: Workers | None = None,
 ) -> Figures:
     """Measure a trained network on a held-out text (N,), and the mixture with its n-gram model."""
-    cold = cold_loss(network, ids, vocabulary, unit=unit).nats_per_token
+    cold = cold_loss(network, ids, vocabulary, unit=unit, workers=workers).nats_per_token
     if ngrams is None:
         return Figures(cold)
-    log_probs = held_out_log_probs(network, ids, vocabulary, unit=unit).astype(np.float64)
+    log_probs = held_out_log_probs(network, ids, vocabulary, unit=unit, workers=workers).astype(np.float64)
     reading = read_held_out(ngrams, ids, vocabulary, unit=unit)
     weights = fit_weights(log_probs, reading, ngrams.order)
     return Figures(cold, cross_fitted_loss(log_probs, reading, ngrams.order), weights.tolist())

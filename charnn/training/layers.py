@@ -5,7 +5,6 @@ from typing import cast
 
 import torch
 from torch import Tensor, nn
-from torch.func import functional_call
 
 from charnn.cells import RECURRENT_MASK, cell_of, layer_shapes
 from charnn.config import Architecture
@@ -18,6 +17,13 @@ LayerState = tuple[Tensor, ...]
 RECURRENT_WEIGHTS = ("weight_hh", "weight_mh", "weight_skip")
 """The matrices on a layer's own output, of which weight drop leaves entries out."""
 _FUSED: dict[str, Callable[[int, int], nn.RNNBase]] = {"lstm": nn.LSTM, "gru": nn.GRU}
+_FUNCTIONS: dict[str, Callable[..., tuple[Tensor, ...]]] = {
+    "LSTM": torch.lstm,
+    "GRU": torch.gru,
+    "RNN_TANH": torch.rnn_tanh,
+    "RNN_RELU": torch.rnn_relu,
+}
+"""The functions behind the modules, by their `mode`."""
 _FUSED_RNN: dict[str, Callable[[int, int], nn.RNNBase]] = {
     "tanh": nn.RNN,
     "relu": lambda input_size, hidden_size: nn.RNN(input_size, hidden_size, nonlinearity="relu"),
@@ -31,8 +37,14 @@ class RecurrentLayer(nn.Module):
         """Return the parameters by name (see `layer_shapes`)."""
         raise NotImplementedError
 
-    def forward(self, inputs_TBI: Tensor, state: LayerState) -> tuple[Tensor, LayerState]:
-        """Return what goes up to the next layer (T, B, O), the outputs first, and the state after the last token."""
+    def forward(
+        self, inputs_TBI: Tensor, state: LayerState, generator: torch.Generator | None = None
+    ) -> tuple[Tensor, LayerState]:
+        """Return what goes up to the next layer (T, B, O), the outputs first, and the state after the last token.
+
+        Args:
+            generator: what is left out in training is drawn from it; without one nothing is.
+        """
         raise NotImplementedError
 
     def initial_state(self, num_streams: int) -> LayerState:
@@ -56,17 +68,29 @@ class FusedLayer(RecurrentLayer):
         names = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
         return {name: getattr(self.recurrence, f"{name}_l0") for name in names} | dict(self.initial.items())
 
-    def forward(self, inputs_TBI: Tensor, state: LayerState) -> tuple[Tensor, LayerState]:
+    def forward(
+        self, inputs_TBI: Tensor, state: LayerState, generator: torch.Generator | None = None
+    ) -> tuple[Tensor, LayerState]:
         """Return the outputs (T, B, H) and the state after the last token."""
         deep = tuple(part.unsqueeze(0).to(inputs_TBI.dtype) for part in state)
         hidden = deep if len(deep) > 1 else deep[0]
-        if self.training and self._weight_drop:
-            dropped = {"weight_hh_l0": _dropped(self.named_weights()["weight_hh"], self._weight_drop)}
-            outputs_TBH, last = functional_call(self.recurrence, dropped, (inputs_TBI, hidden))
+        if generator is not None and self._weight_drop:
+            weight_hh = _dropped(self.named_weights()["weight_hh"], self._weight_drop, generator)
+            outputs_TBH, last = self._run(inputs_TBI, hidden, weight_hh)
         else:
             outputs_TBH, last = self.recurrence(inputs_TBI, hidden)
         parts = last if isinstance(last, tuple) else (last,)
         return outputs_TBH, tuple(part.squeeze(0) for part in parts)
+
+    def _run(
+        self, inputs_TBI: Tensor, hidden: Tensor | tuple[Tensor, ...], weight_hh: Tensor
+    ) -> tuple[Tensor, tuple[Tensor, ...]]:
+        """Run the layer with another recurrent matrix; the module, which several threads read, stays as it is."""
+        own = self.named_weights()
+        weights = [own["weight_ih"], weight_hh, own["bias_ih"], own["bias_hh"]]
+        function = _FUNCTIONS[self.recurrence.mode]
+        outputs_TBH, *last = function(inputs_TBI, hidden, weights, True, 1, 0.0, True, False, False)
+        return outputs_TBH, tuple(last)
 
     def initial_state(self, num_streams: int) -> LayerState:
         """Return the memory with which B streams begin."""
@@ -101,14 +125,17 @@ class EquationLayer(RecurrentLayer):
         """Return the parameters by name."""
         return cast(dict[str, nn.Parameter], dict(self.weights.items()) | dict(self.initial.items()))
 
-    def forward(self, inputs_TBI: Tensor, state: LayerState) -> tuple[Tensor, LayerState]:
+    def forward(
+        self, inputs_TBI: Tensor, state: LayerState, generator: torch.Generator | None = None
+    ) -> tuple[Tensor, LayerState]:
         """Return what goes up to the next layer (T, B, O), and the state after the last token."""
-        weights = self._drawn_weights(inputs_TBI.shape[1])
+        weights = self._drawn_weights(inputs_TBI.shape[1], generator)
         projected = self.cell.project(weights, inputs_TBI, torch)
         if self.cell.coefficients is not None:
             outputs_TBH = linear_recurrence(*self.cell.coefficients(projected.float(), torch), state[0].float())
             return outputs_TBH, (outputs_TBH[-1],)
-        chunks = projected.split(self.CHUNK) if self._compiled and self.training else (projected,)
+        is_training = generator is not None
+        chunks = projected.split(self.CHUNK) if self._compiled and is_training else (projected,)
         outputs = []
         for chunk in chunks:
             run = self._compiled if self._compiled and len(chunk) == self.CHUNK else self._run
@@ -135,15 +162,16 @@ class EquationLayer(RecurrentLayer):
         """Run all steps as they are written."""
         self._compiled = None
 
-    def _drawn_weights(self, num_streams: int) -> dict[str, Tensor]:
+    def _drawn_weights(self, num_streams: int, generator: torch.Generator | None) -> dict[str, Tensor]:
         """Return the weights of this batch: in training, some left out, and with a mask for the recurrent products."""
         weights: dict[str, Tensor] = dict(self.weights.items())
-        if self.training and self._weight_drop:
+        if generator is not None and self._weight_drop:
             for name in (name for name in RECURRENT_WEIGHTS if name in weights):
-                weights[name] = _dropped(weights[name], self._weight_drop)
-        if self.training and self._recurrent_dropout:
+                weights[name] = _dropped(weights[name], self._weight_drop, generator)
+        if generator is not None and self._recurrent_dropout:
             size = (num_streams, self.hidden_size)
-            weights[RECURRENT_MASK] = keep_mask(size, self._recurrent_dropout, weights["weight_ih"].device)
+            device = weights["weight_ih"].device
+            weights[RECURRENT_MASK] = keep_mask(size, self._recurrent_dropout, device, generator)
         return weights
 
     def initial_state(self, num_streams: int) -> LayerState:
@@ -166,9 +194,9 @@ def _initial_state(
     return tuple(like.new_zeros(size) for _ in range(num_states))
 
 
-def _dropped(weight: Tensor, probability: float) -> Tensor:
+def _dropped(weight: Tensor, probability: float, generator: torch.Generator) -> Tensor:
     """Leave out entries of a matrix for one batch. Source: Merity et al. (2018), Regularizing and optimizing LSTM models."""
-    return weight * keep_mask(weight.shape, probability, weight.device)
+    return weight * keep_mask(weight.shape, probability, weight.device, generator)
 
 
 def make_layer(architecture: Architecture, layer: int, shares: RegularisationShares | None = None) -> RecurrentLayer:

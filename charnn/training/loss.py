@@ -3,7 +3,6 @@
 import math
 from dataclasses import dataclass
 
-import torch
 from torch import Tensor
 from torch.nn import functional
 
@@ -42,17 +41,16 @@ def summed_distance_from_uniform(logits_TBV: Tensor, targets_TB: Tensor) -> Tens
     return -log_probs.mean(dim=-1)[targets_TB != IGNORED].sum()
 
 
-def activation_penalty(kept_TBH: Tensor, targets_TB: Tensor) -> Tensor:
-    """Return the mean square of outputs, at the places that count (AR)."""
-    return kept_TBH.float()[targets_TB != IGNORED].square().mean()
+def summed_activation_penalty(kept_TBH: Tensor, targets_TB: Tensor) -> Tensor:
+    """Return the mean square of each place's outputs, summed over the places that count (AR)."""
+    return kept_TBH.float()[targets_TB != IGNORED].square().mean(dim=-1).sum()
 
 
-def temporal_penalty(raw_TBH: Tensor, targets_TB: Tensor) -> Tensor:
-    """Return the mean square of the change of outputs from one place that counts to the next that does (TAR).
+def summed_temporal_penalty(raw_TBH: Tensor, targets_TB: Tensor) -> Tensor:
+    """Return the mean square of the change of outputs from one place that counts to the next, summed over such pairs (TAR).
 
     Source: Merity et al. (2018), Regularizing and optimizing LSTM language models, for both penalties; zero for one token.
     """
     counts = targets_TB != IGNORED
     changes = raw_TBH[1:].float() - raw_TBH[:-1].float()
-    changes = changes[counts[1:] & counts[:-1]]
-    return changes.square().mean() if changes.numel() else torch.zeros((), device=raw_TBH.device)
+    return changes[counts[1:] & counts[:-1]].square().mean(dim=-1).sum()

@@ -5,12 +5,11 @@ that an update is as long as AdamW's.
 """
 
 import math
-from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 
 import torch
 from torch import Tensor
-from torch.optim import Optimizer
 
 NEWTON_SCHULZ_STEPS = 3
 """Iterations; two more gain too little for the time that they take."""
@@ -20,69 +19,67 @@ ADAMW_LENGTH = 0.2
 """The root mean square of an entry of AdamW's update, by experience."""
 
 
-class Muon(Optimizer):
-    """Muon with Nesterov momentum and decoupled weight decay.
+class Muon:
+    """Muon with Nesterov momentum and decoupled weight decay; see `charnn.training.optimizers.Optimizer`.
 
     Args:
-        params: matrices.
-        lr: learning rate, set anew before each step.
-        weight_decay: decay a move and unit of learning rate.
-        momentum: share of the last momentum in the next move's.
-        every: steps that a move takes, whose gradients all enter the momentum: where steps are short, the products of one
-            move would take longer than the gradient.
+        parameters: matrices.
+        weight_decay: per update, scaled by the learning rate.
+        momentum: fraction of the momentum that an update keeps.
+        every: steps in an update, whose gradients all enter the momentum: where steps are short, the products of one
+            update would take longer than the gradient.
         dtype: in which the products are done: bf16 where the processor has units for it.
     """
 
     def __init__(
         self,
-        params: Iterable[Tensor],
+        parameters: Iterable[Tensor],
         *,
-        lr: float = 1e-3,
         weight_decay: float,
         momentum: float = 0.95,
         every: int = 1,
         dtype: torch.dtype = torch.bfloat16,
     ) -> None:
-        self._every = every
+        self.parameters = list(parameters)
+        self.rate = 0.0
+        self.every = every
+        self.weight_decay = weight_decay
         self._dtype = dtype
-        momentum = self.momentum_a_step(momentum)
-        super().__init__(params, {"lr": lr, "weight_decay": weight_decay, "momentum": momentum})
+        self._momenta = [torch.zeros_like(parameter) for parameter in self.parameters]
+        self._steps = [torch.zeros(()) for _ in self.parameters]
+        self.set_momentum(momentum)
 
-    def momentum_a_step(self, momentum_a_move: float) -> float:
-        """Return the share of the momentum that a step keeps, so that a move keeps the one given."""
-        return float(momentum_a_move ** (1 / self._every))
+    def set_momentum(self, momentum: float) -> None:
+        """Set the fraction of the momentum that an update keeps; each of its steps keeps a root of it."""
+        self.momentum_a_step = float(momentum ** (1 / self.every))
+
+    def state(self, index: int) -> dict[str, Tensor]:
+        """Return momentum and counter of a parameter."""
+        return {"momentum_buffer": self._momenta[index], "step": self._steps[index]}
+
+    def updates(self, gradients: Sequence[Tensor | None], scale: Tensor) -> list[Callable[[], None]]:
+        """Return a task for each matrix: its gradient enters the momentum, and if it is its turn it moves."""
+        tasks: list[Callable[[], None]] = []
+        for weight, gradient, momentum, step in zip(
+            self.parameters, gradients, self._momenta, self._steps, strict=True
+        ):
+            if gradient is None:
+                continue
+            step += 1
+            moves = int(step) % self.every == 0
+            tasks.append(partial(self._update, weight.detach(), gradient, momentum, scale, moves=moves))
+        return tasks
 
     @torch.no_grad()
-    def step(self, closure: None = None) -> None:  # type: ignore[override]
-        """Take in each gradient there is, and move the matrices whose turn it is, those of one shape together."""
-        assert closure is None, "Muon reads the gradients as they are"
-        for group in self.param_groups:
-            alike = defaultdict(list)
-            for weight in group["params"]:
-                if weight.grad is not None and self._takes_in(weight, group["momentum"]):
-                    alike[weight.shape].append(weight)
-            for shape, weights in alike.items():
-                length = ADAMW_LENGTH * math.sqrt(max(shape))
-                for weight, update in zip(weights, self._updates(weights, group["momentum"]), strict=True):
-                    weight.mul_(1 - group["lr"] * group["weight_decay"])
-                    weight.add_(update.to(weight.dtype), alpha=-group["lr"] * length)
-
-    def _takes_in(self, weight: Tensor, momentum: float) -> bool:
-        """Add a matrix's gradient to its momentum; tell whether it is to move now."""
-        state = self.state[weight]
-        if "momentum_buffer" not in state:
-            state["momentum_buffer"] = torch.zeros_like(weight)
-        if "step" not in state:  # so it is too in a run that an older charnn began
-            state["step"] = torch.zeros(())
-        state["momentum_buffer"].lerp_(weight.grad, 1 - momentum)
-        state["step"] += 1
-        return int(state["step"]) % self._every == 0
-
-    def _updates(self, weights: list[Tensor], momentum: float) -> Tensor:
-        """Return the orthogonal updates (K, M, N) of K matrices, with a step of Nesterov's."""
-        gradients = torch.stack([weight.grad for weight in weights if weight.grad is not None])
-        averages = torch.stack([self.state[weight]["momentum_buffer"] for weight in weights])
-        return orthogonalised(gradients.lerp(averages, momentum).to(self._dtype))
+    def _update(self, weight: Tensor, gradient: Tensor, momentum: Tensor, scale: Tensor, *, moves: bool) -> None:
+        gradient.mul_(scale)
+        momentum.lerp_(gradient, 1 - self.momentum_a_step)
+        if not moves:
+            return
+        update = orthogonalised(gradient.lerp(momentum, self.momentum_a_step).to(self._dtype)[None])[0]
+        length = ADAMW_LENGTH * math.sqrt(max(weight.shape))
+        weight.mul_(1 - self.rate * self.weight_decay)
+        weight.add_(update.to(weight.dtype), alpha=-self.rate * length)
 
 
 def orthogonalised(matrices_KMN: Tensor) -> Tensor:

@@ -103,48 +103,55 @@ class Network(nn.Module):
             return layers
         return (*layers, (torch.zeros(num_streams, num_tokens, dtype=torch.int64, device=self.device),))
 
-    def forward(self, ids_TB: Tensor, state: NetworkState) -> tuple[Tensor, NetworkState]:
+    def forward(
+        self, ids_TB: Tensor, state: NetworkState, generator: torch.Generator | None = None
+    ) -> tuple[Tensor, NetworkState]:
         """Read T tokens of B streams.
 
         Args:
             ids_TB: token ids.
             state: what the last call returned, or `initial_state`.
+            generator: what is left out in training is drawn from it; without one, as in evaluation, nothing is.
 
         Returns:
             The logits (T, B, V) of the token after each, and the state after the last.
         """
-        outputs = self.outputs(ids_TB, state)
+        outputs = self.outputs(ids_TB, state, generator)
         return self.output(outputs.kept_TBH), outputs.state
 
-    def outputs(self, ids_TB: Tensor, state: NetworkState) -> Outputs:
+    def outputs(self, ids_TB: Tensor, state: NetworkState, generator: torch.Generator | None = None) -> Outputs:
         """Read T tokens of B streams as far as the last recurrent layer."""
-        values, history = self._inputs(ids_TB, state)
+        values, history = self._inputs(ids_TB, state, generator)
         raw, new_state = values, []
         for number, (layer, layer_state) in enumerate(zip(self.layers, state, strict=False)):
             size = self.architecture.layer_sizes(number)[1]
-            passed_up, last = layer(values, layer_state)
+            passed_up, last = layer(values, layer_state, generator)
             raw, others = passed_up[..., :size], passed_up[..., size:]
             if number and self.architecture.residual:
                 raw = raw + values[..., :size]
             is_last = number == len(self.layers) - 1
-            values = (self.output_dropout if is_last else self.hidden_dropout)(raw)
+            values = (self.output_dropout if is_last else self.hidden_dropout)(raw, generator)
             values = torch.cat((values, others), dim=-1) if others.shape[-1] else values
             new_state.append(last)
         return Outputs(raw, values, (*new_state, *history))
 
-    def _inputs(self, ids_TB: Tensor, state: NetworkState) -> tuple[Tensor, NetworkState]:
+    def _inputs(
+        self, ids_TB: Tensor, state: NetworkState, generator: torch.Generator | None
+    ) -> tuple[Tensor, NetworkState]:
         """Return what the first layer takes in (T, B, E), and the last tokens as the end of a state."""
         if self.embedding is None:
             ones = nn.functional.one_hot(ids_TB, self.architecture.vocab_size).to(self.output.bias.dtype)
-            return self.input_dropout(self.token_dropout(ones, ids_TB)), ()
-        values = self.token_dropout(self.embedding(ids_TB), ids_TB)
+            return self.input_dropout(self.token_dropout(ones, ids_TB, generator), generator), ()
+        is_training = generator is not None
+        values = self.token_dropout(_looked_up(self.embedding, ids_TB, is_training), ids_TB, generator)
         history: NetworkState = ()
         if self.ngram_embeddings:
             rows, last_tokens = ngram_rows(ids_TB, state[-1][0], self.architecture.vocab_size, torch)
             for table, rows_TB in zip(self.ngram_embeddings, rows, strict=True):
-                values = values + self.ngram_dropout(table(rows_TB))
+                vectors = _looked_up(cast(nn.Embedding, table), rows_TB, is_training)
+                values = values + self.ngram_dropout(vectors, generator)
             history = ((last_tokens,),)
-        return self.input_dropout(values), history
+        return self.input_dropout(values, generator), history
 
     def named_weights(self) -> dict[str, Tensor]:
         """Return the parameters under the names that they have on disk (see `expected_shapes`)."""
@@ -174,6 +181,11 @@ class Network(nn.Module):
         with torch.no_grad():
             for name, weight in self.named_weights().items():
                 weight.copy_(torch.from_numpy(np.array(arrays[name])))
+
+
+def _looked_up(table: nn.Embedding, rows_TB: Tensor, is_training: bool) -> Tensor:
+    """Return rows of a table; in training their gradient is kept as rows, since a step touches few of many."""
+    return nn.functional.embedding(rows_TB, table.weight, sparse=is_training)
 
 
 def detached(state: NetworkState) -> NetworkState:

@@ -10,20 +10,21 @@ from torch import Tensor
 from charnn.config import TrainingOptions
 from charnn.training.batches import IdArray
 from charnn.training.loss import (
-    activation_penalty,
+    IGNORED,
+    summed_activation_penalty,
     summed_cross_entropy,
     summed_distance_from_uniform,
-    temporal_penalty,
+    summed_temporal_penalty,
 )
 from charnn.training.network import Network, NetworkState
 
 
 class Objective(NamedTuple):
-    """What a batch says of a network.
+    """What a batch, or a group of its lanes, says of a network.
 
     Args:
-        loss: cross-entropy of the targets in nats, summed, without gradient.
-        minimised: what the gradient is of, a mean over the targets.
+        loss: cross-entropy of the group's targets in nats, summed, without gradient.
+        minimised: what the gradient is of: the group's part of a mean over the batch's targets.
         state: that after the last token.
     """
 
@@ -32,45 +33,80 @@ class Objective(NamedTuple):
     state: NetworkState
 
 
+class Counts(NamedTuple):
+    """What the sums over a whole batch are divided by.
+
+    Args:
+        targets: targets that count.
+        changes: targets that count and follow one that does, which the temporal penalty is over.
+    """
+
+    targets: int
+    changes: int
+
+    @classmethod
+    def of(cls, targets_TB: IdArray) -> "Counts":
+        """Count a batch's targets."""
+        is_target = targets_TB != IGNORED
+        return cls(int(np.count_nonzero(is_target)), int(np.count_nonzero(is_target[1:] & is_target[:-1])))
+
+
 def objective(
     network: Network,
     inputs_TB: Tensor,
     targets_TB: Tensor,
     state: NetworkState,
     *,
-    num_targets: int,
+    counts: Counts,
     options: TrainingOptions,
+    generator: torch.Generator,
     share_true: float = 1.0,
 ) -> Objective:
-    """Read a batch in training.
+    """Read a batch in training, or a group of its lanes: over all groups, the minimised parts add up to the whole.
 
     Args:
         inputs_TB: true tokens.
         state: that before them; a gradient flows into it where it is learned.
-        num_targets: targets that count.
+        counts: those of the whole batch.
         options: which penalties, and how tokens are drawn.
+        generator: all that is random comes from it.
         share_true: the share of inputs that stay true (see `drawn_inputs`).
     """
     if share_true < 1:
-        inputs_TB = drawn_inputs(network, inputs_TB, state, share_true=share_true, num_passes=options.sampling_passes)
-    outputs = network.outputs(inputs_TB, state)
+        inputs_TB = drawn_inputs(
+            network,
+            inputs_TB,
+            state,
+            share_true=share_true,
+            num_passes=options.sampling_passes,
+            generator=generator,
+        )
+    outputs = network.outputs(inputs_TB, state, generator)
     logits_TBV = network.output(outputs.kept_TBH)
     loss = summed_cross_entropy(logits_TBV, targets_TB)
     minimised = loss
     if smoothing := options.label_smoothing:
         spread = summed_distance_from_uniform(logits_TBV, targets_TB)
         minimised = (1 - smoothing) * loss + smoothing * spread
-    minimised = minimised / num_targets
+    minimised = minimised / counts.targets
     if options.activation_penalty:
-        minimised = minimised + options.activation_penalty * activation_penalty(outputs.kept_TBH, targets_TB)
-    if options.temporal_penalty:
-        minimised = minimised + options.temporal_penalty * temporal_penalty(outputs.raw_TBH, targets_TB)
+        penalty = summed_activation_penalty(outputs.kept_TBH, targets_TB)
+        minimised = minimised + options.activation_penalty / counts.targets * penalty
+    if options.temporal_penalty and counts.changes:
+        penalty = summed_temporal_penalty(outputs.raw_TBH, targets_TB)
+        minimised = minimised + options.temporal_penalty / counts.changes * penalty
     return Objective(loss.detach(), minimised, outputs.state)
 
 
 @torch.no_grad()
 def drawn_inputs(
-    network: Network, inputs_TB: Tensor, state: NetworkState, *, share_true: float, num_passes: int
+    network: Network,
+    inputs_TB: Tensor,
+    state: NetworkState,
+    *,
+    share_true: float,
+    num_passes: int,
+    generator: torch.Generator,
 ) -> Tensor:
     """Replace inputs at random places by tokens drawn from the network's own predictions, for all places at once.
 
@@ -81,22 +117,20 @@ def drawn_inputs(
     Args:
         share_true: the probability with which an input stays as it is.
         num_passes: how often.
+        generator: all that is random comes from it.
 
     Source: Bengio et al. (2015) for scheduled sampling; Duckworth et al. (2019), Parallel scheduled sampling.
     """
     device = inputs_TB.device
-    is_drawn_TB = torch.rand(inputs_TB.shape, device=device) >= share_true
+    is_drawn_TB = torch.rand(inputs_TB.shape, device=device, generator=generator) >= share_true
     is_drawn_TB[0] = False
-    fractions = torch.rand(inputs_TB.shape, device=device)[is_drawn_TB]
-    was_training = network.training
-    network.eval()
+    fractions = torch.rand(inputs_TB.shape, device=device, generator=generator)[is_drawn_TB]
     read_TB = inputs_TB
     for _ in range(num_passes):
         outputs_TBH = network.outputs(read_TB, state).kept_TBH
         logits_NV = network.output(outputs_TBH[:-1][is_drawn_TB[1:]])
         read_TB = inputs_TB.clone()
         read_TB[is_drawn_TB] = _tokens_at(logits_NV, fractions)
-    network.train(was_training)
     return read_TB
 
 
@@ -117,12 +151,16 @@ class TokenNoise:
         self._ids = ids
         self._share = share
 
-    def apply(self, inputs_TB: IdArray) -> IdArray:
-        """Return the inputs with some replaced. All that is random comes from torch's generator, which a checkpoint holds."""
+    def apply(self, inputs_TB: IdArray, random: np.random.Generator) -> IdArray:
+        """Return the inputs with some replaced.
+
+        Args:
+            random: all that is random comes from it.
+        """
         if not self._share:
             return inputs_TB
-        is_replaced = (torch.rand(inputs_TB.shape) < self._share).numpy()
-        places = torch.randint(len(self._ids), (int(is_replaced.sum()),)).numpy()
+        is_replaced = random.random(inputs_TB.shape) < self._share
+        places = random.integers(len(self._ids), size=int(is_replaced.sum()))
         noisy = inputs_TB.copy()
         noisy[is_replaced] = np.asarray(self._ids[places])
         return noisy

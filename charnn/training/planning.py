@@ -9,10 +9,12 @@ from charnn.config.training import DEFAULT_MINUTES
 from charnn.options import refuse_idle
 from charnn.text.corpus import Corpus
 from charnn.text.reading import Notify
+from charnn.training.devices import supported_precision
 from charnn.training.optimizers import LEARNING_RATES, WEIGHT_DECAYS
+from charnn.training.parallel.workers import Workers
 from charnn.training.schedule import Schedule
 from charnn.training.sizes import resolve_architecture
-from charnn.training.timing import Speed, measure_speed
+from charnn.training.timing import EVALUATION_SPEED_RATIO, Speed, measure_speed
 from charnn.training.trainer import SHARE_FOR_EVALUATION
 
 LANES, LANES_OF_WIDE, WIDE = 32, 64, 512
@@ -25,8 +27,6 @@ CARRY_LENGTH = 512
 MOST_EVALUATIONS = 40
 FEWEST_EVALUATIONS = 3
 """Where the held-out text is so long that it could not be read this often, only its beginning is."""
-EVALUATION_SPEED_RATIO = 3.0
-"""How many times as fast as training an evaluation is taken to be, where the clock must not decide."""
 SECONDS_TO_BEGIN, SHARE_FOR_STEPS = 4.0, 0.85
 """What loading torch and reading the text take of a time budget, and the share of the rest that is left for steps at the speed
 of the shortest one timed: so many passes were seen."""
@@ -177,7 +177,6 @@ class Plan:
             "device": self.device,
             "precision": self.speed.precision,
             "bf16_speedup": self.speed.ratio,
-            "num_threads": self.speed.num_threads,
             "expected_epochs": self.expected_epochs,
             "training_tokens_per_second": round(self.speed.training),
             "evaluation_interval": self.evaluation_interval,
@@ -188,13 +187,20 @@ class Plan:
 
 
 def make_plan(
-    model_options: ModelOptions, options: TrainingOptions, *, corpus: Corpus, device: str, notify: Notify
+    model_options: ModelOptions,
+    options: TrainingOptions,
+    *,
+    corpus: Corpus,
+    device: str,
+    workers: Workers,
+    notify: Notify,
 ) -> Plan:
     """Decide all that the user left open.
 
     Args:
         options: with a budget.
         corpus: encoded.
+        workers: who will train.
         notify: told where the user's wish had to yield to the text.
     """
     num_tokens = corpus.train.num_tokens
@@ -203,9 +209,13 @@ def make_plan(
         needed = "text that is held out (--valid-fraction or --valid)"
         refuse_idle("--schedule plateau", options.schedule == "plateau", needed)
         refuse_idle("--optimizer nt-asgd", options.optimizer == "nt-asgd", needed)
-    options = replace(options, bptt_length=min(options.bptt_length, num_tokens))
+    options = replace(
+        options,
+        bptt_length=min(options.bptt_length, num_tokens),
+        precision=supported_precision(options.precision, device, notify=notify),
+    )
     architecture, speed, batch_size = _choose_sizes(
-        model_options, options, corpus=corpus, device=device, seconds=seconds
+        model_options, options, corpus=corpus, device=device, seconds=seconds, workers=workers
     )
     if architecture.num_layers == 1 and options.dropout_kind != "variational":
         refuse_idle("--hidden-dropout", bool(options.hidden_dropout), "--num-layers 2 or more")
@@ -235,7 +245,13 @@ def make_plan(
 
 
 def _choose_sizes(
-    model_options: ModelOptions, options: TrainingOptions, *, corpus: Corpus, device: str, seconds: float | None
+    model_options: ModelOptions,
+    options: TrainingOptions,
+    *,
+    corpus: Corpus,
+    device: str,
+    seconds: float | None,
+    workers: Workers,
 ) -> tuple[Architecture, Speed, int]:
     """Choose the network's sizes and the lanes, time them, and choose anew where the time says so."""
     num_tokens = corpus.train.num_tokens
@@ -259,7 +275,9 @@ def _choose_sizes(
         return architecture, batch_size
 
     def timed(architecture: Architecture, batch_size: int) -> Speed:
-        return measure_speed(architecture, options, batch_size=batch_size, device=device, seconds=seconds)
+        return measure_speed(
+            architecture, options, batch_size=batch_size, device=device, seconds=seconds, workers=workers
+        )
 
     architecture, batch_size = choose(seconds)
     speed = timed(architecture, batch_size)

@@ -23,11 +23,11 @@ from charnn.options import as_json, declared_options, flags_of, pick
 from charnn.text.corpus import open_ids
 from charnn.text.reading import Notify
 from charnn.text.tokenizers import Tokenizer
-from charnn.training.devices import choose_device
+from charnn.training.devices import choose_device, has_bf16_units
 from charnn.training.session import Session, make_session
 from charnn.training.trainer import Position
 
-CHANGEABLE_ON_RESUME = (*BUDGETS, "patience", "learning_rate", "save_every")
+CHANGEABLE_ON_RESUME = (*BUDGETS, "patience", "learning_rate", "save_every", "threads")
 
 
 def go_on(directory: Path, given: dict[str, Any], *, started: float, notify: Notify) -> Session:
@@ -52,6 +52,7 @@ def go_on(directory: Path, given: dict[str, Any], *, started: float, notify: Not
     config["options"]["training"] = as_json(options)
     _check_corpus(directory, config, model.tokenizer)
     _keep_device(config["plan"], notify)
+    _keep_precision(config["plan"], notify)
     position = Position.of(scalars)
     session = make_session(directory, config, model.tokenizer, position, started - position.seconds, notify=notify)
     session.generation = model.config["generation"]
@@ -111,6 +112,13 @@ def _keep_device(plan: dict[str, Any], notify: Notify) -> None:
     if plan["device"] == "cuda" and choose_device("auto") == "cpu":
         notify("the run was begun on a GPU and there is none: going on on the processor, in fp32")
         plan.update(device="cpu", precision="fp32", bf16_speedup=None)
+
+
+def _keep_precision(plan: dict[str, Any], notify: Notify) -> None:
+    """Go on in the precision of before; where this machine has no units for it, in fp32."""
+    if plan["precision"] == "bf16" and not has_bf16_units(plan["device"]):
+        notify("the run was begun in bf16 and this machine has no units for it: going on in fp32, so to other weights")
+        plan.update(precision="fp32", bf16_speedup=None)
 
 
 def _larger_budget(options: TrainingOptions, position: Position, shared: bool) -> str:

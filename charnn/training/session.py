@@ -28,11 +28,12 @@ from charnn.training.dropout import RegularisationShares
 from charnn.training.evaluation import Validation, held_out_part, validate
 from charnn.training.events import CheckpointDue, Evaluated, Event, Stopped, event_json
 from charnn.training.figures import final_figures
-from charnn.training.memory import keep_freed_memory
+from charnn.training.memory import memory_kept
 from charnn.training.network import Network
 from charnn.training.objective import TokenNoise
 from charnn.training.optimizers import make_optimizers
 from charnn.training.pair import directory_of_run
+from charnn.training.parallel.workers import Workers, num_cores
 from charnn.training.planning import EVALUATIONS_AT_THE_END, SECONDS_TO_SAVE
 from charnn.training.schedule import Budget
 from charnn.training.trainer import Position, Trainer
@@ -81,6 +82,7 @@ def make_session(
     started: float,
     *,
     notify: Notify,
+    workers: Workers | None = None,
 ) -> Session:
     """Return what `config.json` describes, with fresh weights, over the encoded text that lies in the directory.
 
@@ -89,18 +91,19 @@ def make_session(
         position: where to begin.
         started: `time.monotonic()` at which its clock began.
         notify: told what a user should know.
+        workers: who trains; new ones where there are none yet.
     """
-    keep_freed_memory()
     options = pick(TrainingOptions, config["options"]["training"])
     plan = config["plan"]
-    if "num_threads" in plan and plan["device"] == "cpu":
-        torch.set_num_threads(min(plan["num_threads"], torch.get_num_threads()))
+    workers = workers or make_workers(options, plan["device"])
     assert options.batch_size is not None
-    network = Network(
-        Architecture(**config["architecture"]),
-        shares=RegularisationShares.of(options),
-        start=pick(StartOptions, config["options"]["model"]),
-    ).to(plan["device"])
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(options.seed)
+        network = Network(
+            Architecture(**config["architecture"]),
+            shares=RegularisationShares.of(options),
+            start=pick(StartOptions, config["options"]["model"]),
+        ).to(plan["device"])
     compile_steps(
         network, options, unit=tokenizer.unit, device=plan["device"], precision=plan["precision"], notify=notify
     )
@@ -127,7 +130,7 @@ def make_session(
     )
 
     def read_validation() -> Validation:
-        return validate(network, held_out, tokenizer.vocabulary, unit=tokenizer.unit)
+        return validate(network, held_out, tokenizer.vocabulary, unit=tokenizer.unit, workers=workers)
 
     trainer = Trainer(
         network=network,
@@ -141,8 +144,15 @@ def make_session(
         evaluation_interval=plan["evaluation_interval"],
         position=position,
         started=started,
+        workers=workers,
     )
     return Session(directory, config, tokenizer, trainer, held_out=held_out)
+
+
+def make_workers(options: TrainingOptions, device: str) -> Workers:
+    """Return as many workers as there are cores, or as the options allow; on a GPU, which shares work out itself, one."""
+    cores = num_cores() if options.threads is None else options.threads
+    return Workers(cores if device == "cpu" else 1)
 
 
 def run(session: Session, *, should_stop: Callable[[], bool]) -> Iterator[Event]:
@@ -154,6 +164,11 @@ def run(session: Session, *, should_stop: Callable[[], bool]) -> Iterator[Event]
     Raises:
         TrainingError: where the loss stays infinite; StorageError: where the disk is full.
     """
+    with memory_kept(), session.trainer.workers:
+        yield from _run(session, should_stop)
+
+
+def _run(session: Session, should_stop: Callable[[], bool]) -> Iterator[Event]:
     directory = session.directory
     try:
         for event in session.trainer.run(should_stop):
@@ -199,7 +214,14 @@ def _note_figures(session: Session) -> None:
     network.load_arrays(session.unsaved_best or read_model(session.directory).weights)
     tokenizer = session.tokenizer
     figures = asdict(
-        final_figures(network, session.ngrams, session.held_out, tokenizer.vocabulary, unit=tokenizer.unit)
+        final_figures(
+            network,
+            session.ngrams,
+            session.held_out,
+            tokenizer.vocabulary,
+            unit=tokenizer.unit,
+            workers=session.trainer.workers,
+        )
     )
     session.config["mixture_weights"] = figures.pop("mixture_weights")
     session.config["results"].update(figures)

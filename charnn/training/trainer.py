@@ -4,12 +4,10 @@ import math
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
-from torch.optim import Optimizer
 
 from charnn.config import TrainingOptions
 from charnn.errors import TrainingError
@@ -27,15 +25,13 @@ from charnn.training.events import (
     StopReason,
 )
 from charnn.training.loss import LossTotal
-from charnn.training.network import Network, NetworkState, detached
-from charnn.training.objective import TokenNoise, objective
-from charnn.training.optimizers import (
-    LEARNING_RATES,
-    load_optimizer_arrays,
-    optimizer_arrays,
-    set_momentum,
-    set_rate,
-)
+from charnn.training.network import Network, NetworkState
+from charnn.training.objective import TokenNoise
+from charnn.training.optimizers import LEARNING_RATES, Optimizer, load_optimizer_arrays, optimizer_arrays
+from charnn.training.parallel.groups import group_bounds, joined_state, split_state
+from charnn.training.parallel.step import StepResult, TrainingStep
+from charnn.training.parallel.tuning import WorkerTuner
+from charnn.training.parallel.workers import Workers
 from charnn.training.schedule import Budget, Schedule, share_of_true_inputs
 
 REPORT_SECONDS = 0.25
@@ -72,14 +68,6 @@ class Position:
         return cls(**{name: scalars[name] for name in asdict(cls()) if name in scalars})
 
 
-class Learned(NamedTuple):
-    """What a step found: its loss in nats, summed, and the norm of its gradient, both on the device; and its targets."""
-
-    loss: Tensor
-    norm: Tensor
-    num_targets: int
-
-
 @dataclass
 class _Tally:
     """What has been summed since the last report."""
@@ -94,7 +82,7 @@ class Trainer:
     """Everything that a step needs; `run` does the steps.
 
     Args:
-        network: on its device, in training mode.
+        network: on its device.
         optimizers: they share its parameters.
         batches: the training text.
         noise: replaces some of the tokens read.
@@ -105,6 +93,7 @@ class Trainer:
         evaluation_interval: progress between evaluations, at least; more where they would take over a twentieth of the time.
         position: where to begin.
         started: `time.monotonic()` at which the clock of this run began, less the seconds spent in earlier ones.
+        workers: among whom a step is shared out; what training makes of the weights does not depend on them.
     """
 
     network: Network
@@ -118,14 +107,17 @@ class Trainer:
     evaluation_interval: float
     position: Position
     started: float
+    workers: Workers = field(default_factory=Workers)
 
     def __post_init__(self) -> None:
-        self.state: NetworkState | None = None
+        self.states: list[NetworkState] | None = None
+        self._one_step = TrainingStep(self.network, self.optimizers, self.options, self.precision, self.workers)
+        self._tuner = WorkerTuner(self.workers)
         self._device = self.network.device.type
         self._averaged = make_average(self.network, self.options.optimizer)
         self._schedule = Schedule.of(self.options)
         self._tally = _Tally()
-        self._unread: list[Learned] = []
+        self._unread: list[StepResult] = []
         self._last_checkpoint = time.monotonic()
         self._checkpoint_interval = self.options.save_every
         self._snapshot = self.checkpoint()
@@ -191,10 +183,14 @@ class Trainer:
     def _step(self, progress: float) -> None:
         momentum = self._schedule.momentum(progress)
         if momentum is not None:
-            set_momentum(self.optimizers, momentum)
-        self._unread.append(self.learn(self._rate(progress), progress))
+            for optimizer in self.optimizers:
+                optimizer.set_momentum(momentum)
+        begun = time.perf_counter()
+        result = self.learn(self._rate(progress), progress)
+        self._tuner.note(time.perf_counter() - begun, result.num_targets)
+        self._unread.append(result)
 
-    def learn(self, rate: float, progress: float = 0.0) -> Learned:
+    def learn(self, rate: float, progress: float = 0.0) -> StepResult:
         """Do a step at a learning rate: read the next batch, and move the weights.
 
         Args:
@@ -206,34 +202,20 @@ class Trainer:
             position.epoch, position.batch_index = position.epoch + 1, 0
             batch = self.batches.batch(position.epoch, 0)
             assert batch is not None, "an epoch has at least one batch"
-        if batch.opens or self.state is None:
-            self.state = self.network.initial_state(batch.inputs_TB.shape[1])
-        read_TB = np.ascontiguousarray(self.noise.apply(batch.inputs_TB))
-        inputs_TB = torch.from_numpy(read_TB).to(self._device, non_blocking=True)
-        targets_TB = torch.from_numpy(batch.targets_TB).to(self._device, non_blocking=True)
-        with torch.autocast(self._device, torch.bfloat16, enabled=self.precision == "bf16"):
-            found = objective(
-                self.network,
-                inputs_TB,
-                targets_TB,
-                self.state,
-                num_targets=batch.num_targets,
-                options=self.options,
-                share_true=self._share_true(progress),
-            )
-        found.minimised.backward()  # type: ignore[no-untyped-call]
-        if self.options.clip_value:
-            torch.nn.utils.clip_grad_value_(self.network.parameters(), self.options.clip_value)
-        norm = torch.nn.utils.clip_grad_norm_(self.network.parameters(), self.options.clip_norm or math.inf)
-        set_rate(self.optimizers, rate * batch.length_share)
-        for optimizer in self.optimizers:
-            optimizer.step()
-            optimizer.zero_grad()
-        self.state = detached(found.state)
+        noise = np.random.default_rng([self.options.seed, position.step, 3])
+        result = self._one_step(
+            self.noise.apply(batch.inputs_TB, noise),
+            batch.targets_TB,
+            None if batch.opens else self.states,
+            rate=rate * batch.length_share,
+            number=position.step,
+            share_true=self._share_true(progress),
+        )
+        self.states = result.states
         position.step += 1
         position.batch_index += 1
-        self._averaged.add(position.step)
-        return Learned(found.loss, norm, batch.num_targets)
+        self.workers.run(self._averaged.additions(position.step))
+        return result
 
     def _share_true(self, progress: float) -> float:
         options = self.options
@@ -244,10 +226,10 @@ class Trainer:
         if len(self._unread) < STEPS_A_READ[self._device] and not at_once:
             return True
         finite = True
-        for loss, norm, num_targets in self._unread:
-            nats, length = float(loss), float(norm)
+        for result in self._unread:
+            nats, length = float(result.loss), float(result.norm)
             finite = finite and math.isfinite(nats) and math.isfinite(length)
-            self._tally.loss += LossTotal(nats, num_targets)
+            self._tally.loss += LossTotal(nats, result.num_targets)
             self._tally.norms.append(length)
         self._unread.clear()
         return finite
@@ -340,13 +322,10 @@ class Trainer:
         tensors = {f"network.{name}": array for name, array in self.network.arrays().items()}
         tensors |= {f"average.{name}": array for name, array in self._averaged.arrays().items()}
         tensors |= optimizer_arrays(self.optimizers)
-        for layer, parts in enumerate(self.state or ()):
+        for layer, parts in enumerate(joined_state(self.states) if self.states else ()):
             for number, part in enumerate(parts):
                 part = part.float() if part.is_floating_point() else part
                 tensors[f"recurrent.{layer}.{number}"] = part.cpu().numpy().copy()
-        tensors["generator.cpu"] = torch.get_rng_state().numpy().copy()
-        if self._device == "cuda":
-            tensors["generator.cuda"] = torch.cuda.get_rng_state().numpy().copy()
         return asdict(self.position), tensors
 
     def restore(self, scalars: dict[str, Any], tensors: Tensors) -> None:
@@ -361,22 +340,22 @@ class Trainer:
         self.network.load_arrays(_below("network.", tensors))
         self._averaged.load_arrays(_below("average.", tensors) or self.network.arrays())
         load_optimizer_arrays(self.optimizers, _below("optimizer.", tensors))
-        recurrent = _below("recurrent.", tensors)
+        self.states = self._split(_below("recurrent.", tensors))
+
+    def _split(self, recurrent: Tensors) -> list[NetworkState] | None:
+        """Return the carried state of each group of lanes, from a checkpoint's arrays; None where none was carried."""
+        if not recurrent:
+            return None
         num_layers = len({key.split(".")[0] for key in recurrent})
-        self.state = (
+        state = tuple(
             tuple(
-                tuple(
-                    torch.from_numpy(recurrent[key].copy()).to(self._device)
-                    for key in sorted(recurrent, key=lambda key: int(key.split(".")[1]))
-                    if key.startswith(f"{layer}.")
-                )
-                for layer in range(num_layers)
+                torch.from_numpy(recurrent[key].copy()).to(self._device)
+                for key in sorted(recurrent, key=lambda key: int(key.split(".")[1]))
+                if key.startswith(f"{layer}.")
             )
-            or None
+            for layer in range(num_layers)
         )
-        torch.set_rng_state(torch.from_numpy(tensors["generator.cpu"].copy()))
-        if self._device == "cuda" and "generator.cuda" in tensors:
-            torch.cuda.set_rng_state(torch.from_numpy(tensors["generator.cuda"].copy()))
+        return split_state(state, group_bounds(len(state[0][0]), self._device))
 
 
 def _below(prefix: str, tensors: Tensors) -> Tensors:

@@ -1,0 +1,54 @@
+"""Groups of lanes: how a batch is cut, so that the same seed gives the same weights on any number of workers."""
+
+from collections.abc import Iterable, Sequence
+from itertools import pairwise
+
+import torch
+
+from charnn.training.network import NetworkState
+
+MOST_GROUPS = 8
+LANES_FOR_TWO, LANES_FOR_FOUR, LANES_FOR_EIGHT = 2, 48, 96
+"""Lanes from which on a batch is cut into so many groups: groups of 16 to 24 lanes keep a core's units busy, and eight of
+them eight cores."""
+
+_WEYL, _FIRST_FACTOR, _SECOND_FACTOR, _MASK = 0x9E3779B97F4A7C15, 0xBF58476D1CE4E5B9, 0x94D049BB133111EB, 2**64 - 1
+
+
+def group_bounds(num_lanes: int, device: str = "cpu") -> list[tuple[int, int]]:
+    """Return the first lane of each group and the one after its last; they depend on the number of lanes alone.
+
+    Args:
+        num_lanes: streams, units or windows that are read side by side.
+        device: a GPU shares a batch out itself, so there it is one group.
+    """
+    number = 1
+    if device == "cpu":
+        thresholds = (LANES_FOR_TWO, LANES_FOR_FOUR, LANES_FOR_EIGHT)
+        number = 2 ** sum(num_lanes >= threshold for threshold in thresholds)
+    bounds = [place * num_lanes // number for place in range(number + 1)]
+    return list(pairwise(bounds))
+
+
+def split_state(state: NetworkState, bounds: Sequence[tuple[int, int]]) -> list[NetworkState]:
+    """Cut the state of a batch into those of its groups."""
+    return [tuple(tuple(part[first:last] for part in layer) for layer in state) for first, last in bounds]
+
+
+def joined_state(states: Sequence[NetworkState]) -> NetworkState:
+    """Put the states of all groups together again, in their order."""
+    return tuple(tuple(torch.cat(parts) for parts in zip(*layers, strict=True)) for layers in zip(*states, strict=True))
+
+
+def generator_for(place: Iterable[int], device: str = "cpu") -> torch.Generator:
+    """Return a generator that is a function of some numbers: a seed, a step, a group.
+
+    Source: the finaliser of SplitMix64 (Steele et al. 2014), once a number.
+    """
+    mixed = 0
+    for number in place:
+        mixed = (mixed + number + _WEYL) & _MASK
+        mixed = ((mixed ^ (mixed >> 30)) * _FIRST_FACTOR) & _MASK
+        mixed = ((mixed ^ (mixed >> 27)) * _SECOND_FACTOR) & _MASK
+        mixed ^= mixed >> 31
+    return torch.Generator(device).manual_seed(mixed)
