@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from charnn.cells import CELL_NAMES
 from charnn.cli.main import main
@@ -92,6 +93,11 @@ def _trained_lines(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def line_run(_trained_lines: Path, tmp_path: Path) -> Path:
     """A copy of a model of short lines over the letters a and b."""
     return Path(shutil.copytree(_trained_lines, tmp_path / "runs" / "lines"))
+
+
+def seeded(seed: int = 0) -> torch.Generator:
+    """Return a generator of torch's, which what is random in training draws from."""
+    return torch.Generator().manual_seed(seed)
 
 
 def ramp_weights(architecture: Architecture, scale: float = 0.4) -> Tensors:

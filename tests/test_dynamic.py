@@ -19,7 +19,7 @@ WEIGHTS = ramp_weights(SHAPE, 0.6)
 def network():
     made = Network(SHAPE)
     made.load_arrays(WEIGHTS)
-    return made.eval()
+    return made
 
 
 def estimator(rate, decay, stretch=3, made=None):
@@ -139,7 +139,7 @@ def test_a_learned_initial_state_stays():
     shape = Architecture("lstm", 6, 4, 6, 1, initial_state="learned")
     made = Network(shape)
     made.load_arrays(ramp_weights(shape, 0.6))
-    found = estimator(0.02, 0.0, made=made.eval())
+    found = estimator(0.02, 0.0, made=made)
     before = made.named_weights()["layers.0.initial_0"].detach().clone()
     learned = scored(found, ["ab"] * 20)
     assert learned[-1] > learned[0]

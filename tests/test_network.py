@@ -9,7 +9,7 @@ from charnn.model_directory import expected_shapes
 from charnn.training.dropout import PlaceDropout, RegularisationShares, TokenDropout, ValueDropout
 from charnn.training.layers import EquationLayer, FusedLayer, make_layer
 from charnn.training.network import Network, detached
-from tests.conftest import ARCHITECTURES, ramp_weights
+from tests.conftest import ARCHITECTURES, ramp_weights, seeded
 
 
 def network_of(architecture, **options):
@@ -41,8 +41,7 @@ def test_the_fused_layer_is_the_equations(architecture, weight_drop):
     state = tuple(torch.randn(3, 7) for _ in range(equations.cell.num_states))
     results = []
     for layer in (fused, equations):
-        torch.manual_seed(3)
-        outputs, last = layer(inputs, state)
+        outputs, last = layer(inputs, state, seeded(3))
         (outputs.square().sum() + last[-1].sum()).backward()
         results.append([outputs, *last, *(weight.grad for _, weight in sorted(layer.named_weights().items()))])
     for found, wanted in zip(*results, strict=True):
@@ -69,28 +68,24 @@ def test_detached_state_carries_no_gradient():
 
 
 def test_place_dropout_leaves_out_whole_vectors_place_by_place():
-    torch.manual_seed(0)
     dropout = PlaceDropout(0.25)
-    values = dropout(torch.ones(60, 40, 5))
+    values = dropout(torch.ones(60, 40, 5), seeded())
     assert torch.equal(values, values[..., :1].expand(60, 40, 5))
     assert values.unique().tolist() == pytest.approx([0, 4 / 3])
     assert float((values == 0).float().mean()) == pytest.approx(0.25, abs=0.03)
-    dropout.eval()
-    assert torch.equal(dropout(torch.ones(3, 2, 5)), torch.ones(3, 2, 5))
+    assert torch.equal(dropout(torch.ones(3, 2, 5), None), torch.ones(3, 2, 5))
 
 
 @pytest.mark.parametrize("kind", ["locked", "variational"])
 def test_locked_dropout_is_one_mask_for_all_steps_and_differs_between_streams(kind):
-    torch.manual_seed(0)
-    values = ValueDropout(0.5, kind)(torch.ones(6, 4, 50))
+    values = ValueDropout(0.5, kind)(torch.ones(6, 4, 50), seeded())
     assert set(values.unique().tolist()) == {0.0, 2.0}
     assert (values == values[:1]).all()
     assert not (values[0, 0] == values[0, 1]).all()
 
 
 def test_naive_dropout_differs_at_each_step():
-    torch.manual_seed(0)
-    values = ValueDropout(0.5, "naive")(torch.ones(6, 4, 50))
+    values = ValueDropout(0.5, "naive")(torch.ones(6, 4, 50), seeded())
     assert set(values.unique().tolist()) == {0.0, 2.0}
     assert len({tuple(step.flatten().tolist()) for step in values}) == 6
 
@@ -102,7 +97,7 @@ def test_only_variational_dropout_masks_the_recurrent_connection_and_by_one_mask
     for kind in ("naive", "locked", "variational"):
         shares = RegularisationShares(kind, input=0.5, hidden=0.5, output=0.5, recurrent=0.5)
         layer = make_layer(architecture, 0, shares)
-        drawn = layer._drawn_weights(3) if isinstance(layer, EquationLayer) else {}
+        drawn = layer._drawn_weights(3, seeded()) if isinstance(layer, EquationLayer) else {}
         masks.append(drawn.get("recurrent_mask"))
     assert masks[:2] == [None, None]
     assert masks[2].shape == (3, 40)  # no time: the same at each step
@@ -117,9 +112,9 @@ def test_without_dropout_the_kinds_are_one(cell):
         torch.manual_seed(5)
         options = TrainingOptions(dropout=0.0, dropout_kind=kind)
         network = Network(Architecture(cell, 11, 6, 8, 2), shares=RegularisationShares.of(options))
-        logits, _ = network(torch.arange(60).reshape(20, 3) % 11, network.initial_state(3))
+        logits, _ = network(torch.arange(60).reshape(20, 3) % 11, network.initial_state(3), seeded())
         logits.square().sum().backward()
-        results.append([logits, *(weight.grad for weight in network.named_weights().values())])
+        results.append([logits, *(weight.grad.to_dense() for weight in network.named_weights().values())])
     for others in results[1:]:
         for found, wanted in zip(others, results[0], strict=True):
             assert torch.equal(found, wanted)
@@ -133,13 +128,13 @@ def test_dropouts_of_places_are_the_general_one_unless_they_are_given():
 
 def test_dropout_is_off_in_evaluation_and_at_zero():
     values = torch.ones(2, 2, 9)
-    assert ValueDropout(0.5).eval()(values) is values
-    assert ValueDropout(0.0)(values) is values
-    assert TokenDropout(0.5, 11).eval()(values, torch.zeros(2, 2, dtype=torch.long)) is values
+    assert ValueDropout(0.5)(values, None) is values
+    assert ValueDropout(0.0)(values, seeded()) is values
+    assert TokenDropout(0.5, 11)(values, torch.zeros(2, 2, dtype=torch.long), None) is values
     architecture = Architecture("lstm", 11, 6, 8, 1)
     shares = RegularisationShares("variational", 0.5, 0.5, 0.5, 0.5, 0.5, 0.5, weight_drop=0.5)
-    network = Network(architecture, shares=shares).eval()
-    plain = network_of(architecture).eval()
+    network = Network(architecture, shares=shares)
+    plain = network_of(architecture)
     network.load_arrays(plain.arrays())
     ids = torch.arange(12).reshape(6, 2) % 11
     torch.testing.assert_close(network(ids, network.initial_state(2))[0], plain(ids, plain.initial_state(2))[0])
@@ -147,26 +142,24 @@ def test_dropout_is_off_in_evaluation_and_at_zero():
 
 def test_embedding_dropout_leaves_out_a_token_wherever_it_stands():
     # Tokens 0 to 4, each at twelve places: each is all there, doubled, or missing everywhere.
-    torch.manual_seed(1)
     ids = torch.arange(60).reshape(20, 3) % 5
-    values = TokenDropout(0.5, 5)(torch.ones(20, 3, 4), ids)
+    values = TokenDropout(0.5, 5)(torch.ones(20, 3, 4), ids, seeded(1))
     for token in range(5):
         assert len(values[ids == token].unique()) == 1
     assert set(values.unique().tolist()) == {0.0, 2.0}
 
 
 def test_weight_drop_leaves_out_recurrent_entries_and_no_others():
-    torch.manual_seed(1)
-    architecture = Architecture("lstm", 11, 6, 8, 1)
+    architecture, generator = Architecture("lstm", 11, 6, 8, 1), seeded(1)
     layer = EquationLayer(architecture, 0, weight_drop=0.5)
     with torch.no_grad():
         for weight in layer.named_weights().values():
             weight.fill_(1.0)
-    drawn = [layer._drawn_weights(2) for _ in range(2)]
+    drawn = [layer._drawn_weights(2, generator) for _ in range(2)]
     assert set(drawn[0]["weight_hh"].unique().tolist()) == {0.0, 2.0}
     assert not torch.equal(drawn[0]["weight_hh"], drawn[1]["weight_hh"])
     assert drawn[0]["weight_ih"].unique().tolist() == [1.0]
-    assert layer.eval()._drawn_weights(2)["weight_hh"].unique().tolist() == [1.0]
+    assert layer._drawn_weights(2, None)["weight_hh"].unique().tolist() == [1.0]
 
 
 @pytest.mark.parametrize("tied", [False, True])

@@ -9,14 +9,14 @@ import torch
 from charnn.config import Architecture, TrainingOptions
 from charnn.training.loss import (
     IGNORED,
-    activation_penalty,
+    summed_activation_penalty,
     summed_cross_entropy,
     summed_distance_from_uniform,
-    temporal_penalty,
+    summed_temporal_penalty,
 )
 from charnn.training.network import Network
-from charnn.training.objective import TokenNoise, drawn_inputs, objective
-from tests.conftest import ramp_weights
+from charnn.training.objective import Counts, TokenNoise, drawn_inputs, objective
+from tests.conftest import ramp_weights, seeded
 
 SHAPE = Architecture("lstm", 11, 6, 8, 1)
 
@@ -27,19 +27,21 @@ def network(scale=0.4):
     return made
 
 
-def test_the_activation_penalty_is_the_mean_square_of_what_counts():
-    # Squares 1, 4 | 9, 16 (the second place is padding for the second stream): (1 + 4 + 9 + 16 + 25 + 36) / 6.
+def test_the_activation_penalty_is_the_mean_square_of_each_place_that_counts():
+    # Means of squares (1 + 4) / 2, (9 + 16) / 2, (25 + 36) / 2; the second stream's second place is padding.
     outputs = torch.tensor([[[1.0, 2.0], [3.0, 4.0]], [[5.0, 6.0], [100.0, 100.0]]])
     targets = torch.tensor([[0, 1], [2, IGNORED]])
-    assert float(activation_penalty(outputs, targets)) == pytest.approx(91 / 6)
+    assert float(summed_activation_penalty(outputs, targets)) == pytest.approx(91 / 2)
+    assert Counts.of(targets.numpy()) == Counts(targets=3, changes=1)
 
 
-def test_the_temporal_penalty_is_the_mean_square_of_changes_between_what_counts():
-    # One stream 1 -> 3 -> 2: (4 + 1) / 2; the other's only change leads to padding.
+def test_the_temporal_penalty_is_the_mean_square_of_each_change_between_what_counts():
+    # One stream 1 -> 3 -> 2: 4 + 1; the other's only change leads to padding.
     outputs = torch.tensor([[[1.0], [7.0]], [[3.0], [9.0]], [[2.0], [50.0]]])
     targets = torch.tensor([[0, 1], [2, IGNORED], [3, IGNORED]])
-    assert float(temporal_penalty(outputs, targets)) == pytest.approx(2.5)
-    assert float(temporal_penalty(outputs[:1], targets[:1])) == 0.0
+    assert float(summed_temporal_penalty(outputs, targets)) == pytest.approx(5)
+    assert Counts.of(targets.numpy()) == Counts(targets=4, changes=2)
+    assert float(summed_temporal_penalty(outputs[:1], targets[:1])) == 0.0
 
 
 def test_label_smoothing_spreads_over_the_whole_vocabulary():
@@ -58,7 +60,15 @@ def read(**options):
     made = network()
     ids = torch.arange(24).reshape(8, 3) % 11
     targets = (ids + 1) % 11
-    return objective(made, ids, targets, made.initial_state(3), num_targets=24, options=TrainingOptions(**options))
+    return objective(
+        made,
+        ids,
+        targets,
+        made.initial_state(3),
+        counts=Counts(24, 21),
+        options=TrainingOptions(**options),
+        generator=seeded(),
+    )
 
 
 @torch.no_grad()
@@ -83,18 +93,18 @@ def test_penalties_join_what_is_minimised_and_not_what_is_reported():
 def test_the_activation_penalty_sees_the_outputs_after_dropout_and_the_temporal_one_before_it():
     made = network()
     made.output_dropout.probability = 0.9
-    torch.manual_seed(1)
-    outputs = made.outputs(torch.zeros(4, 50, dtype=torch.long), made.initial_state(50))
+    outputs = made.outputs(torch.zeros(4, 50, dtype=torch.long), made.initial_state(50), seeded(1))
     assert float((outputs.kept_TBH == 0).float().mean()) == pytest.approx(0.9, abs=0.05)
     assert not (outputs.raw_TBH == 0).any()
 
 
 def drawn_one_by_one(made, inputs, share_true):
     """Scheduled sampling as Bengio et al. describe it: each input is the true token or a draw after what was read so far."""
-    is_drawn = torch.rand(inputs.shape) >= share_true
+    generator = seeded(4)
+    is_drawn = torch.rand(inputs.shape, generator=generator) >= share_true
     is_drawn[0] = False
     fractions = torch.zeros(inputs.shape)
-    fractions[is_drawn] = torch.rand(inputs.shape)[is_drawn]
+    fractions[is_drawn] = torch.rand(inputs.shape, generator=generator)[is_drawn]
     read_tokens, state, logits = [], made.initial_state(inputs.shape[1]), None
     for time, token in enumerate(inputs):
         if logits is not None:
@@ -108,14 +118,13 @@ def drawn_one_by_one(made, inputs, share_true):
 
 @torch.no_grad()
 def test_as_many_passes_as_tokens_draw_what_drawing_one_by_one_does():
-    made = network(scale=1.0).eval()
+    made = network(scale=1.0)
     inputs = torch.arange(36).reshape(12, 3) % 11
-    torch.manual_seed(4)
     expected = drawn_one_by_one(made, inputs, 0.4)
-    found = []
-    for num_passes in (1, 12):
-        torch.manual_seed(4)
-        found.append(drawn_inputs(made, inputs, made.initial_state(3), share_true=0.4, num_passes=num_passes))
+    found = [
+        drawn_inputs(made, inputs, made.initial_state(3), share_true=0.4, num_passes=num_passes, generator=seeded(4))
+        for num_passes in (1, 12)
+    ]
     assert torch.equal(found[1], expected)
     assert not torch.equal(found[0], expected)
     assert not torch.equal(expected, inputs)
@@ -125,8 +134,7 @@ def test_drawn_tokens_are_drawn_from_the_networks_predictions():
     # The second token of 20,000 streams, after one and the same first: as often as the network says.
     made = network(scale=1.0)
     inputs = torch.full((2, 20_000), 3)
-    torch.manual_seed(0)
-    drawn = drawn_inputs(made, inputs, made.initial_state(20_000), share_true=0.0, num_passes=1)
+    drawn = drawn_inputs(made, inputs, made.initial_state(20_000), share_true=0.0, num_passes=1, generator=seeded())
     assert torch.equal(drawn[0], inputs[0])
     counts = torch.bincount(drawn[1], minlength=11).double()
     logits, _ = made(inputs[:1, :1], made.initial_state(1))
@@ -137,17 +145,26 @@ def test_drawn_tokens_are_drawn_from_the_networks_predictions():
 def test_all_true_inputs_draw_nothing():
     made = network()
     inputs = torch.arange(12).reshape(4, 3) % 11
-    before = torch.get_rng_state()
-    objective(made, inputs, inputs, made.initial_state(3), num_targets=12, options=TrainingOptions())
-    assert torch.equal(torch.get_rng_state(), before)
+    generator = seeded()
+    before = generator.get_state()
+    objective(
+        made,
+        inputs,
+        inputs,
+        made.initial_state(3),
+        counts=Counts(12, 9),
+        options=TrainingOptions(),
+        generator=generator,
+    )
+    assert torch.equal(generator.get_state(), before)
 
 
 def test_token_noise_draws_tokens_as_often_as_they_stand_in_the_text():
-    torch.manual_seed(0)
+    random = np.random.default_rng(0)
     text = np.array([1, 1, 1, 2] * 10, dtype=np.uint8)
     inputs = np.zeros((100, 400), dtype=np.int64)
-    noisy = TokenNoise(text, 0.25).apply(inputs)
+    noisy = TokenNoise(text, 0.25).apply(inputs, random)
     assert not inputs.any()
     assert np.mean(noisy != 0) == pytest.approx(0.25, abs=0.01)
     assert np.mean(noisy[noisy != 0] == 1) == pytest.approx(0.75, abs=0.02)
-    assert TokenNoise(text, 0.0).apply(inputs) is inputs
+    assert TokenNoise(text, 0.0).apply(inputs, random) is inputs

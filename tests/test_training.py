@@ -17,17 +17,18 @@ from charnn.text.vocabulary import Vocabulary
 from charnn.training import planning, sizes, timing
 from charnn.training.averaging import AveragedWeights
 from charnn.training.batches import LaneBatches
-from charnn.training.devices import choose_device
+from charnn.training.devices import choose_device, has_bf16_units, supported_precision
 from charnn.training.dropout import RegularisationShares
 from charnn.training.evaluation import Validation, cold_loss, held_out_log_probs, held_out_part, validate
 from charnn.training.events import Evaluated, Progressed, RolledBack, Stopped, event_json
 from charnn.training.figures import count_beside, final_figures, read_held_out
 from charnn.training.loss import IGNORED, LossTotal, summed_cross_entropy
-from charnn.training.memory import keep_freed_memory
+from charnn.training.memory import memory_kept
 from charnn.training.muon import COEFFICIENTS, NEWTON_SCHULZ_STEPS, Muon, orthogonalised
 from charnn.training.network import Network
 from charnn.training.objective import TokenNoise
-from charnn.training.optimizers import load_optimizer_arrays, make_optimizers, optimizer_arrays, set_rate
+from charnn.training.optimizers import SGD, AdamW, load_optimizer_arrays, make_optimizers, optimizer_arrays, set_rate
+from charnn.training.parallel.workers import Workers
 from charnn.training.schedule import Budget
 from charnn.training.trainer import Position, Trainer
 from tests.conftest import ramp_weights
@@ -150,13 +151,50 @@ def test_progress_is_the_larger_share_of_what_is_spent():
 def test_every_parameter_has_exactly_one_optimizer_and_biases_are_not_decayed(name):
     model = network()
     optimizers = make_optimizers(model, TrainingOptions(optimizer=name, weight_decay=0.5, batch_size=32))
-    owned = [
-        id(parameter) for optimizer in optimizers for group in optimizer.param_groups for parameter in group["params"]
-    ]
+    owned = [id(parameter) for optimizer in optimizers for parameter in optimizer.parameters]
     assert sorted(owned) == sorted(id(parameter) for parameter in model.parameters())
+    before = {id(parameter): parameter.detach().clone() for parameter in model.parameters()}
+    set_rate(optimizers, 0.1)
     for optimizer in optimizers:
-        for group in optimizer.param_groups:
-            assert group["weight_decay"] == (0.5 if group["params"][0].dim() == 2 else 0.0)
+        update(optimizer, [torch.zeros_like(parameter) for parameter in optimizer.parameters])
+    for parameter in model.parameters():  # without a gradient, only decay moves them
+        factor = 1 - 0.1 * 0.5 if parameter.dim() == 2 else 1.0
+        torch.testing.assert_close(parameter.detach(), factor * before[id(parameter)])
+
+
+def update(optimizer, gradients, scale=1.0):
+    """Do an update as one worker does."""
+    for task in optimizer.updates([gradient.clone() for gradient in gradients], torch.tensor(scale)):
+        task()
+
+
+@pytest.mark.parametrize("name", ["adamw", "sgd"])
+def test_optimizers_move_as_torchs_own_do(name, monkeypatch):
+    monkeypatch.setattr("charnn.training.optimizers.PIECE_SIZE", 16)  # 60 numbers in four pieces
+    weights = [torch.nn.Parameter(torch.cos(torch.arange(60.0)).reshape(12, 5)) for _ in range(2)]
+    biases = [torch.nn.Parameter(torch.sin(torch.arange(7.0))) for _ in range(2)]
+    make = {"adamw": AdamW, "sgd": SGD}[name]
+    ours = make(weights[:1], biases[:1], weight_decay=0.3)
+    groups = [{"params": weights[1:], "weight_decay": 0.3}, {"params": biases[1:], "weight_decay": 0.0}]
+    theirs = torch.optim.AdamW(groups, lr=0.02, betas=(0.9, 0.99)) if name == "adamw" else torch.optim.SGD(groups, 0.02)
+    ours.rate = 0.02
+    for number in range(10):
+        gradients = [torch.sin(torch.arange(60.0) * 0.3 + number).reshape(12, 5), torch.cos(torch.arange(7.0) + number)]
+        update(ours, gradients, scale=0.5)
+        for parameter, gradient in zip((weights[1], biases[1]), gradients, strict=True):
+            parameter.grad = 0.5 * gradient
+        theirs.step()
+    torch.testing.assert_close(weights[0], weights[1])
+    torch.testing.assert_close(biases[0], biases[1])
+
+
+@pytest.mark.parametrize("name", ["muon", "adamw", "sgd"])
+def test_a_parameter_without_a_gradient_is_left_alone(name):
+    model = network()
+    optimizers = make_optimizers(model, TrainingOptions(optimizer=name, weight_decay=0.5, batch_size=32))
+    set_rate(optimizers, 0.1)
+    for optimizer in optimizers:
+        assert optimizer.updates([None] * len(optimizer.parameters), torch.tensor(1.0)) == []
 
 
 @pytest.mark.parametrize("shape", [(40, 12), (12, 40), (16, 16), (1, 5)])
@@ -178,31 +216,29 @@ def test_orthogonalised_matrices_are_what_newton_schulz_says(shape, dtype):
 def test_muon_with_enough_momentum_moves_as_torchs_own_does():
     """Source: torch.optim.Muon, which iterates on the long matrix, in bf16."""
     ours, theirs = (torch.nn.Parameter(torch.cos(torch.arange(60.0)).reshape(12, 5)) for _ in range(2))
-    optimizers = [
-        Muon([ours], lr=0.02, weight_decay=0.1),
-        torch.optim.Muon(
-            [theirs], lr=0.02, weight_decay=0.1, adjust_lr_fn="match_rms_adamw", ns_steps=NEWTON_SCHULZ_STEPS
-        ),
-    ]
+    optimizer = Muon([ours], weight_decay=0.1)
+    optimizer.rate = 0.02
+    torchs = torch.optim.Muon(
+        [theirs], lr=0.02, weight_decay=0.1, adjust_lr_fn="match_rms_adamw", ns_steps=NEWTON_SCHULZ_STEPS
+    )
     for number in range(20):
-        for weight in (ours, theirs):
-            weight.grad = torch.sin(torch.arange(60.0) * 0.3 + number).reshape(12, 5)
-        for optimizer in optimizers:
-            optimizer.step()
+        theirs.grad = torch.sin(torch.arange(60.0) * 0.3 + number).reshape(12, 5)
+        update(optimizer, [theirs.grad])
+        torchs.step()
     torch.testing.assert_close(ours, theirs, atol=0.01, rtol=0.02)
 
 
 def test_muon_moves_by_all_the_gradients_since_its_last_move():
     before = torch.cos(torch.arange(60.0)).reshape(12, 5)
     moving, beside = torch.nn.Parameter(before.clone()), torch.nn.Parameter(torch.ones(12, 5))
-    optimizer = Muon([moving, beside], lr=0.02, weight_decay=0.1, momentum=0.95, every=3, dtype=torch.float32)
+    optimizer = Muon([moving, beside], weight_decay=0.1, momentum=0.95, every=3, dtype=torch.float32)
+    optimizer.rate = 0.02
     momentum, average = 0.95 ** (1 / 3), torch.zeros(12, 5)
     for number in range(3):
         assert torch.equal(moving, before), f"moved after {number} gradients"
         gradient = torch.sin(torch.arange(60.0) * (number + 0.3)).reshape(12, 5)
-        moving.grad, beside.grad = gradient, gradient.flip(0)
         average = momentum * average + (1 - momentum) * gradient
-        optimizer.step()
+        update(optimizer, [gradient, gradient.flip(0)])
     nesterov = momentum * average + (1 - momentum) * gradient
     length = 0.2 * math.sqrt(12)
     expected = before * (1 - 0.02 * 0.1) - 0.02 * length * orthogonalised(nesterov[None])[0]
@@ -215,11 +251,11 @@ def test_muon_moves_by_all_the_gradients_since_its_last_move():
 def test_an_optimizers_state_survives_as_arrays(name, batch_size):
     def steps(model, optimizers, numbers):
         for number in numbers:
-            for weight in model.parameters():
-                weight.grad = torch.sin(torch.arange(weight.numel()) * 0.3 + number).reshape(weight.shape)
             set_rate(optimizers, 0.01)
             for optimizer in optimizers:
-                optimizer.step()
+                waves = [torch.sin(torch.arange(weight.numel()) * 0.3 + number) for weight in optimizer.parameters]
+                shapes = [weight.shape for weight in optimizer.parameters]
+                update(optimizer, [wave.reshape(shape) for wave, shape in zip(waves, shapes, strict=True)])
         return model.arrays()
 
     options = TrainingOptions(optimizer=name, batch_size=batch_size, bptt_length=64)
@@ -237,7 +273,6 @@ def test_an_optimizers_state_survives_as_arrays(name, batch_size):
 
 
 def trainer(steps=20, validate=lambda: Validation(LossTotal(1.0, 1)), position=None, interval=0.25, **options):
-    torch.manual_seed(0)
     made = TrainingOptions(**{"learning_rate": 0.01, "dropout": 0.3, "batch_size": 4, "optimizer": "adamw", **options})
     model = Network(SHAPE, shares=RegularisationShares.of(made))
     model.load_arrays(ramp_weights(SHAPE))
@@ -288,7 +323,6 @@ def test_going_on_from_a_checkpoint_is_never_having_stopped():
     assert events[-1].reason == "interrupted"
     scalars, tensors = first.checkpoint()
     second = trainer(steps=40, position=Position(**scalars))
-    torch.manual_seed(999)
     second.restore(scalars, tensors)
     list(second.run(never))
     for name, array in second.network.arrays().items():
@@ -302,7 +336,8 @@ def test_weights_are_averaged_over_the_last_tenth_of_the_steps():
     for step in range(1, 2001):
         with torch.no_grad():
             model.output.bias.fill_(float(step))
-        averaged.add(step)
+        for task in averaged.additions(step):
+            task()
     found = float(averaged.arrays()["output.bias"][0])
     assert 1700 < found < 1900
     with averaged.in_place():
@@ -316,14 +351,25 @@ def test_early_weights_are_taken_as_they_are():
     averaged = AveragedWeights(model)
     with torch.no_grad():
         model.output.bias.fill_(5.0)
-    averaged.add(3)
+    for task in averaged.additions(3):
+        task()
     assert float(averaged.arrays()["output.bias"][0]) == 5.0
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="glibc's malloc is what is told")
-def test_the_c_library_is_told_to_keep_memory():
-    assert keep_freed_memory() in (True, False)
-    assert keep_freed_memory() is keep_freed_memory()
+def test_the_c_library_is_told_to_keep_memory_and_then_to_give_it_back(monkeypatch):
+    told = []
+
+    def tell(*, mmap_max, trim_threshold):
+        told.append((mmap_max, trim_threshold))
+        return False
+
+    with memory_kept() as has_glibc:
+        assert has_glibc in (True, False)
+    monkeypatch.setattr("charnn.training.memory._tell", tell)
+    with memory_kept(), memory_kept():
+        pass
+    assert told == [(0, 2**31 - 1), (0, 2**31 - 1), (65536, 128 * 1024)]
 
 
 @pytest.mark.parametrize("unit", ["stream", "line"])
@@ -451,7 +497,12 @@ def test_a_width_is_chosen_anew_for_a_machine_of_another_speed(tmp_path, monkeyp
 
     def chosen(**model):
         plan = planning.make_plan(
-            ModelOptions(**model), TrainingOptions(minutes=1.5), corpus=corpus, device="cpu", notify=print
+            ModelOptions(**model),
+            TrainingOptions(minutes=1.5),
+            corpus=corpus,
+            device="cpu",
+            workers=Workers(),
+            notify=print,
         )
         return plan.architecture.hidden_size
 
@@ -473,7 +524,7 @@ def test_timing_ends_where_a_busy_machine_holds_a_step_up(monkeypatch):
 
         return do
 
-    quick, stalled, never = timing._shortest_times(
+    quick, stalled, never = timing._median_times(
         [held_up("quick", 1), held_up("stalled", 50), held_up("never", 1)], "cpu", most_seconds=10
     )
     assert calls == ["quick", "stalled"]
@@ -554,22 +605,87 @@ def test_evaluations_take_a_twentieth_of_the_time_at_most():
     assert plan(0, 10**6) == (1 / 20, 0)
 
 
-def test_the_faster_precision_is_chosen_and_generators_are_left_alone(monkeypatch):
+@pytest.fixture
+def clocked(monkeypatch):
+    """Stands for a step: it takes as long as a dictionary says for its precision, on a clock of our own."""
+    clock, seconds, calls = [0.0], {"fp32": [0.3], "bf16": [0.1]}, []
+
+    class Step:
+        def __init__(self, _network, _optimizers, _options, precision, _workers):
+            self.precision = precision
+
+        def __call__(self, *_arguments, **_options):
+            of_step = seconds[self.precision]
+            clock[0] += of_step[calls.count(self.precision) % len(of_step)]
+            calls.append(self.precision)
+
+    monkeypatch.setattr(timing, "TrainingStep", Step)
+    monkeypatch.setattr(timing.time, "perf_counter", lambda: clock[0])
+    return seconds, calls
+
+
+@pytest.mark.parametrize(("faster", "ratio"), [("bf16", 3.0), ("fp32", None)])
+def test_with_a_time_budget_the_faster_precision_is_chosen(monkeypatch, clocked, faster, ratio):
     monkeypatch.setattr(timing, "has_bf16_units", lambda _: True)
-    before = torch.get_rng_state()
-    options = TrainingOptions(bptt_length=4)
+    clocked[0].update({"bf16": [0.1], "fp32": [0.3]} if faster == "bf16" else {"bf16": [0.3], "fp32": [0.1]})
+    speed = timing.measure_speed(SHAPE, TrainingOptions(bptt_length=4), batch_size=2, device="cpu", seconds=600)
+    assert speed.precision == faster
+    assert speed.ratio == (None if ratio is None else pytest.approx(ratio))
+    assert speed.training == pytest.approx(8 / 0.1)
+
+
+@pytest.mark.parametrize(
+    ("units", "wanted", "timed"),
+    [(True, "auto", "bf16"), (False, "auto", "fp32"), (True, "fp32", "fp32"), (True, "bf16", "bf16")],
+)
+def test_with_a_budget_of_steps_the_processor_and_not_the_clock_decides(monkeypatch, clocked, units, wanted, timed):
+    monkeypatch.setattr(timing, "has_bf16_units", lambda _: units)
+    options = TrainingOptions(bptt_length=4, precision=wanted)
     speed = timing.measure_speed(SHAPE, options, batch_size=2, device="cpu")
-    assert speed.precision in ("fp32", "bf16")
+    assert (speed.precision, speed.ratio) == (timed, None)
+    assert set(clocked[1]) == {timed}
+
+
+def test_one_step_that_was_held_up_decides_nothing(monkeypatch, clocked):
+    monkeypatch.setattr(timing, "has_bf16_units", lambda _: True)
+    clocked[0].update({"bf16": [0.1, 0.1, 5.0, 0.1, 0.1, 0.1], "fp32": [0.2]})
+    speed = timing.measure_speed(SHAPE, TrainingOptions(bptt_length=4), batch_size=2, device="cpu", seconds=6000)
+    assert speed.precision == "bf16"
+
+
+def test_timing_leaves_generators_and_threads_alone():
+    before, threads = torch.get_rng_state(), torch.get_num_threads()
+    speed = timing.measure_speed(SHAPE, TrainingOptions(bptt_length=4, precision="fp32"), batch_size=2, device="cpu")
     assert speed.training > 0
+    assert speed.evaluation > 0
     assert torch.equal(before, torch.get_rng_state())
-    threads = torch.get_num_threads()
-    assert speed.num_threads == threads
-    timed = timing.measure_speed(SHAPE, options, batch_size=2, device="cpu", seconds=1.0)
-    assert timed.num_threads in (1, threads)
     assert torch.get_num_threads() == threads
-    for wanted in ("fp32", "bf16"):
-        fixed = timing.measure_speed(SHAPE, replace(options, precision=wanted), batch_size=2, device="cpu")
-        assert (fixed.precision, fixed.ratio) == (wanted, None)
+
+
+def test_bf16_where_it_cannot_run_is_fp32_and_a_line(monkeypatch):
+    notices = []
+    monkeypatch.setattr("charnn.training.devices.has_bf16_units", lambda _: False)
+    assert supported_precision("bf16", "cpu", notify=notices.append) == "fp32"
+    assert notices == ["--precision bf16: this processor has no bf16 units that torch can use; training in fp32"]
+    assert supported_precision("auto", "cpu", notify=notices.append) == "auto"
+    monkeypatch.setattr("charnn.training.devices.has_bf16_units", lambda _: True)
+    assert supported_precision("bf16", "cpu", notify=notices.append) == "bf16"
+    assert len(notices) == 1
+
+
+@pytest.mark.parametrize(
+    ("capabilities", "onednn", "expected"),
+    [
+        ({"avx2": True}, True, False),
+        ({"avx512_bf16": True}, True, True),
+        ({"avx512_bf16": True}, False, False),  # held to less by ONEDNN_MAX_CPU_ISA
+        ({"bf16": True}, True, True),  # arm64
+    ],
+)
+def test_the_processor_and_onednn_are_both_asked_for_bf16(monkeypatch, capabilities, onednn, expected):
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: capabilities)
+    monkeypatch.setattr("charnn.training.devices._onednn_has_bf16", lambda: onednn)
+    assert has_bf16_units("cpu") == expected
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")

@@ -25,7 +25,11 @@ def has_bf16_units(device: str) -> bool:
         return bool(torch.cuda.is_bf16_supported(including_emulation=False))
     capabilities = torch.cpu.get_capabilities()
     has_units = any(capabilities.get(name, False) for name in ("avx512_bf16", "amx_bf16", "bf16"))
-    return has_units and torch._C._has_mkldnn and bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
+    return has_units and _onednn_has_bf16()
+
+
+def _onednn_has_bf16() -> bool:
+    return torch._C._has_mkldnn and bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
 
 
 def supported_precision(wanted: Precision, device: str, *, notify: Notify) -> Precision:

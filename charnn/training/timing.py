@@ -21,7 +21,7 @@ from charnn.training.parallel.workers import Workers
 
 MOST_ROUNDS, FEWEST_ROUNDS = 6, 4
 HOPELESS = 1.5
-"""Times the shortest median, beyond which a precision is timed no more."""
+"""Times the shortest step, beyond which a precision is timed no more."""
 SHARE_FOR_TIMING = 0.02
 """The share of a time budget after which no further round of timing is begun; four rounds may take thrice that."""
 SECONDS_FOR_TIMING = 1.5
@@ -116,7 +116,7 @@ def _median_times(work: Sequence[Callable[[], object]], device: str, most_second
             allowed = most_seconds * (1 if number >= FEWEST_ROUNDS else 3)
             if (number or place) and begun - started > allowed:
                 return [_median(others) for others in times]
-            if number > 1 and _median(taken) > HOPELESS * min(map(_median, times)):
+            if number > 1 and min(taken[1:]) > HOPELESS * min(min(others[1:]) for others in times):
                 continue
             do()
             if device == "cuda":

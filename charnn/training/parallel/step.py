@@ -191,6 +191,7 @@ class TrainingStep:
         scale = torch.ones_like(norm)
         if self.options.clip_norm:
             scale = (self.options.clip_norm / (norm + CLIP_EPSILON)).clamp(max=1.0)
+        scale = torch.where(norm.isfinite(), scale, 0.0)  # rows that nothing looked up stay zero, whatever it is
         set_rate(self.optimizers, rate)
         updates: list[Task[None]] = []
         waiting = iter(totals)

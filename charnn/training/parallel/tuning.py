@@ -15,8 +15,8 @@ ROUNDS = 3
 """Steps that each number of workers does in a trial; the median counts, so that one step that was held up decides nothing."""
 MOST_OF_THE_TIME = 0.05
 """A trial that takes longer is made so much more rarely that trials take no more than this part of the time."""
-RECENT_STEPS, SLOWDOWN = 9, 1.5
-"""A trial comes early where the median of so many steps takes this much longer a token than when the number was chosen."""
+RECENT_STEPS, CHANGE = 9, 1.5
+"""A trial comes early where the median of so many steps takes this much longer or shorter than when the number was chosen."""
 ADVANTAGE = 1.03
 """By how much another number must be faster to be taken."""
 
@@ -56,8 +56,8 @@ class WorkerTuner:
             return
         if self._usual is None:
             self._usual = statistics.median(self._recent)
-        is_slow = statistics.median(self._recent) > SLOWDOWN * self._usual
-        if is_slow or self._clock() >= self._next_trial:
+        change = statistics.median(self._recent) / self._usual
+        if not 1 / CHANGE < change < CHANGE or self._clock() >= self._next_trial:
             self._begin_trial()
 
     def _begin_trial(self) -> None:
