@@ -6,11 +6,11 @@ before either is renamed, so that at every instant one whole generation lies on 
 
 import contextlib
 import errno
-import fcntl
 import hashlib
 import json
 import os
 import shutil
+import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,7 @@ STAGED_SUFFIX = ".new"
 PART_SUFFIX = ".part"
 """What a file is called that an interrupt cut short."""
 BYTES_AT_ONCE = 1 << 16
+WAITS_SECONDS = (0.02, 0.05, 0.1, 0.2, 0.4)
 
 _REMEDIES = {
     errno.ENOSPC: "no space is left on the disk; free some and run the command again",
@@ -82,7 +83,7 @@ def write_together(files: Sequence[tuple[Path, bytes]]) -> None:
         raise
     for path, _ in files:
         with explain_write_errors(path):
-            staged(path).replace(path)
+            _replace(staged(path), path)
     _flush_directory(files[0][0].parent)
 
 
@@ -125,7 +126,7 @@ class LineFile:
                 os.fsync(self._file.fileno())
             self._file.close()
             if self._is_plain:
-                self._growing.replace(self._target)
+                _replace(self._growing, self._target)
                 _flush_directory(self._target.parent)
 
     def abandon(self) -> Path | None:
@@ -163,8 +164,24 @@ def _write_through(path: Path, content: bytes) -> None:
         os.fsync(file.fileno())
 
 
+def _replace(source: Path, target: Path) -> None:
+    """Rename a file over another; for a moment it may be refused, as it is on Windows while somebody reads that one."""
+    for seconds in WAITS_SECONDS:
+        try:
+            source.replace(target)
+        except PermissionError:
+            time.sleep(seconds)
+        else:
+            return
+    source.replace(target)
+
+
 def _flush_directory(directory: Path) -> None:
-    descriptor = os.open(directory, os.O_RDONLY)
+    """Write a directory's entries to disk; a system that opens no directory, as Windows, does so itself."""
+    try:
+        descriptor = os.open(directory, os.O_RDONLY)
+    except PermissionError:
+        return
     try:
         os.fsync(descriptor)
     finally:
@@ -178,30 +195,10 @@ def make_directory(path: Path) -> None:
 
 
 @contextlib.contextmanager
-def exclusive(target: Path) -> Iterator[None]:
-    """Keep a directory to this process while the block runs, with a lock file beside it.
-
-    Raises:
-        StorageError: where another process has it, or the lock cannot be written.
-    """
-    lock = target.with_name(f".{target.name}.charnn-lock")
-    make_directory(lock.parent)
-    with explain_write_errors(lock), lock.open("w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise StorageError(
-                f"{target}: another charnn is training here; wait for it, or name another place with -o"
-            ) from None
-        try:
-            yield
-        finally:
-            lock.unlink(missing_ok=True)
-
-
-@contextlib.contextmanager
 def staging_directory(target: Path) -> Iterator[Path]:
     """Yield a fresh directory that takes the place of `target` when the block ends well, and vanishes when it does not.
+
+    The block leaves no file in it open or memory-mapped: Windows moves no directory that holds such a file.
 
     Raises:
         StorageError: where it cannot be made.
@@ -221,17 +218,32 @@ def staging_directory(target: Path) -> Iterator[Path]:
 def _swap(staging: Path, target: Path, replaced: Path) -> None:
     """Put one directory in the place of another, which vanishes only when that has happened."""
     with explain_write_errors(target):
-        if target.exists():
-            shutil.rmtree(replaced, ignore_errors=True)
-            target.rename(replaced)
         try:
+            if target.exists():
+                shutil.rmtree(replaced, ignore_errors=True)
+                target.rename(replaced)
             staging.rename(target)
         except BaseException:
-            if replaced.exists():
+            if replaced.exists() and not target.exists():
                 replaced.rename(target)
             raise
         _flush_directory(target.parent)
     shutil.rmtree(replaced, ignore_errors=True)
+
+
+_FORBIDDEN = str.maketrans(dict.fromkeys('<>:"/\\|?*', "-"))
+_RESERVED = {"con", "prn", "aux", "nul", *(f"{device}{number}" for device in ("com", "lpt") for number in range(10))}
+"""Names of devices on Windows, whatever follows a point in them."""
+
+
+def portable_name(name: str) -> str:
+    """Return a name that every system takes, like another one; it may be empty.
+
+    Source: Microsoft, Naming Files, Paths, and Namespaces.
+    """
+    plain = "".join(character for character in name.translate(_FORBIDDEN) if character.isprintable()).rstrip(". ")
+    device, point, rest = plain.partition(".")
+    return f"{device}-{point}{rest}" if device.rstrip(" ").lower() in _RESERVED else plain
 
 
 def json_bytes(value: Any) -> bytes:

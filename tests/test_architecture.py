@@ -12,7 +12,7 @@ from tests.conftest import REPOSITORY
 PACKAGE = REPOSITORY / "charnn"
 
 ROOMS = {
-    "base": ("errors", "options", "config", "files", "golden", "recipes"),
+    "base": ("errors", "options", "config", "files", "locking", "golden", "recipes"),
     "text": ("text",),
     "cells": ("cells",),
     "ngrams": ("ngrams",),
@@ -36,7 +36,7 @@ MAY_IMPORT = {
     "cli": set(ROOMS),
 }
 LIBRARIES = {
-    "base": set(),
+    "base": {"filelock"},
     "text": {"numpy", "sentencepiece"},
     "cells": set(),
     "ngrams": {"numpy"},

@@ -13,7 +13,7 @@ import pytest
 
 from charnn.cli.training_screen import LiveScreen, headline
 from charnn.config import ModelOptions, TextOptions, TrainingOptions
-from charnn.files import exclusive
+from charnn.locking import exclusive
 from charnn.model_directory import read_model
 from charnn.pairs import pack_tensors, read_tensors
 from charnn.training import session as training

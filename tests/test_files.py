@@ -1,3 +1,4 @@
+import contextlib
 import errno
 import os
 from pathlib import Path
@@ -7,6 +8,7 @@ import pytest
 from charnn.errors import StorageError
 from charnn.files import (
     json_bytes,
+    portable_name,
     refuse_unwritable,
     sha256_hex,
     staged,
@@ -76,6 +78,25 @@ def test_a_staging_directory_takes_the_place_of_the_old_one_only_when_all_went_w
     assert [path.name for path in tmp_path.iterdir()] == ["run"]
 
 
+@pytest.mark.parametrize(("num_refusals", "content"), [(2, b"new"), (100, b"old")])
+def test_a_file_that_is_read_just_now_is_replaced_a_moment_later(tmp_path, monkeypatch, num_refusals, content):
+    path = tmp_path / "x"
+    path.write_bytes(b"old")
+    real, refusals = Path.replace, []
+
+    def refuse(self, target):
+        if len(refusals) < num_refusals:
+            refusals.append(target)
+            raise PermissionError(errno.EACCES, "Permission denied")
+        return real(self, target)
+
+    monkeypatch.setattr(Path, "replace", refuse)
+    monkeypatch.setattr("charnn.files.WAITS_SECONDS", (0, 0, 0))
+    with contextlib.suppress(StorageError):
+        write_atomically(path, b"new")
+    assert path.read_bytes() == content
+
+
 def test_json_keeps_every_character_readable():
     assert json_bytes({"token": "é"}) == '{\n "token": "é"\n}\n'.encode()
 
@@ -126,3 +147,54 @@ def test_a_link_is_followed_and_a_pipe_is_written_to(tmp_path):
     assert os.read(reader, 100) == b"through"
     os.close(reader)
     assert pipe.is_fifo()
+
+
+@pytest.mark.parametrize("moved", ["old", "new"])
+def test_an_interrupt_at_any_moment_of_a_swap_brings_the_old_directory_back(tmp_path, monkeypatch, moved):
+    target = tmp_path / "run"
+    target.mkdir()
+    (target / "old").touch()
+    real = Path.rename
+
+    def interrupted(self, other):
+        is_asked = (other if moved == "old" else self).name.endswith(f"-{moved}")
+        if is_asked and moved == "new":
+            raise KeyboardInterrupt
+        result = real(self, other)
+        if is_asked:
+            raise KeyboardInterrupt
+        return result
+
+    monkeypatch.setattr(Path, "rename", interrupted)
+    with pytest.raises(KeyboardInterrupt), staging_directory(target):
+        pass
+    assert [path.name for path in target.iterdir()] == ["old"]
+    assert [path.name for path in tmp_path.iterdir()] == ["run"]
+
+
+def test_a_system_that_opens_no_directory_is_not_asked_to_flush_one(tmp_path, monkeypatch):
+    def refuse(*_args):
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    monkeypatch.setattr(os, "open", refuse)
+    write_atomically(tmp_path / "x", b"1")
+    assert (tmp_path / "x").read_bytes() == b"1"
+
+
+@pytest.mark.parametrize(
+    ("name", "portable"),
+    [
+        ("book", "book"),
+        ("a.b c", "a.b c"),
+        ('wh:t? <"x|y">*\\z', "wh-t- --x-y----z"),
+        ("book. .", "book"),
+        ("a\nb", "ab"),
+        ("con", "con-"),
+        ("Nul.txt", "Nul-.txt"),
+        ("com1", "com1-"),
+        ("console", "console"),
+        ("...", ""),
+    ],
+)
+def test_a_name_is_made_one_that_every_system_takes(name, portable):
+    assert portable_name(name) == portable

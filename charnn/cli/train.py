@@ -15,6 +15,7 @@ from charnn.cli.find_lr import find_learning_rate
 from charnn.cli.options import Given, with_options
 from charnn.config import ModelOptions, TextOptions, TrainingOptions
 from charnn.errors import OptionError, StorageError
+from charnn.files import portable_name
 from charnn.options import pick, refuse_both
 
 if TYPE_CHECKING:
@@ -87,7 +88,7 @@ def train(
         find_learning_rate(texts or [], text_options, model_options, training_options, started=started)
         return
 
-    from charnn.files import exclusive
+    from charnn.locking import exclusive
     from charnn.training.beginning import begin
 
     if resume and texts:
@@ -218,7 +219,7 @@ def _default_directory(texts: list[str] | None) -> Path:
         console.notice(f"going on with the newest run, {directory}")
         return directory
     name = "stdin" if texts[0] == "-" else Path(texts[0].rstrip("/")).name.removesuffix(".gz")
-    return DEFAULT_ROOT / (Path(name).stem.replace("*", "all") or "text")
+    return DEFAULT_ROOT / (portable_name(Path(name).stem.replace("*", "all")) or "text")
 
 
 def _train(session: "Session") -> None:
