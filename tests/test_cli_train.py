@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from charnn.cli.interrupts import INTERRUPTS
 from charnn.cli.training_screen import LiveScreen, headline
 from charnn.config import ModelOptions, TextOptions, TrainingOptions
 from charnn.locking import exclusive
@@ -475,7 +476,7 @@ def test_two_trainings_do_not_share_a_directory(charnn, text):
     assert [path.name for path in Path("runs").iterdir()] == ["text"]
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", INTERRUPTS)
 def test_a_signal_while_the_text_is_read_changes_nothing(charnn, text, monkeypatch, number):
     def interrupted(*_args, **_options):
         os.kill(os.getpid(), number)
@@ -486,6 +487,29 @@ def test_a_signal_while_the_text_is_read_changes_nothing(charnn, text, monkeypat
     assert result.status == 130
     assert result.err.endswith("charnn: interrupted before training began; nothing was changed\n")
     assert not list(Path("runs").iterdir())
+
+
+@pytest.mark.parametrize("number", INTERRUPTS)
+def test_a_signal_while_it_trains_saves_first(charnn, text, monkeypatch, number):
+    real = training.run
+
+    def interrupted(session, *, should_stop):
+        for event in real(session, should_stop=should_stop):
+            if isinstance(event, Progressed):
+                os.kill(os.getpid(), number)
+            yield event
+
+    monkeypatch.setattr(training, "run", interrupted)
+    result = charnn("train", text, "--steps", 500, *SMALL, "-o", "m")
+    assert result.status == 128 + number
+    assert "interrupted and saved at step" in result.err
+    assert charnn("train", "--resume", "--steps", 2, "-o", "m").status in (0, 1)
+
+
+def test_a_default_name_is_one_that_every_system_takes(charnn, text):
+    Path("what?.txt").write_bytes(text.read_bytes())
+    assert charnn("train", "what?.txt", "--steps", 1, *SMALL).status == 0
+    assert [path.name for path in Path("runs").iterdir()] == ["what-"]
 
 
 def test_an_impossible_size_is_one_line(charnn, text):

@@ -1,20 +1,63 @@
-"""Ends that come from outside: SIGTERM and SIGHUP end a command as Ctrl-C does."""
+"""What ends a command from outside: Ctrl-C, the end that a system asks for, and that of the terminal."""
 
 import contextlib
 import signal
-from collections.abc import Iterator
+import threading
+from collections.abc import Callable, Iterator
+from types import FrameType
+
+INTERRUPTS: tuple[int, ...] = tuple(
+    getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP", "SIGBREAK") if hasattr(signal, name)
+)
+"""Windows has no SIGHUP, and SIGBREAK (Ctrl-Break) nobody else."""
+
+Handler = Callable[[int, FrameType | None], None]
+
+
+@contextlib.contextmanager
+def handled_by(handler: Handler) -> Iterator[None]:
+    """Let a function handle what ends a command while the block runs.
+
+    Only the main thread can set handlers: in another one nothing is done. What `nohup` made the process ignore stays ignored.
+    """
+    before: dict[int, Handler | int] = {}
+    try:
+        if threading.current_thread() is threading.main_thread():
+            for number in INTERRUPTS:
+                found = signal.getsignal(number)
+                if number == signal.SIGINT or found != signal.SIG_IGN:
+                    before[number] = signal.SIG_DFL if found is None else found
+                    signal.signal(number, handler)
+        yield
+    finally:
+        for number, found in before.items():
+            signal.signal(number, found)
 
 
 @contextlib.contextmanager
 def terminated_like_interrupted() -> Iterator[None]:
-    """Let SIGTERM and SIGHUP raise KeyboardInterrupt while the block runs."""
+    """Let all that ends a command raise KeyboardInterrupt while the block runs, as Ctrl-C does."""
 
-    def interrupt(number: int, frame: object) -> None:  # noqa: ARG001
+    def interrupt(number: int, frame: FrameType | None) -> None:  # noqa: ARG001
         raise KeyboardInterrupt
 
-    before = {number: signal.signal(number, interrupt) for number in (signal.SIGTERM, signal.SIGHUP)}
-    try:
+    with handled_by(interrupt):
         yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+
+
+@contextlib.contextmanager
+def noted_interrupts() -> Iterator[Callable[[], int | None]]:
+    """Let the first interrupt only be noted, so that the step in hand is finished and saved; a second one acts.
+
+    Yields:
+        What returns the number of the signal that came, or None.
+    """
+    received: list[int] = []
+
+    def note(number: int, frame: FrameType | None) -> None:  # noqa: ARG001
+        if received:
+            raise KeyboardInterrupt
+        received.append(number)
+
+    with handled_by(note):
+        yield lambda: received[0] if received else None

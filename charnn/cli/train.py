@@ -3,15 +3,15 @@
 import contextlib
 import signal
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
-from types import FrameType
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from charnn.cli import console
 from charnn.cli.find_lr import find_learning_rate
+from charnn.cli.interrupts import noted_interrupts, terminated_like_interrupted
 from charnn.cli.options import Given, with_options
 from charnn.config import ModelOptions, TextOptions, TrainingOptions
 from charnn.errors import OptionError, StorageError
@@ -85,7 +85,8 @@ def train(
         console.notice(f"reading {', '.join(texts)}")
 
     if find_lr:
-        find_learning_rate(texts or [], text_options, model_options, training_options, started=started)
+        with terminated_like_interrupted():
+            find_learning_rate(texts or [], text_options, model_options, training_options, started=started)
         return
 
     from charnn.locking import exclusive
@@ -192,23 +193,18 @@ def _train_backward(directory: Path) -> None:
 
 @contextlib.contextmanager
 def _interruptible_reading(kept: str = "nothing was changed") -> Iterator[None]:
-    """Clean up and say so when SIGINT or SIGTERM comes before training has begun.
+    """Clean up and say so when the command is ended before training has begun.
 
     Args:
         kept: what there is then.
     """
 
-    def interrupt(number: int, frame: FrameType | None) -> None:  # noqa: ARG001
-        raise KeyboardInterrupt
-
-    before = signal.signal(signal.SIGTERM, interrupt)
     try:
-        yield
+        with terminated_like_interrupted():
+            yield
     except KeyboardInterrupt:
         console.notice(f"interrupted before training began; {kept}")
         raise
-    finally:
-        signal.signal(signal.SIGTERM, before)
 
 
 def _default_directory(texts: list[str] | None) -> Path:
@@ -229,7 +225,7 @@ def _train(session: "Session") -> None:
     from charnn.training.session import run
 
     stopped = None
-    with _interruptible() as interruption, open_screen(session) as screen:
+    with noted_interrupts() as interruption, open_screen(session) as screen:
         for event in run(session, should_stop=lambda: interruption() is not None):
             screen.show(event)
             if isinstance(event, Evaluated):
@@ -293,21 +289,3 @@ def _short_sample(session: "Session") -> str:
         return sample.text
     decoder = model.tokenizer.decoder()
     return "".join(decoder.push(id) for id in reversed(sample.ids)) + decoder.flush()
-
-
-@contextlib.contextmanager
-def _interruptible() -> Iterator[Callable[[], int | None]]:
-    """Let a first SIGINT or SIGTERM only be noted, so that the step in hand is finished and saved; a second one acts."""
-    received: list[int] = []
-
-    def note(number: int, frame: FrameType | None) -> None:  # noqa: ARG001
-        if received:
-            raise KeyboardInterrupt
-        received.append(number)
-
-    before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield lambda: received[0] if received else None
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
