@@ -1,5 +1,6 @@
 """The only place that writes to the terminal: results to stdout, all else to stderr."""
 
+import contextlib
 import json
 import sys
 from typing import TYPE_CHECKING, Any
@@ -9,11 +10,11 @@ if TYPE_CHECKING:
 
 
 def prepare_streams() -> None:
-    """Write UTF-8 whatever the locale says; bytes that a byte model wrote come out as they are."""
+    """Write UTF-8 and plain line ends whatever the system says; bytes that a byte model wrote come out as they are."""
     for stream in (sys.stdout, sys.stderr):
         reconfigure = getattr(stream, "reconfigure", None)
         if reconfigure is not None:
-            reconfigure(encoding="utf-8", errors="surrogateescape")
+            reconfigure(encoding="utf-8", errors="surrogateescape", newline="\n")
 
 
 def write(text: str, *, at_once: bool = True) -> None:
@@ -59,9 +60,10 @@ def _finite(value: Any) -> Any:
 
 
 def notice(message: str) -> None:
-    """Tell the user something that is no result."""
-    sys.stderr.write(f"charnn: {message}\n")
-    sys.stderr.flush()
+    """Tell the user something that is no result; a terminal that was closed is no reason to stop."""
+    with contextlib.suppress(OSError):
+        sys.stderr.write(f"charnn: {message}\n")
+        sys.stderr.flush()
 
 
 def show(renderable: "RenderableType") -> None:
