@@ -32,8 +32,9 @@ def find_learning_rate(
     """
     from charnn.training.beginning import begin
     from charnn.training.range_test import proposal, range_test
+    from charnn.training.session import close_text
 
-    with tempfile.TemporaryDirectory(prefix="charnn-") as folder:
+    with tempfile.TemporaryDirectory(prefix="charnn-", ignore_cleanup_errors=True) as folder:
         session = begin(
             Path(folder, "run"),
             texts,
@@ -45,6 +46,7 @@ def find_learning_rate(
             notify=console.notice,
         )
         trials = list(range_test(session.trainer))
+        close_text(session)
     optimizer = session.config["options"]["training"]["optimizer"]
     rate = proposal(trials, optimizer)
     for line in _plot(trials):

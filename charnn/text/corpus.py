@@ -86,15 +86,19 @@ def reverse_encoded(source: Path, target: Path, tokenizer: Tokenizer) -> None:
 
     A boundary that closes units closes them still. Only a part of the text is in memory at a time.
     """
-    ids = open_ids(source, tokenizer)
-    closing = ids[:0]
-    if tokenizer.unit != "stream":
-        ids, closing = ids[:-1], ids[-1:]
+    dtype = np.dtype(tokenizer.vocabulary.dtype)
+    num_tokens = source.stat().st_size // dtype.itemsize
+    num_closing = min(num_tokens, int(tokenizer.unit != "stream"))
     fresh = target.with_name(target.name + ".reversed")
-    with explain_write_errors(target), fresh.open("wb") as file:
-        for end in range(len(ids), 0, -TOKENS_REVERSED_AT_ONCE):
-            file.write(np.ascontiguousarray(ids[max(0, end - TOKENS_REVERSED_AT_ONCE) : end][::-1]).tobytes())
-        file.write(closing.tobytes())
+    with explain_write_errors(target), source.open("rb") as text, fresh.open("wb") as file:
+
+        def read(first: int, end: int) -> npt.NDArray[np.unsignedinteger[Any]]:
+            text.seek(first * dtype.itemsize)
+            return np.frombuffer(text.read((end - first) * dtype.itemsize), dtype=dtype)
+
+        for end in range(num_tokens - num_closing, 0, -TOKENS_REVERSED_AT_ONCE):
+            file.write(read(max(0, end - TOKENS_REVERSED_AT_ONCE), end)[::-1].tobytes())
+        file.write(read(num_tokens - num_closing, num_tokens).tobytes())
         file.flush()
         os.fsync(file.fileno())
     fresh.replace(target)

@@ -32,7 +32,7 @@ from charnn.text.reading import Notify
 from charnn.training.devices import choose_device
 from charnn.training.figures import count_beside, read_held_out
 from charnn.training.planning import Plan, make_plan, resolve_budget
-from charnn.training.session import Session, make_session, make_workers, save
+from charnn.training.session import Session, close_text, make_session, make_workers, open_text, save
 from charnn.training.trainer import Position
 
 SPLITS = ("train.bin", "valid.bin")
@@ -94,7 +94,9 @@ def begin(
         if text_options.spell and corpus.rare_words:
             spelling = learn_spelling(corpus.rare_words, corpus.tokenizer.vocabulary.tokens)
             write_spelling(staging, spelling, tokenizer_sha256=config["tokenizer_sha256"])
+        close_text(session)
     session.directory = directory
+    open_text(session)
     return session
 
 
@@ -125,7 +127,9 @@ def begin_backward(forward: Path, *, started: float, notify: Notify) -> Session:
         _complete(session, config["plan"]["ngram_order"], options)
         if (forward / SPELLING_FILE).exists():
             write_atomically(staging / SPELLING_FILE, (forward / SPELLING_FILE).read_bytes())
+        close_text(session)
     session.directory = directory
+    open_text(session)
     return session
 
 

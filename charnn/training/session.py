@@ -22,7 +22,7 @@ from charnn.pairs import Tensors
 from charnn.text.corpus import open_ids
 from charnn.text.reading import Notify
 from charnn.text.tokenizers import Tokenizer
-from charnn.training.batches import make_batches
+from charnn.training.batches import Batches, make_batches
 from charnn.training.compiling import compile_steps
 from charnn.training.dropout import RegularisationShares
 from charnn.training.evaluation import Validation, held_out_part, validate
@@ -107,17 +107,7 @@ def make_session(
     compile_steps(
         network, options, unit=tokenizer.unit, device=plan["device"], precision=plan["precision"], notify=notify
     )
-    ids = open_ids(directory / "train.bin", tokenizer)
-    batches = make_batches(
-        ids,
-        tokenizer.vocabulary,
-        unit=tokenizer.unit,
-        num_lanes=options.batch_size,
-        bptt_length=options.bptt_length,
-        carry_length=options.carry_length or 0,
-        seed=options.seed,
-        jitter=options.bptt_jitter,
-    )
+    batches, noise = _read_from(directory, options, tokenizer)
     steps = [options.steps] if options.steps else []
     steps += [max(1, round(options.epochs * batches.steps_per_epoch))] if options.epochs else []
     reserved = SECONDS_TO_SAVE + EVALUATIONS_AT_THE_END * plan["evaluation_seconds"]
@@ -136,7 +126,7 @@ def make_session(
         network=network,
         optimizers=make_optimizers(network, options),
         batches=batches,
-        noise=TokenNoise(ids, options.token_noise),
+        noise=noise,
         validate=read_validation if len(held_out) else None,
         options=options,
         precision=plan["precision"],
@@ -153,6 +143,34 @@ def make_workers(options: TrainingOptions, device: str) -> Workers:
     """Return as many workers as there are cores, or as the options allow; on a GPU, which shares work out itself, one."""
     cores = num_cores() if options.threads is None else options.threads
     return Workers(cores if device == "cpu" else 1)
+
+
+def _read_from(directory: Path, options: TrainingOptions, tokenizer: Tokenizer) -> tuple[Batches, TokenNoise]:
+    """Return what reads the training text, memory-mapped."""
+    assert options.batch_size is not None
+    ids = open_ids(directory / "train.bin", tokenizer)
+    batches = make_batches(
+        ids,
+        tokenizer.vocabulary,
+        unit=tokenizer.unit,
+        num_lanes=options.batch_size,
+        bptt_length=options.bptt_length,
+        carry_length=options.carry_length or 0,
+        seed=options.seed,
+        jitter=options.bptt_jitter,
+    )
+    return batches, TokenNoise(ids, options.token_noise)
+
+
+def close_text(session: Session) -> None:
+    """Close the training text, so that the run's directory can be moved or removed; no step can be taken until `open_text`."""
+    del session.trainer.batches, session.trainer.noise
+
+
+def open_text(session: Session) -> None:
+    """Open the training text in the run's directory again."""
+    trainer = session.trainer
+    trainer.batches, trainer.noise = _read_from(session.directory, trainer.options, session.tokenizer)
 
 
 def run(session: Session, *, should_stop: Callable[[], bool]) -> Iterator[Event]:
