@@ -6,18 +6,15 @@ python -m tests.readme_tables     rewrites them in README.md
 import re
 from pathlib import Path
 
-import typer
-
-from charnn.cli.main import app
+from charnn.cli.commands import COMMANDS, import_command
 
 README = Path(__file__).parent.parent / "README.md"
-COMMANDS = ("train", "sample", "score", "compare", "predict", "fill", "tokenize", "info", "recipes")
 
 
 def table(command: str) -> str:
     """Return a command's arguments and options as a Markdown table."""
     rows = ["| argument or option | what |", "| --- | --- |"]
-    for parameter in typer.main.get_command(app).commands[command].params:  # type: ignore[attr-defined]
+    for parameter in import_command(command).params:
         names = [*parameter.opts, *parameter.secondary_opts]
         spelled = (
             ", ".join(f"`{name}`" for name in names)

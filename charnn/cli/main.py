@@ -7,15 +7,7 @@ import typer
 
 import charnn
 from charnn.cli import console
-from charnn.cli.compare import compare
-from charnn.cli.fill import fill
-from charnn.cli.info import info
-from charnn.cli.predict import predict
-from charnn.cli.recipes import recipes
-from charnn.cli.sample import sample
-from charnn.cli.score import score
-from charnn.cli.tokenize import tokenize
-from charnn.cli.train import train
+from charnn.cli.commands import LazyGroup, add_commands
 from charnn.errors import CharnnError, OptionError
 from charnn.text.characters import whole_characters
 
@@ -24,13 +16,13 @@ _UsageError: type[Exception] = typer.BadParameter.__mro__[1]
 
 app = typer.Typer(
     name="charnn",
+    cls=LazyGroup,
     help="Train a recurrent language model on your own text, write with it, and ask how probable a sentence is.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for command in (train, sample, score, compare, predict, fill, tokenize, info, recipes):
-    app.command()(command)
+add_commands(app)
 
 
 def _show_version(wanted: bool) -> None:

@@ -1,15 +1,19 @@
 """Every option, declared once.
 
 The command line is made from these dataclasses, `config.json` is written from them, recipes set them, and the README's option
-tables are checked against them.
+tables are checked against them. A name's module is imported when it is used: a command imports its own options only.
 """
 
-from charnn.config.model import Architecture, CellName, ModelOptions
-from charnn.config.running import ComparisonOptions, FillOptions, PredictOptions
-from charnn.config.sampling import OnUnknown, SampleOptions
-from charnn.config.scoring import ScoreOptions
-from charnn.config.text import TextOptions, TokenizerKind, Unit
-from charnn.config.training import TrainingOptions
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from charnn.config.model import Architecture, CellName, ModelOptions
+    from charnn.config.running import ComparisonOptions, FillOptions, PredictOptions
+    from charnn.config.sampling import OnUnknown, SampleOptions
+    from charnn.config.scoring import ScoreOptions
+    from charnn.config.text import TextOptions, TokenizerKind, Unit
+    from charnn.config.training import TrainingOptions
 
 __all__ = [
     "Architecture",
@@ -26,3 +30,20 @@ __all__ = [
     "TrainingOptions",
     "Unit",
 ]
+
+_MODULES = {
+    "model": ("Architecture", "CellName", "ModelOptions"),
+    "running": ("ComparisonOptions", "FillOptions", "PredictOptions"),
+    "sampling": ("OnUnknown", "SampleOptions"),
+    "scoring": ("ScoreOptions",),
+    "text": ("TextOptions", "TokenizerKind", "Unit"),
+    "training": ("TrainingOptions",),
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Import what declares a name."""
+    for module, names in _MODULES.items():
+        if name in names:
+            return getattr(importlib.import_module(f"charnn.config.{module}"), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,0 +1,68 @@
+"""The values of options, read without pydantic where they are plain.
+
+typer imports pydantic and builds a validator for each option of a command, named or not; that takes as long as reading a model.
+Here plain values are read, and all others, above all the wrong ones, are left to typer and its messages.
+"""
+
+import re
+from collections.abc import Callable
+from typing import Any, Literal, get_args, get_origin
+
+INTEGER = re.compile(r"-?[0-9]{1,15}")
+DECIMAL = re.compile(r"-?[0-9]{1,15}(\.[0-9]{1,15})?(e-?[0-9]{1,2})?")
+
+
+def read_plainly(parameters: list[Any]) -> None:
+    """Let some of a command's parameters read plain values by themselves; with another typer than today's, none may."""
+    for parameter in parameters:
+        if hasattr(parameter, "get_runtime_param") and hasattr(parameter, "type_descriptor"):
+            kind = parameter.type_descriptor.annotation
+            reader = PlainReader(kind, parameter.get_runtime_param)
+            parameter.get_runtime_param = reader.itself
+
+
+class PlainReader:
+    """Stands in for what typer reads a parameter's values with.
+
+    Args:
+        kind: the type of a value.
+        fallback: returns typer's own reader.
+    """
+
+    def __init__(self, kind: Any, fallback: Callable[[], Any]) -> None:
+        self._kind, self._fallback = kind, fallback
+
+    def itself(self) -> "PlainReader":
+        """Return this reader."""
+        return self
+
+    def coerce(self, value: Any, param: Any, ctx: Any) -> Any:
+        """Return a parameter's value; None, or () of several, where it was not named."""
+        is_list = param.multiple or param.nargs == -1
+        if value is None:
+            return () if is_list else None
+        if is_list and get_origin(self._kind) is list and isinstance(value, (list, tuple)):
+            (kind,) = get_args(self._kind)
+            found = [plain_value(item, kind) for item in value]
+            if None not in found:
+                return found
+        elif not is_list:
+            single = plain_value(value, self._kind)
+            if single is not None:
+                return single
+        return self._fallback().coerce(value, param=param, ctx=ctx)
+
+
+def plain_value(text: Any, kind: Any) -> Any:
+    """Return what a plain spelling says, or None for any other."""
+    if not isinstance(text, str):
+        return None
+    if kind is str:
+        return text
+    if kind is int and INTEGER.fullmatch(text):
+        return int(text)
+    if kind is float and DECIMAL.fullmatch(text):
+        return float(text)
+    if get_origin(kind) is Literal and text in get_args(kind):
+        return text
+    return None
