@@ -23,6 +23,9 @@ PART_SUFFIX = ".part"
 BYTES_AT_ONCE = 1 << 16
 WAITS_SECONDS = (0.02, 0.05, 0.1, 0.2, 0.4)
 
+SHARING_VIOLATION = 32
+"""Windows' number of the error that a file is in use."""
+
 _REMEDIES = {
     errno.ENOSPC: "no space is left on the disk; free some and run the command again",
     errno.EDQUOT: "the disk quota is used up; free some space and run the command again",
@@ -45,6 +48,8 @@ def explain_write_errors(path: Path) -> Iterator[None]:
         yield
     except OSError as error:
         remedy = _REMEDIES.get(error.errno or 0, error.strerror or str(error))
+        if getattr(error, "winerror", None) == SHARING_VIOLATION:
+            remedy = "another program has it open, or a file in it; end that one and run the command again"
         raise StorageError(f"{path}: cannot be written: {remedy}") from error
 
 

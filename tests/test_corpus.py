@@ -1,5 +1,8 @@
 import hashlib
+import io
+import sys
 import tracemalloc
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -141,3 +144,13 @@ def test_the_validation_file_is_left_out_of_a_directory_of_training_text(tmp_pat
     corpus = prepare_corpus(tmp_path, [str(tmp_path / "d")], options, seed=1, notify=notes.append)
     assert texts(corpus) == ["train on this\n", "not on this\n"]
     assert notes == ["the validation file is left out of the training text"]
+
+
+def test_a_copy_of_standard_input_that_cannot_be_removed_hides_no_error(tmp_path, monkeypatch):
+    def refuse(*_args, **_options):
+        raise PermissionError(13, "the file is in use")
+
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b"not UTF-8: \x92\n")))
+    monkeypatch.setattr(Path, "unlink", refuse)
+    with pytest.raises(TextError, match="byte 0x92 at offset 11 is not UTF-8"):
+        prepare_corpus(tmp_path, ["-"], TextOptions(), seed=1, notify=print)

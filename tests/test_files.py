@@ -64,6 +64,21 @@ def test_a_refusal_to_write_comes_with_its_remedy(tmp_path, monkeypatch, code, r
     assert str(error.value) == f"{tmp_path / 'x'}: cannot be written: {remedy}"
 
 
+def test_what_windows_says_of_a_file_in_use_is_explained(tmp_path, monkeypatch):
+    def refuse(*_args, **_kwargs):
+        error = PermissionError(errno.EACCES, "The process cannot access the file")
+        error.winerror = 32
+        raise error
+
+    monkeypatch.setattr(Path, "open", refuse)
+    with pytest.raises(StorageError) as error:
+        write_atomically(tmp_path / "x", b"")
+    assert str(error.value) == (
+        f"{tmp_path / 'x'}: cannot be written: another program has it open, or a file in it; "
+        "end that one and run the command again"
+    )
+
+
 def test_a_staging_directory_takes_the_place_of_the_old_one_only_when_all_went_well(tmp_path):
     target = tmp_path / "run"
     target.mkdir()

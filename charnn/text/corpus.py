@@ -4,6 +4,7 @@ Three passes over the text: one measures it, one counts the tokens of the traini
 document) is written with its closing boundary; the opening one of the first unit is understood.
 """
 
+import contextlib
 import functools
 import itertools
 import os
@@ -153,7 +154,10 @@ def prepare_corpus(directory: Path, texts: Sequence[str], options: TextOptions, 
         if options.valid and not sizes["valid"].num_tokens:
             raise TextError(f"{options.valid}: holds no text to validate on; name another --valid file or leave it out")
     finally:
-        spool.unlink(missing_ok=True)
+        with contextlib.suppress(
+            PermissionError
+        ):  # an error left it open, and tells more; the directory vanishes with it
+            spool.unlink(missing_ok=True)
     return Corpus(directory, tokenizer, sizes["train"], sizes["valid"], files, rare_words)
 
 
