@@ -4,7 +4,6 @@ import gzip
 import json
 import math
 import os
-import pty
 import subprocess
 import sys
 from pathlib import Path
@@ -63,6 +62,7 @@ def test_a_prompt_from_a_file_and_the_newest_model(charnn, run):
 
 
 def test_a_terminal_gets_the_text_as_it_comes(run):
+    pty = pytest.importorskip("pty", reason="there are no pseudo-terminals")
     master, slave = pty.openpty()
     command = [sys.executable, "-m", "charnn", "sample", "The", "-m", str(run), "-n", "20", "--seed", "1"]
     subprocess.run(command, stdout=slave, stderr=subprocess.DEVNULL, check=True)
@@ -354,6 +354,7 @@ def test_nothing_to_score_is_one_line(charnn, run):
         assert result.err == "charnn: error: empty.txt: is empty; there is nothing to score\n"
 
 
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no /dev/full")
 def test_a_full_output_device_is_one_line(run):
     command = f"{sys.executable} -m charnn info {run} > /dev/full"
     result = subprocess.run(command, shell=True, capture_output=True, text=True, check=False)

@@ -5,7 +5,6 @@ import functools
 import json
 import math
 import os
-import pty
 import shutil
 import signal
 import subprocess
@@ -71,6 +70,7 @@ def test_an_error_in_the_middle_leaves_the_file_as_it_was(charnn, run, tmp_path)
     assert "out.tsv.part has the lines so far; out.tsv is as it was" in result.err
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows sends no signal to another process")
 @pytest.mark.parametrize("ending", [signal.SIGINT, signal.SIGTERM], ids=["ctrl-c", "sigterm"])
 def test_what_an_interrupt_leaves_is_whole_lines(run, tmp_path, ending):
     (tmp_path / "long.txt").write_text("The fox and the heron.\n" * 200_000, encoding="utf-8")
@@ -403,6 +403,7 @@ def test_a_subword_model_cannot_let_spaces_count_with_the_word_before(charnn, tm
 
 
 def test_a_terminal_shows_tokens_in_the_colours_of_their_surprisal(run):
+    pty = pytest.importorskip("pty", reason="there are no pseudo-terminals")
     environment = {**os.environ, "TERM": "xterm-256color", "COLUMNS": "100", "NO_COLOR": ""}
     environment.pop("NO_COLOR")
     command = [sys.executable, "-m", "charnn", "score", "-m", str(run), "--text", "The fox \u2603"]

@@ -289,6 +289,7 @@ def test_a_gpu_that_is_not_there_is_one_line(charnn, text):
 
 def test_a_file_size_limit_stops_training_with_one_line_and_a_whole_model(text):
     """The limit stands in for a full disk: it lets the first, small files through and stops the larger ones."""
+    pytest.importorskip("resource", reason="there are no limits for a process")
     program = (
         "import resource, signal; signal.signal(signal.SIGXFSZ, signal.SIG_IGN); "
         "resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000)); from charnn.cli.main import main; main()"

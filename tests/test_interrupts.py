@@ -1,5 +1,6 @@
 import os
 import signal
+import sys
 import threading
 
 import pytest
@@ -7,6 +8,7 @@ import pytest
 from charnn.cli import interrupts
 from charnn.cli.interrupts import handled_by, noted_interrupts, terminated_like_interrupted
 
+pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="Windows sends a process no signal but its end")
 HERE = [pytest.param(number, id=signal.Signals(number).name) for number in interrupts.INTERRUPTS]
 
 
