@@ -6,7 +6,7 @@ what comes of that holds.
 """
 
 import itertools
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -20,13 +20,13 @@ from charnn.runtime.filters import LogProbs
 from charnn.runtime.rules import Pattern
 from charnn.runtime.stepper import Stepper, stepper_for
 from charnn.runtime.streams import Alternatives, Opening, Plan, Sample, Stream
-from charnn.runtime.threads import BlasThreads
+from charnn.runtime.threads import AdaptiveThreads
 from charnn.text.tokenizers import Tokenizer
 
 CLOSE_NATS = 1e-5
 """What reading many streams at once may change, as far as a choice is concerned: 3e-6 in all but one of a hundred steps of
 three models, never more than this."""
-SHORTEST_REVIEWED, REVIEWED_EVERY = 32, 256
+SHORTEST_REVIEWED, REVIEWED_EVERY = 16, 256
 """After so many tokens, and then after so many more each time, it is asked whether to time the threads."""
 MOST_STREAMS = 256
 """Samples that are written side by side, at most."""
@@ -69,7 +69,7 @@ class Sampler:
         needs_all = mixture is not None or options.show_alternatives > 0
         self._quick = None if needs_all else quick_draw(self._chooser, options, stepper.largest_logit)
         self._pattern = None if options.match is None else Pattern(options.match, tokenizer)
-        self._threads = BlasThreads()
+        self._threads = AdaptiveThreads()
         self._together: list[Stream] = []
         self._apart: list[Stream] = []
         self.num_decided_alone = 0
@@ -81,6 +81,18 @@ class Sampler:
         Yields:
             News of each, as soon as there is new text or it ends; its number is its place among the plans.
         """
+        pieces = self._write_groups(plans)
+        try:
+            while True:
+                with self._threads:
+                    piece = next(pieces, None)
+                if piece is None:
+                    return
+                yield piece
+        finally:
+            pieces.close()
+
+    def _write_groups(self, plans: Iterable[Plan]) -> Generator[Piece, None, None]:
         numbered = enumerate(plans)
         while group := list(itertools.islice(numbered, MOST_STREAMS)):
             yield from self._write_group([self._stream(number, plan) for number, plan in group])

@@ -1,60 +1,246 @@
-"""How many threads BLAS uses, by measurement: two are faster on a quiet machine, and many times slower on a busy one.
+"""Cores and threads: how many there are, how many BLAS uses, and tasks done by several threads at once.
 
-They wait for each other by spinning, so where something else takes one's core, the other spins as long. Which it is may change
-at any moment, so it is measured again and again. The number of threads changes no result of a stream read by itself (see
-`fused`).
+BLAS's number of threads is one for the whole process. Whoever changes it does so through `BlasThreads`, which puts it back as
+soon as nobody computes under a limit any more; a generator holds none while it is suspended.
 """
 
+import itertools
+import math
+import os
+import threading
 import time
-from collections.abc import Callable
-from typing import Any
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from typing import Any, TypeVar
+
+__all__ = [
+    "BLAS",
+    "AdaptiveThreads",
+    "BlasThreads",
+    "CancelledError",
+    "in_threads",
+    "limited_blas_threads",
+    "num_cores",
+    "one_by_one",
+]
+
+Task = TypeVar("Task")
+Result = TypeVar("Result")
 
 SECONDS_BETWEEN = 1.0
 LEAST_STEPS, LEAST_SECONDS = 3, 0.002
-"""A way is timed by so many steps at least, and so long."""
+"""A number of threads is timed by so many steps at least, and so long, after one that wakes them."""
+SLOW, MOST_SLOW_ITEMS = 20, 3
+"""Several threads are given up where a first step, or so many items between reviews, take so many times what a step takes."""
 
 
 class BlasThreads:
-    """Sets the number of BLAS threads to the fastest of 1, 2, 4 and as many as there are."""
+    """The number of threads of the BLAS libraries in this process, and the limits on it.
 
-    def __init__(self) -> None:
-        self._libraries: list[Any] | None = None
-        self._choices: list[int] = []
+    Several threads may hold a limit at once, and let go of it in any order: the least of the limits is in force, and the
+    numbers that the first of them found are put back when the last is gone.
+
+    Args:
+        libraries: BLAS libraries as threadpoolctl has them; those of this process by default.
+    """
+
+    def __init__(self, libraries: Sequence[Any] | None = None) -> None:
+        self._known = libraries
+        self._lock = threading.Lock()
+        self._limits: dict[object, int] = {}
+        self._unlimited: list[int] = []
+
+    @property
+    def _libraries(self) -> Sequence[Any]:
+        if self._known is None:
+            from threadpoolctl import ThreadpoolController
+
+            self._known = ThreadpoolController().select(user_api="blas").lib_controllers
+        return self._known
+
+    def num_unlimited(self) -> int | None:
+        """Return how many threads BLAS has where no limit is held here, or None where no library tells."""
+        with self._lock:
+            numbers = self._unlimited if self._limits else [library.num_threads for library in self._libraries]
+            return max(numbers, default=None)
+
+    def limit(self, holder: object, number: int) -> None:
+        """Let BLAS have at most so many threads until the holder releases it; a holder's new limit replaces its old one."""
+        with self._lock:
+            if not self._limits:
+                self._unlimited = [library.num_threads for library in self._libraries]
+            self._limits[holder] = number
+            self._apply()
+
+    def release(self, holder: object) -> None:
+        """End a holder's limit, if it has one."""
+        with self._lock:
+            if self._limits.pop(holder, None) is not None:
+                self._apply()
+
+    def _apply(self) -> None:
+        least = min(self._limits.values(), default=None)
+        for library, unlimited in zip(self._libraries, self._unlimited, strict=True):
+            library.set_num_threads(unlimited if least is None else min(least, unlimited))
+
+
+BLAS = BlasThreads()
+"""The libraries of this process."""
+
+
+@contextmanager
+def limited_blas_threads(number: int) -> Iterator[None]:
+    """Let BLAS have at most so many threads in a block (see `BlasThreads`)."""
+    holder = object()
+    BLAS.limit(holder, number)
+    try:
+        yield
+    finally:
+        BLAS.release(holder)
+
+
+def num_cores() -> int:
+    """Return how many cores this process may use: those that it is bound to, where the system tells, otherwise all.
+
+    Where a user lets BLAS have fewer threads, by `OMP_NUM_THREADS` and its like or by threadpoolctl, there are as many; limits
+    held by `BLAS` do not count.
+    """
+    has_affinity = hasattr(os, "sched_getaffinity")
+    cores = len(os.sched_getaffinity(0)) if has_affinity else os.cpu_count() or 1
+    allowed = BLAS.num_unlimited()
+    if allowed is None:  # a BLAS that threadpoolctl does not know, such as Apple's
+        wanted = os.environ.get("OMP_NUM_THREADS", "").split(",")[0]
+        allowed = int(wanted) if wanted.isdecimal() else cores
+    return max(1, min(cores, allowed))
+
+
+class AdaptiveThreads:
+    """As many BLAS threads as are quickest for one stream, by measurement: of 1, 2, 4 and as many as there are.
+
+    Two threads are faster on a quiet machine, and a hundred times slower on a busy one: they wait for each other by spinning,
+    so where something else takes one's core, the other spins until it is given back. Which it is may change at any moment. So
+    there is one thread until the first measurement, which is repeated again and again, and several threads are given up
+    between measurements where items take far longer than one thread needs. The number of threads changes no result of a
+    stream read by itself (see `fused`).
+
+    The number is in force in a `with` block only. A generator enters one for each item and leaves it before it yields, since
+    nobody knows for how long it is suspended there, or whether it is ever resumed; that costs some microseconds an item, and
+    nothing where BLAS's own number is the quickest.
+
+    Args:
+        blas: whose threads they are.
+    """
+
+    def __init__(self, blas: BlasThreads = BLAS) -> None:
+        self._blas = blas
+        self._number: int | None = 1
         self._next_review = 0.0
+        self._entered, self._most_seconds, self._num_slow = 0.0, 0.0, 0
+
+    def __enter__(self) -> None:
+        if self._number is not None:
+            self._blas.limit(self, self._number)
+        self._entered = time.perf_counter()
+
+    def __exit__(self, *_: object) -> None:
+        if self._number is not None:
+            self._blas.release(self)
+        if self._number != 1 and time.perf_counter() - self._entered > self._most_seconds:
+            self._num_slow += 1
+            if self._num_slow == MOST_SLOW_ITEMS:
+                self._number = 1
 
     def review(self, step: Callable[[], object]) -> None:
-        """Choose anew, if the last choice was some time ago.
+        """Choose anew, within a `with` block, if the last choice was some time ago.
 
         Args:
             step: the work that is to be quick.
         """
         if time.perf_counter() < self._next_review:
             return
-        if self._libraries is None:
-            self._find_libraries()
-        if len(self._choices) > 1:
-            seconds = {number: self._time(number, step) for number in self._choices}
-            self._set(min(seconds, key=lambda number: seconds[number]))
-        self._next_review = time.perf_counter() + SECONDS_BETWEEN
+        most = self._blas.num_unlimited() or 1
+        self._number = None
+        try:
+            if most > 1:
+                fastest = self._fastest(sorted({number for number in (1, 2, 4) if number < most} | {most}), step)
+                self._number = fastest if fastest < most else None
+        finally:
+            self._blas.release(self)
+            self.__enter__()
+        self._next_review = self._entered + SECONDS_BETWEEN
 
-    def _find_libraries(self) -> None:
-        from threadpoolctl import ThreadpoolController
+    def _fastest(self, choices: Sequence[int], step: Callable[[], object]) -> int:
+        fastest, least = 1, math.inf
+        for number in choices:
+            seconds = self._time(number, step, SLOW * least)
+            if number == 1:
+                self._most_seconds, self._num_slow = SLOW * seconds, 0
+            if seconds < least:
+                fastest, least = number, seconds
+        return fastest
 
-        self._libraries = ThreadpoolController().select(user_api="blas").lib_controllers
-        most = max((library.num_threads for library in self._libraries), default=1)
-        self._choices = sorted({number for number in (1, 2, 4) if number < most} | {most})
-
-    def _set(self, number: int) -> None:
-        for library in self._libraries or ():
-            library.set_num_threads(number)
-
-    def _time(self, number: int, step: Callable[[], object]) -> float:
-        """Return the seconds of a step with so many threads, the quickest of some."""
-        self._set(number)
-        step()
+    def _time(self, number: int, step: Callable[[], object], most_seconds: float) -> float:
+        """Return the seconds of a step with so many threads, the median of some; of the first step if it takes too many."""
+        self._blas.limit(self, number)
         found: list[float] = []
-        while len(found) < LEAST_STEPS or sum(found) < LEAST_SECONDS:
+        while len(found) <= LEAST_STEPS or sum(found[1:]) < LEAST_SECONDS:
             begun = time.perf_counter()
             step()
             found.append(time.perf_counter() - begun)
-        return sorted(found)[len(found) // 2]
+            if found[0] > most_seconds:
+                return found[0]
+        timed = sorted(found[1:])
+        return timed[len(timed) // 2]
+
+
+class CancelledError(Exception):
+    """Raised in a thread whose work nobody waits for any more."""
+
+
+def in_threads(
+    groups: Iterable[Sequence[Task]], work: Callable[[Task, threading.Event], Result]
+) -> Iterator[list[Result]]:
+    """Yield the results of each group of tasks, in order; the next group is under way meanwhile.
+
+    Each core has a thread with one BLAS thread of its own. NumPy lets go of Python's lock while it computes, so two threads
+    that each read a batch keep two cores busy with all of the work, not with matrix products alone; and neither waits for the
+    other in the middle of a step. BLAS is limited while a task is computed, and no longer: not while all that was under way
+    is done and nobody asks for the next group.
+
+    Args:
+        work: is given a task and an event that is set where the result is not wanted any more.
+    """
+    waiting = iter(groups)
+    first = list(itertools.islice(waiting, 2))
+    cancelled, num_threads = threading.Event(), num_cores()
+    if num_threads < 2 or sum(map(len, first)) < 2:
+        yield from one_by_one(itertools.chain(first, waiting), work)
+        return
+
+    def work_alone(task: Task) -> Result:
+        with limited_blas_threads(1):
+            return work(task, cancelled)
+
+    under_way: deque[list[Future[Result]]] = deque()
+    with ThreadPoolExecutor(num_threads) as executor:
+        try:
+            for tasks in itertools.chain(first, waiting):
+                under_way.append([executor.submit(work_alone, task) for task in tasks])
+                if len(under_way) > 1:
+                    yield [future.result() for future in under_way.popleft()]
+            while under_way:
+                yield [future.result() for future in under_way.popleft()]
+        except BaseException:
+            cancelled.set()
+            executor.shutdown(wait=True, cancel_futures=True)
+            raise
+
+
+def one_by_one(
+    groups: Iterable[Sequence[Task]], work: Callable[[Task, threading.Event], Result]
+) -> Iterator[list[Result]]:
+    """Yield the same as `in_threads` does, from this thread alone."""
+    never = threading.Event()
+    yield from ([work(task, never) for task in tasks] for tasks in groups)

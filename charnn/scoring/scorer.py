@@ -1,5 +1,6 @@
 """Scoring: units are encoded, read in batches of about one length, and summed in their own order."""
 
+import math
 import threading
 from collections import deque
 from collections.abc import Iterable, Iterator
@@ -12,16 +13,19 @@ from charnn.config import ScoreOptions
 from charnn.ngrams.mixture import Mixture
 from charnn.ngrams.spelling import Spelling
 from charnn.runtime.engine import Engine
+from charnn.runtime.threads import CancelledError, in_threads, one_by_one
 from charnn.scoring.estimators import Estimate, Estimator, Floats, MixedEstimator, NetworkEstimator, Reader
 from charnn.scoring.scores import Score
 from charnn.scoring.summing import Encoded, Found, summed
-from charnn.scoring.workers import CancelledError, in_threads, one_by_one
 from charnn.text.tokenizers import Tokenizer
 
 LINES_AT_ONCE = 2048
 CHARS_AT_ONCE = 1 << 22
 """The lines, and the characters of them, among which batches of one length are sought."""
-WIDEST_BATCH = 256
+WIDEST_BATCH = 512
+"""Products with 512 columns run at BLAS's full speed, those with 256 do not."""
+SMALLEST_SHARED = 128
+"""So many texts are read in two batches, for two cores to have one each."""
 PLACES_A_BATCH = 1 << 20
 MOST_PADDED = 2
 """Texts of a batch are not longer than this times the shortest, and a chunk."""
@@ -201,7 +205,15 @@ def _encode(number: int, text: str, tokenizer: Tokenizer, options: ScoreOptions,
 
 
 def _batches(by_length: list[int], encoded: list[Encoded], vocab_size: int) -> Iterator[list[int]]:
+    """Yield batches of texts of about one length, given in the order of their lengths.
+
+    Batches are of one size, and there are two of them or another even number, so that no core waits for the last. They depend
+    on the texts alone, not on how many cores there are.
+    """
     widest = min(WIDEST_BATCH, max(1, MOST_LOGITS // vocab_size))
+    if len(by_length) >= SMALLEST_SHARED:
+        num_batches = 2 * math.ceil(len(by_length) / (2 * widest))
+        widest = math.ceil(len(by_length) / num_batches)
     batch: list[int] = []
     for index in by_length:
         length = len(encoded[index].targets) + 1
