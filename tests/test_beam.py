@@ -59,7 +59,7 @@ def test_a_beam_of_one_is_greedy():
 
 def test_a_wider_beam_is_never_worse_here():
     scores = [found(prompt="b", beam=beam, length=12)[0].log_prob_nats for beam in (1, 4, 16, 64)]
-    assert scores == sorted(scores)
+    assert all(wider > narrower - 1e-6 for narrower, wider in itertools.pairwise(scores))  # rounding aside
 
 
 def test_groups_differ_from_those_before_them():

@@ -153,3 +153,14 @@ def test_the_bytes_of_an_unscored_first_token_do_not_count():
     for text, chars, num_bytes in (("\u00e9a", 3, 3), ("ab", 2, 2)):
         (score,) = scored(text, engine=engine, tokenizer=tokenizer, bos=False)
         assert (score.num_tokens, score.num_chars, score.num_bytes) == (num_bytes, chars, num_bytes)
+
+
+@pytest.mark.parametrize(
+    ("num_texts", "sizes"),
+    [(0, []), (127, [127]), (128, [64, 64]), (601, [301, 300]), (1024, [512, 512]), (1026, [257, 257, 257, 255])],
+)
+def test_batches_are_of_one_size_and_an_even_number(num_texts, sizes):
+    units = [scorer._encode(1, "ab", LETTERS, ScoreOptions(), False)] * num_texts
+    batches = list(scorer._batches(list(range(num_texts)), units, 100))
+    assert [len(batch) for batch in batches] == sizes
+    assert list(itertools.chain(*batches)) == list(range(num_texts))

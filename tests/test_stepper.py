@@ -7,7 +7,7 @@ import pytest
 from charnn.config import Architecture
 from charnn.runtime import tables
 from charnn.runtime.engine import Engine
-from charnn.runtime.fused import FUSED
+from charnn.runtime.fused import FUSED, MANY_STREAMS
 from charnn.runtime.stepper import PlainStepper, stepper_for
 from tests.conftest import ARCHITECTURES, REPOSITORY, ramp_weights
 
@@ -19,10 +19,10 @@ MORE = [
 
 
 def ids_at(time, num_streams, vocab_size=11):
-    return (np.arange(num_streams) * 3 + time**2) % vocab_size
+    return (np.arange(num_streams) % 4 * 3 + time**2) % vocab_size
 
 
-@pytest.mark.parametrize("num_streams", [1, 3])
+@pytest.mark.parametrize("num_streams", [1, 3, MANY_STREAMS + 1])
 @pytest.mark.parametrize("architecture", [*ARCHITECTURES, *MORE])
 def test_stepping_is_what_the_engine_does(architecture, num_streams):
     engine = Engine(architecture, ramp_weights(architecture, 0.5))
@@ -34,6 +34,18 @@ def test_stepping_is_what_the_engine_does(architecture, num_streams):
     for layer, expected in zip(quick.state(), plain.state(), strict=True):
         for part, wanted in zip(layer, expected, strict=True):
             np.testing.assert_allclose(part, wanted, atol=1e-5)
+
+
+@pytest.mark.parametrize("num_streams", [1, MANY_STREAMS])
+@pytest.mark.parametrize("cell", FUSED)
+def test_gates_beyond_the_range_of_exp_are_open_or_shut(cell, num_streams):
+    architecture = Architecture(cell, 11, 6, 8, 2)
+    engine = Engine(architecture, ramp_weights(architecture, 3000.0))
+    plain = PlainStepper(engine, engine.initial_state(), num_streams)
+    quick = stepper_for(engine, engine.initial_state(), num_streams)
+    for time in range(5):
+        ids = ids_at(time, num_streams)
+        np.testing.assert_allclose(quick.step(ids), plain.step(ids), rtol=1e-5)
 
 
 @pytest.mark.parametrize("architecture", [*ARCHITECTURES, *MORE])
