@@ -7,6 +7,7 @@ import time
 
 import numpy as np
 import pytest
+from threadpoolctl import ThreadpoolController
 
 from charnn.config import SampleOptions, ScoreOptions
 from charnn.runtime import sampler, threads
@@ -48,11 +49,9 @@ class Step:
 
 def test_a_limit_ends_with_its_block_whatever_happens_there():
     with pytest.raises(ValueError, match="own"), limited_blas_threads(1):
-        assert all(library.num_threads == 1 for library in threads.BLAS._libraries)
+        assert all(library.get() == 1 for library in threads.BLAS._libraries)
         raise ValueError("own")
-    assert threads.BLAS.num_unlimited() == max(
-        (library.num_threads for library in threads.BLAS._libraries), default=None
-    )
+    assert threads.BLAS.num_unlimited() == max((library.get() for library in threads.BLAS._libraries), default=None)
 
 
 @pytest.mark.parametrize("first_to_leave", ["a", "b"])
@@ -74,6 +73,49 @@ def test_of_two_limits_the_least_is_in_force_and_the_last_puts_the_numbers_back(
     blas.release("b")
     blas.release("b")
     assert numbers() == [8, 2]
+
+
+def test_limits_of_every_thread_count_though_another_one_set_the_number_first():
+    class OneThreadsOwn(Library):
+        """Obeys the thread that first set its number, as some versions of threadpoolctl have it."""
+
+        owner = None
+
+        def set_num_threads(self, number):
+            self.owner = self.owner or threading.get_ident()
+            if self.owner == threading.get_ident():
+                self.num_threads = number
+
+        def clear_controlling_thread(self, force=False):
+            assert force
+            self.owner = None
+
+    library = OneThreadsOwn(8)
+    library.set_num_threads(8)
+    blas = BlasThreads([library])
+    other = threading.Thread(target=blas.limit, args=("a", 1))
+    other.start()
+    other.join()
+    assert library.num_threads == 1
+    blas.release("a")
+    assert library.num_threads == 8
+
+
+def test_in_a_thread_of_their_own_limits_reach_the_blas_that_numpy_has():
+    with limited_blas_threads(1):
+        pass
+    found = []
+
+    def limit():
+        with limited_blas_threads(1):
+            found.extend(
+                library.num_threads for library in ThreadpoolController().select(user_api="blas").lib_controllers
+            )
+
+    other = threading.Thread(target=limit)
+    other.start()
+    other.join()
+    assert set(found) <= {1}
 
 
 def test_a_number_that_a_user_sets_between_two_limits_is_put_back():

@@ -13,7 +13,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 __all__ = [
     "BLAS",
@@ -36,6 +36,37 @@ SLOW, MOST_SLOW_ITEMS = 20, 3
 """Several threads are given up where a first step, or so many items between reviews, take so many times what a step takes."""
 
 
+class _Controls(NamedTuple):
+    """How a library's number of threads is read and set."""
+
+    get: Callable[[], int]
+    set: Callable[[int], object]
+
+
+def _controls(library: Any) -> _Controls:
+    """Return the controls of one of threadpoolctl's libraries.
+
+    OpenBLAS's own functions are called directly where they can be: a sampler does so at every token, and threadpoolctl takes
+    several times as long. Some of its versions let one thread alone set the number, until that thread ends, and ignore others
+    without a word; `BlasThreads` has the wishes of all threads in order, so none is to be ignored.
+    """
+    symbol = getattr(library, "_get_symbol", None)
+    if symbol is not None and getattr(library, "threading_layer", None) == "pthreads":
+        get, put = symbol("openblas_get_num_threads"), symbol("openblas_set_num_threads")
+        if get is not None and put is not None:
+            return _Controls(get, put)
+    let_go = getattr(library, "clear_controlling_thread", None)
+
+    def set_for_all(number: int) -> None:
+        if let_go is not None:
+            let_go(force=True)
+        library.set_num_threads(number)
+        if let_go is not None:
+            let_go(force=True)
+
+    return _Controls(lambda: int(library.num_threads), set_for_all)
+
+
 class BlasThreads:
     """The number of threads of the BLAS libraries in this process, and the limits on it.
 
@@ -47,30 +78,31 @@ class BlasThreads:
     """
 
     def __init__(self, libraries: Sequence[Any] | None = None) -> None:
-        self._known = libraries
+        self._known = None if libraries is None else [_controls(library) for library in libraries]
         self._lock = threading.Lock()
         self._limits: dict[object, int] = {}
         self._unlimited: list[int] = []
 
     @property
-    def _libraries(self) -> Sequence[Any]:
+    def _libraries(self) -> Sequence["_Controls"]:
         if self._known is None:
             from threadpoolctl import ThreadpoolController
 
-            self._known = ThreadpoolController().select(user_api="blas").lib_controllers
+            found = ThreadpoolController().select(user_api="blas").lib_controllers
+            self._known = [_controls(library) for library in found]
         return self._known
 
     def num_unlimited(self) -> int | None:
         """Return how many threads BLAS has where no limit is held here, or None where no library tells."""
         with self._lock:
-            numbers = self._unlimited if self._limits else [library.num_threads for library in self._libraries]
+            numbers = self._unlimited if self._limits else [library.get() for library in self._libraries]
             return max(numbers, default=None)
 
     def limit(self, holder: object, number: int) -> None:
         """Let BLAS have at most so many threads until the holder releases it; a holder's new limit replaces its old one."""
         with self._lock:
             if not self._limits:
-                self._unlimited = [library.num_threads for library in self._libraries]
+                self._unlimited = [library.get() for library in self._libraries]
             self._limits[holder] = number
             self._apply()
 
@@ -83,7 +115,7 @@ class BlasThreads:
     def _apply(self) -> None:
         least = min(self._limits.values(), default=None)
         for library, unlimited in zip(self._libraries, self._unlimited, strict=True):
-            library.set_num_threads(unlimited if least is None else min(least, unlimited))
+            library.set(unlimited if least is None else min(least, unlimited))
 
 
 BLAS = BlasThreads()

@@ -3,8 +3,8 @@
     python tests/benchmarks/scoring_speed.py [--sentences 200000] [--rounds 5] [--lines 10000 2000000] [--skip WHAT ...]
 
 Speed: a 2 x 512 LSTM with random weights scores sentences of 60 characters. Before and after each part of them the peak is
-measured, a product of two 2048 x 2048 matrices in fp32; the share is of the better of the two. In each round torch (fused
-layers, no gradients) reads some of the same batches, taking turns.
+measured, a product of two 2048 x 2048 matrices in fp32 by NumPy's BLAS and by torch's; what is printed is relative to the best.
+Then torch (fused layers, fp32, no gradients) and charnn read the same batches, taking turns. Medians, with their ranges.
 
 Memory: `charnn score` of files with so many lines, by a model of 16 units, blank lines and lines of 100,000 characters among them;
 the most resident memory of each process, and whether each line has its one record, in order.
@@ -14,15 +14,18 @@ Cold: five times `charnn score --text` in a process of its own, and whether torc
 
 import argparse
 import json
+import math
 import os
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+import torch
 
 from charnn.config import Architecture, ScoreOptions
 from charnn.model_directory import expected_shapes
@@ -30,6 +33,7 @@ from charnn.runtime.engine import Engine
 from charnn.scoring.scorer import WIDEST_BATCH, estimator_of, score_units
 from charnn.text.tokenizers import CharTokenizer
 from charnn.text.vocabulary import UNKNOWN, Vocabulary
+from charnn.training.network import Network
 
 CHARACTERS = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ .,;:!?'-\"()"
 SENTENCE_CHARS, HIDDEN, LAYERS, PEAK_SIZE = 60, 512, 2, 2048
@@ -77,14 +81,17 @@ def sentences(number: int, seed: int) -> list[str]:
 
 
 def peak_flops() -> float:
-    """Return multiply-adds a second, times two, of the best of three products."""
+    """Return the operations a second of a product in fp32, two a multiply-add: of NumPy's BLAS or torch's, the better one."""
     matrix = np.random.default_rng(0).standard_normal((PEAK_SIZE, PEAK_SIZE)).astype(np.float32)
-    best = 0.0
-    for _ in range(3):
-        began = time.perf_counter()
-        matrix @ matrix
-        best = max(best, 2 * PEAK_SIZE**3 / (time.perf_counter() - began))
-    return best
+    least = math.inf
+    for factor in (matrix, torch.from_numpy(matrix)):
+        time.sleep(SECONDS_OF_REST)
+        for _ in range(3):
+            began = time.perf_counter()
+            factor @ factor
+            least = min(least, time.perf_counter() - began)
+    time.sleep(SECONDS_OF_REST)
+    return 2 * PEAK_SIZE**3 / least
 
 
 def flops_a_token(vocab_size: int) -> int:
@@ -96,59 +103,60 @@ def measure_speed(num_sentences: int) -> None:
     engine, tokenizer = network()
     estimator, options = estimator_of(engine, tokenizer), ScoreOptions()
     cost = flops_a_token(len(tokenizer.vocabulary))
-    shares, num_tokens, seconds = [], 0, 0.0
+    shares, rates, peaks = [], [], []
     for part in range(0, num_sentences, SENTENCES_A_PART):
         texts = sentences(min(SENTENCES_A_PART, num_sentences - part), part)
         before = peak_flops()
         began = time.perf_counter()
-        found = sum(score.num_tokens for score in score_units(estimator, tokenizer, texts, options))
-        took = time.perf_counter() - began
-        shares.append(found * cost / took / max(before, peak_flops()))
-        num_tokens, seconds = num_tokens + found, seconds + took
-    print(
-        f"{num_sentences:,} sentences, {num_tokens:,} tokens: {num_tokens / seconds:,.0f} tokens/s, "
-        f"{statistics.median(shares):.3f} of the fp32 peak (median of {len(shares)} parts, {min(shares):.3f} to {max(shares):.3f})",
-        flush=True,
-    )
+        num_tokens = sum(score.num_tokens for score in score_units(estimator, tokenizer, texts, options))
+        rates.append(num_tokens / (time.perf_counter() - began))
+        peaks.append(max(before, peak_flops()))
+        shares.append(rates[-1] * cost / peaks[-1])
+    print(f"{num_sentences:,} sentences, medians of {len(shares)} parts:")
+    show("tokens/s", rates, ",.0f")
+    show("fp32 peak, the better BLAS, GFLOP/s", [peak / 1e9 for peak in peaks], ".1f")
+    show("of that peak", shares, ".3f")
+
+
+def show(name: str, values: Sequence[float], form: str) -> None:
+    """Print a median and its range."""
+    print(f"  {name:36}{statistics.median(values):{form}} ({min(values):{form}} to {max(values):{form}})", flush=True)
 
 
 def compare_with_torch(num_rounds: int) -> None:
-    import torch
-
-    from charnn.training.network import Network
-
+    torch.set_float32_matmul_precision("highest")
     engine, tokenizer = network()
     estimator, options = estimator_of(engine, tokenizer), ScoreOptions()
     torch_network = Network(engine.architecture)
     torch_network.load_arrays(engine.weights)
     torch_network.eval()
-    ratios, speeds = [], []
+    ours, theirs = [], []
     for number in range(num_rounds):
-        texts = sentences(16 * WIDEST_BATCH, number)
-        time.sleep(SECONDS_OF_REST)
-        began = time.perf_counter()
-        ours = sum(score.num_tokens for score in score_units(estimator, tokenizer, texts, options))
-        our_rate = ours / (time.perf_counter() - began)
-        time.sleep(SECONDS_OF_REST)
+        texts = sentences(8 * WIDEST_BATCH, number)
         encoded = [np.concatenate((tokenizer.encode(text), [1])) for text in texts]
+        time.sleep(SECONDS_OF_REST)
         began = time.perf_counter()
-        theirs = 0
-        with torch.no_grad():
-            for first in range(0, len(texts), WIDEST_BATCH):
-                targets = torch.tensor(np.stack(encoded[first : first + WIDEST_BATCH], axis=1))
-                contexts = torch.cat((torch.ones_like(targets[:1]), targets[:-1]))
-                logits, _ = torch_network(contexts, torch_network.initial_state(targets.shape[1]))
-                logits.log_softmax(-1).gather(-1, targets[..., None]).sum()
-                theirs += targets.numel()
-        their_rate = theirs / (time.perf_counter() - began)
-        ratios.append(our_rate / their_rate)
-        speeds.append((our_rate, their_rate))
-    ours, theirs = (statistics.median(rates) for rates in zip(*speeds, strict=True))
-    print(
-        f"torch's forward pass on the same batches: {theirs:,.0f} tokens/s, ours {ours:,.0f}: "
-        f"{statistics.median(ratios):.2f} times (median of {num_rounds}, {min(ratios):.2f} to {max(ratios):.2f})",
-        flush=True,
-    )
+        num_tokens = sum(score.num_tokens for score in score_units(estimator, tokenizer, texts, options))
+        ours.append(num_tokens / (time.perf_counter() - began))
+        time.sleep(SECONDS_OF_REST)
+        began = time.perf_counter()
+        read_by_torch(torch_network, encoded)
+        theirs.append(num_tokens / (time.perf_counter() - began))
+    print(f"torch's forward pass in fp32 on the same batches, medians of {num_rounds} rounds:")
+    show("torch, tokens/s", theirs, ",.0f")
+    show("ours, tokens/s", ours, ",.0f")
+    show("ours / torch", [one / other for one, other in zip(ours, theirs, strict=True)], ".2f")
+
+
+@torch.no_grad()
+def read_by_torch(network: Network, encoded: Sequence[np.ndarray]) -> None:
+    """Find the log probabilities of texts of one length."""
+    for first in range(0, len(encoded), WIDEST_BATCH):
+        targets = torch.tensor(np.stack(encoded[first : first + WIDEST_BATCH], axis=1))
+        contexts = torch.cat((torch.ones_like(targets[:1]), targets[:-1]))
+        logits, _ = network(contexts, network.initial_state(targets.shape[1]))
+        assert logits.dtype == torch.float32
+        logits.log_softmax(-1).gather(-1, targets[..., None]).sum()
 
 
 def train_small(directory: Path) -> Path:
