@@ -12,7 +12,7 @@ from tests.conftest import REPOSITORY
 PACKAGE = REPOSITORY / "charnn"
 
 ROOMS = {
-    "base": ("errors", "options", "config", "files", "locking", "golden", "recipes"),
+    "base": ("errors", "options", "config", "files", "locking", "cores", "golden", "recipes"),
     "text": ("text",),
     "cells": ("cells",),
     "ngrams": ("ngrams",),

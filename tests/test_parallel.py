@@ -17,11 +17,11 @@ from charnn.training.loss import IGNORED
 from charnn.training.network import Network
 from charnn.training.objective import Counts, objective
 from charnn.training.optimizers import make_optimizers
-from charnn.training.parallel import tuning, workers
+from charnn.training.parallel import tuning
 from charnn.training.parallel.groups import generator_for, group_bounds, joined_state, split_state
 from charnn.training.parallel.step import TrainingStep
 from charnn.training.parallel.tuning import WorkerTuner
-from charnn.training.parallel.workers import Workers, num_cores, one_torch_thread
+from charnn.training.parallel.workers import Workers, one_torch_thread
 from tests.conftest import ramp_weights, seeded
 
 PLAIN = Vocabulary(tuple(map(str, range(11))), (9,) * 11, boundary_id=0, unknown_id=None)
@@ -116,16 +116,6 @@ def test_torchs_threads_are_as_before_after_a_run_and_in_new_threads():
     with one_torch_thread():
         assert torch.get_num_threads() == 1
     assert torch.get_num_threads() == before
-
-
-@pytest.mark.parametrize(("allowed", "expected"), [("1", 1), ("3,2", 3), ("100", 4), ("", 4), ("many", 4)])
-def test_cores_are_those_that_the_process_is_bound_to(monkeypatch, allowed, expected):
-    monkeypatch.setattr(workers.os, "sched_getaffinity", lambda _: {0, 2, 3, 5}, raising=False)
-    monkeypatch.setenv("OMP_NUM_THREADS", allowed)
-    assert num_cores() == expected
-    monkeypatch.delattr(workers.os, "sched_getaffinity")
-    monkeypatch.setattr(workers.os, "cpu_count", lambda: 4)
-    assert num_cores() == expected
 
 
 def architecture_of(cell):

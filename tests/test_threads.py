@@ -137,7 +137,7 @@ def test_a_number_that_a_user_sets_between_two_limits_is_put_back():
         (8, None, "", 8),
         (8, None, "3,2", 3),
         (8, None, "many", 8),
-        (8, None, "0", 1),
+        (8, None, "0", 8),
     ],
 )
 @pytest.mark.parametrize("has_affinity", [True, False])
@@ -268,13 +268,16 @@ def test_two_samplers_at_once_leave_the_number_as_it_was(monkeypatch):
 
 
 WHOLE_PROCESS = """
-import json, os, threading
+import json, os, tempfile, threading, time
+from pathlib import Path
 os.sched_getaffinity = lambda process: {0, 1, 2}
 os.cpu_count = lambda: 3
 import numpy as np
+import torch
 from threadpoolctl import threadpool_info, threadpool_limits
 threadpool_limits(limits=3, user_api="blas")
-from charnn.config import SampleOptions, ScoreOptions
+torch.set_num_threads(3)
+from charnn.config import ModelOptions, SampleOptions, ScoreOptions, TextOptions, TrainingOptions
 from charnn.runtime import threads
 from charnn.runtime.context import read_start
 from charnn.runtime.sampler import Sampler
@@ -283,6 +286,8 @@ from charnn.runtime.streams import Plan
 from charnn.scoring import estimators, scorer
 from charnn.scoring.scorer import score_units
 from charnn.text.tokenizers import CharTokenizer
+from charnn.training.beginning import begin
+from charnn.training.session import run
 from tests.test_estimators import ENGINE, FIVE
 
 threads.AdaptiveThreads._time = lambda self, number, step, most_seconds: number
@@ -292,7 +297,11 @@ expected = threads.num_cores()
 counts = []
 
 def read_counts():
-    counts.append([library["num_threads"] for library in threadpool_info()])
+    blas = [library["num_threads"] for library in threadpool_info() if library["user_api"] == "blas"]
+    fresh = []
+    thread = threading.Thread(target=lambda: fresh.append(torch.get_num_threads()))
+    thread.start(), thread.join()
+    counts.append([*blas, torch.get_num_threads(), *fresh])
 
 def sample():
     stepper = stepper_for(ENGINE, ENGINE.initial_state())
@@ -319,8 +328,22 @@ def score():
     read_counts()
     workers.append(len(seen))
 
+def train():
+    with tempfile.TemporaryDirectory() as folder:
+        text = Path(folder, "text.txt")
+        text.write_text("the cat sat on the mat\\n" * 200, encoding="utf-8")
+        session = begin(
+            Path(folder, "run"), [str(text)], text_options=TextOptions(), model_options=ModelOptions(hidden_size=8),
+            training_options=TrainingOptions(steps=6, bptt_length=8, ngram_order=2), overwrite=False,
+            started=time.monotonic(), notify=lambda line: None,
+        )
+        for _ in run(session, should_stop=lambda: False):
+            read_counts()
+        assert session.trainer.workers.most == 3
+        read_counts()
+
 read_counts()
-sample(), score(), sample(), score()
+sample(), score(), train(), sample(), score()
 print(json.dumps({"counts": counts, "workers": workers, "expected": expected}))
 """
 

@@ -6,7 +6,6 @@ soon as nobody computes under a limit any more; a generator holds none while it 
 
 import itertools
 import math
-import os
 import threading
 import time
 from collections import deque
@@ -14,6 +13,8 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import Any, NamedTuple, TypeVar
+
+from charnn.cores import available_cores
 
 __all__ = [
     "BLAS",
@@ -139,13 +140,9 @@ def num_cores() -> int:
     Where a user lets BLAS have fewer threads, by `OMP_NUM_THREADS` and its like or by threadpoolctl, there are as many; limits
     held by `BLAS` do not count.
     """
-    has_affinity = hasattr(os, "sched_getaffinity")
-    cores = len(os.sched_getaffinity(0)) if has_affinity else os.cpu_count() or 1
-    allowed = BLAS.num_unlimited()
-    if allowed is None:  # a BLAS that threadpoolctl does not know, such as Apple's
-        wanted = os.environ.get("OMP_NUM_THREADS", "").split(",")[0]
-        allowed = int(wanted) if wanted.isdecimal() else cores
-    return max(1, min(cores, allowed))
+    cores = available_cores()
+    allowed = BLAS.num_unlimited()  # None for a BLAS that threadpoolctl does not know, such as Apple's
+    return cores if allowed is None else max(1, min(cores, allowed))
 
 
 class AdaptiveThreads:

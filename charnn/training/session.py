@@ -13,6 +13,7 @@ import torch
 
 from charnn.config import Architecture, TrainingOptions
 from charnn.config.model import StartOptions
+from charnn.cores import available_cores
 from charnn.errors import CharnnError, StorageError
 from charnn.files import explain_write_errors
 from charnn.model_directory import Model, read_model, update_config, write_model, write_training_state
@@ -33,7 +34,7 @@ from charnn.training.network import Network
 from charnn.training.objective import TokenNoise
 from charnn.training.optimizers import make_optimizers
 from charnn.training.pair import directory_of_run
-from charnn.training.parallel.workers import Workers, num_cores
+from charnn.training.parallel.workers import Workers
 from charnn.training.planning import EVALUATIONS_AT_THE_END, SECONDS_TO_SAVE
 from charnn.training.schedule import Budget
 from charnn.training.trainer import Position, Trainer
@@ -141,7 +142,7 @@ def make_session(
 
 def make_workers(options: TrainingOptions, device: str) -> Workers:
     """Return as many workers as there are cores, or as the options allow; on a GPU, which shares work out itself, one."""
-    cores = num_cores() if options.threads is None else options.threads
+    cores = available_cores() if options.threads is None else options.threads
     return Workers(cores if device == "cpu" else 1)
 
 

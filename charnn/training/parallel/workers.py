@@ -8,7 +8,6 @@ worker does it, nor on how many there are.
 
 import contextlib
 import itertools
-import os
 import queue
 import threading
 from collections.abc import Callable, Iterator, Sequence
@@ -18,14 +17,6 @@ import torch
 
 Result = TypeVar("Result")
 Task = Callable[[], Result]
-
-
-def num_cores() -> int:
-    """Return how many cores this process may use: those that it is bound to, no more than OMP_NUM_THREADS allows."""
-    has_affinity = hasattr(os, "sched_getaffinity")
-    cores = len(os.sched_getaffinity(0)) if has_affinity else os.cpu_count() or 1
-    allowed = os.environ.get("OMP_NUM_THREADS", "").split(",")[0]
-    return min(cores, int(allowed)) if allowed.isdigit() and int(allowed) > 0 else cores
 
 
 @contextlib.contextmanager
