@@ -93,9 +93,9 @@ def test_the_first_error_is_raised_when_nothing_runs_any_more():
 
 
 def test_closed_workers_end_their_threads_and_begin_anew_when_asked():
-    made = Workers(3)
+    made, before = Workers(3), set(threading.enumerate())
     made.run([lambda: None] * 9)
-    begun = [thread for thread in threading.enumerate() if thread.name.startswith("charnn-worker")]
+    begun = set(threading.enumerate()) - before
     made.close()
     assert len(begun) == 2
     assert not any(thread.is_alive() for thread in begun)

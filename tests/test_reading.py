@@ -79,7 +79,7 @@ def test_a_late_wrong_byte_is_found_at_its_place(tmp_path, monkeypatch):
             "is binary (a zero byte at offset 2), not text; name a text file (models made with --tokenizer byte take any file)",
         ),
         ("hello".encode("utf-16"), "begins with a UTF-16 byte-order mark, not utf-8: pass --encoding utf-16"),
-        (gzip.compress(b"x"), "is gzip data under another name; rename it to end in .gz"),
+        (gzip.compress(b"x", mtime=0), "is gzip data under another name; rename it to end in .gz"),
     ],
 )
 def test_what_is_no_text_is_refused(tmp_path, content, message):
