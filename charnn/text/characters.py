@@ -9,9 +9,9 @@ _HALF_OR_BYTE = re.compile("[\ud800-\udfff]")
 
 def whole_characters(text: str) -> str:
     """Return a text with U+FFFD for halves of surrogate pairs, which nothing can write."""
-    return _HALF.sub(REPLACEMENT, text)
+    return text if text.isascii() else _HALF.sub(REPLACEMENT, text)
 
 
 def characters_only(text: str) -> str:
     """Return a text with U+FFFD for halves of surrogate pairs, and for bytes that are no UTF-8."""
-    return _HALF_OR_BYTE.sub(REPLACEMENT, text)
+    return text if text.isascii() else _HALF_OR_BYTE.sub(REPLACEMENT, text)

@@ -1,53 +1,45 @@
 """The corpus: text streamed into `train.bin` and `valid.bin`, never held in memory as a whole.
 
-Three passes over the text: one measures it, one counts the tokens of the training part, one encodes. A unit (a line or a
-document) is written with its closing boundary; the opening one of the first unit is understood.
+One pass over the text measures it, one encodes it; of characters, bytes and subwords, which are quickly cut, another one counts
+before. A unit (a line or a document) is written with its closing boundary; the opening one of the first unit is understood.
 """
 
 import contextlib
-import functools
+import importlib.metadata
 import itertools
 import os
+import tempfile
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from charnn.config import TextOptions, Unit
-from charnn.errors import TextError
+from charnn.config import TextOptions
+from charnn.errors import CharnnError, TextError
 from charnn.files import explain_write_errors
-from charnn.text.reading import (
-    RAW,
-    Notify,
-    Source,
-    documents,
-    find_sources,
-    lines,
-    read_text,
-    sha256_of,
-    whole_lines,
+from charnn.options import as_json
+from charnn.text import cache
+from charnn.text.affordable import (
+    ALWAYS_READ,
+    HASHING_FRACTION,
+    HASHING_SPEED,
+    READING_FRACTION,
+    SLOWEST_SPEED,
+    affordable_fraction,
+    beginnings,
+    stored_size,
 )
-from charnn.text.tokenizer_training import train_tokenizer
-from charnn.text.tokenizers import Tokenizer
+from charnn.text.encoding import SPLITS, SplitSize, encode_pieces, encode_words
+from charnn.text.progress import Meter, Report
+from charnn.text.reading import RAW, Notify, Source, find_sources, read_text, sha256_of
+from charnn.text.splitting import Piece, all_valid, stream_splitter, unit_splitter
+from charnn.text.tokenizer_training import TrainedTokenizer, train_tokenizer
+from charnn.text.tokenizers import FORMAT_VERSION, Tokenizer, load_tokenizer
 
-UNITS_A_PIECE = 4096
 TOKENS_REVERSED_AT_ONCE = 1 << 20
-FEWEST_UNITS = 5
-"""From this number of units on, at least one is held out."""
-
-
-@dataclass(frozen=True)
-class SplitSize:
-    """How much text a split holds. A closing boundary counts as one character: the line end that it stands for."""
-
-    num_tokens: int = 0
-    num_chars: int = 0
-    num_bytes: int = 0
-    num_unknown: int = 0
-    num_units: int = 0
 
 
 @dataclass(frozen=True)
@@ -60,6 +52,7 @@ class Corpus:
         train, valid: sizes of the two parts.
         files: name, size and sha256 of each text.
         rare_words: see `TrainedTokenizer`.
+        key: names the encoded text in the cache; empty where it is not kept.
     """
 
     directory: Path
@@ -68,6 +61,7 @@ class Corpus:
     valid: SplitSize
     files: list[dict[str, Any]]
     rare_words: Sequence[str] = ()
+    key: str = ""
 
     def ids(self, split: str) -> npt.NDArray[np.unsignedinteger[Any]]:
         """Return the ids (N,) of "train" or "valid", memory-mapped."""
@@ -105,14 +99,17 @@ def reverse_encoded(source: Path, target: Path, tokenizer: Tokenizer) -> None:
     fresh.replace(target)
 
 
-class Piece(NamedTuple):
-    """A run of text of one split: some characters of a stream, or whole units."""
-
-    split: str
-    texts: Sequence[str]
-
-
-def prepare_corpus(directory: Path, texts: Sequence[str], options: TextOptions, *, seed: int, notify: Notify) -> Corpus:
+def prepare_corpus(
+    directory: Path,
+    texts: Sequence[str],
+    options: TextOptions,
+    *,
+    seed: int,
+    notify: Notify,
+    report: Report | None = None,
+    minutes: float | None = None,
+    cache_root: Path | None = None,
+) -> Corpus:
     """Read the texts, make a tokenizer and write the encoded corpus.
 
     Args:
@@ -121,44 +118,210 @@ def prepare_corpus(directory: Path, texts: Sequence[str], options: TextOptions, 
         options: tokenizer, unit, split.
         seed: draws the held-out units.
         notify: told, once each, what a user should know of the text.
+        report: told how far the reading has come.
+        minutes: the time budget; of a text that is too long for it, a beginning of each file is read.
+        cache_root: where encoded text is kept (see `cache`); None for nowhere.
 
     Raises:
         TextError: for texts that cannot be read or hold nothing.
     """
     spool = directory / "stdin.spool"
     try:
-        valid_sources = find_sources([options.valid], notify, spool=spool) if options.valid else []
-        sources = _without(valid_sources, find_sources(texts, notify, spool=spool), notify)
-        encoding = RAW if options.tokenizer == "byte" else options.encoding
-        files = [_facts(source) for source in (*sources, *valid_sources)]
-        names = ", ".join(source.name for source in sources)
-        if not any(fact["num_bytes"] for fact in files[: len(sources)]):
-            raise TextError(f"{names}: is empty; there is nothing to learn from")
-        fraction = 0.0 if valid_sources else options.valid_fraction
-        first_pass = read_text(sources, encoding, notify)
-        if options.unit == "stream":
-            split = _stream_splitter(first_pass, fraction, names, notify)
-        else:
-            split = _unit_splitter(first_pass, options.unit, fraction, seed, names, notify)
-
-        def training_texts() -> Iterator[str]:
-            for piece in split(read_text(sources, encoding)):
-                if piece.split == "train":
-                    yield _joined(piece, options.unit)
-
-        tokenizer, rare_words = train_tokenizer(options, training_texts, seed=seed)
-        pieces = itertools.chain(
-            split(read_text(sources, encoding)), _all_valid(read_text(valid_sources, encoding), options.unit)
-        )
-        sizes = _encode(directory, pieces, tokenizer)
-        if options.valid and not sizes["valid"].num_tokens:
-            raise TextError(f"{options.valid}: holds no text to validate on; name another --valid file or leave it out")
+        valid = find_sources([options.valid], notify, spool=spool) if options.valid else []
+        text = _Text(_without(valid, find_sources(texts, notify, spool=spool), notify), valid, options, seed)
+        if not any(map(stored_size, text.sources)):
+            raise TextError(f"{text.name}: is empty; there is nothing to learn from")
+        if text.num_bytes < cache.SMALLEST_TEXT:
+            cache_root = None
+        seconds = None if minutes is None else minutes * 60 * READING_FRACTION
+        files = None
+        if seconds is None or text.num_bytes < HASHING_SPEED * HASHING_FRACTION * seconds:
+            files = text.facts()
+            if cache_root and (corpus := _from_cache(cache_root, directory, text, files, notify)):
+                return corpus
+        if seconds is not None and minutes is not None:
+            text, needed = _affordable(directory, text, seconds)
+            if text.of_bytes is not None:
+                files = None
+                notify(_what_is_read(text, minutes, minutes * needed / seconds))
+        if files is None:
+            files = text.facts()
+            if cache_root and (corpus := _from_cache(cache_root, directory, text, files, notify)):
+                return corpus
+        return _encode(directory, text, files, notify, report, cache_root)
     finally:
         with contextlib.suppress(
             PermissionError
-        ):  # an error left it open, and tells more; the directory vanishes with it
+        ):  # an error left it open, and tells more; it vanishes with the directory
             spool.unlink(missing_ok=True)
-    return Corpus(directory, tokenizer, sizes["train"], sizes["valid"], files, rare_words)
+
+
+@dataclass(frozen=True)
+class _Text:
+    """What is to be encoded.
+
+    Args:
+        sources, valid: the texts, and those to validate on where they were named.
+        of_bytes: how large all of it is, where a beginning is read only.
+    """
+
+    sources: Sequence[Source]
+    valid: Sequence[Source]
+    options: TextOptions
+    seed: int
+    of_bytes: int | None = None
+
+    @property
+    def name(self) -> str:
+        return ", ".join(source.name for source in self.sources)
+
+    @property
+    def short_name(self) -> str:
+        others = len(self.sources) - 1
+        return self.sources[0].name + (f" and {others} other{'s' if others > 1 else ''}" if others else "")
+
+    @property
+    def num_bytes(self) -> int:
+        return sum(map(stored_size, (*self.sources, *self.valid)))
+
+    def beginning(self, fraction: float) -> "_Text":
+        separator = "\n\n" if self.options.unit == "document" else "\n"
+        sources, valid = (beginnings(part, fraction, separator) for part in (self.sources, self.valid))
+        return _Text(sources, valid, self.options, self.seed, of_bytes=self.num_bytes)
+
+    def facts(self) -> list[dict[str, Any]]:
+        return [_facts(source) for source in (*self.sources, *self.valid)]
+
+    def key(self, files: Sequence[dict[str, Any]]) -> str:
+        """Return what names the encoded text in the cache: all that it depends on."""
+        options = as_json(self.options)
+        del options["spell"], options["valid"]
+        stored = [
+            (facts["sha256"], source.num_bytes is None, source.name.endswith(".gz"))
+            for facts, source in zip(files, (*self.sources, *self.valid), strict=True)
+        ]
+        is_drawn = self.options.unit != "stream" or self.options.tokenizer == "subword"
+        return cache.make_key(
+            what="text",
+            tokenizer_format_version=FORMAT_VERSION,
+            sentencepiece=importlib.metadata.version("sentencepiece") if self.options.tokenizer == "subword" else None,
+            files=stored,
+            num_valid_files=len(self.valid),
+            options=options,
+            seed=self.seed if is_drawn else None,
+        )
+
+
+def _affordable(directory: Path, text: _Text, seconds: float) -> tuple[_Text, float]:
+    """Return the text or what can be read of it, and the seconds that all of it takes where that was measured."""
+    if text.num_bytes <= max(2 * ALWAYS_READ, SLOWEST_SPEED * seconds):
+        return text, 0.0
+
+    def read(fraction: float) -> None:
+        with tempfile.TemporaryDirectory(dir=directory) as folder:
+            try:
+                _encode(Path(folder), text.beginning(fraction), [], lambda _: None, None, None)
+            except (CharnnError, RuntimeError):
+                return  # what is wrong is said when it is read in earnest, if it is still wrong then
+
+    fraction, needed = affordable_fraction(text.num_bytes, seconds, read)
+    return (text if fraction == 1 else text.beginning(fraction)), needed
+
+
+def _what_is_read(text: _Text, minutes: float, needed: float) -> str:
+    assert text.of_bytes is not None
+    of_each = " (a beginning of each file)" if len(text.sources) + len(text.valid) > 1 else ""
+    return (
+        f"reading the first {text.num_bytes / 1e6:.1f} of {text.of_bytes / 1e6:.1f} MB of {text.short_name}{of_each}, as "
+        f"much as {minutes:g} minutes leave time for; {max(1, needed):.0f} minutes are enough for all of it"
+    )
+
+
+def _encode(
+    directory: Path,
+    text: _Text,
+    files: list[dict[str, Any]],
+    notify: Notify,
+    report: Report | None,
+    cache_root: Path | None,
+) -> Corpus:
+    options, notes = text.options, list[str]()
+
+    def note(message: str) -> None:
+        notes.append(message)
+        notify(message)
+
+    trained, sizes = _encode_text(directory, text, note, report)
+    if options.valid and not sizes["valid"].num_tokens:
+        raise TextError(f"{options.valid}: holds no text to validate on; name another --valid file or leave it out")
+    key = text.key(files) if cache_root else ""
+    tokenizer, rare_words = trained
+    if cache_root:
+        made = {f"{split}.bin": directory / f"{split}.bin" for split in SPLITS}
+        with tempfile.TemporaryDirectory(dir=directory) as folder:
+            for name, content in tokenizer.files().items():
+                made[name] = Path(folder, name)
+                made[name].write_bytes(content)
+            facts = {
+                "what": f"text, {options.tokenizer}: {text.short_name}",
+                "sizes": {split: asdict(size) for split, size in sizes.items()},
+                "rare_words": rare_words,
+                "notes": notes,
+            }
+            cache.keep(cache_root, key, made, facts)
+    return Corpus(directory, tokenizer, sizes["train"], sizes["valid"], files, rare_words, key)
+
+
+def _from_cache(root: Path, directory: Path, text: _Text, files: list[dict[str, Any]], notify: Notify) -> Corpus | None:
+    key = text.key(files)
+    with tempfile.TemporaryDirectory(dir=directory) as folder:
+        facts = cache.fetch(root, key, Path(folder))
+        if facts is None:
+            return None
+        made = {path.name: path for path in Path(folder).iterdir()}
+        for split in SPLITS:
+            made.pop(f"{split}.bin").replace(directory / f"{split}.bin")
+        tokenizer = load_tokenizer(str(root / key), {name: path.read_bytes() for name, path in made.items()})
+    sizes = {split: SplitSize(**facts["sizes"][split]) for split in SPLITS}
+    for message in facts["notes"]:
+        notify(message)
+    notify(f"{text.short_name}: taken from the cache, encoded by an earlier run")
+    return Corpus(directory, tokenizer, sizes["train"], sizes["valid"], files, facts["rare_words"], key)
+
+
+def _encode_text(
+    directory: Path, text: _Text, notify: Notify, report: Report | None
+) -> tuple[TrainedTokenizer, dict[str, SplitSize]]:
+    """Make the tokenizer and write both splits."""
+    options = text.options
+    encoding = RAW if options.tokenizer == "byte" else options.encoding
+
+    def meter(what: str, sources: Sequence[Source]) -> Callable[[int], None]:
+        return Meter(f"{what} {text.short_name}", "bytes", sum(map(stored_size, sources)), report).advance
+
+    fraction = 0.0 if text.valid else options.valid_fraction
+    first_pass = read_text(text.sources, encoding, notify, advance=meter("looking through", text.sources))
+    if options.unit == "stream":
+        split = stream_splitter(first_pass, fraction, text.name, notify)
+    else:
+        split = unit_splitter(first_pass, options.unit, fraction, text.seed, text.name, notify)
+
+    def pieces(what: str) -> Iterator[Piece]:
+        advance = meter(what, (*text.sources, *text.valid))
+        return itertools.chain(
+            split(read_text(text.sources, encoding, advance=advance)),
+            all_valid(read_text(text.valid, encoding, advance=advance), options.unit),
+        )
+
+    def training_texts() -> Iterator[str]:
+        for piece in split(read_text(text.sources, encoding, advance=meter("counting the tokens of", text.sources))):
+            if piece.split == "train":
+                yield piece.text(options.unit)
+
+    if options.tokenizer == "word":
+        return encode_words(directory, pieces("reading"), options)
+    trained = train_tokenizer(options, training_texts, seed=text.seed)
+    return trained, encode_pieces(directory, pieces("reading"), trained.tokenizer)
 
 
 def _without(held_out: Sequence[Source], sources: Sequence[Source], notify: Notify) -> list[Source]:
@@ -173,116 +336,7 @@ def _without(held_out: Sequence[Source], sources: Sequence[Source], notify: Noti
 def _facts(source: Source) -> dict[str, Any]:
     num_bytes, digest = sha256_of(source)
     name = source.name.encode("utf-8", "replace").decode("utf-8")  # a file's name need not be UTF-8
-    return {"name": name, "num_bytes": num_bytes, "sha256": digest}
-
-
-Splitter = Callable[[Iterator[str]], Iterator[Piece]]
-"""Cuts the chunks of a text into pieces of either split."""
-
-
-def _stream_splitter(chunks: Iterator[str], fraction: float, names: str, notify: Notify) -> Splitter:
-    """Read a stream once, and return what holds out its end."""
-    num_chars, has_text = 0, False
-    for chunk in chunks:
-        num_chars += len(chunk)
-        has_text = has_text or not chunk.isspace()
-    _refuse_blank(has_text, names)
-    num_train = int(num_chars * (1 - fraction))
-    if fraction and (num_train < 2 or num_train == num_chars):
-        num_train = num_chars
-        notify(f"{names}: too short to hold anything out ({num_chars} characters); training without validation")
-    return functools.partial(_split_stream, num_train=num_train)
-
-
-def _unit_splitter(
-    chunks: Iterator[str], unit: Unit, fraction: float, seed: int, names: str, notify: Notify
-) -> Splitter:
-    """Read lines or documents once, and return what holds out some of them, drawn by the seed."""
-    num_units = sum(1 for _ in _units(chunks, unit))
-    _refuse_blank(num_units > 0, names)
-    num_held_out = round(num_units * fraction)
-    if fraction and num_held_out == 0:
-        num_held_out = int(num_units >= FEWEST_UNITS)
-    if fraction and num_held_out in (0, num_units):
-        num_held_out = 0
-        notify(f"{names}: too few units to hold any out ({num_units}); training without validation")
-    held_out = np.zeros(num_units, dtype=bool)
-    held_out[np.random.default_rng(seed).permutation(num_units)[:num_held_out]] = True
-    return lambda chunks: _split_units(_units(chunks, unit), held_out)
-
-
-def _refuse_blank(has_text: bool, names: str) -> None:
-    if not has_text:
-        raise TextError(f"{names}: holds white space only; there is nothing to learn from")
-
-
-def _all_valid(chunks: Iterator[str], unit: Unit) -> Iterator[Piece]:
-    """Yield a whole text as validation pieces."""
-    if unit == "stream":
-        yield from (Piece("valid", [text]) for text in whole_lines(chunks))
-        return
-    units = _units(chunks, unit)
-    while texts := list(itertools.islice(units, UNITS_A_PIECE)):
-        yield Piece("valid", texts)
-
-
-def _units(chunks: Iterator[str], unit: Unit) -> Iterator[str]:
-    """Yield the units of a text; blank lines are none."""
-    return documents(chunks) if unit == "document" else (line for line in lines(chunks) if line.strip())
-
-
-def _split_stream(chunks: Iterator[str], num_train: int) -> Iterator[Piece]:
-    place = 0
-    for text in whole_lines(chunks):
-        cut = min(max(num_train - place, 0), len(text))
-        if cut:
-            yield Piece("train", [text[:cut]])
-        if cut < len(text):
-            yield Piece("valid", [text[cut:]])
-        place += len(text)
-
-
-def _split_units(units: Iterator[str], held_out: npt.NDArray[np.bool_]) -> Iterator[Piece]:
-    gathered: dict[str, list[str]] = {"train": [], "valid": []}
-    for number, unit in enumerate(units):
-        split = "valid" if held_out[number] else "train"
-        gathered[split].append(unit)
-        if len(gathered[split]) == UNITS_A_PIECE:
-            yield Piece(split, gathered[split])
-            gathered[split] = []
-    yield from (Piece(split, texts) for split, texts in gathered.items() if texts)
-
-
-def _joined(piece: Piece, unit: Unit) -> str:
-    return piece.texts[0] if unit == "stream" else "\n".join(piece.texts) + "\n"
-
-
-def encode_units(tokenizer: Tokenizer, units: Sequence[str]) -> npt.NDArray[np.int64]:
-    """Return the ids of units, each closed by the boundary."""
-    boundary = np.array([tokenizer.vocabulary.boundary_id])
-    if tokenizer.unit == "line":
-        return tokenizer.encode("\n".join(units) + "\n")
-    return np.concatenate([part for unit in units for part in (tokenizer.encode(unit), boundary)])
-
-
-def _encode(directory: Path, pieces: Iterator[Piece], tokenizer: Tokenizer) -> dict[str, SplitSize]:
-    vocabulary = tokenizer.vocabulary
-    totals = {split: np.zeros(5, dtype=np.int64) for split in ("train", "valid")}
-    paths = {split: directory / f"{split}.bin" for split in totals}
-    with (
-        explain_write_errors(paths["train"]),
-        paths["train"].open("wb") as train,
-        paths["valid"].open("wb") as valid,
-    ):
-        files = {"train": train, "valid": valid}
-        for piece in pieces:
-            text = _joined(piece, tokenizer.unit)
-            ids = tokenizer.encode(text) if tokenizer.unit == "stream" else encode_units(tokenizer, piece.texts)
-            files[piece.split].write(ids.astype(vocabulary.dtype).tobytes())
-            num_unknown = 0 if vocabulary.unknown_id is None else int(np.sum(ids == vocabulary.unknown_id))
-            num_bytes = len(text.encode("utf-8", "surrogateescape"))
-            totals[piece.split] += (len(ids), len(text), num_bytes, num_unknown, len(piece.texts))
-        for file in files.values():
-            file.flush()
-            os.fsync(file.fileno())
-    return {split: SplitSize(*(int(count) for count in total)) for split, total in totals.items()}
+    facts = {"name": name, "num_bytes": num_bytes, "sha256": digest}
+    if source.num_bytes is not None and source.path is not None:
+        facts["of_bytes"] = source.path.stat().st_size  # a beginning was read
+    return facts

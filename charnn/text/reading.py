@@ -25,10 +25,19 @@ Notify = Callable[[str], None]
 
 @dataclass(frozen=True)
 class Source:
-    """One text to read: its name for messages, and where its bytes lie (None for standard input, read once)."""
+    """One text to read.
+
+    Args:
+        name: for messages.
+        path: where its bytes lie; None for standard input, read once.
+        num_bytes: how many to read of them, packed ones where they are packed; None for all.
+        separator: where only a beginning is read, it ends with the last of these in it.
+    """
 
     name: str
     path: Path | None
+    num_bytes: int | None = None
+    separator: str = "\n"
 
     def open(self) -> IO[bytes]:
         """Open the bytes, unpacked where the name ends in .gz."""
@@ -111,54 +120,84 @@ def explain_read_errors(source: Source) -> Iterator[None]:
         raise TextError(f"{source.name}: cannot be read: {error.strerror or error}") from error
 
 
-def read_text(sources: Sequence[Source], encoding: str, notify: Notify | None = None) -> Iterator[str]:
+def read_text(
+    sources: Sequence[Source],
+    encoding: str,
+    notify: Notify | None = None,
+    *,
+    advance: Callable[[int], None] | None = None,
+) -> Iterator[str]:
     """Yield the sources' text in chunks, one source after the other with a line end between them.
 
     Args:
         sources: what to read.
         encoding: a codec's name, or RAW.
         notify: told once of CRLF line ends, which become LF.
+        advance: told how many more bytes were read, packed ones where they are packed.
 
     Raises:
         TextError: naming the line and byte offset of what is not in this encoding, with a guess at the right one.
         OptionError: for an unknown encoding.
     """
     last = "\n"
-    num_crlf = 0
+    line_ends = _LineEnds()
     for source in sources:
         if last != "\n":
             last = "\n"
             yield "\n"
-        carriage_return = ""
-        for decoded in _decode(source, encoding):
-            text = carriage_return + decoded
-            carriage_return = ""
-            if encoding != RAW:
-                if text.endswith("\r"):
-                    text, carriage_return = text[:-1], "\r"
-                num_crlf += text.count("\r\n")
-                text = text.replace("\r\n", "\n")
+        chunks = _decode(source, encoding, advance)
+        if encoding != RAW:
+            chunks = line_ends.unified(chunks)
+        if source.num_bytes is not None:
+            chunks = _whole_parts(chunks, source.separator)
+        for text in chunks:
             if text:
                 last = text[-1]
                 yield text
+    if line_ends.num_crlf and notify:
+        notify(f"{line_ends.num_crlf:,} CRLF line ends became LF")
+
+
+class _LineEnds:
+    """Makes CRLF line ends LF and counts them."""
+
+    def __init__(self) -> None:
+        self.num_crlf = 0
+
+    def unified(self, chunks: Iterator[str]) -> Iterator[str]:
+        """Yield the chunks of one source."""
+        carriage_return = ""
+        for chunk in chunks:
+            text = carriage_return + chunk
+            carriage_return = ""
+            if text.endswith("\r"):
+                text, carriage_return = text[:-1], "\r"
+            self.num_crlf += text.count("\r\n")
+            yield text.replace("\r\n", "\n")
         if carriage_return:
-            last = carriage_return
             yield carriage_return
-    if num_crlf and notify:
-        notify(f"{num_crlf:,} CRLF line ends became LF")
 
 
-def _decode(source: Source, encoding: str) -> Iterator[str]:
+def _whole_parts(chunks: Iterator[str], separator: str) -> Iterator[str]:
+    """Yield a text that was cut short up to its last separator, and if it has none, all of it."""
+    for number, text in enumerate(whole_lines(chunks, separator=separator)):
+        if number == 0 or text.endswith(separator):
+            yield text
+
+
+def _decode(source: Source, encoding: str, advance: Callable[[int], None] | None) -> Iterator[str]:
     decoder = _decoder(encoding)
-    num_read = num_lines = 0
+    num_read = num_lines = position = 0
     with explain_read_errors(source), source.open() as file:
+        as_stored: Any = getattr(file, "fileobj", file)  # of a packed file, the packed bytes
         while True:
-            chunk = file.read(CHUNK_BYTES)
+            left = CHUNK_BYTES if source.num_bytes is None else source.num_bytes - position
+            chunk = file.read(min(CHUNK_BYTES, left)) if left > 0 else b""
             if num_read == 0 and encoding != RAW:
                 _refuse_binary(source, chunk, encoding)
             offset = num_read - len(decoder.getstate()[0])
             try:
-                text = decoder.decode(chunk, final=not chunk)
+                text = decoder.decode(chunk, final=not chunk and source.num_bytes is None)
             except UnicodeDecodeError as error:
                 raise _encoding_error(source, encoding, error, offset, num_lines) from error
             except UnicodeError as error:
@@ -169,6 +208,9 @@ def _decode(source: Source, encoding: str) -> Iterator[str]:
                 text = text[1:]
             num_read += len(chunk)
             num_lines += text.count("\n")
+            before, position = position, num_read if as_stored is file else as_stored.tell()
+            if advance is not None and chunk:
+                advance(position - before)
             yield text
             if not chunk:
                 return
@@ -226,26 +268,33 @@ def _encoding_error(source: Source, encoding: str, error: UnicodeDecodeError, of
 
 
 def sha256_of(source: Source) -> tuple[int, str]:
-    """Return the size in bytes and the SHA-256 of a source as it lies on disk."""
+    """Return the size in bytes and the SHA-256 of what is read of a source, as it lies on disk."""
     assert source.path is not None, "standard input is spooled before it is hashed"
     digest = hashlib.sha256()
+    left = sys.maxsize if source.num_bytes is None else source.num_bytes
     num_bytes = 0
     with explain_read_errors(source), source.path.open("rb") as file:
-        while chunk := file.read(CHUNK_BYTES):
+        while chunk := file.read(min(CHUNK_BYTES, left - num_bytes)):
             digest.update(chunk)
             num_bytes += len(chunk)
     return num_bytes, digest.hexdigest()
 
 
-def whole_lines(chunks: Iterator[str], longest: int = 1 << 20) -> Iterator[str]:
-    """Regroup chunks so that each ends at a line end, or before white space where a line is longer than `longest`."""
+def whole_lines(chunks: Iterator[str], longest: int = 1 << 20, separator: str = "\n") -> Iterator[str]:
+    """Regroup chunks so that each ends at a line end, or before white space where a line is longer than `longest`.
+
+    Args:
+        separator: what to take for a line end.
+    """
     held: list[str] = []
     held_length = 0
     for chunk in chunks:
-        end = chunk.rfind("\n") + 1
-        if end:
+        end = chunk.rfind(separator) + len(separator)
+        if end >= len(separator):
             yield "".join([*held, chunk[:end]])
             held, held_length = [], 0
+        else:
+            end = 0
         rest = chunk[end:]
         held.append(rest)
         held_length += len(rest)

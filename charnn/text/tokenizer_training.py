@@ -2,16 +2,15 @@
 
 import io
 import re
-from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 
 from charnn.config import TextOptions
 from charnn.errors import OptionError
 from charnn.text.tokenizers import (
-    PRETOKENIZED_WORD,
     ByteTokenizer,
     CharTokenizer,
     PretokenizedTokenizer,
@@ -22,7 +21,8 @@ from charnn.text.tokenizers import (
     count_characters,
 )
 from charnn.text.vocabulary import DOCUMENT_BOUNDARY, NEWLINE, UNKNOWN, Vocabulary, build_vocabulary
-from charnn.text.words import GLUE, split_words
+from charnn.text.word_ids import PretokenizedEncoder, WordEncoder
+from charnn.text.words import GLUE
 
 LONGEST_SENTENCE = 4096
 FEWEST_RARE_WORDS = 5000
@@ -36,6 +36,13 @@ class TrainedTokenizer(NamedTuple):
 
     tokenizer: Tokenizer
     rare_words: Sequence[str] = ()
+
+
+class TrainedWordTokenizer(NamedTuple):
+    """The same of words."""
+
+    tokenizer: WordTokenizer | PretokenizedTokenizer
+    rare_words: Sequence[str]
 
 
 def train_tokenizer(options: TextOptions, texts: Callable[[], Iterator[str]], *, seed: int) -> TrainedTokenizer:
@@ -65,28 +72,74 @@ def train_tokenizer(options: TextOptions, texts: Callable[[], Iterator[str]], *,
             max_size=options.vocab_size,
         )
         return TrainedTokenizer(CharTokenizer(vocabulary, options.unit))
+    words = NumberedWords(pretokenized=options.pretokenized)
+    for text in texts():
+        words.count(words.encode(text))
+    return TrainedTokenizer(*make_word_tokenizer(options, words.counts()))
+
+
+class NumberedWords:
+    """Words, line ends and gaps, numbered in the order in which they appear, and how often each was counted.
+
+    Args:
+        pretokenized: words are what white space separates.
+    """
+
+    boundary = 0
+    """The number of the boundary between documents, which is no word."""
+
+    def __init__(self, *, pretokenized: bool) -> None:
+        self._numbers: dict[str, int] = {"": self.boundary, NEWLINE: 1}
+        self._counts = np.zeros(1 << 16, dtype=np.int64)
+        self.encode = (PretokenizedEncoder if pretokenized else WordEncoder)(self.number_of).encode
+
+    def number_of(self, word: str) -> int:
+        """Return a word's number, the next one where it is new."""
+        return self._numbers.setdefault(word, len(self._numbers))
+
+    def count(self, numbers: npt.NDArray[np.int64], *, num_documents: int = 0) -> None:
+        """Count words that are trained on; a boundary counts as the line end that closes a document's last line."""
+        found = np.bincount(numbers, minlength=len(self._numbers))
+        if len(found) > len(self._counts):
+            self._counts = np.pad(self._counts, (0, 2 * len(found) - len(self._counts)))
+        found[self.number_of(NEWLINE)] += num_documents
+        found[self.boundary] = 0
+        self._counts[: len(found)] += found
+
+    def counts(self) -> dict[str, int]:
+        """Return how often each word was counted; those that never were are left out."""
+        numbered = zip(self._numbers, self._counts.tolist(), strict=False)
+        return {word: count for word, count in numbered if count}
+
+    def ids(self, id_of: Callable[[str], int], boundary_id: int) -> npt.NDArray[np.int64]:
+        """Return the id of each number (N,)."""
+        _, *words = self._numbers
+        return np.array([boundary_id, *map(id_of, words)], dtype=np.int64)
+
+
+def make_word_tokenizer(options: TextOptions, counts: Mapping[str, int]) -> TrainedWordTokenizer:
+    """Make a tokenizer of words that were counted in the training text."""
+    boundary = DOCUMENT_BOUNDARY if options.unit == "document" else NEWLINE
     if options.pretokenized:
-        words = Counter(word for text in texts() for word in PRETOKENIZED_WORD.findall(text))
         vocabulary = build_vocabulary(
-            words,
+            counts,
             boundary=boundary,
             always=[NEWLINE],
             min_count=options.min_count or 1,
             max_size=options.vocab_size,
         )
-        return TrainedTokenizer(PretokenizedTokenizer(vocabulary, options.unit), _rare_words(words, vocabulary))
-    words = Counter(word for text in texts() for word, _ in split_words(text))
+        return TrainedWordTokenizer(PretokenizedTokenizer(vocabulary, options.unit), _rare_words(counts, vocabulary))
     vocabulary = build_vocabulary(
-        words,
+        counts,
         boundary=boundary,
         always=[NEWLINE, GLUE, " "],
         min_count=options.min_count or 2,
         max_size=options.vocab_size or 20_000,
     )
-    return TrainedTokenizer(WordTokenizer(vocabulary, options.unit), _rare_words(words, vocabulary))
+    return TrainedWordTokenizer(WordTokenizer(vocabulary, options.unit), _rare_words(counts, vocabulary))
 
 
-def _rare_words(counts: Counter[str], vocabulary: Vocabulary) -> list[str]:
+def _rare_words(counts: Mapping[str, int], vocabulary: Vocabulary) -> list[str]:
     """Return the words that are unknown, in a fixed order, and the rarest known ones where these are fewer than wanted."""
     words = [word for word in counts if not word.isspace() and word not in (UNKNOWN, GLUE, DOCUMENT_BOUNDARY)]
     unknown = sorted(word for word in words if word not in vocabulary.ids)

@@ -4,7 +4,6 @@ A tokenizer is made from the training text in `tokenizer_training.py`, kept as J
 `load_tokenizer`. Newlines are tokens of their own in all four; the newline is the boundary of streams and lines.
 """
 
-import re
 from collections.abc import Iterable
 from itertools import accumulate
 from typing import NamedTuple, Protocol
@@ -19,10 +18,13 @@ from charnn.text.characters import characters_only, whole_characters
 from charnn.text.decoders import ByteDecoder, Decoder, PieceDecoder, PretokenizedDecoder, WordDecoder
 from charnn.text.reading import RAW
 from charnn.text.vocabulary import DOCUMENT_BOUNDARY, NEWLINE, UNKNOWN, Vocabulary, as_text
+from charnn.text.word_ids import PRETOKENIZED_WORD, PretokenizedEncoder, WordEncoder
 from charnn.text.words import split_words
 
 Ids = npt.NDArray[np.int64]
 FORMAT_VERSION = 1
+LONG_TEXT = 1 << 15
+"""Characters from which on it pays to look words up by the chunks between spaces."""
 
 
 class Token(NamedTuple):
@@ -85,7 +87,7 @@ class CharTokenizer:
 
     def encode(self, text: str) -> Ids:
         """Return one id a code point: a table lookup."""
-        return self._id_of_code_point[_code_points(text)]
+        return self._id_of_code_point.take(_code_points(text))
 
     def tokenize(self, text: str) -> list[Token]:
         """Return one token a code point."""
@@ -100,7 +102,9 @@ class CharTokenizer:
         return {"tokenizer.json": _tokenizer_json(self)}
 
 
-def _code_points(text: str) -> npt.NDArray[np.uint32]:
+def _code_points(text: str) -> npt.NDArray[np.uint8] | npt.NDArray[np.uint32]:
+    if text.isascii():
+        return np.frombuffer(text.encode("ascii"), dtype=np.uint8)
     return np.frombuffer(text.encode("utf-32-le", "surrogatepass"), dtype=np.uint32)
 
 
@@ -172,12 +176,17 @@ class WordTokenizer:
 
     def encode(self, text: str) -> Ids:
         """Return the ids of words, line ends and unexpected gaps."""
-        id_of = self.vocabulary.id_of
-        return np.fromiter((id_of(word) for word, _ in split_words(text)), dtype=np.int64)
+        if len(text) >= LONG_TEXT:
+            return WordEncoder(self.id_of).encode(text)
+        return np.fromiter((self.id_of(word) for word, _ in split_words(text)), dtype=np.int64)
 
     def tokenize(self, text: str) -> list[Token]:
         """Return the words, line ends and unexpected gaps."""
-        return [Token(word, self.vocabulary.id_of(word), start) for word, start in split_words(text)]
+        return [Token(word, self.id_of(word), start) for word, start in split_words(text)]
+
+    def id_of(self, word: str) -> int:
+        """Return a word's id."""
+        return self.vocabulary.id_of(word)
 
     def decoder(self) -> Decoder:
         """Return a decoder that puts the expected gaps back."""
@@ -199,14 +208,14 @@ class PretokenizedTokenizer:
 
     def encode(self, text: str) -> Ids:
         """Return the ids of words and line ends."""
-        return np.fromiter((token.id for token in self.tokenize(text)), dtype=np.int64)
+        return PretokenizedEncoder(self.id_of).encode(text)
 
     def tokenize(self, text: str) -> list[Token]:
         """Return words and line ends."""
         found = ((match.group(), match.start()) for match in PRETOKENIZED_WORD.finditer(text))
-        return [Token(word, self._id_of(word), start) for word, start in found]
+        return [Token(word, self.id_of(word), start) for word, start in found]
 
-    def _id_of(self, word: str) -> int:
+    def id_of(self, word: str) -> int:
         """Return a word's id; a document's boundary is no word, even if one is spelled like it."""
         return self.vocabulary.id_of(UNKNOWN if word == DOCUMENT_BOUNDARY else word)
 
@@ -217,9 +226,6 @@ class PretokenizedTokenizer:
     def files(self) -> dict[str, bytes]:
         """Return tokenizer.json."""
         return {"tokenizer.json": _tokenizer_json(self)}
-
-
-PRETOKENIZED_WORD = re.compile(r"\n|\S+")
 
 
 class SubwordTokenizer:

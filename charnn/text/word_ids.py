@@ -22,7 +22,7 @@ _NO_GAP, _NO_CHUNK = -1, 1
 _OTHER_SPACES = re.compile(r"[^\S\n ]")
 _PARTS = re.compile(r"\n|[^\S\n]++|\S++")
 _ENDS_A_CHUNK = frozenset(",.;:!?")
-_LINE_START_MARK = "\ufdd0"  # a code point that is no character and never will be
+_LINE_END_MARK = "\ufdd0"  # a code point that is no character and never will be
 PRETOKENIZED_WORD = re.compile(r"\n|\S+")
 
 Integers = npt.NDArray[np.int64]
@@ -200,9 +200,10 @@ class PretokenizedEncoder:
         """Return the ids (N,) of what `PRETOKENIZED_WORD` finds in a text."""
         if len(self._ids) > MOST_CHUNKS:
             self._ids.clear()
-        if _LINE_START_MARK in text:
+        if _LINE_END_MARK in text:
             parts = PRETOKENIZED_WORD.findall(text)
+            self._ids.pop(_LINE_END_MARK, None)  # here it is a word
         else:
-            parts = text.replace("\n", f" {_LINE_START_MARK} ").split()
-            self._ids[_LINE_START_MARK] = self._ids[NEWLINE]
+            parts = text.replace("\n", f" {_LINE_END_MARK} ").split()
+            self._ids[_LINE_END_MARK] = self._ids[NEWLINE]
         return np.fromiter(map(self._ids.__getitem__, parts), dtype=np.int64, count=len(parts))

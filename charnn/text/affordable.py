@@ -1,0 +1,65 @@
+"""How much of a text can be read in the time there is: measured on its beginning."""
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+
+from charnn.text.reading import Source
+
+READING_FRACTION = 0.25
+"""The fraction of a time budget that reading may take; counting n-grams beside it may take a tenth."""
+ALWAYS_READ = 1 << 20
+"""Bytes that are read whatever the time; so much, and twice as much, need not be measured."""
+SLOWEST_SPEED = 250_000
+"""Bytes a second that any machine reads: a text that can be read at this speed is not measured."""
+HASHING_SPEED, HASHING_FRACTION = 300e6, 0.2
+"""Bytes a second that a digest takes, and the fraction of the time for reading in which that of all the text is still made."""
+_MEASURING_FRACTION, _MOST_SECONDS_MEASURING, _MARGIN = 0.15, 4.0, 0.8
+_FRACTIONS = tuple(2 ** (-step / 2) for step in range(1, 60))
+"""Coarse, so that the next run with the same budget reads as much and takes it from the cache."""
+
+
+def stored_size(source: Source) -> int:
+    """Return how many bytes of a source are read."""
+    size = source.path.stat().st_size if source.path else 0
+    return size if source.num_bytes is None else min(size, source.num_bytes)
+
+
+def beginnings(sources: Sequence[Source], fraction: float, separator: str) -> list[Source]:
+    """Return the beginning of each source: this fraction of its bytes, up to the last separator in it."""
+    return [
+        replace(source, num_bytes=max(1, int(stored_size(source) * fraction)), separator=separator)
+        for source in sources
+    ]
+
+
+def affordable_fraction(num_bytes: int, seconds: float, read: Callable[[float], None]) -> tuple[float, float]:
+    """Find out how much of a text can be read.
+
+    Args:
+        num_bytes: of the text.
+        seconds: that reading may take.
+        read: reads this fraction of the text in the way that is measured.
+
+    Returns:
+        The fraction, and the seconds that all of the text would take.
+    """
+    began = time.monotonic()
+    size, last_size, last_seconds = float(ALWAYS_READ), 0.0, 0.0
+    while True:
+        if size >= num_bytes:
+            return 1.0, 0.0
+        before = time.monotonic()
+        read(size / num_bytes)
+        took = time.monotonic() - before
+        is_slower = took > last_seconds
+        speed = (size - last_size) / (took - last_seconds) if is_slower else size / max(took, 1e-9)
+        spent = time.monotonic() - began
+        if spent + 2 * took > min(_MEASURING_FRACTION * seconds, _MOST_SECONDS_MEASURING):
+            break
+        size, last_size, last_seconds = 2 * size, size, took
+    affordable = max(float(ALWAYS_READ), _MARGIN * (seconds - spent) * speed)
+    needed = num_bytes / speed / _MARGIN + spent
+    if affordable >= num_bytes:
+        return 1.0, needed
+    return next((step for step in _FRACTIONS if step * num_bytes <= affordable), _FRACTIONS[-1]), needed

@@ -1,0 +1,152 @@
+"""What was made of a long text, kept for the next run: encoded text, and what is counted in it.
+
+An entry is a directory of files and a manifest with their digests. It is written under a temporary name and renamed, so it is
+there wholly or not at all, whoever else writes it at the same time. The entries that were not used for longest make room.
+"""
+
+import contextlib
+import hashlib
+import json
+import os
+import shutil
+import sys
+import tempfile
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from charnn.files import json_bytes
+
+ENVIRONMENT_VARIABLE = "CHARNN_CACHE_DIR"
+FORMAT_VERSION = 1
+MOST_BYTES = 2 << 30
+SMALLEST_TEXT = 1 << 20
+"""Bytes of text from which on it is worth it."""
+_MANIFEST, _UNFINISHED = "manifest.json", "new-"
+_SECONDS_UNFINISHED = 24 * 3600.0
+"""After this long, what another process has begun is taken for what it has left behind."""
+_BYTES_AT_ONCE = 1 << 20
+
+
+def cache_directory() -> Path | None:
+    """Return where the cache lies, or None where there is none: `CHARNN_CACHE_DIR`, or the system's place for such things."""
+    given = os.environ.get(ENVIRONMENT_VARIABLE)
+    if given is not None:
+        return Path(given) if given else None
+    with contextlib.suppress(RuntimeError):  # a user without a home directory
+        return _usual_place() / "charnn"
+    return None
+
+
+def _usual_place() -> Path:
+    if sys.platform == "win32":
+        return Path(os.environ.get("LOCALAPPDATA") or Path.home() / "AppData" / "Local")
+    if sys.platform == "darwin":
+        return Path.home() / "Library" / "Caches"
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+
+
+def make_key(**facts: Any) -> str:
+    """Return what names the result of some work: a digest of all that it depends on."""
+    text = json.dumps({"cache_format_version": FORMAT_VERSION, **facts}, sort_keys=True, ensure_ascii=True)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def fetch(root: Path | None, key: str, directory: Path) -> dict[str, Any] | None:
+    """Copy the files of an entry into a directory, and return its facts; None where there is no such entry.
+
+    A damaged entry is removed.
+    """
+    if root is None:
+        return None
+    entry = root / key
+    try:
+        manifest = json.loads((entry / _MANIFEST).read_bytes())
+        for name, digest in manifest["files"].items():
+            _copy(entry / name, directory / name, digest)
+        os.utime(entry / _MANIFEST)
+        facts: dict[str, Any] = manifest["facts"]
+    except FileNotFoundError:
+        if (entry / _MANIFEST).exists():
+            shutil.rmtree(entry, ignore_errors=True)
+        return None
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        shutil.rmtree(entry, ignore_errors=True)
+        return None
+    return facts
+
+
+def _copy(source: Path, target: Path, digest: str) -> None:
+    """Copy a file and flush it to disk. Raises ValueError where it is not what it was."""
+    found = hashlib.sha256()
+    with source.open("rb") as reading, target.open("wb") as writing:
+        while content := reading.read(_BYTES_AT_ONCE):
+            found.update(content)
+            writing.write(content)
+        writing.flush()
+        os.fsync(writing.fileno())
+    if found.hexdigest() != digest:
+        raise ValueError(f"{source}: is damaged")
+
+
+def keep(root: Path | None, key: str, files: Mapping[str, Path], facts: Mapping[str, Any]) -> None:
+    """Copy files into a new entry, and remove old ones where there is no room. What cannot be kept is not."""
+    if root is None or sum(path.stat().st_size for path in files.values()) > MOST_BYTES:
+        return
+    with contextlib.suppress(OSError):
+        root.mkdir(parents=True, exist_ok=True)
+        unfinished = Path(tempfile.mkdtemp(prefix=_UNFINISHED, dir=root))
+        try:
+            digests = {}
+            for name, path in files.items():
+                shutil.copyfile(path, unfinished / name)
+                with path.open("rb") as file:
+                    digests[name] = hashlib.file_digest(file, "sha256").hexdigest()
+            (unfinished / _MANIFEST).write_bytes(json_bytes({"files": digests, "facts": dict(facts)}))
+            unfinished.replace(root / key)
+        finally:
+            shutil.rmtree(unfinished, ignore_errors=True)
+        _make_room(root)
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One thing that is kept.
+
+    Args:
+        what: it is, for people.
+        num_bytes: of all its files.
+        used: when it was last used, in seconds since 1970.
+    """
+
+    path: Path
+    what: str
+    num_bytes: int
+    used: float
+
+
+def entries(root: Path | None) -> list[Entry]:
+    """Return what is kept, that which was not used for longest first."""
+    found = []
+    for path in root.glob("*/") if root is not None and root.is_dir() else ():
+        with contextlib.suppress(OSError, ValueError, AttributeError):  # another process may be removing it
+            used = (path / _MANIFEST).stat().st_mtime
+            facts = json.loads((path / _MANIFEST).read_bytes()).get("facts", {})
+            num_bytes = sum(file.stat().st_size for file in path.iterdir())
+            found.append(Entry(path, str(facts.get("what", "?")), num_bytes, used))
+    return sorted(found, key=lambda entry: entry.used)
+
+
+def _make_room(root: Path) -> None:
+    for path in root.glob(_UNFINISHED + "*"):
+        if time.time() - path.stat().st_mtime > _SECONDS_UNFINISHED:
+            shutil.rmtree(path, ignore_errors=True)
+    kept = entries(root)
+    excess = sum(entry.num_bytes for entry in kept) - MOST_BYTES
+    for entry in kept:
+        if excess <= 0:
+            return
+        shutil.rmtree(entry.path, ignore_errors=True)
+        excess -= entry.num_bytes

@@ -1,0 +1,138 @@
+"""From pieces of text to ids on disk, `train.bin` and `valid.bin`.
+
+Words are cut out of the text once: they are numbered as they appear, written as these numbers, and when all are counted and
+the vocabulary is known, the numbers on disk are exchanged for ids.
+"""
+
+import contextlib
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from charnn.config import TextOptions
+from charnn.files import explain_write_errors
+from charnn.text.splitting import Piece
+from charnn.text.tokenizer_training import NumberedWords, TrainedTokenizer, make_word_tokenizer
+from charnn.text.tokenizers import Tokenizer
+from charnn.text.vocabulary import NEWLINE
+
+SPLITS = ("train", "valid")
+NUMBERS_AT_ONCE = 1 << 20
+_NUMBER = np.dtype(np.uint32)
+
+
+@dataclass(frozen=True)
+class SplitSize:
+    """How much text a split holds. A closing boundary counts as one character: the line end that it stands for."""
+
+    num_tokens: int = 0
+    num_chars: int = 0
+    num_bytes: int = 0
+    num_unknown: int = 0
+    num_units: int = 0
+
+
+def encode_pieces(directory: Path, pieces: Iterator[Piece], tokenizer: Tokenizer) -> dict[str, SplitSize]:
+    """Write the ids of both splits, and return their sizes."""
+    vocabulary = tokenizer.vocabulary
+    totals = {split: np.zeros(5, dtype=np.int64) for split in SPLITS}
+    with _opened(directory, ".bin") as files:
+        for piece in pieces:
+            text = piece.text(tokenizer.unit)
+            ids = tokenizer.encode(text) if tokenizer.unit != "document" else encode_documents(tokenizer, piece.texts)
+            files[piece.split].write(ids.astype(vocabulary.dtype).tobytes())
+            totals[piece.split] += (len(ids), *_sizes(text, piece), _num_unknown(ids, vocabulary.unknown_id))
+    return {split: _split_size(totals[split]) for split in SPLITS}
+
+
+def encode_documents(tokenizer: Tokenizer, documents: Sequence[str]) -> npt.NDArray[np.int64]:
+    """Return the ids of documents, each closed by the boundary."""
+    boundary = np.array([tokenizer.vocabulary.boundary_id])
+    return np.concatenate([part for document in documents for part in (tokenizer.encode(document), boundary)])
+
+
+def encode_words(
+    directory: Path, pieces: Iterator[Piece], options: TextOptions
+) -> tuple[TrainedTokenizer, dict[str, SplitSize]]:
+    """Make a tokenizer of words from the pieces that are trained on, and write the ids of both splits."""
+    words = NumberedWords(pretokenized=options.pretokenized)
+    totals = {split: np.zeros(5, dtype=np.int64) for split in SPLITS}
+    with _opened(directory, ".numbers") as files:
+        for piece in pieces:
+            text = piece.text(options.unit)
+            numbers = _document_numbers(words, piece.texts) if options.unit == "document" else words.encode(text)
+            if piece.split == "train":
+                words.count(numbers, num_documents=len(piece.texts) if options.unit == "document" else 0)
+            files[piece.split].write(numbers.astype(_NUMBER).tobytes())
+            totals[piece.split] += (len(numbers), *_sizes(text, piece), 0)
+    made = make_word_tokenizer(options, words.counts())
+    ids = words.ids(made.tokenizer.id_of, made.tokenizer.vocabulary.boundary_id)
+    sizes = {}
+    with _opened(directory, ".bin") as files:
+        for split in SPLITS:
+            totals[split][-1] = _exchange(directory / f"{split}.numbers", files[split], ids, made.tokenizer)
+            sizes[split] = _split_size(totals[split])
+    return TrainedTokenizer(*made), sizes
+
+
+def _document_numbers(words: NumberedWords, documents: Sequence[str]) -> npt.NDArray[np.int64]:
+    """Return the numbers of documents, each closed by the boundary's.
+
+    They are encoded as one text: two line ends in a row stand between documents and never in one.
+    """
+    numbers = words.encode("\n\n".join(documents) + "\n\n")
+    is_newline = numbers == words.number_of(NEWLINE)
+    closes = np.append(is_newline[:-1] & is_newline[1:], False)
+    numbers[closes] = words.boundary
+    kept: npt.NDArray[np.int64] = numbers[np.concatenate([[True], ~closes[:-1]])]
+    return kept
+
+
+def _exchange(
+    path: Path,
+    file: IO[bytes],
+    ids: npt.NDArray[np.int64],
+    tokenizer: Tokenizer,
+) -> int:
+    """Write ids for the numbers in a file, remove it, and return how many are unknown."""
+    num_unknown = 0
+    with path.open("rb") as numbers_file:
+        while content := numbers_file.read(NUMBERS_AT_ONCE * _NUMBER.itemsize):
+            found = ids[np.frombuffer(content, dtype=_NUMBER)]
+            num_unknown += _num_unknown(found, tokenizer.vocabulary.unknown_id)
+            file.write(found.astype(tokenizer.vocabulary.dtype).tobytes())
+    path.unlink()
+    return num_unknown
+
+
+@contextlib.contextmanager
+def _opened(directory: Path, suffix: str) -> Iterator[dict[str, IO[bytes]]]:
+    """Open a file for each split, which is on disk when the block ends well."""
+    paths = {split: directory / (split + suffix) for split in SPLITS}
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(explain_write_errors(paths["train"]))
+        files: dict[str, IO[bytes]] = {split: stack.enter_context(path.open("wb")) for split, path in paths.items()}
+        yield files
+        for file in files.values():
+            file.flush()
+            os.fsync(file.fileno())
+
+
+def _sizes(text: str, piece: Piece) -> tuple[int, int, int]:
+    """Return characters, bytes and units."""
+    num_bytes = len(text) if text.isascii() else len(text.encode("utf-8", "surrogateescape"))
+    return len(text), num_bytes, len(piece.texts)
+
+
+def _num_unknown(ids: npt.NDArray[Any], unknown_id: int | None) -> int:
+    return 0 if unknown_id is None else int(np.count_nonzero(ids == unknown_id))
+
+
+def _split_size(total: npt.NDArray[np.int64]) -> SplitSize:
+    num_tokens, num_chars, num_bytes, num_units, num_unknown = map(int, total)
+    return SplitSize(num_tokens, num_chars, num_bytes, num_unknown, num_units)

@@ -1,0 +1,105 @@
+"""What is held out of a text: the end of a stream, or lines or documents drawn by a seed."""
+
+import functools
+import itertools
+from collections.abc import Callable, Iterator, Sequence
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from charnn.config import Unit
+from charnn.errors import TextError
+from charnn.text.reading import Notify, documents, lines, whole_lines
+
+UNITS_A_PIECE = 4096
+FEWEST_UNITS = 5
+"""From this number of units on, at least one is held out."""
+
+
+class Piece(NamedTuple):
+    """A run of text of one split: some characters of a stream, or whole units."""
+
+    split: str
+    texts: Sequence[str]
+
+    def text(self, unit: Unit) -> str:
+        """Return all of it as one text."""
+        return self.texts[0] if unit == "stream" else "\n".join(self.texts) + "\n"
+
+
+Splitter = Callable[[Iterator[str]], Iterator[Piece]]
+"""Cuts the chunks of a text into pieces of either split."""
+
+
+def stream_splitter(chunks: Iterator[str], fraction: float, names: str, notify: Notify) -> Splitter:
+    """Read a stream once, and return what holds out its end."""
+    num_chars, has_text = 0, False
+    for chunk in chunks:
+        num_chars += len(chunk)
+        has_text = has_text or not chunk.isspace()
+    _refuse_blank(has_text, names)
+    num_train = int(num_chars * (1 - fraction))
+    if fraction and (num_train < 2 or num_train == num_chars):
+        num_train = num_chars
+        notify(f"{names}: too short to hold anything out ({num_chars} characters); training without validation")
+    return functools.partial(_split_stream, num_train=num_train)
+
+
+def unit_splitter(
+    chunks: Iterator[str], unit: Unit, fraction: float, seed: int, names: str, notify: Notify
+) -> Splitter:
+    """Read lines or documents once, and return what holds out some of them, drawn by the seed."""
+    num_units = sum(1 for _ in _units(chunks, unit))
+    _refuse_blank(num_units > 0, names)
+    num_held_out = round(num_units * fraction)
+    if fraction and num_held_out == 0:
+        num_held_out = int(num_units >= FEWEST_UNITS)
+    if fraction and num_held_out in (0, num_units):
+        num_held_out = 0
+        notify(f"{names}: too few units to hold any out ({num_units}); training without validation")
+    held_out = np.zeros(num_units, dtype=bool)
+    held_out[np.random.default_rng(seed).permutation(num_units)[:num_held_out]] = True
+    return lambda chunks: _split_units(_units(chunks, unit), held_out)
+
+
+def _refuse_blank(has_text: bool, names: str) -> None:
+    if not has_text:
+        raise TextError(f"{names}: holds white space only; there is nothing to learn from")
+
+
+def all_valid(chunks: Iterator[str], unit: Unit) -> Iterator[Piece]:
+    """Yield a whole text as validation pieces."""
+    if unit == "stream":
+        yield from (Piece("valid", [text]) for text in whole_lines(chunks))
+        return
+    units = _units(chunks, unit)
+    while texts := list(itertools.islice(units, UNITS_A_PIECE)):
+        yield Piece("valid", texts)
+
+
+def _units(chunks: Iterator[str], unit: Unit) -> Iterator[str]:
+    """Yield the units of a text; blank lines are none."""
+    return documents(chunks) if unit == "document" else (line for line in lines(chunks) if line.strip())
+
+
+def _split_stream(chunks: Iterator[str], num_train: int) -> Iterator[Piece]:
+    place = 0
+    for text in whole_lines(chunks):
+        cut = min(max(num_train - place, 0), len(text))
+        if cut:
+            yield Piece("train", [text[:cut]])
+        if cut < len(text):
+            yield Piece("valid", [text[cut:]])
+        place += len(text)
+
+
+def _split_units(units: Iterator[str], held_out: npt.NDArray[np.bool_]) -> Iterator[Piece]:
+    gathered: dict[str, list[str]] = {"train": [], "valid": []}
+    for number, unit in enumerate(units):
+        split = "valid" if held_out[number] else "train"
+        gathered[split].append(unit)
+        if len(gathered[split]) == UNITS_A_PIECE:
+            yield Piece(split, gathered[split])
+            gathered[split] = []
+    yield from (Piece(split, texts) for split, texts in gathered.items() if texts)
