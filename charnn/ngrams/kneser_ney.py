@@ -165,28 +165,33 @@ def estimate(ngrams: NgramCounts, vocab_size: int) -> NgramModel:
     come before them. The unigrams are interpolated with the uniform distribution over the vocabulary.
     """
     bits, levels = ngrams.bits, []
-    keys, counts, adjusted = ngrams.keys, ngrams.counts, ngrams.counts
+    keys, counts = ngrams.keys, ngrams.counts
     for order in range(ngrams.order, 1, -1):
         num_short = int(keys.searchsorted(np.uint64(1 << ((order - 1) * bits))))
-        levels.append(_smooth(keys[num_short:], adjusted[num_short:], bits))
-        keys, counts, adjusted = _one_token_less(keys, counts, num_short, order, bits)
-    return NgramModel(_smooth_unigrams(keys, adjusted, vocab_size), levels[::-1], bits)
+        levels.append(_smooth(keys[num_short:], counts[num_short:], bits))
+        keys, counts = _one_token_less(keys, counts[:num_short], order, bits)
+    return NgramModel(_smooth_unigrams(keys, counts, vocab_size), levels[::-1], bits)
 
 
-def _one_token_less(keys: Keys, counts: Counts, num_short: int, order: int, bits: int) -> tuple[Keys, Counts, Counts]:
-    """Return the n-grams of the order below, their plain counts and their adjusted ones.
+def _one_token_less(keys: Keys, short_counts: Counts, order: int, bits: int) -> tuple[Keys, Counts]:
+    """Return the n-grams of the order below and their adjusted counts.
+
+    To sort keys alone is many times faster than to sort what belongs to them too. So the n-grams of full length are shortened,
+    sorted and counted, each being one different token before its suffix, and then merged with the few that begin a unit.
 
     Args:
-        num_short: how many of the keys, the first ones, are shorter than `order`: they begin a unit.
+        keys: sorted, those shorter than `order` first: they begin a unit.
+        short_counts: the plain counts of these.
     """
-    suffixes = keys & np.uint64((1 << ((order - 1) * bits)) - 1)
-    extensions = np.ones_like(counts)
-    extensions[:num_short] = counts[:num_short]
-    by_suffix = np.argsort(suffixes, kind="stable")
-    suffixes = suffixes[by_suffix]
+    num_short = len(short_counts)
+    suffixes = np.sort(keys[num_short:] & np.uint64((1 << ((order - 1) * bits)) - 1))
     starts = group_starts(suffixes)
-    bounds = np.append(starts, len(suffixes))
-    return suffixes[starts], _sums(counts[by_suffix], bounds), _sums(extensions[by_suffix], bounds)
+    merged = np.concatenate([keys[:num_short], suffixes[starts]])
+    counts = np.concatenate([short_counts, np.diff(starts, append=len(suffixes))])
+    in_order = np.argsort(merged, kind="stable")  # a merge of two runs
+    merged = merged[in_order]
+    starts = group_starts(merged)
+    return merged[starts], _sums(counts[in_order], np.append(starts, len(merged)))
 
 
 def _discounts(counts: Counts) -> Floats:
