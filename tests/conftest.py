@@ -1,7 +1,7 @@
 """What several tests need: the command line run in this process, and a small model trained once."""
 
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -40,6 +40,14 @@ def charnn(capfd: pytest.CaptureFixture[str]) -> Callable[..., Result]:
         return Result(int(exit_.value.code or 0), captured.out, captured.err)
 
     return run
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """No test sees or fills the user's cache, nor does a process that it starts."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("CHARNN_CACHE_DIR", str(tmp_path_factory.mktemp("cache")))
+        yield
 
 
 @pytest.fixture(autouse=True)

@@ -66,6 +66,23 @@ def notice(message: str) -> None:
         sys.stderr.flush()
 
 
+def notice_in_place(message: str) -> None:
+    """Show a notice on a terminal's last line, in the place of the one before; an empty one clears the line."""
+    shown = f"charnn: {fitting(message, error_width() - len('charnn: ') - 1)}" if message else ""
+    sys.stderr.write(f"\r\x1b[2K{shown}")
+    sys.stderr.flush()
+
+
+def notices_are_watched() -> bool:
+    """Tell whether somebody watches notices as they come."""
+    return sys.stderr is not None and sys.stderr.isatty()
+
+
+def error_width() -> int:
+    """Return the columns that there are for notices."""
+    return error_console().width
+
+
 def show(renderable: "RenderableType") -> None:
     """Write a table or the like as a result."""
     output_console().print(renderable)

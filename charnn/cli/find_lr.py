@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from charnn.cli import console
 from charnn.cli.plots import curve
+from charnn.cli.progress_line import ProgressLine
 from charnn.config import ModelOptions, TextOptions, TrainingOptions
 
 if TYPE_CHECKING:
@@ -34,7 +35,8 @@ def find_learning_rate(
     from charnn.training.range_test import proposal, range_test
     from charnn.training.session import close_text
 
-    with tempfile.TemporaryDirectory(prefix="charnn-", ignore_cleanup_errors=True) as folder:
+    folders = tempfile.TemporaryDirectory(prefix="charnn-", ignore_cleanup_errors=True)
+    with folders as folder, ProgressLine() as shown:
         session = begin(
             Path(folder, "run"),
             texts,
@@ -43,8 +45,10 @@ def find_learning_rate(
             training_options=replace(training_options, ngram_order=0),
             overwrite=False,
             started=started,
-            notify=console.notice,
+            notify=shown.notice,
+            report=shown.show,
         )
+        shown.clear()
         trials = list(range_test(session.trainer))
         close_text(session)
     optimizer = session.config["options"]["training"]["optimizer"]

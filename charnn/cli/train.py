@@ -13,6 +13,7 @@ from charnn.cli import console
 from charnn.cli.find_lr import find_learning_rate
 from charnn.cli.interrupts import noted_interrupts, terminated_like_interrupted
 from charnn.cli.options import Given, with_options
+from charnn.cli.progress_line import ProgressLine
 from charnn.config import ModelOptions, TextOptions, TrainingOptions
 from charnn.errors import OptionError, StorageError
 from charnn.files import portable_name
@@ -98,7 +99,7 @@ def train(
         if resume:
             _go_on(directory, given, started)
             return
-        with _interruptible_reading():
+        with _interruptible_reading(), ProgressLine() as line:
             session = begin(
                 directory,
                 texts or [],
@@ -107,7 +108,8 @@ def train(
                 training_options=training_options,
                 overwrite=overwrite,
                 started=started,
-                notify=console.notice,
+                notify=line.notice,
+                report=line.show,
                 recipe=None if settings is None else settings.name,
             )
         if settings is not None and settings.needs_gpu:
@@ -220,6 +222,7 @@ def _default_directory(texts: list[str] | None) -> Path:
 
 def _train(session: "Session") -> None:
     from charnn.cli.training_screen import open_screen
+    from charnn.training.beginning import minutes_to_learn
     from charnn.training.events import Evaluated, Stopped
     from charnn.training.pair import directory_of_run
     from charnn.training.session import run
@@ -245,7 +248,8 @@ def _train(session: "Session") -> None:
         console.notice(f"stopped early at step {stopped.step:,}: validation no longer improved (--patience)")
     if not results["steps"]:
         console.notice(
-            "the budget was spent before the first step: the model has learned nothing; give it more --minutes"
+            "the budget was spent before the first step: the model has learned nothing; "
+            f"give it --minutes {minutes_to_learn(session):g} or more"
         )
     best = results["valid_loss_nats"]
     figure = (

@@ -5,7 +5,7 @@ An n-gram is one 64-bit number, a fixed number of bits for each of its tokens, t
 drop the oldest token is to mask the highest bits.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -69,6 +69,7 @@ def count_ngrams(
     boundary_id: int,
     cut_at_boundary: bool,
     max_ngrams: int = MOST_NGRAMS,
+    advance: Callable[[int], None] | None = None,
 ) -> NgramCounts:
     """Count the n-grams that end at each token of a text.
 
@@ -77,6 +78,7 @@ def count_ngrams(
         order: tokens in an n-gram; lowered where keys or memory do not allow it.
         cut_at_boundary: whether a context reaches back no further than the last boundary (lines, documents).
         max_ngrams: more different ones than this lower the order by one, as often as it takes.
+        advance: told how many more tokens were read.
     """
     bits = bits_a_token(vocab_size)
     order = affordable_order(order, vocab_size)
@@ -93,6 +95,8 @@ def count_ngrams(
                 order -= 1
                 merged = NgramCounts(order, bits, *_distinct(_shortened(merged.keys, order, bits), merged.counts))
             pending = [merged]
+        if advance is not None:
+            advance(len(keys))
     return _merge_all(pending) if pending else NgramCounts(order, bits, *_nothing())
 
 

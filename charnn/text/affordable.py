@@ -19,6 +19,16 @@ _FRACTIONS = tuple(2 ** (-step / 2) for step in range(1, 60))
 """Coarse, so that the next run with the same budget reads as much and takes it from the cache."""
 
 
+def reading_seconds(minutes: float) -> float:
+    """Return how long reading may take in a time budget."""
+    return minutes * 60 * READING_FRACTION
+
+
+def like_fractions(fraction: float) -> list[float]:
+    """Return the fractions that are not much smaller than this one, the largest first."""
+    return [step for step in _FRACTIONS if step >= fraction / 2.1]
+
+
 def stored_size(source: Source) -> int:
     """Return how many bytes of a source are read."""
     size = source.path.stat().st_size if source.path else 0

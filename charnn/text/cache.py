@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from charnn import __version__
 from charnn.files import json_bytes
 
 ENVIRONMENT_VARIABLE = "CHARNN_CACHE_DIR"
@@ -50,7 +51,8 @@ def _usual_place() -> Path:
 
 def make_key(**facts: Any) -> str:
     """Return what names the result of some work: a digest of all that it depends on."""
-    text = json.dumps({"cache_format_version": FORMAT_VERSION, **facts}, sort_keys=True, ensure_ascii=True)
+    versions = {"cache_format_version": FORMAT_VERSION, "charnn_version": __version__}
+    text = json.dumps(versions | facts, sort_keys=True, ensure_ascii=True)
     return hashlib.sha256(text.encode()).hexdigest()
 
 

@@ -26,10 +26,11 @@ from charnn.text.affordable import (
     ALWAYS_READ,
     HASHING_FRACTION,
     HASHING_SPEED,
-    READING_FRACTION,
     SLOWEST_SPEED,
     affordable_fraction,
     beginnings,
+    like_fractions,
+    reading_seconds,
     stored_size,
 )
 from charnn.text.encoding import SPLITS, SplitSize, encode_pieces, encode_words
@@ -133,22 +134,24 @@ def prepare_corpus(
             raise TextError(f"{text.name}: is empty; there is nothing to learn from")
         if text.num_bytes < cache.SMALLEST_TEXT:
             cache_root = None
-        seconds = None if minutes is None else minutes * 60 * READING_FRACTION
-        files = None
-        if seconds is None or text.num_bytes < HASHING_SPEED * HASHING_FRACTION * seconds:
-            files = text.facts()
-            if cache_root and (corpus := _from_cache(cache_root, directory, text, files, notify)):
+        digests = None
+        if minutes is None or text.num_bytes < HASHING_SPEED * HASHING_FRACTION * reading_seconds(minutes):
+            digests = text.facts(report)
+            if cache_root and (corpus := _from_cache(cache_root, directory, text, digests, digests, notify)):
                 return corpus
-        if seconds is not None and minutes is not None:
-            text, needed = _affordable(directory, text, seconds)
-            if text.of_bytes is not None:
-                files = None
-                notify(_what_is_read(text, minutes, minutes * needed / seconds))
-        if files is None:
-            files = text.facts()
-            if cache_root and (corpus := _from_cache(cache_root, directory, text, files, notify)):
+        if minutes is not None:
+            part, needed = _affordable(directory, text, minutes)
+            if (
+                part.fraction < 1
+                and cache_root
+                and (corpus := _part_from_cache(cache_root, directory, text, part, digests, notify))
+            ):
                 return corpus
-        return _encode(directory, text, files, notify, report, cache_root)
+            if part.fraction < 1:
+                notify(_what_is_read(part, minutes, needed))
+            text = part
+        files = digests if digests and text.fraction == 1 else text.facts(report)
+        return _encode(directory, text, files, digests or files, notify, report, cache_root)
     finally:
         with contextlib.suppress(
             PermissionError
@@ -162,14 +165,16 @@ class _Text:
 
     Args:
         sources, valid: the texts, and those to validate on where they were named.
-        of_bytes: how large all of it is, where a beginning is read only.
+        fraction: of the bytes of each file that is read, from its beginning on.
+        of_bytes: how large all of it is.
     """
 
     sources: Sequence[Source]
     valid: Sequence[Source]
     options: TextOptions
     seed: int
-    of_bytes: int | None = None
+    fraction: float = 1.0
+    of_bytes: int = 0
 
     @property
     def name(self) -> str:
@@ -178,7 +183,10 @@ class _Text:
     @property
     def short_name(self) -> str:
         others = len(self.sources) - 1
-        return self.sources[0].name + (f" and {others} other{'s' if others > 1 else ''}" if others else "")
+        names = self.sources[0].name + (f" and {others} other{'s' if others > 1 else ''}" if others else "")
+        if self.fraction == 1:
+            return names
+        return f"the first {self.num_bytes / 1e6:.1f} of {self.of_bytes / 1e6:.1f} MB of {names}"
 
     @property
     def num_bytes(self) -> int:
@@ -187,18 +195,23 @@ class _Text:
     def beginning(self, fraction: float) -> "_Text":
         separator = "\n\n" if self.options.unit == "document" else "\n"
         sources, valid = (beginnings(part, fraction, separator) for part in (self.sources, self.valid))
-        return _Text(sources, valid, self.options, self.seed, of_bytes=self.num_bytes)
+        return _Text(sources, valid, self.options, self.seed, fraction, self.num_bytes)
 
-    def facts(self) -> list[dict[str, Any]]:
-        return [_facts(source) for source in (*self.sources, *self.valid)]
+    def facts(self, report: Report | None) -> list[dict[str, Any]]:
+        meter = Meter(f"taking the digest of {self.short_name}", "bytes", self.num_bytes, report)
+        return [_facts(source, meter) for source in (*self.sources, *self.valid)]
 
-    def key(self, files: Sequence[dict[str, Any]]) -> str:
-        """Return what names the encoded text in the cache: all that it depends on."""
+    def key(self, digests: Sequence[dict[str, Any]]) -> str:
+        """Return what names the encoded text in the cache: all that it depends on.
+
+        Args:
+            digests: facts of the whole files, or if these were not read, of the beginnings that were.
+        """
         options = as_json(self.options)
         del options["spell"], options["valid"]
         stored = [
-            (facts["sha256"], source.num_bytes is None, source.name.endswith(".gz"))
-            for facts, source in zip(files, (*self.sources, *self.valid), strict=True)
+            (facts["sha256"], "of_bytes" in facts, source.name.endswith(".gz"))
+            for facts, source in zip(digests, (*self.sources, *self.valid), strict=True)
         ]
         is_drawn = self.options.unit != "stream" or self.options.tokenizer == "subword"
         return cache.make_key(
@@ -206,41 +219,61 @@ class _Text:
             tokenizer_format_version=FORMAT_VERSION,
             sentencepiece=importlib.metadata.version("sentencepiece") if self.options.tokenizer == "subword" else None,
             files=stored,
+            fraction=self.fraction,
             num_valid_files=len(self.valid),
             options=options,
             seed=self.seed if is_drawn else None,
         )
 
 
-def _affordable(directory: Path, text: _Text, seconds: float) -> tuple[_Text, float]:
-    """Return the text or what can be read of it, and the seconds that all of it takes where that was measured."""
+def _affordable(directory: Path, text: _Text, minutes: float) -> tuple[_Text, float]:
+    """Return the text or what can be read of it, and where that was measured, the minutes that all of it needs."""
+    seconds = reading_seconds(minutes)
     if text.num_bytes <= max(2 * ALWAYS_READ, SLOWEST_SPEED * seconds):
         return text, 0.0
 
     def read(fraction: float) -> None:
         with tempfile.TemporaryDirectory(dir=directory) as folder:
             try:
-                _encode(Path(folder), text.beginning(fraction), [], lambda _: None, None, None)
+                _encode_text(Path(folder), text.beginning(fraction), lambda _: None, None)
             except (CharnnError, RuntimeError):
                 return  # what is wrong is said when it is read in earnest, if it is still wrong then
 
     fraction, needed = affordable_fraction(text.num_bytes, seconds, read)
-    return (text if fraction == 1 else text.beginning(fraction)), needed
+    return (text if fraction == 1 else text.beginning(fraction)), minutes * needed / seconds
 
 
 def _what_is_read(text: _Text, minutes: float, needed: float) -> str:
-    assert text.of_bytes is not None
     of_each = " (a beginning of each file)" if len(text.sources) + len(text.valid) > 1 else ""
     return (
-        f"reading the first {text.num_bytes / 1e6:.1f} of {text.of_bytes / 1e6:.1f} MB of {text.short_name}{of_each}, as "
-        f"much as {minutes:g} minutes leave time for; {max(1, needed):.0f} minutes are enough for all of it"
+        f"reading {text.short_name}{of_each}, as much as {minutes:g} minutes leave time for; {max(1, needed):.0f} minutes "
+        "are enough for all of it"
     )
+
+
+def _part_from_cache(
+    root: Path,
+    directory: Path,
+    text: _Text,
+    part: _Text,
+    digests: list[dict[str, Any]] | None,
+    notify: Notify,
+) -> Corpus | None:
+    """Return a part of a text that was read before, if it is about as large as what can be read now, or larger."""
+    fractions = like_fractions(part.fraction) if digests else [part.fraction]
+    for kept in map(text.beginning, fractions):
+        key = kept.key(digests or kept.facts(None))
+        if (root / key).exists():
+            files = kept.facts(None)
+            return _from_cache(root, directory, kept, files, digests or files, notify)
+    return None
 
 
 def _encode(
     directory: Path,
     text: _Text,
     files: list[dict[str, Any]],
+    digests: list[dict[str, Any]],
     notify: Notify,
     report: Report | None,
     cache_root: Path | None,
@@ -254,7 +287,7 @@ def _encode(
     trained, sizes = _encode_text(directory, text, note, report)
     if options.valid and not sizes["valid"].num_tokens:
         raise TextError(f"{options.valid}: holds no text to validate on; name another --valid file or leave it out")
-    key = text.key(files) if cache_root else ""
+    key = text.key(digests) if cache_root else ""
     tokenizer, rare_words = trained
     if cache_root:
         made = {f"{split}.bin": directory / f"{split}.bin" for split in SPLITS}
@@ -273,7 +306,7 @@ def _encode(
 
 
 def _from_cache(root: Path, directory: Path, text: _Text, files: list[dict[str, Any]], notify: Notify) -> Corpus | None:
-    key = text.key(files)
+    key = text.key(digests)
     with tempfile.TemporaryDirectory(dir=directory) as folder:
         facts = cache.fetch(root, key, Path(folder))
         if facts is None:
@@ -333,8 +366,8 @@ def _without(held_out: Sequence[Source], sources: Sequence[Source], notify: Noti
     return kept or list(sources)
 
 
-def _facts(source: Source) -> dict[str, Any]:
-    num_bytes, digest = sha256_of(source)
+def _facts(source: Source, meter: Meter) -> dict[str, Any]:
+    num_bytes, digest = sha256_of(source, meter.advance)
     name = source.name.encode("utf-8", "replace").decode("utf-8")  # a file's name need not be UTF-8
     facts = {"name": name, "num_bytes": num_bytes, "sha256": digest}
     if source.num_bytes is not None and source.path is not None:

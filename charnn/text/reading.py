@@ -267,7 +267,7 @@ def _encoding_error(source: Source, encoding: str, error: UnicodeDecodeError, of
     )
 
 
-def sha256_of(source: Source) -> tuple[int, str]:
+def sha256_of(source: Source, advance: Callable[[int], None] | None = None) -> tuple[int, str]:
     """Return the size in bytes and the SHA-256 of what is read of a source, as it lies on disk."""
     assert source.path is not None, "standard input is spooled before it is hashed"
     digest = hashlib.sha256()
@@ -277,6 +277,8 @@ def sha256_of(source: Source) -> tuple[int, str]:
         while chunk := file.read(min(CHUNK_BYTES, left - num_bytes)):
             digest.update(chunk)
             num_bytes += len(chunk)
+            if advance is not None:
+                advance(len(chunk))
     return num_bytes, digest.hexdigest()
 
 

@@ -1,5 +1,6 @@
 """A new run: the texts are read, all that is open is decided, and the directory is filled."""
 
+import math
 import platform
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -16,26 +17,33 @@ from charnn.errors import ModelError
 from charnn.files import staging_directory, write_atomically
 from charnn.model_directory import (
     BACKWARD,
+    NGRAM_FILE,
     SPELLING_FILE,
     is_model,
     read_config,
     read_model,
+    read_ngrams,
     tokenizer_hash,
     write_ngrams,
     write_spelling,
     write_tokenizer,
 )
+from charnn.ngrams.kneser_ney import NgramModel
 from charnn.ngrams.spelling import learn_spelling
 from charnn.options import as_json, pick
+from charnn.text import cache
 from charnn.text.corpus import Corpus, open_ids, prepare_corpus, reverse_encoded
+from charnn.text.progress import Report
 from charnn.text.reading import Notify
 from charnn.training.devices import choose_device
-from charnn.training.figures import count_beside, read_held_out
-from charnn.training.planning import Plan, make_plan, resolve_budget
+from charnn.training.figures import count_beside, read_held_out, tokens_to_count
+from charnn.training.planning import EVALUATIONS_AT_THE_END, SECONDS_TO_SAVE, Plan, make_plan, resolve_budget
 from charnn.training.session import Session, close_text, make_session, make_workers, open_text, save
 from charnn.training.trainer import Position
 
 SPLITS = ("train.bin", "valid.bin")
+FEWEST_STEPS = 20
+"""Steps below which training is of no use."""
 NO_RESULTS: dict[str, Any] = {
     "valid_loss_nats": None,
     "valid_loss_cold_nats": None,
@@ -61,6 +69,7 @@ def begin(
     overwrite: bool,
     started: float,
     notify: Notify,
+    report: Report | None = None,
     recipe: str | None = None,
 ) -> Session:
     """Read the texts and set up a new run in `directory`; what lies there stays until the new run is whole.
@@ -69,6 +78,7 @@ def begin(
         overwrite: replace a model that lies there.
         started: `time.monotonic()` from which the time budget counts.
         notify: told what a user should know.
+        report: told how far the reading of the text and the counting of n-grams have come.
         recipe: the name of the one that options come from.
 
     Raises:
@@ -80,7 +90,16 @@ def begin(
     device = choose_device(options.device)
     workers = make_workers(options, device)
     with staging_directory(directory) as staging:
-        corpus = prepare_corpus(staging, texts, text_options, seed=options.seed, notify=notify)
+        corpus = prepare_corpus(
+            staging,
+            texts,
+            text_options,
+            seed=options.seed,
+            notify=notify,
+            report=report,
+            minutes=options.minutes,
+            cache_root=cache.cache_directory(),
+        )
         if model_options.direction == "backward":
             for split in SPLITS:
                 reverse_encoded(staging / split, staging / split, corpus.tokenizer)
@@ -90,7 +109,7 @@ def begin(
             "recipe": recipe,
         }
         session = make_session(staging, config, corpus.tokenizer, Position(), started, notify=notify, workers=workers)
-        _complete(session, plan.ngram_order, options)
+        _complete(session, plan.ngram_order, options, text_key=corpus.key, notify=notify, report=report)
         if text_options.spell and corpus.rare_words:
             spelling = learn_spelling(corpus.rare_words, corpus.tokenizer.vocabulary.tokens)
             write_spelling(staging, spelling, tokenizer_sha256=config["tokenizer_sha256"])
@@ -124,7 +143,7 @@ def begin_backward(forward: Path, *, started: float, notify: Notify) -> Session:
         for split in SPLITS:
             reverse_encoded(forward / split, staging / split, model.tokenizer)
         session = make_session(staging, config, model.tokenizer, Position(), started, notify=notify)
-        _complete(session, config["plan"]["ngram_order"], options)
+        _complete(session, config["plan"]["ngram_order"], options, notify=notify)
         if (forward / SPELLING_FILE).exists():
             write_atomically(staging / SPELLING_FILE, (forward / SPELLING_FILE).read_bytes())
         close_text(session)
@@ -133,11 +152,23 @@ def begin_backward(forward: Path, *, started: float, notify: Notify) -> Session:
     return session
 
 
-def _complete(session: Session, ngram_order: int, options: TrainingOptions) -> None:
-    """Fill a new run's directory with what training begins with."""
+def _complete(
+    session: Session,
+    ngram_order: int,
+    options: TrainingOptions,
+    *,
+    text_key: str = "",
+    notify: Notify,
+    report: Report | None = None,
+) -> None:
+    """Fill a new run's directory with what training begins with.
+
+    Args:
+        text_key: names the encoded text in the cache; empty where it is not kept.
+    """
     write_tokenizer(session.directory, session.tokenizer)
     if ngram_order:
-        _count_ngrams(session, ngram_order, options)
+        _add_ngrams(session, ngram_order, options, text_key=text_key, notify=notify, report=report)
     session.unsaved_best = session.trainer.averaged_arrays()
     save(session)
 
@@ -155,20 +186,65 @@ def _refuse_to_destroy(directory: Path, overwrite: bool) -> None:
         raise ModelError(f"{directory}: exists and is no model of charnn's; name another place with -o")
 
 
-def _count_ngrams(session: Session, order: int, options: TrainingOptions) -> None:
-    tokenizer = session.tokenizer
-    session.ngrams = count_beside(
-        open_ids(session.directory / "train.bin", tokenizer),
-        tokenizer.vocabulary,
+def _add_ngrams(
+    session: Session,
+    order: int,
+    options: TrainingOptions,
+    *,
+    text_key: str,
+    notify: Notify,
+    report: Report | None,
+) -> None:
+    """Put the n-gram model beside the network, from the cache where an earlier run has counted the same."""
+    tokenizer, directory = session.tokenizer, session.directory
+    ids = open_ids(directory / "train.bin", tokenizer)
+    seconds = options.minutes * 60 if options.minutes else None
+    root = cache.cache_directory() if text_key else None
+    key = cache.make_key(
+        what="n-grams",
+        text=text_key,
+        direction=session.architecture.direction,
         order=order,
-        unit=tokenizer.unit,
-        seconds=options.minutes * 60 if options.minutes else None,
+        num_tokens=tokens_to_count(len(ids), seconds),
     )
-    write_ngrams(session.directory, session.ngrams, tokenizer_sha256=session.config["tokenizer_sha256"])
+    session.ngrams = _kept_ngrams(session, root, key)
+    if session.ngrams is not None:
+        notify(f"n-grams up to order {session.ngrams.order}: taken from the cache, counted by an earlier run")
+    else:
+        session.ngrams = count_beside(
+            ids, tokenizer.vocabulary, order=order, unit=tokenizer.unit, seconds=seconds, report=report
+        )
+        write_ngrams(directory, session.ngrams, tokenizer_sha256=session.config["tokenizer_sha256"])
+        cache.keep(
+            root, key, {NGRAM_FILE: directory / NGRAM_FILE}, {"what": f"n-grams of order {session.ngrams.order}"}
+        )
     session.config["results"]["ngram_order"] = session.ngrams.order
     if len(session.held_out):
         reading = read_held_out(session.ngrams, session.held_out, tokenizer.vocabulary, unit=tokenizer.unit)
         session.config["results"]["ngram_loss_nats"] = -float(np.log(reading.probs).mean())
+
+
+def _kept_ngrams(session: Session, root: Path | None, key: str) -> NgramModel | None:
+    """Copy the n-gram model from the cache into the run's directory and return it, or None where it is not kept."""
+    if cache.fetch(root, key, session.directory) is None:
+        return None
+    try:
+        return read_ngrams(
+            session.directory,
+            len(session.tokenizer.vocabulary),
+            tokenizer_sha256=session.config["tokenizer_sha256"],
+        )
+    except ModelError:
+        return None
+
+
+def minutes_to_learn(session: Session) -> float:
+    """Return the --minutes that would have been enough for a few steps, where none were made: from what was measured."""
+    plan, training = session.config["plan"], session.config["options"]["training"]
+    step_seconds = training["batch_size"] * training["bptt_length"] / plan["training_tokens_per_second"]
+    ending = SECONDS_TO_SAVE + EVALUATIONS_AT_THE_END * plan["evaluation_seconds"]
+    seconds: float = session.config["results"]["seconds"] + FEWEST_STEPS * step_seconds + ending
+    return math.ceil(seconds / 6) / 10
 
 
 def _make_config(

@@ -9,6 +9,7 @@ import numpy.typing as npt
 from charnn.ngrams.counting import count_ngrams
 from charnn.ngrams.kneser_ney import NgramModel, Reading, estimate
 from charnn.ngrams.mixture import cross_fitted_loss, fit_weights
+from charnn.text.progress import Meter, Report
 from charnn.text.vocabulary import Vocabulary
 from charnn.training.evaluation import cold_loss, held_out_log_probs
 from charnn.training.network import Network
@@ -16,11 +17,17 @@ from charnn.training.parallel.workers import Workers
 
 SHARE_FOR_COUNTING = 0.1
 """The share of a time budget that the counting of n-grams may take, at `TOKENS_COUNTED_A_SECOND`."""
-TOKENS_COUNTED_A_SECOND = 1_000_000
+TOKENS_COUNTED_A_SECOND = 2_000_000
 
 
 def count_beside(
-    ids: npt.NDArray[Any], vocabulary: Vocabulary, *, order: int, unit: str, seconds: float | None
+    ids: npt.NDArray[Any],
+    vocabulary: Vocabulary,
+    *,
+    order: int,
+    unit: str,
+    seconds: float | None,
+    report: Report | None = None,
 ) -> NgramModel:
     """Estimate the n-gram model of a training text.
 
@@ -28,17 +35,25 @@ def count_beside(
         ids: the encoded text (N,).
         order: tokens in the longest n-gram.
         seconds: the time budget; of a text that is too long for it, evenly spread parts are counted.
+        report: told how far the counting has come.
     """
-    if seconds is not None:
-        ids = _spread_part(ids, int(seconds * SHARE_FOR_COUNTING * TOKENS_COUNTED_A_SECOND))
+    ids = _spread_part(ids, tokens_to_count(len(ids), seconds))
     counts = count_ngrams(
         ids,
         order=order,
         vocab_size=len(vocabulary),
         boundary_id=vocabulary.boundary_id,
         cut_at_boundary=unit != "stream",
+        advance=Meter("counting n-grams", "tokens", len(ids), report).advance,
     )
     return estimate(counts, len(vocabulary))
+
+
+def tokens_to_count(num_tokens: int, seconds: float | None) -> int:
+    """Return how many tokens of a text the n-gram model is estimated from in a time budget."""
+    return (
+        num_tokens if seconds is None else min(num_tokens, int(seconds * SHARE_FOR_COUNTING * TOKENS_COUNTED_A_SECOND))
+    )
 
 
 def _spread_part(ids: npt.NDArray[Any], most: int) -> npt.NDArray[Any]:
