@@ -1,10 +1,7 @@
 """How much of a text can be read in the time there is: measured on its beginning."""
 
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import replace
-
-from charnn.text.reading import Source
+from collections.abc import Callable
 
 READING_FRACTION = 0.25
 """The fraction of a time budget that reading may take; counting n-grams beside it may take a tenth."""
@@ -29,18 +26,14 @@ def like_fractions(fraction: float) -> list[float]:
     return [step for step in _FRACTIONS if step >= fraction / 2.1]
 
 
-def stored_size(source: Source) -> int:
-    """Return how many bytes of a source are read."""
-    size = source.path.stat().st_size if source.path else 0
-    return size if source.num_bytes is None else min(size, source.num_bytes)
+def can_be_hashed(num_bytes: int, minutes: float | None) -> bool:
+    """Tell whether there is time to take the digest of a whole text."""
+    return minutes is None or num_bytes < HASHING_SPEED * HASHING_FRACTION * reading_seconds(minutes) + ALWAYS_READ
 
 
-def beginnings(sources: Sequence[Source], fraction: float, separator: str) -> list[Source]:
-    """Return the beginning of each source: this fraction of its bytes, up to the last separator in it."""
-    return [
-        replace(source, num_bytes=max(1, int(stored_size(source) * fraction)), separator=separator)
-        for source in sources
-    ]
+def needs_no_measuring(num_bytes: int, minutes: float) -> bool:
+    """Tell whether a text is so short that it can be read in any case."""
+    return num_bytes <= max(2 * ALWAYS_READ, SLOWEST_SPEED * reading_seconds(minutes))
 
 
 def affordable_fraction(num_bytes: int, seconds: float, read: Callable[[float], None]) -> tuple[float, float]:

@@ -9,7 +9,7 @@ import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -17,7 +17,7 @@ import numpy.typing as npt
 from charnn.config import TextOptions
 from charnn.files import explain_write_errors
 from charnn.text.splitting import Piece
-from charnn.text.tokenizer_training import NumberedWords, TrainedTokenizer, make_word_tokenizer
+from charnn.text.tokenizer_training import NumberedWords, make_word_tokenizer
 from charnn.text.tokenizers import Tokenizer
 from charnn.text.vocabulary import NEWLINE
 
@@ -35,6 +35,20 @@ class SplitSize:
     num_bytes: int = 0
     num_unknown: int = 0
     num_units: int = 0
+
+
+class Encoded(NamedTuple):
+    """An encoded text whose ids are on disk.
+
+    Args:
+        tokenizer: made from the training part alone.
+        sizes: by split.
+        rare_words: see `TrainedTokenizer`.
+    """
+
+    tokenizer: Tokenizer
+    sizes: dict[str, SplitSize]
+    rare_words: Sequence[str]
 
 
 def encode_pieces(directory: Path, pieces: Iterator[Piece], tokenizer: Tokenizer) -> dict[str, SplitSize]:
@@ -56,9 +70,7 @@ def encode_documents(tokenizer: Tokenizer, documents: Sequence[str]) -> npt.NDAr
     return np.concatenate([part for document in documents for part in (tokenizer.encode(document), boundary)])
 
 
-def encode_words(
-    directory: Path, pieces: Iterator[Piece], options: TextOptions
-) -> tuple[TrainedTokenizer, dict[str, SplitSize]]:
+def encode_words(directory: Path, pieces: Iterator[Piece], options: TextOptions) -> Encoded:
     """Make a tokenizer of words from the pieces that are trained on, and write the ids of both splits."""
     words = NumberedWords(pretokenized=options.pretokenized)
     totals = {split: np.zeros(5, dtype=np.int64) for split in SPLITS}
@@ -77,7 +89,7 @@ def encode_words(
         for split in SPLITS:
             totals[split][-1] = _exchange(directory / f"{split}.numbers", files[split], ids, made.tokenizer)
             sizes[split] = _split_size(totals[split])
-    return TrainedTokenizer(*made), sizes
+    return Encoded(made.tokenizer, sizes, made.rare_words)
 
 
 def _document_numbers(words: NumberedWords, documents: Sequence[str]) -> npt.NDArray[np.int64]:

@@ -1,0 +1,51 @@
+"""Encoded text in the cache."""
+
+import tempfile
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+
+from charnn.text import cache
+from charnn.text.encoding import SPLITS, Encoded, SplitSize
+from charnn.text.reading import Notify
+from charnn.text.selection import Selection
+from charnn.text.tokenizers import load_tokenizer
+
+
+def keep_encoded(
+    root: Path, key: str, directory: Path, encoded: Encoded, text: Selection, notes: Sequence[str]
+) -> None:
+    """Keep an encoded text whose ids lie in a directory.
+
+    Args:
+        notes: what the user was told of the text.
+    """
+    files = {f"{split}.bin": directory / f"{split}.bin" for split in SPLITS}
+    with tempfile.TemporaryDirectory(dir=directory) as folder:
+        for name, content in encoded.tokenizer.files().items():
+            files[name] = Path(folder, name)
+            files[name].write_bytes(content)
+        facts = {
+            "what": f"{text.options.tokenizer} tokens of {text.description}",
+            "sizes": {split: asdict(size) for split, size in encoded.sizes.items()},
+            "rare_words": encoded.rare_words,
+            "notes": notes,
+        }
+        cache.keep(root, key, files, facts)
+
+
+def fetch_encoded(root: Path, key: str, directory: Path, text: Selection, notify: Notify) -> Encoded | None:
+    """Copy the ids of a text into a directory and return the rest, or None where it is not kept."""
+    with tempfile.TemporaryDirectory(dir=directory) as folder:
+        facts = cache.fetch(root, key, Path(folder))
+        if facts is None:
+            return None
+        files = {path.name: path for path in Path(folder).iterdir()}
+        for split in SPLITS:
+            files.pop(f"{split}.bin").replace(directory / f"{split}.bin")
+        tokenizer = load_tokenizer(str(root / key), {name: path.read_bytes() for name, path in files.items()})
+    for message in facts["notes"]:
+        notify(message)
+    notify(f"{text.description}: taken from the cache, where an earlier run left it encoded")
+    sizes = {split: SplitSize(**facts["sizes"][split]) for split in SPLITS}
+    return Encoded(tokenizer, sizes, facts["rare_words"])
