@@ -7,6 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from charnn.cli import console
+from charnn.cli.files import show_files
 from charnn.cli.options import Given, with_options
 
 
@@ -17,15 +18,24 @@ def info(
         typer.Argument(metavar="RUN...", help="Model directories.", show_default="the newest under runs/"),
     ] = None,
     json: Annotated[bool, typer.Option("--json", help="One JSON object, or for several models a list.")] = False,
+    files: Annotated[
+        bool,
+        typer.Option("--files", help="Say which files there are, how large, and what for; and what the cache keeps."),
+    ] = False,
     *,
     given: Given,  # noqa: ARG001 (it has no options of its own)
 ) -> None:
     """Say what a model is, how it was made and how good it is."""
-    from charnn.model_directory import find_model, read_model
+    from charnn.model_directory import find_model, read_config, read_model
 
     paths = [Path(run) for run in runs] if runs else [find_model(None)]
     if not runs:
         console.notice(f"taking the newest model, {paths[0]}")
+    if files:
+        for path in paths:
+            read_config(path)  # says so where it is no model
+        show_files(paths, json=json)
+        return
     facts = [_facts(path, read_model(path).config) for path in paths]
     if json:
         console.write_json(facts[0] if len(facts) == 1 else facts)
@@ -81,9 +91,7 @@ def _facts(path: Path, config: dict[str, Any]) -> dict[str, Any]:
         "train_num_tokens": corpus["train"]["num_tokens"],
         "train_num_chars": corpus["train"]["num_chars"],
         "recipe": config.get("recipe"),
-        "files": [
-            f"{file['name']} ({file['num_bytes']:,} bytes, sha256 {file['sha256'][:12]})" for file in corpus["files"]
-        ],
+        "files": [f"{file['name']} ({_num_bytes(file)}, sha256 {file['sha256'][:12]})" for file in corpus["files"]],
         "steps": results["steps"],
         "best_step": results["best_step"],
         "seconds": results["seconds"],
@@ -106,6 +114,12 @@ def _facts(path: Path, config: dict[str, Any]) -> dict[str, Any]:
         "torch_version": config["torch_version"],
         "python_version": config["python_version"],
     }
+
+
+def _num_bytes(file: dict[str, Any]) -> str:
+    """Return how much of a text was read."""
+    whole = file.get("of_bytes")
+    return f"{file['num_bytes']:,} bytes" if whole is None else f"the first {file['num_bytes']:,} of {whole:,} bytes"
 
 
 def _backward_loss(path: Path) -> float | None:

@@ -11,7 +11,7 @@ SLOWEST_SPEED = 250_000
 """Bytes a second that any machine reads: a text that can be read at this speed is not measured."""
 HASHING_SPEED, HASHING_FRACTION = 300e6, 0.2
 """Bytes a second that a digest takes, and the fraction of the time for reading in which that of all the text is still made."""
-_MEASURING_FRACTION, _MOST_SECONDS_MEASURING, _MARGIN = 0.15, 4.0, 0.8
+_MEASURING_FRACTION, _MOST_SECONDS_MEASURING, _MARGIN, _MOST_FASTER = 0.15, 4.0, 0.8, 1.5
 _FRACTIONS = tuple(2 ** (-step / 2) for step in range(1, 60))
 """Coarse, so that the next run with the same budget reads as much and takes it from the cache."""
 
@@ -36,6 +36,12 @@ def needs_no_measuring(num_bytes: int, minutes: float) -> bool:
     return num_bytes <= max(2 * ALWAYS_READ, SLOWEST_SPEED * reading_seconds(minutes))
 
 
+def _speed(size: float, seconds: float, more: float, seconds_more: float) -> float:
+    """Return bytes a second of the last bytes alone, as the first ones are slow: their words are new. But noise is no speed."""
+    overall = size / max(seconds, 1e-9)
+    return min(more / seconds_more, _MOST_FASTER * overall) if seconds_more > 0 else overall
+
+
 def affordable_fraction(num_bytes: int, seconds: float, read: Callable[[float], None]) -> tuple[float, float]:
     """Find out how much of a text can be read.
 
@@ -55,8 +61,7 @@ def affordable_fraction(num_bytes: int, seconds: float, read: Callable[[float], 
         before = time.monotonic()
         read(size / num_bytes)
         took = time.monotonic() - before
-        is_slower = took > last_seconds
-        speed = (size - last_size) / (took - last_seconds) if is_slower else size / max(took, 1e-9)
+        speed = _speed(size, took, size - last_size, took - last_seconds)
         spent = time.monotonic() - began
         if spent + 2 * took > min(_MEASURING_FRACTION * seconds, _MOST_SECONDS_MEASURING):
             break

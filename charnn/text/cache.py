@@ -18,7 +18,6 @@ from pathlib import Path
 from typing import Any
 
 from charnn import __version__
-from charnn.files import json_bytes
 
 ENVIRONMENT_VARIABLE = "CHARNN_CACHE_DIR"
 FORMAT_VERSION = 1
@@ -61,19 +60,17 @@ def fetch(root: Path | None, key: str, directory: Path) -> dict[str, Any] | None
 
     A damaged entry is removed.
     """
-    if root is None:
+    if root is None or not (root / key).exists():
         return None
     entry = root / key
     try:
         manifest = json.loads((entry / _MANIFEST).read_bytes())
+        facts: dict[str, Any] = manifest["facts"]
+        if make_key(facts=facts) != manifest["digest"]:
+            raise ValueError(f"{entry / _MANIFEST}: is damaged")
         for name, digest in manifest["files"].items():
             _copy(entry / name, directory / name, digest)
         os.utime(entry / _MANIFEST)
-        facts: dict[str, Any] = manifest["facts"]
-    except FileNotFoundError:
-        if (entry / _MANIFEST).exists():
-            shutil.rmtree(entry, ignore_errors=True)
-        return None
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         shutil.rmtree(entry, ignore_errors=True)
         return None
@@ -106,7 +103,8 @@ def keep(root: Path | None, key: str, files: Mapping[str, Path], facts: Mapping[
                 shutil.copyfile(path, unfinished / name)
                 with path.open("rb") as file:
                     digests[name] = hashlib.file_digest(file, "sha256").hexdigest()
-            (unfinished / _MANIFEST).write_bytes(json_bytes({"files": digests, "facts": dict(facts)}))
+            manifest = {"files": digests, "facts": facts, "digest": make_key(facts=facts)}
+            (unfinished / _MANIFEST).write_text(json.dumps(manifest), encoding="utf-8")  # ASCII: names may be no UTF-8
             unfinished.replace(root / key)
         finally:
             shutil.rmtree(unfinished, ignore_errors=True)
