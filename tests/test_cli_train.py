@@ -18,7 +18,7 @@ from charnn.locking import exclusive
 from charnn.model_directory import read_model
 from charnn.pairs import pack_tensors, read_tensors
 from charnn.training import session as training
-from charnn.training.beginning import begin
+from charnn.training.beginning import begin, minutes_to_learn
 from charnn.training.events import Evaluated, Progressed, RolledBack
 from tests.conftest import FABLES
 
@@ -523,7 +523,18 @@ def test_an_impossible_size_is_one_line(charnn, text):
 
 def test_a_budget_spent_before_the_first_step_is_said(charnn, text):
     result = charnn("train", text, "--minutes", 1e-6, *SMALL)
-    assert "the budget was spent before the first step: the model has learned nothing" in result.err
+    found = re.search(
+        r"before the first step: the model has learned nothing; give it --minutes (\S+) or more", result.err
+    )
+    assert float(found[1]) > 0
+
+
+def test_the_minutes_that_are_enough_follow_from_what_was_measured(text, tmp_path):
+    session = session_of(text, tmp_path, minutes=1.0)
+    session.config["plan"] |= {"training_tokens_per_second": 100, "evaluation_seconds": 2.0}
+    session.config["options"]["training"] |= {"batch_size": 10, "bptt_length": 50}
+    session.config["results"]["seconds"] = 9.0
+    assert minutes_to_learn(session) == 2.0  # 9 + 20 * 5 + 1.5 + 4 * 2 = 118.5 s
 
 
 def test_an_empty_validation_file_is_one_line(charnn, text):

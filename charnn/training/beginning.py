@@ -111,8 +111,7 @@ def begin(
         session = make_session(staging, config, corpus.tokenizer, Position(), started, notify=notify, workers=workers)
         _complete(session, plan.ngram_order, options, text_key=corpus.key, notify=notify, report=report)
         if text_options.spell and corpus.rare_words:
-            spelling = learn_spelling(corpus.rare_words, corpus.tokenizer.vocabulary.tokens)
-            write_spelling(staging, spelling, tokenizer_sha256=config["tokenizer_sha256"])
+            _add_spelling(staging, corpus, tokenizer_sha256=config["tokenizer_sha256"])
         close_text(session)
     session.directory = directory
     open_text(session)
@@ -236,6 +235,16 @@ def _kept_ngrams(session: Session, root: Path | None, key: str) -> NgramModel | 
         )
     except ModelError:
         return None
+
+
+def _add_spelling(directory: Path, corpus: Corpus, *, tokenizer_sha256: str) -> None:
+    """Put the model of spellings beside the network, from the cache where it is there."""
+    root = cache.cache_directory() if corpus.key else None
+    key = cache.make_key(what="spelling", text=corpus.key)
+    if cache.fetch(root, key, directory) is None:
+        spelling = learn_spelling(corpus.rare_words, corpus.tokenizer.vocabulary.tokens)
+        write_spelling(directory, spelling, tokenizer_sha256=tokenizer_sha256)
+        cache.keep(root, key, {SPELLING_FILE: directory / SPELLING_FILE}, {"what": "spellings of rare words"})
 
 
 def minutes_to_learn(session: Session) -> float:
