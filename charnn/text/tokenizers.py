@@ -4,9 +4,9 @@ A tokenizer is made from the training text in `tokenizer_training.py`, kept as J
 `load_tokenizer`. Newlines are tokens of their own in all four; the newline is the boundary of streams and lines.
 """
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from itertools import accumulate
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -23,7 +23,7 @@ from charnn.text.words import split_words
 
 Ids = npt.NDArray[np.int64]
 FORMAT_VERSION = 1
-LONG_TEXT = 1 << 15
+LONG_TEXT = 1 << 11
 """Characters from which on it pays to look words up by the chunks between spaces."""
 
 
@@ -87,7 +87,7 @@ class CharTokenizer:
 
     def encode(self, text: str) -> Ids:
         """Return one id a code point: a table lookup."""
-        return self._id_of_code_point.take(_code_points(text))
+        return self._id_of_code_point[_code_points(text)]
 
     def tokenize(self, text: str) -> list[Token]:
         """Return one token a code point."""
@@ -173,11 +173,12 @@ class WordTokenizer:
     def __init__(self, vocabulary: Vocabulary, unit: Unit) -> None:
         self.vocabulary = vocabulary
         self.unit = unit
+        self._encoders: list[WordEncoder] = []
 
     def encode(self, text: str) -> Ids:
         """Return the ids of words, line ends and unexpected gaps."""
         if len(text) >= LONG_TEXT:
-            return WordEncoder(self.id_of).encode(text)
+            return _encode_with_one_of(self._encoders, text, lambda: WordEncoder(self.id_of))
         return np.fromiter((self.id_of(word) for word, _ in split_words(text)), dtype=np.int64)
 
     def tokenize(self, text: str) -> list[Token]:
@@ -205,10 +206,11 @@ class PretokenizedTokenizer:
     def __init__(self, vocabulary: Vocabulary, unit: Unit) -> None:
         self.vocabulary = vocabulary
         self.unit = unit
+        self._encoders: list[PretokenizedEncoder] = []
 
     def encode(self, text: str) -> Ids:
         """Return the ids of words and line ends."""
-        return PretokenizedEncoder(self.id_of).encode(text)
+        return _encode_with_one_of(self._encoders, text, lambda: PretokenizedEncoder(self.id_of))
 
     def tokenize(self, text: str) -> list[Token]:
         """Return words and line ends."""
@@ -226,6 +228,20 @@ class PretokenizedTokenizer:
     def files(self) -> dict[str, bytes]:
         """Return tokenizer.json."""
         return {"tokenizer.json": _tokenizer_json(self)}
+
+
+_Encoder = TypeVar("_Encoder", WordEncoder, PretokenizedEncoder)
+
+
+def _encode_with_one_of(idle: list[_Encoder], text: str, make: Callable[[], _Encoder]) -> Ids:
+    """Encode with an encoder that remembers earlier texts, or where another thread has it, with a new one."""
+    try:
+        encoder = idle.pop()
+    except IndexError:
+        encoder = make()
+    ids = encoder.encode(text)
+    idle.append(encoder)
+    return ids
 
 
 class SubwordTokenizer:
