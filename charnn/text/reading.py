@@ -170,6 +170,9 @@ class _LineEnds:
         for chunk in chunks:
             text = carriage_return + chunk
             carriage_return = ""
+            if "\r" not in text:  # quickly found, and mostly true
+                yield text
+                continue
             if text.endswith("\r"):
                 text, carriage_return = text[:-1], "\r"
             self.num_crlf += text.count("\r\n")
