@@ -9,7 +9,7 @@ import pytest
 
 from charnn.config import TextOptions
 from charnn.errors import TextError
-from charnn.text import reading
+from charnn.text import encoding, reading
 from charnn.text.corpus import prepare_corpus
 from charnn.text.tokenizers import decode
 
@@ -118,15 +118,19 @@ def test_a_text_without_text_is_refused(tmp_path, unit, text, message):
     assert str(error.value) == f"{tmp_path / 'text.txt'}: {message}; there is nothing to learn from"
 
 
+@pytest.mark.parametrize("kind", ["char", "word"])
 @pytest.mark.parametrize("unit", ["stream", "line"])
-def test_memory_does_not_grow_with_the_text(tmp_path, monkeypatch, unit):
+def test_memory_does_not_grow_with_the_text(tmp_path, monkeypatch, unit, kind):
     monkeypatch.setattr(reading, "CHUNK_BYTES", 1 << 14)
+    monkeypatch.setattr(encoding, "NUMBERS_AT_ONCE", 1 << 12)
     line = "a line of text, as long as many another one is\n"
 
     def peak(num_lines):
         (tmp_path / "big.txt").write_text(line * num_lines)
         tracemalloc.start()
-        prepare_corpus(tmp_path, [str(tmp_path / "big.txt")], TextOptions(unit=unit), seed=1, notify=print)
+        prepare_corpus(
+            tmp_path, [str(tmp_path / "big.txt")], TextOptions(unit=unit, tokenizer=kind), seed=1, notify=print
+        )
         found = tracemalloc.get_traced_memory()[1]
         tracemalloc.stop()
         return found

@@ -286,6 +286,18 @@ def test_how_much_can_be_read_follows_the_measured_speed(monkeypatch, seconds, f
     assert needed == 0.0 or 100 < needed < 200
 
 
+def test_where_there_is_certainly_time_enough_it_is_measured_once(monkeypatch):
+    clock, parts = [0.0], []
+    monkeypatch.setattr(affordable.time, "monotonic", lambda: clock[0])
+
+    def read(part):
+        parts.append(part)
+        clock[0] += part * 100
+
+    assert affordable_fraction(10_000_000, 300.0, read)[0] == 1.0
+    assert parts == [pytest.approx((1 << 20) / 10_000_000)]
+
+
 def test_about_the_same_is_at_least_nearly_half():
     assert like_fractions(0.25) == pytest.approx([2 ** (-step / 2) for step in range(1, 7)])
 

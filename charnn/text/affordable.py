@@ -7,11 +7,11 @@ READING_FRACTION = 0.25
 """The fraction of a time budget that reading may take; counting n-grams beside it may take a tenth."""
 ALWAYS_READ = 1 << 20
 """Bytes that are read whatever the time; so much, and twice as much, need not be measured."""
-SLOWEST_SPEED = 250_000
+SLOWEST_SPEED = 100_000
 """Bytes a second that any machine reads: a text that can be read at this speed is not measured."""
 HASHING_SPEED, HASHING_FRACTION = 300e6, 0.2
 """Bytes a second that a digest takes, and the fraction of the time for reading in which that of all the text is still made."""
-_MEASURING_FRACTION, _MOST_SECONDS_MEASURING, _MARGIN, _MOST_FASTER = 0.15, 4.0, 0.8, 1.5
+_MEASURING_FRACTION, _MOST_SECONDS_MEASURING, _MARGIN, _MOST_FASTER, _CERTAIN = 0.15, 4.0, 0.8, 1.5, 2.0
 _FRACTIONS = tuple(2 ** (-step / 2) for step in range(1, 60))
 """Coarse, so that the next run with the same budget reads as much and takes it from the cache."""
 
@@ -63,6 +63,8 @@ def affordable_fraction(num_bytes: int, seconds: float, read: Callable[[float], 
         took = time.monotonic() - before
         speed = _speed(size, took, size - last_size, took - last_seconds)
         spent = time.monotonic() - began
+        if _CERTAIN * num_bytes / speed < seconds - spent:
+            return 1.0, num_bytes / speed
         if spent + 2 * took > min(_MEASURING_FRACTION * seconds, _MOST_SECONDS_MEASURING):
             break
         size, last_size, last_seconds = 2 * size, size, took
