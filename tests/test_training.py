@@ -20,7 +20,7 @@ from charnn.training.batches import LaneBatches
 from charnn.training.devices import choose_device, has_bf16_units, supported_precision
 from charnn.training.dropout import RegularisationShares
 from charnn.training.evaluation import Validation, cold_loss, held_out_log_probs, held_out_part, validate
-from charnn.training.events import Evaluated, Progressed, RolledBack, Stopped, event_json
+from charnn.training.events import Evaluated, Progressed, RolledBack, SpeedChanged, Stopped, event_json
 from charnn.training.figures import count_beside, final_figures, read_held_out
 from charnn.training.loss import IGNORED, LossTotal, summed_cross_entropy
 from charnn.training.memory import memory_kept
@@ -29,7 +29,7 @@ from charnn.training.network import Network
 from charnn.training.objective import TokenNoise
 from charnn.training.optimizers import SGD, AdamW, load_optimizer_arrays, make_optimizers, optimizer_arrays, set_rate
 from charnn.training.parallel.workers import Workers
-from charnn.training.schedule import Budget
+from charnn.training.schedule import Budget, seconds_for_steps
 from charnn.training.trainer import Position, Trainer
 from tests.conftest import ramp_weights
 
@@ -728,3 +728,56 @@ def test_a_validation_loss_that_is_not_finite_is_never_the_best():
     assert found[:2] == [3.0, 2.0]
     assert all(math.isfinite(loss) for loss in found)
     assert made.position.best_loss_nats == found[-1] == min(found)
+
+
+class Clock:
+    """A clock for the trainer on which a step and an evaluation take as long as they are told."""
+
+    def __init__(self, monkeypatch):
+        self.now = 0.0
+        monkeypatch.setattr("charnn.training.trainer.time.monotonic", lambda: self.now)
+        monkeypatch.setattr("charnn.training.trainer.time.perf_counter", lambda: self.now)
+
+    def timed(self, work, seconds):
+        def do(*arguments, **options):
+            self.now += seconds
+            return work(*arguments, **options)
+
+        return do
+
+
+def timed_trainer(clock, *, step_seconds, evaluation_seconds, planned_speed):
+    """A trainer of one minute."""
+    validate = clock.timed(lambda: Validation(LossTotal(1.0, 1)), evaluation_seconds)
+    made = trainer(validate=validate, minutes=1.0, patience=0, save_every=1e9, interval=0.1)
+    made.started, made.planned_speed = 0.0, planned_speed
+    made.budget = Budget(steps=None, seconds=seconds_for_steps(1.0, 0.1))
+    made.learn = clock.timed(made.learn, step_seconds)
+    return made
+
+
+@pytest.mark.parametrize(("planned", "told"), [(64.0, False), (80.0, False), (200.0, True), (20.0, True)])
+def test_a_speed_that_is_off_by_more_than_a_third_is_told_once_after_a_fifth_of_the_time(monkeypatch, planned, told):
+    clock = Clock(monkeypatch)
+    made = timed_trainer(clock, step_seconds=1.0, evaluation_seconds=0.1, planned_speed=planned)
+    events = list(made.run(never))
+    changes = [event for event in events if isinstance(event, SpeedChanged)]
+    assert len(changes) == told
+    for change in changes:  # 4 lanes of 16 tokens a second
+        assert change == SpeedChanged(change.step, planned, pytest.approx(64.0, rel=0.05))
+        assert 11 <= change.step <= 14
+
+
+def test_training_ends_in_time_where_evaluations_take_longer_than_planned(monkeypatch):
+    # Planned were 0.1 s for each; they take 5, so that the four at the end need 20 of the minute.
+    clock = Clock(monkeypatch)
+    made = timed_trainer(clock, step_seconds=1.0, evaluation_seconds=5.0, planned_speed=None)
+    events = list(made.run(never))
+    assert events[-1].reason == "budget"
+    last_step = 60 - 1.5 - 4 * 5
+    assert last_step - 1 <= clock.now <= last_step + 1 + 5  # with the last evaluation, one of the four
+
+
+def test_half_of_a_time_budget_is_for_steps_however_long_the_end_takes():
+    assert seconds_for_steps(1.0, 0.5) == 60 - 1.5 - 2
+    assert seconds_for_steps(1.0, 100.0) == 30

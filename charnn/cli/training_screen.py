@@ -13,7 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from charnn.cli import console
-from charnn.training.events import Evaluated, Event, Progressed, RolledBack
+from charnn.training.events import Evaluated, Event, Progressed, RolledBack, SpeedChanged
 from charnn.training.session import Session
 
 BITS = 1 / math.log(2)
@@ -159,6 +159,8 @@ class PlainScreen:
             console.notice(f"{event.seconds:6.1f} s  step {event.step:,}  {trained}valid {valid}")
         elif isinstance(event, RolledBack):
             console.notice(_rolled_back(event))
+        elif isinstance(event, SpeedChanged):
+            console.notice(_speed_changed(event))
 
     def show_sample(self, text: str, step: int) -> None:  # noqa: ARG002
         """Show a sample in one line."""
@@ -169,6 +171,13 @@ def _rolled_back(event: RolledBack) -> str:
     return (
         f"step {event.step:,}: the loss was not finite; back to step {event.to_step:,} with the peak learning rate halved "
         f"to {event.learning_rate:.2g}"
+    )
+
+
+def _speed_changed(event: SpeedChanged) -> str:
+    return (
+        f"training at {event.measured:,.0f} tokens/s, not the {event.planned:,.0f} that were timed before it began; the "
+        "learning rate, the evaluations and the end follow the clock"
     )
 
 
@@ -194,6 +203,8 @@ class LiveScreen:
             self._best = event if event.is_best else self._best
         elif isinstance(event, RolledBack):
             self._terminal.print(_rolled_back(event), style="yellow")
+        elif isinstance(event, SpeedChanged):
+            self._terminal.print(_speed_changed(event))
 
     def show_sample(self, text: str, step: int) -> None:
         """Take in a sample for the next redrawing."""

@@ -37,7 +37,8 @@ from charnn.text.progress import Report
 from charnn.text.reading import Notify
 from charnn.training.devices import choose_device
 from charnn.training.figures import count_beside, read_held_out, tokens_to_count
-from charnn.training.planning import EVALUATIONS_AT_THE_END, SECONDS_TO_SAVE, Plan, make_plan, resolve_budget
+from charnn.training.planning import Plan, make_plan, resolve_budget
+from charnn.training.schedule import seconds_to_end
 from charnn.training.session import Session, close_text, make_session, make_workers, open_text, save
 from charnn.training.trainer import Position
 
@@ -251,7 +252,7 @@ def minutes_to_learn(session: Session) -> float:
     """Return the --minutes that would have been enough for a few steps, where none were made: from what was measured."""
     plan, training = session.config["plan"], session.config["options"]["training"]
     step_seconds = training["batch_size"] * training["bptt_length"] / plan["training_tokens_per_second"]
-    ending = SECONDS_TO_SAVE + EVALUATIONS_AT_THE_END * plan["evaluation_seconds"]
+    ending = seconds_to_end(plan["evaluation_seconds"])
     seconds: float = session.config["results"]["seconds"] + FEWEST_STEPS * step_seconds + ending
     return math.ceil(seconds / 6) / 10
 

@@ -70,6 +70,19 @@ class RolledBack:
 
 
 @dataclass(frozen=True)
+class SpeedChanged:
+    """A fifth of the time is over, and training is not as fast as it was timed before it began.
+
+    Args:
+        planned, measured: tokens a second.
+    """
+
+    step: int
+    planned: float
+    measured: float
+
+
+@dataclass(frozen=True)
 class Stopped:
     """Training is over, or interrupted."""
 
@@ -78,7 +91,7 @@ class Stopped:
     reason: StopReason
 
 
-Event = Progressed | Evaluated | CheckpointDue | RolledBack | Stopped
+Event = Progressed | Evaluated | CheckpointDue | RolledBack | SpeedChanged | Stopped
 
 
 def event_json(event: Event) -> dict[str, Any]:

@@ -30,10 +30,6 @@ FEWEST_EVALUATIONS = 3
 SECONDS_TO_BEGIN, SHARE_FOR_STEPS = 4.0, 0.85
 """What loading torch and reading the text take of a time budget, and the share of the rest that is left for steps at the speed
 of the shortest one timed: so many passes were seen."""
-SECONDS_TO_SAVE = 1.5
-"""Kept back at the end of a time budget for writing the model and leaving."""
-EVALUATIONS_AT_THE_END = 4
-"""Readings of the held-out text that the last evaluation and the final figures take."""
 
 REFERENCE_SPEEDS = {128: 192e3, 192: 123e3, 256: 91e3, 384: 53e3, 512: 37e3}
 """Tokens a second at each width, of characters, on the machine on which the widths by seconds were found."""

@@ -12,6 +12,26 @@ ONE_CYCLE_MOMENTUM = (0.95, 0.85)
 """At the lowest rates and at the peak (Smith 2018)."""
 
 
+SECONDS_TO_SAVE = 1.5
+"""Kept back at the end of a time budget for writing the model and leaving."""
+EVALUATIONS_AT_THE_END = 4
+"""Readings of the held-out text that the last evaluation and the final metrics take."""
+
+
+def seconds_to_end(evaluation_seconds: float) -> float:
+    """Return what the end of a run takes after its last step.
+
+    Args:
+        evaluation_seconds: that a reading of the held-out text takes.
+    """
+    return SECONDS_TO_SAVE + EVALUATIONS_AT_THE_END * evaluation_seconds
+
+
+def seconds_for_steps(minutes: float, evaluation_seconds: float) -> float:
+    """Return the part of a time budget after which no step is begun, so that all is over when the time is."""
+    return max(minutes * 60 - seconds_to_end(evaluation_seconds), minutes * 30)
+
+
 @dataclass(frozen=True)
 class Budget:
     """What training may spend: steps, seconds, or whichever is used up first."""

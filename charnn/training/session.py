@@ -35,8 +35,7 @@ from charnn.training.objective import TokenNoise
 from charnn.training.optimizers import make_optimizers
 from charnn.training.pair import directory_of_run
 from charnn.training.parallel.workers import Workers
-from charnn.training.planning import EVALUATIONS_AT_THE_END, SECONDS_TO_SAVE
-from charnn.training.schedule import Budget
+from charnn.training.schedule import Budget, seconds_for_steps
 from charnn.training.trainer import Position, Trainer
 
 
@@ -111,8 +110,7 @@ def make_session(
     batches, noise = _read_from(directory, options, tokenizer)
     steps = [options.steps] if options.steps else []
     steps += [max(1, round(options.epochs * batches.steps_per_epoch))] if options.epochs else []
-    reserved = SECONDS_TO_SAVE + EVALUATIONS_AT_THE_END * plan["evaluation_seconds"]
-    seconds = max(options.minutes * 60 - reserved, options.minutes * 30) if options.minutes else None
+    seconds = seconds_for_steps(options.minutes, plan["evaluation_seconds"]) if options.minutes else None
     held_out = held_out_part(
         open_ids(directory / "valid.bin", tokenizer),
         tokenizer.vocabulary,
@@ -136,6 +134,7 @@ def make_session(
         position=position,
         started=started,
         workers=workers,
+        planned_speed=plan.get("training_tokens_per_second"),
     )
     return Session(directory, config, tokenizer, trainer, held_out=held_out)
 

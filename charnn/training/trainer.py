@@ -1,9 +1,11 @@
 """The training loop, as a generator of events."""
 
 import math
+import statistics
 import time
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -21,6 +23,7 @@ from charnn.training.events import (
     Event,
     Progressed,
     RolledBack,
+    SpeedChanged,
     Stopped,
     StopReason,
 )
@@ -32,7 +35,7 @@ from charnn.training.parallel.groups import group_bounds, joined_state, split_st
 from charnn.training.parallel.step import StepResult, TrainingStep
 from charnn.training.parallel.tuning import WorkerTuner
 from charnn.training.parallel.workers import Workers
-from charnn.training.schedule import Budget, Schedule, share_of_true_inputs
+from charnn.training.schedule import Budget, Schedule, seconds_for_steps, share_of_true_inputs
 
 REPORT_SECONDS = 0.25
 SHARE_FOR_CHECKPOINTS = 0.05
@@ -40,6 +43,8 @@ MOST_ROLLBACKS = 5
 SHARE_FOR_EVALUATION = 0.05
 STALE_EVALUATIONS, PLATEAU_FACTOR = 2, 0.5
 """Evaluations without improvement after which a rate that waits for a plateau is halved."""
+PROGRESS_AT_CHECK, OFF_BY = 0.2, 1.5
+"""When the speed is compared with the planned one, and how many times as fast or slow is worth a word."""
 ROUNDING = 1e-9
 STEPS_A_READ = {"cpu": 1, "cuda": 16}
 """How often the loss is read from the device; on a GPU each reading waits for it."""
@@ -94,6 +99,7 @@ class Trainer:
         position: where to begin.
         started: `time.monotonic()` at which the clock of this run began, less the seconds spent in earlier ones.
         workers: among whom a step is shared out; what training makes of the weights does not depend on them.
+        planned_speed: tokens a second that were timed before training began.
     """
 
     network: Network
@@ -108,11 +114,14 @@ class Trainer:
     position: Position
     started: float
     workers: Workers = field(default_factory=Workers)
+    planned_speed: float | None = None
 
     def __post_init__(self) -> None:
         self.states: list[NetworkState] | None = None
         self._one_step = TrainingStep(self.network, self.optimizers, self.options, self.precision, self.workers)
         self._tuner = WorkerTuner(self.workers)
+        self._evaluation_seconds: deque[float] = deque(maxlen=3)
+        self._steps_seconds, self._steps_tokens = 0.0, 0
         self._device = self.network.device.type
         self._averaged = make_average(self.network, self.options.optimizer)
         self._schedule = Schedule.of(self.options)
@@ -154,6 +163,7 @@ class Trainer:
                 yield Stopped(self.position.step, self.seconds(), reason)
                 return
             self._step(progress)
+            yield from self._check_speed(progress)
             now = time.monotonic()
             saving = now - self._last_checkpoint >= self._checkpoint_interval
             if not self._read_losses(at_once=saving):
@@ -166,6 +176,19 @@ class Trainer:
                 self._last_checkpoint = time.monotonic()
                 cost = self._last_checkpoint - now
                 self._checkpoint_interval = max(self.options.save_every, cost / SHARE_FOR_CHECKPOINTS)
+
+    def _check_speed(self, progress: float) -> Iterator[SpeedChanged]:
+        """Compare the speed with the planned one, once, where time is what may be spent.
+
+        Nothing has to be done: rates and evaluations are functions of the progress, which is that of the
+        clock, and the time kept back for the end is that of the evaluations so far.
+        """
+        if not self.planned_speed or self.budget.seconds is None or progress < PROGRESS_AT_CHECK:
+            return
+        planned, self.planned_speed = self.planned_speed, None
+        measured = self._steps_tokens / self._steps_seconds
+        if not 1 / OFF_BY < measured / planned < OFF_BY:
+            yield SpeedChanged(self.position.step, planned, measured)
 
     def _reason_to_stop(self, progress: float, should_stop: Callable[[], bool]) -> StopReason | None:
         if progress >= 1:
@@ -187,7 +210,9 @@ class Trainer:
                 optimizer.set_momentum(momentum)
         begun = time.perf_counter()
         result = self.learn(self._rate(progress), progress)
-        self._tuner.note(time.perf_counter() - begun, result.num_targets)
+        taken = time.perf_counter() - begun
+        self._tuner.note(taken, result.num_targets)
+        self._steps_seconds, self._steps_tokens = self._steps_seconds + taken, self._steps_tokens + result.num_targets
         self._unread.append(result)
 
     def learn(self, rate: float, progress: float = 0.0) -> StepResult:
@@ -260,7 +285,11 @@ class Trainer:
         begun = time.monotonic()
         with self._averaged.in_place():
             found = self.validate() if self.validate else Validation(LossTotal())
-        position.next_evaluation = self._next_evaluation(progress, time.monotonic() - begun)
+        self._evaluation_seconds.append(time.monotonic() - begun)
+        position.next_evaluation = self._next_evaluation(progress, self._evaluation_seconds[-1])
+        if self.options.minutes and self.budget.seconds is not None:
+            seconds = seconds_for_steps(self.options.minutes, statistics.median(self._evaluation_seconds))
+            self.budget = replace(self.budget, seconds=seconds)
         loss = found.loss.nats_per_token if self.validate else None
         if loss is not None and not math.isfinite(loss):
             return self._roll_back()
