@@ -58,12 +58,13 @@ def test_a_file_takes_its_place_whole(charnn, run, lines_file, tmp_path):
         assert (refused.status, refused.err.count("\n")) == (1, 1)
 
 
-def test_an_error_in_the_middle_leaves_the_file_as_it_was(charnn, run, tmp_path):
-    Path("bad.txt").write_bytes(b"The fox\n" * 200_000 + b"\xff\n")
+def test_an_error_in_the_middle_leaves_the_file_as_it_was(charnn, run, tmp_path, monkeypatch):
+    monkeypatch.setattr("charnn.text.reading.CHUNK_BYTES", 1 << 14)
+    Path("bad.txt").write_bytes(b"The fox\n" * 20_000 + b"\xff\n")
     Path("out.tsv").write_text("mine", encoding="utf-8")
     result = charnn("score", "-m", run, "bad.txt", "--format", "tsv", "-o", "out.tsv")
     assert result.status == 1
-    assert "bad.txt:200001: byte 0xff" in result.err
+    assert "bad.txt:20001: byte 0xff" in result.err
     assert Path("out.tsv").read_text(encoding="utf-8") == "mine"
     kept = tmp_path / "out.tsv.part"
     assert kept.read_text(encoding="utf-8").endswith("\n")

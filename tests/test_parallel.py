@@ -38,7 +38,7 @@ EVERYTHING = {
 
 
 @pytest.mark.parametrize(
-    ("num_lanes", "number"), [(1, 1), (2, 2), (32, 2), (47, 2), (48, 4), (64, 4), (96, 8), (128, 8), (1000, 8)]
+    ("num_lanes", "number"), [(1, 1), (7, 1), (8, 2), (32, 2), (47, 2), (48, 4), (64, 4), (96, 8), (128, 8), (1000, 8)]
 )
 def test_the_number_of_groups_depends_on_the_lanes_alone(num_lanes, number):
     bounds = group_bounds(num_lanes)
@@ -124,7 +124,7 @@ def architecture_of(cell):
     )
 
 
-def trained(cell, num_workers, *, num_lanes=6, steps=4, change=None, **options):
+def trained(cell, num_workers, *, num_lanes=9, steps=4, change=None, **options):
     """Return the weights after some steps, the losses, and the state."""
     chosen = TrainingOptions(**{**EVERYTHING, "bptt_length": 5, **options})
     architecture = architecture_of(cell)
@@ -174,7 +174,7 @@ def test_a_step_in_groups_is_a_step_on_the_whole_batch(cell, tied):
         optimizer="adamw",
         dropout=0.0,
         weight_decay=0.1,
-        batch_size=6,
+        batch_size=8,
         clip_norm=0.05,
         activation_penalty=2.0,
         temporal_penalty=1.0,
@@ -183,7 +183,7 @@ def test_a_step_in_groups_is_a_step_on_the_whole_batch(cell, tied):
     ours, theirs = Network(shape), Network(shape)
     for network in (ours, theirs):
         network.load_arrays(ramp_weights(shape))
-    ids = np.arange(36).reshape(6, 6) * 7 % 11
+    ids = np.arange(48).reshape(6, 8) * 7 % 11
     targets = ids[1:].copy()
     targets[3:, 0] = IGNORED
     with Workers(2) as made:
@@ -193,7 +193,7 @@ def test_a_step_in_groups_is_a_step_on_the_whole_batch(cell, tied):
         theirs,
         torch.from_numpy(ids[:-1]),
         torch.from_numpy(targets),
-        theirs.initial_state(6),
+        theirs.initial_state(8),
         counts=Counts.of(targets),
         options=options,
         generator=seeded(),

@@ -350,7 +350,15 @@ print(json.dumps({"counts": counts, "workers": workers, "expected": expected}))
 
 def test_nothing_of_a_process_is_left_changed_and_scoring_after_sampling_has_all_cores():
     run = subprocess.run(
-        [sys.executable, "-c", WHOLE_PROCESS], cwd=REPOSITORY, capture_output=True, text=True, check=True, timeout=300
+        [sys.executable, "-c", WHOLE_PROCESS],
+        cwd=REPOSITORY,
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=300,
+        env={
+            name: value for name, value in os.environ.items() if name not in ("OMP_NUM_THREADS", "PYTEST_XDIST_WORKER")
+        },
     )
     found = json.loads(run.stdout)
     assert all(counts == found["counts"][0] for counts in found["counts"])

@@ -84,16 +84,20 @@ class AdamW:
         self._means = [torch.zeros_like(parameter) for parameter in self.parameters]
         self._squares = [torch.zeros_like(parameter) for parameter in self.parameters]
         self._steps = [torch.zeros((), device=parameter.device) for parameter in self.parameters]
+        numbers = zip(self.parameters, self._means, self._squares, strict=True)
+        self._pieces = [
+            list(zip(pieces(weight.detach()), pieces(mean), pieces(square), strict=True))
+            for weight, mean, square in numbers
+        ]
 
     def updates(self, gradients: Sequence[Tensor | None], scale: Tensor) -> list[Task]:
         """See `Optimizer`."""
         tasks: list[Task] = []
-        for index, (parameter, gradient) in enumerate(zip(self.parameters, gradients, strict=True)):
+        for index, gradient in enumerate(gradients):
             if gradient is None:
                 continue
             self._steps[index] += 1
-            numbers = (parameter.detach(), gradient, self._means[index], self._squares[index])
-            for weight, part, mean, square in zip(*(pieces(whole) for whole in numbers), strict=True):
+            for part, (weight, mean, square) in zip(pieces(gradient), self._pieces[index], strict=True):
                 tasks.append(
                     partial(self._update, weight, part, mean, square, self._steps[index], self._decays[index], scale)
                 )
@@ -165,8 +169,9 @@ class SGD:
 
 def pieces(tensor: Tensor) -> Sequence[Tensor]:
     """Cut a tensor of any shape into views; on a GPU, which shares an operation out itself, it stays whole."""
-    flat = tensor.view(-1)
-    return torch.split(flat, PIECE_SIZE) if tensor.device.type == "cpu" else (flat,)
+    if tensor.numel() <= PIECE_SIZE or tensor.device.type != "cpu":
+        return (tensor,)
+    return torch.split(tensor.view(-1), PIECE_SIZE)
 
 
 def make_optimizers(network: Network, options: TrainingOptions) -> list[Optimizer]:

@@ -8,9 +8,9 @@ import torch
 from charnn.training.network import NetworkState
 
 MOST_GROUPS = 8
-LANES_FOR_TWO, LANES_FOR_FOUR, LANES_FOR_EIGHT = 2, 48, 96
+LANES_FOR_TWO, LANES_FOR_FOUR, LANES_FOR_EIGHT = 8, 48, 96
 """Lanes from which on a batch is cut into so many groups: groups of 16 to 24 lanes keep a core's units busy, and eight of
-them eight cores."""
+them eight cores. Of fewer than eight lanes, two groups would take longer than one."""
 
 _WEYL, _FIRST_FACTOR, _SECOND_FACTOR, _MASK = 0x9E3779B97F4A7C15, 0xBF58476D1CE4E5B9, 0x94D049BB133111EB, 2**64 - 1
 

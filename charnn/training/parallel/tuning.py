@@ -37,7 +37,8 @@ class WorkerTuner:
         self._times: dict[int, list[float]] = {}
         self._recent: deque[float] = deque(maxlen=RECENT_STEPS)
         self._usual: float | None = None
-        self._next_trial = clock() + SECONDS_BETWEEN
+        self._begun = clock()
+        self._next_trial = self._begun + SECONDS_BETWEEN
 
     def note(self, seconds: float, num_tokens: int) -> None:
         """Take in how long a step took; the number of workers of the next one may differ.
@@ -56,9 +57,14 @@ class WorkerTuner:
             return
         if self._usual is None:
             self._usual = statistics.median(self._recent)
+            self._next_trial = min(self._next_trial, self._begun + self._trial_cost(seconds) / MOST_OF_THE_TIME)
         change = statistics.median(self._recent) / self._usual
         if not 1 / CHANGE < change < CHANGE or self._clock() >= self._next_trial:
             self._begin_trial()
+
+    def _trial_cost(self, step_seconds: float) -> float:
+        """Return about how long a trial takes, where fewer workers take as much longer as they are fewer."""
+        return ROUNDS * step_seconds * sum(self._workers.most / number for number in self._candidates)
 
     def _begin_trial(self) -> None:
         self._times = {number: [] for number in self._candidates}
