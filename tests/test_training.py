@@ -14,7 +14,7 @@ from charnn.config import Architecture, ModelOptions, TextOptions, TrainingOptio
 from charnn.errors import CharnnError, OptionError, TrainingError
 from charnn.text.corpus import prepare_corpus
 from charnn.text.vocabulary import Vocabulary
-from charnn.training import planning, sizes, timing
+from charnn.training import beginning, planning, sizes, timing
 from charnn.training.averaging import AveragedWeights
 from charnn.training.batches import LaneBatches
 from charnn.training.devices import choose_device, has_bf16_units, supported_precision
@@ -781,3 +781,21 @@ def test_training_ends_in_time_where_evaluations_take_longer_than_planned(monkey
 def test_half_of_a_time_budget_is_for_steps_however_long_the_end_takes():
     assert seconds_for_steps(1.0, 0.5) == 60 - 1.5 - 2
     assert seconds_for_steps(1.0, 100.0) == 30
+
+
+@pytest.mark.parametrize(
+    ("minutes", "speed", "refused"), [(0.2, 640.0, True), (0.2, 64_000.0, False), (2.0, 640.0, False)]
+)
+def test_a_budget_without_room_for_a_step_is_refused_with_the_minutes_that_are_enough(minutes, speed, refused):
+    options = TrainingOptions(minutes=minutes, batch_size=32, bptt_length=128)
+    plan = planning.Plan(SHAPE, options, "cpu", timing.Speed("fp32", 1, speed, 1000.0, None), 0.1, 500, 0, 1.0)
+    if not refused:
+        beginning._refuse_too_little_time(plan, 4.0)
+        return
+    # A step of 4,096 tokens takes 6.4 s, the end 1.5 and four readings of half a second: 4 + 20 * 6.4 + 3.5 = 135.5 s.
+    with pytest.raises(TrainingError) as error:
+        beginning._refuse_too_little_time(plan, 4.0)
+    assert str(error.value) == (
+        "--minutes 0.2: 4 s are spent on reading and timing, and a step takes 6.4 s here; give it --minutes 2.3 or more, "
+        "or a smaller --vocab-size, --hidden-size or --batch-size"
+    )

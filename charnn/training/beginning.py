@@ -2,6 +2,7 @@
 
 import math
 import platform
+import time
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -13,7 +14,7 @@ import torch
 import charnn
 from charnn.config import ModelOptions, TextOptions, TrainingOptions
 from charnn.config.together import check_together
-from charnn.errors import ModelError
+from charnn.errors import ModelError, TrainingError
 from charnn.files import staging_directory, write_atomically
 from charnn.model_directory import (
     BACKWARD,
@@ -38,13 +39,15 @@ from charnn.text.reading import Notify
 from charnn.training.devices import choose_device
 from charnn.training.figures import count_beside, read_held_out, tokens_to_count
 from charnn.training.planning import Plan, make_plan, resolve_budget
-from charnn.training.schedule import seconds_to_end
+from charnn.training.schedule import seconds_for_steps, seconds_to_end
 from charnn.training.session import Session, close_text, make_session, make_workers, open_text, save
 from charnn.training.trainer import Position
 
 SPLITS = ("train.bin", "valid.bin")
 FEWEST_STEPS = 20
 """Steps below which training is of no use."""
+SLOW_STEP = 0.5
+"""Seconds of a step from which on a time budget without room for two of them is refused, rather than spent on nothing."""
 NO_RESULTS: dict[str, Any] = {
     "valid_loss_nats": None,
     "valid_loss_cold_nats": None,
@@ -105,6 +108,7 @@ def begin(
             for split in SPLITS:
                 reverse_encoded(staging / split, staging / split, corpus.tokenizer)
         plan = make_plan(model_options, options, corpus=corpus, device=device, workers=workers, notify=notify)
+        _refuse_too_little_time(plan, time.monotonic() - started)
         config = {
             **_make_config(corpus, text_options, model_options, training_options, plan),
             "recipe": recipe,
@@ -171,6 +175,32 @@ def _complete(
         _add_ngrams(session, ngram_order, options, text_key=text_key, notify=notify, report=report)
     session.unsaved_best = session.trainer.averaged_arrays()
     save(session)
+
+
+def _refuse_too_little_time(plan: Plan, seconds: float) -> None:
+    """Refuse a time budget in which no step could be finished.
+
+    Args:
+        seconds: that are spent.
+    """
+    minutes, batch_size = plan.options.minutes, plan.options.batch_size
+    assert batch_size is not None
+    step_seconds = batch_size * plan.options.bptt_length / plan.speed.training
+    evaluation_seconds = plan.max_valid_tokens / plan.speed.evaluation
+    if minutes is None or step_seconds < SLOW_STEP:
+        return
+    if seconds_for_steps(minutes, evaluation_seconds) - seconds >= 2 * step_seconds:
+        return
+    needed = _minutes_for(seconds, step_seconds, evaluation_seconds)
+    raise TrainingError(
+        f"--minutes {minutes:g}: {seconds:.0f} s are spent on reading and timing, and a step takes {step_seconds:.1f} s here; "
+        f"give it --minutes {needed:g} or more, or a smaller --vocab-size, --hidden-size or --batch-size"
+    )
+
+
+def _minutes_for(seconds: float, step_seconds: float, evaluation_seconds: float) -> float:
+    """Return the minutes, to a tenth, that are enough for a few steps and the end after so many seconds."""
+    return math.ceil((seconds + FEWEST_STEPS * step_seconds + seconds_to_end(evaluation_seconds)) / 6) / 10
 
 
 def _refuse_to_destroy(directory: Path, overwrite: bool) -> None:
@@ -252,9 +282,7 @@ def minutes_to_learn(session: Session) -> float:
     """Return the --minutes that would have been enough for a few steps, where none were made: from what was measured."""
     plan, training = session.config["plan"], session.config["options"]["training"]
     step_seconds = training["batch_size"] * training["bptt_length"] / plan["training_tokens_per_second"]
-    ending = seconds_to_end(plan["evaluation_seconds"])
-    seconds: float = session.config["results"]["seconds"] + FEWEST_STEPS * step_seconds + ending
-    return math.ceil(seconds / 6) / 10
+    return _minutes_for(session.config["results"]["seconds"], step_seconds, plan["evaluation_seconds"])
 
 
 def _make_config(

@@ -1,4 +1,5 @@
-"""Kill a training run at random moments, resume it each time, and compare its model with that of an uninterrupted run.
+"""Kill a training run at random moments, resume it each time on another number of threads, and compare its model with that of
+an uninterrupted run.
 
     python tests/benchmarks/kill_and_resume.py TEXT [--kills 20] [--steps 6000] [--seed 1]
 
@@ -33,9 +34,10 @@ def begin(run: Path, text: str, steps: int) -> list[str]:
     return [sys.executable, "-m", "charnn", "train", text, "-o", str(run), *options]
 
 
-def resume(run: Path) -> list[str]:
+def resume(run: Path, num_threads: int) -> list[str]:
     """Return the command that goes on with a run."""
-    return [sys.executable, "-m", "charnn", "train", "--resume", "-o", str(run)]
+    command = [sys.executable, "-m", "charnn", "train", "--resume", "-o", str(run)]
+    return [*command, "--threads", str(num_threads)]
 
 
 def saved_step(run: Path) -> int:
@@ -67,8 +69,12 @@ def main() -> None:
             process.kill()
             process.wait()
             num_kills += 1
-            print(f"kill {num_kills:2}: last checkpoint at step {saved_step(parts):,}", flush=True)
-            command = resume(parts) if (parts / "config.json").exists() else command
+            num_threads = draw.choice((1, 2, 3, 4))
+            print(
+                f"kill {num_kills:2}: last checkpoint at step {saved_step(parts):,}; then {num_threads} threads",
+                flush=True,
+            )
+            command = resume(parts, num_threads) if (parts / "config.json").exists() else command
         if saved_step(parts) < options.steps:
             subprocess.run(command, check=True, capture_output=True)
         equal = digest(parts) == digest(whole)
