@@ -1,5 +1,7 @@
 """Groups of lanes and the workers that share them: the same bits on any number of workers."""
 
+import subprocess
+import sys
 import threading
 from dataclasses import replace
 
@@ -116,6 +118,24 @@ def test_torchs_threads_are_as_before_after_a_run_and_in_new_threads():
     with one_torch_thread():
         assert torch.get_num_threads() == 1
     assert torch.get_num_threads() == before
+
+
+WORKER_ON_ITS_OWN = """
+import torch
+from charnn.training.parallel.workers import Workers, _Job
+made = Workers(3)
+made._start_threads()
+torch.set_num_threads(2)  # what a thread begins with that has not asked yet
+job = _Job([torch.get_num_threads] * 20)
+made._jobs.put(job)
+job.wait()
+print(set(job.results), torch.get_num_threads())
+"""
+
+
+def test_a_worker_has_one_thread_from_its_first_operation_on():
+    done = subprocess.run([sys.executable, "-c", WORKER_ON_ITS_OWN], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["{1}", "2"]
 
 
 def architecture_of(cell):

@@ -78,15 +78,17 @@ class Workers:
         self._threads: list[threading.Thread] = []
 
     def _start_threads(self) -> None:
+        before = torch.get_num_threads()
         ready = threading.Barrier(self.most)
         for number in range(1, self.most):
             thread = threading.Thread(target=self._serve, args=(ready,), name=f"charnn-worker-{number}", daemon=True)
             thread.start()
             self._threads.append(thread)
         ready.wait()
-        torch.set_num_threads(torch.get_num_threads())  # what workers set is what other new threads would begin with
+        torch.set_num_threads(before)  # what workers set is what other new threads would begin with
 
     def _serve(self, ready: threading.Barrier) -> None:
+        torch.get_num_threads()  # a thread's own number counts once it has asked; before that it takes another's at any time
         torch.set_num_threads(1)
         ready.wait()
         while (job := self._jobs.get()) is not None:
@@ -107,8 +109,8 @@ class Workers:
             self._jobs.put(job)
         with one_torch_thread():
             job.work()
-        if tasks:
-            job.wait()
+            if tasks:
+                job.wait()
         if job.errors:
             raise min(job.errors, key=lambda found: found[0])[1]
         return job.results
