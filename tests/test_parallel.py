@@ -246,6 +246,35 @@ def test_rows_of_a_table_that_a_step_did_not_touch_have_no_gradient():
         assert np.flatnonzero(moved).tolist() == sorted(np.unique(tokens).tolist())
 
 
+@pytest.mark.parametrize("optimizer", ["sgd", "adamw"])
+def test_rows_that_nothing_looks_up_only_decay(optimizer):
+    """Token 9 is never read: each of ten steps takes rate x decay of its vector away, and nothing else."""
+    options = TrainingOptions(optimizer=optimizer, weight_decay=0.1, dropout=0.0, batch_size=2, clip_norm=0.0)
+    shape = Architecture("lstm", 11, 6, 8, 1)
+    network = Network(shape)
+    network.load_arrays(ramp_weights(shape))
+    before = network.arrays()["embedding.weight"][9]
+    step = TrainingStep(network, make_optimizers(network, options), options, "fp32", Workers())
+    for number in range(10):
+        tokens = np.array([[1, 2], [3 + number % 4, 1]])
+        step(tokens, tokens, None, rate=0.1, number=number)
+    np.testing.assert_allclose(network.arrays()["embedding.weight"][9], before * 0.99**10, rtol=1e-5)
+
+
+def test_where_no_more_threads_can_be_started_those_there_are_do_the_work(monkeypatch):
+    start = threading.Thread.start
+
+    def refused(thread):
+        if thread.name == "charnn-worker-2":
+            raise RuntimeError("can't start new thread")
+        start(thread)
+
+    monkeypatch.setattr(threading.Thread, "start", refused)
+    with Workers(4) as made:
+        assert made.run([lambda number=number: number for number in range(9)]) == list(range(9))
+        assert (made.most, made.num_active) == (2, 2)
+
+
 @pytest.mark.parametrize("unit", ["stream", "line"])
 def test_evaluation_is_the_same_to_the_last_bit_on_any_number_of_workers(unit):
     shape = architecture_of("lstm")

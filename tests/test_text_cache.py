@@ -319,6 +319,17 @@ def test_a_beginning_ends_with_a_whole_line_or_document(tmp_path, content, num_b
     assert "".join(read_text([source], "utf-8")) == text
 
 
+@pytest.mark.parametrize("separator", ["\n", "\n\n"])
+def test_of_a_very_long_line_or_document_nothing_is_left_out_in_the_middle(tmp_path, separator):
+    content = f"short{separator}{'long ' * 700_000}{separator}last{separator}"  # 3.5 MB, which comes in several parts
+    (tmp_path / "t").write_text(content, encoding="utf-8")
+    read = "".join(read_text([Source("t", tmp_path / "t", 3_000_000, separator)], "utf-8"))
+    assert content.startswith(read)
+    assert len(read) > 1_900_000
+    whole = "".join(read_text([Source("t", tmp_path / "t", len(content) - 3, separator)], "utf-8"))
+    assert whole == content.removesuffix(f"last{separator}")
+
+
 def test_progress_counts_every_byte_of_every_pass(tmp_path, root):
     seen = []
     prepared(tmp_path, root, LONG, tokenizer="char", report=seen.append)

@@ -69,8 +69,9 @@ def notice(message: str) -> None:
 def notice_in_place(message: str) -> None:
     """Show a notice on a terminal's last line, in the place of the one before; an empty one clears the line."""
     shown = f"charnn: {fitting(message, error_width() - len('charnn: ') - 1)}" if message else ""
-    sys.stderr.write(f"\r\x1b[2K{shown}")
-    sys.stderr.flush()
+    with contextlib.suppress(OSError):
+        sys.stderr.write(f"\r\x1b[2K{shown}")
+        sys.stderr.flush()
 
 
 def notices_are_watched() -> bool:

@@ -32,6 +32,7 @@ def find_learning_rate(
         CharnnError: for anything wrong with what was given.
     """
     from charnn.training.beginning import begin
+    from charnn.training.memory import memory_kept
     from charnn.training.range_test import proposal, range_test
     from charnn.training.session import close_text
 
@@ -49,7 +50,8 @@ def find_learning_rate(
             report=shown.show,
         )
         shown.clear()
-        trials = list(range_test(session.trainer))
+        with memory_kept(), session.trainer.workers:
+            trials = list(range_test(session.trainer))
         close_text(session)
     optimizer = session.config["options"]["training"]["optimizer"]
     rate = proposal(trials, optimizer)

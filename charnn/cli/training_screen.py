@@ -187,7 +187,7 @@ class LiveScreen:
     def __init__(self, session: Session, terminal: Console) -> None:
         self._figures = _Figures(session)
         self._terminal = terminal
-        self._seconds_allowed = session.trainer.budget.seconds
+        self._trainer = session.trainer
         self._headline = headline(session)
         self._progressed: Progressed | None = None
         self._evaluated: Evaluated | None = None
@@ -231,8 +231,9 @@ class LiveScreen:
     def _bar(self, now: Progressed) -> Table:
         progress = max(now.progress, self._evaluated.progress if self._evaluated else 0.0)
         left = now.seconds * (1 - progress) / progress if progress > 0 else math.inf
-        if self._seconds_allowed is not None:
-            left = min(left, self._seconds_allowed - now.seconds)
+        seconds_allowed = self._trainer.budget.seconds  # which follows how long evaluations take
+        if seconds_allowed is not None:
+            left = min(left, seconds_allowed - now.seconds)
         row = Table.grid(expand=True, padding=(0, 1))
         row.add_column(ratio=1)
         row.add_column(justify="right", no_wrap=True)

@@ -70,7 +70,8 @@ def fetch(root: Path | None, key: str, directory: Path) -> dict[str, Any] | None
             raise ValueError(f"{entry / _MANIFEST}: is damaged")
         for name, digest in manifest["files"].items():
             _copy(entry / name, directory / name, digest)
-        os.utime(entry / _MANIFEST)
+        with contextlib.suppress(OSError):  # a cache that may only be read
+            os.utime(entry / _MANIFEST)
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         shutil.rmtree(entry, ignore_errors=True)
         return None

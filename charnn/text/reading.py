@@ -182,10 +182,19 @@ class _LineEnds:
 
 
 def _whole_parts(chunks: Iterator[str], separator: str) -> Iterator[str]:
-    """Yield a text that was cut short up to its last separator, and if it has none, all of it."""
-    for number, text in enumerate(whole_lines(chunks, separator=separator)):
-        if number == 0 or text.endswith(separator):
-            yield text
+    """Yield a text that was cut short up to its last separator or near it, and if it comes in one part, all of it.
+
+    A line that is very long comes in several parts, of which only the last one of the text may be left out.
+    """
+    held = ""
+    num_yielded = 0
+    for text in whole_lines(chunks, separator=separator):
+        if held:
+            yield held
+            num_yielded += 1
+        held = text
+    if held and (not num_yielded or held.endswith(separator)):
+        yield held
 
 
 def _decode(source: Source, encoding: str, advance: Callable[[int], None] | None) -> Iterator[str]:

@@ -1,5 +1,6 @@
 """A new run: the texts are read, all that is open is decided, and the directory is filled."""
 
+import contextlib
 import math
 import platform
 import time
@@ -21,6 +22,7 @@ from charnn.model_directory import (
     NGRAM_FILE,
     SPELLING_FILE,
     is_model,
+    is_of_a_pair,
     read_config,
     read_model,
     read_ngrams,
@@ -93,7 +95,8 @@ def begin(
     options = resolve_budget(training_options)
     device = choose_device(options.device)
     workers = make_workers(options, device)
-    with staging_directory(directory) as staging:
+    with contextlib.ExitStack() as unfinished, staging_directory(directory) as staging:
+        unfinished.callback(workers.close)
         corpus = prepare_corpus(
             staging,
             texts,
@@ -118,6 +121,7 @@ def begin(
         if text_options.spell and corpus.rare_words:
             _add_spelling(staging, corpus, tokenizer_sha256=config["tokenizer_sha256"])
         close_text(session)
+        unfinished.pop_all()
     session.directory = directory
     open_text(session)
     return session
@@ -282,7 +286,8 @@ def minutes_to_learn(session: Session) -> float:
     """Return the --minutes that would have been enough for a few steps, where none were made: from what was measured."""
     plan, training = session.config["plan"], session.config["options"]["training"]
     step_seconds = training["batch_size"] * training["bptt_length"] / plan["training_tokens_per_second"]
-    return _minutes_for(session.config["results"]["seconds"], step_seconds, plan["evaluation_seconds"])
+    minutes = _minutes_for(session.config["results"]["seconds"], step_seconds, plan["evaluation_seconds"])
+    return minutes * 2 if is_of_a_pair(session.config) else minutes  # which both networks share
 
 
 def _make_config(

@@ -134,7 +134,7 @@ class AdamW:
 
 
 class SGD:
-    """Gradient descent without momentum, weight decay being added to the gradient.
+    """Gradient descent without momentum, with weight decay.
 
     Args:
         decayed, others: parameters with weight decay, and without.
@@ -156,8 +156,8 @@ class SGD:
 
     @torch.no_grad()
     def _update(self, weight: Tensor, gradient: Tensor, decay: float, scale: Tensor) -> None:
-        gradient.mul_(scale).add_(weight, alpha=decay)
-        weight.add_(gradient, alpha=-self.rate)
+        weight.mul_(1 - self.rate * decay)  # not added to the gradient, whose other rows must stay zero
+        weight.add_(gradient.mul_(scale), alpha=-self.rate)
 
     def set_momentum(self, momentum: float) -> None:
         """There is none."""

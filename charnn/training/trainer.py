@@ -45,6 +45,8 @@ STALE_EVALUATIONS, PLATEAU_FACTOR = 2, 0.5
 """Evaluations without improvement after which a rate that waits for a plateau is halved."""
 PROGRESS_AT_CHECK, OFF_BY = 0.2, 1.5
 """When the speed is compared with the planned one, and how many times as fast or slow is worth a word."""
+SHORTEST_MEASUREMENT = 0.05
+"""The fraction of the time budget that steps must have taken for their speed to count."""
 ROUNDING = 1e-9
 STEPS_A_READ = {"cpu": 1, "cuda": 16}
 """How often the loss is read from the device; on a GPU each reading waits for it."""
@@ -66,6 +68,7 @@ class Position:
     num_rollbacks: int = 0
     averaging_since: int = 0
     losses: list[float] = field(default_factory=list)
+    evaluation_seconds: float = 0.0
 
     @classmethod
     def of(cls, scalars: dict[str, Any]) -> "Position":
@@ -185,6 +188,8 @@ class Trainer:
         """
         if not self.planned_speed or self.budget.seconds is None or progress < PROGRESS_AT_CHECK:
             return
+        if self._steps_seconds < SHORTEST_MEASUREMENT * self.budget.seconds:
+            return  # a run that goes on here has not done enough steps to tell
         planned, self.planned_speed = self.planned_speed, None
         measured = self._steps_tokens / self._steps_seconds
         if not 1 / OFF_BY < measured / planned < OFF_BY:
@@ -287,9 +292,8 @@ class Trainer:
             found = self.validate() if self.validate else Validation(LossTotal())
         self._evaluation_seconds.append(time.monotonic() - begun)
         position.next_evaluation = self._next_evaluation(progress, self._evaluation_seconds[-1])
-        if self.options.minutes and self.budget.seconds is not None:
-            seconds = seconds_for_steps(self.options.minutes, statistics.median(self._evaluation_seconds))
-            self.budget = replace(self.budget, seconds=seconds)
+        position.evaluation_seconds = statistics.median(self._evaluation_seconds)
+        self._keep_time_for_the_end()
         loss = found.loss.nats_per_token if self.validate else None
         if loss is not None and not math.isfinite(loss):
             return self._roll_back()
@@ -304,6 +308,12 @@ class Trainer:
         return Evaluated(
             position.step, progress, self.seconds(), loss, found.loss.num_tokens, found.temperature, is_best
         )
+
+    def _keep_time_for_the_end(self) -> None:
+        """Let the steps of a time budget end so early that there is time for the evaluations after them."""
+        if self.options.minutes and self.budget.seconds is not None and self.position.evaluation_seconds:
+            seconds = seconds_for_steps(self.options.minutes, self.position.evaluation_seconds)
+            self.budget = replace(self.budget, seconds=seconds)
 
     def _react(self, loss_nats: float) -> None:
         """Do what a schedule or an optimizer makes of a validation loss."""
@@ -361,6 +371,7 @@ class Trainer:
         """Go on from what `checkpoint` returned, bit for bit; the clock runs on."""
         self._load(scalars, tensors)
         self._snapshot = (scalars, tensors)
+        self._keep_time_for_the_end()
 
     def _load(self, scalars: dict[str, Any], tensors: Tensors) -> None:
         self.position = Position.of(scalars)

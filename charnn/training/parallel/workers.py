@@ -79,18 +79,23 @@ class Workers:
 
     def _start_threads(self) -> None:
         before = torch.get_num_threads()
-        ready = threading.Barrier(self.most)
+        ready = threading.Semaphore(0)
         for number in range(1, self.most):
             thread = threading.Thread(target=self._serve, args=(ready,), name=f"charnn-worker-{number}", daemon=True)
-            thread.start()
+            try:
+                thread.start()
+            except RuntimeError:  # the system allows no more of them
+                self.most = self.num_active = number
+                break
             self._threads.append(thread)
-        ready.wait()
+        for _ in self._threads:
+            ready.acquire()
         torch.set_num_threads(before)  # what workers set is what other new threads would begin with
 
-    def _serve(self, ready: threading.Barrier) -> None:
+    def _serve(self, ready: threading.Semaphore) -> None:
         torch.get_num_threads()  # a thread's own number counts once it has asked; before that it takes another's at any time
         torch.set_num_threads(1)
-        ready.wait()
+        ready.release()
         while (job := self._jobs.get()) is not None:
             job.work()
             del job  # what a job holds must not outlive it
@@ -101,9 +106,9 @@ class Workers:
         Raises:
             What the first task that failed raised, once no other is under way.
         """
-        helpers = min(self.num_active, len(tasks)) - 1
-        if helpers > 0 and not self._threads:
+        if min(self.num_active, len(tasks)) > 1 and not self._threads:
             self._start_threads()
+        helpers = min(self.num_active, len(tasks)) - 1
         job = _Job(tasks)
         for _ in range(helpers):
             self._jobs.put(job)
