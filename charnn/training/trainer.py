@@ -344,11 +344,7 @@ class Trainer:
         self._load(*self._snapshot)
         self.position.rate_scale, self.position.num_rollbacks = scale, num_rollbacks
         self._tally = _Tally()
-        return RolledBack(
-            failed_at,
-            self.position.step,
-            self._peak_rate(),
-        )
+        return RolledBack(failed_at, self.position.step, self._peak_rate())
 
     def averaged_arrays(self, *, temperature: float = 1.0) -> Tensors:
         """Return the averaged weights, as an evaluation reads them and the model keeps them."""
