@@ -37,6 +37,17 @@ class StepResult(NamedTuple):
     num_targets: int
 
 
+def held_accumulators(parameters: Sequence[Tensor]) -> list[Tensor]:
+    """Return what must be kept as long as several threads read the same parameters forward: without it they may deadlock.
+
+    An operation on a parameter makes a graph node (`AccumulateGrad`) where there is none, under a lock of the parameter; torch
+    takes Python's lock under it, since the node holds the parameter. Another thread that reads `parameter.T` has Python's
+    lock and waits for that of the parameter (torch 2.13). Where a graph that stays holds the nodes, none is made. The nodes
+    themselves would not do: one that Python holds is handed out under Python's lock, too.
+    """
+    return [weight.expand_as(weight) for weight in parameters]
+
+
 class _GroupResult(NamedTuple):
     loss: Tensor
     gradients: Sequence[Tensor | None]
@@ -110,6 +121,7 @@ class TrainingStep:
     def __post_init__(self) -> None:
         self._device = self.network.device.type
         self._parameters = [weight for optimizer in self.optimizers for weight in optimizer.parameters]
+        self._held = held_accumulators(self._parameters)
         self._sums = [_SummedGradient(weight, self.options.clip_value or 0.0) for weight in self._parameters]
 
     def __call__(
