@@ -17,6 +17,9 @@ MOST_OF_THE_TIME = 0.05
 """A trial that takes longer is made so much more rarely that trials take no more than this part of the time."""
 RECENT_STEPS, CHANGE = 9, 1.5
 """A trial comes early where the median of so many steps takes this much longer or shorter than when the number was chosen."""
+MOST_OF_THE_TIME_EARLY = 0.2
+"""Early trials, too, are so far apart that they take no more than this part of the time: steps that differ in length for good
+(units of a line and of a page) would ask for one trial after another."""
 ADVANTAGE = 1.03
 """By how much another number must be faster to be taken."""
 
@@ -39,6 +42,7 @@ class WorkerTuner:
         self._usual: float | None = None
         self._begun = clock()
         self._next_trial = self._begun + SECONDS_BETWEEN
+        self._next_early_trial = self._begun
 
     def note(self, seconds: float, num_tokens: int) -> None:
         """Take in how long a step took; the number of workers of the next one may differ.
@@ -59,7 +63,8 @@ class WorkerTuner:
             self._usual = statistics.median(self._recent)
             self._next_trial = min(self._next_trial, self._begun + self._trial_cost(seconds) / MOST_OF_THE_TIME)
         change = statistics.median(self._recent) / self._usual
-        if not 1 / CHANGE < change < CHANGE or self._clock() >= self._next_trial:
+        has_changed = not 1 / CHANGE < change < CHANGE
+        if self._clock() >= (self._next_early_trial if has_changed else self._next_trial):
             self._begin_trial()
 
     def _trial_cost(self, step_seconds: float) -> float:
@@ -85,4 +90,6 @@ class WorkerTuner:
         self._workers.num_active = fastest if is_better else self._before
         self._usual = medians[self._workers.num_active]
         self._recent.clear()
-        self._next_trial = self._clock() + max(SECONDS_BETWEEN, self._trial_seconds / MOST_OF_THE_TIME)
+        now = self._clock()
+        self._next_trial = now + max(SECONDS_BETWEEN, self._trial_seconds / MOST_OF_THE_TIME)
+        self._next_early_trial = now + self._trial_seconds / MOST_OF_THE_TIME_EARLY
