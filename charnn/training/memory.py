@@ -2,37 +2,73 @@
 
 import contextlib
 import ctypes
+import os
 import sys
-from collections.abc import Iterator
+import threading
+from collections.abc import Generator, Iterator
+from typing import TypeVar
 
 _TRIM_THRESHOLD, _MMAP_MAX = -1, -4
 """Parameters of glibc's mallopt (malloc.h)."""
 _USUAL_TRIM_THRESHOLD, _USUAL_MMAP_MAX = 128 * 1024, 65536
 """Their values when a process begins."""
-_nested = 0
+_VARIABLES = (
+    "MALLOC_TRIM_THRESHOLD_",
+    "MALLOC_MMAP_MAX_",
+    "MALLOC_MMAP_THRESHOLD_",
+    "MALLOC_TOP_PAD_",
+    "GLIBC_TUNABLES",
+)
+"""By these a user sets them; then they stay as they are."""
+_lock = threading.RLock()
+"""Reentrant, since a generator that nobody wants any more may be closed at any moment, in a thread that holds it."""
+_num_holders = 0
+
+Item = TypeVar("Item")
 
 
 @contextlib.contextmanager
-def memory_kept() -> Iterator[bool]:
+def memory_kept(*, trim: bool = True) -> Iterator[bool]:
     """Let the C library keep large blocks that are freed while the block runs; yields whether there was one to tell.
 
     Each step frees and allocates the same tens of megabytes. By default glibc returns them to the system and gets them back
-    page by page, zeroed: a fifth to a quarter of a step at 64 streams. What is kept goes back to the system at the end of the
-    outermost block.
+    page by page, zeroed: a fifth to a quarter of a step at 64 streams. Several threads may be in such a block at once.
+
+    Args:
+        trim: whether what is kept goes back to the system at the end.
     """
-    global _nested
-    _nested += 1
+    global _num_holders
+    with _lock:
+        _num_holders += 1
+        has_told = _tell(mmap_max=0, trim_threshold=2**31 - 1)
     try:
-        yield _tell(mmap_max=0, trim_threshold=2**31 - 1)
+        yield has_told
     finally:
-        _nested -= 1
-        if not _nested and _tell(mmap_max=_USUAL_MMAP_MAX, trim_threshold=_USUAL_TRIM_THRESHOLD):
-            ctypes.CDLL(None).malloc_trim(0)
+        with _lock:
+            _num_holders -= 1
+            if not _num_holders and _tell(mmap_max=_USUAL_MMAP_MAX, trim_threshold=_USUAL_TRIM_THRESHOLD) and trim:
+                ctypes.CDLL(None).malloc_trim(0)
+
+
+def keeping_memory(items: Generator[Item, None, None]) -> Iterator[Item]:
+    """Yield the items of a generator that runs in `memory_kept`, which is not in force while this one is suspended."""
+    with contextlib.closing(items):
+        try:
+            while True:
+                with memory_kept(trim=False):
+                    try:
+                        item = next(items)
+                    except StopIteration:
+                        return
+                yield item
+        finally:
+            with memory_kept():
+                pass  # what was kept goes back
 
 
 def _tell(*, mmap_max: int, trim_threshold: int) -> bool:
     """Set glibc's parameters; return whether there is a glibc."""
-    if not sys.platform.startswith("linux"):
+    if not sys.platform.startswith("linux") or any(name in os.environ for name in _VARIABLES):
         return False
     library = ctypes.CDLL(None)
     mallopt = getattr(library, "mallopt", None)

@@ -2,7 +2,7 @@
 
 import json
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -29,7 +29,7 @@ from charnn.training.dropout import RegularisationShares
 from charnn.training.evaluation import Validation, held_out_part, validate
 from charnn.training.events import CheckpointDue, Evaluated, Event, Stopped, event_json
 from charnn.training.figures import final_figures
-from charnn.training.memory import memory_kept
+from charnn.training.memory import keeping_memory
 from charnn.training.network import Network
 from charnn.training.objective import TokenNoise
 from charnn.training.optimizers import make_optimizers
@@ -182,11 +182,11 @@ def run(session: Session, *, should_stop: Callable[[], bool]) -> Iterator[Event]
     Raises:
         TrainingError: where the loss stays infinite; StorageError: where the disk is full.
     """
-    with memory_kept(), session.trainer.workers:
-        yield from _run(session, should_stop)
+    with session.trainer.workers:
+        yield from keeping_memory(_run(session, should_stop))
 
 
-def _run(session: Session, should_stop: Callable[[], bool]) -> Iterator[Event]:
+def _run(session: Session, should_stop: Callable[[], bool]) -> Generator[Event, None, None]:
     directory = session.directory
     try:
         for event in session.trainer.run(should_stop):
