@@ -95,10 +95,13 @@ def orthogonalised(matrices_KMN: Tensor) -> Tensor:
     matrices: Tensor = matrices_KMN / matrices_KMN.norm(dim=(1, 2), keepdim=True).clamp(min=1e-7)
     is_tall = matrices.shape[1] > matrices.shape[2]
     gram = matrices.mT @ matrices if is_tall else matrices @ matrices.mT
-    polynomial = torch.eye(gram.shape[1], dtype=gram.dtype, device=gram.device).expand_as(gram)
+    identity = torch.eye(gram.shape[1], dtype=gram.dtype, device=gram.device)
+    polynomial = identity
     for number in range(1, NEWTON_SCHULZ_STEPS + 1):
         step = torch.baddbmm(gram, gram, gram, beta=b, alpha=c)
-        polynomial = torch.baddbmm(polynomial, step, polynomial, beta=a)
+        polynomial = (
+            torch.add(step, identity, alpha=a) if number == 1 else torch.baddbmm(polynomial, step, polynomial, beta=a)
+        )
         if number < NEWTON_SCHULZ_STEPS:
             half = torch.baddbmm(gram, gram, step, beta=a)
             gram = torch.baddbmm(half, step, half, beta=a)
