@@ -72,8 +72,10 @@ def fetch(root: Path | None, key: str, directory: Path) -> dict[str, Any] | None
             _copy(entry / name, directory / name, digest)
         with contextlib.suppress(OSError):  # a cache that may only be read
             os.utime(entry / _MANIFEST)
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+    except (FileNotFoundError, ValueError, KeyError, TypeError, AttributeError):
         shutil.rmtree(entry, ignore_errors=True)
+        return None
+    except OSError:  # the entry cannot be read now, or there is no room for the copy
         return None
     return facts
 

@@ -11,7 +11,7 @@ import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -31,7 +31,7 @@ from charnn.text.encoding import Encoded, SplitSize, encode_pieces, encode_words
 from charnn.text.kept_corpus import fetch_encoded, keep_encoded
 from charnn.text.progress import Meter, Report
 from charnn.text.reading import RAW, Notify, Source, find_sources, read_text
-from charnn.text.selection import Facts, Selection, stored_size
+from charnn.text.selection import Facts, Selection, Stamp, stored_size
 from charnn.text.splitting import Piece, all_valid, stream_splitter, unit_splitter
 from charnn.text.tokenizer_training import train_tokenizer
 from charnn.text.tokenizers import Tokenizer
@@ -128,38 +128,48 @@ def prepare_corpus(
         text = Selection(_without(valid, find_sources(texts, notify, spool=spool), notify), valid, options, seed)
         if not any(map(stored_size, text.sources)):
             raise TextError(f"{text.name}: is empty; there is nothing to learn from")
-        root = cache_root if text.num_bytes >= SMALLEST_TEXT else None
-        whole = text.facts(report) if can_be_hashed(text.num_bytes, minutes) else None
-        kept = _find_kept(directory, text, [1.0], whole, root, notify)
+        cache = _Cache(cache_root if text.num_bytes >= SMALLEST_TEXT else None, text.stamps())
+        if can_be_hashed(text.num_bytes, minutes):
+            cache = cache._replace(whole=text.facts(report))
+        kept = _find_kept(directory, text, [1.0], cache, notify)
         if kept is None and minutes is not None and not needs_no_measuring(text.num_bytes, minutes):
             fraction, needed = _affordable(directory, text, minutes)
             if fraction < 1:
-                kept = _find_kept(directory, text, like_fractions(fraction), whole, root, notify)
+                kept = _find_kept(directory, text, like_fractions(fraction), cache, notify)
                 text = text.beginning(fraction)
             if fraction < 1 and kept is None:
                 notify(_what_is_read(text, minutes, needed))
-        return kept or _encode_and_keep(directory, text, whole, root, notify, report)
+        return kept or _encode_and_keep(directory, text, cache, notify, report)
     finally:
         with contextlib.suppress(PermissionError):  # an error left it open, and tells more
             spool.unlink(missing_ok=True)
 
 
+class _Cache(NamedTuple):
+    """Where encoded text is kept, and under what.
+
+    Args:
+        root: of the cache; None for nowhere.
+        stamps: of the files, before anything of them was read.
+        whole: what one knows all of the text by; None where there is no time to read it for that.
+    """
+
+    root: Path | None
+    stamps: Sequence[Stamp]
+    whole: list[Facts] | None = None
+
+
 def _find_kept(
-    directory: Path,
-    text: Selection,
-    fractions: Sequence[float],
-    whole: Sequence[Facts] | None,
-    root: Path | None,
-    notify: Notify,
+    directory: Path, text: Selection, fractions: Sequence[float], cache: _Cache, notify: Notify
 ) -> Corpus | None:
     """Return the first of these fractions of a text that is in the cache, if there is one."""
-    if root is None or whole is None:
+    if cache.root is None or cache.whole is None:
         return None
     for part in (text if fraction == 1 else text.beginning(fraction) for fraction in fractions):
-        key = part.key(whole)
-        encoded = fetch_encoded(root, key, directory, part, notify)
+        key = part.key(cache.whole)
+        encoded = fetch_encoded(cache.root, key, directory, part, notify)
         if encoded is not None:
-            return _corpus(directory, encoded, list(whole) if part.is_whole else part.facts(), key)
+            return _corpus(directory, encoded, cache.whole if part.is_whole else part.facts(), key)
     return None
 
 
@@ -189,12 +199,11 @@ def _what_is_read(text: Selection, minutes: float, needed: float) -> str:
 def _encode_and_keep(
     directory: Path,
     text: Selection,
-    whole: list[Facts] | None,
-    root: Path | None,
+    cache: _Cache,
     notify: Notify,
     report: Report | None,
 ) -> Corpus:
-    facts = whole if whole is not None and text.is_whole else text.facts(report)
+    facts = cache.whole if cache.whole is not None and text.is_whole else text.facts(report)
     notes: list[str] = []
 
     def note(message: str) -> None:
@@ -207,9 +216,9 @@ def _encode_and_keep(
             f"{text.options.valid}: holds no text to validate on; name another --valid file or leave it out"
         )
     key = ""
-    if root is not None and whole is not None:
-        key = text.key(whole)
-        keep_encoded(root, key, directory, encoded, text, notes)
+    if cache.root is not None and cache.whole is not None and text.stamps() == cache.stamps:
+        key = text.key(cache.whole)
+        keep_encoded(cache.root, key, directory, encoded, text, notes)
     return _corpus(directory, encoded, facts, key)
 
 

@@ -1,5 +1,6 @@
 """Encoded text in the cache."""
 
+import contextlib
 import tempfile
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -15,13 +16,13 @@ from charnn.text.tokenizers import load_tokenizer
 def keep_encoded(
     root: Path, key: str, directory: Path, encoded: Encoded, text: Selection, notes: Sequence[str]
 ) -> None:
-    """Keep an encoded text whose ids lie in a directory.
+    """Keep an encoded text whose ids lie in a directory, if there is room for it.
 
     Args:
         notes: what the user was told of the text.
     """
     files = {f"{split}.bin": directory / f"{split}.bin" for split in SPLITS}
-    with tempfile.TemporaryDirectory(dir=directory) as folder:
+    with contextlib.suppress(OSError), tempfile.TemporaryDirectory(dir=directory) as folder:
         for name, content in encoded.tokenizer.files().items():
             files[name] = Path(folder, name)
             files[name].write_bytes(content)

@@ -1,6 +1,7 @@
 """Which bytes of which files are read, and how one knows them again."""
 
 import importlib.metadata
+import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -14,6 +15,8 @@ from charnn.text.tokenizers import FORMAT_VERSION
 
 Facts = dict[str, Any]
 """Of one text: its name, the number of bytes that are read, and their SHA-256; and where these are not all, `of_bytes`."""
+Stamp = tuple[int, int]
+"""Size of a file and time of its last change; a file that has both as before is taken to hold what it did."""
 
 
 @dataclass(frozen=True)
@@ -72,6 +75,11 @@ class Selection:
         )
         return Selection(sources, valid, self.options, self.seed, fraction, self.num_bytes)
 
+    def stamps(self) -> list[Stamp]:
+        """Return those of the files; what was encoded is not kept under their digests if they changed meanwhile."""
+        found = [source.path.stat() for source in (*self.sources, *self.valid) if source.path is not None]
+        return [(status.st_size, status.st_mtime_ns) for status in found]
+
     def facts(self, report: Report | None = None) -> list[Facts]:
         """Read what is selected once, and return what one knows it by."""
         meter = Meter(f"taking the digest of {self.short_name}", "bytes", self.num_bytes, report)
@@ -94,6 +102,8 @@ class Selection:
             what="text",
             tokenizer_format_version=FORMAT_VERSION,
             sentencepiece=importlib.metadata.version("sentencepiece") if is_subword else None,
+            regex=importlib.metadata.version("regex") if options["tokenizer"] == "word" else None,
+            unicode=unicodedata.unidata_version,
             files=files,
             fraction=self.fraction,
             num_valid_files=len(self.valid),
