@@ -90,7 +90,7 @@ def test_gradients_are_those_of_finite_differences(architecture):
         return tuple(state)
 
     tensors = [tensor.double().requires_grad_() for tensor in tensors]
-    assert torch.autograd.gradcheck(three_steps, tensors, eps=1e-6, atol=1e-7, rtol=1e-4)
+    assert torch.autograd.gradcheck(three_steps, tensors, eps=1e-6, atol=1e-7, rtol=1e-4, fast_mode=True)
 
 
 def test_a_cell_that_can_be_joined_needs_the_sum_of_its_projections_only():

@@ -419,12 +419,12 @@ def evaluations(run):
 
 
 def test_naming_the_same_options_again_resumes_the_same_run(charnn, text, monkeypatch):
-    options = ("train", text, "--steps", 90, *SMALL, "--batch-size", 999)
+    options = ("train", text, "--steps", 24, *SMALL, "--batch-size", 999)
     assert charnn(*options, "-o", "whole").status == 0
     real = training.run
 
     def interrupted(session, *, should_stop):
-        return real(session, should_stop=lambda: session.trainer.position.step >= 40)
+        return real(session, should_stop=lambda: session.trainer.position.step >= 10)
 
     monkeypatch.setattr(training, "run", interrupted)
     assert charnn(*options, "-o", "parts").status == 130

@@ -24,7 +24,7 @@ def network():
 
 def estimator(rate, decay, stretch=3, made=None):
     made = made or network()
-    ids = np.array([1, 2, 3, 4, 5] * 40)
+    ids = np.array([1, 2, 3, 4, 5] * 8)
     scales = gradient_scales(made, ids, boundary_id=5, stretch=stretch, seed=1)
     return DynamicEstimator(made, DynamicSettings(stretch, rate, decay), scales, vocab_size=6, is_backward=False)
 

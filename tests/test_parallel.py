@@ -24,7 +24,7 @@ from charnn.training.parallel.groups import generator_for, group_bounds, joined_
 from charnn.training.parallel.step import TrainingStep
 from charnn.training.parallel.tuning import WorkerTuner
 from charnn.training.parallel.workers import Workers, one_torch_thread
-from tests.conftest import ramp_weights, seeded
+from tests.conftest import REPOSITORY, ramp_weights, seeded
 
 PLAIN = Vocabulary(tuple(map(str, range(11))), (9,) * 11, boundary_id=0, unknown_id=None)
 EVERYTHING = {
@@ -275,6 +275,32 @@ def test_where_no_more_threads_can_be_started_those_there_are_do_the_work(monkey
         assert (made.most, made.num_active) == (2, 2)
 
 
+def test_threads_that_read_the_same_parameters_do_not_deadlock():
+    """They did within a second, or now and then in training."""
+    program = (
+        "import sys, threading, torch\n"
+        "from charnn.config import Architecture, TrainingOptions\n"
+        "from charnn.training.network import Network\n"
+        "from charnn.training.optimizers import make_optimizers\n"
+        "from charnn.training.parallel.step import TrainingStep\n"
+        "from charnn.training.parallel.workers import Workers\n"
+        "sys.setswitchinterval(1e-5)\n"
+        "torch.set_num_threads(1)\n"
+        "options, network = TrainingOptions(batch_size=2), Network(Architecture('leaky', 3, 3, 3, 1))\n"
+        "step = TrainingStep(network, make_optimizers(network, options), options, 'fp32', Workers())\n"
+        "weight, other = network.named_weights()['output.weight'], torch.ones(3, 3)\n"
+        "def multiply():\n"
+        "    for _ in range(20_000): weight * other\n"
+        "def transpose():\n"
+        "    with torch.no_grad():\n"
+        "        for _ in range(20_000): weight.T\n"
+        "threads = [threading.Thread(target=do, daemon=True) for do in [multiply, transpose] * 2]\n"
+        "for thread in threads: thread.start()\n"
+        "for thread in threads: thread.join()\n"
+    )
+    subprocess.run([sys.executable, "-c", program], check=True, timeout=60, cwd=REPOSITORY)
+
+
 @pytest.mark.parametrize("unit", ["stream", "line"])
 def test_evaluation_is_the_same_to_the_last_bit_on_any_number_of_workers(unit):
     shape = architecture_of("lstm")
@@ -333,8 +359,18 @@ def test_the_fastest_number_of_workers_is_found_and_found_again():
     machine.train(60)
     assert machine.workers.num_active == 1
     machine.seconds.update({1: 0.3, 2: 0.2, 4: 0.1})  # nothing else any more
-    machine.train(60)
+    machine.train(250)
     assert machine.workers.num_active == 4
+
+
+def test_steps_whose_lengths_differ_for_good_do_not_make_trials_the_rule():
+    machine = Machine(4, {1: 0.2, 2: 0.1, 4: 0.05})
+    for number in range(300):
+        slower = 1 if number % 2 else 4
+        machine.seconds = {most: slower * 0.2 / most for most in (1, 2, 4)}
+        machine.train(10)
+    tried = sum(number != 4 for number in machine.history)
+    assert tried < len(machine.history) * tuning.MOST_OF_THE_TIME_EARLY
 
 
 def test_numbers_that_are_as_good_as_the_one_in_use_do_not_replace_it():

@@ -11,7 +11,7 @@ from tests.conftest import REPOSITORY
 from tests.readme_tables import COMMANDS, with_tables
 
 README = (REPOSITORY / "README.md").read_text(encoding="utf-8")
-QUICK = {"--minutes": "0.05"}
+QUICK = {"--minutes": "0.04"}
 
 
 def shell_blocks() -> list[str]:

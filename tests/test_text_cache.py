@@ -137,6 +137,43 @@ def test_a_damaged_entry_is_passed_over_and_replaced(tmp_path, root, name, damag
     assert "taken from the cache" in notes[0]
 
 
+def test_a_text_that_grows_while_it_is_read_is_not_kept(tmp_path, root, monkeypatch):
+    encode = corpus._encode
+
+    def encode_while_it_grows(directory, text, *others):
+        with text.sources[0].path.open("a") as file:
+            file.write("more\n")
+        return encode(directory, text, *others)
+
+    monkeypatch.setattr(corpus, "_encode", encode_while_it_grows)
+    assert prepared(tmp_path, root).key == ""
+    assert cache.entries(root) == []
+
+
+def test_an_entry_that_cannot_be_copied_for_lack_of_room_is_left_as_it_is(tmp_path, root, monkeypatch):
+    key = prepared(tmp_path, root).key
+
+    def full(source, target, digest):
+        raise OSError(28, "No space left on device", str(target))
+
+    monkeypatch.setattr(cache, "_copy", full)
+    (tmp_path / "copy").mkdir()
+    assert cache.fetch(root, key, tmp_path / "copy") is None
+    assert (root / key).is_dir()
+
+
+def test_a_text_is_encoded_where_there_is_no_room_for_keeping_it(tmp_path, root, monkeypatch):
+    def full(*_args, **_options):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_bytes", full)
+    path = tmp_path / "a.txt"
+    path.write_text(TEXT)
+    made = prepare_corpus(tmp_path, [str(path)], TextOptions(), seed=1, notify=print, cache_root=root)
+    assert made.train.num_tokens > 0
+    assert cache.entries(root) == []
+
+
 def kept(root, name, size=1000):
     file = root.parent / "content"
     file.write_bytes(bytes(size))

@@ -24,7 +24,7 @@ from charnn.training.evaluation import Validation, cold_loss, held_out_log_probs
 from charnn.training.events import Evaluated, Progressed, RolledBack, SpeedChanged, Stopped, event_json
 from charnn.training.figures import count_beside, final_figures, read_held_out
 from charnn.training.loss import IGNORED, LossTotal, summed_cross_entropy
-from charnn.training.memory import memory_kept
+from charnn.training.memory import keeping_memory, memory_kept
 from charnn.training.muon import COEFFICIENTS, NEWTON_SCHULZ_STEPS, Muon, orthogonalised
 from charnn.training.network import Network
 from charnn.training.objective import TokenNoise
@@ -367,10 +367,19 @@ def test_the_c_library_is_told_to_keep_memory_and_then_to_give_it_back(monkeypat
 
     with memory_kept() as has_glibc:
         assert has_glibc == (hasattr(ctypes.CDLL(None), "mallopt") and hasattr(ctypes.CDLL(None), "malloc_trim"))
-    monkeypatch.setattr("charnn.training.memory._tell", tell)
-    with memory_kept(), memory_kept():
-        pass
-    assert told == [(0, 2**31 - 1), (0, 2**31 - 1), (65536, 128 * 1024)]
+    keep, usual = (0, 2**31 - 1), (65536, 128 * 1024)
+    with monkeypatch.context() as patch:
+        patch.setattr("charnn.training.memory._tell", tell)
+        with memory_kept(), memory_kept():
+            pass
+        assert told == [keep, keep, usual]
+        told.clear()
+        for _ in keeping_memory(number for number in range(2)):
+            assert told[-1] == usual  # whoever is handed an item has the usual memory
+        assert told.count(keep) == 4
+    monkeypatch.setenv("MALLOC_TRIM_THRESHOLD_", "100000")
+    with memory_kept() as has_told:
+        assert not has_told  # the user has
 
 
 @pytest.mark.parametrize("unit", ["stream", "line"])

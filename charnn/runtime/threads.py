@@ -127,8 +127,8 @@ BLAS = BlasThreads()
 def limited_blas_threads(number: int) -> Iterator[None]:
     """Let BLAS have at most so many threads in a block (see `BlasThreads`)."""
     holder = object()
-    BLAS.limit(holder, number)
-    try:
+    try:  # an interrupt may come once the limit is set
+        BLAS.limit(holder, number)
         yield
     finally:
         BLAS.release(holder)
