@@ -13,8 +13,8 @@ import torch
 from charnn.cells import CELL_NAMES
 from charnn.cli.main import main
 from charnn.config import Architecture
-from charnn.model_directory import expected_shapes
-from charnn.pairs import Tensors
+from charnn.storage.checkpoint import Tensors
+from charnn.storage.model_directory import expected_shapes
 
 REPOSITORY = Path(__file__).parent.parent
 FABLES = REPOSITORY / "corpora" / "fables.txt"

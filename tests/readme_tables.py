@@ -6,7 +6,7 @@ python -m tests.readme_tables     rewrites them in README.md
 import re
 from pathlib import Path
 
-from charnn.cli.commands import COMMANDS, import_command
+from charnn.cli.registry import COMMANDS, import_command
 
 README = Path(__file__).parent.parent / "README.md"
 

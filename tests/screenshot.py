@@ -15,13 +15,13 @@ from pathlib import Path
 from rich.console import Console
 from rich.text import Text
 
-from charnn.cli import console as charnn_console
-from charnn.cli.train import _short_sample
-from charnn.cli.training_screen import LiveScreen
+from charnn.cli.commands.train import _short_sample
+from charnn.cli.output import console as charnn_console
+from charnn.cli.output.training_screen import LiveScreen
 from charnn.config import ModelOptions, TextOptions, TrainingOptions
-from charnn.training.beginning import begin
 from charnn.training.events import Evaluated
-from charnn.training.session import run
+from charnn.training.run.create import begin
+from charnn.training.run.run import run
 
 HERE = Path(__file__).parent
 TARGET = HERE / "screenshots" / "train.svg"

@@ -12,39 +12,43 @@ from tests.conftest import REPOSITORY
 PACKAGE = REPOSITORY / "charnn"
 
 ROOMS = {
-    "base": ("errors", "options", "config", "files", "locking", "cores", "golden", "recipes"),
+    "base": ("errors", "options", "config", "files", "cores", "optimize", "recipes"),
     "text": ("text",),
     "cells": ("cells",),
     "ngrams": ("ngrams",),
-    "model_directory": ("pairs", "model_directory"),
+    "storage": ("storage",),
     "training": ("training",),
-    "runtime": ("runtime",),
+    "inference": ("inference",),
+    "sampling": ("sampling",),
     "scoring": ("scoring",),
-    "insight": ("insight",),
+    "analysis": ("analysis",),
     "cli": ("cli",),
 }
+_RUNNING = {"base", "text", "cells", "ngrams", "storage", "inference"}
 MAY_IMPORT = {
     "base": {"base"},
     "text": {"base", "text"},
     "cells": {"base", "text", "cells"},
     "ngrams": {"base", "ngrams"},
-    "model_directory": {"base", "text", "cells", "ngrams", "model_directory"},
-    "training": {"base", "text", "cells", "ngrams", "model_directory", "training"},
-    "runtime": {"base", "text", "cells", "ngrams", "model_directory", "runtime"},
-    "scoring": {"base", "text", "cells", "ngrams", "model_directory", "runtime", "scoring"},
-    "insight": {"base", "text", "cells", "ngrams", "model_directory", "runtime", "scoring", "insight"},
+    "storage": {"base", "text", "cells", "ngrams", "storage"},
+    "training": {"base", "text", "cells", "ngrams", "storage", "training"},
+    "inference": _RUNNING,
+    "sampling": _RUNNING | {"sampling"},
+    "scoring": _RUNNING | {"sampling", "scoring", "training"},
+    "analysis": _RUNNING | {"sampling", "scoring", "analysis"},
     "cli": set(ROOMS),
 }
 LIBRARIES = {
-    "base": {"filelock"},
+    "base": set(),
     "text": {"numpy", "sentencepiece"},
     "cells": set(),
     "ngrams": {"numpy"},
-    "model_directory": {"numpy", "safetensors"},
+    "storage": {"numpy", "safetensors", "filelock"},
     "training": {"numpy", "torch"},
-    "runtime": {"numpy", "regex", "threadpoolctl", "torch"},
-    "scoring": {"numpy", "threadpoolctl", "torch"},
-    "insight": {"numpy"},
+    "inference": {"numpy", "threadpoolctl", "torch"},
+    "sampling": {"numpy", "regex"},
+    "scoring": {"numpy", "torch"},
+    "analysis": {"numpy"},
     "cli": {"numpy", "torch", "typer", "rich"},
 }
 
@@ -84,8 +88,8 @@ def test_imports_run_downwards_only(path):
 
 
 def test_what_runs_a_model_imports_torch_in_rooms_of_its_own_only():
-    with_torch = {path.name for path in (PACKAGE / "runtime").glob("*.py") if "torch" in imported(path)}
-    assert with_torch == {"torch_stepper.py", "torch_engine.py", "fewer_bits.py"}
+    with_torch = {path.name for path in (PACKAGE / "inference").glob("*.py") if "torch" in imported(path)}
+    assert with_torch == {"torch_stepper.py", "torch_engine.py", "quantization.py"}
     with_torch = {path.name for path in (PACKAGE / "scoring").glob("*.py") if "torch" in imported(path)}
     assert with_torch == {"dynamic.py"}
 

@@ -6,8 +6,8 @@ from typing import Annotated
 import typer
 
 import charnn
-from charnn.cli import console
-from charnn.cli.commands import LazyGroup, add_commands
+from charnn.cli.output import console
+from charnn.cli.registry import LazyGroup, add_commands
 from charnn.errors import CharnnError, OptionError
 from charnn.text.characters import whole_characters
 

@@ -8,8 +8,8 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from charnn.config.inspection import ComparisonOptions, FillOptions, PredictOptions
     from charnn.config.model import Architecture, CellName, ModelOptions
-    from charnn.config.running import ComparisonOptions, FillOptions, PredictOptions
     from charnn.config.sampling import OnUnknown, SampleOptions
     from charnn.config.scoring import ScoreOptions
     from charnn.config.text import TextOptions, TokenizerKind, Unit
@@ -33,7 +33,7 @@ __all__ = [
 
 _MODULES = {
     "model": ("Architecture", "CellName", "ModelOptions"),
-    "running": ("ComparisonOptions", "FillOptions", "PredictOptions"),
+    "inspection": ("ComparisonOptions", "FillOptions", "PredictOptions"),
     "sampling": ("OnUnknown", "SampleOptions"),
     "scoring": ("ScoreOptions",),
     "text": ("TextOptions", "TokenizerKind", "Unit"),

@@ -13,10 +13,10 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from charnn.golden import lowest
-from charnn.runtime.engine import Engine, EngineState, IdArray
+from charnn.inference.engine import Engine, EngineState, IdArray
+from charnn.optimize import lowest
 from charnn.scoring.estimators import Estimate, Floats, at_temperature, estimate_of, of_targets
-from charnn.scoring.fitting import HeldOut
+from charnn.scoring.tuning import HeldOut
 
 SHARPNESSES = (0.0, 0.01, 0.02, 0.05, 0.1, 0.2, 0.3, 0.5, 0.7, 1.0, 1.5, 2.0)
 MOST_WEIGHT, WEIGHT_TOLERANCE = 0.999, 1e-4

@@ -17,9 +17,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from charnn.runtime.engine import IdArray
+from charnn.inference.engine import IdArray
 from charnn.scoring.estimators import Estimate, at_temperature, estimate_of
-from charnn.scoring.fitting import HeldOut
+from charnn.scoring.tuning import HeldOut
 
 RATES = (1e-5, 3e-5, 1e-4, 3e-4, 1e-3, 3e-3)
 DECAYS = (0.0, 1e-3, 3e-3, 1e-2, 3e-2)

@@ -11,10 +11,10 @@ from typing import NamedTuple, Protocol
 import numpy as np
 import numpy.typing as npt
 
+from charnn.inference.engine import Engine, EngineState, IdArray, log_softmax, target_log_probs
+from charnn.inference.numpy_steppers import is_fused
+from charnn.inference.stepper import Stepper, stepper_for
 from charnn.ngrams.mixture import Mixture
-from charnn.runtime.engine import Engine, EngineState, IdArray, log_softmax, target_log_probs
-from charnn.runtime.fused import is_fused
-from charnn.runtime.stepper import Stepper, stepper_for
 
 Floats = npt.NDArray[np.float64]
 Logits = npt.NDArray[np.float32]

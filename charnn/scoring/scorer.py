@@ -10,13 +10,13 @@ from itertools import chain
 import numpy as np
 
 from charnn.config import ScoreOptions
+from charnn.inference.engine import Engine
+from charnn.inference.threads import CancelledError, in_threads, one_by_one
 from charnn.ngrams.mixture import Mixture
 from charnn.ngrams.spelling import Spelling
-from charnn.runtime.engine import Engine
-from charnn.runtime.threads import CancelledError, in_threads, one_by_one
+from charnn.scoring.aggregation import Encoded, Found, summed
 from charnn.scoring.estimators import Estimate, Estimator, Floats, MixedEstimator, NetworkEstimator, Reader
 from charnn.scoring.scores import Score
-from charnn.scoring.summing import Encoded, Found, summed
 from charnn.text.tokenizers import Tokenizer
 
 LINES_AT_ONCE = 2048

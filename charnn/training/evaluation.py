@@ -16,11 +16,11 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from charnn.golden import lowest
+from charnn.optimize import lowest
 from charnn.text.vocabulary import Vocabulary
 from charnn.training.batches import IdArray, UnitBatches
 from charnn.training.loss import IGNORED, LossTotal
-from charnn.training.network import Network, NetworkState
+from charnn.training.network.network import Network, NetworkState
 from charnn.training.parallel.groups import group_bounds
 from charnn.training.parallel.workers import Workers
 

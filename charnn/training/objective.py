@@ -16,7 +16,7 @@ from charnn.training.loss import (
     summed_distance_from_uniform,
     summed_temporal_penalty,
 )
-from charnn.training.network import Network, NetworkState
+from charnn.training.network.network import Network, NetworkState
 
 
 class Objective(NamedTuple):

@@ -13,8 +13,7 @@ import torch
 
 from charnn.config import TrainingOptions
 from charnn.errors import TrainingError
-from charnn.pairs import Tensors
-from charnn.training.averaging import TriggeredAverage, is_triggered, make_average
+from charnn.storage.checkpoint import Tensors
 from charnn.training.batches import Batches
 from charnn.training.evaluation import Validation
 from charnn.training.events import (
@@ -28,14 +27,15 @@ from charnn.training.events import (
     StopReason,
 )
 from charnn.training.loss import LossTotal
-from charnn.training.network import Network, NetworkState
+from charnn.training.network.network import Network, NetworkState
 from charnn.training.objective import TokenNoise
-from charnn.training.optimizers import LEARNING_RATES, Optimizer, load_optimizer_arrays, optimizer_arrays
+from charnn.training.optim.averaging import TriggeredAverage, is_triggered, make_average
+from charnn.training.optim.optimizers import LEARNING_RATES, Optimizer, load_optimizer_arrays, optimizer_arrays
+from charnn.training.optim.schedule import Budget, Schedule, seconds_for_steps, share_of_true_inputs
 from charnn.training.parallel.groups import group_bounds, joined_state, split_state
 from charnn.training.parallel.step import StepResult, TrainingStep
 from charnn.training.parallel.tuning import WorkerTuner
 from charnn.training.parallel.workers import Workers
-from charnn.training.schedule import Budget, Schedule, seconds_for_steps, share_of_true_inputs
 
 REPORT_SECONDS = 0.25
 SHARE_FOR_CHECKPOINTS = 0.05

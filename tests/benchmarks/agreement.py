@@ -14,9 +14,9 @@ import tempfile
 from pathlib import Path
 
 from charnn.config import ScoreOptions
-from charnn.model_directory import read_model
-from charnn.runtime.engine import Engine
+from charnn.inference.engine import Engine
 from charnn.scoring.scorer import estimator_of, score_units
+from charnn.storage.model_directory import read_model
 
 CELL_OPTIONS = {"skip": ("--cell", "rnn", "--skip", "8")}
 BANDS = ((0, 0), (1, 4), (5, 8), (9, 12), (13, 16), (17, 20))

@@ -20,7 +20,7 @@ from typing import Any
 from training_runs import train
 
 from charnn.config import ModelOptions
-from charnn.training.planning import (
+from charnn.training.planning.plan import (
     LANES,
     LANES_OF_WIDE,
     REFERENCE_SPEEDS,

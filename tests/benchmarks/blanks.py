@@ -18,10 +18,10 @@ import tempfile
 from pathlib import Path
 
 from charnn.config import ScoreOptions
-from charnn.model_directory import read_directed
-from charnn.runtime.blanks import find_blank, judge_blank
-from charnn.runtime.engine import Engine
+from charnn.inference.engine import Engine
+from charnn.scoring.cloze import find_blank, judge_blank
 from charnn.scoring.scorer import estimator_of, score_units
+from charnn.storage.model_directory import read_directed
 
 sys.path.insert(0, str(Path(__file__).parent.parent.parent / "corpora"))
 from make_agreement import NOUNS

@@ -13,11 +13,11 @@ from pathlib import Path
 import numpy as np
 
 from charnn.config import Architecture
-from charnn.model_directory import expected_shapes, read_model
-from charnn.runtime.engine import Engine, log_softmax
-from charnn.runtime.fewer_bits import in_bf16, in_int8
-from charnn.runtime.fused import in_single_precision
-from charnn.runtime.stepper import Stepper, stepper_for
+from charnn.inference.engine import Engine, log_softmax
+from charnn.inference.numpy_steppers import in_single_precision
+from charnn.inference.quantization import in_bf16, in_int8
+from charnn.inference.stepper import Stepper, stepper_for
+from charnn.storage.model_directory import expected_shapes, read_model
 from charnn.text.corpus import open_ids
 
 WAYS = {"fp32": in_single_precision, "bf16": in_bf16, "int8": in_int8}

@@ -20,11 +20,11 @@ from pathlib import Path
 import kenlm
 import numpy as np
 
-from charnn.model_directory import read_model
+from charnn.inference.engine import Engine
 from charnn.ngrams.counting import count_ngrams
 from charnn.ngrams.kneser_ney import estimate
-from charnn.runtime.engine import Engine
 from charnn.scoring.estimators import NetworkEstimator
+from charnn.storage.model_directory import read_model
 from charnn.text.corpus import open_ids
 
 LINES_AT_ONCE = 256

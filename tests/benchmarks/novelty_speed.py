@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from charnn.insight.novelty import judge
+from charnn.analysis.memorization import judge
 
 
 def main() -> None:

@@ -11,13 +11,13 @@ import time
 from pathlib import Path
 
 from charnn.config import SampleOptions
-from charnn.model_directory import read_model
-from charnn.runtime import sampler as sampler_module
-from charnn.runtime.context import read_start
-from charnn.runtime.engine import Engine
-from charnn.runtime.sampler import Sampler
-from charnn.runtime.stepper import stepper_for
-from charnn.runtime.streams import Plan
+from charnn.inference.engine import Engine
+from charnn.inference.prompt import read_start
+from charnn.inference.stepper import stepper_for
+from charnn.sampling import sampler as sampler_module
+from charnn.sampling.sampler import Sampler
+from charnn.sampling.streams import Plan
+from charnn.storage.model_directory import read_model
 
 
 def main() -> None:

@@ -18,15 +18,15 @@ import torch
 from threadpoolctl import threadpool_limits
 
 from charnn.config import Architecture, SampleOptions
-from charnn.runtime.context import read_start
-from charnn.runtime.engine import Engine
-from charnn.runtime.fewer_bits import in_bf16
-from charnn.runtime.sampler import Sampler
-from charnn.runtime.stepper import Stepper, stepper_for
-from charnn.runtime.streams import Plan
+from charnn.inference.engine import Engine
+from charnn.inference.prompt import read_start
+from charnn.inference.quantization import in_bf16
+from charnn.inference.stepper import Stepper, stepper_for
+from charnn.sampling.sampler import Sampler
+from charnn.sampling.streams import Plan
 from charnn.text.tokenizers import CharTokenizer
 from charnn.text.vocabulary import Vocabulary
-from charnn.training.network import Network
+from charnn.training.network.network import Network
 
 PAUSE_SECONDS = 0.3
 """For one library's threads to stop waiting for work, which they do by spinning, before the other's begin."""

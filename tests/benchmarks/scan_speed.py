@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from charnn.config import Architecture
-from charnn.training.layers import EquationLayer, make_layer
+from charnn.training.network.layers import EquationLayer, make_layer
 
 SHAPES = ((128, 32), (512, 32), (4096, 1), (4096, 8))
 """Tokens and lanes."""

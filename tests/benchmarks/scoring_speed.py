@@ -28,12 +28,12 @@ import numpy as np
 import torch
 
 from charnn.config import Architecture, ScoreOptions
-from charnn.model_directory import expected_shapes
-from charnn.runtime.engine import Engine
+from charnn.inference.engine import Engine
 from charnn.scoring.scorer import WIDEST_BATCH, estimator_of, score_units
+from charnn.storage.model_directory import expected_shapes
 from charnn.text.tokenizers import CharTokenizer
 from charnn.text.vocabulary import UNKNOWN, Vocabulary
-from charnn.training.network import Network
+from charnn.training.network.network import Network
 
 CHARACTERS = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ .,;:!?'-\"()"
 SENTENCE_CHARS, HIDDEN, LAYERS, PEAK_SIZE = 60, 512, 2, 2048

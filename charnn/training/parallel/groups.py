@@ -5,7 +5,7 @@ from itertools import pairwise
 
 import torch
 
-from charnn.training.network import NetworkState
+from charnn.training.network.network import NetworkState
 
 MOST_GROUPS = 8
 LANES_FOR_TWO, LANES_FOR_FOUR, LANES_FOR_EIGHT = 8, 48, 96

@@ -11,9 +11,9 @@ from torch import Tensor
 
 from charnn.config import TrainingOptions
 from charnn.training.batches import IdArray
-from charnn.training.network import Network, NetworkState, detached
+from charnn.training.network.network import Network, NetworkState, detached
 from charnn.training.objective import Counts, objective
-from charnn.training.optimizers import Optimizer, pieces, set_rate
+from charnn.training.optim.optimizers import Optimizer, pieces, set_rate
 from charnn.training.parallel.groups import generator_for, group_bounds
 from charnn.training.parallel.workers import Task, Workers
 

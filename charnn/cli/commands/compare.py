@@ -1,0 +1,161 @@
+"""`charnn compare`: two models on one text."""
+
+import itertools
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from charnn.cli.commands.loading import load_models, read_units
+from charnn.cli.options import Given, with_options
+from charnn.cli.output import console
+from charnn.cli.output.interrupts import terminated_like_interrupted
+from charnn.config import ComparisonOptions, ScoreOptions
+from charnn.errors import TextError
+from charnn.options import pick
+
+if TYPE_CHECKING:
+    from charnn.analysis.comparison import Difference, Place
+    from charnn.scoring.build import Judge
+    from charnn.storage.model_directory import Model
+
+INTERVAL = "95 % interval of the difference:"
+
+
+@with_options(ComparisonOptions)
+def compare(
+    first: Annotated[str, typer.Argument(metavar="A", help="The directory of a model.")],
+    second: Annotated[str, typer.Argument(metavar="B", help="The directory of another.")],
+    files: Annotated[list[str], typer.Argument(metavar="FILE...", help="Texts that neither was trained on.")],
+    *,
+    given: Given,
+) -> None:
+    """Say by how much two models differ on a text, and whether it may be chance: charnn compare runs/a runs/b held_out.txt."""
+    options = pick(ComparisonOptions, given)
+    models = load_models([first, second])
+
+    from charnn.analysis.comparison import Comparison
+    from charnn.scoring.build import make_judge
+
+    ways = [_way(model, options) for model in models]
+    judges = [make_judge([model], way) for model, way in zip(models, ways, strict=True)]
+    same = models[0].config["tokenizer_sha256"] == models[1].config["tokenizer_sha256"]
+    if not same:
+        console.notice(
+            f"{first} and {second} have different vocabularies: their perplexities cannot be compared, bits per character can"
+        )
+    are_independent = all(way.state == "reset" for way in ways)
+    comparison = Comparison(same_vocabulary=same, are_independent=are_independent, num_places=options.top)
+    with terminated_like_interrupted():
+        _read(judges, ways, files, comparison)
+    if not comparison.totals[0].num_tokens:
+        raise TextError(f"{', '.join(files)}: is empty; there is nothing to compare on")
+    if not same and not options.spell and any(total.num_unknown for total in comparison.totals):
+        console.notice(
+            "unknown tokens count as <unk> only, which favours the model that has more of them; --spell is fair"
+        )
+    found = comparison.difference(num_resamples=options.resamples, seed=options.seed, tolerance=options.tolerance / 100)
+    if options.format == "json":
+        console.write_json(_record([first, second], comparison.totals, found, comparison.places(), same=same))
+    else:
+        _show([first, second], comparison.totals, found, comparison.places(), same=same)
+
+
+def _way(model: "Model", options: ComparisonOptions) -> ScoreOptions:
+    """Return how a model reads lines: one of running text with all earlier ones as context, unless it reads backward."""
+    carries = model.tokenizer.unit == "stream" and model.architecture.direction == "forward"
+    state = options.state or ("carry" if carries else "reset")
+    return ScoreOptions(
+        state=state, mix_ngram=options.mix_ngram, spell=options.spell, encoding=options.encoding, unit="line"
+    )
+
+
+def _read(judges: "Sequence[Judge]", ways: Sequence[ScoreOptions], files: list[str], comparison: Any) -> None:
+    tokenizers = [judge.tokenizer for judge in judges]
+    all_bytes = all(tokenizer.kind == "byte" for tokenizer in tokenizers)
+    lines = itertools.tee(read_units(files, tokenizers[0] if all_bytes else None, ways[0]))
+    streams = [
+        judge.scores(units, way, with_tokens=True) for judge, units, way in zip(judges, lines, ways, strict=True)
+    ]
+    closes = (ways[0].closes, ways[1].closes)
+    for first, second in zip(*streams, strict=True):
+        comparison.take(first, second, closes=closes)
+
+
+def _verdict(names: Sequence[str], found: "Difference") -> str:
+    difference = found.second - found.first
+    needs = f"{names[1]} needs {difference:+.4f} bits per character ({found.share:.2%})"
+    if found.low is None or found.high is None:
+        return f"{needs}; {found.num_lines} lines are too few to say whether that is chance"
+    if not found.is_clear or not found.is_large:
+        reason = (
+            "more than the choice of the text explains"
+            if not found.is_clear
+            else "more than two seeds of one recipe may"
+        )
+        return f"they do not differ by {reason}: {needs}\n{INTERVAL} {found.low:+.4f} to {found.high:+.4f}"
+    better = names[1] if difference < 0 else names[0]
+    least, most = sorted((abs(found.low), abs(found.high)))
+    return f"{better} is better by {abs(difference):.4f} bits per character\n{INTERVAL} {least:.4f} to {most:.4f}"
+
+
+def _show(
+    names: Sequence[str], totals: Any, found: "Difference", places: "tuple[list[Place], list[Place]]", *, same: bool
+) -> None:
+    from charnn.cli.output.records import aligned
+
+    cells = [["model", "bits per character", "tokens", "unknown", *(["perplexity"] if same else [])]]
+    for name, bits, total in zip(names, (found.first, found.second), totals, strict=True):
+        figures = [f"{bits:.4f}", f"{total.num_tokens:,}", f"{total.num_unknown:,}"]
+        cells.append([name, *figures, *([f"{total.perplexity:.4f}"] if same else [])])
+    for line in aligned(cells):
+        console.write_line(line)
+    console.write_line("")
+    console.write_line(_verdict(names, found))
+    what = "tokens" if same else "words"
+    for better, some in zip(reversed(names), places, strict=True):
+        if some:
+            console.write_line("")
+            console.write_line(f"{what} on which {better} gains most, in bits:")
+            for line in aligned([["line", *names, "gain", "where"], *map(_place_cells, some)]):
+                console.write_line(line)
+
+
+def _place_cells(place: "Place") -> list[str]:
+    cut = "…" if place.start > len(place.context) else ""
+    where = f"{cut}{console.visible_line(place.context)}[{console.visible(place.text)}]"
+    return [
+        str(place.line),
+        f"{place.first_bits:.2f}",
+        f"{place.second_bits:.2f}",
+        f"{abs(place.gain_bits):.2f}",
+        where,
+    ]
+
+
+def _record(
+    names: Sequence[str], totals: Any, found: "Difference", places: "tuple[list[Place], list[Place]]", *, same: bool
+) -> dict[str, Any]:
+    from charnn.scoring.formats import summary
+
+    def as_record(place: "Place") -> dict[str, Any]:
+        return {
+            "line": place.line,
+            "start": place.start,
+            "text": place.text,
+            "context": place.context,
+            "bits": [place.first_bits, place.second_bits],
+        }
+
+    return {
+        "models": [{"model": name, **summary(total)} for name, total in zip(names, totals, strict=True)],
+        "same_vocabulary": same,
+        "bits_per_char_difference": found.second - found.first,
+        "low": found.low,
+        "high": found.high,
+        "num_lines": found.num_lines,
+        "clear": found.is_clear,
+        "differ": found.is_clear and found.is_large,
+        "second_better": [as_record(place) for place in places[0]],
+        "first_better": [as_record(place) for place in places[1]],
+    }

@@ -1,0 +1,123 @@
+"""`charnn fill`: what may stand in a gap, ranked by the probability of the whole sentence."""
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from charnn.cli.commands.loading import load_mixture, read_prompts
+from charnn.cli.commands.predict_blank import models_that_judge
+from charnn.cli.options import Given, ModelArgument, with_options
+from charnn.cli.output import console
+from charnn.config import FillOptions
+from charnn.errors import TextError
+from charnn.options import pick, refuse_both
+
+if TYPE_CHECKING:
+    from charnn.scoring.infilling import Filling
+
+MOST_TOKENS = {"char": 12, "byte": 12, "word": 2, "pretokenized": 2, "subword": 4}
+"""Tokens that a search fills a gap with, at most."""
+REMEDY = ", or pass --on-unknown unk"
+HEADINGS = {"forward": "from the left", "backward": "from the right"}
+
+
+@with_options(FillOptions)
+def fill(
+    text: Annotated[str, typer.Argument(help="A sentence with a gap, ____, in it.")],
+    model: ModelArgument = None,
+    candidates_file: Annotated[
+        str | None,
+        typer.Option("--candidates-file", metavar="FILE", help="Rank the lines of a file, - for standard input."),
+    ] = None,
+    *,
+    given: Given,
+) -> None:
+    """Fill a gap: charnn fill "The cats ____ full." --candidates was,were.
+
+    Candidates, given or found by search, are ranked by the log probability of the whole sentence, as charnn score gives it;
+    of a pair of models, by the mean of both.
+    """
+    options = pick(FillOptions, given)
+    if not options.blank or options.blank not in text:
+        raise TextError(
+            f"TEXT: found no gap ({options.blank or '--blank'}) in it; put one in, as in 'The cats ____ full.'"
+        )
+    models = models_that_judge(model, options.direction)
+    loaded = models[0]
+    engines_wanted = {each.architecture.direction: each for each in models}
+    refuse_both("--mix-ngram", options.mix_ngram and len(models) > 1, "two models; choose one with --direction")
+
+    from charnn.inference.engine import Engine
+    from charnn.inference.prompt import encode_prompt
+    from charnn.scoring.cloze import find_blank
+    from charnn.scoring.infilling import propose, rank
+
+    tokenizer = loaded.tokenizer
+    blank = find_blank(tokenizer, text, options.blank, on_unknown=options.on_unknown, remedy=REMEDY)
+    before, after = text.split(options.blank)
+    engines: dict[str, Engine] = {direction: Engine.of(each) for direction, each in engines_wanted.items()}
+    candidates = [part.strip() for entry in options.candidates for part in entry.split(",")]
+    if "" in candidates:
+        raise TextError("--candidates: found an empty one; separate candidates by single commas")
+    if candidates_file is not None:
+        candidates += [line for line in read_prompts(candidates_file, tokenizer, options.encoding) if line]
+    searched = not candidates and candidates_file is None
+    if searched:
+        most = options.max_tokens or MOST_TOKENS[tokenizer.kind]
+        candidates = propose(engines, tokenizer, blank, beam=options.beam, most_tokens=most)
+    if not candidates:
+        raise TextError(
+            "TEXT: a search found nothing but spaces for the gap; raise --beam or --max-tokens"
+            if searched
+            else f"{candidates_file}: holds no candidate; write one a line"
+        )
+    candidates = list(dict.fromkeys(candidates))
+    for candidate in [] if searched else candidates:
+        encode_prompt(
+            tokenizer, candidate, on_unknown=options.on_unknown, name=f"candidate {candidate!r}", remedy=REMEDY
+        )
+    ranked = rank(engines, tokenizer, (before, after), candidates, mixture=load_mixture(loaded, options.mix_ngram))
+    shown = ranked[: options.top or None]
+    if options.format == "jsonl":
+        for filling in shown:
+            console.write_json(_record(filling, before, after))
+    else:
+        _show(shown, ranked)
+
+
+def _record(filling: "Filling", before: str, after: str) -> dict[str, object]:
+    by_model = {direction: score.log_prob_nats for direction, score in filling.scores.items()}
+    return {
+        "candidate": filling.text,
+        "text": before + filling.text + after,
+        "log_prob": filling.log_prob_nats,
+        "log_base": "e",
+        "share": filling.share,
+        "num_unknown": next(iter(filling.scores.values())).num_unknown,
+        **(by_model if len(by_model) > 1 else {}),
+    }
+
+
+def _show(shown: "list[Filling]", ranked: "list[Filling]") -> None:
+    from rich import box
+    from rich.table import Table
+
+    table = Table(box=box.SIMPLE_HEAD, caption="log probability of the whole sentence, in nats", caption_justify="left")
+    table.add_column("candidate", overflow="fold")
+    table.add_column("log prob", justify="right", no_wrap=True)
+    table.add_column("share", justify="right", no_wrap=True)
+    directions = list(ranked[0].scores)
+    for direction in directions if len(directions) > 1 else []:
+        table.add_column(HEADINGS[direction], justify="right", no_wrap=True)
+    for filling in shown:
+        by_model = [f"{filling.scores[direction].log_prob_nats:.3f}" for direction in directions]
+        table.add_row(
+            filling.text,
+            f"{filling.log_prob_nats:.3f}",
+            f"{filling.share:.4f}",
+            *(by_model if len(by_model) > 1 else []),
+        )
+    console.show(table)
+    if len(shown) < len(ranked):
+        rest = max(0.0, 1 - sum(filling.share for filling in shown))
+        console.write_line(f"the other {len(ranked) - len(shown):,} candidates share {rest:.4f}")

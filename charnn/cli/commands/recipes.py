@@ -1,0 +1,73 @@
+"""`charnn recipes`: published settings that `charnn train --recipe` knows."""
+
+from typing import Annotated
+
+import typer
+
+from charnn.cli.options import Given, with_options
+from charnn.cli.output import console
+
+VOCABULARIES = {"word": 10_000, "char": 50}
+"""Tokens that the number of weights is given for: those of Penn Treebank."""
+
+
+@with_options()
+def recipes(
+    json: Annotated[bool, typer.Option("--json", help="One JSON record a recipe.")] = False,
+    *,
+    given: Given,  # noqa: ARG001 (it has no options of its own)
+) -> None:
+    """List recipes: published settings, their size and source."""
+    from rich import box
+    from rich.table import Table
+
+    from charnn.recipes import load_recipe, recipe_names
+
+    table = Table(box=box.SIMPLE_HEAD)
+    table.add_column("recipe", no_wrap=True)
+    table.add_column("weights", justify="right", no_wrap=True)
+    table.add_column("made for", no_wrap=True)
+    table.add_column("what, and where its settings stand")
+    for name in recipe_names():
+        recipe = load_recipe(name)
+        num_parameters = _num_parameters(recipe.options)
+        if json:
+            console.write_json(
+                {
+                    "recipe": name,
+                    "num_parameters": num_parameters,
+                    "gpu": recipe.needs_gpu,
+                    "about": recipe.about,
+                    "source": recipe.source,
+                    "guess": recipe.guess,
+                    "options": recipe.options,
+                }
+            )
+        else:
+            made_for = "a GPU" if recipe.needs_gpu else "a processor"
+            guess = f" Our own: {recipe.guess}." if recipe.guess else ""
+            text = f"{recipe.about}. {recipe.source.removesuffix('?')}.{guess}"
+            table.add_row(name, f"{num_parameters / 1e6:.1f} M", made_for, text)
+    if not json:
+        console.show(table)
+        console.write_line("weights: with 10,000 words or 50 characters. Use one with: charnn train TEXT --recipe NAME")
+
+
+def _num_parameters(options: dict[str, object]) -> int:
+    import math
+
+    from charnn.config import ModelOptions
+    from charnn.options import pick
+    from charnn.storage.model_directory import expected_shapes
+    from charnn.training.planning.sizes import resolve_architecture
+
+    kind = str(options["tokenizer"])
+    architecture = resolve_architecture(
+        pick(ModelOptions, options),
+        kind=kind,
+        vocab_size=VOCABULARIES[kind],
+        num_tokens=10**6,
+        seconds=None,
+        device="cpu",
+    )
+    return sum(math.prod(shape) for shape in expected_shapes(architecture).values())

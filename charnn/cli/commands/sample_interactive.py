@@ -1,0 +1,138 @@
+"""`charnn sample --interactive`: a person and a model write together."""
+
+import math
+import secrets
+from typing import TYPE_CHECKING
+
+from charnn.cli.commands.loading import load_mixture
+from charnn.cli.output import console
+from charnn.cli.output.alternatives import colour_of
+from charnn.config import SampleOptions
+from charnn.errors import CharnnError
+from charnn.text.vocabulary import as_text
+
+if TYPE_CHECKING:
+    from charnn.inference.prompt import Start
+    from charnn.inference.stepper import Stepper
+    from charnn.sampling.interactive import HandWriter
+    from charnn.storage.model_directory import Model
+
+WANTED = {"r": "a number above 0, or nothing", "u": "a number above 0, or nothing", "t": "a number", "i": "a text"}
+CHOICES, RUN_LENGTH = 10, 40
+HELP = (
+    "number: take that token   Enter: draw one   r [N]: run N tokens   u [N]: undo N turns   x: try the last turn again\n"
+    "t T: temperature T   i TEXT: add a text of yours   p: show all of it   ?: this help   q: quit"
+)
+
+
+def write_by_hand(model: "Model", stepper: "Stepper", prompt: str, start: "Start", options: SampleOptions) -> None:
+    """Take turns with the user until they quit or interrupt; what was written is the result."""
+    from charnn.sampling.interactive import HandWriter
+    from charnn.sampling.streams import Plan
+
+    seed = secrets.randbelow(2**31) if options.seed is None else options.seed
+    mixture = load_mixture(model, options.mix_ngram)
+    writer = HandWriter(stepper, model.tokenizer, Plan(start, seed), options, mixture=mixture)
+    shown_prompt = prompt if options.echo else ""
+    screen = _Screen(model, writer, shown_prompt)
+    console.prepare_input()
+    console.to_user(HELP)
+    try:
+        while True:
+            screen.show()
+            line = console.ask("> ")
+            if line is None or line.strip() == "q":
+                break
+            try:
+                screen.obey(line)
+            except CharnnError as error:
+                console.to_user(str(error))
+            except KeyboardInterrupt:
+                console.to_user("stopped; u takes back what was written of this turn, Ctrl-C again ends the session")
+    finally:
+        writer.finish()
+        console.write_line(shown_prompt + writer.text)
+
+
+class _Screen:
+    def __init__(self, model: "Model", writer: "HandWriter", prompt: str) -> None:
+        self._tokens = model.tokenizer.vocabulary.tokens
+        self._writer, self._prompt = writer, prompt
+        self._choices: list[int] = []
+
+    def show(self) -> None:
+        """Show the end of the text, and what may come next."""
+        from rich.text import Text
+
+        width = console.error_console().width
+        tail = (self._prompt + self._writer.text)[-3 * width :]
+        console.to_user(Text.assemble("\n", tail, ("\u2588", "blink")))
+        if self._writer.ended is not None:
+            self._choices = []
+            console.to_user(f"the text has ended ({self._writer.ended}); u takes the last turn back, q quits")
+            return
+        alternatives = self._writer.alternatives(CHOICES)
+        self._choices = [id for id, _ in alternatives]
+        rows = [Text()]
+        for number, (id, nats) in enumerate(alternatives, start=1):
+            prob = math.exp(nats)
+            choice = Text.assemble(
+                (f"{number} ", "dim"),
+                (console.visible(as_text(self._tokens[id])), f"bold {colour_of(prob)}"),
+                (f" {prob:.2f}".replace(" 0.", " ."), "dim"),
+            )
+            if rows[-1].cell_len + choice.cell_len > width:
+                rows.append(Text())
+            rows[-1].append_text(choice).append("   ")
+        for row in rows:
+            row.rstrip()
+            console.to_user(row)
+
+    def obey(self, line: str) -> None:
+        """Do what a line says."""
+        command, _, rest = line.lstrip().partition(" ")
+        if command == "i" and rest:
+            self._writer.insert(rest)
+        elif command == "t" and _number(rest) is not None:
+            self._writer.set_temperature(float(rest))
+            console.to_user(f"temperature {self._writer.temperature:g}; x tries the last turn again with it")
+        elif command == "p":
+            console.to_user(self._prompt + self._writer.text)
+        elif command == "x":
+            if not self._writer.again():
+                console.to_user("nothing was written yet that could be tried again")
+        elif command == "u" and _count(rest, 1) is not None:
+            num_tokens = self._writer.undo(_count(rest, 1) or 1)
+            taken = f"took back {console.counted(num_tokens, 'token')}"
+            console.to_user(taken if num_tokens else "nothing is left to take back")
+        elif command == "" or (command == "r" and _count(rest, RUN_LENGTH) is not None):
+            self._writer.run(_count(rest, RUN_LENGTH) or RUN_LENGTH if command else 1)
+        elif command.isdecimal() and not rest and 1 <= int(command) <= len(self._choices):
+            self._writer.take(self._choices[int(command) - 1])
+        elif command.isdecimal():
+            wanted = (
+                f"choose 1 to {len(self._choices)}"
+                if self._choices
+                else "the text has ended; u takes the last turn back"
+            )
+            console.to_user(f"found {line!r}: {wanted}")
+        elif command in WANTED:
+            console.to_user(f"found {line!r}, but {command} wants {WANTED[command]}")
+        else:
+            console.to_user(f"found {line!r}, which is no command\n{HELP}" if command != "?" else HELP)
+
+
+def _number(text: str) -> float | None:
+    try:
+        found = float(text)
+    except ValueError:
+        return None
+    return found if math.isfinite(found) else None
+
+
+def _count(text: str, default: int) -> int | None:
+    """Return a count above 0, the default for nothing, None for anything else."""
+    text = text.strip()
+    if not text:
+        return default
+    return int(text) if text.isdecimal() and int(text) > 0 else None

@@ -1,0 +1,183 @@
+"""`charnn score`: how probable a text is."""
+
+import itertools
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from charnn.cli.commands.loading import load_directed, load_models, read_units
+from charnn.cli.commands.score_rollout import show_rollouts
+from charnn.cli.options import Given, with_options
+from charnn.cli.output import console
+from charnn.cli.output.interrupts import terminated_like_interrupted
+from charnn.cli.output.lines import STDOUT, Lines
+from charnn.config import ScoreOptions
+from charnn.errors import OptionError, TextError
+from charnn.files import refuse_unwritable
+from charnn.options import chosen, pick, refuse_both
+from charnn.scoring.build import make_judge, plain_judge
+
+if TYPE_CHECKING:
+    from charnn.scoring.scores import Score
+    from charnn.storage.model_directory import Model
+
+
+@with_options(ScoreOptions)
+def score(
+    files: Annotated[
+        list[str] | None, typer.Argument(metavar="FILE...", help="Texts to score, - for standard input.")
+    ] = None,
+    model: Annotated[
+        list[str] | None,
+        typer.Option(
+            "-m",
+            "--model",
+            metavar="RUN",
+            help="The model's directory; several are mixed (see -w).",
+            show_default="the newest under runs/",
+        ),
+    ] = None,
+    text: Annotated[
+        list[str] | None, typer.Option("--text", metavar="SENTENCE", help="Score this text; may be repeated.")
+    ] = None,
+    output: Annotated[
+        str | None, typer.Option("-o", "--output", metavar="FILE", help="Write the records to this file.")
+    ] = None,
+    summary: Annotated[str | None, typer.Option("--summary", metavar="FILE", help="Write the totals as JSON.")] = None,
+    *,
+    given: Given,
+) -> None:
+    """Say how probable a text is: charnn score --text "The cats were full"."""
+    options = pick(ScoreOptions, given)
+    if text and files:
+        raise OptionError("--text: found together with FILE, but they exclude each other; leave one out")
+    compared = options.pairs or options.nbest
+    if compared:
+        flag = "--pairs" if options.pairs else "--nbest"
+        refuse_both(flag, bool(text or files), "FILE or --text")
+        refuse_both(flag, summary is not None, "--summary")
+    elif not text and not files:
+        if sys.stdin is not None and sys.stdin.isatty():
+            raise OptionError("FILE: found none; name a text to score, or give one with --text SENTENCE")
+        files = ["-"]
+    if text and len(text) > 1 and options.unit == "stream":
+        raise OptionError(
+            f"--text: found {len(text)} with --unit stream, but a stream is one text; join them, or leave --unit stream out"
+        )
+    models = _load(model, options)
+    inputs = [file for file in (*(files or []), options.pairs, options.nbest, options.fit_weights) if file]
+    _refuse_bad_targets({"--output": output, "--summary": summary}, inputs, models)
+    if options.rollout:
+        refuse_both("--summary", summary is not None, "--rollout")
+        refuse_both("--output", output is not None, "--rollout")
+        refuse_both("--rollout", len(models) > 1, "several models")
+        units = iter(text) if text else read_units(files or [], models[0].tokenizer, options)
+        show_rollouts(models[0], "".join(units), options)
+        return
+    if options.pairs:
+        from charnn.cli.commands.score_pairs import judge_pairs
+
+        judge_pairs(models, options.pairs, options, output)
+    elif options.nbest:
+        from charnn.cli.commands.score_nbest import rescore
+
+        rescore(models, options.nbest, options, output)
+    else:
+        _score_texts(models, text, files or [], options, output=output, summary=summary)
+
+
+def _refuse_bad_targets(targets: dict[str, str | None], inputs: "Sequence[str]", models: "Sequence[Model]") -> None:
+    """Refuse files that could not be written in the end, or that something else is read from or written to.
+
+    Args:
+        targets: what is to be written, by option.
+    """
+    read = {Path(file).resolve() for file in inputs if file != "-"}
+    taken: dict[Path, str] = {}
+    for flag, file in targets.items():
+        if file is None or file in STDOUT:
+            continue
+        path = Path(file)
+        refuse_unwritable(path)
+        if path.suffix == ".gz":
+            raise OptionError(f"{flag}: found {file}, but it is not packed while it is written; name it without .gz")
+        if path.exists() and not path.is_file():  # a device or a pipe
+            continue
+        place = path.resolve()
+        if place in read or any(model.path.resolve() in place.parents for model in models):
+            raise OptionError(f"{flag}: found {file}, which the command reads from; name another file")
+        if place in taken:
+            raise OptionError(f"{flag}: found {file}, which {taken[place]} writes to as well; name two files")
+        taken[place] = flag
+
+
+def _load(named: "Sequence[str] | None", options: ScoreOptions) -> "list[Model]":
+    if named and len(named) > 1:
+        refuse_both(f"--direction {options.direction}", options.direction is not None, "several models")
+        return load_models(named)
+    return load_directed(named[0] if named else None, options.direction)
+
+
+def _score_texts(
+    models: "Sequence[Model]",
+    texts: "Sequence[str] | None",
+    files: "list[str]",
+    options: ScoreOptions,
+    *,
+    output: str | None,
+    summary: str | None,
+) -> None:
+    from charnn.cli.output.score_output import ScoreOutput
+    from charnn.cli.output.score_progress import Progress
+    from charnn.scoring.scores import Score
+
+    judge = make_judge(models, options)
+    plain = plain_judge(models, options, judge.weights)
+    units: Iterator[str] = iter(texts) if texts else read_units(files, judge.tokenizer, options)
+    units, same_units = itertools.tee(units) if plain else (units, iter(()))
+    name = ", ".join(files) if files else "-"
+    total, plain_total, num_units = Score(), Score(), 0
+    with (
+        Lines(output) as lines,
+        Progress(files, shown=bool(files) and (lines.is_file or not console.is_terminal())) as progress,
+        terminated_like_interrupted(),
+    ):
+        written = ScoreOutput(options, name=name, lines=lines, tokenizer=judge.tokenizer)
+        scores = judge.scores(units, options, with_tokens=written.wants_tokens)
+        plain_scores = plain.scores(same_units, options) if plain else itertools.repeat(Score())
+        try:
+            for found, beside in zip(scores, plain_scores, strict=False):
+                written.add(found)
+                total, plain_total = total + found, plain_total + beside
+                num_units += 1
+                progress.advance(found)
+        except KeyboardInterrupt:
+            done = "in a running text" if options.unit == "stream" else f"after {console.counted(num_units, 'record')}"
+            console.notice(f"interrupted {done}")
+            raise
+        if not num_units:
+            raise TextError(f"{name}: is empty; there is nothing to score")
+        if not total.num_tokens:
+            console.notice("no token was scored: --no-bos, --no-eos and --exclude-unk left none")
+        written.finish(total, 1 if options.unit == "stream" else num_units, plain_total if plain else None)
+    if summary:
+        how = {
+            "models": [str(model.path) for model in models],
+            "weights": list(judge.weights),
+            "options": chosen(options),
+        }
+        _write_summary(summary, total, plain_total if plain else None, how)
+
+
+def _write_summary(path: str, total: "Score", plain: "Score | None", how: dict[str, Any]) -> None:
+    from charnn.files import write_atomically
+    from charnn.scoring.formats import summary
+
+    facts = summary(total) | ({"plain": summary(plain)} if plain else {}) | how
+    if path in STDOUT:
+        console.write_json(facts)
+        return
+    write_atomically(Path(path), (console.to_json(facts) + "\n").encode("utf-8"))

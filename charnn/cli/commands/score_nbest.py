@@ -1,0 +1,62 @@
+"""`charnn score --nbest`: rescoring hypotheses of what was said."""
+
+import itertools
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
+
+from charnn.cli.commands.loading import read_units
+from charnn.cli.output import console
+from charnn.cli.output.interrupts import terminated_like_interrupted
+from charnn.cli.output.lines import Lines
+from charnn.config import ScoreOptions
+from charnn.errors import TextError
+from charnn.scoring.build import make_judge
+
+if TYPE_CHECKING:
+    from charnn.scoring.nbest import Hypothesis
+    from charnn.storage.model_directory import Model
+
+
+def rescore(models: "Sequence[Model]", file: str, options: ScoreOptions, output: str | None) -> None:
+    """Write an n-best list with the model's log probabilities, or the best hypothesis of each ID."""
+    from charnn.scoring.formats import in_base
+    from charnn.scoring.nbest import Best, combined, read_hypotheses
+
+    judge = make_judge(models, options)
+    hypotheses, same = itertools.tee(read_hypotheses(file, read_units([file], None, options)))
+    best, num_lines = Best(), 0
+    with Lines(output) as lines, terminated_like_interrupted():
+        for hypothesis, score in zip(hypotheses, judge.scores((each.text for each in same), options), strict=True):
+            num_lines += 1
+            log_prob = in_base(score.log_prob_nats, options.base)
+            if options.lm_scale is None:
+                lines.write(_line(hypothesis, log_prob, options))
+                continue
+            total = combined(hypothesis, log_prob, lm_scale=options.lm_scale, word_penalty=options.word_penalty)
+            best.take(hypothesis.id, total, hypothesis.text)
+        if not num_lines:
+            raise TextError(f"{file}: is empty; write a hypothesis a line, ID, score and text separated by tabs")
+        for line in _best_lines(best.of_each, options):
+            lines.write(line)
+
+
+def _line(hypothesis: "Hypothesis", log_prob: float, options: ScoreOptions) -> str:
+    if options.format == "jsonl":
+        return console.to_json(
+            {
+                "id": hypothesis.id,
+                "score": float(hypothesis.given),
+                "text": hypothesis.text,
+                "log_prob": log_prob,
+                "log_base": options.base,
+            }
+        )
+    return f"{hypothesis.id}\t{hypothesis.given}\t{hypothesis.text}\t{log_prob:.10g}"
+
+
+def _best_lines(best: dict[str, tuple[float, str]], options: ScoreOptions) -> Iterator[str]:
+    for id, (total, text) in best.items():
+        if options.format == "jsonl":
+            yield console.to_json({"id": id, "score": total, "text": text})
+        else:
+            yield f"{id}\t{total:.10g}\t{text}"

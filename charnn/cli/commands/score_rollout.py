@@ -1,0 +1,85 @@
+"""`charnn score --rollout`: a model's losses after its own tokens."""
+
+from typing import TYPE_CHECKING, Any
+
+from charnn.cli.output import console
+from charnn.config import ScoreOptions
+from charnn.errors import OptionError
+
+if TYPE_CHECKING:
+    from charnn.analysis.exposure_bias import Rollouts
+    from charnn.storage.model_directory import Model
+
+COLUMNS = {
+    "true": "true tokens\nafter true",
+    "true_after_own": "true tokens\nafter own",
+    "own": "own tokens\nafter own",
+    "judged_own": "own tokens\nby n-gram",
+    "judged_true": "true tokens\nby n-gram",
+}
+
+
+def show_rollouts(model: "Model", text: str, options: ScoreOptions) -> None:
+    """Write the losses by distance, as a table or as records.
+
+    Raises:
+        OptionError: for a model of lines or documents, which begins anew where a text of its own ends.
+    """
+    from charnn.analysis.exposure_bias import bands, roll_out
+    from charnn.inference.engine import Engine
+    from charnn.storage.model_directory import NGRAM_FILE, read_ngrams
+
+    if model.tokenizer.unit != "stream":
+        raise OptionError(
+            f"--rollout: found a model of units ({model.tokenizer.unit}), but it needs one of running text; "
+            "train one with --unit stream"
+        )
+    judge = None
+    if (model.path / NGRAM_FILE).exists():
+        judge = read_ngrams(
+            model.path, model.architecture.vocab_size, tokenizer_sha256=model.config["tokenizer_sha256"]
+        )
+    found = roll_out(Engine.of(model), model.tokenizer.encode(text), length=options.rollout, judge=judge)
+    records = [
+        _record(found, low, high, options.log_base) for low, high in [*bands(options.rollout), (1, options.rollout)]
+    ]
+    if options.format == "table":
+        _show_table(records, found.num_rollouts, options.log_base)
+    elif options.format == "jsonl":
+        for record in records:
+            console.write_json(record)
+    else:
+        console.write_line("\t".join(records[0]))
+        for record in records:
+            console.write_line("\t".join("" if value is None else f"{value:.10g}" for value in record.values()))
+
+
+def _record(found: "Rollouts", low: int, high: int, base: str) -> dict[str, Any]:
+    """Return the mean losses over distances from `low` to `high`."""
+    from charnn.scoring.formats import in_base
+
+    record: dict[str, Any] = {"from": low, "to": high}
+    for name in COLUMNS:
+        losses = getattr(found, name)
+        record[name] = None if losses is None else in_base(float(losses[low - 1 : high].mean()), base)
+    return record
+
+
+def _show_table(records: list[dict[str, Any]], num_rollouts: int, base: str) -> None:
+    from rich import box
+    from rich.table import Table
+
+    unit = {"e": "nats", "2": "bits", "10": "hartleys (base 10)"}[base]
+    table = Table(
+        box=box.SIMPLE_HEAD, title=f"mean loss in {unit} a token, {num_rollouts} places", title_justify="left"
+    )
+    table.add_column("distance", justify="right", no_wrap=True)
+    for name in COLUMNS.values():
+        table.add_column(name, justify="right", no_wrap=True)
+    for number, record in enumerate(records):
+        low, high = record["from"], record["to"]
+        is_total = number == len(records) - 1
+        distance = "all" if is_total else str(low) if low == high else f"{low} to {high}"
+        values = ["-" if record[name] is None else f"{record[name]:.4f}" for name in COLUMNS]
+        table.add_row(distance, *values, end_section=number == len(records) - 2)
+    console.show(table)

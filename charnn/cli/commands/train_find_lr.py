@@ -1,0 +1,81 @@
+"""`charnn train --find-lr`: losses over learning rates."""
+
+import math
+import tempfile
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from charnn.cli.output import console
+from charnn.cli.output.plots import curve
+from charnn.cli.output.progress_line import ProgressLine
+from charnn.config import ModelOptions, TextOptions, TrainingOptions
+
+if TYPE_CHECKING:
+    from charnn.training.planning.lr_range_test import Trial
+
+PLOT_HEIGHT, WIDEST_PLOT, MARGIN = 14, 90, 10
+
+
+def find_learning_rate(
+    texts: Sequence[str],
+    text_options: TextOptions,
+    model_options: ModelOptions,
+    training_options: TrainingOptions,
+    *,
+    started: float,
+) -> None:
+    """Try learning rates on a network that is not kept, and write a curve and a proposal.
+
+    Raises:
+        CharnnError: for anything wrong with what was given.
+    """
+    from charnn.training.planning.lr_range_test import proposal, range_test
+    from charnn.training.planning.memory import memory_kept
+    from charnn.training.run.create import begin
+    from charnn.training.run.run import close_text
+
+    folders = tempfile.TemporaryDirectory(prefix="charnn-", ignore_cleanup_errors=True)
+    with folders as folder, ProgressLine() as shown:
+        session = begin(
+            Path(folder, "run"),
+            texts,
+            text_options=text_options,
+            model_options=model_options,
+            training_options=replace(training_options, ngram_order=0),
+            overwrite=False,
+            started=started,
+            notify=shown.notice,
+            report=shown.show,
+        )
+        shown.clear()
+        with memory_kept(), session.trainer.workers:
+            trials = list(range_test(session.trainer))
+        close_text(session)
+    optimizer = session.config["options"]["training"]["optimizer"]
+    rate = proposal(trials, optimizer)
+    for line in _plot(trials):
+        console.write_line(line)
+    best = min(trials, key=lambda trial: trial.smoothed_nats)
+    console.write_line(
+        f"{optimizer}: the loss is lowest ({best.smoothed_nats:.3f} nats a token) at a rate of {best.rate:.2g}"
+        f"{'' if best is trials[-1] else ' and rises above it'}; try --learning-rate {rate:.2g}"
+    )
+
+
+def _plot(trials: list["Trial"]) -> list[str]:
+    """Return a curve of smoothed losses over the logarithm of the rate, with its axes."""
+    width = max(10, min(WIDEST_PLOT, console.output_console().width) - MARGIN)
+    losses = [trial.smoothed_nats for trial in trials]
+    lines = curve([math.log(trial.rate) for trial in trials], losses, width=width, height=PLOT_HEIGHT)
+    labels = [f"{max(losses):.3f}", *[""] * (PLOT_HEIGHT - 2), f"{min(losses):.3f}"]
+    middle = math.exp((math.log(trials[0].rate) + math.log(trials[-1].rate)) / 2)
+    ticks = [f"{rate:.1e}" for rate in (trials[0].rate, middle, trials[-1].rate)]
+    axis = f"{ticks[0]}{ticks[1]:^{max(0, width - len(ticks[0]) - len(ticks[2]))}}{ticks[2]}"
+    return [
+        "loss, nats a token (smoothed), over the learning rate",
+        *(f"{label:>7} ┤{line}" for label, line in zip(labels, lines, strict=True)),
+        f"{'':>7} └{'─' * width}",
+        f"{'':>9}{axis}",
+    ]

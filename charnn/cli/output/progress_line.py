@@ -1,0 +1,75 @@
+"""How far the reading of a text has come: one line that is rewritten on a terminal, a line now and then elsewhere."""
+
+import time
+from types import TracebackType
+from typing import TYPE_CHECKING
+
+from charnn.cli.output import console
+
+if TYPE_CHECKING:
+    from charnn.text.progress import Progress
+
+SECONDS_BEFORE_SHOWN = 1.0
+SECONDS_BETWEEN, SECONDS_BETWEEN_LINES = 0.2, 10.0
+
+
+class ProgressLine:
+    """Shows progress from the first second of some work on, and takes the line away when it is over."""
+
+    def __init__(self) -> None:
+        self._is_rewritten = console.notices_are_watched()
+        self._last_shown: float | None = None
+        self._is_there = False
+
+    def __enter__(self) -> "ProgressLine":
+        """Begin."""
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        """Clear the line."""
+        self.clear()
+
+    def show(self, progress: "Progress") -> None:
+        """Show how far work has come, if it is time."""
+        if progress.num_done >= progress.num_total:
+            self.clear()
+            return
+        if progress.seconds < SECONDS_BEFORE_SHOWN:
+            return
+        now = time.monotonic()
+        between = SECONDS_BETWEEN if self._is_rewritten else SECONDS_BETWEEN_LINES
+        if self._last_shown is not None and now - self._last_shown < between:
+            return
+        self._last_shown = now
+        if self._is_rewritten:
+            console.notice_in_place(in_words(progress))
+            self._is_there = True
+        else:
+            console.notice(in_words(progress))
+
+    def notice(self, message: str) -> None:
+        """Tell the user something else meanwhile."""
+        self.clear()
+        console.notice(message)
+
+    def clear(self) -> None:
+        """Take the line away."""
+        if self._is_there:
+            console.notice_in_place("")
+            self._is_there = False
+
+
+def in_words(progress: "Progress") -> str:
+    """Return progress as "reading big.txt: 31 %, 8.4 MB/s, 9 s left"."""
+    percent = 100 * progress.num_done // max(1, progress.num_total)
+    rate = f"{progress.rate / 1e6:.1f} MB/s" if progress.unit == "bytes" else f"{progress.rate:,.0f} {progress.unit}/s"
+    left = progress.seconds_left
+    ending = "" if left is None else f", {_duration(left)} left"
+    return f"{progress.what}: {percent} %, {rate}{ending}"
+
+
+def _duration(seconds: float) -> str:
+    whole = max(1, round(seconds))
+    return f"{whole} s" if whole < 60 else f"{whole // 60} min {whole % 60} s"

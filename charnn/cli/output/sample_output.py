@@ -1,0 +1,225 @@
+"""How `charnn sample` shows what was written: streamed, one after the other, or as records; with alternatives and novelty."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any
+
+from charnn.cli.commands.sample_novelty import described, record_of, texts_to_compare
+from charnn.cli.output import console
+from charnn.config import SampleOptions
+from charnn.errors import StorageError
+from charnn.files import refuse_unwritable
+
+if TYPE_CHECKING:
+    from rich.text import Text
+
+    from charnn.analysis.memorization import Novelty
+    from charnn.cli.output.alternatives import AlternativesView
+    from charnn.sampling.sampler import Piece
+    from charnn.sampling.streams import Sample
+    from charnn.storage.model_directory import Model
+
+
+class SampleOutput:
+    """Takes pieces of samples as they come, and writes each sample in its turn.
+
+    Args:
+        prompts: the text of each prompt; sample number i follows prompt i // --num-samples.
+        file: where to write in place of stdout; it is made when this is closed.
+    """
+
+    def __init__(self, model: "Model", options: SampleOptions, prompts: Sequence[str], file: str | None) -> None:
+        self._options, self._prompts, self._model = options, prompts, model
+        self._file = file
+        self._parts: list[str] = []
+        self._finished: dict[int, Sample] = {}
+        self._next_number = 0
+        if file is not None:
+            refuse_unwritable(Path(file))
+        if options.novelty:
+            texts_to_compare(model)
+        num_samples = len(prompts) * options.num_samples
+        self._shows_rows = options.format == "text" and options.show_alternatives > 0
+        plain = options.format == "text" and not options.show_alternatives
+        self._streams = plain and num_samples == 1
+        takes_lines = model.tokenizer.unit != "line" or options.show_alternatives or options.novelty
+        self._has_headings = num_samples > 1 and bool(takes_lines)
+        self._view: AlternativesView | None = None
+        self._reports: dict[int, Novelty] = {}
+        self._has_begun = False
+        self._last = ""
+
+    def __enter__(self) -> "SampleOutput":
+        """Begin."""
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        """Write what is finished, whatever went wrong."""
+        self.close(has_failed=error is not None)
+
+    def take(self, piece: "Piece") -> None:
+        """Take what is new of a sample, and write what its turn has come for."""
+        number, fresh, drawn = piece
+        if number < self._next_number:  # an interrupt may tell twice that a sample has ended
+            return
+        if self._streams:
+            self._stream(fresh)
+        if self._shows_rows and number == self._next_number:
+            self._show_rows(number, drawn)
+        if drawn.ended is not None:
+            self._finished[number] = drawn
+        if not self._options.novelty:
+            self._write_finished()
+
+    @property
+    def only_streams(self) -> bool:
+        """Whether nothing of a sample is needed once its text was shown."""
+        return self._streams and not self._options.novelty and self._file is None
+
+    def take_all(self, number: int, found: "Sequence[Sample]") -> None:
+        """Take the texts that a search has found for a prompt, which may be fewer than were asked for."""
+        from charnn.sampling.sampler import Piece
+
+        first = number * self._options.num_samples
+        for place, drawn in enumerate(found):
+            self.take(Piece(first + place, drawn.text, drawn))
+        if not self._options.novelty:
+            self._next_number = first + self._options.num_samples
+
+    def close(self, *, has_failed: bool = False) -> None:
+        """Judge all samples together, where that is asked for, and write the file."""
+        from charnn.files import write_atomically
+
+        if self._options.novelty and self._finished:
+            from charnn.cli.commands.sample_novelty import judge_samples
+
+            self._reports = judge_samples(self._model, self._finished)
+        self._write_all()
+
+        if self._file is not None and (self._parts or not has_failed):
+            content, path = "".join(self._parts), Path(self._file)
+            self._file = None
+            try:
+                write_atomically(path, content.encode("utf-8", "surrogateescape"))
+            except StorageError:
+                console.write(content)
+                console.notice(f"{path} could not be written, so the text is on standard output")
+                raise
+
+    def _stream(self, fresh: str) -> None:
+        if not self._has_begun:
+            self._has_begun = True
+            fresh = self._shown_prompt(0) + fresh
+        self._put(fresh)
+        self._last = fresh or self._last
+
+    def _write_finished(self) -> None:
+        while self._next_number in self._finished:
+            self._write_whole(self._next_number, self._finished.pop(self._next_number))
+            self._next_number += 1
+
+    def _write_all(self) -> None:
+        for number in sorted(self._finished):
+            self._write_whole(number, self._finished[number])
+        self._finished = {}
+
+    def _write_whole(self, number: int, drawn: "Sample") -> None:
+        report = self._reports.get(number)
+        self._say_what_is_missing(number, drawn)
+        if self._options.format == "jsonl":
+            self._put(console.to_json(self._record(number, drawn, report)) + "\n")
+            return
+        if self._streams:
+            self._put("" if self._last.endswith("\n") else "\n")
+        elif self._shows_rows:
+            self._show_rows(number, drawn)
+            self._view = None
+        else:
+            if self._has_headings:
+                self._put(self._heading(number, drawn))
+            whole = self._shown_prompt(number) + drawn.text
+            self._put((whole.removesuffix("\n") if self._has_headings else whole) + "\n")
+        if report is not None:
+            self._put(described(report, drawn, self._model))
+
+    def _show_rows(self, number: int, drawn: "Sample") -> None:
+        from charnn.cli.output.alternatives import EXPLANATION, AlternativesView, legend
+
+        if self._view is None:
+            if number == 0:
+                self._put(EXPLANATION + "\n")
+                if console.is_terminal() and self._file is None:
+                    self._show(legend())
+            if self._has_headings:
+                self._put(self._heading(number, drawn))
+            prompt = self._shown_prompt(number)
+            self._put(prompt + "\n" if prompt else "")
+            width = console.output_console().width
+            self._view = AlternativesView(self._model.tokenizer.vocabulary.tokens, width)
+        for row in self._view.take(drawn):
+            self._show(row)
+
+    def _show(self, text: "Text") -> None:
+        if self._file is not None:
+            self._parts.append(text.plain + "\n")
+        else:
+            console.show(text)
+
+    def _say_what_is_missing(self, number: int, drawn: "Sample") -> None:
+        if drawn.ended == "stuck":
+            console.notice(
+                f"sample {number + 1}: ended early, since --match, --no-repeat-ngram, --allow and --ban leave no token of the "
+                "vocabulary to go on with; allow more"
+            )
+        elif drawn.matches is False:
+            console.notice(f"sample {number + 1}: ended ({drawn.ended}) before it matched --match as a whole; raise -n")
+
+    def _heading(self, number: int, drawn: "Sample") -> str:
+        prompt, place = divmod(number, self._options.num_samples)
+        named = f"prompt {prompt + 1}, " if len(self._prompts) > 1 else ""
+        seed = f", seed {drawn.seed}" if self._options.draws else ""
+        return f"=== {named}sample {place + 1}{seed} ===\n"
+
+    def _shown_prompt(self, number: int) -> str:
+        return self._prompts[number // self._options.num_samples] if self._options.echo else ""
+
+    def _put(self, text: str) -> None:
+        if self._file is not None:
+            self._parts.append(text)
+        else:
+            console.write(text, at_once=console.is_terminal())
+
+    def _record(self, number: int, drawn: "Sample", report: "Novelty | None") -> dict[str, Any]:
+        record: dict[str, Any] = {
+            "prompt": self._prompts[number // self._options.num_samples],
+            "text": drawn.text,
+            "seed": drawn.seed if self._options.draws else None,
+            "ids": drawn.ids,
+            "log_prob": drawn.log_prob_nats,
+            "log_base": "e",
+            "perplexity": drawn.perplexity,
+            "ended": drawn.ended,
+            **({} if drawn.matches is None else {"matches": drawn.matches}),
+        }
+        if self._options.show_alternatives:
+            record["tokens"] = self._tokens(drawn)
+        if report is not None:
+            record["novelty"] = record_of(report)
+        return record
+
+    def _tokens(self, drawn: "Sample") -> list[dict[str, Any]]:
+        tokens = self._model.tokenizer.vocabulary.tokens
+        return [
+            {
+                "token": tokens[id],
+                "id": id,
+                "log_prob": log_prob,
+                "alternatives": [
+                    {"token": tokens[other], "id": other, "log_prob": nats} for other, nats in alternatives
+                ],
+            }
+            for id, log_prob, alternatives in zip(drawn.ids, drawn.log_probs_nats, drawn.alternatives, strict=False)
+        ]

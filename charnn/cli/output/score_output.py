@@ -1,0 +1,244 @@
+"""How `charnn score` shows what was found: a table that grows row by row, or the lines of a format."""
+
+import math
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from charnn.cli.output import console
+from charnn.cli.output.lines import Lines
+from charnn.config import ScoreOptions
+
+if TYPE_CHECKING:
+    from rich.text import Text
+
+    from charnn.scoring.formats import Format
+    from charnn.scoring.scores import Score, ScoredToken
+    from charnn.text.tokenizers import Tokenizer
+
+LOG_NAMES = {"e": "natural logarithm (nats)", "2": "base 2 (bits)", "10": "base 10"}
+SHADES = ((0.06, "color(28)"), (0.15, "color(64)"), (0.3, "color(142)"), (0.5, "color(172)"), (math.inf, "color(160)"))
+"""Up to which surprisal, as a share of that of an even guess among all tokens, a token has which colour."""
+WIDTH_OF_NUMBERS, NARROWEST_TEXT = 51, 8
+"""Columns that a table's figures take up, and the least that is left for the text."""
+TOKEN_WIDTH = 16
+MOST_SHOWN = 1 << 16
+"""A running text that has more characters does not stand in its record."""
+
+
+class ScoreOutput:
+    """Takes scores one by one and writes them.
+
+    Args:
+        name: of the text.
+        lines: where to write.
+    """
+
+    def __init__(self, options: ScoreOptions, *, name: str, lines: Lines, tokenizer: "Tokenizer") -> None:
+        self._options = options
+        self._lines = lines
+        self._is_table = options.format == "table"
+        self._paints = self._is_table and not self._lines.is_file and console.has_colours()
+        self._even_nats = math.log(len(tokenizer.vocabulary))
+        self._format: Format | None = None if self._is_table else _format(options, name)
+        self._width = console.terminal_width() if self._is_table else 0
+        self._stream_parts: list[Score] = []
+        self._stream_chars = 0
+        self._has_begun = False
+
+    @property
+    def wants_tokens(self) -> bool:
+        """Whether the tokens are shown in colours."""
+        return self._paints and self._options.unit != "stream"
+
+    def _write(self, line: str | dict[str, Any]) -> None:
+        text = line if isinstance(line, str) else console.to_json(line)
+        self._lines.write(text)
+
+    def _begin(self) -> None:
+        if not self._has_begun:
+            self._has_begun = True
+            for line in self._format.begin() if self._format else self._headings():
+                self._write(line)
+
+    def add(self, score: "Score") -> None:
+        """Write a unit's score; of a running text, what can be written of a piece of it."""
+        self._begin()
+        if self._options.unit == "stream" and not self._writes_by_piece():
+            self._keep_piece(score)
+            return
+        if self._format is not None:
+            for line in self._format.lines(score):
+                self._write(line)
+        else:
+            self._show(score)
+
+    def _keep_piece(self, score: "Score") -> None:
+        """Keep what the record of a running text needs of a piece: its tokens or, of a short one, its text."""
+        self._stream_chars += len(score.text)
+        if self._options.needs_tokens or self._stream_chars <= MOST_SHOWN:
+            self._stream_parts.append(score)
+        else:
+            self._stream_parts = [replace(score, text="")]
+
+    def _writes_by_piece(self) -> bool:
+        details = self._options.per_token or self._options.by_word
+        return details and self._options.format != "jsonl"
+
+    def finish(self, total: "Score", num_units: int, plain: "Score | None") -> None:
+        """Write what is still to be written, and the totals.
+
+        Args:
+            plain: the totals of the model that does not adapt, where one does.
+        """
+        self._begin()
+        if self._stream_parts:
+            self._add_stream(total)
+        for line in self._format.end(total, num_units) if self._format else ():
+            self._write(line)
+        for line in _totals(total, plain, self._options):
+            if self._is_table:
+                self._write(line)
+            else:
+                console.notice(line)
+
+    def _add_stream(self, total: "Score") -> None:
+        parts, self._stream_parts = self._stream_parts, []
+        keeps_text = self._options.by_word or self._stream_chars <= MOST_SHOWN
+        text = "".join(part.text for part in parts) if keeps_text else ""
+        whole = replace(total, number=1, text=text, tokens=[token for part in parts for token in part.tokens])
+        if self._format is not None:
+            for line in self._format.lines(whole):
+                self._write(line)
+        else:
+            self._show(whole)
+
+    def _headings(self) -> list[str]:
+        options = self._options
+        title = f"log probabilities: {LOG_NAMES[options.base]}"
+        if options.per_token:
+            figures = f"{'log prob':>10} {'prob':>10} {'rank':>7} {'entropy':>8} {'reduced':>8}"
+            heading = f"{'line':>6}  {'token':<{TOKEN_WIDTH}} {figures}"
+            heading += "  alternatives and their probabilities" if options.alternatives else ""
+        elif options.by_word:
+            heading = f"{'line':>6}  {'log prob':>10} {'tokens':>7}  {'at':>6}  word"
+        else:
+            heading = f"{'line':>6} {'log prob':>13} {'tokens':>7} {'unknown':>8} {'perplexity':>11}  text"
+        return [title, heading, "─" * len(heading)]
+
+    def _show(self, score: "Score") -> None:
+        if self._options.per_token:
+            for token in score.tokens:
+                self._show_token(score.number, token)
+        elif self._options.by_word:
+            self._show_words(score)
+        else:
+            self._show_unit(score)
+
+    def _show_unit(self, score: "Score") -> None:
+        from charnn.scoring.formats import in_base
+
+        log_prob = in_base(score.log_prob_nats, self._options.base)
+        counts = f"{score.num_tokens:>7} {score.num_unknown:>8}"
+        figures = f"{score.number:>6} {log_prob:>13.4f} {counts} {score.perplexity:>11.4g}  "
+        room = max(NARROWEST_TEXT, self._width - WIDTH_OF_NUMBERS)
+        if self._paints and score.tokens:
+            console.show_line(self._painted(figures, score, room))
+            return
+        shown = console.fitting(console.visible_line(score.text[: room + 1]), room)
+        self._write((figures + shown).rstrip())
+
+    def _painted(self, figures: str, score: "Score", room: int) -> "Text":
+        """Return a row whose text has each token in the colour of its surprisal."""
+        from rich.text import Text
+
+        text = console.visible_line(score.text)
+        fits = console.cell_width(text[: room + 1]) <= room
+        shown = console.fitting(text[: room + 1], room)
+        row = Text(figures + shown)
+        last = len(figures) + len(shown) - (0 if fits else 1)
+        ends = [token.start for token in score.tokens[1:]] + [len(score.text)]
+        for token, end in zip(score.tokens, ends, strict=True):
+            if token.log_prob_nats is not None and token.start < end:
+                style = self._shade(token)
+                row.stylize(style, min(len(figures) + token.start, last), min(len(figures) + end, last))
+        return row
+
+    def _shade(self, token: "ScoredToken") -> str:
+        share = -(token.log_prob_nats or 0.0) / self._even_nats
+        return next(style for most, style in SHADES if share < most)
+
+    def _show_token(self, number: int, token: "ScoredToken") -> None:
+        from charnn.scoring.formats import in_base
+
+        base = self._options.base
+        name = console.visible(token.token) + (" <unk>" if token.is_unknown else "")
+        name = console.padded(console.fitting(name, TOKEN_WIDTH), TOKEN_WIDTH)
+        if token.log_prob_nats is None:
+            self._write(f"{number:>6}  {name} {'not scored':>10}")
+            return
+
+        def figure(nats: float | None) -> str:
+            return "" if nats is None else f"{in_base(nats, base):.3f}"
+
+        row = (
+            f"{number:>6}  {name} {in_base(token.log_prob_nats, base):>10.4f} {math.exp(token.log_prob_nats):>10.3g} "
+            f"{token.rank or '':>7} {figure(token.entropy_nats):>8} {figure(token.entropy_reduction_nats):>8}"
+        )
+        others = "  ".join(f"{console.visible(name)} {math.exp(nats):.3g}" for name, nats in token.alternatives)
+        row += f"  {others}" if others else ""
+        if not self._paints:
+            self._write(row.rstrip())
+            return
+        from rich.text import Text
+
+        painted = Text(row)
+        painted.stylize(self._shade(token), 8, 8 + len(name))
+        console.show_line(painted)
+
+    def _show_words(self, score: "Score") -> None:
+        from charnn.scoring.formats import in_base, words_of
+
+        for word in words_of(score, self._options):
+            nats = word.log_prob_nats
+            figure = "not scored" if nats is None else f"{in_base(nats, self._options.base):.4f}"
+            unknown = " <unk>" if word.is_unknown else ""
+            name = console.visible(word.word)
+            self._write(f"{score.number:>6}  {figure:>10} {len(word.tokens):>7}  {word.start:>6}  {name}{unknown}")
+
+
+def _format(options: ScoreOptions, name: str) -> "Format":
+    from charnn.scoring import foreign_formats, formats
+
+    made: dict[str, Format] = {
+        "jsonl": formats.JsonLines(options),
+        "tsv": formats.TabSeparated(options),
+        "kenlm": foreign_formats.Kenlm(options),
+        "srilm": foreign_formats.Srilm(options, name),
+        "lmzoo": foreign_formats.LmZoo(options),
+        "neural-complexity": foreign_formats.NeuralComplexity(options),
+    }
+    return made[options.format]
+
+
+def _totals(total: "Score", plain: "Score | None", options: ScoreOptions) -> list[str]:
+    from charnn.scoring.formats import in_base, summary
+
+    facts = summary(total)
+    excluded = ", left out" if total.num_excluded else ""
+    lines = [
+        f"log probability {in_base(total.log_prob_nats, options.base):.4f} (base {options.base}), "
+        f"{facts['nats_per_token']:.4f} nats per token",
+        f"{facts['num_tokens']:,} tokens ({facts['num_unknown']:,} unknown{excluded}), {facts['num_chars']:,} characters, "
+        f"{facts['num_bytes']:,} bytes, {facts['num_words']:,} words",
+        f"perplexity {facts['perplexity']:.4f} including unknown tokens, "
+        f"{facts['perplexity_excluding_unknown']:.4f} excluding them",
+        f"bits per token {facts['bits_per_token']:.4f}, character {facts['bits_per_char']:.4f}, "
+        f"byte {facts['bits_per_byte']:.4f}, word {facts['bits_per_word']:.4f}",
+    ]
+    if plain is not None:
+        beside = summary(plain)
+        lines.append(
+            f"the model as it is: perplexity {beside['perplexity']:.4f}, {beside['nats_per_token']:.4f} nats per token, "
+            f"{beside['bits_per_char']:.4f} bits per character"
+        )
+    return lines

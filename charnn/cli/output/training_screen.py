@@ -1,0 +1,278 @@
+"""What one sees of training: a live screen on a terminal, plain lines elsewhere. Both on stderr."""
+
+import contextlib
+import math
+from collections.abc import Iterator
+from typing import Any, Protocol
+
+from rich.console import Console, Group
+from rich.live import Live
+from rich.panel import Panel
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+from rich.text import Text
+
+from charnn.cli.output import console
+from charnn.training.events import Evaluated, Event, Progressed, RolledBack, SpeedChanged
+from charnn.training.run.run import Session
+
+BITS = 1 / math.log(2)
+MOST_SAMPLE_LINES = 8
+
+
+class Screen(Protocol):
+    """Shows events as they come."""
+
+    def show(self, event: Event) -> None:
+        """Show what happened."""
+        ...
+
+    def show_sample(self, text: str, step: int) -> None:
+        """Show what the model writes after a step."""
+        ...
+
+
+@contextlib.contextmanager
+def open_screen(session: Session) -> Iterator[Screen]:
+    """Give the screen that fits where stderr leads."""
+    terminal = console.error_console()
+    if not terminal.is_terminal:
+        yield PlainScreen(session)
+        return
+    screen = LiveScreen(session, terminal)
+    with Live(screen, console=terminal, refresh_per_second=4) as live:
+        yield screen
+        live.update(screen, refresh=True)
+
+
+class _Figures:
+    """Losses in the units that a reader compares."""
+
+    def __init__(self, session: Session) -> None:
+        corpus = session.config["corpus"]
+        self.train_ratio = _tokens_per_char(corpus["train"])
+        self.valid_ratio = _tokens_per_char(corpus["valid"])
+
+    def train(self, nats: float) -> str:
+        return _both_units(nats, self.train_ratio)
+
+    def valid(self, nats: float | None) -> str:
+        return "nothing held out" if nats is None else _both_units(nats, self.valid_ratio)
+
+
+def _both_units(nats: float, tokens_per_char: float) -> str:
+    return f"{nats:.4f} nats/token, {nats * tokens_per_char * BITS:.3f} bits/char"
+
+
+def _tokens_per_char(size: dict[str, int]) -> float:
+    return size["num_tokens"] / size["num_chars"] if size["num_chars"] else math.nan
+
+
+def headline(session: Session) -> list[str]:
+    """Return the lines that say what is being trained on what, and what it is measured against."""
+    config = session.config
+    shape, plan, training = config["architecture"], config["plan"], config["options"]["training"]
+    num_parameters = sum(array.numel() for array in session.trainer.network.parameters())
+    kind = config["options"]["text"]["tokenizer"]
+    names = ", ".join(file["name"] for file in config["corpus"]["files"][:3])
+    faster = plan["bf16_speedup"]
+    precision = f"{plan['precision']} ({faster:.1f} times fp32)" if faster else plan["precision"]
+    return [
+        f"{names} -> {session.directory}: {config['corpus']['train']['num_tokens']:,} tokens to train on, "
+        f"{config['corpus']['valid']['num_tokens']:,} held out, vocabulary of {shape['vocab_size']:,} ({kind})",
+        f"{shape['cell']} {shape['num_layers']} x {shape['hidden_size']}, "
+        f"{'one-hot inputs' if shape.get('inputs') == 'one-hot' else 'embedding ' + str(shape['embedding_size'])}, "
+        f"{num_parameters:,} parameters; {training['optimizer']}, batch {training['batch_size']} x {training['bptt_length']}, "
+        f"{_dropout(training)}; {plan['device']}, {precision}; seed {config['seed']}",
+        *_reasons(session),
+        *_baseline(session),
+    ]
+
+
+def _dropout(training: dict[str, Any]) -> str:
+    """Return what is left out of values: one share, or those of input, hidden layers and output."""
+    everywhere = training["dropout"]
+    places = [training.get(f"{place}_dropout") for place in ("input", "hidden", "output")]
+    shares = [f"{everywhere if share is None else share:g}" for share in places]
+    kind = training.get("dropout_kind", "locked")
+    name = "dropout" if kind == "locked" else f"{kind} dropout"
+    return f"{name} {shares[0] if len(set(shares)) == 1 else '/'.join(shares)}"
+
+
+def _reasons(session: Session) -> list[str]:
+    """Return a line that says what was chosen, and why; runs begun by an older charnn do not know."""
+    config = session.config
+    plan, shape = config["plan"], config["architecture"]
+    if "expected_epochs" not in plan:
+        return []
+    given = {name for group in config["options_given"].values() for name, value in group.items() if value is not None}
+    tokens = f"{config['corpus']['train']['num_tokens']:,} tokens"
+    training = config["options"]["training"]
+    minutes = training["minutes"]
+    passes = f"{plan['expected_epochs']:,.{0 if plan['expected_epochs'] >= 10 else 1}f}"
+    reasons = {
+        "hidden_size": f"width {shape['hidden_size']} by {f'--minutes {minutes:g} and ' if minutes else ''}{tokens}",
+        "dropout": f"dropout {training['dropout']:g} by about {passes} passes over them",
+        "ngram_dropout": f"n-gram dropout {training['ngram_dropout']:g} by about {passes} passes",
+    }
+    if shape["embedding_order"] == 1:
+        del reasons["ngram_dropout"]
+    if given >= {"input_dropout", "hidden_dropout", "output_dropout"}:
+        del reasons["dropout"]
+    chosen = [reason for name, reason in reasons.items() if name not in given]
+    most = session.trainer.workers.most
+    speed = f"{plan['training_tokens_per_second']:,} tokens/s with {most} thread{'s' if most > 1 else ''}"
+    return [f"chosen: {'; '.join(chosen)}; timed: {speed}" if chosen else f"timed: {speed}"]
+
+
+def _baseline(session: Session) -> list[str]:
+    """Return a line with the figure of the n-gram model, if there is one."""
+    results = session.config["results"]
+    loss = results.get("ngram_loss_nats")
+    if loss is None:
+        return []
+    figure = _Figures(session).valid(loss)
+    held_out = f"{len(session.held_out):,} held-out tokens"
+    return [f"an n-gram model of order {results['ngram_order']} reaches {figure} on {held_out}"]
+
+
+class PlainScreen:
+    """A line at each evaluation."""
+
+    def __init__(self, session: Session) -> None:
+        self._figures = _Figures(session)
+        self._last: Progressed | None = None
+        for line in headline(session):
+            console.notice(line)
+
+    def show(self, event: Event) -> None:
+        """Show an evaluation or a return to an earlier step; remember the rest."""
+        if isinstance(event, Progressed):
+            self._last = event
+        elif isinstance(event, Evaluated):
+            trained = (
+                f"train {self._last.loss_nats:.4f}, {self._last.tokens_per_second:,.0f} tokens/s, "
+                if self._last
+                else ""
+            )
+            valid = self._figures.valid(event.valid_loss_nats) + (" (best)" if event.is_best else "")
+            console.notice(f"{event.seconds:6.1f} s  step {event.step:,}  {trained}valid {valid}")
+        elif isinstance(event, RolledBack):
+            console.notice(_rolled_back(event))
+        elif isinstance(event, SpeedChanged):
+            console.notice(_speed_changed(event))
+
+    def show_sample(self, text: str, step: int) -> None:  # noqa: ARG002
+        """Show a sample in one line."""
+        console.notice(f"    | {text.replace(chr(10), '⏎')}")
+
+
+def _rolled_back(event: RolledBack) -> str:
+    return (
+        f"step {event.step:,}: the loss was not finite; back to step {event.to_step:,} with the peak learning rate halved "
+        f"to {event.learning_rate:.2g}"
+    )
+
+
+def _speed_changed(event: SpeedChanged) -> str:
+    return (
+        f"training at {event.measured:,.0f} tokens/s, not the {event.planned:,.0f} that were timed before it began; the "
+        "learning rate, the evaluations and the end follow the clock"
+    )
+
+
+class LiveScreen:
+    """Bar, figures and a sample, redrawn in place."""
+
+    def __init__(self, session: Session, terminal: Console) -> None:
+        self._figures = _Figures(session)
+        self._terminal = terminal
+        self._trainer = session.trainer
+        self._headline = headline(session)
+        self._progressed: Progressed | None = None
+        self._evaluated: Evaluated | None = None
+        self._best: Evaluated | None = None
+        self._sample: tuple[str, int] | None = None
+
+    def show(self, event: Event) -> None:
+        """Take in an event for the next redrawing."""
+        if isinstance(event, Progressed):
+            self._progressed = event
+        elif isinstance(event, Evaluated):
+            self._evaluated = event
+            self._best = event if event.is_best else self._best
+        elif isinstance(event, RolledBack):
+            self._terminal.print(_rolled_back(event), style="yellow")
+        elif isinstance(event, SpeedChanged):
+            self._terminal.print(_speed_changed(event))
+
+    def show_sample(self, text: str, step: int) -> None:
+        """Take in a sample for the next redrawing."""
+        self._sample = ("\n".join(text.split("\n")[:MOST_SAMPLE_LINES]), step)
+
+    def __rich__(self) -> Group:
+        """Return the whole screen."""
+        parts: list[Text | Table | Panel] = [Text(line, style="dim") for line in self._headline]
+        now = self._progressed
+        if now is not None:
+            parts += [self._bar(now), self._losses(now)]
+        if self._sample:
+            text, step = self._sample
+            parts.append(
+                Panel(
+                    Text(text),
+                    title=f"what it writes after step {step:,}",
+                    title_align="left",
+                    border_style="dim",
+                )
+            )
+        return Group(*parts)
+
+    def _bar(self, now: Progressed) -> Table:
+        progress = max(now.progress, self._evaluated.progress if self._evaluated else 0.0)
+        left = now.seconds * (1 - progress) / progress if progress > 0 else math.inf
+        seconds_allowed = self._trainer.budget.seconds  # which follows how long evaluations take
+        if seconds_allowed is not None:
+            left = min(left, seconds_allowed - now.seconds)
+        row = Table.grid(expand=True, padding=(0, 1))
+        row.add_column(ratio=1)
+        row.add_column(justify="right", no_wrap=True)
+        row.add_row(
+            ProgressBar(total=1.0, completed=progress),
+            f"{progress:4.0%}  {_clock(left)} left  {now.tokens_per_second:,.0f} tokens/s",
+        )
+        return row
+
+    def _losses(self, now: Progressed) -> Table:
+        grid = Table.grid(padding=(0, 2))
+        grid.add_row(
+            Text("training", style="cyan"),
+            self._figures.train(now.loss_nats),
+            f"step {now.step:,}, epoch {now.epoch:.2f}",
+        )
+        if self._evaluated is not None:
+            grid.add_row(
+                Text("validation", style="green"),
+                self._figures.valid(self._evaluated.valid_loss_nats),
+                f"step {self._evaluated.step:,}",
+            )
+        if self._best is not None and self._best is not self._evaluated:
+            grid.add_row(
+                Text("best", style="bold green"),
+                self._figures.valid(self._best.valid_loss_nats),
+                f"step {self._best.step:,}",
+            )
+        details = (
+            f"rate {now.learning_rate:.2g}, gradient norm {now.gradient_norm:.2f}, clipped {now.clipped_fraction:.0%}"
+        )
+        grid.add_row(Text("gradient", style="dim"), Text(details, style="dim"), "")
+        return grid
+
+
+def _clock(seconds: float) -> str:
+    if not math.isfinite(seconds):
+        return "?"
+    whole = max(0, round(seconds))
+    return (
+        f"{whole // 3600}:{whole // 60 % 60:02}:{whole % 60:02}" if whole >= 3600 else f"{whole // 60}:{whole % 60:02}"
+    )

@@ -1,0 +1,344 @@
+"""The steppers of plain LSTMs, GRUs and simple networks, in buffers made once: what a sampler spends its time in.
+
+States lie in columns (H, B), and those of all layers one below the other, so that [x|h] of every layer is a slice of one array
+and no product needs its inputs put together first.
+"""
+
+import copy
+import math
+from collections.abc import Callable, Sequence
+from functools import partial
+from itertools import pairwise
+from typing import Any, Self
+
+import numpy as np
+import numpy.typing as npt
+
+from charnn.cells.ngram_embedding import ngram_row, ngram_rows
+from charnn.config import Architecture
+from charnn.inference.engine import Engine, EngineState
+from charnn.inference.input_projection import Floats, IdArray, projections
+from charnn.storage.model_directory import layer_weights
+
+ROW_MULTIPLE = 8
+"""Matrices get rows of zeros up to a multiple of this, so that BLAS adds each row up in the same order on one thread and
+on two."""
+
+MANY_STREAMS = 16
+"""From so many streams on, the arithmetic of a sigmoid counts; with fewer it is the number of calls."""
+
+Views = tuple[Floats, ...]
+
+
+Multiply = Callable[[Floats, Floats], object]
+"""(columns (I, B), results (G, B)): writes the product of a matrix with the columns into the results."""
+
+
+def in_single_precision(matrix_GI: Floats) -> Multiply:
+    """Return a matrix's product by BLAS."""
+    return partial(np.dot, matrix_GI)
+
+
+def is_fused(architecture: Architecture) -> bool:
+    """Tell whether a network has a stepper of its own."""
+    return architecture.cell in FUSED and not architecture.skip and not architecture.residual
+
+
+def bound_of_logits(engine: Engine) -> float:
+    """Return what no logit of a plain LSTM, GRU or simple network passes: its outputs lie between -1 and 1, unless by relu."""
+    if engine.architecture.nonlinearity == "relu":
+        return math.inf
+    return float((np.abs(engine.output_VH).sum(axis=1) + np.abs(engine.output_bias_V)).max())
+
+
+def repeated(part: npt.NDArray[Any], num_streams: int) -> npt.NDArray[Any]:
+    """Return the states of B streams, for those of one that all begin with."""
+    return np.repeat(part, num_streams, axis=0) if len(part) == 1 else part
+
+
+class _Inputs:
+    """The first layer's input projection of a token, and of the n-grams that it ends."""
+
+    def __init__(self, engine: Engine, weight_GE: Floats, bias_G: Floats) -> None:
+        self._vectors, self._weight_GE, self._bias_G = engine.embeddings, weight_GE, bias_G
+        self._tables = projections(engine.embeddings, weight_GE, bias_G)
+        self._vocab_size = engine.architecture.vocab_size
+
+    def read(self, ids_B: IdArray, last_tokens_BN: IdArray) -> tuple[Floats, IdArray]:
+        """Return the projection (G, B) of the next token of each stream, and the tokens that are the last ones now (B, N)."""
+        if len(ids_B) == 1:
+            if self._tables is not None and len(self._tables) == 1:
+                return self._tables[0][int(ids_B[0])][:, None], last_tokens_BN
+            return self._read_one(int(ids_B[0]), last_tokens_BN)
+        rows: list[IdArray] = [ids_B]
+        if last_tokens_BN.shape[1]:
+            ngrams, last_tokens_BN = ngram_rows(ids_B[None], last_tokens_BN, self._vocab_size, np)
+            rows += [row[0] for row in ngrams]
+        if self._tables is None:
+            vectors_BE = np.sum([table[row] for table, row in zip(self._vectors, rows, strict=True)], axis=0)
+            return self._weight_GE @ vectors_BE.T + self._bias_G[:, None], last_tokens_BN
+        total, *others = (table.many(row) for table, row in zip(self._tables, rows, strict=True))
+        for other in others:
+            total += other
+        return total.T, last_tokens_BN
+
+    def _read_one(self, id: int, last_tokens_1N: IdArray) -> tuple[Floats, IdArray]:
+        rows = [id]
+        if last_tokens_1N.shape[1]:
+            digits = [*last_tokens_1N[0].tolist(), id + 1]
+            rows += [ngram_row(digits[-order:], self._vocab_size) for order in range(2, len(digits) + 1)]
+            last_tokens_1N = np.array([digits[1:]])
+        if self._tables is None:
+            vector_E = np.sum([table[row] for table, row in zip(self._vectors, rows, strict=True)], axis=0)
+            return (self._weight_GE @ vector_E + self._bias_G)[:, None], last_tokens_1N
+        total, *others = (table[row] for table, row in zip(self._tables, rows, strict=True))
+        for other in others:
+            total = total + other
+        return total[:, None], last_tokens_1N
+
+
+class _FusedStepper:
+    """What the fused cells share: where states lie, and the output layer."""
+
+    def __init__(
+        self, engine: Engine, state: EngineState, num_streams: int, keep_matrix: Callable[[Floats], Multiply]
+    ) -> None:
+        shape = engine.architecture
+        self._shape = shape
+        self._keep_matrix = keep_matrix
+        self._sizes = [shape.layer_sizes(layer)[1] for layer in range(shape.num_layers)]
+        self._layers = [layer_weights(engine.weights, layer) for layer in range(shape.num_layers)]
+        self._output = keep_matrix(_padded(engine.output_VH))
+        self._output_bias_V1 = _padded(engine.output_bias_V[:, None])
+        self.largest_logit = bound_of_logits(engine)
+        self._prepare()
+        self._inputs = _Inputs(engine, *self._input_matrix())
+        self._begin(state, num_streams)
+
+    def fork(self, state: EngineState, num_streams: int = 1) -> Self:
+        """See `Stepper`."""
+        other = copy.copy(self)
+        other._begin(state, num_streams)
+        return other
+
+    def _begin(self, state: EngineState, num_streams: int) -> None:
+        layers = state[: self._shape.num_layers]
+        self._last_tokens_BN: IdArray = np.zeros((num_streams, 0), dtype=np.int64)
+        if self._shape.embedding_order > 1:
+            self._last_tokens_BN = repeated(state[-1][0], num_streams).astype(np.int64)
+        self._place([[repeated(part, num_streams) for part in layer] for layer in layers])
+
+    def _prepare(self) -> None:
+        """Lay the weights out."""
+        raise NotImplementedError
+
+    def _input_matrix(self) -> tuple[Floats, Floats]:
+        """Return what the first layer multiplies a vector with (G, E), and its bias (G,)."""
+        raise NotImplementedError
+
+    def _step_layers(self, projected_GB: Floats) -> None:
+        """Advance all layers in place."""
+        raise NotImplementedError
+
+    def _make_buffers(self, num_streams: int) -> None:
+        """Make what a step writes to."""
+        raise NotImplementedError
+
+    def _place(self, parts: Sequence[Sequence[Floats]]) -> None:
+        """Put states (B, H) into columns, and make the buffers of a step."""
+        num_streams = len(parts[0][0])
+        self._hidden = np.concatenate([layer[0].T for layer in parts]).astype(np.float32, order="C")
+        self._memories = [[np.array(part.T, dtype=np.float32, order="C") for part in layer[1:]] for layer in parts]
+        ends = np.cumsum([0, *self._sizes]).tolist()
+        self._own = [self._hidden[low:high] for low, high in pairwise(ends)]
+        self._seen = [self._own[0], *(self._hidden[low:high] for low, high in zip(ends, ends[2:], strict=False))]
+        self._logits_VB = np.empty((len(self._output_bias_V1), num_streams), dtype=np.float32)
+        self._logits_BV = self._logits_VB[: self._shape.vocab_size].T
+        self._make_buffers(num_streams)
+
+    def read(self, ids: IdArray) -> Floats:
+        """See `Stepper`."""
+        for place in range(len(ids) - 1):
+            projected_GB, self._last_tokens_BN = self._inputs.read(ids[place : place + 1], self._last_tokens_BN)
+            self._step_layers(projected_GB)
+        return self.step(ids[-1:])
+
+    replay = read
+
+    def step(self, ids_B: IdArray) -> Floats:
+        """See `Stepper`."""
+        projected_GB, self._last_tokens_BN = self._inputs.read(ids_B, self._last_tokens_BN)
+        self._step_layers(projected_GB)
+        logits_VB = self._logits_VB
+        self._output(self._own[-1], logits_VB)
+        np.add(logits_VB, self._output_bias_V1, logits_VB)
+        return self._logits_BV
+
+    def keep(self, rows: Sequence[int]) -> None:
+        """See `Stepper`."""
+        kept = list(rows)
+        self._last_tokens_BN = self._last_tokens_BN[kept]
+        self._place([[part[kept] for part in layer] for layer in self._parts()])
+
+    def state(self) -> EngineState:
+        """See `Stepper`."""
+        layers = tuple(tuple(part.copy() for part in layer) for layer in self._parts())
+        return layers if self._shape.embedding_order == 1 else (*layers, (self._last_tokens_BN.copy(),))
+
+    def _parts(self) -> list[list[Floats]]:
+        return [[own.T, *(part.T for part in kept)] for own, kept in zip(self._own, self._memories, strict=True)]
+
+
+class AdditiveStepper(_FusedStepper):
+    """Cells that see the sum of their two projections: one product over [W_ih|W_hh] a layer."""
+
+    def _gates(self, matrix: Floats, size: int) -> Floats:  # noqa: ARG002
+        """Return the rows of a matrix or a bias (G, ...) as this cell's step wants them."""
+        return matrix
+
+    def _prepare(self) -> None:
+        self._products, self._biases = [], []
+        for number, (weights, size) in enumerate(zip(self._layers, self._sizes, strict=True)):
+            seen = [weights["weight_hh"]] if number == 0 else [weights["weight_ih"], weights["weight_hh"]]
+            self._products.append(self._keep_matrix(_padded(self._gates(np.concatenate(seen, axis=1), size))))
+            self._biases.append(_padded(self._gates((weights["bias_ih"] + weights["bias_hh"])[:, None], size)))
+
+    def _input_matrix(self) -> tuple[Floats, Floats]:
+        return _padded(self._gates(self._layers[0]["weight_ih"], self._sizes[0])), self._biases[0][:, 0]
+
+    def _make_buffers(self, num_streams: int) -> None:
+        self._gate_buffers = [np.empty((len(bias), num_streams), np.float32) for bias in self._biases]
+        self._views = [self._cut(gates, size) for gates, size in zip(self._gate_buffers, self._sizes, strict=True)]
+
+    def _cut(self, gates: Floats, size: int) -> Views:
+        """Return the parts of the gates' buffer that `_combine` works on."""
+        return (gates[:size],)
+
+    def _combine(self, layer: int, own: Floats) -> None:
+        """Turn a layer's gates and state into the new state, in place."""
+        raise NotImplementedError
+
+    def _step_layers(self, projected_GB: Floats) -> None:
+        added = projected_GB
+        for number, multiply in enumerate(self._products):
+            gates = self._gate_buffers[number]
+            multiply(self._seen[number], gates)
+            np.add(gates, added if number == 0 else self._biases[number], gates)
+            self._combine(number, self._own[number])
+
+
+class LstmStepper(AdditiveStepper):
+    """Gates in the order i, f, o, g, the rows of the first three halved, as s(x) = tanh(x / 2) / 2 + 1 / 2."""
+
+    def _gates(self, matrix: Floats, size: int) -> Floats:
+        into, forget, new, out = (matrix[number * size : (number + 1) * size] for number in range(4))
+        return np.concatenate((0.5 * into, 0.5 * forget, 0.5 * out, new)).astype(np.float32)
+
+    def _cut(self, gates: Floats, size: int) -> Views:
+        parts = [gates[number * size : (number + 1) * size] for number in range(4)]
+        sigmoids = gates[: 3 * size]
+        halves = np.full_like(sigmoids if gates.shape[1] < MANY_STREAMS else sigmoids[:0], 0.5)
+        return (gates[: 4 * size], sigmoids, halves, *parts)
+
+    def _combine(self, layer: int, own: Floats) -> None:
+        every, sigmoids, halves, into, forget, out, new = self._views[layer]
+        memory = self._memories[layer][0]
+        if own.shape[1] < MANY_STREAMS:
+            np.tanh(every, every)
+            np.multiply(sigmoids, halves, sigmoids)
+            np.add(sigmoids, halves, sigmoids)
+        else:
+            _sigmoids_of_halves(sigmoids)
+            np.tanh(new, new)
+        np.multiply(memory, forget, memory)
+        np.multiply(new, into, new)
+        np.add(memory, new, memory)
+        np.tanh(memory, new)
+        np.multiply(out, new, own)
+
+
+class RnnStepper(AdditiveStepper):
+    """h' = tanh(W x + U h + b), or relu for tanh."""
+
+    def _combine(self, layer: int, own: Floats) -> None:
+        (new,) = self._views[layer]
+        if self._shape.nonlinearity == "relu":
+            np.maximum(new, ZERO, out=own)
+        else:
+            np.tanh(new, out=own)
+
+
+class GruStepper(_FusedStepper):
+    """Gates r, z, n, the rows of the first two halved; the two projections apart, since r is between them in n."""
+
+    def _gates(self, matrix: Floats, size: int) -> Floats:
+        return np.concatenate((0.5 * matrix[: 2 * size], matrix[2 * size :])).astype(np.float32)
+
+    def _prepare(self) -> None:
+        self._products, self._biases = [], []
+        for weights, size in zip(self._layers, self._sizes, strict=True):
+            pair = [(weights[f"weight_{kind}"], weights[f"bias_{kind}"][:, None]) for kind in ("ih", "hh")]
+            self._products.append([self._keep_matrix(_padded(self._gates(matrix, size))) for matrix, _ in pair])
+            self._biases.append([_padded(self._gates(bias, size)) for _, bias in pair])
+
+    def _input_matrix(self) -> tuple[Floats, Floats]:
+        return _padded(self._gates(self._layers[0]["weight_ih"], self._sizes[0])), self._biases[0][0][:, 0]
+
+    def _make_buffers(self, num_streams: int) -> None:
+        rows = [len(pair[0]) for pair in self._biases]
+        self._buffers = [[np.empty((size, num_streams), np.float32) for _ in range(2)] for size in rows]
+
+    def _step_layers(self, projected_GB: Floats) -> None:
+        for number, (buffers, size) in enumerate(zip(self._buffers, self._sizes, strict=True)):
+            into, back = buffers
+            own = self._own[number]
+            if number == 0:
+                into[:] = projected_GB
+            else:
+                self._products[number][0](self._own[number - 1], into)
+                np.add(into, self._biases[number][0], out=into)
+            self._products[number][1](own, back)
+            np.add(back, self._biases[number][1], out=back)
+            _gru(into, back, own, size)
+
+
+def _gru(into: Floats, back: Floats, own: Floats, size: int) -> None:
+    gates, new = into[: 2 * size], into[2 * size : 3 * size]
+    np.add(gates, back[: 2 * size], out=gates)
+    if own.shape[1] < MANY_STREAMS:
+        np.tanh(gates, out=gates)
+        np.multiply(gates, HALF, out=gates)
+        np.add(gates, HALF, out=gates)
+    else:
+        _sigmoids_of_halves(gates)
+    scratch = back[2 * size : 3 * size]
+    np.multiply(gates[:size], scratch, out=scratch)
+    np.add(new, scratch, out=new)
+    np.tanh(new, out=new)
+    np.subtract(own, new, out=own)
+    np.multiply(own, gates[size:], out=own)
+    np.add(own, new, out=own)
+
+
+def _sigmoids_of_halves(gates: Floats) -> None:
+    """Put s(2 x) = 1 / (1 + exp(-2 x)) in place of each x: NumPy's exp takes two thirds of the time of its tanh."""
+    with np.errstate(over="ignore"):  # the sigmoid is 0 there
+        np.multiply(gates, MINUS_TWO, gates)
+        np.exp(gates, gates)
+        np.add(gates, ONE, gates)
+        np.divide(ONE, gates, gates)
+
+
+MINUS_TWO, ZERO, HALF, ONE = np.float32(-2), np.float32(0), np.float32(0.5), np.float32(1)
+FUSED: dict[str, type[AdditiveStepper] | type[GruStepper]] = {
+    "lstm": LstmStepper,
+    "gru": GruStepper,
+    "rnn": RnnStepper,
+}
+
+
+def _padded(matrix: Floats) -> Floats:
+    """Return a matrix (G, ...) in rows, with rows of zeros up to a multiple of ROW_MULTIPLE."""
+    missing = -len(matrix) % ROW_MULTIPLE
+    rows = np.pad(matrix, ((0, missing), *((0, 0),) * (matrix.ndim - 1)))
+    return np.ascontiguousarray(rows, dtype=np.float32)

@@ -1,0 +1,116 @@
+"""Text as the context of a model: its ids after the boundary, unknown tokens dealt with as the user wishes, and what it leaves
+in the model's memory."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from charnn.config import OnUnknown
+from charnn.errors import UnknownTokenError
+from charnn.inference.engine import Engine, EngineState, Floats
+from charnn.inference.stepper import Stepper, stepper_for
+from charnn.text.tokenizers import Token, Tokenizer
+
+GAPS = " \t"
+REMEDY = ", or pass --on-unknown skip or --on-unknown unk"
+
+
+def encode_prompt(
+    tokenizer: Tokenizer,
+    text: str,
+    *,
+    on_unknown: OnUnknown,
+    offset: int = 0,
+    name: str = "prompt",
+    remedy: str = REMEDY,
+) -> npt.NDArray[np.int64]:
+    """Return a prompt's ids (N,).
+
+    Args:
+        offset: characters that the user gave before it.
+        name: where it stands, for messages.
+        remedy: what a user can do about unknown tokens beside changing the text.
+
+    Raises:
+        UnknownTokenError: naming the first unknown token and its place, where `on_unknown` is "error".
+    """
+    ids = tokenizer.encode(text)
+    unknown = tokenizer.vocabulary.unknown_id
+    if unknown is None or not np.any(ids == unknown) or on_unknown == "unk":
+        return ids
+    if on_unknown == "error":
+        raise _unknown_token(tokenizer, text, unknown, offset, name, remedy)
+    known: npt.NDArray[np.int64] = ids[ids != unknown]
+    return known
+
+
+def without_gap(tokenizer: Tokenizer, text: str) -> str:
+    """Return a text that goes on from another without the gap before it, which words and subwords bring themselves."""
+    return text.lstrip(GAPS) if tokenizer.kind in ("word", "pretokenized", "subword") else text
+
+
+def _unknown_token(
+    tokenizer: Tokenizer, text: str, unknown: int, offset: int, prompt: str, remedy: str
+) -> UnknownTokenError:
+    tokens = tokenizer.tokenize(text)
+    first = next(token for token in tokens if token.id == unknown)
+    num_unknown = sum(token.id == unknown for token in tokens)
+    others = f" (and {num_unknown - 1} more)" if num_unknown > 1 else ""
+    name = "character" if tokenizer.kind == "char" else "token"
+    return UnknownTokenError(
+        f"{prompt}: {name} {_spelled(first)} at position {offset + first.start + 1} is not in the model's vocabulary of "
+        f"{len(tokenizer.vocabulary):,}{others}; change it{remedy}"
+    )
+
+
+def _spelled(token: Token) -> str:
+    code_point = f" (U+{ord(token.text):04X})" if len(token.text) == 1 else ""
+    return f"{token.text!r}{code_point}"
+
+
+@dataclass(frozen=True)
+class Start:
+    """What a model knows after some text, from the opening boundary on.
+
+    Args:
+        ids: the boundary and the text.
+        logits: what it expects next (1, V).
+        state: its memory, of one stream.
+    """
+
+    ids: list[int]
+    logits: Floats
+    state: EngineState
+
+
+def read_start(
+    stepper: Stepper, tokenizer: Tokenizer, ids: npt.NDArray[np.int64], *, after: Start | None = None
+) -> Start:
+    """Read a text, from the opening boundary on or after what was read before.
+
+    Args:
+        stepper: of one stream that has read nothing yet; it is left as it is.
+        ids: the text (N,), possibly empty.
+        after: what came before it.
+    """
+    before = [] if after is None else after.ids
+    fresh = ids.tolist() if before else [tokenizer.vocabulary.boundary_id, *ids.tolist()]
+    if after is not None and not fresh:
+        return after
+    reader = stepper.fork(stepper.state() if after is None else after.state)
+    logits = reader.read(np.array(fresh, dtype=np.int64))
+    return Start([*before, *fresh], logits.copy(), reader.state())
+
+
+def read_context(engine: Engine, tokenizer: Tokenizer, ids: npt.NDArray[np.int64]) -> tuple[Floats, EngineState]:
+    """Read a text from the opening boundary on; for a model that reads from right to left, from the closing one.
+
+    Args:
+        ids: the text (N,), possibly empty.
+
+    Returns:
+        The logits (1, V) of what follows, and the state of the one stream.
+    """
+    start = read_start(stepper_for(engine, engine.initial_state()), tokenizer, ids[::-1] if engine.is_backward else ids)
+    return start.logits, start.state

@@ -1,0 +1,73 @@
+"""What a model remembers of a long prompt, kept in a file, so that the prompt need not be read again."""
+
+from pathlib import Path
+
+import numpy as np
+
+from charnn.errors import ModelError
+from charnn.files import sha256_hex, write_atomically
+from charnn.inference.engine import EngineState
+from charnn.inference.prompt import Start
+from charnn.storage.checkpoint import FORMAT_VERSION, pack_tensors, read_tensors
+from charnn.storage.model_directory import Model
+
+_NAME = "state.{}.{}"
+
+
+def save_start(path: Path, model: Model, start: Start) -> None:
+    """Write what a model knows after some text. Raises StorageError."""
+    tensors = {
+        _NAME.format(layer, part): np.ascontiguousarray(array)
+        for layer, parts in enumerate(start.state)
+        for part, array in enumerate(parts)
+    }
+    tensors |= {"logits": np.ascontiguousarray(start.logits), "ids": np.array(start.ids, dtype=np.int64)}
+    header = {
+        "format_version": FORMAT_VERSION,
+        "generation": model.config["generation"],
+        "weights_sha256": _weights_hash(model),
+    }
+    write_atomically(path, pack_tensors(tensors, header))
+
+
+def load_start(path: Path, model: Model, empty: EngineState) -> Start:
+    """Read what `save_start` wrote.
+
+    Args:
+        empty: the state in which the model begins, for the shapes.
+
+    Raises:
+        ModelError: where the file is missing, damaged, of another model, or no such file.
+    """
+    if path.is_dir():
+        raise ModelError(f"{path}: is a directory; name a file that --save-state wrote")
+    if not path.exists():
+        raise ModelError(f"{path}: no such file (looked in {Path.cwd()}); make one with --save-state")
+    try:
+        tensors, header = read_tensors(path)
+    except ModelError as error:
+        raise ModelError(f"{path}: is no memory of a prompt; name a file that --save-state wrote ({error})") from error
+    if "weights_sha256" not in header:
+        raise ModelError(f"{path}: holds no memory of a prompt; name a file that --save-state wrote")
+    if header["weights_sha256"] != _weights_hash(model):
+        raise ModelError(
+            f"{path}: is the memory of another model, or of this one before it was trained further, not of {model.path}; "
+            "read the prompt again with --save-state"
+        )
+    names = [[_NAME.format(layer, part) for part in range(len(parts))] for layer, parts in enumerate(empty)]
+    wanted = {
+        name: array.shape
+        for row, parts in zip(names, empty, strict=True)
+        for name, array in zip(row, parts, strict=True)
+    }
+    found = {name: array.shape for name, array in tensors.items() if name not in ("logits", "ids")}
+    if found != wanted or "logits" not in tensors or "ids" not in tensors:
+        raise ModelError(
+            f"{path}: does not hold the state that this model has; read the prompt again with --save-state"
+        )
+    state = tuple(tuple(tensors[name] for name in row) for row in names)
+    return Start(tensors["ids"].tolist(), tensors["logits"], state)
+
+
+def _weights_hash(model: Model) -> str:
+    return sha256_hex(*(np.ascontiguousarray(model.weights[name]).tobytes() for name in sorted(model.weights)))

@@ -1,0 +1,103 @@
+"""One token after another: the quickest way for a network.
+
+`PlainStepper` asks the engine itself, for the cells that have no stepper of their own in `fused`; it is the reference that the
+others are tested against.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Protocol
+
+from charnn.inference.engine import Engine, EngineState
+from charnn.inference.input_projection import Floats, IdArray
+from charnn.inference.numpy_steppers import FUSED, Multiply, in_single_precision, is_fused, repeated
+
+READ_AT_ONCE = 256
+"""Tokens of a prompt that the engine reads at once."""
+
+
+class Stepper(Protocol):
+    """Reads a token of each of B streams at a time.
+
+    Args:
+        largest_logit: a bound that no logit's absolute value passes.
+    """
+
+    largest_logit: float
+
+    def step(self, ids_B: IdArray) -> Floats:
+        """Return the logits (B, V) of the tokens that follow, which the next call may overwrite."""
+        ...
+
+    def read(self, ids: IdArray) -> Floats:
+        """Read T tokens (T,) of the one stream there is; return the logits (1, V) of what follows."""
+        ...
+
+    def replay(self, ids: IdArray) -> Floats:
+        """Do the same to the last bit as `step` does, token by token (T,)."""
+        ...
+
+    def keep(self, rows: Sequence[int]) -> None:
+        """Go on with some of the streams only; one that is named twice goes on as two."""
+        ...
+
+    def state(self) -> EngineState:
+        """Return the streams' memory, as the engine has it."""
+        ...
+
+    def fork(self, state: EngineState, num_streams: int = 1) -> "Stepper":
+        """Return another one over the same weights."""
+        ...
+
+
+def stepper_for(
+    engine: Engine,
+    state: EngineState,
+    num_streams: int = 1,
+    keep_matrix: Callable[[Floats], Multiply] = in_single_precision,
+) -> Stepper:
+    """Return the quickest way to step.
+
+    Args:
+        state: the memory of B streams, or of one that all begin with.
+        keep_matrix: how a fused stepper keeps and multiplies its matrices.
+    """
+    if not is_fused(engine.architecture):
+        return PlainStepper(engine, state, num_streams)
+    return FUSED[engine.architecture.cell](engine, state, num_streams, keep_matrix)
+
+
+class PlainStepper:
+    """The engine's own step."""
+
+    largest_logit = float("inf")
+
+    def __init__(self, engine: Engine, state: EngineState, num_streams: int) -> None:
+        self._engine = engine
+        self._state = tuple(tuple(repeated(part, num_streams) for part in layer) for layer in state)
+
+    def step(self, ids_B: IdArray) -> Floats:
+        """See `Stepper`."""
+        logits, self._state = self._engine.step(ids_B, self._state)
+        return logits
+
+    def read(self, ids: IdArray) -> Floats:
+        """See `Stepper`."""
+        for first in range(0, len(ids), READ_AT_ONCE):
+            outputs, self._state = self._engine.forward(ids[first : first + READ_AT_ONCE, None], self._state)
+        return self._engine.logits(outputs[-1])
+
+    def replay(self, ids: IdArray) -> Floats:
+        """See `Stepper`."""
+        return [self.step(ids[place : place + 1]) for place in range(len(ids))][-1]
+
+    def fork(self, state: EngineState, num_streams: int = 1) -> "Stepper":
+        """See `Stepper`."""
+        return PlainStepper(self._engine, state, num_streams)
+
+    def keep(self, rows: Sequence[int]) -> None:
+        """See `Stepper`."""
+        self._state = tuple(tuple(part[list(rows)] for part in layer) for layer in self._state)
+
+    def state(self) -> EngineState:
+        """See `Stepper`."""
+        return self._state

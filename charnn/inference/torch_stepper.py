@@ -1,0 +1,115 @@
+"""One token after another on torch tensors, for a GPU.
+
+The first layer's vectors are multiplied like all others, so each layer is one product over [W_ih|W_hh] (two for a GRU), then
+the cell's own equations. Weights of bf16 multiply activations of bf16; all else is in single precision.
+"""
+
+import copy
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn.functional import linear
+
+from charnn.cells import cell_of
+from charnn.cells.ngram_embedding import ngram_rows
+from charnn.inference.engine import Engine, EngineState
+from charnn.inference.input_projection import Floats, IdArray
+from charnn.inference.numpy_steppers import bound_of_logits
+from charnn.inference.stepper import Stepper
+from charnn.storage.model_directory import layer_weights
+
+
+class TorchStepper:
+    """See `charnn.inference.stepper.Stepper`; for networks that have a fused stepper (see `fused`).
+
+    Args:
+        state: the memory of B streams, or of one that all begin with.
+        device: a torch device.
+        dtype: that of the matrices, float32 or bfloat16.
+    """
+
+    def __init__(
+        self, engine: Engine, state: EngineState, num_streams: int = 1, *, device: str, dtype: torch.dtype
+    ) -> None:
+        shape = engine.architecture
+        self._shape, self._device, self._dtype = shape, device, dtype
+        self._cells = [cell_of(shape, layer) for layer in range(shape.num_layers)]
+        self.largest_logit = bound_of_logits(engine)
+        self._vectors = [self._tensor(table) for table in engine.embeddings]
+        self._matrices: list[list[Tensor]] = []
+        self._biases: list[list[Tensor]] = []
+        for number, cell in enumerate(self._cells):
+            layer = layer_weights(engine.weights, number)
+            matrices, biases = [layer["weight_ih"], layer["weight_hh"]], [layer["bias_ih"], layer["bias_hh"]]
+            if cell.is_additive:
+                matrices, biases = [np.concatenate(matrices, axis=1)], [biases[0] + biases[1]]
+            self._matrices.append([self._tensor(matrix).to(dtype) for matrix in matrices])
+            self._biases.append([self._tensor(bias) for bias in biases])
+        self._output = self._tensor(engine.output_VH).to(dtype)
+        self._output_bias = self._tensor(engine.output_bias_V)
+        self._begin(state, num_streams)
+
+    def _tensor(self, array: Any) -> Tensor:
+        return torch.tensor(np.asarray(array), dtype=torch.float32, device=self._device)
+
+    def _begin(self, state: EngineState, num_streams: int) -> None:
+        repeats = num_streams if len(state[0][0]) == 1 else 1
+        layers = state[: self._shape.num_layers]
+        self._state = [[self._tensor(part).repeat(repeats, 1) for part in layer] for layer in layers]
+        has_ngrams = self._shape.embedding_order > 1
+        last_tokens = state[-1][0] if has_ngrams else np.zeros((len(state[0][0]), 0), dtype=np.int64)
+        self._last_tokens_BN: IdArray = np.repeat(last_tokens, repeats, axis=0)
+
+    @torch.inference_mode()
+    def step(self, ids_B: IdArray) -> Floats:
+        """See `Stepper`."""
+        rows = [ids_B]
+        if self._last_tokens_BN.shape[1]:
+            ngrams, self._last_tokens_BN = ngram_rows(ids_B[None], self._last_tokens_BN, self._shape.vocab_size, np)
+            rows += [row[0] for row in ngrams]
+        places = [torch.from_numpy(np.ascontiguousarray(row)).to(self._device) for row in rows]
+        looked_up = [table[place] for table, place in zip(self._vectors, places, strict=True)]
+        inputs = torch.stack(looked_up).sum(dim=0)
+        for number, cell in enumerate(self._cells):
+            state, matrices, biases = self._state[number], self._matrices[number], self._biases[number]
+            assert cell.combine is not None
+            if cell.is_additive:
+                gates = self._product(torch.cat((inputs, state[0]), dim=1), matrices[0]) + biases[0]
+                self._state[number] = list(cell.combine(gates, 0.0, state, torch))
+            else:
+                into, back = self._product(inputs, matrices[0]), self._product(state[0], matrices[1])
+                self._state[number] = list(cell.combine(into + biases[0], back + biases[1], state, torch))
+            inputs = self._state[number][0]
+        logits: Floats = (self._product(inputs, self._output) + self._output_bias).cpu().numpy()
+        return logits
+
+    def _product(self, rows: Tensor, matrix: Tensor) -> Tensor:
+        return linear(rows.to(self._dtype), matrix).float()
+
+    def read(self, ids: IdArray) -> Floats:
+        """See `Stepper`."""
+        for place in range(len(ids) - 1):
+            self.step(ids[place : place + 1])
+        return self.step(ids[-1:])
+
+    replay = read
+
+    def keep(self, rows: Sequence[int]) -> None:
+        """See `Stepper`."""
+        kept = list(rows)
+        self._last_tokens_BN = self._last_tokens_BN[kept]
+        self._state = [[part[kept] for part in layer] for layer in self._state]
+
+    def state(self) -> EngineState:
+        """See `Stepper`."""
+        layers = tuple(tuple(part.cpu().numpy() for part in layer) for layer in self._state)
+        return layers if self._shape.embedding_order == 1 else (*layers, (self._last_tokens_BN.copy(),))
+
+    def fork(self, state: EngineState, num_streams: int = 1) -> Stepper:
+        """See `Stepper`."""
+        other = copy.copy(self)
+        other._begin(state, num_streams)
+        return other

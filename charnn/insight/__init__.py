@@ -1,1 +1,0 @@
-"""Looking into a model and what it writes: data first, pictures last."""

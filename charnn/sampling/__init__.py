@@ -1,0 +1,1 @@
+"""Writing text: filters, token selection, constraints, stopping, beam search."""

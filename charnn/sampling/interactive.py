@@ -1,0 +1,160 @@
+"""A text that a person and a model write together: taken back, tried again, or let run."""
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import numpy as np
+
+from charnn.config import SampleOptions
+from charnn.inference.prompt import encode_prompt, without_gap
+from charnn.inference.stepper import Stepper
+from charnn.ngrams.mixture import Mixture
+from charnn.sampling.constraints import Pattern
+from charnn.sampling.filters import LogProbs
+from charnn.sampling.sampler import likeliest_tokens
+from charnn.sampling.selection import STUCK, Chooser, Writer, mixed_log_softmax
+from charnn.sampling.streams import Alternatives, Opening, Plan, Stream
+from charnn.text.tokenizers import Tokenizer
+
+
+class HandWriter:
+    """Keeps a text and the model's memory of it in step.
+
+    Args:
+        stepper: of one stream that has read nothing yet.
+        plan: where the text begins, and the seed of the draws.
+    """
+
+    def __init__(
+        self,
+        stepper: Stepper,
+        tokenizer: Tokenizer,
+        plan: Plan,
+        options: SampleOptions,
+        *,
+        mixture: Mixture | None = None,
+    ) -> None:
+        self._first, self._tokenizer, self._plan, self._mixture = stepper, tokenizer, plan, mixture
+        self._given = options
+        self._temperature = 0.0 if options.greedy else options.temperature
+        self._chooser = Chooser(tokenizer, options)
+        pattern = None if options.match is None else Pattern(options.match, tokenizer)
+        self._opening = Opening(plan.start, tokenizer, options, pattern)
+        self._random = np.random.default_rng(plan.seed)
+        self._turns: list[int] = []
+        """Tokens that each turn added."""
+        self._replay([])
+
+    @property
+    def text(self) -> str:
+        """What was written, without the prompt."""
+        return self._stream.sample.text
+
+    @property
+    def ended(self) -> str | None:
+        """Why nothing may follow, or None."""
+        return self._stream.sample.ended
+
+    def finish(self) -> None:
+        """End the text where it is, with what was held back."""
+        self._stream.finish("interrupted")
+
+    @property
+    def temperature(self) -> float:
+        """That of the next draws."""
+        return self._temperature
+
+    def set_temperature(self, temperature: float) -> None:
+        """Draw by another temperature from now on, 0 for the likeliest token. Raises OptionError."""
+        plain = replace(self._given, seed=None, final_temperature=None, greedy=False, temperature=1.0)
+        if temperature == 0:
+            plain = replace(plain, greedy=True, top_k=None, typical_p=None, top_p=None, min_p=None)
+            self._chooser = Chooser(self._tokenizer, plain)
+        else:
+            self._chooser = Chooser(self._tokenizer, replace(plain, temperature=temperature))
+        self._temperature = temperature
+
+    def alternatives(self, count: int) -> Alternatives:
+        """Return the likeliest next tokens by the model alone, of those that may be written."""
+        log_probs_V = self._log_probs()[0]
+        allowed = self._allowed()[0]
+        found = likeliest_tokens(np.where(np.isneginf(allowed), -np.inf, log_probs_V), count)
+        return [(id, nats) for id, nats in found if nats > -np.inf]
+
+    def take(self, id: int) -> None:
+        """Add one token."""
+        self._end_turn(lambda: self._add(id))
+
+    def insert(self, text: str) -> None:
+        """Add a text of the user's own. Raises UnknownTokenError."""
+        text = without_gap(self._tokenizer, text)
+        ids = encode_prompt(self._tokenizer, text, on_unknown=self._given.on_unknown, name="text", remedy="").tolist()
+
+        def add_all() -> None:
+            for id in ids:
+                self._add(id)
+
+        self._end_turn(add_all)
+
+    def run(self, length: int) -> None:
+        """Draw some tokens, fewer where the text ends."""
+
+        def draw_all() -> None:
+            for _ in range(length):
+                if self.ended is not None:
+                    return
+                choice = self._chooser.choose(self._log_probs(), [self._writer()], self._random.random(1), 0)
+                id = int(choice.ids_B[0])
+                if id == STUCK:
+                    self._stream.finish(self._stream.stuck_reason())
+                else:
+                    self._add(id)
+
+        self._end_turn(draw_all)
+
+    def _end_turn(self, act: Callable[[], None]) -> None:
+        """Act, and note how many tokens that added; a text's end adds none, and can be taken back too."""
+        if self.ended is not None:
+            return
+        before = len(self._stream.sample.ids)
+        try:
+            act()
+        finally:  # also where the user interrupts
+            self._turns.append(len(self._stream.sample.ids) - before)
+
+    def undo(self, num_turns: int = 1) -> int:
+        """Take back the last turns; return how many tokens those were."""
+        taken_back, self._turns = self._turns[-num_turns:], self._turns[:-num_turns]
+        ids = self._stream.sample.ids
+        num_tokens = sum(taken_back)
+        self._replay(ids[: len(ids) - num_tokens])
+        return num_tokens
+
+    def again(self) -> bool:
+        """Take the last turn back and draw as many tokens anew; tell whether there was one."""
+        if not self._turns:
+            return False
+        length = self._turns[-1]
+        self.undo()
+        self.run(max(1, length))
+        return True
+
+    def _replay(self, ids: list[int]) -> None:
+        self._stream = Stream(0, self._opening, self._plan.seed)
+        self._stepper = self._first.fork(self._plan.start.state)
+        self._logits = self._plan.start.logits
+        for id in ids:
+            self._add(id)
+
+    def _add(self, id: int) -> None:
+        self._stream.take(id, float(self._log_probs()[0, id]))
+        self._logits = self._stepper.step(np.array([id]))
+
+    def _writer(self) -> Writer:
+        return Writer(self._stream.context, self._stream.rules)
+
+    def _allowed(self) -> LogProbs:
+        return self._chooser.allowed(self._log_probs(), [self._writer()])
+
+    def _log_probs(self) -> LogProbs:
+        return mixed_log_softmax(self._logits, [self._stream.context], self._mixture)

@@ -1,0 +1,268 @@
+"""From log probabilities to the next token of each stream, through rules and filters."""
+
+import math
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from charnn.config import SampleOptions
+from charnn.inference.engine import Floats, log_softmax
+from charnn.ngrams.mixture import Mixture
+from charnn.sampling import filters
+from charnn.sampling.constraints import Rule, token_bias
+from charnn.sampling.filters import LogProbs, Margins
+from charnn.text.tokenizers import Tokenizer
+
+STUCK = -1
+"""In place of a token's id, where none is allowed."""
+
+
+class Writer(NamedTuple):
+    """What the choice of a stream's next token may depend on beside the model."""
+
+    context: Sequence[int]
+    """The tokens so far, the prompt's included."""
+    rules: Sequence[Rule]
+
+
+def mixed_log_softmax(logits_BV: Floats, contexts: Sequence[Sequence[int]], mixture: Mixture | None) -> LogProbs:
+    """Return log probabilities (B, V), those of the network mixed with an n-gram model's where there is one."""
+    log_probs_BV = log_softmax(logits_BV)
+    if mixture is not None:
+        for row, context in enumerate(contexts):
+            log_probs_BV[row] = mixture.log_distribution(log_probs_BV[row], context)
+    return log_probs_BV
+
+
+class Choice(NamedTuple):
+    """A token for each stream (B,), and how near another one was, in nats (B,): see `filters`."""
+
+    ids_B: npt.NDArray[np.int64]
+    margin_B: Margins
+
+
+class Chooser:
+    """Chooses by a user's options.
+
+    Raises:
+        OptionError: where they name tokens that are not there, or leave none (see `token_bias`).
+    """
+
+    def __init__(self, tokenizer: Tokenizer, options: SampleOptions) -> None:
+        self._options = options
+        bias = token_bias(tokenizer, options)
+        self.bias_V = bias if bias.any() else None
+        penalties = (options.repetition_penalty, options.presence_penalty, options.frequency_penalty)
+        self._constant_temperature: float | None = 0.0 if options.greedy else options.temperature
+        if options.final_temperature is not None and options.most_tokens != 1:
+            self._constant_temperature = None
+        self._opening_id = None if tokenizer.unit == "stream" else tokenizer.vocabulary.boundary_id
+        self._filters = _chosen_filters(options)
+        self.is_penalised = penalties != (1, 0, 0)
+        self.can_raise = bool((bias > 0).any()) or min(penalties) < 0
+
+    def temperature(self, place: int) -> float:
+        """Return that of the token at a place, the first being 0."""
+        if self._constant_temperature is not None:
+            return self._constant_temperature
+        first, last, length = self._options.temperature, self._options.final_temperature, self._options.most_tokens
+        assert last is not None
+        assert length is not None
+        return first + (last - first) * min(1.0, place / (length - 1))
+
+    def allowed(self, log_probs_BV: LogProbs, writers: Sequence[Writer]) -> LogProbs:
+        """Apply penalties, biases and rules: all that does not depend on a temperature."""
+        options = self._options
+        if self.is_penalised:
+            log_probs_BV = filters.penalised(
+                log_probs_BV,
+                [self._lately(writer.context) for writer in writers],
+                repetition=options.repetition_penalty,
+                presence=options.presence_penalty,
+                frequency=options.frequency_penalty,
+            )
+        if self.bias_V is not None:
+            log_probs_BV = filters.biased(log_probs_BV, self.bias_V)
+        if any(writer.rules for writer in writers):
+            log_probs_BV = log_probs_BV.copy()
+            for row, writer in enumerate(writers):
+                for rule in writer.rules:
+                    log_probs_BV[row, ~rule.is_allowed(np.isfinite(log_probs_BV[row]))] = -np.inf
+        return log_probs_BV
+
+    def _lately(self, context: Sequence[int]) -> list[int]:
+        """Return the last tokens, without the boundary that opened a line or document."""
+        return [id for id in context[-self._options.penalty_window :] if id != self._opening_id]
+
+    def weights(self, log_probs_BV: LogProbs, temperature: float) -> filters.Filtered:
+        """Apply a temperature above 0 and leave unlikely tokens out: what is drawn from, up to a constant."""
+        weights = log_probs_BV if temperature == 1 else filters.tempered(log_probs_BV, temperature)
+        margin = np.full(len(weights), np.inf)
+        for keep in self._filters:
+            weights, own_margin = keep(weights)
+            margin = np.minimum(margin, own_margin)
+        return filters.Filtered(weights, margin)
+
+    def choose(
+        self, log_probs_BV: LogProbs, writers: Sequence[Writer], draws_B: npt.NDArray[np.float64], place: int
+    ) -> Choice:
+        """Choose a token for each stream.
+
+        Args:
+            log_probs_BV: the model's normalised log probabilities.
+            draws_B: a number in [0, 1) for each stream, which decides.
+            place: how many tokens came before.
+        """
+        allowed = self.allowed(log_probs_BV, writers)
+        is_stuck_B = np.isneginf(allowed.max(axis=1))
+        if is_stuck_B.any():
+            allowed = np.where(is_stuck_B[:, None], 0.0, allowed)
+        temperature = self.temperature(place)
+        if temperature == 0:
+            choice = likeliest(allowed)
+        else:
+            weights, margin = self.weights(allowed, temperature)
+            choice = draw(weights, draws_B)
+            choice = Choice(choice.ids_B, np.minimum(choice.margin_B, margin) * temperature)
+        choice = Choice(choice.ids_B, choice.margin_B / self._options.repetition_penalty)
+        choice.ids_B[is_stuck_B] = STUCK
+        return choice
+
+
+def _chosen_filters(options: SampleOptions) -> list[Callable[[LogProbs], filters.Filtered]]:
+    """Return those that leave unlikely tokens out, in their order."""
+    chosen: list[Callable[[LogProbs], filters.Filtered]] = []
+    if options.top_k is not None:
+        chosen.append(partial(filters.keep_top_k, k=options.top_k))
+    if options.typical_p is not None:
+        chosen.append(partial(filters.keep_typical_p, p=options.typical_p))
+    if options.top_p is not None:
+        chosen.append(partial(filters.keep_top_p, p=options.top_p))
+    if options.min_p is not None:
+        chosen.append(partial(filters.keep_min_p, share=options.min_p))
+    return chosen
+
+
+def likeliest(log_probs_BV: LogProbs) -> Choice:
+    """Take the likeliest token of each stream, the first of equals."""
+    ids = np.asarray(np.argmax(log_probs_BV, axis=1))
+    if log_probs_BV.shape[1] == 1:
+        return Choice(ids, np.full(len(ids), np.inf))
+    two = np.partition(log_probs_BV, -2, axis=1)[:, -2:]
+    with np.errstate(invalid="ignore"):
+        gap = (two[:, 1] - two[:, 0]) / 2
+    return Choice(ids, np.nan_to_num(gap, nan=np.inf, posinf=np.inf))
+
+
+def draw(weights_BV: LogProbs, draws_B: npt.NDArray[np.float64]) -> Choice:
+    """Draw a token of each stream by log probabilities that need not sum to 1.
+
+    The margin is what all log probabilities may be off by before a bound between two tokens passes over the draw: where F is
+    the share below it, it moves by at most 2 F (1 - F) of that. The bounds next to the draw are the first to reach it.
+    """
+    sums = np.exp(weights_BV - weights_BV.max(axis=1, keepdims=True)).cumsum(axis=1)
+    total = sums[:, -1]
+    ids = np.count_nonzero(sums <= (draws_B * total)[:, None], axis=1)
+    ids = np.minimum(ids, weights_BV.shape[1] - 1)
+    rows = np.arange(len(ids))
+    above, below = sums[rows, ids] / total, np.where(ids > 0, sums[rows, ids - 1], 0) / total
+    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
+        distances = np.abs(np.stack((above, below)) - draws_B) / (
+            2 * np.stack((above * (1 - above), below * (1 - below)))
+        )
+    return Choice(ids, np.nan_to_num(distances, nan=np.inf).min(axis=0))
+
+
+QuickDraw = Callable[[npt.NDArray[np.float32], float, float], tuple[int, float] | None]
+"""(logits (V,), draw, temperature) -> a token and its log probability in nats; None where the long way must be gone."""
+LARGE_VOCABULARY, FEW = 1024, 128
+BANNED_ONE_BY_ONE = 4
+SMALLEST_WEIGHT, LARGEST_LOGIT = 1e-200, 300.0
+
+
+def quick_draw(chooser: Chooser, options: SampleOptions, largest_logit: float) -> QuickDraw | None:
+    """Return the same choice in a few operations on one row, or None where the options ask for more than that.
+
+    Weights take the place of log probabilities: what may not be written weighs nothing.
+
+    Args:
+        largest_logit: no logit's absolute value is above this.
+    """
+    bias_V = chooser.bias_V
+    has_rules = options.no_repeat_ngram > 0 or options.match is not None
+    has_biases = bias_V is not None and bool((np.isfinite(bias_V) & (bias_V != 0)).any())
+    if (
+        largest_logit > LARGEST_LOGIT
+        or chooser.is_penalised
+        or has_rules
+        or has_biases
+        or options.typical_p is not None
+    ):
+        return None
+    banned = [] if bias_V is None else np.flatnonzero(np.isneginf(bias_V)).tolist()
+    allowed_V = None
+    if bias_V is not None and len(banned) > BANNED_ONE_BY_ONE:
+        banned, allowed_V = [], np.isfinite(bias_V).astype(np.float64)
+
+    is_simple = allowed_V is None and options.top_k is None and options.top_p is None and options.min_p is None
+
+    def choose(logits_V: npt.NDArray[np.float32], draw: float, temperature: float) -> tuple[int, float] | None:
+        if temperature * LARGEST_LOGIT < largest_logit:
+            return None
+        weights = np.exp(logits_V, dtype=np.float64)
+        if is_simple and temperature == 1:
+            removed = 0.0
+            for id in banned:
+                removed += float(weights[id])
+                weights[id] = 0
+            id, total = _pick(weights, draw)
+            return (id, float(logits_V[id]) - math.log(total + removed)) if total > SMALLEST_WEIGHT else None
+        total_of_all = float(np.add.reduce(weights))
+        if temperature != 1:
+            weights = np.exp(logits_V / temperature, dtype=np.float64)
+        for id in banned:
+            weights[id] = 0
+        if allowed_V is not None:
+            weights *= allowed_V
+        if options.top_k is not None and options.top_k < len(weights):
+            weights *= weights >= np.partition(weights, -options.top_k)[-options.top_k]
+        if options.top_p is not None and options.top_p < 1:
+            bound = _top_p_bound(weights, options.top_p)
+            if bound is None:
+                return None
+            weights *= weights >= bound
+        if options.min_p is not None:
+            weights *= weights >= options.min_p * np.maximum.reduce(weights)
+        id, total = _pick(weights, draw)
+        return (id, float(logits_V[id]) - math.log(total_of_all)) if total > SMALLEST_WEIGHT else None
+
+    return choose
+
+
+def _pick(weights_V: npt.NDArray[np.float64], draw: float) -> tuple[int, float]:
+    """Return the token that a draw in [0, 1) falls on, and the sum of the weights."""
+    sums = np.add.accumulate(weights_V)
+    total = float(sums[-1])
+    return min(int(sums.searchsorted(draw * total, "right")), len(sums) - 1), total
+
+
+def _top_p_bound(weights_V: npt.NDArray[np.float64], p: float) -> float | None:
+    """Return the weight of the last token that top-p keeps, or None where another one has the same."""
+    wanted = p * np.add.reduce(weights_V)
+    size = FEW if len(weights_V) > LARGE_VOCABULARY else len(weights_V)
+    while True:
+        largest = weights_V if size == len(weights_V) else np.partition(weights_V, -size)[-size:]
+        largest = np.sort(largest)[::-1]
+        sums = np.add.accumulate(largest)
+        if sums[-1] >= wanted or size == len(weights_V):
+            break
+        size = min(4 * size, len(weights_V))
+    last = int(sums.searchsorted(wanted))
+    if last >= len(largest):
+        return None
+    bound = largest[last]
+    is_tied = last + 1 < len(largest) and largest[last + 1] == bound
+    return None if is_tied or bound == 0 else float(bound)

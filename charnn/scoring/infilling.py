@@ -1,0 +1,137 @@
+"""What may fill a gap in a sentence: candidates found by search, and ranked by the probability of the whole sentence."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from charnn.config import ScoreOptions
+from charnn.inference.engine import Engine, log_softmax
+from charnn.inference.prompt import GAPS, read_start
+from charnn.inference.stepper import stepper_for
+from charnn.ngrams.mixture import Mixture
+from charnn.scoring.cloze import Blank, judge_blank
+from charnn.scoring.scorer import estimator_of, score_units
+from charnn.scoring.scores import Score, averaged
+from charnn.text.tokenizers import Tokenizer, decode
+
+
+@dataclass(frozen=True)
+class Filling:
+    """A candidate in its place.
+
+    Args:
+        text: what fills the gap.
+        scores: the whole sentence under each model, by its direction.
+        log_prob_nats: of the sentence; of two models, the mean of theirs.
+        share: of its probability in that of all candidates together.
+    """
+
+    text: str
+    scores: dict[str, Score]
+    log_prob_nats: float
+    share: float
+
+
+def propose(
+    engines: dict[str, Engine], tokenizer: Tokenizer, blank: Blank, *, beam: int, most_tokens: int
+) -> list[str]:
+    """Search for what may stand in a gap.
+
+    Each model looks, from its own side, for the most probable runs of 1, 2, ... tokens, and proposes those after which the
+    text on the other side of the gap is likeliest to begin. Where there are two models, the tokens that both together think
+    likeliest are proposed too.
+
+    Args:
+        engines: by direction, forward, backward or both.
+        beam: runs that are kept at each length, and that each model proposes at most.
+    """
+    found: dict[str, None] = {}
+    boundary = [tokenizer.vocabulary.boundary_id]
+    if len(engines) == 2:
+        together = judge_blank(engines["forward"], engines["backward"], tokenizer, blank)["both"] + _bias(tokenizer)
+        likeliest = np.argsort(-together, kind="stable")[: min(beam, np.count_nonzero(np.isfinite(together)))]
+        for id in likeliest.tolist():
+            found[_text(tokenizer, [id])] = None
+    for direction, engine in engines.items():
+        sides = (blank.left, blank.right) if direction == "forward" else (blank.right[::-1], blank.left[::-1])
+        context, beyond = sides
+        first_beyond = [*beyond[:1].tolist(), *boundary][0]
+        for ids in _runs(engine, tokenizer, context, first_beyond, beam=beam, most_tokens=most_tokens):
+            found[_text(tokenizer, ids if direction == "forward" else ids[::-1])] = None
+    return [text for text in found if text]
+
+
+def _bias(tokenizer: Tokenizer) -> npt.NDArray[np.float64]:
+    """Rule out what fills no gap within a line: line ends, boundaries and <unk>."""
+    vocabulary = tokenizer.vocabulary
+    bias = np.zeros(len(vocabulary))
+    ruled_out = [vocabulary.boundary_id, vocabulary.unknown_id, vocabulary.ids.get("\n")]
+    bias[[id for id in ruled_out if id is not None]] = -np.inf
+    return bias
+
+
+def _text(tokenizer: Tokenizer, ids: Sequence[int]) -> str:
+    return decode(tokenizer, ids).strip(GAPS)
+
+
+def _runs(
+    engine: Engine,
+    tokenizer: Tokenizer,
+    context: npt.NDArray[np.int64],
+    first_beyond: int,
+    *,
+    beam: int,
+    most_tokens: int,
+) -> list[list[int]]:
+    """Return the runs of tokens after a context that most probably end before a token, as the engine reads: `beam` of them."""
+    stepper = stepper_for(engine, engine.initial_state())
+    start = read_start(stepper, tokenizer, context)
+    stepper = stepper.fork(start.state)
+    bias_V, log_probs_BV = _bias(tokenizer), log_softmax(start.logits)
+    runs: list[list[int]] = [[]]
+    scores = np.zeros(1)
+    found: list[tuple[float, list[int]]] = []
+    for _ in range(most_tokens):
+        grown_BV = scores[:, None] + log_probs_BV + bias_V
+        best = np.argsort(-grown_BV, axis=None, kind="stable")[:beam]
+        best = best[np.isfinite(grown_BV.ravel()[best])]
+        rows, ids = np.divmod(best, grown_BV.shape[1])
+        runs = [[*runs[row], id] for row, id in zip(rows.tolist(), ids.tolist(), strict=True)]
+        scores = grown_BV[rows, ids]
+        stepper.keep(rows.tolist())
+        log_probs_BV = log_softmax(stepper.step(ids))
+        found += zip((scores + log_probs_BV[:, first_beyond]).tolist(), runs, strict=True)
+    return [ids for _, ids in sorted(found, key=lambda run: -run[0])[:beam]]
+
+
+def rank(
+    engines: dict[str, Engine],
+    tokenizer: Tokenizer,
+    sentence: tuple[str, str],
+    candidates: Sequence[str],
+    *,
+    mixture: Mixture | None = None,
+) -> list[Filling]:
+    """Rank candidates by the probability of the sentence that they make, the most probable first.
+
+    Args:
+        sentence: what stands before the gap, and after it.
+        mixture: the n-gram model to mix a forward network with.
+    """
+    before, after = sentence
+    options = ScoreOptions(mix_ngram=mixture is not None)
+    texts = [before + candidate + after for candidate in candidates]
+    scored = {
+        direction: list(score_units(estimator_of(engine, tokenizer, mixture), tokenizer, texts, options))
+        for direction, engine in engines.items()
+    }
+    of_each = [dict(zip(scored, row, strict=True)) for row in zip(*scored.values(), strict=True)]
+    sums = [averaged(tuple(scores.values())).log_prob_nats for scores in of_each]
+    total = np.logaddexp.reduce(sums)
+    found = [
+        Filling(candidate, scores, nats, float(np.exp(nats - total)))
+        for candidate, scores, nats in zip(candidates, of_each, sums, strict=True)
+    ]
+    return sorted(found, key=lambda filling: -filling.log_prob_nats)

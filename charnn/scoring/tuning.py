@@ -1,0 +1,118 @@
+"""Numbers that are chosen so that a text becomes most probable: a temperature, the weights of several models."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+
+import numpy as np
+import numpy.typing as npt
+
+from charnn.errors import ModelError
+from charnn.inference.engine import Engine, IdArray, target_log_probs
+from charnn.optimize import lowest
+from charnn.storage.model_directory import Model
+from charnn.text.corpus import open_ids
+
+Floats = npt.NDArray[np.float64]
+
+MOST_TOKENS = 10_000
+"""Tokens of the held-out text that are looked at: the first ones, whole units."""
+TEMPERATURES, TEMPERATURE_TOLERANCE = (0.5, 2.0), 1e-3
+MOST_LOGITS = 1 << 24
+MOST_EM_ROUNDS, EM_TOLERANCE = 2000, 1e-7
+TOKENS_AT_ONCE = 256
+
+
+@dataclass(frozen=True)
+class HeldOut:
+    """A part of a text that a model was not trained on.
+
+    Args:
+        units: contexts (T, 1) and targets (T, 1) of each, the boundary first among the contexts.
+    """
+
+    units: Sequence[tuple[IdArray, IdArray]]
+
+
+def read_held_out(model: Model, *, purpose: str, max_tokens: int = MOST_TOKENS) -> HeldOut:
+    """Read the beginning of a model's own held-out text.
+
+    Args:
+        purpose: the option that wants it, for messages.
+
+    Raises:
+        ModelError: where the directory has none.
+    """
+    file = model.path / "valid.bin"
+    if not file.exists() or not file.stat().st_size:
+        reason = "is missing" if not file.exists() else "is empty: nothing was held out"
+        raise ModelError(
+            f"{file}: {reason}, but {purpose} is fitted on the held-out text; give the numbers yourself, or leave it out"
+        )
+    check_encoded(model, "valid")
+    vocabulary, unit = model.tokenizer.vocabulary, model.tokenizer.unit
+    ids = np.asarray(open_ids(file, model.tokenizer)[: max_tokens if unit == "stream" else 4 * max_tokens])
+    ids = ids.astype(np.int64)
+    ends = np.flatnonzero(ids == vocabulary.boundary_id) + 1
+    if unit == "stream" or not len(ends):
+        bounds = [0, min(max_tokens, len(ids))]
+    else:
+        bounds = [0, *ends[: max(1, int(np.searchsorted(ends, max_tokens, side="right")))].tolist()]
+    units = []
+    for first, last in pairwise(bounds):
+        targets = ids[first:last]
+        units.append((np.concatenate(([vocabulary.boundary_id], targets[:-1]))[:, None], targets[:, None]))
+    return HeldOut(units)
+
+
+def check_encoded(model: Model, split: str) -> None:
+    """Refuse encoded text that is not as long as it was when the model was trained. Raises ModelError."""
+    file = model.path / f"{split}.bin"
+    wanted = model.config["corpus"][split]["num_tokens"] * np.dtype(model.tokenizer.vocabulary.dtype).itemsize
+    found = file.stat().st_size
+    if found != wanted:
+        raise ModelError(
+            f"{file}: has {found:,} bytes, {wanted:,} when the model was trained; restore the file that was saved with it"
+        )
+
+
+def fit_temperature(engine: Engine, held_out: HeldOut) -> float:
+    """Return what the logits are best divided by (Guo et al. 2017)."""
+    stored, num_logits = [], 0
+    for logits_NV, targets_N in _logits(engine, held_out):
+        stored.append((logits_NV, targets_N))
+        num_logits += logits_NV.size
+        if num_logits >= MOST_LOGITS:
+            break
+
+    def loss_at(temperature: float) -> float:
+        return -sum(
+            float(target_log_probs(logits / np.float32(temperature), targets).sum()) for logits, targets in stored
+        )
+
+    return lowest(loss_at, *TEMPERATURES, TEMPERATURE_TOLERANCE)
+
+
+def _logits(engine: Engine, held_out: HeldOut) -> Iterator[tuple[npt.NDArray[np.float32], IdArray]]:
+    for contexts_T1, targets_T1 in held_out.units:
+        state = engine.initial_state()
+        for first in range(0, len(contexts_T1), TOKENS_AT_ONCE):
+            outputs_TBH, state = engine.forward(contexts_T1[first : first + TOKENS_AT_ONCE], state)
+            yield engine.logits(outputs_TBH[:, 0]), targets_T1[first : first + TOKENS_AT_ONCE, 0]
+
+
+def fit_shares(log_probs_KN: Floats) -> list[float]:
+    """Return the weights (K,) with which K models' probabilities are best mixed, found by EM (Jelinek and Mercer 1980).
+
+    Args:
+        log_probs_KN: what each gives to each token, in nats.
+    """
+    most_N = log_probs_KN.max(axis=0)
+    probs_KN = np.exp(log_probs_KN - most_N)
+    weights_K = np.full(len(probs_KN), 1 / len(probs_KN))
+    for _ in range(MOST_EM_ROUNDS):
+        shares_KN = weights_K[:, None] * probs_KN
+        before_K, weights_K = weights_K, (shares_KN / shares_KN.sum(axis=0)).mean(axis=1)
+        if np.abs(weights_K - before_K).max() < EM_TOLERANCE:
+            break
+    return [float(weight) for weight in weights_K]

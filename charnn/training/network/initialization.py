@@ -1,0 +1,71 @@
+"""The values that a network's weights begin with."""
+
+import torch
+from torch import Tensor, nn
+
+from charnn.config.model import StartOptions
+from charnn.training.network.layers import RECURRENT_WEIGHTS
+
+FORGET_BIASES = {
+    "lstm": 1.0,
+    "mogrifier": 1.0,
+    "depth-lstm": 1.0,
+    "minlstm": 1.0,
+    "mlstm": 3.0,
+    "gru": 0.0,
+    "mingru": 0.0,
+}
+"""Jozefowicz et al. (2015) for the LSTM; Krause et al. (2016) for the multiplicative one."""
+_FORGET_BLOCKS = {"minlstm": 0, "mingru": 0}
+_OPENS_TO_FORGET = ("mingru",)
+"""Cells whose gate lets the new in where it is open, so that a bias towards keeping is a negative one."""
+WIDEST_LEAK = 3.0
+"""Learned leaks begin evenly spread between the logistic function of minus this and of this, about 0.05 and 0.95."""
+
+
+@torch.no_grad()
+def start_layer(weights: dict[str, nn.Parameter], hidden_size: int, cell: str, options: StartOptions) -> None:
+    """Set a recurrent layer's weights, by name (see `layer_shapes`).
+
+    Matrices begin gate by gate as the options say, by default orthogonal on the layer's own output (Saxe et al. 2014) and after
+    Glorot and Bengio (2010) on its input; biases at zero, but for the forget gate's; learned initial states at zero.
+    """
+    bound = options.init_range or hidden_size**-0.5
+    for name, weight in weights.items():
+        if weight.dim() == 1:
+            weight.zero_()
+            continue
+        if name.startswith("mogrify"):
+            nn.init.xavier_uniform_(weight)
+            continue
+        kind = options.init_recurrent if name in RECURRENT_WEIGHTS else options.init_input
+        for block in weight.chunk(weight.shape[0] // hidden_size):
+            _start_block(block, kind, bound)
+    _start_vectors(weights, hidden_size, cell, options)
+
+
+def _start_block(block: Tensor, kind: str, bound: float) -> None:
+    if kind == "orthogonal":
+        nn.init.orthogonal_(block)
+    elif kind == "xavier":
+        nn.init.xavier_uniform_(block)
+    elif kind == "uniform":
+        nn.init.uniform_(block, -bound, bound)
+    else:
+        nn.init.eye_(block)
+
+
+def _start_vectors(weights: dict[str, nn.Parameter], hidden_size: int, cell: str, options: StartOptions) -> None:
+    forget_bias = FORGET_BIASES.get(cell, 0.0) if options.forget_bias is None else options.forget_bias
+    if cell in FORGET_BIASES:
+        bias = weights["bias_ih"] if "bias_ih" in weights else weights["bias_hh"]
+        block = _FORGET_BLOCKS.get(cell, 1)
+        sign = -1 if cell in _OPENS_TO_FORGET else 1
+        bias[block * hidden_size : (block + 1) * hidden_size] = sign * forget_bias
+    if "leak" in weights:
+        leak = weights["leak"]
+        if options.leak is None:
+            leak.copy_(torch.linspace(-WIDEST_LEAK, WIDEST_LEAK, len(leak)))
+        else:
+            leak.fill_(torch.tensor(options.leak).logit().item())
+            leak.requires_grad_(False)

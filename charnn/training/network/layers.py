@@ -1,0 +1,213 @@
+"""Recurrent layers in torch: fused where torch has a fused layer, the cell's equations under autograd where it has none."""
+
+from collections.abc import Callable
+from typing import cast
+
+import torch
+from torch import Tensor, nn
+
+from charnn.cells import RECURRENT_MASK, cell_of, layer_shapes
+from charnn.config import Architecture
+from charnn.training.network.dropout import RegularisationShares, keep_mask
+from charnn.training.network.scan import linear_recurrence
+
+LayerState = tuple[Tensor, ...]
+"""Arrays (B, H), the layer's last output first."""
+
+RECURRENT_WEIGHTS = ("weight_hh", "weight_mh", "weight_skip")
+"""The matrices on a layer's own output, of which weight drop leaves entries out."""
+_FUSED: dict[str, Callable[[int, int], nn.RNNBase]] = {"lstm": nn.LSTM, "gru": nn.GRU}
+_FUNCTIONS: dict[str, Callable[..., tuple[Tensor, ...]]] = {
+    "LSTM": torch.lstm,
+    "GRU": torch.gru,
+    "RNN_TANH": torch.rnn_tanh,
+    "RNN_RELU": torch.rnn_relu,
+}
+"""The functions behind the modules, by their `mode`."""
+_FUSED_RNN: dict[str, Callable[[int, int], nn.RNNBase]] = {
+    "tanh": nn.RNN,
+    "relu": lambda input_size, hidden_size: nn.RNN(input_size, hidden_size, nonlinearity="relu"),
+}
+
+
+class RecurrentLayer(nn.Module):
+    """One recurrent layer over a run of tokens."""
+
+    def named_weights(self) -> dict[str, nn.Parameter]:
+        """Return the parameters by name (see `layer_shapes`)."""
+        raise NotImplementedError
+
+    def forward(
+        self, inputs_TBI: Tensor, state: LayerState, generator: torch.Generator | None = None
+    ) -> tuple[Tensor, LayerState]:
+        """Return what goes up to the next layer (T, B, O), the outputs first, and the state after the last token.
+
+        Args:
+            generator: what is left out in training is drawn from it; without one nothing is.
+        """
+        raise NotImplementedError
+
+    def initial_state(self, num_streams: int) -> LayerState:
+        """Return the memory with which B streams begin."""
+        raise NotImplementedError
+
+
+class FusedLayer(RecurrentLayer):
+    """torch.nn.LSTM, GRU or RNN, which run all time steps in one call."""
+
+    def __init__(self, architecture: Architecture, layer: int, *, weight_drop: float = 0.0) -> None:
+        super().__init__()
+        make = _FUSED.get(architecture.cell) or _FUSED_RNN[architecture.nonlinearity]
+        self.recurrence = make(*architecture.layer_sizes(layer))
+        self.initial = _initial_parameters(architecture, layer)
+        self._num_states = cell_of(architecture, layer).num_states
+        self._weight_drop = weight_drop
+
+    def named_weights(self) -> dict[str, nn.Parameter]:
+        """Return the parameters by name."""
+        names = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
+        return {name: getattr(self.recurrence, f"{name}_l0") for name in names} | dict(self.initial.items())
+
+    def forward(
+        self, inputs_TBI: Tensor, state: LayerState, generator: torch.Generator | None = None
+    ) -> tuple[Tensor, LayerState]:
+        """Return the outputs (T, B, H) and the state after the last token."""
+        deep = tuple(part.unsqueeze(0).to(inputs_TBI.dtype) for part in state)
+        hidden = deep if len(deep) > 1 else deep[0]
+        if generator is not None and self._weight_drop:
+            weight_hh = _dropped(self.named_weights()["weight_hh"], self._weight_drop, generator)
+            outputs_TBH, last = self._run(inputs_TBI, hidden, weight_hh)
+        else:
+            outputs_TBH, last = self.recurrence(inputs_TBI, hidden)
+        parts = last if isinstance(last, tuple) else (last,)
+        return outputs_TBH, tuple(part.squeeze(0) for part in parts)
+
+    def _run(
+        self, inputs_TBI: Tensor, hidden: Tensor | tuple[Tensor, ...], weight_hh: Tensor
+    ) -> tuple[Tensor, tuple[Tensor, ...]]:
+        """Run the layer with another recurrent matrix; the module, which several threads read, stays as it is."""
+        own = self.named_weights()
+        weights = [own["weight_ih"], weight_hh, own["bias_ih"], own["bias_hh"]]
+        function = _FUNCTIONS[self.recurrence.mode]
+        outputs_TBH, *last = function(inputs_TBI, hidden, weights, True, 1, 0.0, True, False, False)
+        return outputs_TBH, tuple(last)
+
+    def initial_state(self, num_streams: int) -> LayerState:
+        """Return the memory with which B streams begin."""
+        return _initial_state(self.initial, self.named_weights()["weight_hh"], self._num_states, num_streams)
+
+
+class EquationLayer(RecurrentLayer):
+    """A cell's own equations, token by token: the oracle of the fused layers, and the way of cells that have none.
+
+    Where a cell's steps are linear in its state, they are one scan.
+    """
+
+    CHUNK = 8
+    """Tokens in a compiled run of steps: more of them take longer to compile and are hardly faster."""
+
+    def __init__(
+        self, architecture: Architecture, layer: int, *, weight_drop: float = 0.0, recurrent_dropout: float = 0.0
+    ) -> None:
+        super().__init__()
+        self._compiled: Callable[..., tuple[list[Tensor], LayerState]] | None = None
+        self.cell = cell_of(architecture, layer)
+        self.hidden_size = architecture.layer_sizes(layer)[1]
+        shapes = layer_shapes(architecture, layer)
+        self.weights = nn.ParameterDict(
+            {name: torch.empty(size) for name, size in shapes.items() if not name.startswith("initial_")}
+        )
+        self.initial = _initial_parameters(architecture, layer)
+        self._weight_drop = weight_drop
+        self._recurrent_dropout = recurrent_dropout
+
+    def named_weights(self) -> dict[str, nn.Parameter]:
+        """Return the parameters by name."""
+        return cast(dict[str, nn.Parameter], dict(self.weights.items()) | dict(self.initial.items()))
+
+    def forward(
+        self, inputs_TBI: Tensor, state: LayerState, generator: torch.Generator | None = None
+    ) -> tuple[Tensor, LayerState]:
+        """Return what goes up to the next layer (T, B, O), and the state after the last token."""
+        weights = self._drawn_weights(inputs_TBI.shape[1], generator)
+        projected = self.cell.project(weights, inputs_TBI, torch)
+        if self.cell.coefficients is not None:
+            outputs_TBH = linear_recurrence(*self.cell.coefficients(projected.float(), torch), state[0].float())
+            return outputs_TBH, (outputs_TBH[-1],)
+        is_training = generator is not None
+        chunks = projected.split(self.CHUNK) if self._compiled and is_training else (projected,)
+        outputs = []
+        for chunk in chunks:
+            run = self._compiled if self._compiled and len(chunk) == self.CHUNK else self._run
+            passed_up, state = run(weights, chunk, state)
+            outputs.append(torch.cat(passed_up, dim=-1))
+        return torch.cat(outputs) if len(outputs) > 1 else outputs[0], state
+
+    def _run(
+        self, weights: dict[str, Tensor], projected_TBP: Tensor, state: LayerState
+    ) -> tuple[list[Tensor], LayerState]:
+        """Return the arrays of each state that go up to the next layer (T, B, H), and the last state."""
+        passed_up: list[list[Tensor]] = [[] for _ in range(self.cell.num_outputs)]
+        for projected_BP in projected_TBP:
+            state = self.cell.step(weights, projected_BP, state, torch)
+            for parts, part in zip(passed_up, state, strict=False):
+                parts.append(part)
+        return [torch.stack(parts) for parts in passed_up], state
+
+    def compile_steps(self) -> None:
+        """Run whole chunks of tokens compiled from now on, in training; the first one is when it is done."""
+        self._compiled = torch.compile(self._run, dynamic=False)
+
+    def run_uncompiled(self) -> None:
+        """Run all steps as they are written."""
+        self._compiled = None
+
+    def _drawn_weights(self, num_streams: int, generator: torch.Generator | None) -> dict[str, Tensor]:
+        """Return the weights of this batch: in training, some left out, and with a mask for the recurrent products."""
+        weights: dict[str, Tensor] = dict(self.weights.items())
+        if generator is not None and self._weight_drop:
+            for name in (name for name in RECURRENT_WEIGHTS if name in weights):
+                weights[name] = _dropped(weights[name], self._weight_drop, generator)
+        if generator is not None and self._recurrent_dropout:
+            size = (num_streams, self.hidden_size)
+            device = weights["weight_ih"].device
+            weights[RECURRENT_MASK] = keep_mask(size, self._recurrent_dropout, device, generator)
+        return weights
+
+    def initial_state(self, num_streams: int) -> LayerState:
+        """Return the memory with which B streams begin."""
+        states = self.cell.num_states
+        return _initial_state(self.initial, self.weights["weight_ih"], states, num_streams, self.hidden_size)
+
+
+def _initial_parameters(architecture: Architecture, layer: int) -> nn.ParameterDict:
+    shapes = layer_shapes(architecture, layer)
+    return nn.ParameterDict({name: torch.zeros(size) for name, size in shapes.items() if name.startswith("initial_")})
+
+
+def _initial_state(
+    learned: nn.ParameterDict, like: Tensor, num_states: int, num_streams: int, hidden_size: int | None = None
+) -> LayerState:
+    if len(learned):
+        return tuple(learned[f"initial_{number}"].expand(num_streams, -1) for number in range(num_states))
+    size = (num_streams, hidden_size or like.shape[1])
+    return tuple(like.new_zeros(size) for _ in range(num_states))
+
+
+def _dropped(weight: Tensor, probability: float, generator: torch.Generator) -> Tensor:
+    """Leave out entries of a matrix for one batch. Source: Merity et al. (2018), Regularizing and optimizing LSTM models."""
+    return weight * keep_mask(weight.shape, probability, weight.device, generator)
+
+
+def make_layer(architecture: Architecture, layer: int, shares: RegularisationShares | None = None) -> RecurrentLayer:
+    """Return the fastest layer there is for a cell, its weights yet to be set (see `start_layer`).
+
+    Args:
+        layer: its number, the lowest being 0.
+        shares: what is left out in training.
+    """
+    shares = shares or RegularisationShares()
+    recurrent_dropout = shares.recurrent if shares.kind == "variational" else 0.0
+    if architecture.cell in ("lstm", "gru", "rnn") and not architecture.skip and not recurrent_dropout:
+        return FusedLayer(architecture, layer, weight_drop=shares.weight_drop)
+    return EquationLayer(architecture, layer, weight_drop=shares.weight_drop, recurrent_dropout=recurrent_dropout)

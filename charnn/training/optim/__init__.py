@@ -1,0 +1,1 @@
+"""Optimizers, their schedule, and averages of weights."""

@@ -1,0 +1,1 @@
+"""What is decided before training begins: sizes, speed, memory, learning rate."""

@@ -1,0 +1,1 @@
+"""A run: begun, resumed, trained, measured."""

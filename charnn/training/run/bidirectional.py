@@ -1,0 +1,36 @@
+"""A pair of networks that read a text from either side: one budget, shared, and what is left to do of it."""
+
+from pathlib import Path
+from typing import Any
+
+from charnn.config.training import BUDGETS, DEFAULT_MINUTES
+from charnn.storage.model_directory import is_of_a_pair
+
+FINISHED = ("budget", "patience")
+
+
+def is_pair(config: dict[str, Any]) -> bool:
+    """Tell whether a model was begun as the forward half of a pair, in whose directory the other lies."""
+    return is_of_a_pair(config) and config["architecture"].get("direction", "forward") == "forward"
+
+
+def directory_of_run(directory: Path, config: dict[str, Any]) -> Path:
+    """Return the directory by which a user names a run: for the backward half of a pair, that of the pair."""
+    return directory.parent if is_of_a_pair(config) and not is_pair(config) else directory
+
+
+def with_a_budget(given: dict[str, Any]) -> dict[str, Any]:
+    """Return options with the default budget where none is given."""
+    return given if any(name in given for name in BUDGETS) else {**given, "minutes": DEFAULT_MINUTES}
+
+
+def half_of_budget(given: dict[str, Any]) -> dict[str, Any]:
+    """Return options with each network's half of the minutes; steps and epochs are a network's own."""
+    return {**given, "minutes": given["minutes"] / 2} if "minutes" in given else given
+
+
+def is_finished(config: dict[str, Any], given: dict[str, Any]) -> bool:
+    """Tell whether the forward half has nothing left to do, no other budget being given than it has spent."""
+    has_stopped = config["results"].get("stopped") in FINISHED
+    options = config["options"]["training"]
+    return has_stopped and all(given.get(name) in (None, options.get(name)) for name in BUDGETS)

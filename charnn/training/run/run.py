@@ -1,0 +1,268 @@
+"""A training run and its model directory: train, and save what happens. `beginning` and `resuming` make one."""
+
+import json
+import time
+from collections.abc import Callable, Generator, Iterator
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from charnn.config import Architecture, TrainingOptions
+from charnn.config.model import StartOptions
+from charnn.cores import available_cores
+from charnn.errors import CharnnError, StorageError
+from charnn.files import explain_write_errors
+from charnn.ngrams.kneser_ney import NgramModel
+from charnn.options import pick
+from charnn.storage.checkpoint import Tensors
+from charnn.storage.model_directory import Model, read_model, update_config, write_model, write_training_state
+from charnn.text.corpus import open_ids
+from charnn.text.reading import Notify
+from charnn.text.tokenizers import Tokenizer
+from charnn.training.batches import Batches, make_batches
+from charnn.training.evaluation import Validation, held_out_part, validate
+from charnn.training.events import CheckpointDue, Evaluated, Event, Stopped, event_json
+from charnn.training.network.compilation import compile_steps
+from charnn.training.network.dropout import RegularisationShares
+from charnn.training.network.network import Network
+from charnn.training.objective import TokenNoise
+from charnn.training.optim.optimizers import make_optimizers
+from charnn.training.optim.schedule import Budget, seconds_for_steps
+from charnn.training.parallel.workers import Workers
+from charnn.training.planning.memory import keeping_memory
+from charnn.training.run.bidirectional import directory_of_run
+from charnn.training.run.metrics import final_figures
+from charnn.training.trainer import Position, Trainer
+
+
+@dataclass
+class Session:
+    """A run that is ready to train.
+
+    Args:
+        directory: the model directory.
+        config: what `config.json` says, without format version and generation.
+        tokenizer: its vocabulary.
+        trainer: at its position.
+        generation: that of the weights on disk.
+        unsaved_best: the best weights so far, where they are not on disk yet.
+        ngrams: the n-gram model beside the network, if there is one.
+        held_out: the held-out tokens that an evaluation reads (N,).
+    """
+
+    directory: Path
+    config: dict[str, Any]
+    tokenizer: Tokenizer
+    trainer: Trainer
+    generation: int = 0
+    unsaved_best: Tensors | None = None
+    ngrams: NgramModel | None = None
+    held_out: npt.NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, dtype=np.int64))
+
+    @property
+    def architecture(self) -> Architecture:
+        """The network's shape."""
+        return self.trainer.network.architecture
+
+    def model(self) -> Model:
+        """Return the network as it is now, as if read from disk."""
+        arrays = self.trainer.averaged_arrays()
+        return Model(self.directory, self.config, self.architecture, self.tokenizer, arrays)
+
+
+def make_session(
+    directory: Path,
+    config: dict[str, Any],
+    tokenizer: Tokenizer,
+    position: Position,
+    started: float,
+    *,
+    notify: Notify,
+    workers: Workers | None = None,
+) -> Session:
+    """Return what `config.json` describes, with fresh weights, over the encoded text that lies in the directory.
+
+    Args:
+        config: whole (see `Session`).
+        position: where to begin.
+        started: `time.monotonic()` at which its clock began.
+        notify: told what a user should know.
+        workers: who trains; new ones where there are none yet.
+    """
+    options = pick(TrainingOptions, config["options"]["training"])
+    plan = config["plan"]
+    workers = workers or make_workers(options, plan["device"])
+    assert options.batch_size is not None
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(options.seed)
+        network = Network(
+            Architecture(**config["architecture"]),
+            shares=RegularisationShares.of(options),
+            start=pick(StartOptions, config["options"]["model"]),
+        ).to(plan["device"])
+    compile_steps(
+        network, options, unit=tokenizer.unit, device=plan["device"], precision=plan["precision"], notify=notify
+    )
+    batches, noise = _read_from(directory, options, tokenizer)
+    steps = [options.steps] if options.steps else []
+    steps += [max(1, round(options.epochs * batches.steps_per_epoch))] if options.epochs else []
+    seconds = seconds_for_steps(options.minutes, plan["evaluation_seconds"]) if options.minutes else None
+    held_out = held_out_part(
+        open_ids(directory / "valid.bin", tokenizer),
+        tokenizer.vocabulary,
+        unit=tokenizer.unit,
+        max_tokens=plan["max_valid_tokens"],
+    )
+
+    def read_validation() -> Validation:
+        return validate(network, held_out, tokenizer.vocabulary, unit=tokenizer.unit, workers=workers)
+
+    trainer = Trainer(
+        network=network,
+        optimizers=make_optimizers(network, options),
+        batches=batches,
+        noise=noise,
+        validate=read_validation if len(held_out) else None,
+        options=options,
+        precision=plan["precision"],
+        budget=Budget(steps=min(steps, default=None), seconds=seconds),
+        evaluation_interval=plan["evaluation_interval"],
+        position=position,
+        started=started,
+        workers=workers,
+        planned_speed=plan.get("training_tokens_per_second"),
+    )
+    return Session(directory, config, tokenizer, trainer, held_out=held_out)
+
+
+def make_workers(options: TrainingOptions, device: str) -> Workers:
+    """Return as many workers as there are cores, or as the options allow; on a GPU, which shares work out itself, one."""
+    cores = available_cores() if options.threads is None else options.threads
+    return Workers(cores if device == "cpu" else 1)
+
+
+def _read_from(directory: Path, options: TrainingOptions, tokenizer: Tokenizer) -> tuple[Batches, TokenNoise]:
+    """Return what reads the training text, memory-mapped."""
+    assert options.batch_size is not None
+    ids = open_ids(directory / "train.bin", tokenizer)
+    batches = make_batches(
+        ids,
+        tokenizer.vocabulary,
+        unit=tokenizer.unit,
+        num_lanes=options.batch_size,
+        bptt_length=options.bptt_length,
+        carry_length=options.carry_length or 0,
+        seed=options.seed,
+        jitter=options.bptt_jitter,
+    )
+    return batches, TokenNoise(ids, options.token_noise)
+
+
+def close_text(session: Session) -> None:
+    """Close the training text, so that the run's directory can be moved or removed; no step can be taken until `open_text`."""
+    del session.trainer.batches, session.trainer.noise
+
+
+def open_text(session: Session) -> None:
+    """Open the training text in the run's directory again."""
+    trainer = session.trainer
+    trainer.batches, trainer.noise = _read_from(session.directory, trainer.options, session.tokenizer)
+
+
+def run(session: Session, *, should_stop: Callable[[], bool]) -> Iterator[Event]:
+    """Train, saving the model where it is the best so far and the state of training often enough.
+
+    Yields:
+        The trainer's events, after what they call for is on disk.
+
+    Raises:
+        TrainingError: where the loss stays infinite; StorageError: where the disk is full.
+    """
+    with session.trainer.workers:
+        yield from keeping_memory(_run(session, should_stop))
+
+
+def _run(session: Session, should_stop: Callable[[], bool]) -> Generator[Event, None, None]:
+    directory = session.directory
+    try:
+        for event in session.trainer.run(should_stop):
+            if isinstance(event, Evaluated):
+                _note_results(session, event)
+                if event.is_best:
+                    session.unsaved_best = session.trainer.averaged_arrays(temperature=event.temperature)
+            if isinstance(event, Stopped):
+                session.config["results"]["stopped"] = event.reason
+                _note_effort(session)
+                if session.config["results"]["best_step"] == 0 and event.step > 0:
+                    session.unsaved_best = session.trainer.averaged_arrays()  # better than what training began with
+                _note_figures(session)
+            if isinstance(event, (CheckpointDue, Stopped)):
+                save(session)
+            if not isinstance(event, CheckpointDue):
+                _append_metrics(directory, event)
+            yield event
+    except CharnnError as error:
+        run_directory = directory_of_run(directory, session.config)
+        advice = f"; go on with: charnn train --resume -o {run_directory}" if isinstance(error, StorageError) else ""
+        raise type(error)(f"{error}; what was saved in {directory} is whole{advice}") from error
+
+
+def _note_results(session: Session, event: Evaluated) -> None:
+    if event.is_best:
+        results = {
+            "valid_loss_nats": event.valid_loss_nats,
+            "temperature": event.temperature,
+            "valid_num_tokens": event.num_tokens,
+            "best_step": event.step,
+        }
+        session.config["results"].update(results)
+    _note_effort(session)
+
+
+def _note_figures(session: Session) -> None:
+    """Measure the best weights, once training is over: from empty states, and mixed with the n-gram model."""
+    if not len(session.held_out):
+        return
+    with torch.random.fork_rng(devices=[]):  # what a new network draws must not change how training goes on
+        network = Network(session.architecture).to(session.config["plan"]["device"])
+    network.load_arrays(session.unsaved_best or read_model(session.directory).weights)
+    tokenizer = session.tokenizer
+    figures = asdict(
+        final_figures(
+            network,
+            session.ngrams,
+            session.held_out,
+            tokenizer.vocabulary,
+            unit=tokenizer.unit,
+            workers=session.trainer.workers,
+        )
+    )
+    session.config["mixture_weights"] = figures.pop("mixture_weights")
+    session.config["results"].update(figures)
+
+
+def _note_effort(session: Session) -> None:
+    position = session.trainer.position
+    session.config["results"].update(steps=position.step, seconds=round(session.trainer.seconds(), 2))
+
+
+def save(session: Session) -> None:
+    """Save the best weights where they are new, and the state of training after them."""
+    if session.unsaved_best is None:
+        update_config(session.directory, session.config, generation=session.generation)
+    else:
+        session.generation = session.trainer.position.best_step
+        write_model(session.directory, session.config, session.unsaved_best, generation=session.generation)
+        session.unsaved_best = None
+    scalars, tensors = session.trainer.checkpoint()
+    write_training_state(session.directory, scalars, tensors, generation=scalars["step"])
+
+
+def _append_metrics(directory: Path, event: Event) -> None:
+    path = directory / "metrics.jsonl"
+    with explain_write_errors(path), path.open("a", encoding="utf-8") as file:
+        file.write(json.dumps({**event_json(event), "time": round(time.time(), 3)}) + "\n")

@@ -1,0 +1,552 @@
+"""`charnn train` through its entry point: budgets, resuming, refusals."""
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from charnn.cli.output.interrupts import INTERRUPTS
+from charnn.cli.output.training_screen import LiveScreen, headline
+from charnn.config import ModelOptions, TextOptions, TrainingOptions
+from charnn.storage.checkpoint import pack_tensors, read_tensors
+from charnn.storage.locking import exclusive
+from charnn.storage.model_directory import read_model
+from charnn.training.events import Evaluated, Progressed, RolledBack
+from charnn.training.run import run as training
+from charnn.training.run.create import begin, minutes_to_learn
+from tests.conftest import FABLES
+
+SMALL = ("--hidden-size", 16, "--embedding-size", 8, "--precision", "fp32", "--batch-size", 4, "--bptt", 16)
+TEXT = "the fox with the lantern asked the heron what it cost.\nthree coppers and a story.\n" * 40
+
+
+@pytest.fixture
+def text(tmp_path):
+    path = tmp_path / "text.txt"
+    path.write_text(TEXT, encoding="utf-8")
+    return path
+
+
+def test_what_was_chosen_and_why_is_said(charnn, text):
+    small = ("--embedding-size", 8, "--precision", "fp32", "--batch-size", 4, "--bptt", 16, "-o", "m")
+    said = charnn("train", text, "--steps", 2, *small).err
+    assert "chosen: width 128 by 2,952 tokens; dropout 0 by about 0.0 passes over them; n-gram dropout 0" in said
+    said = charnn("train", text, "--epochs", 12, "--hidden-size", 4, "--ngram-order", 0, *small, "--overwrite").err
+    assert "chosen: dropout 0.1 by about 12 passes over them; n-gram dropout 0.25 by about 12 passes; timed:" in said
+    given = ("--hidden-size", 16, "--dropout", 0.2, "--embedding-order", 1)
+    said = charnn("train", text, "--steps", 2, *given, *small, "--overwrite").err
+    assert "charnn: timed: " in said
+    assert "chosen:" not in said
+
+
+def test_stretches_are_of_streams_alone(charnn, text):
+    said = charnn("train", text, "--steps", 2, *SMALL, "--unit", "line", "--carry", 64)
+    assert said.status == 2
+    assert "--carry: found without --unit stream, where it would do nothing" in said.err
+    charnn("train", text, "--steps", 2, *SMALL, "--carry", 48, "-o", "m")
+    assert read_model(Path("m")).config["options"]["training"]["carry_length"] == 48
+    refused = charnn("train", "--resume", "-o", "m", "--steps", 4, "--carry", 64)
+    assert "--carry: found 64, but the run to resume was begun with 48; leave it out" in refused.err
+
+
+def test_a_resumed_run_is_evaluated_at_its_end_however_seldom_it_is(charnn, text):
+    charnn("train", text, "--steps", 8, *SMALL, "-o", "m")
+    config = json.loads(Path("m/config.json").read_text(encoding="utf-8"))
+    config["plan"]["evaluation_interval"] = 0.5
+    Path("m/config.json").write_text(json.dumps(config), encoding="utf-8")
+    assert charnn("train", "--resume", "-o", "m", "--steps", 10).status == 0
+    events = [json.loads(line) for line in Path("m/metrics.jsonl").read_text(encoding="utf-8").splitlines()]
+    assert [event["step"] for event in events if event["event"] == "evaluated"][-1] == 10
+
+
+def test_a_run_of_an_older_charnn_goes_on_as_it_was_begun(charnn, text):
+    """Before there were stretches, and moves of several steps, neither stood in a checkpoint."""
+    charnn("train", text, "--steps", 4, *SMALL, "-o", "m")
+    config = json.loads(Path("m/config.json").read_text(encoding="utf-8"))
+    del config["options"]["training"]["carry_length"], config["options_given"]["training"]["carry_length"]
+    Path("m/config.json").write_text(json.dumps(config), encoding="utf-8")
+    tensors, header = read_tensors(Path("m/training.safetensors"))
+    old = {name: array for name, array in tensors.items() if not re.fullmatch(r"optimizer\.0\.\d+\.step", name)}
+    assert len(old) < len(tensors)
+    Path("m/training.safetensors").write_bytes(pack_tensors(old, header))
+    assert "begun with no such option" in charnn("train", "--resume", "-o", "m", "--steps", 8, "--carry", 64).err
+    assert charnn("train", "--resume", "-o", "m", "--steps", 8).status == 0
+    assert facts(charnn, "m")["steps"] == 8
+
+
+def facts(charnn, run):
+    return json.loads(charnn("info", run, "--json").out)
+
+
+def test_training_by_steps_makes_a_model_under_runs(charnn, text):
+    result = charnn("train", text, "--steps", 30, *SMALL)
+    assert result.status == 0, result.err
+    assert result.out == ""
+    assert "lstm 1 x 16, embedding 8" in result.err
+    assert "(best)" in result.err
+    assert "write with it: charnn sample -m runs/text" in result.err
+    found = facts(charnn, "runs/text")
+    assert found["steps"] == 30
+    assert found["stopped"] == "budget"
+    assert found["valid_loss_nats"] < 3.2
+    assert found["valid_bits_per_char"] == pytest.approx(found["valid_loss_nats"] / 0.6931471805599453)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        pytest.param(("--tokenizer", "byte", "--cell", "gru"), id="byte-gru"),
+        pytest.param(("--tokenizer", "word", "--cell", "rnn", "--optimizer", "sgd"), id="word-rnn-sgd"),
+        pytest.param(("--tokenizer", "subword", "--vocab-size", 60, "--optimizer", "adamw"), id="subword-adamw"),
+        pytest.param(("--tokenizer", "word", "--pretokenized", "--unit", "line"), id="pretokenized-lines"),
+        pytest.param(("--unit", "document", "--valid-fraction", 0), id="document"),
+        pytest.param(("--num-layers", 2, "--dropout", 0.5, "--precision", "bf16"), id="two-layers-bf16"),
+    ],
+)
+def test_every_kind_of_model_trains_writes_and_scores(charnn, text, options):
+    result = charnn("train", text, "--steps", 12, *SMALL, *options, "-o", "m")
+    assert result.status == 0, result.err
+    sampled = charnn("sample", "-m", "m", "-n", 20, "--seed", 1)
+    assert sampled.status == 0, sampled.err
+    scored = charnn("score", "-m", "m", "--text", "the heron", "--format", "jsonl")
+    assert json.loads(scored.out)["log_prob"] < 0
+
+
+def test_tied_weights_and_epochs(charnn, text):
+    result = charnn("train", text, "--epochs", 0.5, *SMALL[4:], "--hidden-size", 16, "--tie-weights", "-o", "m")
+    assert result.status == 0, result.err
+    found = facts(charnn, "m")
+    assert found["tie_weights"]
+    assert found["embedding_size"] == 16
+    assert found["steps"] == round(0.5 * -(-len(TEXT) * 0.9 // (4 * 16)))
+
+
+def test_a_time_budget_is_kept(charnn, text):
+    begun = time.monotonic()
+    assert charnn("train", text, "--minutes", 0.05, *SMALL).status == 0
+    assert 1 < time.monotonic() - begun < 20
+
+
+@pytest.mark.parametrize("content", ["one line of text", "ab", "x\n"])
+def test_the_shortest_texts_train(charnn, tmp_path, content):
+    (tmp_path / "short.txt").write_text(content)
+    result = charnn("train", "short.txt", "--steps", 3, *SMALL)
+    assert result.status == 0, result.err
+    assert charnn("sample", "-m", "runs/short", "-n", 5, "--seed", 1).status == 0
+
+
+def test_a_text_shorter_than_a_batch_says_that_the_batch_shrinks(charnn, tmp_path):
+    (tmp_path / "short.txt").write_text("only a hundred characters or so, " * 3)
+    result = charnn("train", "short.txt", "--steps", 2, "--batch-size", 64)
+    assert result.status == 0
+    assert "charnn: the text is short (89 tokens): --batch-size 64 became 1\n" in result.err
+
+
+def test_a_finished_model_is_never_destroyed_unasked(charnn, text):
+    assert charnn("train", text, "--steps", 3, *SMALL).status == 0
+    before = Path("runs/text/model.safetensors").read_bytes()
+    again = charnn("train", text, "--steps", 3, *SMALL)
+    assert again.status == 1
+    assert again.err.endswith(
+        "charnn: error: runs/text: holds a finished model; go on with it (--resume), replace it (--overwrite), "
+        "or name another place (-o)\n"
+    )
+    failed = charnn("train", "missing.txt", "-o", "runs/text", "--overwrite")
+    assert failed.status == 1
+    assert Path("runs/text/model.safetensors").read_bytes() == before
+    assert charnn("train", text, "--steps", 3, *SMALL, "--overwrite", "--seed", 2).status == 0
+    assert Path("runs/text/model.safetensors").read_bytes() != before
+
+
+def test_another_directory_is_never_overwritten(charnn, text, tmp_path):
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "thesis.tex").touch()
+    result = charnn("train", text, "-o", "mine", "--overwrite", "--steps", 1)
+    assert (result.status, result.err.splitlines()[-1]) == (
+        1, "charnn: error: mine: exists and is no model of charnn's; name another place with -o"
+    )  # fmt: skip
+    assert (tmp_path / "mine" / "thesis.tex").exists()
+
+
+def test_equal_seeds_give_equal_models(charnn, text):
+    for name in ("a", "b"):
+        assert charnn("train", text, "--steps", 12, *SMALL, "-o", name, "--dropout", 0.2, "--seed", 5).status == 0
+    assert Path("a/model.safetensors").read_bytes() == Path("b/model.safetensors").read_bytes()
+
+
+@pytest.mark.parametrize("unit", ["stream", "line"])
+def test_an_interrupted_run_goes_on_to_the_same_bytes(charnn, text, unit, monkeypatch):
+    options = ("train", text, "--steps", 60, *SMALL, "--dropout", 0.2, "--unit", unit)
+    assert charnn(*options, "-o", "whole").status == 0
+    real, calls = training.run, []
+
+    def interrupted(session, *, should_stop):
+        for event in real(session, should_stop=should_stop):
+            calls.append(isinstance(event, Evaluated))
+            if calls[-1] and sum(calls) == 1:
+                os.kill(os.getpid(), signal.SIGINT)
+            yield event
+
+    monkeypatch.setattr(training, "run", interrupted)
+    stopped = charnn(*options, "-o", "parts")
+    assert stopped.status == 130
+    assert "; go on with: charnn train --resume -o parts\n" in stopped.err
+    half = facts(charnn, "parts")
+    assert half["stopped"] == "interrupted"
+    assert 0 < half["steps"] < 60
+    monkeypatch.setattr(training, "run", real)
+    resumed = charnn("train", "--resume", "-o", "parts")
+    assert resumed.status == 0, resumed.err
+    assert Path("parts/model.safetensors").read_bytes() == Path("whole/model.safetensors").read_bytes()
+    steps = [json.loads(line)["step"] for line in Path("parts/metrics.jsonl").read_text().splitlines()]
+    assert steps == sorted(steps)
+
+
+def test_resuming_wants_a_run_and_the_options_that_it_was_begun_with(charnn, text):
+    nothing = charnn("train", "--resume", "-o", "runs/none")
+    assert nothing.err.endswith("error: runs/none: found no run to resume; leave --resume out to begin one\n")
+    assert charnn("train", text, "--steps", 4, *SMALL).status == 0
+    done = charnn("train", "--resume")
+    assert done.status == 1
+    assert "charnn: going on with the newest run, runs/text" in done.err
+    assert "error: runs/text: has spent its budget (4 steps, " in done.err
+    assert done.err.endswith("to go on give it more than that, e.g. --resume --steps 8\n")
+    other = charnn("train", "--resume", "--cell", "gru")
+    assert other.status == 2
+    assert "--cell: found gru, but the run to resume was begun with lstm; leave it out" in other.err
+    more = charnn("train", "--resume", "--steps", 10)
+    assert more.status == 0, more.err
+    assert facts(charnn, "runs/text")["steps"] == 10
+
+
+def test_a_loss_that_is_not_finite_ends_in_one_line_and_what_was_saved_stays(charnn, text):
+    result = charnn(
+        "train",
+        text,
+        "--steps",
+        40,
+        *SMALL,
+        "--optimizer",
+        "sgd",
+        "--learning-rate",
+        1e38,
+        "--clip-norm",
+        0,
+        "--weight-decay",
+        0.01,
+    )
+    assert result.status == 1
+    assert "the loss was not finite; back to step" in result.err
+    last = result.err.splitlines()[-1]
+    assert last.startswith("charnn: error: step ")
+    assert last.endswith("begin anew with a lower --learning-rate; what was saved in runs/text is whole")
+    assert read_model(Path("runs/text")).config["results"]["stopped"] is None
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status", "message"),
+    [
+        (("train",), 2, "TEXT: found none; name the text to learn from: charnn train book.txt"),
+        (("train", "missing.txt"), 1, "missing.txt: no such file or directory"),
+        (("train", "empty.txt"), 1, "empty.txt: is empty; there is nothing to learn from"),
+        (("train", "blank.txt"), 1, "blank.txt: holds white space only; there is nothing to learn from"),
+        (("train", "cp1252.txt"), 1, "cp1252.txt:1: byte 0x92 at offset 2 is not UTF-8; it looks like cp1252: pass --encoding cp1252"),
+        (("train", "binary"), 1, "binary: is binary (a zero byte at offset 1), not text"),
+        (("train", "folder"), 1, "folder: found no text in this directory"),
+        (("train", "text.txt", "--dropout", 1), 2, "--dropout: found 1, but it must be at least 0 and below 1"),
+        (("train", "text.txt", "--minutes", 0), 2, "--minutes: found 0, but it must be above 0"),
+        (("train", "text.txt", "--resume", "--overwrite"), 2, "--resume: found together with --overwrite"),
+        (("train", "text.txt", "--encoding", "klingon"), 2, "--encoding: found 'klingon', which is no known text encoding"),
+        (("train", "text.txt", "--valid", "missing.txt"), 1, "missing.txt: no such file or directory"),
+        (("train", "text.txt", "--tokenizer", "subword", "--vocab-size", 5), 2, "--vocab-size: found 5, but this text needs"),
+    ],
+)  # fmt: skip
+def test_bad_input_is_one_line_and_leaves_nothing_behind(charnn, text, tmp_path, arguments, status, message):
+    (tmp_path / "empty.txt").touch()
+    (tmp_path / "blank.txt").write_text(" \n\n\t\n")
+    (tmp_path / "cp1252.txt").write_bytes(b"it\x92s")
+    (tmp_path / "binary").write_bytes(b"\1\0\2")
+    (tmp_path / "folder").mkdir()
+    result = charnn(*arguments)
+    assert result.status == status
+    (line,) = [line for line in result.err.splitlines() if "error" in line]
+    assert line.startswith("charnn: error: " + message)
+    assert "Traceback" not in result.err
+    assert not Path("runs").exists() or not list(Path("runs").iterdir())
+
+
+@pytest.mark.skipif("torch" in sys.modules and sys.modules["torch"].cuda.is_available(), reason="there is a GPU")
+def test_a_gpu_that_is_not_there_is_one_line(charnn, text):
+    result = charnn("train", text, "--device", "cuda")
+    assert (result.status, "error: --device cuda: found no CUDA device" in result.err) == (1, True)
+
+
+def test_a_file_size_limit_stops_training_with_one_line_and_a_whole_model(text):
+    """The limit stands in for a full disk: it lets the first, small files through and stops the larger ones."""
+    pytest.importorskip("resource", reason="there are no limits for a process")
+    program = (
+        "import resource, signal; signal.signal(signal.SIGXFSZ, signal.SIG_IGN); "
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000)); from charnn.cli.main import main; main()"
+    )
+    command = [sys.executable, "-c", program, "train", str(text), "--steps", "50", "--hidden-size", "64", "-o", "m"]
+    result = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert result.returncode == 1
+    assert "cannot be written: the file would pass the size limit set for this process" in result.stderr
+    assert "Traceback" not in result.stderr
+    assert not Path("m").exists()
+
+
+def test_a_disk_that_fills_up_in_training_loses_nothing(charnn, text, monkeypatch):
+    import errno
+
+    from charnn import files
+
+    real = files._write_through
+    written = []
+
+    def fill_up(path, content):
+        written.append(path)
+        if len(written) > 8:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        real(path, content)
+
+    monkeypatch.setattr(files, "_write_through", fill_up)
+    result = charnn("train", text, "--steps", 4000, *SMALL, "--save-every", 0.001, "-o", "m")
+    assert result.status == 1
+    last = result.err.splitlines()[-1]
+    assert "cannot be written: no space is left on the disk" in last
+    assert last.endswith("what was saved in m is whole; go on with: charnn train --resume -o m")
+    monkeypatch.setattr(files, "_write_through", real)
+    assert read_model(Path("m")).weights
+    resumed = charnn("train", "--resume", "-o", "m", "--steps", 100)
+    assert resumed.status == 0, resumed.err
+
+
+@pytest.fixture
+def unprivileged():
+    """Give up root's right to write anywhere, for the length of a test."""
+    if os.geteuid() == 0:
+        os.seteuid(65534)
+        yield
+        os.seteuid(0)
+    else:
+        yield
+
+
+def test_a_read_only_directory_is_one_line(charnn, tmp_path, request):
+    locked = tmp_path / "locked"
+    locked.mkdir(mode=0o555)
+    (tmp_path / "readable.txt").write_text(TEXT)
+    for path in (tmp_path, *tmp_path.parents[:-1]):
+        if path.stat().st_uid == os.geteuid() and path.is_relative_to("/tmp") and path != Path("/tmp"):
+            path.chmod(path.stat().st_mode | 0o055)
+    request.getfixturevalue("unprivileged")
+    result = charnn("train", tmp_path / "readable.txt", "-o", locked / "run", "--steps", 2)
+    assert result.status == 1
+    assert "cannot be written: permission denied; choose a place that you may write to" in result.err
+
+
+def session_of(text, tmp_path, **options):
+    return begin(
+        tmp_path / "run",
+        [str(text)],
+        text_options=TextOptions(),
+        model_options=ModelOptions(hidden_size=8),
+        training_options=TrainingOptions(**{"steps": 10, "precision": "fp32", **options}),
+        overwrite=False,
+        started=time.monotonic(),
+        notify=print,
+    )
+
+
+def test_the_live_screen_shows_progress_losses_and_a_sample(text, tmp_path):
+    import io
+
+    from rich.console import Console
+
+    session = session_of(text, tmp_path, minutes=1.0)
+    terminal = Console(file=io.StringIO(), force_terminal=False, width=110)
+    screen = LiveScreen(session, terminal)
+    terminal.print(screen)
+    screen.show(Progressed(30, 0.25, 15.0, 1.5, 2.0, 12_345.0, 0.004, 0.7, 0.25))
+    screen.show(Evaluated(20, 0.2, 12.0, 1.9, 300, 1.0, True))
+    screen.show(Evaluated(30, 0.25, 15.0, 2.1, 300, 1.0, False))
+    screen.show(RolledBack(31, 20, 0.002))
+    screen.show_sample("once upon a tide", 30)
+    terminal.print(screen)
+    shown = terminal.file.getvalue()
+    for part in (
+        " 25%  0:4",
+        " left  12,345 tokens/s",
+        "2.0000 nats/token, 2.885 bits/char",
+        "1.9000 nats/token, 2.741 bits/char",
+        "rate 0.004, gradient norm 0.70, clipped 25%",
+        "once upon a tide",
+        "what it writes after step 30",
+        "back to step 20 with the peak learning rate halved to 0.002",
+    ):
+        assert part in shown
+    assert headline(session)[1].startswith("lstm 1 x 8, embedding")
+
+
+def test_the_learned_unk_is_no_longer_where_it_began(charnn, text):
+    assert charnn("train", text, "--epochs", 8, *SMALL, "-o", "m").status == 0
+    trained = read_model(Path("m")).weights
+    assert charnn("train", text, "--steps", 1, *SMALL, "-o", "begun", "--learning-rate", 1e-12).status == 0
+    begun = read_model(Path("begun")).weights
+    assert abs(trained["embedding.weight"][0] - begun["embedding.weight"][0]).max() > 1e-3
+
+
+def test_standard_input_trains(tmp_path):
+    command = [sys.executable, "-m", "charnn", "train", "-", "--steps", "2", "-o", "m"]
+    result = subprocess.run(command, input=FABLES.read_bytes()[:3000], capture_output=True, check=False)
+    assert result.returncode == 0, result.stderr
+    assert sorted(path.name for path in Path("m").iterdir()) == [
+        "config.json", "metrics.jsonl", "model.safetensors", "ngram.safetensors", "tokenizer.json", "train.bin", "training.json",
+        "training.safetensors", "valid.bin",
+    ]  # fmt: skip
+
+
+def evaluations(run):
+    events = [json.loads(line) for line in Path(run, "metrics.jsonl").read_text().splitlines()]
+    return [(event["step"], event["valid_loss_nats"]) for event in events if event["event"] == "evaluated"]
+
+
+def test_naming_the_same_options_again_resumes_the_same_run(charnn, text, monkeypatch):
+    options = ("train", text, "--steps", 24, *SMALL, "--batch-size", 999)
+    assert charnn(*options, "-o", "whole").status == 0
+    real = training.run
+
+    def interrupted(session, *, should_stop):
+        return real(session, should_stop=lambda: session.trainer.position.step >= 10)
+
+    monkeypatch.setattr(training, "run", interrupted)
+    assert charnn(*options, "-o", "parts").status == 130
+    monkeypatch.setattr(training, "run", real)
+    again = charnn(*options, "-o", "parts", "--resume")
+    assert again.status == 0, again.err
+    assert "TEXT is not read again" in again.err
+    assert evaluations("parts") == evaluations("whole")
+    assert Path("parts/model.safetensors").read_bytes() == Path("whole/model.safetensors").read_bytes()
+
+
+def test_a_damaged_encoded_text_is_not_trained_on(charnn, text):
+    assert charnn("train", text, "--steps", 4, *SMALL, "-o", "m").status == 0
+    content = Path("m/train.bin").read_bytes()
+    Path("m/train.bin").write_bytes(content[:100])
+    result = charnn("train", "--resume", "-o", "m", "--steps", 8)
+    assert result.status == 1
+    assert f"m/train.bin: holds 100 tokens, the run was begun with {len(content):,}; restore the file" in result.err
+    Path("m/train.bin").unlink()
+    assert "holds 0 tokens" in charnn("train", "--resume", "-o", "m", "--steps", 8).err
+
+
+def test_an_interrupt_before_the_first_evaluation_keeps_what_was_learned(charnn, text, monkeypatch):
+    real = training.run
+
+    def interrupted(session, *, should_stop):
+        return real(session, should_stop=lambda: session.trainer.position.step >= 5)
+
+    monkeypatch.setattr(training, "run", interrupted)
+    assert charnn("train", text, "--steps", 500, *SMALL, "-o", "m").status == 130
+    assert charnn("train", text, "--steps", 500, *SMALL, "-o", "n", "--learning-rate", 1e-9).status == 130
+    assert abs(read_model(Path("m")).weights["output.bias"]).max() > 1e-4
+    assert abs(read_model(Path("n")).weights["output.bias"]).max() < 1e-4
+
+
+def test_a_run_needs_a_directory_of_its_own(charnn, text):
+    result = charnn("train", text, "-o", ".", "--steps", 1)
+    assert result.status == 2
+    assert "-o: found '.', but a run needs a directory of its own; name one such as runs/mine" in result.err
+
+
+def test_two_trainings_do_not_share_a_directory(charnn, text):
+    with exclusive(Path("runs/text")):
+        result = charnn("train", text, "--steps", 1, *SMALL)
+    assert result.status == 1
+    assert result.err.endswith(
+        "error: runs/text: another charnn is training here; wait for it, or name another place with -o\n"
+    )
+    assert charnn("train", text, "--steps", 1, *SMALL).status == 0
+    assert [path.name for path in Path("runs").iterdir()] == ["text"]
+
+
+@pytest.mark.parametrize("number", INTERRUPTS)
+def test_a_signal_while_the_text_is_read_changes_nothing(charnn, text, monkeypatch, number):
+    def interrupted(*_args, **_options):
+        os.kill(os.getpid(), number)
+        time.sleep(5)
+
+    monkeypatch.setattr("charnn.training.run.create.prepare_corpus", interrupted)
+    result = charnn("train", text, "-o", "runs/m")
+    assert result.status == 130
+    assert result.err.endswith("charnn: interrupted before training began; nothing was changed\n")
+    assert not list(Path("runs").iterdir())
+
+
+@pytest.mark.parametrize("number", INTERRUPTS)
+def test_a_signal_while_it_trains_saves_first(charnn, text, monkeypatch, number):
+    real = training.run
+
+    def interrupted(session, *, should_stop):
+        for event in real(session, should_stop=should_stop):
+            if isinstance(event, Progressed):
+                os.kill(os.getpid(), number)
+            yield event
+
+    monkeypatch.setattr(training, "run", interrupted)
+    result = charnn("train", text, "--steps", 500, *SMALL, "-o", "m")
+    assert result.status == 128 + number
+    assert "interrupted and saved at step" in result.err
+    assert charnn("train", "--resume", "--steps", 2, "-o", "m").status in (0, 1)
+
+
+def test_a_default_name_is_one_that_every_system_takes(charnn, text):
+    Path("what?.txt").write_bytes(text.read_bytes())
+    assert charnn("train", "what?.txt", "--steps", 1, *SMALL).status == 0
+    assert [path.name for path in Path("runs").iterdir()] == ["what-"]
+
+
+def test_an_impossible_size_is_one_line(charnn, text):
+    result = charnn("train", text, "--hidden-size", 10**7, "--steps", 1)
+    assert result.status == 1
+    assert result.err.splitlines()[-1] == (
+        "charnn: error: there is not enough memory; use a smaller --hidden-size, --batch-size, --bptt or --vocab-size"
+    )
+
+
+def test_a_budget_spent_before_the_first_step_is_said(charnn, text):
+    result = charnn("train", text, "--minutes", 1e-6, *SMALL)
+    found = re.search(
+        r"before the first step: the model has learned nothing; give it --minutes (\S+) or more", result.err
+    )
+    assert float(found[1]) > 0
+
+
+def test_the_minutes_that_are_enough_follow_from_what_was_measured(text, tmp_path):
+    session = session_of(text, tmp_path, minutes=1.0)
+    session.config["plan"] |= {"training_tokens_per_second": 100, "evaluation_seconds": 2.0}
+    session.config["options"]["training"] |= {"batch_size": 10, "bptt_length": 50}
+    session.config["results"]["seconds"] = 9.0
+    assert minutes_to_learn(session) == 2.0  # 9 + 20 * 5 + 1.5 + 4 * 2 = 118.5 s
+
+
+def test_an_empty_validation_file_is_one_line(charnn, text):
+    Path("empty.txt").touch()
+    result = charnn("train", text, "--valid", "empty.txt", "--steps", 1)
+    assert (result.status, "empty.txt: holds no text to validate on" in result.err) == (1, True)
+
+
+def test_dropout_of_ngrams_that_are_not_embedded_is_refused(charnn, text):
+    result = charnn("train", text, "--steps", 2, *SMALL, "--embedding-order", 1, "--ngram-dropout", 0.5)
+    assert result.status == 2
+    assert "--ngram-dropout: found without --embedding-order 2 or more, where it would do nothing" in result.err
+    assert not Path("runs").exists() or not list(Path("runs").iterdir())
+    assert charnn("train", text, "--steps", 2, *SMALL, "--embedding-order", 1, "-o", "m").status == 0
+    assert facts(charnn, "m")["ngram_dropout"] == 0

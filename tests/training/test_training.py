@@ -1,0 +1,830 @@
+"""Evaluation, schedule, optimizers, planning and the trainer."""
+
+import ctypes
+import itertools
+import math
+import sys
+import time
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from charnn.config import Architecture, ModelOptions, TextOptions, TrainingOptions
+from charnn.errors import CharnnError, OptionError, TrainingError
+from charnn.text.corpus import prepare_corpus
+from charnn.text.vocabulary import Vocabulary
+from charnn.training.batches import LaneBatches
+from charnn.training.evaluation import Validation, cold_loss, held_out_log_probs, held_out_part, validate
+from charnn.training.events import Evaluated, Progressed, RolledBack, SpeedChanged, Stopped, event_json
+from charnn.training.loss import IGNORED, LossTotal, summed_cross_entropy
+from charnn.training.network.dropout import RegularisationShares
+from charnn.training.network.network import Network
+from charnn.training.objective import TokenNoise
+from charnn.training.optim.averaging import AveragedWeights
+from charnn.training.optim.muon import COEFFICIENTS, NEWTON_SCHULZ_STEPS, Muon, orthogonalised
+from charnn.training.optim.optimizers import (
+    SGD,
+    AdamW,
+    load_optimizer_arrays,
+    make_optimizers,
+    optimizer_arrays,
+    set_rate,
+)
+from charnn.training.optim.schedule import Budget, seconds_for_steps
+from charnn.training.parallel.workers import Workers
+from charnn.training.planning import plan as planning
+from charnn.training.planning import sizes, timing
+from charnn.training.planning.devices import choose_device, has_bf16_units, supported_precision
+from charnn.training.planning.memory import keeping_memory, memory_kept
+from charnn.training.run import create
+from charnn.training.run.metrics import count_beside, final_figures, read_held_out
+from charnn.training.trainer import Position, Trainer
+from tests.conftest import ramp_weights
+
+SHAPE = Architecture("lstm", 11, 6, 8, 1)
+PLAIN = Vocabulary(tuple(map(str, range(11))), (9,) * 11, boundary_id=0, unknown_id=None)
+
+
+def network(scale=0.4, order=1):
+    shape = replace(SHAPE, embedding_order=order)
+    made = Network(shape)
+    made.load_arrays(ramp_weights(shape, scale))
+    return made
+
+
+def test_losses_are_summed_and_padding_is_left_out():
+    logits = torch.zeros(2, 1, 4)
+    total = summed_cross_entropy(logits, torch.tensor([[3], [IGNORED]]))
+    assert float(total) == pytest.approx(math.log(4))
+    assert (LossTotal(2.0, 1) + LossTotal(4.0, 2)).nats_per_token == 2.0
+    assert math.isnan(LossTotal().nats_per_token)
+
+
+def slow_loss(model, ids, boundary):
+    """One long forward pass over one stream."""
+    inputs = torch.tensor([[boundary], *([id] for id in ids[:-1])])
+    with torch.no_grad():
+        logits, _ = model(inputs, model.initial_state(1))
+    return float(summed_cross_entropy(logits, torch.tensor(ids)[:, None]))
+
+
+@pytest.mark.parametrize("num_ids", [1, 5, 1535, 3200, 9000])
+@pytest.mark.parametrize("order", [1, 3])
+def test_validation_in_lanes_is_one_long_forward_pass(num_ids, order):
+    model = network(order=order)
+    ids = np.arange(num_ids) ** 2 % 11
+    log_probs = held_out_log_probs(model, ids, PLAIN, unit="stream")
+    assert len(log_probs) == num_ids
+    assert -log_probs.sum() == pytest.approx(slow_loss(model, ids.tolist(), 0), rel=1e-5)
+    assert model.training
+
+
+def test_validation_of_units_begins_each_from_an_empty_state():
+    model = network(order=2)
+    units = [[1, 2, 3], [4], [5, 6] * 100]
+    ids = np.array([id for unit in units for id in (*unit, 0)])
+    log_probs = held_out_log_probs(model, ids, PLAIN, unit="line")
+    begin = 0
+    for unit in units:
+        own = log_probs[begin : begin + len(unit) + 1]
+        assert -own.sum() == pytest.approx(slow_loss(model, [*unit, 0], 0), rel=1e-5)
+        begin += len(own)
+    assert held_out_part(ids, PLAIN, unit="line", max_tokens=5).tolist() == [1, 2, 3, 0, 4, 0]
+    assert held_out_part(ids, PLAIN, unit="stream", max_tokens=5).tolist() == [1, 2, 3, 0, 4]
+
+
+def drawn_from(model, number, *, temperature):
+    """Return a text that a network writes, each line from an empty state, too long ones broken off."""
+    random, ids = np.random.default_rng(1), [0]
+    while len(ids) < number or ids[-1] != 0:
+        if ids[-1] == 0:
+            state = model.initial_state(1)
+        with torch.no_grad():
+            logits, state = model(torch.tensor([[ids[-1]]]), state)
+        probs = torch.softmax(logits[0, 0] / temperature, -1).double().numpy()
+        ids.append(int(random.choice(11, p=probs / probs.sum())) if len(ids) % 50 else 0)
+    return np.array(ids[1:])
+
+
+@pytest.mark.parametrize("unit", ["stream", "line"])
+def test_the_temperature_of_validation_is_the_best_there_is(unit, monkeypatch):
+    model = network(scale=2.0)
+    ids = drawn_from(model, 600, temperature=1.5)
+    found = validate(model, ids, PLAIN, unit=unit)
+    assert 1.2 < found.temperature < 1.8
+    by_temperature = {
+        temperature: -held_out_log_probs(model, ids, PLAIN, unit=unit, temperature=temperature).sum()
+        for temperature in (1.0, found.temperature * 0.98, found.temperature, found.temperature * 1.02)
+    }
+    assert min(by_temperature, key=by_temperature.get) == found.temperature
+    assert found.loss.nats == pytest.approx(by_temperature[found.temperature], rel=1e-5)
+    assert found.loss.num_tokens == len(ids)
+    cooled = network()
+    cooled.load_arrays(model.arrays(temperature=found.temperature))
+    assert -held_out_log_probs(cooled, ids, PLAIN, unit=unit).sum() == pytest.approx(found.loss.nats, rel=1e-5)
+    monkeypatch.setattr("charnn.training.evaluation.MOST_STORED", 11 * 200)
+    of_a_part = validate(model, ids, PLAIN, unit=unit)
+    assert of_a_part.loss.num_tokens == len(ids)
+    assert of_a_part.loss.nats < by_temperature[1.0]
+
+
+def test_tied_weights_are_left_as_they_are():
+    model = Network(replace(SHAPE, embedding_size=8, tie_weights=True))
+    assert validate(model, np.arange(30) % 11, PLAIN, unit="stream").temperature == 1.0
+
+
+def test_the_cold_protocol_reads_windows_from_an_empty_state():
+    model = network()
+    ids = np.arange(600) ** 2 % 11
+    windows = [(0, ids[:256]), (ids[255], ids[256:512]), (ids[511], ids[512:])]
+    expected = sum(slow_loss(model, window.tolist(), int(before)) for before, window in windows)
+    assert cold_loss(model, ids, PLAIN, unit="stream").nats == pytest.approx(expected, rel=1e-5)
+    lines = np.array([1, 2, 0, *[3, 4] * 150, 0])
+    long = lines[3:]
+    windows = [(0, lines[:3]), (0, long[:256]), (long[255], long[256:])]
+    expected = sum(slow_loss(model, window.tolist(), int(before)) for before, window in windows)
+    found = cold_loss(model, lines, PLAIN, unit="line")
+    assert found.nats == pytest.approx(expected, rel=1e-5)
+    assert found.num_tokens == len(lines)
+
+
+def test_progress_is_the_larger_share_of_what_is_spent():
+    assert Budget(steps=100, seconds=10).progress(20, 5) == 0.5
+    assert Budget(steps=100, seconds=None).progress(20, 1e9) == 0.2
+    assert Budget(steps=None, seconds=10).progress(10**9, 20) == 1.0
+    assert Budget(steps=None, seconds=0).progress(0, 0) == 1.0
+
+
+@pytest.mark.parametrize("name", ["muon", "adamw", "sgd", "nt-asgd"])
+def test_every_parameter_has_exactly_one_optimizer_and_biases_are_not_decayed(name):
+    model = network()
+    optimizers = make_optimizers(model, TrainingOptions(optimizer=name, weight_decay=0.5, batch_size=32))
+    owned = [id(parameter) for optimizer in optimizers for parameter in optimizer.parameters]
+    assert sorted(owned) == sorted(id(parameter) for parameter in model.parameters())
+    before = {id(parameter): parameter.detach().clone() for parameter in model.parameters()}
+    set_rate(optimizers, 0.1)
+    for optimizer in optimizers:
+        update(optimizer, [torch.zeros_like(parameter) for parameter in optimizer.parameters])
+    for parameter in model.parameters():  # without a gradient, only decay moves them
+        factor = 1 - 0.1 * 0.5 if parameter.dim() == 2 else 1.0
+        torch.testing.assert_close(parameter.detach(), factor * before[id(parameter)])
+
+
+def update(optimizer, gradients, scale=1.0):
+    """Do an update as one worker does."""
+    for task in optimizer.updates([gradient.clone() for gradient in gradients], torch.tensor(scale)):
+        task()
+
+
+@pytest.mark.parametrize("name", ["adamw", "sgd"])
+def test_optimizers_move_as_torchs_own_do(name, monkeypatch):
+    monkeypatch.setattr("charnn.training.optim.optimizers.PIECE_SIZE", 16)  # 60 numbers in four pieces
+    weights = [torch.nn.Parameter(torch.cos(torch.arange(60.0)).reshape(12, 5)) for _ in range(2)]
+    biases = [torch.nn.Parameter(torch.sin(torch.arange(7.0))) for _ in range(2)]
+    make = {"adamw": AdamW, "sgd": SGD}[name]
+    ours = make(weights[:1], biases[:1], weight_decay=0.3)
+    groups = [{"params": weights[1:], "weight_decay": 0.3}, {"params": biases[1:], "weight_decay": 0.0}]
+    theirs = torch.optim.AdamW(groups, lr=0.02, betas=(0.9, 0.99)) if name == "adamw" else torch.optim.SGD(groups, 0.02)
+    ours.rate = 0.02
+    for number in range(10):
+        gradients = [torch.sin(torch.arange(60.0) * 0.3 + number).reshape(12, 5), torch.cos(torch.arange(7.0) + number)]
+        update(ours, gradients, scale=0.5)
+        for parameter, gradient in zip((weights[1], biases[1]), gradients, strict=True):
+            parameter.grad = 0.5 * gradient
+        theirs.step()
+    torch.testing.assert_close(weights[0], weights[1])
+    torch.testing.assert_close(biases[0], biases[1])
+
+
+@pytest.mark.parametrize("name", ["muon", "adamw", "sgd"])
+def test_a_parameter_without_a_gradient_is_left_alone(name):
+    model = network()
+    optimizers = make_optimizers(model, TrainingOptions(optimizer=name, weight_decay=0.5, batch_size=32))
+    set_rate(optimizers, 0.1)
+    for optimizer in optimizers:
+        assert optimizer.updates([None] * len(optimizer.parameters), torch.tensor(1.0)) == []
+
+
+@pytest.mark.parametrize("shape", [(40, 12), (12, 40), (16, 16), (1, 5)])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_orthogonalised_matrices_are_what_newton_schulz_says(shape, dtype):
+    matrices = torch.sin(torch.arange(2 * shape[0] * shape[1]) ** 1.5).reshape(2, *shape)
+    found = orthogonalised(matrices.to(dtype)).double()
+    a, b, c = COEFFICIENTS
+    for matrix, update in zip(matrices.double(), found, strict=True):
+        expected = matrix / matrix.norm()
+        for _ in range(NEWTON_SCHULZ_STEPS):
+            gram = expected @ expected.T
+            expected = a * expected + (b * gram + c * gram @ gram) @ expected
+        assert (update - expected).norm() / expected.norm() < (1e-4 if dtype == torch.float32 else 0.05)
+        assert torch.linalg.svdvals(update).max() < 1.3
+    assert torch.equal(orthogonalised(torch.zeros_like(matrices)), torch.zeros_like(matrices))
+
+
+def test_muon_with_enough_momentum_moves_as_torchs_own_does():
+    """Source: torch.optim.Muon, which iterates on the long matrix, in bf16."""
+    ours, theirs = (torch.nn.Parameter(torch.cos(torch.arange(60.0)).reshape(12, 5)) for _ in range(2))
+    optimizer = Muon([ours], weight_decay=0.1)
+    optimizer.rate = 0.02
+    torchs = torch.optim.Muon(
+        [theirs], lr=0.02, weight_decay=0.1, adjust_lr_fn="match_rms_adamw", ns_steps=NEWTON_SCHULZ_STEPS
+    )
+    for number in range(20):
+        theirs.grad = torch.sin(torch.arange(60.0) * 0.3 + number).reshape(12, 5)
+        update(optimizer, [theirs.grad])
+        torchs.step()
+    torch.testing.assert_close(ours, theirs, atol=0.01, rtol=0.02)
+
+
+def test_muon_moves_by_all_the_gradients_since_its_last_move():
+    before = torch.cos(torch.arange(60.0)).reshape(12, 5)
+    moving, beside = torch.nn.Parameter(before.clone()), torch.nn.Parameter(torch.ones(12, 5))
+    optimizer = Muon([moving, beside], weight_decay=0.1, momentum=0.95, every=3, dtype=torch.float32)
+    optimizer.rate = 0.02
+    momentum, average = 0.95 ** (1 / 3), torch.zeros(12, 5)
+    for number in range(3):
+        assert torch.equal(moving, before), f"moved after {number} gradients"
+        gradient = torch.sin(torch.arange(60.0) * (number + 0.3)).reshape(12, 5)
+        average = momentum * average + (1 - momentum) * gradient
+        update(optimizer, [gradient, gradient.flip(0)])
+    nesterov = momentum * average + (1 - momentum) * gradient
+    length = 0.2 * math.sqrt(12)
+    expected = before * (1 - 0.02 * 0.1) - 0.02 * length * orthogonalised(nesterov[None])[0]
+    torch.testing.assert_close(moving.detach(), expected)
+    assert (beside != 1).all()
+
+
+@pytest.mark.parametrize("name", ["muon", "adamw", "sgd"])
+@pytest.mark.parametrize("batch_size", [32, 16])
+def test_an_optimizers_state_survives_as_arrays(name, batch_size):
+    def steps(model, optimizers, numbers):
+        for number in numbers:
+            set_rate(optimizers, 0.01)
+            for optimizer in optimizers:
+                waves = [torch.sin(torch.arange(weight.numel()) * 0.3 + number) for weight in optimizer.parameters]
+                shapes = [weight.shape for weight in optimizer.parameters]
+                update(optimizer, [wave.reshape(shape) for wave, shape in zip(waves, shapes, strict=True)])
+        return model.arrays()
+
+    options = TrainingOptions(optimizer=name, batch_size=batch_size, bptt_length=64)
+    model = network()
+    optimizers = make_optimizers(model, options)
+    halfway = steps(model, optimizers, range(3))
+    arrays = optimizer_arrays(optimizers)
+    expected = steps(model, optimizers, range(3, 6))
+    other = network()
+    other.load_arrays(halfway)
+    again = make_optimizers(other, options)
+    load_optimizer_arrays(again, {key.removeprefix("optimizer."): array for key, array in arrays.items()})
+    for key, array in steps(other, again, range(3, 6)).items():
+        np.testing.assert_array_equal(array, expected[key])
+
+
+def trainer(steps=20, validate=lambda: Validation(LossTotal(1.0, 1)), position=None, interval=0.25, **options):
+    made = TrainingOptions(**{"learning_rate": 0.01, "dropout": 0.3, "batch_size": 4, "optimizer": "adamw", **options})
+    model = Network(SHAPE, shares=RegularisationShares.of(made))
+    model.load_arrays(ramp_weights(SHAPE))
+    ids = (np.arange(800) % 10 + 1).astype(np.uint8)
+    return Trainer(
+        network=model,
+        optimizers=make_optimizers(model, made),
+        batches=LaneBatches(ids, PLAIN, num_lanes=4, bptt_length=16, carry_length=0, seed=1),
+        noise=TokenNoise(ids, made.token_noise),
+        validate=validate,
+        options=made,
+        precision="fp32",
+        budget=Budget(steps=steps, seconds=None),
+        evaluation_interval=interval,
+        position=position or Position(),
+        started=time.monotonic(),
+    )
+
+
+def never():
+    return False
+
+
+def test_a_trainer_reports_evaluates_and_stops_at_its_budget():
+    events = list(trainer(steps=40).run(never))
+    evaluations = [event.step for event in events if isinstance(event, Evaluated)]
+    assert evaluations == [10, 20, 30, 40]
+    assert events[-1] == replace(events[-1], step=40, reason="budget")
+    progressed = [event for event in events if isinstance(event, Progressed)]
+    assert progressed[-1].step == 40
+    assert 0 < progressed[-1].loss_nats < 3
+    assert 0 <= progressed[-1].clipped_fraction <= 1
+    assert event_json(events[-1])["event"] == "stopped"
+
+
+def test_a_trainer_learns_a_cycle():
+    made = trainer(steps=150, dropout=0.0, learning_rate=0.05)
+    losses = [event.loss_nats for event in made.run(never) if isinstance(event, Progressed)]
+    assert losses[-1] < 0.2
+
+
+def test_going_on_from_a_checkpoint_is_never_having_stopped():
+    whole = trainer(steps=40)
+    list(whole.run(never))
+    first = trainer(steps=40)
+    counter = itertools.count()
+    events = list(first.run(lambda: next(counter) == 17))
+    assert events[-1].reason == "interrupted"
+    scalars, tensors = first.checkpoint()
+    second = trainer(steps=40, position=Position(**scalars))
+    second.restore(scalars, tensors)
+    list(second.run(never))
+    for name, array in second.network.arrays().items():
+        np.testing.assert_array_equal(array, whole.network.arrays()[name])
+    np.testing.assert_array_equal(second.checkpoint()[1]["recurrent.0.1"], whole.checkpoint()[1]["recurrent.0.1"])
+
+
+def test_weights_are_averaged_over_the_last_tenth_of_the_steps():
+    model = network()
+    averaged = AveragedWeights(model)
+    for step in range(1, 2001):
+        with torch.no_grad():
+            model.output.bias.fill_(float(step))
+        for task in averaged.additions(step):
+            task()
+    found = float(averaged.arrays()["output.bias"][0])
+    assert 1700 < found < 1900
+    with averaged.in_place():
+        assert model.arrays()["output.bias"][0] == found
+    assert model.arrays()["output.bias"][0] == 2000
+    assert next(model.parameters()) is model.embedding.weight
+
+
+def test_early_weights_are_taken_as_they_are():
+    model = network()
+    averaged = AveragedWeights(model)
+    with torch.no_grad():
+        model.output.bias.fill_(5.0)
+    for task in averaged.additions(3):
+        task()
+    assert float(averaged.arrays()["output.bias"][0]) == 5.0
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="glibc's malloc is what is told")
+def test_the_c_library_is_told_to_keep_memory_and_then_to_give_it_back(monkeypatch):
+    told = []
+
+    def tell(*, mmap_max, trim_threshold):
+        told.append((mmap_max, trim_threshold))
+        return False
+
+    with memory_kept() as has_glibc:
+        assert has_glibc == (hasattr(ctypes.CDLL(None), "mallopt") and hasattr(ctypes.CDLL(None), "malloc_trim"))
+    keep, usual = (0, 2**31 - 1), (65536, 128 * 1024)
+    with monkeypatch.context() as patch:
+        patch.setattr("charnn.training.planning.memory._tell", tell)
+        with memory_kept(), memory_kept():
+            pass
+        assert told == [keep, keep, usual]
+        told.clear()
+        for _ in keeping_memory(number for number in range(2)):
+            assert told[-1] == usual  # whoever is handed an item has the usual memory
+        assert told.count(keep) == 4
+    monkeypatch.setenv("MALLOC_TRIM_THRESHOLD_", "100000")
+    with memory_kept() as has_told:
+        assert not has_told  # the user has
+
+
+@pytest.mark.parametrize("unit", ["stream", "line"])
+def test_final_figures_are_those_of_network_and_ngrams(unit):
+    model = network(scale=2.0)
+    ids = drawn_from(model, 3000, temperature=1.0)
+    ngrams = count_beside(ids[:2500], PLAIN, order=3, unit=unit, seconds=None)
+    held_out = held_out_part(ids[2500:], PLAIN, unit=unit, max_tokens=500)
+    figures = final_figures(model, ngrams, held_out, PLAIN, unit=unit)
+    alone = -float(held_out_log_probs(model, held_out, PLAIN, unit=unit).mean())
+    ngram = -float(np.log(read_held_out(ngrams, held_out, PLAIN, unit=unit).probs).mean())
+    assert figures.mixture_loss_nats < max(alone, ngram)
+    assert figures.mixture_loss_nats == pytest.approx(alone, abs=0.05)  # the network wrote the text
+    assert figures.valid_loss_cold_nats == pytest.approx(alone, abs=0.05)
+    assert len(figures.mixture_weights) == 3
+    assert final_figures(model, None, held_out, PLAIN, unit=unit).mixture_loss_nats is None
+
+
+def test_of_a_text_too_long_for_the_budget_parts_are_counted(monkeypatch):
+    monkeypatch.setattr("charnn.training.run.metrics.TOKENS_COUNTED_A_SECOND", 100)
+    ids = np.arange(10_000) % 11
+    few = count_beside(ids, PLAIN, order=2, unit="stream", seconds=70)
+    every = count_beside(ids, PLAIN, order=2, unit="stream", seconds=None)
+    assert every.num_ngrams - 11 == 12  # eleven pairs of the cycle, and the beginning after the boundary
+    assert few.num_ngrams - 11 > 12  # ten seams
+    assert few.distribution([4])[0][5] > 0.5
+
+
+def test_training_stops_when_validation_no_longer_improves():
+    losses = iter([3.0, 2.0, 2.5, 2.5, 2.0, 9.0])
+    made = trainer(steps=100, validate=lambda: Validation(LossTotal(next(losses), 1)), interval=0.1, patience=3)
+    events = list(made.run(never))
+    assert events[-1] == Stopped(50, events[-1].seconds, "patience")
+    assert made.position.best_step == 20
+    assert [event.is_best for event in events if isinstance(event, Evaluated)] == [True, True, False, False, False]
+
+
+def test_without_held_out_text_the_latest_weights_are_the_best():
+    events = list(trainer(steps=8, validate=None).run(never))
+    assert [(event.valid_loss_nats, event.is_best) for event in events if isinstance(event, Evaluated)] == [
+        (None, True)
+    ] * 4
+
+
+def test_a_loss_that_is_not_finite_leads_back_at_half_the_rate():
+    made = trainer(steps=30, interval=0.5)
+    events = []
+    for event in made.run(never):
+        events.append(event)
+        if isinstance(event, Evaluated) and event.step == 15:
+            made._snapshot = made.checkpoint()
+            with torch.no_grad():
+                made.network.output.bias.fill_(math.nan)
+    rolled = [event for event in events if isinstance(event, RolledBack)]
+    assert [(event.step, event.to_step) for event in rolled] == [(16, 15)]
+    assert made.position.rate_scale == 0.5
+    assert events[-1].reason == "budget"
+    assert all(np.isfinite(array).all() for array in made.network.arrays().values())
+
+
+def test_a_loss_that_stays_infinite_ends_training_with_advice():
+    with pytest.raises(TrainingError, match=r"the loss is not finite, .* begin anew with a lower --learning-rate"):
+        list(
+            trainer(steps=50, learning_rate=1e38, optimizer="sgd", clip_norm=0.0, warmup=0.0, weight_decay=0.01).run(
+                never
+            )
+        )
+
+
+def test_gradients_longer_than_the_limit_are_counted():
+    clipped = [event for event in trainer(clip_norm=1e-6).run(never) if isinstance(event, Progressed)]
+    free = [event for event in trainer(clip_norm=0.0).run(never) if isinstance(event, Progressed)]
+    assert clipped[-1].clipped_fraction == 1.0
+    assert free[-1].clipped_fraction == 0.0
+
+
+def resolved(num_tokens=10**6, kind="char", seconds=90.0, vocab_size=65, device="cpu", **options):
+    return sizes.resolve_architecture(
+        ModelOptions(**options), kind=kind, vocab_size=vocab_size, num_tokens=num_tokens, seconds=seconds, device=device
+    )
+
+
+def test_sizes_grow_with_the_budget_and_the_corpus_and_yield_to_the_user():
+    widths = [resolved(seconds=seconds).hidden_size for seconds in (10, 40, 90, 300, 3600)]
+    assert widths == sorted(widths)
+    assert widths[0] < widths[-1]
+    assert resolved(num_tokens=10_000, seconds=3600).hidden_size <= 128
+    assert resolved(hidden_size=77, num_layers=3, embedding_size=5) == Architecture(
+        "lstm", 65, 5, 77, 3, embedding_order=3
+    )
+    assert resolved(tie_weights=True).embedding_size == resolved(tie_weights=True).hidden_size
+    assert resolved(tie_weights=True, embedding_size=40).hidden_size == 40
+    assert resolved(device="cuda").num_layers == 2
+
+
+def test_tied_weights_of_different_sizes_are_refused():
+    with pytest.raises(OptionError, match="--tie-weights: found --embedding-size 5 and --hidden-size 6"):
+        resolved(tie_weights=True, embedding_size=5, hidden_size=6)
+
+
+def test_a_second_counts_by_the_machines_speed_and_the_passes():
+    speed = planning.REFERENCE_SPEEDS[256]
+    assert planning.worth_of_a_second(256, speed, 5) == 1
+    assert planning.worth_of_a_second(256, speed * 1.2, 5) == 1
+    assert planning.worth_of_a_second(256, speed * 4, 5) == 4
+    assert planning.worth_of_a_second(256, speed / 4, 5) == 0.25
+    assert planning.worth_of_a_second(256, speed, 0.5) == 0.5
+    assert planning.worth_of_a_second(256, speed, 50) == 1.5
+    assert planning.worth_of_a_second(333, speed, 5) == 1
+
+
+@pytest.mark.parametrize(("share_of_reference", "expected"), [(1.0, 256), (8.0, 512), (0.1, 128)])
+def test_a_width_is_chosen_anew_for_a_machine_of_another_speed(tmp_path, monkeypatch, share_of_reference, expected):
+    timed = []
+
+    def measured(architecture, *_args, **_options):
+        timed.append(architecture.hidden_size)
+        speed = share_of_reference * planning.REFERENCE_SPEEDS.get(architecture.hidden_size, 1e5)
+        return timing.Speed("fp32", 1, speed, speed, None)
+
+    monkeypatch.setattr(planning, "measure_speed", measured)
+    path = tmp_path / "text.txt"
+    path.write_text("the cat sat on the mat\n" * 25_000, encoding="utf-8")
+    corpus = prepare_corpus(tmp_path, [str(path)], TextOptions(), seed=1, notify=print)
+
+    def chosen(**model):
+        plan = planning.make_plan(
+            ModelOptions(**model),
+            TrainingOptions(minutes=1.5),
+            corpus=corpus,
+            device="cpu",
+            workers=Workers(),
+            notify=print,
+        )
+        return plan.architecture.hidden_size
+
+    assert chosen() == expected
+    assert timed == list(dict.fromkeys([256, expected]))
+    assert chosen(hidden_size=32) == 32
+
+
+def test_timing_ends_where_a_busy_machine_holds_a_step_up(monkeypatch):
+    clock = itertools.count()
+    calls = []
+    monkeypatch.setattr(timing.time, "perf_counter", lambda: float(next(clock)))
+
+    def held_up(name, seconds):
+        def do():
+            calls.append(name)
+            for _ in range(seconds):
+                next(clock)
+
+        return do
+
+    quick, stalled, never = timing._median_times(
+        [held_up("quick", 1), held_up("stalled", 50), held_up("never", 1)], "cpu", most_seconds=10
+    )
+    assert calls == ["quick", "stalled"]
+    assert quick < 5 < stalled < math.inf == never
+
+
+def test_a_short_text_gets_fewer_lanes():
+    def lanes(wanted, num_tokens, hidden_size=256):
+        return planning.choose_batch_size(
+            wanted, hidden_size=hidden_size, num_tokens=num_tokens, bptt_length=64, device="cpu"
+        )
+
+    assert lanes(None, 10**6, hidden_size=1024) > lanes(None, 10**6)
+
+    assert [lanes(None, 10**6), lanes(None, 640), lanes(None, 3), lanes(50, 640), lanes(5, 10**6)] == [32, 10, 1, 10, 5]
+
+
+def test_a_stretch_is_about_512_tokens_in_whole_steps():
+    def carry(unit="stream", **given):
+        return planning.resolve_training(
+            TrainingOptions(**given), unit=unit, num_epochs=1, num_tokens=10**6, batch_size=1
+        ).carry_length
+
+    assert [carry(), carry(bptt_length=160), carry(bptt_length=2000)] == [512, 480, 2000]
+    assert [carry(carry_length=0), carry(carry_length=77), carry("line")] == [0, 77, None]
+
+
+def test_a_short_run_has_a_higher_rate_with_muon_alone():
+    def rate(num_steps, **given):
+        options = TrainingOptions(**given)
+        return planning.resolve_training(
+            options, unit="stream", num_tokens=num_steps * 128, num_epochs=1, batch_size=1
+        ).learning_rate
+
+    assert rate(700) > rate(2000)
+    assert rate(700, optimizer="adamw") == rate(2000, optimizer="adamw")
+    assert rate(700, learning_rate=0.005) == 0.005
+
+
+def test_ngrams_of_a_short_text_are_known_by_heart_sooner():
+    def ngram_dropout(num_tokens, num_epochs):
+        return planning.resolve_training(
+            TrainingOptions(), unit="stream", num_tokens=num_tokens, num_epochs=num_epochs, batch_size=32
+        ).ngram_dropout
+
+    assert [ngram_dropout(10**6, 7), ngram_dropout(125_000, 7), ngram_dropout(125_000, 4)] == [0.0, 0.25, 0.0]
+    assert ngram_dropout(10**6, 40) == ngram_dropout(125_000, 40) == 0.5
+
+
+def test_more_passes_over_the_text_bring_more_dropout():
+    def dropout(num_epochs, wanted=None):
+        options = TrainingOptions(dropout=wanted)
+        return planning.resolve_training(
+            options, unit="stream", num_epochs=num_epochs, num_tokens=10**6, batch_size=1
+        ).dropout
+
+    assert [dropout(1), dropout(1000), dropout(1000, 0.05)] == [0.0, 0.4, 0.05]
+    few, many = (
+        planning.resolve_training(
+            TrainingOptions(), unit="stream", num_epochs=number, num_tokens=10**6, batch_size=1
+        ).ngram_dropout
+        for number in (1, 100)
+    )
+    assert few == 0.0
+    assert many > 0.5
+
+
+def test_evaluations_take_a_twentieth_of_the_time_at_most():
+    def plan(num_valid, num_training, seconds=None):
+        return planning.plan_evaluations(
+            num_valid=num_valid, num_training=num_training, seconds=seconds, evaluation_speed=1e5
+        )
+
+    assert plan(1000, 10**7) == (1 / 40, 1000)
+    interval, most = plan(10**7, 10**6, seconds=60)
+    assert most == 10**5
+    assert 1 / interval * most <= 0.05 * 60 * 1e5 * 1.01
+    assert plan(0, 10**6) == (1 / 20, 0)
+
+
+@pytest.fixture
+def clocked(monkeypatch):
+    """Stands for a step: it takes as long as a dictionary says for its precision, on a clock of our own."""
+    clock, seconds, calls = [0.0], {"fp32": [0.3], "bf16": [0.1]}, []
+
+    class Step:
+        def __init__(self, _network, _optimizers, _options, precision, _workers):
+            self.precision = precision
+
+        def __call__(self, *_arguments, **_options):
+            of_step = seconds[self.precision]
+            clock[0] += of_step[calls.count(self.precision) % len(of_step)]
+            calls.append(self.precision)
+
+    monkeypatch.setattr(timing, "TrainingStep", Step)
+    monkeypatch.setattr(timing.time, "perf_counter", lambda: clock[0])
+    return seconds, calls
+
+
+@pytest.mark.parametrize(("faster", "ratio"), [("bf16", 3.0), ("fp32", None)])
+def test_with_a_time_budget_the_faster_precision_is_chosen(monkeypatch, clocked, faster, ratio):
+    monkeypatch.setattr(timing, "has_bf16_units", lambda _: True)
+    clocked[0].update({"bf16": [0.1], "fp32": [0.3]} if faster == "bf16" else {"bf16": [0.3], "fp32": [0.1]})
+    speed = timing.measure_speed(SHAPE, TrainingOptions(bptt_length=4), batch_size=2, device="cpu", seconds=600)
+    assert speed.precision == faster
+    assert speed.ratio == (None if ratio is None else pytest.approx(ratio))
+    assert speed.training == pytest.approx(8 / 0.1)
+
+
+@pytest.mark.parametrize(
+    ("units", "wanted", "timed"),
+    [(True, "auto", "bf16"), (False, "auto", "fp32"), (True, "fp32", "fp32"), (True, "bf16", "bf16")],
+)
+def test_with_a_budget_of_steps_the_processor_and_not_the_clock_decides(monkeypatch, clocked, units, wanted, timed):
+    monkeypatch.setattr(timing, "has_bf16_units", lambda _: units)
+    options = TrainingOptions(bptt_length=4, precision=wanted)
+    speed = timing.measure_speed(SHAPE, options, batch_size=2, device="cpu")
+    assert (speed.precision, speed.ratio) == (timed, None)
+    assert set(clocked[1]) == {timed}
+
+
+def test_one_step_that_was_held_up_decides_nothing(monkeypatch, clocked):
+    monkeypatch.setattr(timing, "has_bf16_units", lambda _: True)
+    clocked[0].update({"bf16": [0.1, 0.1, 5.0, 0.1, 0.1, 0.1], "fp32": [0.2]})
+    speed = timing.measure_speed(SHAPE, TrainingOptions(bptt_length=4), batch_size=2, device="cpu", seconds=6000)
+    assert speed.precision == "bf16"
+
+
+def test_timing_leaves_generators_and_threads_alone():
+    before, threads = torch.get_rng_state(), torch.get_num_threads()
+    speed = timing.measure_speed(SHAPE, TrainingOptions(bptt_length=4, precision="fp32"), batch_size=2, device="cpu")
+    assert speed.training > 0
+    assert speed.evaluation > 0
+    assert torch.equal(before, torch.get_rng_state())
+    assert torch.get_num_threads() == threads
+
+
+def test_bf16_where_it_cannot_run_is_fp32_and_a_line(monkeypatch):
+    notices = []
+    monkeypatch.setattr("charnn.training.planning.devices.has_bf16_units", lambda _: False)
+    assert supported_precision("bf16", "cpu", notify=notices.append) == "fp32"
+    assert notices == ["--precision bf16: this processor has no bf16 units that torch can use; training in fp32"]
+    assert supported_precision("auto", "cpu", notify=notices.append) == "auto"
+    monkeypatch.setattr("charnn.training.planning.devices.has_bf16_units", lambda _: True)
+    assert supported_precision("bf16", "cpu", notify=notices.append) == "bf16"
+    assert len(notices) == 1
+
+
+@pytest.mark.parametrize(
+    ("capabilities", "onednn", "expected"),
+    [
+        ({"avx2": True}, True, False),
+        ({"avx512_bf16": True}, True, True),
+        ({"avx512_bf16": True}, False, False),  # held to less by ONEDNN_MAX_CPU_ISA
+        ({"bf16": True}, True, True),  # arm64
+    ],
+)
+def test_the_processor_and_onednn_are_both_asked_for_bf16(monkeypatch, capabilities, onednn, expected):
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: capabilities)
+    monkeypatch.setattr("charnn.training.planning.devices._onednn_has_bf16", lambda: onednn)
+    assert has_bf16_units("cpu") == expected
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+def test_a_gpu_that_is_not_there_is_an_error():
+    with pytest.raises(CharnnError) as error:
+        choose_device("cuda")
+    assert str(error.value) == (
+        "--device cuda: found no CUDA device that torch can use; pass --device cpu, or leave it out"
+    )
+    assert choose_device("auto") == choose_device("cpu") == "cpu"
+
+
+def test_the_default_budget_is_five_minutes():
+    assert planning.resolve_budget(TrainingOptions()).minutes == 5
+    assert planning.resolve_budget(TrainingOptions(steps=3)).minutes is None
+
+
+def test_a_loss_that_is_not_finite_right_after_resuming_leads_back_to_the_checkpoint():
+    first = trainer(steps=30)
+    counter = itertools.count()
+    list(first.run(lambda: next(counter) == 10))
+    scalars, tensors = first.checkpoint()
+    second = trainer(steps=30, position=Position(**scalars))
+    second.restore(scalars, tensors)
+    with torch.no_grad():
+        second.network.output.bias.fill_(math.nan)
+    events = second.run(never)
+    rolled = next(event for event in events if isinstance(event, RolledBack))
+    assert rolled.to_step == scalars["step"]
+    for name, array in second.network.arrays().items():
+        np.testing.assert_array_equal(array, tensors[f"network.{name}"])
+
+
+def test_a_validation_loss_that_is_not_finite_is_never_the_best():
+    losses = iter([math.nan, 3.0, 2.0, math.inf, 1.0, 0.5, 0.4, 0.3])
+    made = trainer(steps=40, validate=lambda: Validation(LossTotal(next(losses), 1)))
+    events = list(made.run(never))
+    found = [event.valid_loss_nats for event in events if isinstance(event, Evaluated)]
+    assert [type(event) for event in events].count(RolledBack) == 2
+    assert found[:2] == [3.0, 2.0]
+    assert all(math.isfinite(loss) for loss in found)
+    assert made.position.best_loss_nats == found[-1] == min(found)
+
+
+class Clock:
+    """A clock for the trainer on which a step and an evaluation take as long as they are told."""
+
+    def __init__(self, monkeypatch):
+        self.now = 0.0
+        monkeypatch.setattr("charnn.training.trainer.time.monotonic", lambda: self.now)
+        monkeypatch.setattr("charnn.training.trainer.time.perf_counter", lambda: self.now)
+
+    def timed(self, work, seconds):
+        def do(*arguments, **options):
+            self.now += seconds
+            return work(*arguments, **options)
+
+        return do
+
+
+def timed_trainer(clock, *, step_seconds, evaluation_seconds, planned_speed):
+    """A trainer of one minute."""
+    validate = clock.timed(lambda: Validation(LossTotal(1.0, 1)), evaluation_seconds)
+    made = trainer(validate=validate, minutes=1.0, patience=0, save_every=1e9, interval=0.1)
+    made.started, made.planned_speed = 0.0, planned_speed
+    made.budget = Budget(steps=None, seconds=seconds_for_steps(1.0, 0.1))
+    made.learn = clock.timed(made.learn, step_seconds)
+    return made
+
+
+@pytest.mark.parametrize(("planned", "told"), [(64.0, False), (80.0, False), (200.0, True), (20.0, True)])
+def test_a_speed_that_is_off_by_more_than_a_third_is_told_once_after_a_fifth_of_the_time(monkeypatch, planned, told):
+    clock = Clock(monkeypatch)
+    made = timed_trainer(clock, step_seconds=1.0, evaluation_seconds=0.1, planned_speed=planned)
+    events = list(made.run(never))
+    changes = [event for event in events if isinstance(event, SpeedChanged)]
+    assert len(changes) == told
+    for change in changes:  # 4 lanes of 16 tokens a second
+        assert change == SpeedChanged(change.step, planned, pytest.approx(64.0, rel=0.05))
+        assert 11 <= change.step <= 14
+
+
+def test_training_ends_in_time_where_evaluations_take_longer_than_planned(monkeypatch):
+    # Planned were 0.1 s for each; they take 5, so that the four at the end need 20 of the minute.
+    clock = Clock(monkeypatch)
+    made = timed_trainer(clock, step_seconds=1.0, evaluation_seconds=5.0, planned_speed=None)
+    events = list(made.run(never))
+    assert events[-1].reason == "budget"
+    last_step = 60 - 1.5 - 4 * 5
+    assert last_step - 1 <= clock.now <= last_step + 1 + 5  # with the last evaluation, one of the four
+
+
+def test_half_of_a_time_budget_is_for_steps_however_long_the_end_takes():
+    assert seconds_for_steps(1.0, 0.5) == 60 - 1.5 - 2
+    assert seconds_for_steps(1.0, 100.0) == 30
+
+
+@pytest.mark.parametrize(
+    ("minutes", "speed", "refused"), [(0.2, 640.0, True), (0.2, 64_000.0, False), (2.0, 640.0, False)]
+)
+def test_a_budget_without_room_for_a_step_is_refused_with_the_minutes_that_are_enough(minutes, speed, refused):
+    options = TrainingOptions(minutes=minutes, batch_size=32, bptt_length=128)
+    plan = planning.Plan(SHAPE, options, "cpu", timing.Speed("fp32", 1, speed, 1000.0, None), 0.1, 500, 0, 1.0)
+    if not refused:
+        create._refuse_too_little_time(plan, 4.0)
+        return
+    # A step of 4,096 tokens takes 6.4 s, the end 1.5 and four readings of half a second: 4 + 20 * 6.4 + 3.5 = 135.5 s.
+    with pytest.raises(TrainingError) as error:
+        create._refuse_too_little_time(plan, 4.0)
+    assert str(error.value) == (
+        "--minutes 0.2: 4 s are spent on reading and timing, and a step takes 6.4 s here; give it --minutes 2.3 or more, "
+        "or a smaller --vocab-size, --hidden-size or --batch-size"
+    )
+
+
+def test_a_resumed_run_keeps_as_much_time_for_the_end_as_before(monkeypatch):
+    clock = Clock(monkeypatch)
+    first = timed_trainer(clock, step_seconds=1.0, evaluation_seconds=5.0, planned_speed=None)
+    list(first.run(lambda: first.position.step >= 12))
+    assert first.budget.seconds == 60 - 1.5 - 20
+    second = timed_trainer(clock, step_seconds=1.0, evaluation_seconds=5.0, planned_speed=None)
+    second.restore(*first.checkpoint())
+    assert second.budget.seconds == first.budget.seconds
