@@ -1,3 +1,95 @@
-"""Train a recurrent language model on your own text, write with it, and score sentences."""
+"""Train a recurrent language model on your own text, write with it, and score sentences.
+
+Example:
+    >>> import charnn
+    >>> model = charnn.load("runs/book")
+    >>> print(model.sample("The fox", length=200, temperature=0.8, seed=7).text)
+    >>> model.score("The fox slept.").perplexity
+
+Names are looked up when they are used, so that importing the package costs nothing; torch is loaded by training alone.
+"""
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from charnn import api as api
+    from charnn.analysis.comparison import Difference
+    from charnn.api import compare, interpolate, load, train
+    from charnn.cells import Cell, register_cell
+    from charnn.errors import (
+        CharnnError,
+        ModelError,
+        OptionError,
+        StorageError,
+        TextError,
+        TrainingError,
+        UnknownTokenError,
+    )
+    from charnn.language_model import LanguageModel, NextToken, SampledText
+    from charnn.scoring.infilling import Filling
+    from charnn.scoring.scores import Score, ScoredToken
+    from charnn.scoring.words import ScoredWord
+    from charnn.text.tokenizers import Token
 
 __version__ = "0.1.0"
+__all__ = [
+    "Cell",
+    "CharnnError",
+    "Difference",
+    "Filling",
+    "LanguageModel",
+    "ModelError",
+    "NextToken",
+    "OptionError",
+    "SampledText",
+    "Score",
+    "ScoredToken",
+    "ScoredWord",
+    "StorageError",
+    "TextError",
+    "Token",
+    "TrainingError",
+    "UnknownTokenError",
+    "__version__",
+    "compare",
+    "interpolate",
+    "load",
+    "register_cell",
+    "train",
+]
+
+_MODULES = {
+    "analysis.comparison": ("Difference",),
+    "api": ("compare", "interpolate", "load", "train"),
+    "cells": ("Cell", "register_cell"),
+    "errors": (
+        "CharnnError",
+        "ModelError",
+        "OptionError",
+        "StorageError",
+        "TextError",
+        "TrainingError",
+        "UnknownTokenError",
+    ),
+    "language_model": ("LanguageModel", "NextToken", "SampledText"),
+    "scoring.infilling": ("Filling",),
+    "scoring.scores": ("Score", "ScoredToken"),
+    "scoring.words": ("ScoredWord",),
+    "text.tokenizers": ("Token",),
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Import what defines a public name, or the module `charnn.api`."""
+    if name == "api":
+        return importlib.import_module("charnn.api")
+    for module, names in _MODULES.items():
+        if name in names:
+            return getattr(importlib.import_module(f"charnn.{module}"), name)
+    raise AttributeError(f"module 'charnn' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    """Return the public names."""
+    return __all__

@@ -4,6 +4,7 @@ A message says what is wrong, where, what was found, what was wanted and what to
 prints it and exits with `exit_status`.
 """
 
+import re
 from collections.abc import Sequence
 
 
@@ -49,3 +50,8 @@ class TrainingError(CharnnError):
 
 class StorageError(CharnnError):
     """A file cannot be written."""
+
+
+def in_terms_of_arguments(message: str) -> str:
+    """Return a message that names options as the command line does (`--top-k`) with the names of arguments (`top_k`)."""
+    return re.sub(r"(?<![\w-])--([a-z][a-z-]*[a-z])", lambda found: found[1].replace("-", "_"), message)

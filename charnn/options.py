@@ -5,6 +5,7 @@ Only the standard library is imported here and in `config`, so that `--help` sta
 
 import math
 import re
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from typing import Annotated, Any, Literal, TypeVar, get_args, get_origin, get_type_hints
 
@@ -20,6 +21,7 @@ class Option:
         flags: the spellings; `--field-name` where empty.
         at_least, above, at_most, below: bounds of a number, in the option's own unit.
         automatic: how the value is found where the default is None.
+        others: names that are choices too, known while the program runs.
         panel: the heading under which `--help` shows it.
     """
 
@@ -30,6 +32,7 @@ class Option:
     at_most: float | None = None
     below: float | None = None
     automatic: str | None = None
+    others: Collection[str] = ()
     panel: str = "Options"
 
     def complaint(self, value: float) -> str | None:
@@ -74,6 +77,9 @@ def check_options(options: Any) -> None:
         flag = flags_of(name, option)[-1]
         if value is None:
             continue
+        if get_origin(kind) is tuple and not isinstance(value, tuple):
+            raise OptionError(f"{flag}: found {value!r}, but it must be a list")
+        choices += sorted(option.others) if choices else []
         if choices and value not in choices:
             raise OptionError(f"{flag}: found {value!r}, but it must be one of {', '.join(map(str, choices))}")
         if isinstance(value, (int, float)) and not isinstance(value, bool):
@@ -148,3 +154,11 @@ def chosen(options: Any) -> dict[str, Any]:
 def as_json(options: Any) -> dict[str, Any]:
     """Return an options dataclass as plain JSON values."""
     return asdict(options)
+
+
+def with_tuples(given: Mapping[str, object]) -> dict[str, Any]:
+    """Return arguments with tuples for lists and the like, which is what options hold."""
+    return {
+        name: value if isinstance(value, str) or not isinstance(value, Sequence) else tuple(value)
+        for name, value in given.items()
+    }

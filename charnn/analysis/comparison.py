@@ -5,15 +5,21 @@ bootstrap: the same lines are drawn for both models; Künsch (1989) for drawing 
 """
 
 import heapq
+import itertools
 import math
-from collections.abc import Iterable
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass, field
 
 import numpy as np
 import numpy.typing as npt
 
+from charnn.config import ComparisonOptions, ScoreOptions
+from charnn.errors import TextError
+from charnn.scoring.build import build_scorer
 from charnn.scoring.scores import Score
 from charnn.scoring.words import scored_words
+from charnn.storage.model_directory import Model
+from charnn.text.units import read_units
 
 Floats = npt.NDArray[np.float64]
 
@@ -67,6 +73,10 @@ class Difference:
         """The difference as a share of the lesser figure."""
         least = min(self.first, self.second)
         return abs(self.second - self.first) / least if least else 0.0
+
+    def to_dict(self) -> dict[str, object]:
+        """Return the fields by name, and the verdict."""
+        return {**asdict(self), "is_clear": self.is_clear, "is_large": self.is_large}
 
     @property
     def is_clear(self) -> bool:
@@ -133,7 +143,7 @@ class Comparison:
         """Return the difference in bits per character, with an interval from a paired bootstrap.
 
         Args:
-                num_resamples: draws of as many blocks as there are.
+            num_resamples: draws of as many blocks as there are.
             tolerance: see `Difference`.
         """
         table = np.array(self._bits, dtype=np.float64).reshape(-1, 3)
@@ -147,6 +157,47 @@ class Comparison:
             sums = np.array([block.sum(axis=0) for block in blocks])
             low, high = _interval(sums[:, 0], sums[:, 1], num_resamples, seed)
         return Difference(first, second, low, high, len(table), tolerance)
+
+
+def compare_files(models: Sequence[Model], files: Sequence[str], options: ComparisonOptions) -> Comparison:
+    """Return what two models make of the lines of some texts.
+
+    Raises:
+        TextError: where the texts are empty.
+    """
+    ways = [reading_of(model, options) for model in models]
+    scorers = [build_scorer([model], way) for model, way in zip(models, ways, strict=True)]
+    comparison = Comparison(
+        same_vocabulary=have_same_vocabulary(models),
+        are_independent=all(way.state == "reset" for way in ways),
+        num_places=options.top,
+    )
+    all_bytes = all(model.tokenizer.kind == "byte" for model in models)
+    tokenizer = models[0].tokenizer if all_bytes else None
+    lines = itertools.tee(read_units(files, tokenizer, unit="line", encoding=options.encoding))
+    streams = [
+        scorer.scores(units, way, with_tokens=True) for scorer, units, way in zip(scorers, lines, ways, strict=True)
+    ]
+    closes = (ways[0].closes, ways[1].closes)
+    for first, second in zip(*streams, strict=True):
+        comparison.take(first, second, closes=closes)
+    if not comparison.totals[0].num_tokens:
+        raise TextError(f"{', '.join(files)}: is empty; there is nothing to compare on")
+    return comparison
+
+
+def have_same_vocabulary(models: Sequence[Model]) -> bool:
+    """Tell whether tokens of two models can be set beside each other."""
+    return models[0].config["tokenizer_sha256"] == models[1].config["tokenizer_sha256"]
+
+
+def reading_of(model: Model, options: ComparisonOptions) -> ScoreOptions:
+    """Return how a model reads lines: one of running text with all earlier ones as context, unless it reads backward."""
+    carries = model.tokenizer.unit == "stream" and model.architecture.direction == "forward"
+    state = options.state or ("carry" if carries else "reset")
+    return ScoreOptions(
+        state=state, mix_ngram=options.mix_ngram, spell=options.spell, encoding=options.encoding, unit="line"
+    )
 
 
 def _interval(gains: Floats, counts: Floats, num_resamples: int, seed: int) -> tuple[float, float]:

@@ -2,9 +2,11 @@
 
 A cell is the shapes of its weights, a projection of its input, which is computed for all time steps before the loop, and a
 step, which combines one token's projection with the state. Weights keep torch's order of gates, so that `torch.nn.LSTM`, `GRU`
-and `RNN` load them as they are. To add a cell, write one function and register it in `_MAKERS`.
+and `RNN` load them as they are. To add a cell, write one function and register it, in
+`_MAKERS` or from outside the package with `register_cell`.
 """
 
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -16,8 +18,22 @@ from charnn.cells.lstm import depth_lstm, depth_project, lstm, mlstm, mogrifier,
 from charnn.cells.minimal import mingru, minlstm
 from charnn.cells.rnn import leaky, relu, rnn, tanh
 from charnn.config import Architecture
+from charnn.config.model import REGISTERED_CELLS
+from charnn.errors import ModelError, OptionError
 
-__all__ = ["CELL_NAMES", "RECURRENT_MASK", "Array", "Cell", "Namespace", "State", "Weights", "cell_of", "layer_shapes"]
+__all__ = [
+    "CELL_NAMES",
+    "RECURRENT_MASK",
+    "Array",
+    "Cell",
+    "Namespace",
+    "State",
+    "Weights",
+    "cell_of",
+    "known_cells",
+    "layer_shapes",
+    "register_cell",
+]
 
 Namespace = Any
 """The module of array functions, `numpy` or `torch`."""
@@ -176,8 +192,45 @@ _MAKERS: dict[str, Callable[[Architecture, int], Cell]] = {
 CELL_NAMES = tuple(_MAKERS)
 
 
+def known_cells() -> tuple[str, ...]:
+    """Return the names of all cells, registered ones among them."""
+    return tuple(_MAKERS)
+
+
+def register_cell(name: str, cell: Cell | Callable[[Architecture, int], Cell]) -> None:
+    """Make a cell of your own known by a name, for training and for models that were trained with it.
+
+    A model names its cell and holds no code, so the cell is registered in each process, before its models are loaded.
+
+    Args:
+        name: lower case, not that of a cell of charnn's.
+        cell: the recurrence, or what makes it for an architecture and the number of a layer.
+
+    Raises:
+        OptionError: for a name that is taken, or is no name.
+
+    Example:
+        >>> def step(weights, projected_BG, state, xp):
+        ...     return (xp.tanh(projected_BG + state[0]),)
+        >>> def shapes(input_size, hidden_size):
+        ...     return {"weight_ih": (hidden_size, input_size), "bias_ih": (hidden_size,)}
+        >>> charnn.register_cell("adder", charnn.Cell(shapes, num_gates=1, num_states=1, step=step))
+    """
+    if name in CELL_NAMES:
+        raise OptionError(f"name: found {name!r}, which is a cell of charnn's; choose another")
+    if not re.fullmatch(r"[a-z][a-z0-9-]*", name):
+        raise OptionError(f"name: found {name!r}, but it must be of lower-case letters, digits and hyphens")
+    _MAKERS[name] = cell if not isinstance(cell, Cell) else lambda architecture, layer: cell  # noqa: ARG005
+    REGISTERED_CELLS.add(name)
+
+
 def cell_of(architecture: Architecture, layer: int = 0) -> Cell:
     """Return the recurrence of a layer, the lowest being 0."""
+    name = architecture.cell
+    if name not in _MAKERS:
+        raise ModelError(
+            f"cell: found {name!r}, which is not registered; call charnn.register_cell({name!r}, ...) first"
+        )
     cell = _MAKERS[architecture.cell](architecture, layer)
     return _with_skip(cell, architecture.skip) if architecture.skip else cell
 

@@ -47,7 +47,8 @@ def main(arguments: list[str] | None = None) -> None:
     console.prepare_streams()
     arguments = [whole_characters(argument) for argument in (sys.argv[1:] if arguments is None else arguments)]
     try:
-        status = app(arguments or ["--help"], prog_name="charnn", standalone_mode=False)
+        with console.library_notices():
+            status = app(arguments or ["--help"], prog_name="charnn", standalone_mode=False)
         sys.exit(status or 0)
     except _UsageError as error:
         context = getattr(error, "ctx", None)

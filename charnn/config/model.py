@@ -7,6 +7,8 @@ from charnn.errors import OptionError
 from charnn.options import Checked, Option, refuse_idle
 
 CellName = Literal["lstm", "gru", "rnn", "leaky", "mogrifier", "mlstm", "depth-lstm", "mingru", "minlstm"]
+REGISTERED_CELLS: set[str] = set()
+"""The names of cells that were registered from outside the package."""
 Nonlinearity = Literal["tanh", "relu"]
 Inputs = Literal["embedding", "one-hot"]
 InitialState = Literal["zero", "learned"]
@@ -63,7 +65,7 @@ class StartOptions(Checked):
 class ModelOptions(StartOptions):
     """The shape of the network, and what it begins with."""
 
-    cell: Annotated[CellName, Option("The recurrent cell.", panel=MODEL)] = "lstm"
+    cell: Annotated[CellName, Option("The recurrent cell.", others=REGISTERED_CELLS, panel=MODEL)] = "lstm"
     hidden_size: Annotated[
         int | None,
         Option("Units in each recurrent layer.", at_least=1, automatic="by budget, corpus size and speed", panel=MODEL),

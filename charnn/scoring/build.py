@@ -1,28 +1,36 @@
-"""From the options of scoring to who gives the probabilities, and what is said about that."""
+"""A scorer from options: the networks, what they adapt to, and how they are interpolated."""
 
 import itertools
+import logging
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
 
-from charnn.cli.output import console
+import numpy as np
+
 from charnn.config import ScoreOptions
 from charnn.config.scoring import CACHE_SIZE, FIT
-from charnn.errors import ModelError, OptionError
+from charnn.errors import ModelError, OptionError, TextError
+from charnn.inference.devices import require_gpu
+from charnn.inference.engine import Engine
+from charnn.ngrams.spelling import Spelling
 from charnn.options import refuse_both, refuse_idle
+from charnn.scoring.cache import CachedEstimator, CacheSettings, fit_cache
+from charnn.scoring.estimators import Estimator, Interpolation, NetworkEstimator
+from charnn.scoring.scorer import score_stream, score_units, token_log_probs, with_ngrams
+from charnn.scoring.scores import Score, averaged
+from charnn.scoring.tuning import check_encoded, fit_shares, fit_temperature, read_held_out
+from charnn.storage.model_directory import Model, read_mixture, read_spelling
+from charnn.text.corpus import open_ids
+from charnn.text.reading import white_space_first
+from charnn.text.tokenizers import Tokenizer
+from charnn.text.units import read_units
 
-if TYPE_CHECKING:
-    from charnn.inference.engine import Engine
-    from charnn.ngrams.spelling import Spelling
-    from charnn.scoring.estimators import Estimator
-    from charnn.scoring.scores import Score
-    from charnn.storage.model_directory import Model
-    from charnn.text.tokenizers import Tokenizer
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class Judge:
-    """Who scores.
+class Scorer:
+    """What gives texts their scores.
 
     Args:
         estimators: one, or the two of a pair whose log probabilities are averaged.
@@ -31,16 +39,13 @@ class Judge:
         weights: of several models, which are mixed.
     """
 
-    estimators: "Sequence[Estimator]"
-    tokenizer: "Tokenizer"
-    spelling: "Spelling | None" = None
+    estimators: Sequence[Estimator]
+    tokenizer: Tokenizer
+    spelling: Spelling | None = None
     weights: Sequence[float] = ()
 
-    def scores(self, units: Iterable[str], options: ScoreOptions, *, with_tokens: bool = False) -> "Iterator[Score]":
+    def scores(self, units: Iterable[str], options: ScoreOptions, *, with_tokens: bool = False) -> Iterator[Score]:
         """Yield the score of each unit; of running text, given in pieces, that of each piece."""
-        from charnn.scoring.scorer import score_stream, score_units
-        from charnn.scoring.scores import averaged
-        from charnn.text.reading import white_space_first
 
         score = score_stream if options.unit == "stream" else score_units
         if options.unit == "stream" and any(each.is_backward for each in self.estimators):
@@ -55,8 +60,8 @@ class Judge:
             yield scores[0] if len(scores) == 1 else averaged(scores)
 
 
-def make_judge(models: "Sequence[Model]", options: ScoreOptions) -> Judge:
-    """Return who scores, of models that were named.
+def build_scorer(models: Sequence[Model], options: ScoreOptions) -> Scorer:
+    """Return a scorer of some models.
 
     Args:
         models: those of several directories, which are interpolated, or the two of one pair.
@@ -64,7 +69,6 @@ def make_judge(models: "Sequence[Model]", options: ScoreOptions) -> Judge:
     Raises:
         CharnnError: where they do not go together, or lack what an option needs.
     """
-    from charnn.storage.model_directory import read_spelling
 
     is_pair = options.direction == "both"
     tokenizer = models[0].tokenizer
@@ -75,25 +79,23 @@ def make_judge(models: "Sequence[Model]", options: ScoreOptions) -> Judge:
     estimators = [_estimator(model, options) for model in models]
     spelling = read_spelling(models[0]) if options.spell else None
     if is_pair or len(models) == 1:
-        return Judge(estimators, tokenizer, spelling)
+        return Scorer(estimators, tokenizer, spelling)
 
-    from charnn.scoring.estimators import Interpolation
-
-    _check_alike(models)
+    check_alike(models)
     weights = _weights(models, estimators, options)
-    return Judge([Interpolation(estimators, weights)], tokenizer, spelling, weights)
+    return Scorer([Interpolation(estimators, weights)], tokenizer, spelling, weights)
 
 
-def plain_judge(models: "Sequence[Model]", options: ScoreOptions, weights: Sequence[float]) -> Judge | None:
-    """Return who scores without adapting, for the figure that stands beside; None where nothing adapts.
+def build_plain_scorer(models: Sequence[Model], options: ScoreOptions, weights: Sequence[float]) -> Scorer | None:
+    """Return a scorer that does not adapt, for the figure that stands beside; None where nothing adapts.
 
     Args:
-        weights: of several models, those of the judge beside whom it stands.
+        weights: of several models, those of the scorer beside which it stands.
     """
-    return make_judge(models, options.plain(tuple(weights))) if options.adapts else None
+    return build_scorer(models, options.plain(tuple(weights))) if options.adapts else None
 
 
-def _refuse_unfit(models: "Sequence[Model]", options: ScoreOptions) -> None:
+def _refuse_unfit(models: Sequence[Model], options: ScoreOptions) -> None:
     """Refuse options that these models have no use for. Raises OptionError."""
     kind, is_backward = models[0].tokenizer.kind, models[0].architecture.direction == "backward"
     for flag, given in {"--exclude-unk": options.exclude_unk, "--unk-penalty": options.unk_penalty is not None}.items():
@@ -115,7 +117,7 @@ def _refuse_unfit(models: "Sequence[Model]", options: ScoreOptions) -> None:
         )
 
 
-def _check_alike(models: "Sequence[Model]") -> None:
+def check_alike(models: Sequence[Model]) -> None:
     """Refuse models whose tokens cannot be set beside each other. Raises ModelError."""
     for other in models[1:]:
         if other.config["tokenizer_sha256"] != models[0].config["tokenizer_sha256"]:
@@ -130,11 +132,11 @@ def _check_alike(models: "Sequence[Model]") -> None:
             )
 
 
-def _weights(models: "Sequence[Model]", estimators: "Sequence[Estimator]", options: ScoreOptions) -> list[float]:
+def _weights(models: Sequence[Model], estimators: Sequence[Estimator], options: ScoreOptions) -> list[float]:
     if options.fit_weights is not None:
         weights = _fitted_weights(estimators, models[0].tokenizer, options, options.fit_weights)
         shown = ", ".join(f"{model.path} {weight:.4f}" for model, weight in zip(models, weights, strict=True))
-        console.notice(f"weights fitted on {options.fit_weights}: {shown}")
+        logger.info(f"weights fitted on {options.fit_weights}: {shown}")
         return weights
     given = options.weight or tuple(1.0 for _ in models)
     if len(given) != len(models):
@@ -143,50 +145,45 @@ def _weights(models: "Sequence[Model]", estimators: "Sequence[Estimator]", optio
 
 
 def _fitted_weights(
-    estimators: "Sequence[Estimator]", tokenizer: "Tokenizer", options: ScoreOptions, file: str
+    estimators: Sequence[Estimator], tokenizer: Tokenizer, options: ScoreOptions, file: str
 ) -> list[float]:
-    import numpy as np
-
-    from charnn.cli.commands.loading import read_units
-    from charnn.errors import TextError
-    from charnn.scoring.scorer import token_log_probs
-    from charnn.scoring.tuning import fit_shares
 
     alone = replace(options, per_token=False, alternatives=0)
-    found = [list(token_log_probs(each, tokenizer, read_units([file], tokenizer, alone), alone)) for each in estimators]
+    found = [
+        list(
+            token_log_probs(
+                each, tokenizer, read_units([file], tokenizer, unit=alone.unit, encoding=alone.encoding), alone
+            )
+        )
+        for each in estimators
+    ]
     if not found[0] or not sum(map(len, found[0])):
         raise TextError(f"{file}: is empty; there is nothing to fit weights on")
     return fit_shares(np.stack([np.concatenate(each) for each in found]))
 
 
-def _estimator(model: "Model", options: ScoreOptions) -> "Estimator":
+def _estimator(model: Model, options: ScoreOptions) -> Estimator:
     """Return one model's part: its network as the options want it, and its n-gram model."""
-    from charnn.cli.commands.loading import load_mixture
-    from charnn.inference.engine import Engine
-    from charnn.scoring.scorer import with_ngrams
 
     engine = Engine.of(model)
     if options.device == "cuda":
         engine = _on_gpu(engine)
     network = _network(model, engine, options)
-    return with_ngrams(network, model.tokenizer, load_mixture(model, options.mix_ngram))
+    return with_ngrams(network, model.tokenizer, read_mixture(model) if options.mix_ngram else None)
 
 
-def _on_gpu(engine: "Engine") -> "Engine":
-    from charnn.cli.commands.loading import require_gpu
-    from charnn.inference.torch_engine import TorchEngine
+def _on_gpu(engine: Engine) -> Engine:
+    from charnn.inference.torch_engine import TorchEngine  # loads torch
 
     require_gpu()
     return TorchEngine(engine, device="cuda")
 
 
-def _network(model: "Model", engine: "Engine", options: ScoreOptions) -> "Estimator":
-    from charnn.scoring.estimators import NetworkEstimator
-    from charnn.scoring.tuning import fit_temperature, read_held_out
+def _network(model: Model, engine: Engine, options: ScoreOptions) -> Estimator:
 
     if options.temperature == FIT:
         temperature = fit_temperature(engine, read_held_out(model, purpose="--temperature fit"))
-        console.notice(f"{model.path}: temperature {temperature:.3f}, fitted on its held-out text")
+        logger.info(f"{model.path}: temperature {temperature:.3f}, fitted on its held-out text")
     else:
         temperature = float(options.temperature)
     if options.dynamic:
@@ -194,25 +191,22 @@ def _network(model: "Model", engine: "Engine", options: ScoreOptions) -> "Estima
     if not options.cache:
         return NetworkEstimator(engine, temperature)
 
-    from charnn.scoring.cache import CachedEstimator, CacheSettings, fit_cache
-
     size = CACHE_SIZE if options.cache_size is None else options.cache_size
     weight, sharpness = options.cache_weight, options.cache_sharpness
     if weight is not None and sharpness is not None:
         return CachedEstimator(engine, CacheSettings(size, weight, sharpness), temperature)
     held_out = read_held_out(model, purpose="--cache")
     settings = fit_cache(engine, held_out, size=size, temperature=temperature, weight=weight, sharpness=sharpness)
-    console.notice(
+    logger.info(
         f"{model.path}: cache of {settings.size:,} tokens, weight {settings.weight:.4f}, sharpness {settings.sharpness:g}, "
         "fitted on its held-out text"
     )
     return CachedEstimator(engine, settings, temperature)
 
 
-def _dynamic(model: "Model", options: ScoreOptions, temperature: float) -> "Estimator":
+def _dynamic(model: Model, options: ScoreOptions, temperature: float) -> Estimator:
+    # both load torch
     from charnn.scoring.dynamic import DynamicEstimator, DynamicSettings, fit_rates, gradient_scales
-    from charnn.scoring.tuning import check_encoded, read_held_out
-    from charnn.text.corpus import open_ids
     from charnn.training.network.network import Network
 
     vocabulary = model.tokenizer.vocabulary
@@ -239,13 +233,13 @@ def _dynamic(model: "Model", options: ScoreOptions, temperature: float) -> "Esti
     )
     if options.dynamic_rate is None or options.dynamic_decay is None:
         held_out = read_held_out(model, purpose="--dynamic")
-        console.notice(
+        logger.info(
             f"{model.path}: fitting rates of learning on its held-out text; "
             "--dynamic-rate and --dynamic-decay skip this"
         )
         tried = list(fit_rates(estimator, held_out, rate=options.dynamic_rate, decay=options.dynamic_decay))
         settings, loss = tried[-1]
-        console.notice(
+        logger.info(
             f"{model.path}: --dynamic-stretch {stretch} --dynamic-rate {settings.rate:g} --dynamic-decay {settings.decay:g}, "
             f"{loss:.4f} nats a token there"
         )

@@ -76,6 +76,13 @@ def judge_blank(
     return found
 
 
+def ranked_blank(judged: dict[str, LogProbs], top: int | None) -> tuple[dict[str, LogProbs], list[int]]:
+    """Return the probabilities (V,) by each model, and the ids of the likeliest tokens by both, or by the one there is."""
+    probs = {name: np.exp(log_probs) for name, log_probs in judged.items()}
+    deciding = probs.get("both", next(iter(probs.values())))
+    return probs, np.argsort(-deciding, kind="stable")[:top].tolist()
+
+
 def unigram_log_probs(vocabulary: Vocabulary) -> LogProbs:
     """Return log P of each token (V,) from its count, one being added to each."""
     counts = np.array(vocabulary.counts, dtype=np.float64) + 1

@@ -6,15 +6,20 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from charnn.config import ScoreOptions
+from charnn.config import OnUnknown, ScoreOptions
+from charnn.errors import TextError
 from charnn.inference.engine import Engine, log_softmax
-from charnn.inference.prompt import GAPS, read_start
+from charnn.inference.prompt import GAPS, encode_prompt, read_start
 from charnn.inference.stepper import stepper_for
 from charnn.ngrams.mixture import Mixture
-from charnn.scoring.cloze import Blank, judge_blank
+from charnn.scoring.cloze import Blank, find_blank, judge_blank
 from charnn.scoring.scorer import estimator_of, score_units
 from charnn.scoring.scores import Score, averaged
 from charnn.text.tokenizers import Tokenizer, decode
+
+MOST_TOKENS = {"char": 12, "byte": 12, "word": 2, "pretokenized": 2, "subword": 4}
+"""Tokens that a search fills a gap with, at most."""
+REMEDY = ", or pass --on-unknown unk"
 
 
 @dataclass(frozen=True)
@@ -32,6 +37,53 @@ class Filling:
     scores: dict[str, Score]
     log_prob_nats: float
     share: float
+
+    def to_dict(self) -> dict[str, object]:
+        """Return the fields by name, the scores as log probabilities by direction."""
+        by_direction = {direction: score.log_prob_nats for direction, score in self.scores.items()}
+        return {"text": self.text, "log_prob_nats": self.log_prob_nats, "share": self.share, **by_direction}
+
+
+def fill(
+    engines: dict[str, Engine],
+    tokenizer: Tokenizer,
+    text: str,
+    candidates: Sequence[str] | None,
+    *,
+    gap: str,
+    beam: int,
+    max_tokens: int | None = None,
+    on_unknown: OnUnknown = "error",
+    mixture: Mixture | None = None,
+) -> list[Filling]:
+    """Rank what may fill the gap in a text by the probability of the whole text, the most probable first.
+
+    Args:
+        engines: by direction, forward, backward or both.
+        candidates: to rank; None to search for them.
+        gap: what marks it, once in the text.
+        beam, max_tokens: see `propose`; tokens at most by the kind of token where it is None.
+        on_unknown: what to do about tokens that the vocabulary lacks (see `encode_prompt`).
+        mixture: the n-gram model to interpolate a forward network with.
+
+    Raises:
+        TextError: where there is no gap, or nothing to fill it with.
+    """
+    if not gap or gap not in text:
+        raise TextError(f"TEXT: found no gap ({gap or '--blank'}) in it; put one in, as in 'The cats ____ full.'")
+    blank = find_blank(tokenizer, text, gap, on_unknown=on_unknown, remedy=REMEDY)
+    before, after = text.split(gap)
+    if candidates is None:
+        most = max_tokens or MOST_TOKENS[tokenizer.kind]
+        found = propose(engines, tokenizer, blank, beam=beam, most_tokens=most)
+        if not found:
+            raise TextError("TEXT: a search found nothing but spaces for the gap; raise --beam or --max-tokens")
+    else:
+        found = list(dict.fromkeys(candidates))
+        for candidate in found:
+            name = f"candidate {candidate!r}"
+            encode_prompt(tokenizer, candidate, on_unknown=on_unknown, name=name, remedy=REMEDY)
+    return rank(engines, tokenizer, (before, after), list(dict.fromkeys(found)), mixture=mixture)
 
 
 def propose(

@@ -2,7 +2,9 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, fields, replace
+
+from charnn import notebook
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +32,15 @@ class ScoredToken:
     entropy_nats: float | None = None
     entropy_reduction_nats: float | None = None
     alternatives: tuple[tuple[str, float], ...] = ()
+
+    @property
+    def surprisal_bits(self) -> float | None:
+        """Its negative log probability in bits; None where it was not scored."""
+        return None if self.log_prob_nats is None else -self.log_prob_nats / math.log(2) + 0.0
+
+    def to_dict(self) -> dict[str, object]:
+        """Return the fields by name, and the surprisal."""
+        return {**asdict(self), "surprisal_bits": self.surprisal_bits}
 
 
 @dataclass(frozen=True)
@@ -85,6 +96,29 @@ class Score:
         """The same with neither the log probability nor the count of unknown tokens."""
         num_known = self.num_tokens - (self.num_unknown - self.num_excluded)
         return _exp_mean(self.unknown_log_prob_nats - self.log_prob_nats, num_known)
+
+    @property
+    def bits_per_char(self) -> float:
+        """The loss in bits over the characters that the counted tokens stand for; NaN over none."""
+        return self.bits_per(self.num_chars)
+
+    def to_dict(self) -> dict[str, object]:
+        """Return the fields by name, perplexity and bits per character, the tokens as dictionaries.
+
+        Example:
+            >>> pandas.DataFrame(score.to_dict() for score in model.score(["The fox slept.", "The fox sleep."]))
+        """
+        values = {item.name: getattr(self, item.name) for item in fields(self) if item.name != "tokens"}
+        figures = {"perplexity": self.perplexity, "bits_per_char": self.bits_per_char}
+        return values | figures | {"tokens": [token.to_dict() for token in self.tokens]}
+
+    def _repr_html_(self) -> str:
+        """Return the tokens in colours, as a notebook shows them."""
+        caption = (
+            f"{self.log_prob_nats:.4f} nats, {self.num_tokens:,} tokens, perplexity {self.perplexity:.4f}, "
+            f"{self.bits_per_char:.4f} bits per character"
+        )
+        return notebook.coloured(self.tokens, caption)
 
     def bits_per(self, count: int) -> float:
         """Return the loss in bits over a count of tokens, characters, bytes or words; NaN over none."""

@@ -5,6 +5,7 @@ it: the former is how subword models see words, the latter asks of a word that i
 whitespaces of language models' subword vocabulary pose a confound for calculating word probabilities).
 """
 
+import math
 import re
 from bisect import bisect_right
 from collections.abc import Sequence
@@ -38,6 +39,23 @@ class ScoredWord:
         parts = [token.log_prob_nats for token in self.tokens]
         known = [part for part in parts if part is not None]
         return sum(known) if known and len(known) == len(parts) else None
+
+    @property
+    def surprisal_bits(self) -> float | None:
+        """The negative log probability in bits, None where one of its tokens was not scored."""
+        return None if self.log_prob_nats is None else -self.log_prob_nats / math.log(2) + 0.0
+
+    def to_dict(self) -> dict[str, object]:
+        """Return what is known of the word: its text, place, surprisal, and number of tokens."""
+        return {
+            "word": self.word,
+            "start": self.start,
+            "end": self.end,
+            "log_prob_nats": self.log_prob_nats,
+            "surprisal_bits": self.surprisal_bits,
+            "num_tokens": len(self.tokens),
+            "is_unknown": self.is_unknown,
+        }
 
     @property
     def is_unknown(self) -> bool:

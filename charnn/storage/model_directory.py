@@ -9,7 +9,7 @@ from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 import numpy as np
 
-from charnn.cells import Weights, layer_shapes
+from charnn.cells import Weights, known_cells, layer_shapes
 from charnn.cells.ngram_embedding import num_rows
 from charnn.config import Architecture
 from charnn.config.model import Direction
@@ -354,6 +354,12 @@ def _tokenizer_names(path: Path) -> list[str]:
 def _architecture(path: Path, config: dict[str, Any]) -> Architecture:
     try:
         architecture = Architecture(**config["architecture"])
+        cell = architecture.cell
+        if isinstance(cell, str) and cell not in known_cells():
+            raise ModelError(
+                f"{path}: has the cell {cell!r}, which charnn does not know; if it is one of your own, call "
+                f"charnn.register_cell({cell!r}, ...) first, otherwise restore config.json"
+            )
         _check_architecture(architecture)
     except (KeyError, TypeError, ValueError) as error:
         raise ModelError(
@@ -369,7 +375,9 @@ def _check_architecture(architecture: Architecture) -> None:
     """Raise ValueError where a value is none that its field can have."""
     hints = get_type_hints(Architecture)
     for name, value in asdict(architecture).items():
-        if get_origin(hints[name]) is Literal:
+        if name == "cell":
+            holds = value in known_cells()
+        elif get_origin(hints[name]) is Literal:
             holds = value in get_args(hints[name])
         elif hints[name] is bool:
             holds = isinstance(value, bool)

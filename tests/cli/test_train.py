@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from charnn.cli.output.interrupts import INTERRUPTS
 from charnn.cli.output.training_screen import LiveScreen, headline
 from charnn.config import ModelOptions, TextOptions, TrainingOptions
+from charnn.interrupts import INTERRUPTS
 from charnn.storage.checkpoint import pack_tensors, read_tensors
 from charnn.storage.locking import exclusive
 from charnn.storage.model_directory import read_model

@@ -1,23 +1,20 @@
 """`charnn compare`: two models on one text."""
 
-import itertools
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from charnn.cli.commands.loading import load_models, read_units
+import charnn
+from charnn.cli.commands.loading import load_models
 from charnn.cli.options import Given, with_options
 from charnn.cli.output import console
-from charnn.cli.output.interrupts import terminated_like_interrupted
-from charnn.config import ComparisonOptions, ScoreOptions
-from charnn.errors import TextError
+from charnn.config import ComparisonOptions
+from charnn.interrupts import terminated_like_interrupted
 from charnn.options import pick
 
 if TYPE_CHECKING:
     from charnn.analysis.comparison import Difference, Place
-    from charnn.scoring.build import Judge
-    from charnn.storage.model_directory import Model
 
 INTERVAL = "95 % interval of the difference:"
 
@@ -33,23 +30,13 @@ def compare(
     """Say by how much two models differ on a text, and whether it may be chance: charnn compare runs/a runs/b held_out.txt."""
     options = pick(ComparisonOptions, given)
     models = load_models([first, second])
-
-    from charnn.analysis.comparison import Comparison
-    from charnn.scoring.build import make_judge
-
-    ways = [_way(model, options) for model in models]
-    judges = [make_judge([model], way) for model, way in zip(models, ways, strict=True)]
-    same = models[0].config["tokenizer_sha256"] == models[1].config["tokenizer_sha256"]
+    same = charnn.api.have_same_vocabulary(models)
     if not same:
         console.notice(
             f"{first} and {second} have different vocabularies: their perplexities cannot be compared, bits per character can"
         )
-    are_independent = all(way.state == "reset" for way in ways)
-    comparison = Comparison(same_vocabulary=same, are_independent=are_independent, num_places=options.top)
     with terminated_like_interrupted():
-        _read(judges, ways, files, comparison)
-    if not comparison.totals[0].num_tokens:
-        raise TextError(f"{', '.join(files)}: is empty; there is nothing to compare on")
+        comparison = charnn.api.compare_files(models, files, options)
     if not same and not options.spell and any(total.num_unknown for total in comparison.totals):
         console.notice(
             "unknown tokens count as <unk> only, which favours the model that has more of them; --spell is fair"
@@ -59,27 +46,6 @@ def compare(
         console.write_json(_record([first, second], comparison.totals, found, comparison.places(), same=same))
     else:
         _show([first, second], comparison.totals, found, comparison.places(), same=same)
-
-
-def _way(model: "Model", options: ComparisonOptions) -> ScoreOptions:
-    """Return how a model reads lines: one of running text with all earlier ones as context, unless it reads backward."""
-    carries = model.tokenizer.unit == "stream" and model.architecture.direction == "forward"
-    state = options.state or ("carry" if carries else "reset")
-    return ScoreOptions(
-        state=state, mix_ngram=options.mix_ngram, spell=options.spell, encoding=options.encoding, unit="line"
-    )
-
-
-def _read(judges: "Sequence[Judge]", ways: Sequence[ScoreOptions], files: list[str], comparison: Any) -> None:
-    tokenizers = [judge.tokenizer for judge in judges]
-    all_bytes = all(tokenizer.kind == "byte" for tokenizer in tokenizers)
-    lines = itertools.tee(read_units(files, tokenizers[0] if all_bytes else None, ways[0]))
-    streams = [
-        judge.scores(units, way, with_tokens=True) for judge, units, way in zip(judges, lines, ways, strict=True)
-    ]
-    closes = (ways[0].closes, ways[1].closes)
-    for first, second in zip(*streams, strict=True):
-        comparison.take(first, second, closes=closes)
 
 
 def _verdict(names: Sequence[str], found: "Difference") -> str:
@@ -136,8 +102,6 @@ def _place_cells(place: "Place") -> list[str]:
 def _record(
     names: Sequence[str], totals: Any, found: "Difference", places: "tuple[list[Place], list[Place]]", *, same: bool
 ) -> dict[str, Any]:
-    from charnn.scoring.formats import summary
-
     def as_record(place: "Place") -> dict[str, Any]:
         return {
             "line": place.line,
@@ -148,7 +112,7 @@ def _record(
         }
 
     return {
-        "models": [{"model": name, **summary(total)} for name, total in zip(names, totals, strict=True)],
+        "models": [{"model": name, **charnn.api.summary(total)} for name, total in zip(names, totals, strict=True)],
         "same_vocabulary": same,
         "bits_per_char_difference": found.second - found.first,
         "low": found.low,

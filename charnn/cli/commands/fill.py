@@ -4,8 +4,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from charnn.cli.commands.loading import load_mixture, read_prompts
-from charnn.cli.commands.predict_blank import models_that_judge
+import charnn
+from charnn.cli.commands.loading import load_all_directions, load_mixture
 from charnn.cli.options import Given, ModelArgument, with_options
 from charnn.cli.output import console
 from charnn.config import FillOptions
@@ -15,9 +15,6 @@ from charnn.options import pick, refuse_both
 if TYPE_CHECKING:
     from charnn.scoring.infilling import Filling
 
-MOST_TOKENS = {"char": 12, "byte": 12, "word": 2, "pretokenized": 2, "subword": 4}
-"""Tokens that a search fills a gap with, at most."""
-REMEDY = ", or pass --on-unknown unk"
 HEADINGS = {"forward": "from the left", "backward": "from the right"}
 
 
@@ -38,45 +35,28 @@ def fill(
     of a pair of models, by the mean of both.
     """
     options = pick(FillOptions, given)
-    if not options.blank or options.blank not in text:
-        raise TextError(
-            f"TEXT: found no gap ({options.blank or '--blank'}) in it; put one in, as in 'The cats ____ full.'"
-        )
-    models = models_that_judge(model, options.direction)
-    loaded = models[0]
-    engines_wanted = {each.architecture.direction: each for each in models}
+    models = load_all_directions(model, options.direction)
     refuse_both("--mix-ngram", options.mix_ngram and len(models) > 1, "two models; choose one with --direction")
-
-    from charnn.inference.engine import Engine
-    from charnn.inference.prompt import encode_prompt
-    from charnn.scoring.cloze import find_blank
-    from charnn.scoring.infilling import propose, rank
-
-    tokenizer = loaded.tokenizer
-    blank = find_blank(tokenizer, text, options.blank, on_unknown=options.on_unknown, remedy=REMEDY)
-    before, after = text.split(options.blank)
-    engines: dict[str, Engine] = {direction: Engine.of(each) for direction, each in engines_wanted.items()}
     candidates = [part.strip() for entry in options.candidates for part in entry.split(",")]
     if "" in candidates:
         raise TextError("--candidates: found an empty one; separate candidates by single commas")
     if candidates_file is not None:
-        candidates += [line for line in read_prompts(candidates_file, tokenizer, options.encoding) if line]
-    searched = not candidates and candidates_file is None
-    if searched:
-        most = options.max_tokens or MOST_TOKENS[tokenizer.kind]
-        candidates = propose(engines, tokenizer, blank, beam=options.beam, most_tokens=most)
-    if not candidates:
-        raise TextError(
-            "TEXT: a search found nothing but spaces for the gap; raise --beam or --max-tokens"
-            if searched
-            else f"{candidates_file}: holds no candidate; write one a line"
-        )
-    candidates = list(dict.fromkeys(candidates))
-    for candidate in [] if searched else candidates:
-        encode_prompt(
-            tokenizer, candidate, on_unknown=options.on_unknown, name=f"candidate {candidate!r}", remedy=REMEDY
-        )
-    ranked = rank(engines, tokenizer, (before, after), candidates, mixture=load_mixture(loaded, options.mix_ngram))
+        read = charnn.api.units.read_prompts(candidates_file, models[0].tokenizer, encoding=options.encoding)
+        candidates += [line for line in read if line]
+        if not candidates:
+            raise TextError(f"{candidates_file}: holds no candidate; write one a line")
+    ranked = charnn.api.fill(
+        charnn.api.engines_of(models),
+        models[0].tokenizer,
+        text,
+        candidates or None,
+        gap=options.blank,
+        beam=options.beam,
+        max_tokens=options.max_tokens,
+        on_unknown=options.on_unknown,
+        mixture=load_mixture(models[0], options.mix_ngram),
+    )
+    before, after = text.split(options.blank)
     shown = ranked[: options.top or None]
     if options.format == "jsonl":
         for filling in shown:

@@ -5,7 +5,8 @@ from typing import Annotated
 
 import typer
 
-from charnn.cli.commands.loading import load_directed, load_mixture
+import charnn
+from charnn.cli.commands.loading import load_directed
 from charnn.cli.commands.predict_blank import fill_blank
 from charnn.cli.options import Given, ModelArgument, with_options
 from charnn.cli.output import console
@@ -43,25 +44,12 @@ def predict(
         return
     (loaded,) = load_directed(model, options.direction)
 
-    import numpy as np
-
-    from charnn.inference.engine import Engine, log_softmax
-    from charnn.inference.prompt import encode_prompt, read_context
-
-    tokens = loaded.tokenizer.vocabulary.tokens
-    ids = encode_prompt(loaded.tokenizer, text, on_unknown=options.on_unknown)
-    engine = Engine.of(loaded)
-    logits, _ = read_context(engine, loaded.tokenizer, ids)
-    log_probs = log_softmax(logits)[0]
-    mixture = load_mixture(loaded, options.mix_ngram)
-    if mixture is not None:
-        context = ids[::-1] if engine.is_backward else ids
-        log_probs = mixture.log_distribution(log_probs, [loaded.tokenizer.vocabulary.boundary_id, *context.tolist()])
-    probs = np.exp(log_probs)
-    order = np.argsort(-probs, kind="stable")[: options.top or None].tolist()
+    found = charnn.api.next_distribution(
+        loaded, text, mix_ngram=options.mix_ngram, on_unknown=options.on_unknown, top=options.top or None
+    )
     if options.format == "jsonl":
-        for id in order:
-            console.write_json({"token": tokens[id], "id": id, "prob": float(probs[id])})
+        for each in found.tokens:
+            console.write_json(each.to_dict())
         return
 
     from rich import box
@@ -73,14 +61,13 @@ def predict(
     table.add_column("probability", justify="right", no_wrap=True, min_width=len("probability"))
     table.add_column("")
     bar_width = max(4, min(BAR_WIDTH, console.output_console().width - WIDTH_OF_FIGURES))
-    for id in order:
-        bar = "█" * round(bar_width * float(probs[id]))
-        table.add_row(console.visible(tokens[id]), str(id), f"{probs[id]:.6f}", bar)
+    for each in found.tokens:
+        bar = "█" * round(bar_width * each.prob)
+        table.add_row(console.visible(each.token), str(each.id), f"{each.prob:.6f}", bar)
     console.show(table)
-    rest = max(0.0, 1 - float(probs[order].sum()))
-    if len(order) < len(tokens):
-        console.write_line(f"the other {len(tokens) - len(order):,} tokens share {rest:.6f}")
-    entropy = -float(np.sum(probs * np.where(probs > 0, log_probs, 0.0)))
+    if found.num_others:
+        console.write_line(f"the other {found.num_others:,} tokens share {found.others_prob:.6f}")
+    entropy = found.entropy_nats
     console.write_line(
         f"entropy {entropy:.4f} nats, {entropy / math.log(2):.4f} bits: as open as an even choice among {math.exp(entropy):.1f}"
     )

@@ -1,14 +1,9 @@
 """`charnn predict` with a blank: what the token there may be."""
 
-from typing import TYPE_CHECKING
-
-from charnn.cli.commands.loading import load_directed
+import charnn
+from charnn.cli.commands.loading import load_all_directions
 from charnn.cli.output import console
 from charnn.config import PredictOptions
-from charnn.config.model import Direction
-
-if TYPE_CHECKING:
-    from charnn.storage.model_directory import Model
 
 
 def fill_blank(text: str, given: str | None, options: PredictOptions) -> None:
@@ -17,20 +12,14 @@ def fill_blank(text: str, given: str | None, options: PredictOptions) -> None:
     Raises:
         CharnnError: for a model that is not there, or a text that cannot be read.
     """
-    import numpy as np
-
-    from charnn.inference.engine import Engine
-    from charnn.scoring.cloze import find_blank, judge_blank
-
-    models = models_that_judge(given, options.direction)
-    engines = {model.architecture.direction: Engine.of(model) for model in models}
+    models = load_all_directions(given, options.direction)
+    engines = charnn.api.engines_of(models)
     tokenizer = models[0].tokenizer
-    blank = find_blank(tokenizer, text, options.blank, on_unknown=options.on_unknown)
+    blank = charnn.api.find_blank(tokenizer, text, options.blank, on_unknown=options.on_unknown)
     _say_what_is_not_seen(set(engines), bool(len(blank.left)), bool(len(blank.right)))
-    judged = judge_blank(engines.get("forward"), engines.get("backward"), tokenizer, blank)
-    probs = {name: np.exp(log_probs) for name, log_probs in judged.items()}
-    deciding = probs["both"] if "both" in probs else next(iter(probs.values()))
-    order = np.argsort(-deciding, kind="stable")[: options.top or None].tolist()
+    judged = charnn.api.judge_blank(engines.get("forward"), engines.get("backward"), tokenizer, blank)
+    probs, order = charnn.api.ranked_blank(judged, options.top or None)
+    deciding = probs.get("both", next(iter(probs.values())))
     tokens = tokenizer.vocabulary.tokens
     if options.format == "jsonl":
         for id in order:
@@ -61,15 +50,3 @@ def _say_what_is_not_seen(directions: set[str], has_left: bool, has_right: bool)
         console.notice("a forward model does not see what follows the blank; train a pair with --direction both")
     if directions == {"backward"} and has_left:
         console.notice("a backward model does not see what stands before the blank; train a pair with --direction both")
-
-
-def models_that_judge(given: str | None, direction: Direction | None) -> "list[Model]":
-    """Return the models that are to judge: those of the wished direction, or all that there are."""
-    from charnn.storage.model_directory import BACKWARD, is_model
-
-    if direction is not None:
-        return load_directed(given, direction)
-    (model,) = load_directed(given, None)
-    if model.architecture.direction == "forward" and is_model(model.path / BACKWARD):
-        return load_directed(str(model.path), "both")
-    return [model]

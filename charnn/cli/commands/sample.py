@@ -1,24 +1,24 @@
 """`charnn sample`: write new text."""
 
-import secrets
-from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, NamedTuple
 
 import typer
 
-from charnn.cli.commands.loading import load_mixture, load_model, read_prompt, read_prompts, require_gpu
+import charnn
+from charnn.cli.commands.loading import load_model
 from charnn.cli.options import Given, ModelArgument, with_options
 from charnn.cli.output import console
-from charnn.cli.output.interrupts import terminated_like_interrupted
+from charnn.cli.output.sample_output import SampleOutput
 from charnn.config import SampleOptions
 from charnn.errors import OptionError
 from charnn.files import refuse_unwritable
+from charnn.interrupts import terminated_like_interrupted
 from charnn.options import pick, refuse_both
 
 if TYPE_CHECKING:
-    from charnn.inference.prompt import Start
     from charnn.inference.stepper import Stepper
+    from charnn.sampling.build import Prompts
     from charnn.storage.model_directory import Model
 
 PROMPT_PANEL, OUTPUT_PANEL = "The prompt", "Output"
@@ -123,79 +123,42 @@ def sample(
     if options.length == 0:
         _refuse_without_text(options, output, interactive=interactive)
     loaded = load_model(model)
-    if loaded.architecture.direction == "backward":
-        raise OptionError(
-            f"-m: found {loaded.path}, which reads from right to left, but text is written from left to right; "
-            "name a forward model"
-        )
-    if options.until == "unit" and loaded.tokenizer.unit == "stream":
-        raise OptionError(
-            f"--until unit: found {loaded.path}, a model of one running text, which has no units; "
-            "leave it out, or train with --unit line or document"
-        )
-
-    stepper = _stepper(loaded, options)
-    reader = _Reader(loaded, stepper, sources, options)
+    build = charnn.api.sampling_build
+    build.check_can_write(loaded, options)
+    stepper = build.build_stepper(loaded, options)
+    prompts_read = _read_prompts(loaded, stepper, sources, options)
     if save_state is not None:
-        _save_state(loaded, reader, save_state)
+        _save_state(loaded, prompts_read, save_state)
         if options.length == 0:
             return
     if interactive:
-        from charnn.cli.commands.sample_interactive import write_by_hand
+        from charnn.cli.commands.sample_interactive import write_interactively  # loads the vocabulary's module
 
-        write_by_hand(loaded, stepper, reader.texts[0], next(reader.starts()), options)
+        write_interactively(loaded, stepper, prompts_read.texts[0], next(prompts_read.starts()), options)
         return
-    _write(loaded, stepper, reader, options, output)
+    _write(loaded, stepper, prompts_read, options, output)
 
 
-def _stepper(model: "Model", options: SampleOptions) -> "Stepper":
-    """Return what reads the model's tokens, on NumPy unless the user wants otherwise.
-
-    Raises:
-        OptionError: for a network that has no other way.
-        CharnnError: where there is no such device.
-    """
-    from charnn.inference.engine import Engine
-    from charnn.inference.numpy_steppers import is_fused
-    from charnn.inference.stepper import stepper_for
-
-    engine = Engine.of(model)
-    state = engine.initial_state()
-    if options.weights == "fp32" and options.device == "cpu":
-        return stepper_for(engine, state)
-    if not is_fused(model.architecture):
-        raise OptionError(
-            f"--weights and --device: are for lstm, gru and rnn without --skip and --residual, but {model.path} is another "
-            f"network ({model.architecture.cell}); leave them out"
-        )
-    if options.device == "cuda":
-        require_gpu()
-
-        import torch
-
-        from charnn.inference.torch_stepper import TorchStepper
-
-        dtype = torch.bfloat16 if options.weights == "bf16" else torch.float32
-        return TorchStepper(engine, state, device="cuda", dtype=dtype)
-    from charnn.inference.quantization import in_bf16, in_int8
-
-    return stepper_for(engine, state, keep_matrix=in_bf16 if options.weights == "bf16" else in_int8)
+def _read_prompts(model: "Model", stepper: "Stepper", sources: Sources, options: SampleOptions) -> "Prompts":
+    read, encoding = charnn.api.units, options.encoding
+    if sources.prompts is None:
+        file = "-" if sources.prompt == "-" else sources.prompt_file
+        texts = [sources.prompt or "" if file is None else read.read_prompt(file, model.tokenizer, encoding=encoding)]
+        names = ["prompt" if sources.prompt_file is None else sources.prompt_file]
+    else:
+        texts = read.read_prompts(sources.prompts, model.tokenizer, encoding=encoding)
+        names = [f"{sources.prompts}:{number}" for number in range(1, len(texts) + 1)]
+    after = None if sources.load_state is None else Path(sources.load_state)
+    return charnn.api.sampling_build.Prompts(model, stepper, texts, options, names=names, after=after)
 
 
-def _write(model: "Model", stepper: "Stepper", reader: "_Reader", options: SampleOptions, file: str | None) -> None:
+def _write(model: "Model", stepper: "Stepper", prompts: "Prompts", options: SampleOptions, file: str | None) -> None:
     """Write all samples, and what there is of them where the user interrupts or something goes wrong."""
-    from charnn.cli.output.sample_output import SampleOutput
-    from charnn.sampling.sampler import Sampler
-    from charnn.sampling.streams import Plan
-
-    mixture = load_mixture(model, options.mix_ngram)
-    seed = secrets.randbelow(2**31) if options.seed is None else options.seed
-    with SampleOutput(model, options, reader.texts, file) as written:
+    build = charnn.api.sampling_build
+    seed = build.drawn_seed(options)
+    with SampleOutput(model, options, prompts.texts, file) as written:
         if options.beam is not None:
-            from charnn.sampling.beam import BeamSearch
-
-            for number, start in enumerate(reader.starts()):
-                search = BeamSearch(stepper, model.tokenizer, start, options, mixture=mixture)
+            for number, search in enumerate(build.searches(model, stepper, prompts, options)):
                 with terminated_like_interrupted():
                     try:
                         written.take_all(number, search.run())
@@ -203,24 +166,12 @@ def _write(model: "Model", stepper: "Stepper", reader: "_Reader", options: Sampl
                         written.take_all(number, search.end("interrupted"))
                         raise
             return
-        keeps = options.most_tokens is not None or not written.only_streams
-        sampler = Sampler(
-            stepper,
-            model.tokenizer,
-            options,
-            mixture=mixture,
-            keeps_history=keeps,
-        )
+        sampler = build.build_sampler(model, stepper, options, keeps_history=not written.only_streams)
         if options.seed is None and options.draws:
             console.notice(f"seed {seed}")
-        plans = (
-            Plan(start, seed + number * options.num_samples + place)
-            for number, start in enumerate(reader.starts())
-            for place in range(options.num_samples)
-        )
         with terminated_like_interrupted():
             try:
-                for piece in sampler.write(plans):
+                for piece in sampler.write(build.plans(prompts, options, seed)):
                     written.take(piece)
             except BaseException:
                 for piece in sampler.interrupt():
@@ -228,53 +179,13 @@ def _write(model: "Model", stepper: "Stepper", reader: "_Reader", options: Sampl
                 raise
 
 
-class _Reader:
-    """The prompts, encoded at once, so that what is wrong with one is said before anything is written; read one by one."""
-
-    def __init__(self, model: "Model", stepper: "Stepper", sources: Sources, options: SampleOptions) -> None:
-        from charnn.inference.prompt import encode_prompt, without_gap
-        from charnn.inference.prompt_state import load_start
-
-        self._tokenizer, self._stepper = model.tokenizer, stepper
-        self._after = None
-        if sources.load_state is not None:
-            self._after = load_start(Path(sources.load_state), model, stepper.state())
-        if sources.prompts is None:
-            self.texts = [read_prompt(sources.prompt, sources.prompt_file, self._tokenizer, options.encoding)]
-            names = ["prompt" if sources.prompt_file is None else sources.prompt_file]
-        else:
-            self.texts = read_prompts(sources.prompts, self._tokenizer, options.encoding)
-            names = [f"{sources.prompts}:{number}" for number in range(1, len(self.texts) + 1)]
-        self._first: Start | None = None
-        encoded = self.texts if self._after is None else [without_gap(self._tokenizer, text) for text in self.texts]
-        self._ids = [
-            encode_prompt(self._tokenizer, text, on_unknown=options.on_unknown, name=name)
-            for name, text in zip(names, encoded, strict=True)
-        ]
-
-    def starts(self) -> "Iterator[Start]":
-        """Yield what the model knows after each prompt."""
-        from charnn.inference.prompt import read_start
-
-        for number, ids in enumerate(self._ids):
-            if number or self._first is None:
-                start = read_start(self._stepper, self._tokenizer, ids, after=self._after)
-            else:
-                start = self._first
-            if number == 0:
-                self._first = start
-            yield start
-
-
-def _save_state(model: "Model", reader: _Reader, file: str) -> None:
-    from charnn.cli.output.console import counted
-    from charnn.inference.prompt_state import save_start
-
+def _save_state(model: "Model", prompts: "Prompts", file: str) -> None:
     refuse_unwritable(Path(file))
-    start = next(reader.starts())
-    save_start(Path(file), model, start)
+    start = next(prompts.starts())
+    charnn.api.save_start(Path(file), model, start)
     console.notice(
-        f"kept the memory of {counted(len(start.ids) - 1, 'token')} in {file}; go on from it with --load-state {file}"
+        f"kept the memory of {console.counted(len(start.ids) - 1, 'token')} in {file}; "
+        f"go on from it with --load-state {file}"
     )
 
 

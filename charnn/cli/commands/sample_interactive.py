@@ -25,7 +25,9 @@ HELP = (
 )
 
 
-def write_by_hand(model: "Model", stepper: "Stepper", prompt: str, start: "Start", options: SampleOptions) -> None:
+def write_interactively(
+    model: "Model", stepper: "Stepper", prompt: str, start: "Start", options: SampleOptions
+) -> None:
     """Take turns with the user until they quit or interrupt; what was written is the result."""
     from charnn.sampling.interactive import HandWriter
     from charnn.sampling.streams import Plan

@@ -8,17 +8,17 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from charnn.cli.commands.loading import load_directed, load_models, read_units
+import charnn
+from charnn.cli.commands.loading import load_directed, load_models
 from charnn.cli.commands.score_rollout import show_rollouts
 from charnn.cli.options import Given, with_options
 from charnn.cli.output import console
-from charnn.cli.output.interrupts import terminated_like_interrupted
 from charnn.cli.output.lines import STDOUT, Lines
 from charnn.config import ScoreOptions
 from charnn.errors import OptionError, TextError
 from charnn.files import refuse_unwritable
+from charnn.interrupts import terminated_like_interrupted
 from charnn.options import chosen, pick, refuse_both
-from charnn.scoring.build import make_judge, plain_judge
 
 if TYPE_CHECKING:
     from charnn.scoring.scores import Score
@@ -74,7 +74,7 @@ def score(
         refuse_both("--summary", summary is not None, "--rollout")
         refuse_both("--output", output is not None, "--rollout")
         refuse_both("--rollout", len(models) > 1, "several models")
-        units = iter(text) if text else read_units(files or [], models[0].tokenizer, options)
+        units = iter(text) if text else _units(files or [], models[0], options)
         show_rollouts(models[0], "".join(units), options)
         return
     if options.pairs:
@@ -87,6 +87,10 @@ def score(
         rescore(models, options.nbest, options, output)
     else:
         _score_texts(models, text, files or [], options, output=output, summary=summary)
+
+
+def _units(files: list[str], model: "Model", options: ScoreOptions) -> Iterator[str]:
+    return charnn.api.units.read_units(files, model.tokenizer, unit=options.unit, encoding=options.encoding)
 
 
 def _refuse_bad_targets(targets: dict[str, str | None], inputs: "Sequence[str]", models: "Sequence[Model]") -> None:
@@ -134,9 +138,9 @@ def _score_texts(
     from charnn.cli.output.score_progress import Progress
     from charnn.scoring.scores import Score
 
-    judge = make_judge(models, options)
-    plain = plain_judge(models, options, judge.weights)
-    units: Iterator[str] = iter(texts) if texts else read_units(files, judge.tokenizer, options)
+    scorer = charnn.api.build_scorer(models, options)
+    plain = charnn.api.build_plain_scorer(models, options, scorer.weights)
+    units: Iterator[str] = iter(texts) if texts else _units(files, models[0], options)
     units, same_units = itertools.tee(units) if plain else (units, iter(()))
     name = ", ".join(files) if files else "-"
     total, plain_total, num_units = Score(), Score(), 0
@@ -145,8 +149,8 @@ def _score_texts(
         Progress(files, shown=bool(files) and (lines.is_file or not console.is_terminal())) as progress,
         terminated_like_interrupted(),
     ):
-        written = ScoreOutput(options, name=name, lines=lines, tokenizer=judge.tokenizer)
-        scores = judge.scores(units, options, with_tokens=written.wants_tokens)
+        written = ScoreOutput(options, name=name, lines=lines, tokenizer=scorer.tokenizer)
+        scores = scorer.scores(units, options, with_tokens=written.wants_tokens)
         plain_scores = plain.scores(same_units, options) if plain else itertools.repeat(Score())
         try:
             for found, beside in zip(scores, plain_scores, strict=False):
@@ -166,7 +170,7 @@ def _score_texts(
     if summary:
         how = {
             "models": [str(model.path) for model in models],
-            "weights": list(judge.weights),
+            "weights": list(scorer.weights),
             "options": chosen(options),
         }
         _write_summary(summary, total, plain_total if plain else None, how)

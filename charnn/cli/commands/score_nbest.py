@@ -4,13 +4,12 @@ import itertools
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
-from charnn.cli.commands.loading import read_units
+import charnn
 from charnn.cli.output import console
-from charnn.cli.output.interrupts import terminated_like_interrupted
 from charnn.cli.output.lines import Lines
 from charnn.config import ScoreOptions
 from charnn.errors import TextError
-from charnn.scoring.build import make_judge
+from charnn.interrupts import terminated_like_interrupted
 
 if TYPE_CHECKING:
     from charnn.scoring.nbest import Hypothesis
@@ -22,11 +21,13 @@ def rescore(models: "Sequence[Model]", file: str, options: ScoreOptions, output:
     from charnn.scoring.formats import in_base
     from charnn.scoring.nbest import Best, combined, read_hypotheses
 
-    judge = make_judge(models, options)
-    hypotheses, same = itertools.tee(read_hypotheses(file, read_units([file], None, options)))
+    scorer = charnn.api.build_scorer(models, options)
+    hypotheses, same = itertools.tee(
+        read_hypotheses(file, charnn.api.units.read_units([file], None, unit=options.unit, encoding=options.encoding))
+    )
     best, num_lines = Best(), 0
     with Lines(output) as lines, terminated_like_interrupted():
-        for hypothesis, score in zip(hypotheses, judge.scores((each.text for each in same), options), strict=True):
+        for hypothesis, score in zip(hypotheses, scorer.scores((each.text for each in same), options), strict=True):
             num_lines += 1
             log_prob = in_base(score.log_prob_nats, options.base)
             if options.lm_scale is None:

@@ -4,12 +4,11 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from charnn.cli.commands.loading import read_units
+import charnn
 from charnn.cli.output import console
 from charnn.cli.output.records import Row, write_rows
 from charnn.config import ScoreOptions
 from charnn.errors import TextError
-from charnn.scoring.build import make_judge
 
 if TYPE_CHECKING:
     from charnn.analysis.minimal_pairs import Accuracy, Judged
@@ -23,8 +22,8 @@ def judge_pairs(models: "Sequence[Model]", file: str, options: ScoreOptions, out
     """Write how often the good one of two texts is more probable."""
     from charnn.analysis.minimal_pairs import Judged, accuracies, read_pairs
 
-    judge = make_judge(models, options)
-    found = read_pairs(file, read_units([file], None, options))
+    scorer = charnn.api.build_scorer(models, options)
+    found = read_pairs(file, charnn.api.units.read_units([file], None, unit=options.unit, encoding=options.encoding))
     reserved = [name for name in found.categories if options.per_pair and name in PAIR_COLUMNS]
     if reserved:
         raise TextError(
@@ -32,7 +31,7 @@ def judge_pairs(models: "Sequence[Model]", file: str, options: ScoreOptions, out
         )
     scored = replace(options, eos=options.eos and not found.has_prefix)
     texts = list(dict.fromkeys(text for pair in found.pairs for text in (pair.good, pair.bad)))
-    nats = {text: score.log_prob_nats for text, score in zip(texts, judge.scores(texts, scored), strict=True)}
+    nats = {text: score.log_prob_nats for text, score in zip(texts, scorer.scores(texts, scored), strict=True)}
     judged = [Judged(pair, nats[pair.good], nats[pair.bad]) for pair in found.pairs]
     shares = list(accuracies(judged, found.categories))
     if options.per_pair:

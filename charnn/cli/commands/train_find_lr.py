@@ -1,62 +1,33 @@
 """`charnn train --find-lr`: losses over learning rates."""
 
 import math
-import tempfile
-from collections.abc import Sequence
-from dataclasses import replace
-from pathlib import Path
 from typing import TYPE_CHECKING
 
+import charnn
 from charnn.cli.output import console
 from charnn.cli.output.plots import curve
 from charnn.cli.output.progress_line import ProgressLine
-from charnn.config import ModelOptions, TextOptions, TrainingOptions
 
 if TYPE_CHECKING:
     from charnn.training.planning.lr_range_test import Trial
+    from charnn.training.run.networks import RunRequest
 
 PLOT_HEIGHT, WIDEST_PLOT, MARGIN = 14, 90, 10
 
 
-def find_learning_rate(
-    texts: Sequence[str],
-    text_options: TextOptions,
-    model_options: ModelOptions,
-    training_options: TrainingOptions,
-    *,
-    started: float,
-) -> None:
+def find_learning_rate(request: "RunRequest", *, started: float) -> None:
     """Try learning rates on a network that is not kept, and write a curve and a proposal.
 
     Raises:
         CharnnError: for anything wrong with what was given.
     """
-    from charnn.training.planning.lr_range_test import proposal, range_test
-    from charnn.training.planning.memory import memory_kept
-    from charnn.training.run.create import begin
-    from charnn.training.run.run import close_text
-
-    folders = tempfile.TemporaryDirectory(prefix="charnn-", ignore_cleanup_errors=True)
-    with folders as folder, ProgressLine() as shown:
-        session = begin(
-            Path(folder, "run"),
-            texts,
-            text_options=text_options,
-            model_options=model_options,
-            training_options=replace(training_options, ngram_order=0),
-            overwrite=False,
-            started=started,
-            notify=shown.notice,
-            report=shown.show,
+    with ProgressLine() as line:
+        optimizer, trials = charnn.api.try_learning_rates(
+            request, started=started, notify=line.notice, report=line.show
         )
-        shown.clear()
-        with memory_kept(), session.trainer.workers:
-            trials = list(range_test(session.trainer))
-        close_text(session)
-    optimizer = session.config["options"]["training"]["optimizer"]
-    rate = proposal(trials, optimizer)
-    for line in _plot(trials):
-        console.write_line(line)
+    rate = charnn.api.proposal(trials, optimizer)
+    for row in _plot(trials):
+        console.write_line(row)
     best = min(trials, key=lambda trial: trial.smoothed_nats)
     console.write_line(
         f"{optimizer}: the loss is lowest ({best.smoothed_nats:.3f} nats a token) at a rate of {best.rate:.2g}"

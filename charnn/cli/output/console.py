@@ -2,7 +2,9 @@
 
 import contextlib
 import json
+import logging
 import sys
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -64,6 +66,28 @@ def notice(message: str) -> None:
     with contextlib.suppress(OSError):
         sys.stderr.write(f"charnn: {message}\n")
         sys.stderr.flush()
+
+
+class _Notices(logging.Handler):
+    """Shows what the library logs as notices."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Show one."""
+        notice(record.getMessage())
+
+
+@contextlib.contextmanager
+def library_notices() -> Iterator[None]:
+    """Show what the library logs while the block runs."""
+    logger, handler = logging.getLogger("charnn"), _Notices()
+    before = logger.level
+    logger.addHandler(handler)
+    logger.setLevel(logging.INFO)
+    try:
+        yield
+    finally:
+        logger.removeHandler(handler)
+        logger.setLevel(before)
 
 
 def notice_in_place(message: str) -> None:

@@ -5,8 +5,8 @@ import threading
 
 import pytest
 
-from charnn.cli.output import interrupts
-from charnn.cli.output.interrupts import handled_by, noted_interrupts, terminated_like_interrupted
+from charnn import interrupts
+from charnn.interrupts import handled_by, noted_interrupts, terminated_like_interrupted
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="Windows sends a process no signal but its end")
 HERE = [pytest.param(number, id=signal.Signals(number).name) for number in interrupts.INTERRUPTS]

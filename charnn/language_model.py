@@ -1,0 +1,369 @@
+"""A trained model as an object: it writes, scores, predicts, and lets one look inside."""
+
+import math
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
+from functools import cached_property, wraps
+from pathlib import Path
+from typing import ParamSpec, TypeVar, Unpack, overload
+
+import numpy as np
+import numpy.typing as npt
+
+from charnn import notebook
+from charnn.config import OnUnknown, SampleOptions, ScoreOptions
+from charnn.config.arguments import SampleArguments, ScoreArguments
+from charnn.config.model import Direction
+from charnn.errors import CharnnError, ModelError, OptionError, in_terms_of_arguments
+from charnn.inference.engine import Engine, EngineState, log_softmax
+from charnn.inference.prediction import NextToken, next_distribution
+from charnn.options import with_tuples
+from charnn.sampling import build as sampling
+from charnn.sampling.build import SampledText, finished
+from charnn.scoring import infilling
+from charnn.scoring.build import Scorer, build_scorer
+from charnn.scoring.scores import Score
+from charnn.scoring.words import ScoredWord, scored_words
+from charnn.storage.model_directory import Model, expected_shapes, read_mixture
+from charnn.text.tokenizers import Token
+from charnn.text.units import read_units
+
+Floats = npt.NDArray[np.float64]
+Parameters, Result = ParamSpec("Parameters"), TypeVar("Result")
+
+GAP = "____"
+TOKENS_AT_ONCE = 256
+
+
+def speaking_of_arguments(function: Callable[Parameters, Result]) -> Callable[Parameters, Result]:
+    """Let a function's errors name arguments (`top_k`) where the command line's name options (`--top-k`)."""
+
+    @wraps(function)
+    def wrapped(*args: Parameters.args, **kwargs: Parameters.kwargs) -> Result:
+        try:
+            return function(*args, **kwargs)
+        except CharnnError as error:
+            error.args = (in_terms_of_arguments(str(error)), *error.args[1:])
+            raise
+
+    return wrapped
+
+
+class LanguageModel:
+    """A trained model; `charnn.load` and `charnn.train` return one.
+
+    Args:
+        models: one; the two of a bidirectional model, forward first; or several that are interpolated.
+        weights: of several models.
+
+    Example:
+        >>> model = charnn.load("runs/book")
+        >>> model.score("The fox slept.").bits_per_char
+    """
+
+    def __init__(self, models: Sequence[Model], weights: Sequence[float] = ()) -> None:
+        self.models = tuple(models)
+        self.weights = tuple(weights)
+        self.tokenizer = models[0].tokenizer
+
+    @property
+    def path(self) -> Path:
+        """The model's directory; of several, the first one's."""
+        return self.models[0].path
+
+    @property
+    def is_interpolated(self) -> bool:
+        """Whether it is several models whose probabilities are mixed."""
+        return bool(self.weights)
+
+    @property
+    def is_bidirectional(self) -> bool:
+        """Whether there is a network that reads from left to right and one from right to left."""
+        return not self.is_interpolated and len(self.models) == 2
+
+    @property
+    def num_parameters(self) -> int:
+        """How many numbers were learned, in all networks."""
+        shapes = (shape for model in self.models for shape in expected_shapes(model.architecture).values())
+        return sum(math.prod(shape) for shape in shapes)
+
+    @property
+    def vocabulary(self) -> tuple[str, ...]:
+        """The tokens in the order of their ids."""
+        return self.tokenizer.vocabulary.tokens
+
+    @cached_property
+    def _engines(self) -> dict[str, Engine]:
+        return {model.architecture.direction: Engine.of(model) for model in self.models}
+
+    def only(self, purpose: str) -> Model:
+        """Return the one model, of a bidirectional one the forward half.
+
+        Raises:
+            ModelError: where several are interpolated.
+        """
+        if self.is_interpolated:
+            raise ModelError(f"{self.path}: is interpolated with others, and {purpose} takes one model; load it alone")
+        return self.models[0]
+
+    # --- writing
+
+    @overload
+    def sample(
+        self, prompt: str = "", *, num_samples: None = None, **options: Unpack[SampleArguments]
+    ) -> SampledText: ...
+
+    @overload
+    def sample(
+        self, prompt: str = "", *, num_samples: int, **options: Unpack[SampleArguments]
+    ) -> list[SampledText]: ...
+
+    @speaking_of_arguments
+    def sample(
+        self, prompt: str = "", *, num_samples: int | None = None, **options: Unpack[SampleArguments]
+    ) -> SampledText | list[SampledText]:
+        """Write text that continues a prompt.
+
+        Args:
+            num_samples: how many texts; a list is returned then. A beam search may find fewer.
+            options: those of `charnn sample`, by the names of `charnn.config.SampleOptions`.
+
+        Raises:
+            CharnnError: for options that do not go together, or a prompt with tokens that the vocabulary lacks.
+
+        Example:
+            >>> model.sample("The fox", length=200, temperature=0.8, seed=7).text
+        """
+        chosen = SampleOptions(**with_tuples(options), num_samples=1 if num_samples is None else num_samples)
+        model = self.only("sampling")
+        sampling.check_can_write(model, chosen)
+        stepper = sampling.build_stepper(model, chosen)
+        prompts = sampling.Prompts(model, stepper, [prompt], chosen)
+        if chosen.beam is not None:
+            samples = [each for search in sampling.searches(model, stepper, prompts, chosen) for each in search.run()]
+        else:
+            sampler = sampling.build_sampler(model, stepper, chosen)
+            samples = finished(sampler, sampling.plans(prompts, chosen, sampling.drawn_seed(chosen)))
+        texts = [SampledText.of(prompt, sample) for sample in samples]
+        return texts[0] if num_samples is None else texts
+
+    def stream(self, prompt: str = "", **options: Unpack[SampleArguments]) -> Iterator[str]:
+        """Yield a text piece by piece, as it is written; see `sample`.
+
+        Example:
+            >>> for piece in model.stream("The fox", length=200): print(piece, end="")
+        """
+        return self._pieces(prompt, self._stream_options(options))
+
+    @speaking_of_arguments
+    def _stream_options(self, options: SampleArguments) -> SampleOptions:
+        chosen = SampleOptions(**with_tuples(options))
+        if chosen.beam is not None:
+            raise OptionError("beam: found with stream, but a search has no text before its end; use sample")
+        sampling.check_can_write(self.only("sampling"), chosen)
+        return chosen
+
+    def _pieces(self, prompt: str, options: SampleOptions) -> Iterator[str]:
+        model = self.models[0]
+        stepper = sampling.build_stepper(model, options)
+        prompts = sampling.Prompts(model, stepper, [prompt], options)
+        sampler = sampling.build_sampler(model, stepper, options, keeps_history=False)
+        for piece in sampler.write(sampling.plans(prompts, options, sampling.drawn_seed(options))):
+            if piece.text:
+                yield piece.text
+
+    # --- scoring
+
+    @overload
+    def score(self, text: str, **options: Unpack[ScoreArguments]) -> Score: ...
+
+    @overload
+    def score(self, text: list[str] | tuple[str, ...], **options: Unpack[ScoreArguments]) -> list[Score]: ...
+
+    @overload
+    def score(self, text: Path | Iterator[str], **options: Unpack[ScoreArguments]) -> Iterator[Score]: ...
+
+    @speaking_of_arguments
+    def score(
+        self, text: str | Path | Iterable[str], **options: Unpack[ScoreArguments]
+    ) -> Score | list[Score] | Iterator[Score]:
+        """Return how probable a text is, with its tokens.
+
+        Args:
+            text: a text; a list of texts, for a list of scores; an iterator of texts or the path of a file, whose lines are
+                texts, for an iterator of scores in memory that does not grow with them.
+            options: those of `charnn score`, by the names of `charnn.config.ScoreOptions`.
+
+        Raises:
+            CharnnError: for options that do not go together or a file that cannot be read.
+
+        Example:
+            >>> score = model.score("The fox slept.")
+            >>> score.log_prob_nats, score.perplexity, score.bits_per_char, score.tokens
+        """
+        chosen = _score_options(options)
+        scorer = self.scorer(chosen)
+        if isinstance(text, str):
+            (score,) = scorer.scores([text], chosen, with_tokens=True)
+            return score
+        if isinstance(text, Path):
+            units = read_units([str(text)], self.tokenizer, unit=chosen.unit, encoding=chosen.encoding)
+            return scorer.scores(units, chosen, with_tokens=True)
+        scores = scorer.scores(text, chosen, with_tokens=True)
+        return list(scores) if isinstance(text, (list, tuple)) else scores
+
+    @speaking_of_arguments
+    def score_words(self, text: str, **options: Unpack[ScoreArguments]) -> list[ScoredWord]:
+        """Return each word of a text with its surprisal and its place in the text, in characters.
+
+        Args:
+            options: see `score`; `spaces` says which word the space between two counts with.
+
+        Example:
+            >>> [(word.word, word.start, word.surprisal_bits) for word in model.score_words("The fox slept.")]
+        """
+        chosen = _score_options(options, by_word=True)
+        (score,) = self.scorer(chosen).scores([text], chosen, with_tokens=True)
+        return scored_words(score, spaces=chosen.spaces, is_closed=chosen.closes)
+
+    def scorer(self, options: ScoreOptions) -> Scorer:
+        """Return what scores under some options."""
+        if self.is_bidirectional:
+            options = replace(options, direction=options.direction or "forward")
+        models = self._of_direction(options.direction) if not self.is_interpolated else self.models
+        return build_scorer(models, replace(options, weight=self.weights) if self.is_interpolated else options)
+
+    def _of_direction(self, direction: Direction | None) -> Sequence[Model]:
+        if direction in (None, "both") and (direction is None) != self.is_bidirectional:
+            return self.models
+        wanted = direction or "forward"
+        found = [model for model in self.models if model.architecture.direction == wanted]
+        if not found or direction == "both":
+            raise ModelError(f"{self.path}: holds no model of direction {wanted}; train one with direction={wanted!r}")
+        return found
+
+    # --- looking
+
+    @speaking_of_arguments
+    def next_tokens(
+        self, context: str = "", *, top: int | None = 10, mix_ngram: bool = False, on_unknown: OnUnknown = "error"
+    ) -> list[NextToken]:
+        """Return the likeliest tokens after a context, the likeliest first; for a backward model, before it.
+
+        Args:
+            top: how many; None for all.
+            mix_ngram: interpolate with the n-gram model.
+        """
+        model = self.only("prediction")
+        return next_distribution(model, context, top=top, mix_ngram=mix_ngram, on_unknown=on_unknown).tokens
+
+    @speaking_of_arguments
+    def fill(
+        self,
+        text: str,
+        candidates: Sequence[str] | None = None,
+        *,
+        gap: str = GAP,
+        top: int | None = 10,
+        beam: int = 8,
+        max_tokens: int | None = None,
+        mix_ngram: bool = False,
+    ) -> list[infilling.Filling]:
+        """Return what may fill the gap in a text, ranked by the probability of the whole text.
+
+        Args:
+            candidates: to rank; None to search for some.
+            gap: what marks it, once in the text.
+            top: how many; None for all.
+            beam: runs of tokens that a search keeps.
+            max_tokens: of what a search finds; by the kind of token where it is None.
+            mix_ngram: interpolate with the n-gram model; of one network only.
+
+        Example:
+            >>> model.fill("The ____ slept.", ["fox", "heron"])[0].text
+        """
+        self.only("infilling")
+        ranked = infilling.fill(
+            self._engines,
+            self.tokenizer,
+            text,
+            candidates,
+            gap=gap,
+            beam=beam,
+            max_tokens=max_tokens,
+            mixture=read_mixture(self.models[0]) if mix_ngram else None,
+        )
+        return ranked[:top]
+
+    def tokenize(self, text: str) -> list[Token]:
+        """Return the tokens of a text with their ids and places."""
+        return list(self.tokenizer.tokenize(text))
+
+    def log_probs(self, text: str) -> Floats:
+        """Return log P of every token of the vocabulary at every token of a text (T, V), in nats."""
+        engine, ids = self._engine_and_ids(text)
+        state, rows = engine.initial_state(), [np.zeros((0, len(self.vocabulary)))]
+        for part, _ in _segments(self.tokenizer.vocabulary.boundary_id, ids):
+            outputs_TBH, state = engine.forward(part, state)
+            rows.append(log_softmax(engine.logits(outputs_TBH))[:, 0])
+        return np.concatenate(rows)
+
+    def hidden_states(self, text: str) -> list[Floats]:
+        """Return the output of each recurrent layer after each token of a text (T, H), the lowest layer first."""
+        engine, ids = self._engine_and_ids(text)
+        state: EngineState = engine.initial_state()
+        _, state = engine.step(np.array([self.tokenizer.vocabulary.boundary_id]), state)
+        num_layers = self.models[0].architecture.num_layers
+        outputs: list[list[npt.NDArray[np.float32]]] = [[] for _ in range(num_layers)]
+        for id in ids.tolist():
+            _, state = engine.step(np.array([id]), state)
+            for layer in range(num_layers):
+                outputs[layer].append(np.array(state[layer][0][0], dtype=np.float32))
+        sizes = [self.models[0].architecture.layer_sizes(layer)[1] for layer in range(num_layers)]
+        return [np.array(rows, dtype=np.float64).reshape(-1, size) for rows, size in zip(outputs, sizes, strict=True)]
+
+    def _engine_and_ids(self, text: str) -> tuple[Engine, npt.NDArray[np.int64]]:
+        model = self.only("its distributions")
+        engine, ids = self._engines[model.architecture.direction], self.tokenizer.encode(text)
+        return engine, ids[::-1] if engine.is_backward else ids
+
+    def __repr__(self) -> str:
+        shape = self.models[0].architecture
+        return (
+            f"LanguageModel({str(self.path)!r}: {shape.num_layers} x {shape.hidden_size} {shape.cell}, "
+            f"{self.num_parameters:,} parameters, {len(self.vocabulary):,} tokens ({self.tokenizer.kind}))"
+        )
+
+    def _repr_html_(self) -> str:
+        """Return the card that a notebook shows."""
+        return notebook.card(repr(self), _facts_of(self.models))
+
+
+def _score_options(options: ScoreArguments, *, by_word: bool = False) -> ScoreOptions:
+    given = with_tuples(options)
+    if "temperature" in given:
+        given["temperature"] = str(given["temperature"])
+    if given.get("alternatives"):
+        given["per_token"] = True
+    return ScoreOptions(**given, by_word=by_word)
+
+
+def _segments(boundary_id: int, ids: npt.NDArray[np.int64]) -> Iterator[tuple[npt.NDArray[np.int64], int]]:
+    """Yield the contexts (T, 1) of a text's tokens in parts, with the place of each part's first."""
+    contexts = np.concatenate(([boundary_id], ids))[: len(ids)].astype(np.int64)
+    for first in range(0, len(contexts), TOKENS_AT_ONCE):
+        yield contexts[first : first + TOKENS_AT_ONCE, None], first
+
+
+def _facts_of(models: Sequence[Model]) -> dict[str, str]:
+    """Return what a model's card says."""
+    first = models[0]
+    shape, results = first.architecture, first.config["results"]
+    loss = results.get("valid_loss_nats")
+    return {
+        "directory": ", ".join(str(model.path) for model in models),
+        "network": f"{shape.num_layers} x {shape.hidden_size} {shape.cell}",
+        "tokens": f"{len(first.tokenizer.vocabulary):,} ({first.tokenizer.kind}, unit {first.tokenizer.unit})",
+        "validation": "nothing was held out" if loss is None else f"{loss:.4f} nats a token",
+        "training": f"{results['steps']:,} steps, {results['seconds']:.0f} s",
+    }

@@ -1,0 +1,93 @@
+"""What a notebook shows of charnn's objects: HTML without scripts or styles from elsewhere."""
+
+import html
+import math
+from collections.abc import Iterable, Mapping
+from typing import Protocol
+
+SHADES = ((0.06, "#e3f1e3"), (0.15, "#d6ecc8"), (0.3, "#f3eec0"), (0.5, "#f9dcb8"), (math.inf, "#f5c1bb"))
+"""Up to which surprisal, as a fraction of 12 bits, a token has which background: from expected to surprising."""
+MOST_BITS = 12.0
+MOST_TOKENS = 2000
+"""Tokens that are shown, at most."""
+
+
+class Token(Protocol):
+    """What is shown of a token."""
+
+    @property
+    def token(self) -> str:
+        """Its text."""
+        ...
+
+    @property
+    def log_prob_nats(self) -> float | None:
+        """Its log probability; None where it was not scored."""
+        ...
+
+
+def coloured(tokens: Iterable[Token], caption: str) -> str:
+    """Return tokens on backgrounds that tell their surprisal, which a tooltip gives in bits, above a caption."""
+    parts = []
+    for number, token in enumerate(tokens):
+        if number == MOST_TOKENS:
+            parts.append("…")
+            break
+        shown = html.escape(token.token).replace("\n", "⏎<br>")
+        if token.log_prob_nats is None:
+            parts.append(f"<span>{shown}</span>")
+            continue
+        bits = -token.log_prob_nats / math.log(2) + 0.0
+        shade = next(colour for bound, colour in SHADES if bits / MOST_BITS <= bound)
+        parts.append(f'<span style="background:{shade};color:#111" title="{bits:.2f} bits">{shown}</span>')
+    return (
+        f'<div style="white-space:pre-wrap;overflow-wrap:anywhere;font-family:monospace">{"".join(parts)}</div>'
+        f"<small>{html.escape(caption)}</small>"
+    )
+
+
+def card(title: str, facts: Mapping[str, str]) -> str:
+    """Return a table of facts under a title."""
+    rows = "".join(
+        f'<tr><th style="text-align:left">{html.escape(name)}</th><td style="text-align:left">{html.escape(value)}</td></tr>'
+        for name, value in facts.items()
+    )
+    return f"<table><caption style='text-align:left'><b>{html.escape(title)}</b></caption>{rows}</table>"
+
+
+class ProgressBar:
+    """A bar in the notebook that this runs in; nothing elsewhere."""
+
+    def __init__(self) -> None:
+        self._handle = _display_handle()
+
+    def show(self, fraction: float | None, loss_nats: float | None) -> None:
+        """Show how much of training is done, from 0 to 1; nothing where that is not known."""
+        if self._handle is None or fraction is None:
+            return
+        label = f"{100 * fraction:.0f} %" + ("" if loss_nats is None else f", loss {loss_nats:.3f} nats a token")
+        markup = f'<progress max="1" value="{fraction:.4f}" style="width:60%"></progress> {label}'
+        self._handle.update({"text/html": markup, "text/plain": label}, raw=True)
+
+
+def _display_handle() -> "DisplayHandle | None":
+    """Return what shows something that changes, where this is a notebook's kernel."""
+    try:
+        from IPython import get_ipython
+        from IPython.display import DisplayHandle
+    except ImportError:
+        return None
+    shell = get_ipython()
+    if shell is None or not hasattr(shell, "kernel"):
+        return None
+    handle = DisplayHandle()
+    handle.display({"text/plain": ""}, raw=True)
+    return handle
+
+
+class DisplayHandle(Protocol):
+    """IPython's."""
+
+    def update(self, data: Mapping[str, str], *, raw: bool) -> None:
+        """Replace what is shown."""
+        ...

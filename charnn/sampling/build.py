@@ -1,0 +1,201 @@
+"""From a model, prompts and options to what writes."""
+
+import secrets
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Self
+
+import numpy as np
+
+from charnn.config import SampleOptions
+from charnn.errors import OptionError
+from charnn.inference.devices import require_gpu
+from charnn.inference.engine import Engine
+from charnn.inference.numpy_steppers import is_fused
+from charnn.inference.prompt import Start, encode_prompt, read_start, without_gap
+from charnn.inference.prompt_state import load_start
+from charnn.inference.stepper import Stepper, stepper_for
+from charnn.sampling.beam import BeamSearch
+from charnn.sampling.sampler import Sampler, write_sample
+from charnn.sampling.streams import Plan, Sample
+from charnn.storage.model_directory import Model, read_mixture
+
+
+def check_can_write(model: Model, options: SampleOptions) -> None:
+    """Refuse a model that cannot write as the options want it. Raises OptionError."""
+    if model.architecture.direction == "backward":
+        raise OptionError(
+            f"-m: found {model.path}, which reads from right to left, but text is written from left to right; "
+            "name a forward model"
+        )
+    if options.until == "unit" and model.tokenizer.unit == "stream":
+        raise OptionError(
+            f"--until unit: found {model.path}, a model of one running text, which has no units; "
+            "leave it out, or train with --unit line or document"
+        )
+
+
+def build_stepper(model: Model, options: SampleOptions) -> Stepper:
+    """Return what reads the model's tokens, on NumPy unless the options want another device or fewer bits.
+
+    Raises:
+        OptionError: for a network that has no other way.
+        CharnnError: where there is no such device.
+    """
+    engine = Engine.of(model)
+    state = engine.initial_state()
+    if options.weights == "fp32" and options.device == "cpu":
+        return stepper_for(engine, state)
+    if not is_fused(model.architecture):
+        raise OptionError(
+            f"--weights and --device: are for lstm, gru and rnn without --skip and --residual, but {model.path} is another "
+            f"network ({model.architecture.cell}); leave them out"
+        )
+    if options.device == "cuda":
+        require_gpu()
+
+        import torch  # for a GPU alone
+
+        from charnn.inference.torch_stepper import TorchStepper
+
+        dtype = torch.bfloat16 if options.weights == "bf16" else torch.float32
+        return TorchStepper(engine, state, device="cuda", dtype=dtype)
+    from charnn.inference.quantization import in_bf16, in_int8  # loads torch
+
+    return stepper_for(engine, state, keep_matrix=in_bf16 if options.weights == "bf16" else in_int8)
+
+
+class Prompts:
+    """Prompts, encoded at once, so that what is wrong with one is said before anything is written; read one by one.
+
+    Args:
+        names: where each stands, for messages.
+        after: a file that holds the state which they continue from (see `charnn.inference.prompt_state`).
+    """
+
+    def __init__(
+        self,
+        model: Model,
+        stepper: Stepper,
+        texts: Sequence[str],
+        options: SampleOptions,
+        *,
+        names: Sequence[str] = ("prompt",),
+        after: Path | None = None,
+    ) -> None:
+        self.texts = texts
+        self._tokenizer, self._stepper = model.tokenizer, stepper
+        self._after = None if after is None else load_start(after, model, stepper.state())
+        self._first: Start | None = None
+        encoded = texts if self._after is None else [without_gap(self._tokenizer, text) for text in texts]
+        self._ids = [
+            encode_prompt(self._tokenizer, text, on_unknown=options.on_unknown, name=name)
+            for name, text in zip(names, encoded, strict=True)
+        ]
+
+    def starts(self) -> Iterator[Start]:
+        """Yield what the model knows after each prompt."""
+        for number, ids in enumerate(self._ids):
+            if number or self._first is None:
+                start = read_start(self._stepper, self._tokenizer, ids, after=self._after)
+            else:
+                start = self._first
+            if number == 0:
+                self._first = start
+            yield start
+
+
+def build_sampler(model: Model, stepper: Stepper, options: SampleOptions, *, keeps_history: bool = True) -> Sampler:
+    """Return what draws samples.
+
+    Args:
+        keeps_history: whether samples remember what was written; one that is only streamed need not.
+    """
+    keeps = options.most_tokens is not None or keeps_history
+    mixture = read_mixture(model) if options.mix_ngram else None
+    return Sampler(stepper, model.tokenizer, options, mixture=mixture, keeps_history=keeps)
+
+
+def drawn_seed(options: SampleOptions) -> int:
+    """Return the seed of the first sample: that of the options, or any."""
+    return secrets.randbelow(2**31) if options.seed is None else options.seed
+
+
+def plans(prompts: Prompts, options: SampleOptions, seed: int) -> Iterator[Plan]:
+    """Yield the samples to draw: sample number i follows prompt i // `num_samples`, and has the seed + i."""
+    for number, start in enumerate(prompts.starts()):
+        for place in range(options.num_samples):
+            yield Plan(start, seed + number * options.num_samples + place)
+
+
+def searches(model: Model, stepper: Stepper, prompts: Prompts, options: SampleOptions) -> Iterator[BeamSearch]:
+    """Yield a beam search for each prompt, which finds `num_samples` texts, or as many as there are."""
+    mixture = read_mixture(model) if options.mix_ngram else None
+    for start in prompts.starts():
+        yield BeamSearch(stepper, model.tokenizer, start, options, mixture=mixture)
+
+
+def short_sample(model: Model, *, length: int) -> str:
+    """Return a little text by a model that may still be in training; nothing by one whose weights are not finite."""
+    if not all(np.isfinite(array).all() for array in model.weights.values()):
+        return ""
+    options = SampleOptions(length=length, temperature=0.8)
+    with np.errstate(over="ignore", invalid="ignore"):  # where training fails, what it writes makes no sense either
+        sample = write_sample(Engine.of(model), model.tokenizer, options, seed=model.config["seed"])
+    if model.architecture.direction == "forward":
+        return sample.text
+    decoder = model.tokenizer.decoder()
+    return "".join(decoder.push(id) for id in reversed(sample.ids)) + decoder.flush()
+
+
+def finished(sampler: Sampler, plans: Iterable[Plan]) -> list[Sample]:
+    """Return the samples that a sampler writes, when all are complete, in their order."""
+    done: dict[int, Sample] = {}
+    for piece in sampler.write(plans):
+        if piece.sample.ended is not None:
+            done[piece.number] = piece.sample
+    return [done[number] for number in sorted(done)]
+
+
+@dataclass(frozen=True)
+class SampledText:
+    """A text that a model wrote.
+
+    Args:
+        prompt: what it continues.
+        text: what was written, without the prompt.
+        ids: its tokens.
+        log_prob_nats: log probability of all tokens drawn, before filters and temperature.
+        perplexity: e to the mean loss of a token drawn; None where none was.
+        seed: of its draws.
+        ended: why it ended: "length", "stop", "unit" and so on.
+    """
+
+    prompt: str
+    text: str
+    ids: tuple[int, ...]
+    log_prob_nats: float
+    perplexity: float | None
+    seed: int
+    ended: str | None
+
+    def to_dict(self) -> dict[str, object]:
+        """Return the fields by name."""
+        return asdict(self)
+
+    @classmethod
+    def of(cls, prompt: str, sample: Sample) -> Self:
+        """Return a sample as it is now."""
+        return cls(
+            prompt,
+            sample.text,
+            tuple(sample.ids),
+            sample.log_prob_nats,
+            sample.perplexity,
+            sample.seed,
+            sample.ended,
+        )
+
+    def __str__(self) -> str:
+        return self.prompt + self.text

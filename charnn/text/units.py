@@ -1,0 +1,49 @@
+"""Text that a model is to read: units to score, prompts to continue."""
+
+import logging
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from charnn.config import Unit
+from charnn.errors import TextError
+from charnn.text.reading import documents, find_sources, lines, read_text, whole_lines
+from charnn.text.tokenizers import Tokenizer, text_encoding
+
+logger = logging.getLogger(__name__)
+
+
+def read_units(files: Sequence[str], tokenizer: Tokenizer | None, *, unit: Unit, encoding: str) -> Iterator[str]:
+    """Yield the units of some texts: lines, documents, or pieces of one running text that end at line ends.
+
+    Args:
+        files: names of files, directories and globs, or - for standard input.
+        tokenizer: one of bytes wants them as they are; None for text in any case.
+    """
+    sources = find_sources(files, logger.info)
+    found = encoding if tokenizer is None else text_encoding(tokenizer, encoding)
+    chunks = read_text(sources, found, logger.info)
+    cut = {"line": lines, "document": documents, "stream": whole_lines}[unit]
+    return cut(chunks)
+
+
+def read_prompt(file: str, tokenizer: Tokenizer, *, encoding: str) -> str:
+    """Return the text in a file, - for standard input, without its final line end."""
+    return "".join(_chunks(file, tokenizer, encoding)).removesuffix("\n")
+
+
+def read_prompts(file: str, tokenizer: Tokenizer, *, encoding: str) -> list[str]:
+    """Return the lines of a file, - for standard input, each a prompt.
+
+    Raises:
+        TextError: where there is none.
+    """
+    found = list(lines(_chunks(file, tokenizer, encoding)))
+    if not found:
+        raise TextError(f"{file}: holds no line; write at least one")
+    return found
+
+
+def _chunks(file: str, tokenizer: Tokenizer, encoding: str) -> Iterator[str]:
+    if Path(file).is_dir():
+        raise TextError(f"{file}: is a directory; name a file")
+    return read_text(find_sources([file], logger.info), text_encoding(tokenizer, encoding))

@@ -1,0 +1,39 @@
+"""Learning rates tried on a run that is not kept."""
+
+import tempfile
+from dataclasses import replace
+from pathlib import Path
+
+from charnn.text.progress import Report
+from charnn.text.reading import Notify
+from charnn.training.planning.lr_range_test import Trial, range_test
+from charnn.training.planning.memory import memory_kept
+from charnn.training.run.create import begin
+from charnn.training.run.networks import RunRequest
+from charnn.training.run.run import close_text
+
+
+def try_learning_rates(
+    request: RunRequest, *, started: float, notify: Notify, report: Report
+) -> tuple[str, list[Trial]]:
+    """Begin a run in a directory for the time being, and return its optimizer and the trials of a range test.
+
+    Raises:
+        CharnnError: for anything wrong with the request.
+    """
+    with tempfile.TemporaryDirectory(prefix="charnn-", ignore_cleanup_errors=True) as folder:
+        session = begin(
+            Path(folder, "run"),
+            request.texts,
+            text_options=request.text_options,
+            model_options=request.model_options,
+            training_options=replace(request.training_options, ngram_order=0),
+            overwrite=False,
+            started=started,
+            notify=notify,
+            report=report,
+        )
+        with memory_kept(), session.trainer.workers:
+            trials = list(range_test(session.trainer))
+        close_text(session)
+    return session.trainer.options.optimizer, trials
