@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from charnn import api as api
     from charnn.analysis.comparison import Difference
-    from charnn.api import compare, interpolate, load, train
     from charnn.cells import Cell, register_cell
     from charnn.errors import (
         CharnnError,
@@ -26,7 +25,10 @@ if TYPE_CHECKING:
         TrainingError,
         UnknownTokenError,
     )
-    from charnn.language_model import LanguageModel, NextToken, SampledText
+    from charnn.inference.prediction import NextToken
+    from charnn.language_model import LanguageModel
+    from charnn.library import compare, interpolate, load, train
+    from charnn.sampling.build import SampledText
     from charnn.scoring.infilling import Filling
     from charnn.scoring.scores import Score, ScoredToken
     from charnn.scoring.words import ScoredWord
@@ -61,7 +63,7 @@ __all__ = [
 
 _MODULES = {
     "analysis.comparison": ("Difference",),
-    "api": ("compare", "interpolate", "load", "train"),
+    "library": ("compare", "interpolate", "load", "train"),
     "cells": ("Cell", "register_cell"),
     "errors": (
         "CharnnError",
@@ -72,7 +74,9 @@ _MODULES = {
         "TrainingError",
         "UnknownTokenError",
     ),
-    "language_model": ("LanguageModel", "NextToken", "SampledText"),
+    "inference.prediction": ("NextToken",),
+    "language_model": ("LanguageModel",),
+    "sampling.build": ("SampledText",),
     "scoring.infilling": ("Filling",),
     "scoring.scores": ("Score", "ScoredToken"),
     "scoring.words": ("ScoredWord",),

@@ -1,258 +1,123 @@
-"""What charnn offers: the functions behind `import charnn`, which the command line goes through as well.
+"""What charnn offers, by name: the public names of `import charnn`, and what the command line is made of.
 
-Importing this module loads NumPy, never torch: training, which needs it, is imported when it is asked for.
+A name's module is imported when the name is used, so that each command loads what it needs: NumPy to run a model, torch to
+train one.
 """
 
 import importlib
-import logging
-import time
-from collections.abc import Callable, Sequence
-from contextlib import closing
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, Unpack
-
-from charnn import notebook
-from charnn.analysis.comparison import Difference, compare_files, have_same_vocabulary
-from charnn.config import ComparisonOptions
-from charnn.config.arguments import TrainArguments
-from charnn.errors import ModelError, OptionError
-from charnn.inference.engine import Engine
-from charnn.inference.prediction import next_distribution
-from charnn.inference.prompt_state import save_start
-from charnn.interrupts import noted_interrupts
-from charnn.language_model import LanguageModel, speaking_of_arguments
-from charnn.options import with_tuples
-from charnn.recipes import load_recipe
-from charnn.sampling import build as sampling_build
-from charnn.scoring.build import build_plain_scorer, build_scorer, check_alike
-from charnn.scoring.cloze import find_blank, judge_blank, ranked_blank
-from charnn.scoring.formats import summary
-from charnn.scoring.infilling import fill
-from charnn.storage.model_directory import (
-    BACKWARD,
-    Model,
-    find_model,
-    is_model,
-    read_directed,
-    read_mixture,
-    read_model,
-)
-from charnn.text import units
-from charnn.training.events import Evaluated, Stopped
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from charnn.training.events import Event, StopReason
-    from charnn.training.run.run import Session
+    from charnn.analysis.comparison import compare_files as compare_files
+    from charnn.analysis.comparison import have_same_vocabulary as have_same_vocabulary
+    from charnn.inference.build import build_stepper as build_stepper
+    from charnn.inference.engine import engines_of as engines_of
+    from charnn.inference.prediction import next_distribution as next_distribution
+    from charnn.inference.prompt_state import save_start as save_start
+    from charnn.language_model import LanguageModel as LanguageModel
+    from charnn.library import compare as compare
+    from charnn.library import interpolate as interpolate
+    from charnn.library import load as load
+    from charnn.library import train as train
+    from charnn.recipes import load_recipe as load_recipe
+    from charnn.sampling.build import Prompts as Prompts
+    from charnn.sampling.build import build_sampler as build_sampler
+    from charnn.sampling.build import check_can_write as check_can_write
+    from charnn.sampling.build import drawn_seed as drawn_seed
+    from charnn.sampling.build import plans as plans
+    from charnn.sampling.build import searches as searches
+    from charnn.sampling.build import short_sample as short_sample
+    from charnn.scoring.build import build_plain_scorer as build_plain_scorer
+    from charnn.scoring.build import build_scorer as build_scorer
+    from charnn.scoring.cloze import find_blank as find_blank
+    from charnn.scoring.cloze import judge_blank as judge_blank
+    from charnn.scoring.cloze import ranked_blank as ranked_blank
+    from charnn.scoring.formats import summary as summary
+    from charnn.scoring.infilling import fill as fill
+    from charnn.storage.model_directory import find_model as find_model
+    from charnn.storage.model_directory import read_directed as read_directed
+    from charnn.storage.model_directory import read_mixture as read_mixture
+    from charnn.storage.model_directory import read_model as read_model
+    from charnn.storage.model_directory import with_backward_half as with_backward_half
+    from charnn.text.units import read_prompt as read_prompt
+    from charnn.text.units import read_prompts as read_prompts
+    from charnn.text.units import read_units as read_units
+    from charnn.training.events import Evaluated as Evaluated
+    from charnn.training.events import Stopped as Stopped
+    from charnn.training.planning.lr_range_test import proposal as proposal
+    from charnn.training.run.bidirectional import directory_of_run as directory_of_run
+    from charnn.training.run.create import minutes_to_learn as minutes_to_learn
+    from charnn.training.run.learning_rates import try_learning_rates as try_learning_rates
+    from charnn.training.run.networks import default_directory as default_directory
+    from charnn.training.run.networks import make_request as make_request
+    from charnn.training.run.networks import networks as networks
+    from charnn.training.run.run import run as run
 
-__all__ = [
-    "Evaluated",
-    "Stopped",
-    "build_plain_scorer",
-    "build_scorer",
-    "compare",
-    "compare_files",
-    "engines_of",
-    "fill",
-    "find_blank",
-    "find_model",
-    "have_same_vocabulary",
-    "interpolate",
-    "judge_blank",
-    "load",
-    "load_recipe",
-    "next_distribution",
-    "ranked_blank",
-    "read_directed",
-    "read_mixture",
-    "read_model",
-    "sampling_build",
-    "save_start",
-    "summary",
-    "train",
-    "units",
-    "with_backward_half",
-]
-
-_OF_TRAINING = {
-    "default_directory": "run.networks",
-    "directory_of_run": "run.bidirectional",
-    "make_request": "run.networks",
-    "minutes_to_learn": "run.create",
-    "networks": "run.networks",
-    "proposal": "planning.lr_range_test",
-    "run": "run.run",
-    "try_learning_rates": "run.learning_rates",
+_MODULES = {
+    "analysis.comparison": (
+        "compare_files",
+        "have_same_vocabulary",
+    ),
+    "inference.build": ("build_stepper",),
+    "inference.engine": ("engines_of",),
+    "inference.prediction": ("next_distribution",),
+    "inference.prompt_state": ("save_start",),
+    "library": (
+        "compare",
+        "interpolate",
+        "load",
+        "train",
+    ),
+    "language_model": ("LanguageModel",),
+    "recipes": ("load_recipe",),
+    "sampling.build": (
+        "Prompts",
+        "build_sampler",
+        "check_can_write",
+        "drawn_seed",
+        "plans",
+        "searches",
+        "short_sample",
+    ),
+    "scoring.build": (
+        "build_plain_scorer",
+        "build_scorer",
+    ),
+    "scoring.cloze": (
+        "find_blank",
+        "judge_blank",
+        "ranked_blank",
+    ),
+    "scoring.formats": ("summary",),
+    "scoring.infilling": ("fill",),
+    "storage.model_directory": (
+        "find_model",
+        "read_directed",
+        "read_mixture",
+        "read_model",
+        "with_backward_half",
+    ),
+    "text.units": ("read_prompt", "read_prompts", "read_units"),
+    "training.events": (
+        "Evaluated",
+        "Stopped",
+    ),
+    "training.planning.lr_range_test": ("proposal",),
+    "training.run.bidirectional": ("directory_of_run",),
+    "training.run.create": ("minutes_to_learn",),
+    "training.run.learning_rates": ("try_learning_rates",),
+    "training.run.networks": (
+        "default_directory",
+        "make_request",
+        "networks",
+    ),
+    "training.run.run": ("run",),
 }
-"""What only training needs: its modules load torch."""
 
 
 def __getattr__(name: str) -> Any:
-    """Import what belongs to training when it is used."""
-    if name in _OF_TRAINING:
-        return getattr(importlib.import_module(f"charnn.training.{_OF_TRAINING[name]}"), name)
+    """Import what defines a name."""
+    for module, names in _MODULES.items():
+        if name in names:
+            return getattr(importlib.import_module(f"charnn.{module}"), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-
-
-logger = logging.getLogger(__name__)
-
-
-@speaking_of_arguments
-def load(path: str | Path | None = None) -> LanguageModel:
-    """Read a trained model; a bidirectional one with both its networks.
-
-    Loading a model never runs code that it names: one with a cell of your own wants it registered first (`register_cell`).
-
-    Args:
-        path: its directory; the newest under `runs/` where it is None.
-
-    Raises:
-        ModelError: where there is none, or it is damaged or of another version.
-
-    Example:
-        >>> model = charnn.load("runs/book")
-    """
-    return LanguageModel(with_backward_half(read_model(find_model(None if path is None else str(path)))))
-
-
-@speaking_of_arguments
-def train(
-    texts: str | Path | Sequence[str | Path] = (),
-    *,
-    output: str | Path | None = None,
-    overwrite: bool = False,
-    resume: bool = False,
-    recipe: str | Path | None = None,
-    on_event: Callable[["Event"], object] | None = None,
-    should_stop: Callable[[], bool] | None = None,
-    **options: Unpack[TrainArguments],
-) -> LanguageModel:
-    """Train a model on text, and return it.
-
-    What is worth knowing goes to the logger `charnn`, and in a notebook a bar shows how far training has come. Ctrl-C ends
-    training after the step under way: what was learned is saved, and `resume=True` goes on from there.
-
-    Args:
-        texts: files, directories, globs and .gz files.
-        output: the model's directory; `runs/` and the name of the first text where it is None.
-        overwrite: replace a model that lies there.
-        resume: go on with a run where it stopped; texts are not needed.
-        recipe: the name of published settings, or of a .toml file; other options override them.
-        on_event: called with each event (see `charnn.training.events`): progress, evaluations, the end.
-        should_stop: asked after each step whether to end now.
-        options: those of `charnn train`, by the names of `charnn.config.TextOptions`, `ModelOptions` and `TrainingOptions`.
-
-    Raises:
-        CharnnError: for anything wrong with what was given; nothing is lost then.
-        KeyboardInterrupt: once the state is saved.
-
-    Example:
-        >>> model = charnn.train("book.txt", minutes=2, output="runs/book")
-    """
-    from charnn.training.run.networks import default_directory, make_request, networks  # loads torch
-
-    names = [str(texts)] if isinstance(texts, (str, Path)) else [str(text) for text in texts]
-    if not names and not resume:
-        raise OptionError("texts: found none; name the text to learn from: charnn.train('book.txt')")
-    of_text = default_directory(names[0]) if names else None
-    directory = Path(output) if output is not None else of_text or find_model(None)
-    request = make_request(
-        directory,
-        names,
-        with_tuples(options),
-        recipe=None if recipe is None else load_recipe(str(recipe)),
-        overwrite=overwrite,
-        resume=resume,
-        notify=logger.info,
-    )
-    with closing(networks(request, started=time.monotonic(), notify=logger.info)) as sessions:
-        for session in sessions:
-            if _train_network(session, on_event, should_stop) == "interrupted":
-                break
-    return load(directory)
-
-
-def _train_network(
-    session: "Session", on_event: Callable[["Event"], object] | None, should_stop: Callable[[], bool] | None
-) -> "StopReason | None":
-    """Train one network to its end, and return what that was. Raises KeyboardInterrupt after Ctrl-C."""
-    from charnn.training.run.run import run  # loads torch
-
-    bar, reason = notebook.ProgressBar(), None
-    with noted_interrupts() as interruption:
-
-        def must_stop() -> bool:
-            return interruption() is not None or (should_stop is not None and should_stop())
-
-        with closing(run(session, should_stop=must_stop)) as events:
-            for event in events:
-                reason = getattr(event, "reason", None)
-                bar.show(getattr(event, "progress", None), getattr(event, "loss_nats", None))
-                if on_event is not None:
-                    on_event(event)
-        if interruption() is not None:
-            raise KeyboardInterrupt
-    return reason
-
-
-@speaking_of_arguments
-def compare(
-    first: LanguageModel,
-    second: LanguageModel,
-    texts: str | Path | Sequence[str | Path],
-    *,
-    mix_ngram: bool = False,
-    spell: bool = False,
-    resamples: int = 2000,
-    seed: int = 1,
-    tolerance: float = 1.0,
-) -> Difference:
-    """Return by how much two models differ on the lines of a text, in bits per character, and whether it may be chance.
-
-    Args:
-        texts: files that neither was trained on.
-        mix_ngram: interpolate each with its n-gram model.
-        spell: let unknown words cost what their spelling does.
-        resamples: draws of the bootstrap.
-        tolerance: the least difference, in percent, that is more than two seeds of one recipe may show.
-
-    Example:
-        >>> charnn.compare(charnn.load("runs/a"), charnn.load("runs/b"), "test.txt").is_clear
-    """
-    options = ComparisonOptions(
-        mix_ngram=mix_ngram, spell=spell, resamples=resamples, seed=seed, tolerance=tolerance, top=0
-    )
-    files = [str(texts)] if isinstance(texts, (str, Path)) else [str(text) for text in texts]
-    found = compare_files([first.only("comparison"), second.only("comparison")], files, options)
-    return found.difference(num_resamples=options.resamples, seed=options.seed, tolerance=options.tolerance / 100)
-
-
-@speaking_of_arguments
-def interpolate(models: Sequence[LanguageModel], weights: Sequence[float] | None = None) -> LanguageModel:
-    """Return a model whose probabilities are the weighted mean of several models' with one vocabulary, for scoring.
-
-    Args:
-        weights: one for each model, which are scaled to sum to 1; equal ones where it is None.
-
-    Example:
-        >>> charnn.interpolate([charnn.load("runs/a"), charnn.load("runs/b")], weights=[2, 1]).score("The fox slept.")
-    """
-    parts = [model.only("interpolation") for model in models]
-    if len(parts) < 2:
-        raise ModelError(f"models: found {len(parts)}; give two or more to interpolate")
-    check_alike(parts)
-    given = [1.0] * len(parts) if weights is None else [float(weight) for weight in weights]
-    if len(given) != len(parts):
-        raise OptionError(f"weights: found {len(given)} for {len(parts)} models; give one for each, in their order")
-    return LanguageModel(parts, [weight / sum(given) for weight in given])
-
-
-def with_backward_half(model: Model) -> list[Model]:
-    """Return a model, and the backward half beside it where it is bidirectional."""
-    if model.architecture.direction == "forward" and is_model(model.path / BACKWARD):
-        return read_directed(model.path, "both")
-    return [model]
-
-
-def engines_of(models: Sequence[Model]) -> dict[str, Engine]:
-    """Return the networks of models by their direction."""
-    return {model.architecture.direction: Engine.of(model) for model in models}

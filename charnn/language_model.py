@@ -15,6 +15,7 @@ from charnn.config import OnUnknown, SampleOptions, ScoreOptions
 from charnn.config.arguments import SampleArguments, ScoreArguments
 from charnn.config.model import Direction
 from charnn.errors import CharnnError, ModelError, OptionError, in_terms_of_arguments
+from charnn.inference.build import build_stepper
 from charnn.inference.engine import Engine, EngineState, log_softmax
 from charnn.inference.prediction import NextToken, next_distribution
 from charnn.options import with_tuples
@@ -29,7 +30,8 @@ from charnn.text.tokenizers import Token
 from charnn.text.units import read_units
 
 Floats = npt.NDArray[np.float64]
-Parameters, Result = ParamSpec("Parameters"), TypeVar("Result")
+Parameters = ParamSpec("Parameters")
+Result = TypeVar("Result")
 
 GAP = "____"
 TOKENS_AT_ONCE = 256
@@ -137,7 +139,7 @@ class LanguageModel:
         chosen = SampleOptions(**with_tuples(options), num_samples=1 if num_samples is None else num_samples)
         model = self.only("sampling")
         sampling.check_can_write(model, chosen)
-        stepper = sampling.build_stepper(model, chosen)
+        stepper = build_stepper(model, weights=chosen.weights, device=chosen.device)
         prompts = sampling.Prompts(model, stepper, [prompt], chosen)
         if chosen.beam is not None:
             samples = [each for search in sampling.searches(model, stepper, prompts, chosen) for each in search.run()]
@@ -165,7 +167,7 @@ class LanguageModel:
 
     def _pieces(self, prompt: str, options: SampleOptions) -> Iterator[str]:
         model = self.models[0]
-        stepper = sampling.build_stepper(model, options)
+        stepper = build_stepper(model, weights=options.weights, device=options.device)
         prompts = sampling.Prompts(model, stepper, [prompt], options)
         sampler = sampling.build_sampler(model, stepper, options, keeps_history=False)
         for piece in sampler.write(sampling.plans(prompts, options, sampling.drawn_seed(options))):

@@ -1,6 +1,7 @@
 """What a notebook shows of charnn's objects: HTML without scripts or styles from elsewhere."""
 
 import html
+import importlib
 import math
 from collections.abc import Iterable, Mapping
 from typing import Protocol
@@ -73,20 +74,22 @@ class ProgressBar:
 def _display_handle() -> "DisplayHandle | None":
     """Return what shows something that changes, where this is a notebook's kernel."""
     try:
-        from IPython import get_ipython
-        from IPython.display import DisplayHandle
+        shell = importlib.import_module("IPython").get_ipython()
     except ImportError:
         return None
-    shell = get_ipython()
     if shell is None or not hasattr(shell, "kernel"):
         return None
-    handle = DisplayHandle()
+    handle: DisplayHandle = importlib.import_module("IPython.display").DisplayHandle()
     handle.display({"text/plain": ""}, raw=True)
     return handle
 
 
 class DisplayHandle(Protocol):
     """IPython's."""
+
+    def display(self, data: Mapping[str, str], *, raw: bool) -> None:
+        """Show something for the first time."""
+        ...
 
     def update(self, data: Mapping[str, str], *, raw: bool) -> None:
         """Replace what is shown."""

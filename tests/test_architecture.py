@@ -12,7 +12,7 @@ from tests.conftest import REPOSITORY
 PACKAGE = REPOSITORY / "charnn"
 
 ROOMS = {
-    "base": ("errors", "options", "config", "files", "cores", "optimize", "recipes"),
+    "base": ("errors", "options", "config", "files", "cores", "optimize", "recipes", "notebook", "interrupts"),
     "text": ("text",),
     "cells": ("cells",),
     "ngrams": ("ngrams",),
@@ -22,6 +22,7 @@ ROOMS = {
     "sampling": ("sampling",),
     "scoring": ("scoring",),
     "analysis": ("analysis",),
+    "api": ("api", "language_model", "library"),
     "cli": ("cli",),
 }
 _RUNNING = {"base", "text", "cells", "ngrams", "storage", "inference"}
@@ -36,6 +37,7 @@ MAY_IMPORT = {
     "sampling": _RUNNING | {"sampling"},
     "scoring": _RUNNING | {"sampling", "scoring", "training"},
     "analysis": _RUNNING | {"sampling", "scoring", "analysis"},
+    "api": set(ROOMS) - {"cli"},
     "cli": set(ROOMS),
 }
 LIBRARIES = {
@@ -49,6 +51,7 @@ LIBRARIES = {
     "sampling": {"numpy", "regex"},
     "scoring": {"numpy", "torch"},
     "analysis": {"numpy"},
+    "api": {"numpy"},
     "cli": {"numpy", "torch", "typer", "rich"},
 }
 
@@ -89,7 +92,7 @@ def test_imports_run_downwards_only(path):
 
 def test_what_runs_a_model_imports_torch_in_rooms_of_its_own_only():
     with_torch = {path.name for path in (PACKAGE / "inference").glob("*.py") if "torch" in imported(path)}
-    assert with_torch == {"torch_stepper.py", "torch_engine.py", "quantization.py"}
+    assert with_torch == {"torch_stepper.py", "torch_engine.py", "quantization.py", "build.py", "devices.py"}
     with_torch = {path.name for path in (PACKAGE / "scoring").glob("*.py") if "torch" in imported(path)}
     assert with_torch == {"dynamic.py"}
 

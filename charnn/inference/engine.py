@@ -13,7 +13,7 @@ from charnn.inference.input_projection import Floats, IdArray, ProjectedRows, pr
 from charnn.storage.checkpoint import Tensors
 from charnn.storage.model_directory import Model, layer_weights
 
-__all__ = ["Engine", "EngineState", "Floats", "IdArray", "LayerState", "log_softmax", "target_log_probs"]
+__all__ = ["Engine", "EngineState", "Floats", "IdArray", "LayerState", "engines_of", "log_softmax", "target_log_probs"]
 
 LayerState = tuple[npt.NDArray[Any], ...]
 EngineState = tuple[LayerState, ...]
@@ -165,6 +165,11 @@ class Engine:
         for table, place in zip(self._tables[1:], rows[1:], strict=True):
             total += table.many(place)
         return total, history
+
+
+def engines_of(models: Sequence[Model]) -> dict[str, Engine]:
+    """Return the engines of models by their direction."""
+    return {model.architecture.direction: Engine.of(model) for model in models}
 
 
 def log_softmax(logits: Floats) -> npt.NDArray[np.float64]:

@@ -10,12 +10,10 @@ import numpy as np
 
 from charnn.config import SampleOptions
 from charnn.errors import OptionError
-from charnn.inference.devices import require_gpu
 from charnn.inference.engine import Engine
-from charnn.inference.numpy_steppers import is_fused
 from charnn.inference.prompt import Start, encode_prompt, read_start, without_gap
 from charnn.inference.prompt_state import load_start
-from charnn.inference.stepper import Stepper, stepper_for
+from charnn.inference.stepper import Stepper
 from charnn.sampling.beam import BeamSearch
 from charnn.sampling.sampler import Sampler, write_sample
 from charnn.sampling.streams import Plan, Sample
@@ -34,36 +32,6 @@ def check_can_write(model: Model, options: SampleOptions) -> None:
             f"--until unit: found {model.path}, a model of one running text, which has no units; "
             "leave it out, or train with --unit line or document"
         )
-
-
-def build_stepper(model: Model, options: SampleOptions) -> Stepper:
-    """Return what reads the model's tokens, on NumPy unless the options want another device or fewer bits.
-
-    Raises:
-        OptionError: for a network that has no other way.
-        CharnnError: where there is no such device.
-    """
-    engine = Engine.of(model)
-    state = engine.initial_state()
-    if options.weights == "fp32" and options.device == "cpu":
-        return stepper_for(engine, state)
-    if not is_fused(model.architecture):
-        raise OptionError(
-            f"--weights and --device: are for lstm, gru and rnn without --skip and --residual, but {model.path} is another "
-            f"network ({model.architecture.cell}); leave them out"
-        )
-    if options.device == "cuda":
-        require_gpu()
-
-        import torch  # for a GPU alone
-
-        from charnn.inference.torch_stepper import TorchStepper
-
-        dtype = torch.bfloat16 if options.weights == "bf16" else torch.float32
-        return TorchStepper(engine, state, device="cuda", dtype=dtype)
-    from charnn.inference.quantization import in_bf16, in_int8  # loads torch
-
-    return stepper_for(engine, state, keep_matrix=in_bf16 if options.weights == "bf16" else in_int8)
 
 
 class Prompts:

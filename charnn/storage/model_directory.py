@@ -429,3 +429,10 @@ def finish_interrupted_writes(path: Path) -> None:
                 if found != file:
                     found.replace(file)
                 staged(file).unlink(missing_ok=True)
+
+
+def with_backward_half(model: Model) -> list[Model]:
+    """Return a model, and the backward half beside it where it is bidirectional."""
+    if model.architecture.direction == "forward" and is_model(model.path / BACKWARD):
+        return read_directed(model.path, "both")
+    return [model]

@@ -41,7 +41,7 @@ def fill(
     if "" in candidates:
         raise TextError("--candidates: found an empty one; separate candidates by single commas")
     if candidates_file is not None:
-        read = charnn.api.units.read_prompts(candidates_file, models[0].tokenizer, encoding=options.encoding)
+        read = charnn.api.read_prompts(candidates_file, models[0].tokenizer, encoding=options.encoding)
         candidates += [line for line in read if line]
         if not candidates:
             raise TextError(f"{candidates_file}: holds no candidate; write one a line")

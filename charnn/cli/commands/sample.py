@@ -123,9 +123,8 @@ def sample(
     if options.length == 0:
         _refuse_without_text(options, output, interactive=interactive)
     loaded = load_model(model)
-    build = charnn.api.sampling_build
-    build.check_can_write(loaded, options)
-    stepper = build.build_stepper(loaded, options)
+    charnn.api.check_can_write(loaded, options)
+    stepper = charnn.api.build_stepper(loaded, weights=options.weights, device=options.device)
     prompts_read = _read_prompts(loaded, stepper, sources, options)
     if save_state is not None:
         _save_state(loaded, prompts_read, save_state)
@@ -140,25 +139,26 @@ def sample(
 
 
 def _read_prompts(model: "Model", stepper: "Stepper", sources: Sources, options: SampleOptions) -> "Prompts":
-    read, encoding = charnn.api.units, options.encoding
+    encoding = options.encoding
     if sources.prompts is None:
         file = "-" if sources.prompt == "-" else sources.prompt_file
-        texts = [sources.prompt or "" if file is None else read.read_prompt(file, model.tokenizer, encoding=encoding)]
+        texts = [
+            sources.prompt or "" if file is None else charnn.api.read_prompt(file, model.tokenizer, encoding=encoding)
+        ]
         names = ["prompt" if sources.prompt_file is None else sources.prompt_file]
     else:
-        texts = read.read_prompts(sources.prompts, model.tokenizer, encoding=encoding)
+        texts = charnn.api.read_prompts(sources.prompts, model.tokenizer, encoding=encoding)
         names = [f"{sources.prompts}:{number}" for number in range(1, len(texts) + 1)]
     after = None if sources.load_state is None else Path(sources.load_state)
-    return charnn.api.sampling_build.Prompts(model, stepper, texts, options, names=names, after=after)
+    return charnn.api.Prompts(model, stepper, texts, options, names=names, after=after)
 
 
 def _write(model: "Model", stepper: "Stepper", prompts: "Prompts", options: SampleOptions, file: str | None) -> None:
     """Write all samples, and what there is of them where the user interrupts or something goes wrong."""
-    build = charnn.api.sampling_build
-    seed = build.drawn_seed(options)
+    seed = charnn.api.drawn_seed(options)
     with SampleOutput(model, options, prompts.texts, file) as written:
         if options.beam is not None:
-            for number, search in enumerate(build.searches(model, stepper, prompts, options)):
+            for number, search in enumerate(charnn.api.searches(model, stepper, prompts, options)):
                 with terminated_like_interrupted():
                     try:
                         written.take_all(number, search.run())
@@ -166,12 +166,12 @@ def _write(model: "Model", stepper: "Stepper", prompts: "Prompts", options: Samp
                         written.take_all(number, search.end("interrupted"))
                         raise
             return
-        sampler = build.build_sampler(model, stepper, options, keeps_history=not written.only_streams)
+        sampler = charnn.api.build_sampler(model, stepper, options, keeps_history=not written.only_streams)
         if options.seed is None and options.draws:
             console.notice(f"seed {seed}")
         with terminated_like_interrupted():
             try:
-                for piece in sampler.write(build.plans(prompts, options, seed)):
+                for piece in sampler.write(charnn.api.plans(prompts, options, seed)):
                     written.take(piece)
             except BaseException:
                 for piece in sampler.interrupt():

@@ -90,7 +90,7 @@ def score(
 
 
 def _units(files: list[str], model: "Model", options: ScoreOptions) -> Iterator[str]:
-    return charnn.api.units.read_units(files, model.tokenizer, unit=options.unit, encoding=options.encoding)
+    return charnn.api.read_units(files, model.tokenizer, unit=options.unit, encoding=options.encoding)
 
 
 def _refuse_bad_targets(targets: dict[str, str | None], inputs: "Sequence[str]", models: "Sequence[Model]") -> None:

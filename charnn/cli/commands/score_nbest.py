@@ -23,7 +23,7 @@ def rescore(models: "Sequence[Model]", file: str, options: ScoreOptions, output:
 
     scorer = charnn.api.build_scorer(models, options)
     hypotheses, same = itertools.tee(
-        read_hypotheses(file, charnn.api.units.read_units([file], None, unit=options.unit, encoding=options.encoding))
+        read_hypotheses(file, charnn.api.read_units([file], None, unit=options.unit, encoding=options.encoding))
     )
     best, num_lines = Best(), 0
     with Lines(output) as lines, terminated_like_interrupted():

@@ -23,7 +23,7 @@ def judge_pairs(models: "Sequence[Model]", file: str, options: ScoreOptions, out
     from charnn.analysis.minimal_pairs import Judged, accuracies, read_pairs
 
     scorer = charnn.api.build_scorer(models, options)
-    found = read_pairs(file, charnn.api.units.read_units([file], None, unit=options.unit, encoding=options.encoding))
+    found = read_pairs(file, charnn.api.read_units([file], None, unit=options.unit, encoding=options.encoding))
     reserved = [name for name in found.categories if options.per_pair and name in PAIR_COLUMNS]
     if reserved:
         raise TextError(

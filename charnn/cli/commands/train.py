@@ -15,7 +15,6 @@ from charnn.cli.commands.train_find_lr import find_learning_rate
 from charnn.cli.options import Given, with_options
 from charnn.cli.output import console
 from charnn.cli.output.progress_line import ProgressLine
-from charnn.cli.output.training_screen import open_screen
 from charnn.config import ModelOptions, TextOptions, TrainingOptions
 from charnn.errors import OptionError
 from charnn.interrupts import noted_interrupts, terminated_like_interrupted
@@ -156,14 +155,14 @@ def _default_directory(texts: list[str] | None) -> Path:
 
 
 def _train(session: "Session") -> None:
+    from charnn.cli.output.training_screen import open_screen  # loads rich's live display
+
     stopped = None
     with noted_interrupts() as interruption, open_screen(session) as screen:
         for event in charnn.api.run(session, should_stop=lambda: interruption() is not None):
             screen.show(event)
             if isinstance(event, charnn.api.Evaluated):
-                screen.show_sample(
-                    charnn.api.sampling_build.short_sample(session.model(), length=SAMPLE_LENGTH), event.step
-                )
+                screen.show_sample(charnn.api.short_sample(session.model(), length=SAMPLE_LENGTH), event.step)
             if isinstance(event, charnn.api.Stopped):
                 stopped = event
         signal_number = interruption()

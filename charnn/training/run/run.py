@@ -2,7 +2,7 @@
 
 import json
 import time
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -173,7 +173,7 @@ def open_text(session: Session) -> None:
     trainer.batches, trainer.noise = _read_from(session.directory, trainer.options, session.tokenizer)
 
 
-def run(session: Session, *, should_stop: Callable[[], bool]) -> Iterator[Event]:
+def run(session: Session, *, should_stop: Callable[[], bool]) -> Generator[Event, None, None]:
     """Train, saving the model where it is the best so far and the state of training often enough.
 
     Yields:
