@@ -61,7 +61,7 @@ __all__ = [
     "train",
 ]
 
-_MODULES = {
+_NAMES = {
     "analysis.comparison": ("Difference",),
     "library": ("compare", "interpolate", "load", "train"),
     "cells": ("Cell", "register_cell"),
@@ -84,14 +84,16 @@ _MODULES = {
 }
 
 
+_MODULES = {name: f"charnn.{module}" for module, names in _NAMES.items() for name in names}
+
+
 def __getattr__(name: str) -> Any:
     """Import what defines a public name, or the module `charnn.api`."""
     if name == "api":
         return importlib.import_module("charnn.api")
-    for module, names in _MODULES.items():
-        if name in names:
-            return getattr(importlib.import_module(f"charnn.{module}"), name)
-    raise AttributeError(f"module 'charnn' has no attribute {name!r}")
+    if name not in _MODULES:
+        raise AttributeError(f"module 'charnn' has no attribute {name!r}")
+    return getattr(importlib.import_module(_MODULES[name]), name)
 
 
 def __dir__() -> list[str]:

@@ -10,7 +10,17 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from charnn.analysis.comparison import compare_files as compare_files
     from charnn.analysis.comparison import have_same_vocabulary as have_same_vocabulary
+    from charnn.analysis.exposure_bias import bands as bands
+    from charnn.analysis.exposure_bias import roll_out as roll_out
+    from charnn.analysis.memorization import measure_memorization as measure_memorization
+    from charnn.analysis.minimal_pairs import Judged as Judged
+    from charnn.analysis.minimal_pairs import accuracies as accuracies
+    from charnn.analysis.minimal_pairs import read_pairs as read_pairs
+    from charnn.files import LineFile as LineFile
+    from charnn.files import refuse_unwritable as refuse_unwritable
+    from charnn.files import write_atomically as write_atomically
     from charnn.inference.build import build_stepper as build_stepper
+    from charnn.inference.engine import Engine as Engine
     from charnn.inference.engine import engines_of as engines_of
     from charnn.inference.prediction import next_distribution as next_distribution
     from charnn.inference.prompt_state import save_start as save_start
@@ -27,21 +37,37 @@ if TYPE_CHECKING:
     from charnn.sampling.build import plans as plans
     from charnn.sampling.build import searches as searches
     from charnn.sampling.build import short_sample as short_sample
+    from charnn.sampling.interactive import HandWriter as HandWriter
+    from charnn.sampling.sampler import Piece as Piece
+    from charnn.sampling.streams import Plan as Plan
     from charnn.scoring.build import build_plain_scorer as build_plain_scorer
     from charnn.scoring.build import build_scorer as build_scorer
     from charnn.scoring.cloze import find_blank as find_blank
     from charnn.scoring.cloze import judge_blank as judge_blank
     from charnn.scoring.cloze import ranked_blank as ranked_blank
+    from charnn.scoring.format_choice import format_of as format_of
+    from charnn.scoring.formats import in_base as in_base
     from charnn.scoring.formats import summary as summary
+    from charnn.scoring.formats import tab_separated as tab_separated
+    from charnn.scoring.formats import words_of as words_of
     from charnn.scoring.infilling import fill as fill
+    from charnn.scoring.nbest import Best as Best
+    from charnn.scoring.nbest import combined as combined
+    from charnn.scoring.nbest import read_hypotheses as read_hypotheses
+    from charnn.scoring.scores import Score as Score
+    from charnn.storage.model_directory import NGRAM_FILE as NGRAM_FILE
     from charnn.storage.model_directory import find_model as find_model
     from charnn.storage.model_directory import read_directed as read_directed
     from charnn.storage.model_directory import read_mixture as read_mixture
     from charnn.storage.model_directory import read_model as read_model
+    from charnn.storage.model_directory import read_ngrams as read_ngrams
     from charnn.storage.model_directory import with_backward_half as with_backward_half
+    from charnn.text.corpus import open_ids as open_ids
+    from charnn.text.tokenizers import decode as decode
     from charnn.text.units import read_prompt as read_prompt
     from charnn.text.units import read_prompts as read_prompts
     from charnn.text.units import read_units as read_units
+    from charnn.text.vocabulary import as_text as as_text
     from charnn.training.events import Evaluated as Evaluated
     from charnn.training.events import Stopped as Stopped
     from charnn.training.planning.lr_range_test import proposal as proposal
@@ -53,22 +79,40 @@ if TYPE_CHECKING:
     from charnn.training.run.networks import networks as networks
     from charnn.training.run.run import run as run
 
-_MODULES = {
+_NAMES = {
     "analysis.comparison": (
         "compare_files",
         "have_same_vocabulary",
     ),
+    "analysis.exposure_bias": (
+        "bands",
+        "roll_out",
+    ),
+    "analysis.memorization": ("measure_memorization",),
+    "analysis.minimal_pairs": (
+        "Judged",
+        "accuracies",
+        "read_pairs",
+    ),
+    "files": (
+        "LineFile",
+        "refuse_unwritable",
+        "write_atomically",
+    ),
     "inference.build": ("build_stepper",),
-    "inference.engine": ("engines_of",),
+    "inference.engine": (
+        "Engine",
+        "engines_of",
+    ),
     "inference.prediction": ("next_distribution",),
     "inference.prompt_state": ("save_start",),
+    "language_model": ("LanguageModel",),
     "library": (
         "compare",
         "interpolate",
         "load",
         "train",
     ),
-    "language_model": ("LanguageModel",),
     "recipes": ("load_recipe",),
     "sampling.build": (
         "Prompts",
@@ -79,6 +123,9 @@ _MODULES = {
         "searches",
         "short_sample",
     ),
+    "sampling.interactive": ("HandWriter",),
+    "sampling.sampler": ("Piece",),
+    "sampling.streams": ("Plan",),
     "scoring.build": (
         "build_plain_scorer",
         "build_scorer",
@@ -88,16 +135,37 @@ _MODULES = {
         "judge_blank",
         "ranked_blank",
     ),
-    "scoring.formats": ("summary",),
+    "scoring.format_choice": ("format_of",),
+    "scoring.formats": (
+        "in_base",
+        "summary",
+        "tab_separated",
+        "words_of",
+    ),
     "scoring.infilling": ("fill",),
+    "scoring.nbest": (
+        "Best",
+        "combined",
+        "read_hypotheses",
+    ),
+    "scoring.scores": ("Score",),
     "storage.model_directory": (
+        "NGRAM_FILE",
         "find_model",
         "read_directed",
         "read_mixture",
         "read_model",
+        "read_ngrams",
         "with_backward_half",
     ),
-    "text.units": ("read_prompt", "read_prompts", "read_units"),
+    "text.corpus": ("open_ids",),
+    "text.tokenizers": ("decode",),
+    "text.units": (
+        "read_prompt",
+        "read_prompts",
+        "read_units",
+    ),
+    "text.vocabulary": ("as_text",),
     "training.events": (
         "Evaluated",
         "Stopped",
@@ -113,11 +181,11 @@ _MODULES = {
     ),
     "training.run.run": ("run",),
 }
+_MODULES = {name: f"charnn.{module}" for module, names in _NAMES.items() for name in names}
 
 
 def __getattr__(name: str) -> Any:
     """Import what defines a name."""
-    for module, names in _MODULES.items():
-        if name in names:
-            return getattr(importlib.import_module(f"charnn.{module}"), name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    if name not in _MODULES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(_MODULES[name]), name)

@@ -1,5 +1,7 @@
 """The Python API: what it offers, that it is what the command line does, and that it is light."""
 
+import ast
+import importlib
 import json
 import logging
 import subprocess
@@ -253,3 +255,14 @@ def load(path):
 def module():
     """The package, which the fixture of the command line has the name of in some tests."""
     return sys.modules["charnn"]
+
+
+@pytest.mark.parametrize("name", ["__init__", "api"])
+def test_names_are_looked_up_where_type_checkers_find_them(name):
+    path = REPOSITORY / "charnn" / f"{name}.py"
+    (block,) = [node for node in ast.parse(path.read_text(encoding="utf-8")).body if isinstance(node, ast.If)]
+    declared = {alias.name: node.module for node in block.body for alias in node.names if alias.name != "api"}
+    found = module() if name == "__init__" else importlib.import_module("charnn.api")
+    assert declared == found._MODULES
+    for each in declared:
+        assert getattr(found, each) is not None

@@ -92,7 +92,9 @@ class Novelty:
         return float(np.mean(known)) if known else float("nan")
 
 
-def judge(samples: Sequence[Ids], training: Ids, held_out: Ids, *, newline_id: int | None) -> list[Novelty]:
+def measure_memorization(
+    samples: Sequence[Ids], training: Ids, held_out: Ids, *, newline_id: int | None
+) -> list[Novelty]:
     """Say how new some samples are, in one reading of the training text.
 
     Args:

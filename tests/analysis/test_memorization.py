@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from charnn.analysis import memorization
-from charnn.analysis.memorization import ORDERS, find_copies, judge, window_hashes
+from charnn.analysis.memorization import ORDERS, find_copies, measure_memorization, window_hashes
 
 texts = st.lists(st.integers(0, 3), max_size=90).map(np.array)
 
@@ -63,7 +63,7 @@ def test_a_sample_is_judged_by_held_out_text():
     training, held_out = generator.integers(0, 4, 5000), generator.integers(0, 4, 600)
     training[40::100] = 9
     copy, fresh = training[1000:1300], generator.integers(0, 4, 300)
-    first, second = judge([copy, fresh], training, held_out, newline_id=9)
+    first, second = measure_memorization([copy, fresh], training, held_out, newline_id=9)
     assert (first.copied.length, first.copied.place, first.line) == (300, 1000, 11)
     assert first.held_out_length is not None
     assert first.held_out_length < 30
@@ -78,7 +78,7 @@ def test_without_held_out_text_parts_of_the_training_text_are_compared_with_the_
     text = generator.integers(0, 4, 9000)
     text[5000:5050] = text[100:150]
     copy, fresh = text[600:700], generator.integers(0, 4, 100)
-    first, second = judge([copy, fresh], text, text[:0], newline_id=None)
+    first, second = measure_memorization([copy, fresh], text, text[:0], newline_id=None)
     assert first.reference == "the rest of the training text"
     assert (first.copied.length, first.is_copied, second.is_copied) == (100, True, False)
     assert first.held_out_length is not None
@@ -87,7 +87,7 @@ def test_without_held_out_text_parts_of_the_training_text_are_compared_with_the_
 
 def test_a_text_too_short_to_compare_with_calls_nothing_copied():
     text = np.arange(100)
-    (only,) = judge([text[:50]], text, text[:0], newline_id=None)
+    (only,) = measure_memorization([text[:50]], text, text[:0], newline_id=None)
     assert (only.copied.length, only.is_copied, only.held_out_length, only.line) == (50, None, None, None)
     assert np.isnan(only.held_out_share(1))
 
@@ -104,9 +104,9 @@ def test_what_is_passed_over_is_as_if_it_were_another_text(text, start, size):
 
 
 def test_nothing_written_and_little_held_out():
-    (empty,) = judge([np.zeros(0, dtype=np.int64)], np.arange(10), np.arange(3), newline_id=1)
+    (empty,) = measure_memorization([np.zeros(0, dtype=np.int64)], np.arange(10), np.arange(3), newline_id=1)
     assert (empty.copied.length, empty.copied.place) == (0, None)
-    (some,) = judge([np.arange(5)], np.arange(10), np.arange(3), newline_id=1)
+    (some,) = measure_memorization([np.arange(5)], np.arange(10), np.arange(3), newline_id=1)
     assert some.held_out_length == 3
 
 

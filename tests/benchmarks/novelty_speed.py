@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from charnn.analysis.memorization import judge
+from charnn.analysis.memorization import measure_memorization
 
 
 def main() -> None:
@@ -32,7 +32,7 @@ def main() -> None:
         seconds = []
         for _ in range(options.rounds):
             begun = time.perf_counter()
-            (found,) = judge([sample], training, held_out, newline_id=10)
+            (found,) = measure_memorization([sample], training, held_out, newline_id=10)
             seconds.append(time.perf_counter() - begun)
         print(
             f"{megabytes:g} MB: {statistics.median(seconds):.2f} s, longest span {found.copied.length}, {found.is_copied=}"

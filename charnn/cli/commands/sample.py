@@ -12,7 +12,6 @@ from charnn.cli.output import console
 from charnn.cli.output.sample_output import SampleOutput
 from charnn.config import SampleOptions
 from charnn.errors import OptionError
-from charnn.files import refuse_unwritable
 from charnn.interrupts import terminated_like_interrupted
 from charnn.options import pick, refuse_both
 
@@ -180,7 +179,7 @@ def _write(model: "Model", stepper: "Stepper", prompts: "Prompts", options: Samp
 
 
 def _save_state(model: "Model", prompts: "Prompts", file: str) -> None:
-    refuse_unwritable(Path(file))
+    charnn.api.refuse_unwritable(Path(file))
     start = next(prompts.starts())
     charnn.api.save_start(Path(file), model, start)
     console.notice(

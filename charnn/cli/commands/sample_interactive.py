@@ -4,12 +4,12 @@ import math
 import secrets
 from typing import TYPE_CHECKING
 
+import charnn
 from charnn.cli.commands.loading import load_mixture
 from charnn.cli.output import console
 from charnn.cli.output.alternatives import colour_of
 from charnn.config import SampleOptions
 from charnn.errors import CharnnError
-from charnn.text.vocabulary import as_text
 
 if TYPE_CHECKING:
     from charnn.inference.prompt import Start
@@ -29,12 +29,10 @@ def write_interactively(
     model: "Model", stepper: "Stepper", prompt: str, start: "Start", options: SampleOptions
 ) -> None:
     """Take turns with the user until they quit or interrupt; what was written is the result."""
-    from charnn.sampling.interactive import HandWriter
-    from charnn.sampling.streams import Plan
 
     seed = secrets.randbelow(2**31) if options.seed is None else options.seed
     mixture = load_mixture(model, options.mix_ngram)
-    writer = HandWriter(stepper, model.tokenizer, Plan(start, seed), options, mixture=mixture)
+    writer = charnn.api.HandWriter(stepper, model.tokenizer, charnn.api.Plan(start, seed), options, mixture=mixture)
     shown_prompt = prompt if options.echo else ""
     screen = _Screen(model, writer, shown_prompt)
     console.prepare_input()
@@ -80,7 +78,7 @@ class _Screen:
             prob = math.exp(nats)
             choice = Text.assemble(
                 (f"{number} ", "dim"),
-                (console.visible(as_text(self._tokens[id])), f"bold {colour_of(prob)}"),
+                (console.visible(charnn.api.as_text(self._tokens[id])), f"bold {colour_of(prob)}"),
                 (f" {prob:.2f}".replace(" 0.", " ."), "dim"),
             )
             if rows[-1].cell_len + choice.cell_len > width:

@@ -3,6 +3,7 @@
 import math
 from typing import TYPE_CHECKING, Any
 
+import charnn
 from charnn.errors import ModelError
 
 if TYPE_CHECKING:
@@ -17,37 +18,39 @@ LONGEST_SHOWN = 200
 
 def texts_to_compare(model: "Model") -> "tuple[Ids, Ids]":
     """Return the encoded training and held-out text beside a model. Raises ModelError where they are not there."""
-    from charnn.text.corpus import open_ids
 
     for name in ("train.bin", "valid.bin"):
         if not (model.path / name).exists():
             raise ModelError(
                 f"{model.path / name}: is missing, the encoded text to compare with; restore it, or leave --novelty out"
             )
-    return open_ids(model.path / "train.bin", model.tokenizer), open_ids(model.path / "valid.bin", model.tokenizer)
+    return charnn.api.open_ids(model.path / "train.bin", model.tokenizer), charnn.api.open_ids(
+        model.path / "valid.bin", model.tokenizer
+    )
 
 
 def judge_samples(model: "Model", samples: "dict[int, Sample]") -> "dict[int, Novelty]":
     """Compare samples with the training text beside the model. Raises ModelError where that is not there."""
     import numpy as np
 
-    from charnn.analysis.memorization import judge
-
     training, held_out = texts_to_compare(model)
     newline_id = model.tokenizer.vocabulary.ids.get("\n")
     ids = [np.array(drawn.ids, dtype=np.int64) for drawn in samples.values()]
-    return dict(zip(samples, judge(ids, training, held_out, newline_id=newline_id), strict=True))
+    return dict(
+        zip(samples, charnn.api.measure_memorization(ids, training, held_out, newline_id=newline_id), strict=True)
+    )
 
 
 def described(novelty: "Novelty", drawn: "Sample", model: "Model") -> str:
     """Return the report on one sample, for people."""
-    from charnn.text.tokenizers import decode
 
     copied = novelty.copied
     total = len(drawn.ids)
     if not total:
         return "novelty: nothing was written\n"
-    span = decode(model.tokenizer, drawn.ids[copied.start : copied.start + copied.length]).replace("\n", "\u23ce")
+    span = charnn.api.decode(model.tokenizer, drawn.ids[copied.start : copied.start + copied.length]).replace(
+        "\n", "\u23ce"
+    )
     shown = span if len(span) <= LONGEST_SHOWN else span[:LONGEST_SHOWN] + "..."
     where = f", line {novelty.line:,} of the training text" if novelty.line else ""
     lines = [

@@ -16,7 +16,6 @@ from charnn.cli.output import console
 from charnn.cli.output.lines import STDOUT, Lines
 from charnn.config import ScoreOptions
 from charnn.errors import OptionError, TextError
-from charnn.files import refuse_unwritable
 from charnn.interrupts import terminated_like_interrupted
 from charnn.options import chosen, pick, refuse_both
 
@@ -105,7 +104,7 @@ def _refuse_bad_targets(targets: dict[str, str | None], inputs: "Sequence[str]",
         if file is None or file in STDOUT:
             continue
         path = Path(file)
-        refuse_unwritable(path)
+        charnn.api.refuse_unwritable(path)
         if path.suffix == ".gz":
             raise OptionError(f"{flag}: found {file}, but it is not packed while it is written; name it without .gz")
         if path.exists() and not path.is_file():  # a device or a pipe
@@ -136,14 +135,13 @@ def _score_texts(
 ) -> None:
     from charnn.cli.output.score_output import ScoreOutput
     from charnn.cli.output.score_progress import Progress
-    from charnn.scoring.scores import Score
 
     scorer = charnn.api.build_scorer(models, options)
     plain = charnn.api.build_plain_scorer(models, options, scorer.weights)
     units: Iterator[str] = iter(texts) if texts else _units(files, models[0], options)
     units, same_units = itertools.tee(units) if plain else (units, iter(()))
     name = ", ".join(files) if files else "-"
-    total, plain_total, num_units = Score(), Score(), 0
+    total, plain_total, num_units = charnn.api.Score(), charnn.api.Score(), 0
     with (
         Lines(output) as lines,
         Progress(files, shown=bool(files) and (lines.is_file or not console.is_terminal())) as progress,
@@ -151,7 +149,7 @@ def _score_texts(
     ):
         written = ScoreOutput(options, name=name, lines=lines, tokenizer=scorer.tokenizer)
         scores = scorer.scores(units, options, with_tokens=written.wants_tokens)
-        plain_scores = plain.scores(same_units, options) if plain else itertools.repeat(Score())
+        plain_scores = plain.scores(same_units, options) if plain else itertools.repeat(charnn.api.Score())
         try:
             for found, beside in zip(scores, plain_scores, strict=False):
                 written.add(found)
@@ -177,11 +175,9 @@ def _score_texts(
 
 
 def _write_summary(path: str, total: "Score", plain: "Score | None", how: dict[str, Any]) -> None:
-    from charnn.files import write_atomically
-    from charnn.scoring.formats import summary
 
-    facts = summary(total) | ({"plain": summary(plain)} if plain else {}) | how
+    facts = charnn.api.summary(total) | ({"plain": charnn.api.summary(plain)} if plain else {}) | how
     if path in STDOUT:
         console.write_json(facts)
         return
-    write_atomically(Path(path), (console.to_json(facts) + "\n").encode("utf-8"))
+    charnn.api.write_atomically(Path(path), (console.to_json(facts) + "\n").encode("utf-8"))

@@ -18,22 +18,24 @@ if TYPE_CHECKING:
 
 def rescore(models: "Sequence[Model]", file: str, options: ScoreOptions, output: str | None) -> None:
     """Write an n-best list with the model's log probabilities, or the best hypothesis of each ID."""
-    from charnn.scoring.formats import in_base
-    from charnn.scoring.nbest import Best, combined, read_hypotheses
 
     scorer = charnn.api.build_scorer(models, options)
     hypotheses, same = itertools.tee(
-        read_hypotheses(file, charnn.api.read_units([file], None, unit=options.unit, encoding=options.encoding))
+        charnn.api.read_hypotheses(
+            file, charnn.api.read_units([file], None, unit=options.unit, encoding=options.encoding)
+        )
     )
-    best, num_lines = Best(), 0
+    best, num_lines = charnn.api.Best(), 0
     with Lines(output) as lines, terminated_like_interrupted():
         for hypothesis, score in zip(hypotheses, scorer.scores((each.text for each in same), options), strict=True):
             num_lines += 1
-            log_prob = in_base(score.log_prob_nats, options.base)
+            log_prob = charnn.api.in_base(score.log_prob_nats, options.base)
             if options.lm_scale is None:
                 lines.write(_line(hypothesis, log_prob, options))
                 continue
-            total = combined(hypothesis, log_prob, lm_scale=options.lm_scale, word_penalty=options.word_penalty)
+            total = charnn.api.combined(
+                hypothesis, log_prob, lm_scale=options.lm_scale, word_penalty=options.word_penalty
+            )
             best.take(hypothesis.id, total, hypothesis.text)
         if not num_lines:
             raise TextError(f"{file}: is empty; write a hypothesis a line, ID, score and text separated by tabs")

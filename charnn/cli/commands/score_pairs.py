@@ -20,10 +20,11 @@ VERDICTS = {1.0: "good", 0.5: "tie", 0.0: "bad"}
 
 def judge_pairs(models: "Sequence[Model]", file: str, options: ScoreOptions, output: str | None) -> None:
     """Write how often the good one of two texts is more probable."""
-    from charnn.analysis.minimal_pairs import Judged, accuracies, read_pairs
 
     scorer = charnn.api.build_scorer(models, options)
-    found = read_pairs(file, charnn.api.read_units([file], None, unit=options.unit, encoding=options.encoding))
+    found = charnn.api.read_pairs(
+        file, charnn.api.read_units([file], None, unit=options.unit, encoding=options.encoding)
+    )
     reserved = [name for name in found.categories if options.per_pair and name in PAIR_COLUMNS]
     if reserved:
         raise TextError(
@@ -32,8 +33,8 @@ def judge_pairs(models: "Sequence[Model]", file: str, options: ScoreOptions, out
     scored = replace(options, eos=options.eos and not found.has_prefix)
     texts = list(dict.fromkeys(text for pair in found.pairs for text in (pair.good, pair.bad)))
     nats = {text: score.log_prob_nats for text, score in zip(texts, scorer.scores(texts, scored), strict=True)}
-    judged = [Judged(pair, nats[pair.good], nats[pair.bad]) for pair in found.pairs]
-    shares = list(accuracies(judged, found.categories))
+    judged = [charnn.api.Judged(pair, nats[pair.good], nats[pair.bad]) for pair in found.pairs]
+    shares = list(charnn.api.accuracies(judged, found.categories))
     if options.per_pair:
         rows = (_pair_row(each, options) for each in judged)
         title = f"pairs, log probabilities in base {options.base}; the margin is that of the good text"
@@ -50,14 +51,13 @@ def judge_pairs(models: "Sequence[Model]", file: str, options: ScoreOptions, out
 
 
 def _pair_row(judged: "Judged", options: ScoreOptions) -> Row:
-    from charnn.scoring.formats import in_base
 
     base = options.base
     return {
         "line": judged.pair.line,
-        "log_prob_good": in_base(judged.good_nats, base),
-        "log_prob_bad": in_base(judged.bad_nats, base),
-        "margin": in_base(judged.margin_nats, base),
+        "log_prob_good": charnn.api.in_base(judged.good_nats, base),
+        "log_prob_bad": charnn.api.in_base(judged.bad_nats, base),
+        "margin": charnn.api.in_base(judged.margin_nats, base),
         "log_base": base,
         "verdict": VERDICTS[judged.points],
         **judged.pair.categories,
@@ -71,7 +71,6 @@ def _shown_pair(row: Row) -> list[str]:
 
 
 def _share_row(share: "Accuracy", options: ScoreOptions) -> Row:
-    from charnn.scoring.formats import in_base
 
     return {
         "category": share.category or "all",
@@ -81,7 +80,7 @@ def _share_row(share: "Accuracy", options: ScoreOptions) -> Row:
         "accuracy": share.accuracy,
         "low": share.low,
         "high": share.high,
-        "mean_margin": in_base(share.mean_margin_nats, options.base),
+        "mean_margin": charnn.api.in_base(share.mean_margin_nats, options.base),
         "log_base": options.base,
     }
 

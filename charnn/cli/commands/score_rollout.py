@@ -2,6 +2,7 @@
 
 from typing import TYPE_CHECKING, Any
 
+import charnn
 from charnn.cli.output import console
 from charnn.config import ScoreOptions
 from charnn.errors import OptionError
@@ -25,9 +26,6 @@ def show_rollouts(model: "Model", text: str, options: ScoreOptions) -> None:
     Raises:
         OptionError: for a model of lines or documents, which begins anew where a text of its own ends.
     """
-    from charnn.analysis.exposure_bias import bands, roll_out
-    from charnn.inference.engine import Engine
-    from charnn.storage.model_directory import NGRAM_FILE, read_ngrams
 
     if model.tokenizer.unit != "stream":
         raise OptionError(
@@ -35,13 +33,16 @@ def show_rollouts(model: "Model", text: str, options: ScoreOptions) -> None:
             "train one with --unit stream"
         )
     judge = None
-    if (model.path / NGRAM_FILE).exists():
-        judge = read_ngrams(
+    if (model.path / charnn.api.NGRAM_FILE).exists():
+        judge = charnn.api.read_ngrams(
             model.path, model.architecture.vocab_size, tokenizer_sha256=model.config["tokenizer_sha256"]
         )
-    found = roll_out(Engine.of(model), model.tokenizer.encode(text), length=options.rollout, judge=judge)
+    found = charnn.api.roll_out(
+        charnn.api.Engine.of(model), model.tokenizer.encode(text), length=options.rollout, judge=judge
+    )
     records = [
-        _record(found, low, high, options.log_base) for low, high in [*bands(options.rollout), (1, options.rollout)]
+        _record(found, low, high, options.log_base)
+        for low, high in [*charnn.api.bands(options.rollout), (1, options.rollout)]
     ]
     if options.format == "table":
         _show_table(records, found.num_rollouts, options.log_base)
@@ -56,12 +57,11 @@ def show_rollouts(model: "Model", text: str, options: ScoreOptions) -> None:
 
 def _record(found: "Rollouts", low: int, high: int, base: str) -> dict[str, Any]:
     """Return the mean losses over distances from `low` to `high`."""
-    from charnn.scoring.formats import in_base
 
     record: dict[str, Any] = {"from": low, "to": high}
     for name in COLUMNS:
         losses = getattr(found, name)
-        record[name] = None if losses is None else in_base(float(losses[low - 1 : high].mean()), base)
+        record[name] = None if losses is None else charnn.api.in_base(float(losses[low - 1 : high].mean()), base)
     return record
 
 

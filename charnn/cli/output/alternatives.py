@@ -2,8 +2,8 @@
 
 from typing import TYPE_CHECKING
 
+import charnn
 from charnn.cli.output import console
-from charnn.text.vocabulary import as_text
 
 if TYPE_CHECKING:
     from rich.text import Text
@@ -68,7 +68,7 @@ class AlternativesView:
         return rows
 
     def _shown(self, id: int | None) -> str:
-        return "end" if id is None else console.visible(as_text(self._tokens[id]))
+        return "end" if id is None else console.visible(charnn.api.as_text(self._tokens[id]))
 
     def _row(self) -> "Text":
         from rich.text import Text

@@ -3,8 +3,8 @@
 from pathlib import Path
 from types import TracebackType
 
+import charnn
 from charnn.cli.output import console
-from charnn.files import LineFile
 
 STDOUT = ("-", "/dev/stdout")
 
@@ -17,7 +17,7 @@ class Lines:
     """
 
     def __init__(self, file: str | None) -> None:
-        self._file = LineFile(Path(file)) if file is not None and file not in STDOUT else None
+        self._file = charnn.api.LineFile(Path(file)) if file is not None and file not in STDOUT else None
         self.write = console.write_line if self._file is None else self._file.write_line
 
     @property

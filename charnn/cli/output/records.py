@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
+import charnn
 from charnn.cli.output import console
 from charnn.cli.output.lines import Lines
 
@@ -26,14 +27,13 @@ def write_rows(
 
 
 def _lines(rows: Sequence[Row], *, form: str, title: str, shown: Callable[[Row], list[str]]) -> Iterable[str]:
-    from charnn.scoring.formats import tab_separated
 
     if form == "jsonl":
         yield from (console.to_json(row) for row in rows)
     elif form == "tsv":
         if rows:
             yield "\t".join(rows[0])
-        yield from (tab_separated(*row.values()) for row in rows)
+        yield from (charnn.api.tab_separated(*row.values()) for row in rows)
     else:
         yield title
         yield from aligned([list(rows[0]), *map(shown, rows)] if rows else [])

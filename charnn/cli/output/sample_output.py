@@ -5,11 +5,11 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
+import charnn
 from charnn.cli.commands.sample_novelty import described, record_of, texts_to_compare
 from charnn.cli.output import console
 from charnn.config import SampleOptions
 from charnn.errors import StorageError
-from charnn.files import refuse_unwritable
 
 if TYPE_CHECKING:
     from rich.text import Text
@@ -36,7 +36,7 @@ class SampleOutput:
         self._finished: dict[int, Sample] = {}
         self._next_number = 0
         if file is not None:
-            refuse_unwritable(Path(file))
+            charnn.api.refuse_unwritable(Path(file))
         if options.novelty:
             texts_to_compare(model)
         num_samples = len(prompts) * options.num_samples
@@ -81,17 +81,15 @@ class SampleOutput:
 
     def take_all(self, number: int, found: "Sequence[Sample]") -> None:
         """Take the texts that a search has found for a prompt, which may be fewer than were asked for."""
-        from charnn.sampling.sampler import Piece
 
         first = number * self._options.num_samples
         for place, drawn in enumerate(found):
-            self.take(Piece(first + place, drawn.text, drawn))
+            self.take(charnn.api.Piece(first + place, drawn.text, drawn))
         if not self._options.novelty:
             self._next_number = first + self._options.num_samples
 
     def close(self, *, has_failed: bool = False) -> None:
         """Judge all samples together, where that is asked for, and write the file."""
-        from charnn.files import write_atomically
 
         if self._options.novelty and self._finished:
             from charnn.cli.commands.sample_novelty import judge_samples
@@ -103,7 +101,7 @@ class SampleOutput:
             content, path = "".join(self._parts), Path(self._file)
             self._file = None
             try:
-                write_atomically(path, content.encode("utf-8", "surrogateescape"))
+                charnn.api.write_atomically(path, content.encode("utf-8", "surrogateescape"))
             except StorageError:
                 console.write(content)
                 console.notice(f"{path} could not be written, so the text is on standard output")

@@ -4,6 +4,7 @@ import math
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+import charnn
 from charnn.cli.output import console
 from charnn.cli.output.lines import Lines
 from charnn.config import ScoreOptions
@@ -39,7 +40,7 @@ class ScoreOutput:
         self._is_table = options.format == "table"
         self._paints = self._is_table and not self._lines.is_file and console.has_colours()
         self._even_nats = math.log(len(tokenizer.vocabulary))
-        self._format: Format | None = None if self._is_table else _format(options, name)
+        self._format: Format | None = None if self._is_table else charnn.api.format_of(options, name)
         self._width = console.terminal_width() if self._is_table else 0
         self._stream_parts: list[Score] = []
         self._stream_chars = 0
@@ -135,9 +136,8 @@ class ScoreOutput:
             self._show_unit(score)
 
     def _show_unit(self, score: "Score") -> None:
-        from charnn.scoring.formats import in_base
 
-        log_prob = in_base(score.log_prob_nats, self._options.base)
+        log_prob = charnn.api.in_base(score.log_prob_nats, self._options.base)
         counts = f"{score.num_tokens:>7} {score.num_unknown:>8}"
         figures = f"{score.number:>6} {log_prob:>13.4f} {counts} {score.perplexity:>11.4g}  "
         room = max(NARROWEST_TEXT, self._width - WIDTH_OF_NUMBERS)
@@ -168,7 +168,6 @@ class ScoreOutput:
         return next(style for most, style in SHADES if share < most)
 
     def _show_token(self, number: int, token: "ScoredToken") -> None:
-        from charnn.scoring.formats import in_base
 
         base = self._options.base
         name = console.visible(token.token) + (" <unk>" if token.is_unknown else "")
@@ -178,10 +177,11 @@ class ScoreOutput:
             return
 
         def figure(nats: float | None) -> str:
-            return "" if nats is None else f"{in_base(nats, base):.3f}"
+            return "" if nats is None else f"{charnn.api.in_base(nats, base):.3f}"
 
+        log_prob = charnn.api.in_base(token.log_prob_nats, base)
         row = (
-            f"{number:>6}  {name} {in_base(token.log_prob_nats, base):>10.4f} {math.exp(token.log_prob_nats):>10.3g} "
+            f"{number:>6}  {name} {log_prob:>10.4f} {math.exp(token.log_prob_nats):>10.3g} "
             f"{token.rank or '':>7} {figure(token.entropy_nats):>8} {figure(token.entropy_reduction_nats):>8}"
         )
         others = "  ".join(f"{console.visible(name)} {math.exp(nats):.3g}" for name, nats in token.alternatives)
@@ -196,37 +196,21 @@ class ScoreOutput:
         console.show_line(painted)
 
     def _show_words(self, score: "Score") -> None:
-        from charnn.scoring.formats import in_base, words_of
 
-        for word in words_of(score, self._options):
+        for word in charnn.api.words_of(score, self._options):
             nats = word.log_prob_nats
-            figure = "not scored" if nats is None else f"{in_base(nats, self._options.base):.4f}"
+            figure = "not scored" if nats is None else f"{charnn.api.in_base(nats, self._options.base):.4f}"
             unknown = " <unk>" if word.is_unknown else ""
             name = console.visible(word.word)
             self._write(f"{score.number:>6}  {figure:>10} {len(word.tokens):>7}  {word.start:>6}  {name}{unknown}")
 
 
-def _format(options: ScoreOptions, name: str) -> "Format":
-    from charnn.scoring import foreign_formats, formats
-
-    made: dict[str, Format] = {
-        "jsonl": formats.JsonLines(options),
-        "tsv": formats.TabSeparated(options),
-        "kenlm": foreign_formats.Kenlm(options),
-        "srilm": foreign_formats.Srilm(options, name),
-        "lmzoo": foreign_formats.LmZoo(options),
-        "neural-complexity": foreign_formats.NeuralComplexity(options),
-    }
-    return made[options.format]
-
-
 def _totals(total: "Score", plain: "Score | None", options: ScoreOptions) -> list[str]:
-    from charnn.scoring.formats import in_base, summary
 
-    facts = summary(total)
+    facts = charnn.api.summary(total)
     excluded = ", left out" if total.num_excluded else ""
     lines = [
-        f"log probability {in_base(total.log_prob_nats, options.base):.4f} (base {options.base}), "
+        f"log probability {charnn.api.in_base(total.log_prob_nats, options.base):.4f} (base {options.base}), "
         f"{facts['nats_per_token']:.4f} nats per token",
         f"{facts['num_tokens']:,} tokens ({facts['num_unknown']:,} unknown{excluded}), {facts['num_chars']:,} characters, "
         f"{facts['num_bytes']:,} bytes, {facts['num_words']:,} words",
@@ -236,7 +220,7 @@ def _totals(total: "Score", plain: "Score | None", options: ScoreOptions) -> lis
         f"byte {facts['bits_per_byte']:.4f}, word {facts['bits_per_word']:.4f}",
     ]
     if plain is not None:
-        beside = summary(plain)
+        beside = charnn.api.summary(plain)
         lines.append(
             f"the model as it is: perplexity {beside['perplexity']:.4f}, {beside['nats_per_token']:.4f} nats per token, "
             f"{beside['bits_per_char']:.4f} bits per character"

@@ -1,0 +1,22 @@
+"""The format that the options name."""
+
+from charnn.config import ScoreOptions
+from charnn.scoring import foreign_formats, formats
+
+
+def format_of(options: ScoreOptions, name: str) -> formats.Format:
+    """Return what writes scores as lines.
+
+    Args:
+        options: whose `format` is not "table".
+        name: of the text.
+    """
+    made: dict[str, formats.Format] = {
+        "jsonl": formats.JsonLines(options),
+        "tsv": formats.TabSeparated(options),
+        "kenlm": foreign_formats.Kenlm(options),
+        "srilm": foreign_formats.Srilm(options, name),
+        "lmzoo": foreign_formats.LmZoo(options),
+        "neural-complexity": foreign_formats.NeuralComplexity(options),
+    }
+    return made[options.format]
