@@ -150,13 +150,13 @@ def _fitted_weights(
     from charnn.cli.commands.loading import read_units
     from charnn.errors import TextError
     from charnn.scoring.scorer import token_log_probs
-    from charnn.scoring.tuning import fit_shares
+    from charnn.scoring.tuning import fit_interpolation_weights
 
     alone = replace(options, per_token=False, alternatives=0)
     found = [list(token_log_probs(each, tokenizer, read_units([file], tokenizer, alone), alone)) for each in estimators]
     if not found[0] or not sum(map(len, found[0])):
         raise TextError(f"{file}: is empty; there is nothing to fit weights on")
-    return fit_shares(np.stack([np.concatenate(each) for each in found]))
+    return fit_interpolation_weights(np.stack([np.concatenate(each) for each in found]))
 
 
 def _estimator(model: "Model", options: ScoreOptions) -> "Estimator":
@@ -182,10 +182,10 @@ def _on_gpu(engine: "Engine") -> "Engine":
 
 def _network(model: "Model", engine: "Engine", options: ScoreOptions) -> "Estimator":
     from charnn.scoring.estimators import NetworkEstimator
-    from charnn.scoring.tuning import fit_temperature, read_held_out
+    from charnn.scoring.tuning import fit_engine_temperature, read_held_out
 
     if options.temperature == FIT:
-        temperature = fit_temperature(engine, read_held_out(model, purpose="--temperature fit"))
+        temperature = fit_engine_temperature(engine, read_held_out(model, purpose="--temperature fit"))
         console.notice(f"{model.path}: temperature {temperature:.3f}, fitted on its held-out text")
     else:
         temperature = float(options.temperature)
