@@ -12,7 +12,7 @@ from tests.conftest import REPOSITORY
 PACKAGE = REPOSITORY / "charnn"
 
 ROOMS = {
-    "base": ("errors", "options", "config", "files", "cores", "optimize", "recipes"),
+    "base": ("errors", "options", "config", "files", "cores", "optimize", "randomness", "recipes"),
     "text": ("text",),
     "cells": ("cells",),
     "ngrams": ("ngrams",),
