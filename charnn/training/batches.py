@@ -69,7 +69,7 @@ class UnknownNoise:
 def _uniform_hash(places: IdArray, seed: int, epoch: int) -> npt.NDArray[np.float64]:
     """Return a number in [0, 1) for each position, a function of the position alone."""
     start = np.random.default_rng([seed, epoch, 1]).integers(2**63, dtype=np.uint64)
-    hashed = splitmix64(places.astype(np.uint64) * np.uint64(WEYL_INCREMENT) + start)
+    hashed: npt.NDArray[np.uint64] = splitmix64(places.astype(np.uint64) * np.uint64(WEYL_INCREMENT) + start)
     return (hashed >> np.uint64(11)).astype(np.float64) / 2.0**53
 
 
