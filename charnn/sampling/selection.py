@@ -179,7 +179,6 @@ def draw(weights_BV: LogProbs, draws_B: npt.NDArray[np.float64]) -> Choice:
 QuickDraw = Callable[[npt.NDArray[np.float32], float, float], tuple[int, float] | None]
 """(logits (V,), random number in [0, 1), temperature) -> a token and its log probability in nats, or None where only `Chooser`
 can tell."""
-LARGE_VOCABULARY, FEW = 1024, 128
 BANNED_ONE_BY_ONE = 4
 SMALLEST_WEIGHT, LARGEST_LOGIT = 1e-200, 300.0
 
@@ -229,9 +228,9 @@ def quick_draw(chooser: Chooser, options: SampleOptions, largest_logit: float) -
         if allowed_V is not None:
             weights *= allowed_V
         if options.top_k is not None and options.top_k < len(weights):
-            weights *= weights >= np.partition(weights, -options.top_k)[-options.top_k]
+            weights *= weights >= filters.kth_largest(weights, options.top_k)[0]
         if options.top_p is not None and options.top_p < 1:
-            bound = _top_p_bound(weights, options.top_p)
+            bound = filters.top_p_bound(weights, options.top_p)
             if bound is None:
                 return None
             weights *= weights >= bound
@@ -247,22 +246,3 @@ def _draw(weights_V: npt.NDArray[np.float64], uniform: float) -> tuple[int, floa
     """Return a token drawn by weights, and their sum."""
     sums = np.add.accumulate(weights_V)
     return randomness.draw(sums, uniform), float(sums[-1])
-
-
-def _top_p_bound(weights_V: npt.NDArray[np.float64], p: float) -> float | None:
-    """Return the weight of the last token that top-p keeps, or None where another one has the same."""
-    wanted = p * np.add.reduce(weights_V)
-    size = FEW if len(weights_V) > LARGE_VOCABULARY else len(weights_V)
-    while True:
-        largest = weights_V if size == len(weights_V) else np.partition(weights_V, -size)[-size:]
-        largest = np.sort(largest)[::-1]
-        sums = np.add.accumulate(largest)
-        if sums[-1] >= wanted or size == len(weights_V):
-            break
-        size = min(4 * size, len(weights_V))
-    last = int(sums.searchsorted(wanted))
-    if last >= len(largest):
-        return None
-    bound = largest[last]
-    is_tied = last + 1 < len(largest) and largest[last + 1] == bound
-    return None if is_tied or bound == 0 else float(bound)
