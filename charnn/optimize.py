@@ -1,19 +1,81 @@
-"""Finding where a function of one number is lowest."""
+"""One-dimensional minimization, the temperature of a distribution, and the EM algorithm for mixture weights.
+
+Only arithmetic is asked of arrays, so NumPy is not imported here.
+"""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, TypeVar
+
+Weights = TypeVar("Weights")
+
+TEMPERATURES, TEMPERATURE_TOLERANCE = (0.5, 2.0), 1e-3
 
 
-def lowest(loss_at: Callable[[float], float], low: float, high: float, tolerance: float) -> float:
-    """Return where a function of one valley is lowest, by golden-section search (Kiefer 1953)."""
+def golden_section_minimize(function: Callable[[float], float], low: float, high: float, *, tolerance: float) -> float:
+    """Return where a unimodal function of one variable has its minimum.
+
+    Args:
+        low, high: the interval that is searched.
+        tolerance: length of the interval at which the search ends.
+
+    Source: Kiefer (1953), Sequential minimax search for a maximum.
+    """
     ratio = (math.sqrt(5) - 1) / 2
     inner = [high - ratio * (high - low), low + ratio * (high - low)]
-    losses = [loss_at(place) for place in inner]
+    values = [function(point) for point in inner]
     while high - low > tolerance:
-        if losses[0] <= losses[1]:
-            high, inner, losses = inner[1], [inner[1] - ratio * (inner[1] - low), inner[0]], [math.nan, losses[0]]
-            losses[0] = loss_at(inner[0])
+        if values[0] <= values[1]:
+            high, inner, values = inner[1], [inner[1] - ratio * (inner[1] - low), inner[0]], [math.nan, values[0]]
+            values[0] = function(inner[0])
         else:
-            low, inner, losses = inner[0], [inner[1], inner[0] + ratio * (high - inner[0])], [losses[1], math.nan]
-            losses[1] = loss_at(inner[1])
-    return inner[losses[1] < losses[0]]
+            low, inner, values = inner[0], [inner[1], inner[0] + ratio * (high - inner[0])], [values[1], math.nan]
+            values[1] = function(inner[1])
+    return inner[values[1] < values[0]]
+
+
+def fit_temperature(loss: Callable[[float], float]) -> float:
+    """Return the temperature between 0.5 and 2 by which logits are divided for the lowest loss.
+
+    Args:
+        loss: cross-entropy of a held-out text at a temperature.
+
+    Source: Guo et al. (2017), On calibration of modern neural networks.
+    """
+    return golden_section_minimize(loss, *TEMPERATURES, tolerance=TEMPERATURE_TOLERANCE)
+
+
+def fit_mixture_weights(
+    weights: Weights,
+    probs: Sequence[Any],
+    *,
+    expand: Callable[[Weights], Sequence[Any]],
+    maximize: Callable[[Weights, Iterator[Any]], Weights],
+    max_iterations: int,
+    has_converged: Callable[[Weights, Weights], bool] | None = None,
+) -> Weights:
+    """Return the weights of a mixture's components after expectation maximization.
+
+    Args:
+        weights: initial weights, in any parametrization.
+        probs: what each component gives to each token, K arrays (N,).
+        expand: returns the weight of each component, K numbers or arrays (N,).
+        maximize: the M step: returns new weights, from the old ones and each component's posterior probabilities (N,),
+            which are computed as they are asked for.
+        max_iterations: EM iterations at most.
+        has_converged: tells from the weights before and after an iteration whether it was the last.
+
+    Source: Dempster, Laird and Rubin (1977); Jelinek and Mercer (1980) for language models.
+    """
+    for _ in range(max_iterations):
+        before, weights = weights, maximize(weights, _posteriors(expand(weights), probs))
+        if has_converged is not None and has_converged(before, weights):
+            break
+    return weights
+
+
+def _posteriors(weights: Sequence[Any], probs: Sequence[Any]) -> Iterator[Any]:
+    """Yield each component's posterior probability of having emitted each token (N,), by Bayes' rule: the E step."""
+    joint = [weight * prob for weight, prob in zip(weights, probs, strict=True)]
+    total = sum(joint[1:], start=joint[0])
+    return (each / total for each in joint)

@@ -12,7 +12,18 @@ from tests.conftest import REPOSITORY
 PACKAGE = REPOSITORY / "charnn"
 
 ROOMS = {
-    "base": ("errors", "options", "config", "files", "cores", "optimize", "recipes", "notebook", "interrupts"),
+    "base": (
+        "errors",
+        "options",
+        "config",
+        "files",
+        "cores",
+        "optimize",
+        "randomness",
+        "recipes",
+        "notebook",
+        "interrupts",
+    ),
     "text": ("text",),
     "cells": ("cells",),
     "ngrams": ("ngrams",),

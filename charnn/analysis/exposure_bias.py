@@ -13,6 +13,7 @@ from charnn.errors import TextError
 from charnn.inference.engine import Engine, EngineState, log_softmax
 from charnn.inference.stepper import stepper_for
 from charnn.ngrams.kneser_ney import NgramModel
+from charnn.randomness import draw_rows
 
 NUM_ROLLOUTS = 256
 CONTEXT = 128
@@ -107,8 +108,7 @@ def _write_on(
     stepper = stepper_for(engine, state)
     for row in true_TB:
         cumulative = np.cumsum(np.exp(log_probs_BV), axis=1)
-        thresholds = random.random(len(row)) * cumulative[:, -1]
-        own = np.count_nonzero(cumulative <= thresholds[:, None], axis=1)
+        own = draw_rows(cumulative, random.random(len(row)), np)
         drawn.append(own)
         of_true.append(_chosen(log_probs_BV, row))
         of_own.append(_chosen(log_probs_BV, own))

@@ -1,6 +1,9 @@
-"""Which rows of their tables stand for the last two, three, ... tokens: written once for NumPy arrays and torch tensors."""
+"""The embedding of a token: the sum of its vector and those of the n-grams that it ends, which share a table for each order.
 
-from collections.abc import Sequence
+Written once for NumPy arrays and torch tensors.
+"""
+
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 MOST_ROWS = 16_381
@@ -13,17 +16,23 @@ def num_rows(vocab_size: int, order: int) -> int:
     return min(every, MOST_ROWS)
 
 
-def ngram_row(digits: Sequence[Any], vocab_size: int) -> Any:
-    """Return the row of the n-gram of some tokens, the latest last, each as id + 1, 0 for none: numbers, or arrays of
-    one shape."""
-    row = digits[0]
-    for digit in digits[1:]:
-        row = (row * (vocab_size + 1) + digit) % num_rows(vocab_size, len(digits))
-    return row
+def ngram_rows(digits: Sequence[Any], vocab_size: int) -> list[Any]:
+    """Return the rows of the n-grams of orders 2, 3, ... that the last of some tokens ends.
+
+    Args:
+        digits: the tokens, the latest last, each as id + 1, 0 for none: numbers, or arrays of one shape.
+    """
+    rows = []
+    for order in range(2, len(digits) + 1):
+        row = digits[-order]
+        for digit in digits[len(digits) - order + 1 :]:
+            row = (row * (vocab_size + 1) + digit) % num_rows(vocab_size, order)
+        rows.append(row)
+    return rows
 
 
-def ngram_rows(ids_TB: Any, history_BN: Any, vocab_size: int, xp: Any) -> tuple[list[Any], Any]:
-    """Return the row of each n-gram that ends in each token.
+def embedding_rows(ids_TB: Any, history_BN: Any, vocab_size: int, xp: Any) -> tuple[list[Any], Any]:
+    """Return the rows, one in the table of each order, whose vectors add up to each token's embedding.
 
     Args:
         ids_TB: token ids (T, B).
@@ -31,13 +40,33 @@ def ngram_rows(ids_TB: Any, history_BN: Any, vocab_size: int, xp: Any) -> tuple[
         xp: numpy or torch.
 
     Returns:
-        For orders 2 to N + 1 the rows (T, B), and the history after the last token.
+        For orders 1 to N + 1 the rows (T, B), and the history after the last token.
     """
     num_before = history_BN.shape[1]
+    if not num_before:
+        return [ids_TB], history_BN
     digits = xp.concatenate((history_BN.T, ids_TB + 1))
     length = len(ids_TB)
-    rows = []
-    for order in range(2, num_before + 2):
-        shifted = [digits[num_before - distance :][:length] for distance in range(order - 1, -1, -1)]
-        rows.append(ngram_row(shifted, vocab_size))
-    return rows, digits[length:].T
+    windows = [digits[first:][:length] for first in range(num_before + 1)]
+    return [ids_TB, *ngram_rows(windows, vocab_size)], digits[length:].T
+
+
+def state_rows(ids_TB: Any, state: Sequence[Any], order: int, vocab_size: int, xp: Any) -> tuple[list[Any], Any]:
+    """Return the same, given a network's state, and the history as the end of the new state.
+
+    Args:
+        state: a network's state, whose last part is ``(history_BN,)`` where n-grams are embedded.
+        order: tokens of the longest n-gram that is embedded, 1 where none is.
+    """
+    if order == 1:
+        return [ids_TB], ()
+    rows, history_BN = embedding_rows(ids_TB, state[-1][0], vocab_size, xp)
+    return rows, ((history_BN,),)
+
+
+def summed(vectors: Iterable[Any]) -> Any:
+    """Return the sum of an embedding's vectors, added up from the first order on, in training as in inference."""
+    total, *others = vectors
+    for vector in others:
+        total = total + vector
+    return total

@@ -7,9 +7,9 @@ import numpy as np
 import numpy.typing as npt
 
 from charnn.cells import cell_of
-from charnn.cells.ngram_embedding import ngram_rows
+from charnn.cells.ngram_embedding import state_rows, summed
 from charnn.config import Architecture
-from charnn.inference.input_projection import Floats, IdArray, ProjectedRows, projections
+from charnn.inference.input_projection import Floats, IdArray, ProjectedTables, tabulated
 from charnn.storage.checkpoint import Tensors
 from charnn.storage.model_directory import Model, layer_weights
 
@@ -24,8 +24,8 @@ class Engine:
     """A network that reads tokens of B streams and gives the logits of the next.
 
     The first layer's input projection is a table with a row for each token, and one with a row for each n-gram of each
-    order that is embedded (see `ProjectedRows`), unless the cell wants the input itself. To go from token to token quickly, see
-    `stepper`.
+    order that is embedded (see `ProjectedTables`), unless the cell wants the input itself. To go from token to token quickly,
+    see `stepper`.
     """
 
     xp: Any = np
@@ -49,12 +49,12 @@ class Engine:
         orders = range(2, shape.embedding_order + 1)
         return [weights["embedding.weight"], *(weights[f"embedding.{order}.weight"] for order in orders)]
 
-    def _tables_of_projections(self) -> list[ProjectedRows] | None:
+    def _tables_of_projections(self) -> ProjectedTables | None:
         """Return what the first layer makes of each vector, or None where it takes vectors, or there are too many."""
         weight_ih = self._layers[0]["weight_ih"]
         if not self._cells[0].projects:
             return None
-        return projections(self.embeddings, weight_ih, self._layers[0].get("bias_ih"))
+        return tabulated(self.embeddings, weight_ih, self._layers[0].get("bias_ih"))
 
     @classmethod
     def of(cls, model: Model) -> "Engine":
@@ -153,18 +153,11 @@ class Engine:
 
     def _project_ids(self, ids_TB: IdArray, state: EngineState) -> tuple[Floats, EngineState]:
         """Return what the first layer's steps take in (T, B, P), and the last tokens as the end of a state."""
-        history: EngineState = ()
-        rows: list[IdArray] = [ids_TB]
-        if len(self.embeddings) > 1:
-            ngrams, last_tokens = ngram_rows(ids_TB, state[-1][0], self.architecture.vocab_size, np)
-            rows, history = [ids_TB, *ngrams], ((last_tokens,),)
-        if self._tables is None:
-            vectors_TBE = sum(self._looked_up(table, place) for table, place in zip(self.embeddings, rows, strict=True))
-            return self._cells[0].project(self._layers[0], vectors_TBE, self.xp), history
-        total = self._tables[0].many(rows[0])
-        for table, place in zip(self._tables[1:], rows[1:], strict=True):
-            total += table.many(place)
-        return total, history
+        rows, history = state_rows(ids_TB, state, len(self.embeddings), self.architecture.vocab_size, np)
+        if self._tables is not None:
+            return self._tables.look_up(rows), history
+        vectors_TBE = summed(self._looked_up(*pair) for pair in zip(self.embeddings, rows, strict=True))
+        return self._cells[0].project(self._layers[0], vectors_TBE, self.xp), history
 
 
 def engines_of(models: Sequence[Model]) -> dict[str, Engine]:

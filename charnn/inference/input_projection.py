@@ -1,4 +1,4 @@
-"""The first layer's input projection as a table: a row for each token, or for each n-gram of an order."""
+"""The first layer's input projection as tables: a row for each token, and for each n-gram of an order."""
 
 import threading
 from collections.abc import Sequence
@@ -68,10 +68,36 @@ class ProjectedRows:
         self._is_known_R[rows] = True
 
 
-def projections(tables: Sequence[Floats], weight_GE: Floats, bias_G: Floats | None) -> list[ProjectedRows] | None:
-    """Return what a matrix makes of the vectors of tokens, to which the bias is added, and of n-grams; None where that
-    is too much."""
+class ProjectedTables:
+    """The tables of tokens' and n-grams' vectors, each times a matrix (G, E): their rows add up to an embedding's projection.
+
+    Args:
+        bias_G: added to the projection.
+        tokens: the rows of the tokens' own vectors, with the bias.
+    """
+
+    def __init__(self, tables: Sequence[Floats], weight_GE: Floats, bias_G: Floats | None) -> None:
+        first, *others = tables
+        self.tokens = ProjectedRows(first, weight_GE, bias_G)
+        self._ngrams = [ProjectedRows(table, weight_GE) for table in others]
+
+    def look_up(self, rows: Sequence[IdArray]) -> Floats:
+        """Return projections (..., G) that the caller may change, for the row in each table (...)."""
+        total = self.tokens.many(rows[0])
+        for table, row in zip(self._ngrams, rows[1:], strict=True):
+            total += table.many(row)
+        return total
+
+    def look_up_one(self, rows: Sequence[int]) -> Floats:
+        """Return the same for one token (G,), which the caller may not change."""
+        total = self.tokens[rows[0]]
+        for table, row in zip(self._ngrams, rows[1:], strict=True):
+            total = total + table[row]
+        return total
+
+
+def tabulated(tables: Sequence[Floats], weight_GE: Floats, bias_G: Floats | None) -> ProjectedTables | None:
+    """Return the projected tables, or None where they would take too much memory."""
     if sum(len(table) for table in tables) * len(weight_GE) > LARGEST_TABLE:
         return None
-    first, *others = tables
-    return [ProjectedRows(first, weight_GE, bias_G), *(ProjectedRows(table, weight_GE) for table in others)]
+    return ProjectedTables(tables, weight_GE, bias_G)

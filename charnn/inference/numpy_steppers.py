@@ -14,10 +14,10 @@ from typing import Any, Self
 import numpy as np
 import numpy.typing as npt
 
-from charnn.cells.ngram_embedding import ngram_row, ngram_rows
+from charnn.cells.ngram_embedding import embedding_rows, ngram_rows, summed
 from charnn.config import Architecture
 from charnn.inference.engine import Engine, EngineState
-from charnn.inference.input_projection import Floats, IdArray, projections
+from charnn.inference.input_projection import Floats, IdArray, ProjectedTables, tabulated
 from charnn.storage.model_directory import layer_weights
 
 ROW_MULTIPLE = 8
@@ -60,41 +60,27 @@ class _Inputs:
     """The first layer's input projection of a token, and of the n-grams that it ends."""
 
     def __init__(self, engine: Engine, weight_GE: Floats, bias_G: Floats) -> None:
-        self._vectors, self._weight_GE, self._bias_G = engine.embeddings, weight_GE, bias_G
-        self._tables = projections(engine.embeddings, weight_GE, bias_G)
+        self._vectors, self._weight_GE, self._bias_G1 = engine.embeddings, weight_GE, bias_G[:, None]
+        self._tables = tabulated(engine.embeddings, weight_GE, bias_G)
         self._vocab_size = engine.architecture.vocab_size
 
     def read(self, ids_B: IdArray, last_tokens_BN: IdArray) -> tuple[Floats, IdArray]:
         """Return the projection (G, B) of the next token of each stream, and the tokens that are the last ones now (B, N)."""
-        if len(ids_B) == 1:
-            if self._tables is not None and len(self._tables) == 1:
-                return self._tables[0][int(ids_B[0])][:, None], last_tokens_BN
-            return self._read_one(int(ids_B[0]), last_tokens_BN)
-        rows: list[IdArray] = [ids_B]
-        if last_tokens_BN.shape[1]:
-            ngrams, last_tokens_BN = ngram_rows(ids_B[None], last_tokens_BN, self._vocab_size, np)
-            rows += [row[0] for row in ngrams]
-        if self._tables is None:
-            vectors_BE = np.sum([table[row] for table, row in zip(self._vectors, rows, strict=True)], axis=0)
-            return self._weight_GE @ vectors_BE.T + self._bias_G[:, None], last_tokens_BN
-        total, *others = (table.many(row) for table, row in zip(self._tables, rows, strict=True))
-        for other in others:
-            total += other
-        return total.T, last_tokens_BN
+        if self._tables is not None and len(ids_B) == 1:
+            return self._read_one(self._tables, int(ids_B[0]), last_tokens_BN)
+        rows_1B, last_tokens_BN = embedding_rows(ids_B[None], last_tokens_BN, self._vocab_size, np)
+        rows = [row_1B[0] for row_1B in rows_1B]
+        if self._tables is not None:
+            return self._tables.look_up(rows).T, last_tokens_BN
+        vectors_BE = summed(table[row] for table, row in zip(self._vectors, rows, strict=True))
+        return self._weight_GE @ vectors_BE.T + self._bias_G1, last_tokens_BN
 
-    def _read_one(self, id: int, last_tokens_1N: IdArray) -> tuple[Floats, IdArray]:
-        rows = [id]
-        if last_tokens_1N.shape[1]:
-            digits = [*last_tokens_1N[0].tolist(), id + 1]
-            rows += [ngram_row(digits[-order:], self._vocab_size) for order in range(2, len(digits) + 1)]
-            last_tokens_1N = np.array([digits[1:]])
-        if self._tables is None:
-            vector_E = np.sum([table[row] for table, row in zip(self._vectors, rows, strict=True)], axis=0)
-            return (self._weight_GE @ vector_E + self._bias_G)[:, None], last_tokens_1N
-        total, *others = (table[row] for table, row in zip(self._tables, rows, strict=True))
-        for other in others:
-            total = total + other
-        return total[:, None], last_tokens_1N
+    def _read_one(self, tables: ProjectedTables, id: int, last_tokens_1N: IdArray) -> tuple[Floats, IdArray]:
+        if not last_tokens_1N.shape[1]:
+            return tables.tokens[id][:, None], last_tokens_1N
+        digits = [*last_tokens_1N[0].tolist(), id + 1]
+        projected_G = tables.look_up_one([id, *ngram_rows(digits, self._vocab_size)])
+        return projected_G[:, None], np.array([digits[1:]])
 
 
 class _FusedStepper:

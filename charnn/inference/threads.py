@@ -27,7 +27,7 @@ __all__ = [
     "one_by_one",
 ]
 
-Task = TypeVar("Task")
+Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 SECONDS_BETWEEN = 1.0
@@ -229,17 +229,17 @@ class CancelledError(Exception):
 
 
 def in_threads(
-    groups: Iterable[Sequence[Task]], work: Callable[[Task, threading.Event], Result]
+    groups: Iterable[Sequence[Item]], work: Callable[[Item, threading.Event], Result]
 ) -> Iterator[list[Result]]:
-    """Yield the results of each group of tasks, in order; the next group is under way meanwhile.
+    """Yield the results of each group of items, in order; the next group is under way meanwhile.
 
     Each core has a thread with one BLAS thread of its own. NumPy lets go of Python's lock while it computes, so two threads
     that each read a batch keep two cores busy with all of the work, not with matrix products alone; and neither waits for the
-    other in the middle of a step. BLAS is limited while a task is computed, and no longer: not while all that was under way
+    other in the middle of a step. BLAS is limited while an item is computed, and no longer: not while all that was under way
     is done and nobody asks for the next group.
 
     Args:
-        work: is given a task and an event that is set where the result is not wanted any more.
+        work: is given an item and an event that is set where the result is not wanted any more.
     """
     waiting = iter(groups)
     first = list(itertools.islice(waiting, 2))
@@ -248,15 +248,15 @@ def in_threads(
         yield from one_by_one(itertools.chain(first, waiting), work)
         return
 
-    def work_alone(task: Task) -> Result:
+    def work_alone(item: Item) -> Result:
         with limited_blas_threads(1):
-            return work(task, cancelled)
+            return work(item, cancelled)
 
     under_way: deque[list[Future[Result]]] = deque()
     with ThreadPoolExecutor(num_threads) as executor:
         try:
-            for tasks in itertools.chain(first, waiting):
-                under_way.append([executor.submit(work_alone, task) for task in tasks])
+            for items in itertools.chain(first, waiting):
+                under_way.append([executor.submit(work_alone, item) for item in items])
                 if len(under_way) > 1:
                     yield [future.result() for future in under_way.popleft()]
             while under_way:
@@ -268,8 +268,8 @@ def in_threads(
 
 
 def one_by_one(
-    groups: Iterable[Sequence[Task]], work: Callable[[Task, threading.Event], Result]
+    groups: Iterable[Sequence[Item]], work: Callable[[Item, threading.Event], Result]
 ) -> Iterator[list[Result]]:
     """Yield the same as `in_threads` does, from this thread alone."""
     never = threading.Event()
-    yield from ([work(task, never) for task in tasks] for tasks in groups)
+    yield from ([work(item, never) for item in items] for items in groups)

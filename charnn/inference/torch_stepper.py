@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.nn.functional import linear
 
 from charnn.cells import cell_of
-from charnn.cells.ngram_embedding import ngram_rows
+from charnn.cells.ngram_embedding import embedding_rows
 from charnn.inference.engine import Engine, EngineState
 from charnn.inference.input_projection import Floats, IdArray
 from charnn.inference.numpy_steppers import bound_of_logits
@@ -66,12 +66,9 @@ class TorchStepper:
     @torch.inference_mode()
     def step(self, ids_B: IdArray) -> Floats:
         """See `Stepper`."""
-        rows = [ids_B]
-        if self._last_tokens_BN.shape[1]:
-            ngrams, self._last_tokens_BN = ngram_rows(ids_B[None], self._last_tokens_BN, self._shape.vocab_size, np)
-            rows += [row[0] for row in ngrams]
-        places = [torch.from_numpy(np.ascontiguousarray(row)).to(self._device) for row in rows]
-        looked_up = [table[place] for table, place in zip(self._vectors, places, strict=True)]
+        rows, self._last_tokens_BN = embedding_rows(ids_B[None], self._last_tokens_BN, self._shape.vocab_size, np)
+        positions = [torch.from_numpy(np.ascontiguousarray(row[0])).to(self._device) for row in rows]
+        looked_up = [table[position] for table, position in zip(self._vectors, positions, strict=True)]
         inputs = torch.stack(looked_up).sum(dim=0)
         for number, cell in enumerate(self._cells):
             state, matrices, biases = self._state[number], self._matrices[number], self._biases[number]

@@ -5,14 +5,15 @@ weights by classes of contexts, fitted to held-out text by EM.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from charnn.ngrams.kneser_ney import Floats, NgramModel, Reading
+from charnn.optimize import fit_mixture_weights
 
-EM_ROUNDS = 40
+EM_ITERATIONS = 40
 PRIOR_TOKENS = 20.0
 """Tokens that the weight common to all classes counts as in each of them."""
 
@@ -24,22 +25,32 @@ def fit_weights(network_log_probs: Floats, reading: Reading, order: int) -> Floa
         network_log_probs: what the network gives to each target, in nats (N,).
         reading: what the n-gram model makes of them.
     """
-    network_probs = np.exp(network_log_probs)
-    common = 0.5
-    for _ in range(EM_ROUNDS):
-        share = _network_share(common, network_probs, reading.probs)
-        common = float((share.sum() + common) / (len(share) + 1))
+    probs = [np.exp(network_log_probs), reading.probs]
+
+    def common_weight(before: float, posteriors: Iterator[Floats]) -> float:
+        network_N = next(posteriors)
+        return float((network_N.sum() + before) / (len(network_N) + 1))
+
+    common = fit_mixture_weights(
+        0.5,
+        probs,
+        expand=lambda weight: (weight, 1 - weight),
+        maximize=common_weight,
+        max_iterations=EM_ITERATIONS,
+    )
     counts = np.bincount(reading.matched, minlength=order) + PRIOR_TOKENS
-    weights: Floats = np.full(order, common)
-    for _ in range(EM_ROUNDS):
-        share = _network_share(weights[reading.matched], network_probs, reading.probs)
-        weights = (np.bincount(reading.matched, share, minlength=order) + PRIOR_TOKENS * common) / counts
-    return weights
 
+    def class_weights(_: Floats, posteriors: Iterator[Floats]) -> Floats:
+        sums = np.bincount(reading.matched, next(posteriors), minlength=order)
+        return np.asarray((sums + PRIOR_TOKENS * common) / counts)
 
-def _network_share(weights: Floats | float, network_probs: Floats, ngram_probs: Floats) -> Floats:
-    weighted = weights * network_probs
-    return np.asarray(weighted / (weighted + (1 - weights) * ngram_probs))
+    def of_tokens(weights: Floats) -> tuple[Floats, Floats]:
+        weights_N = weights[reading.matched]
+        return weights_N, 1 - weights_N
+
+    return fit_mixture_weights(
+        np.full(order, common), probs, expand=of_tokens, maximize=class_weights, max_iterations=EM_ITERATIONS
+    )
 
 
 @dataclass(frozen=True)

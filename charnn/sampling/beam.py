@@ -177,9 +177,9 @@ class BeamSearch:
         grown: list[Hypothesis] = []
         scores_BV = np.array([parent.score for parent in parents])[:, None] + allowed_BV
         kept: list[tuple[int, int]] = []
-        for place in _best_first(scores_BV - options.diversity * taken_V, SORTED_FIRST * self._size):
-            row, id = divmod(place, scores_BV.shape[1])
-            if not np.isfinite(scores_BV[row, id]) or len(kept) == self._size:
+        diverse_BV = scores_BV - options.diversity * taken_V
+        for row, id in best_continuations(diverse_BV, SORTED_FIRST * self._size):
+            if len(kept) == self._size:
                 break
             stream = parents[row].stream.branch()
             if options.show_alternatives:
@@ -199,14 +199,20 @@ class BeamSearch:
         return kept
 
 
-def _best_first(scores_BV: LogProbs, sorted_first: int) -> Iterator[int]:
-    """Yield the places of scores, the highest first, equal ones in their order; most callers want only the first."""
+def best_continuations(scores_BV: LogProbs, num_sorted: int) -> Iterator[tuple[int, int]]:
+    """Yield hypothesis and token of the continuations that are possible, the best first, equal ones in their order.
+
+    Args:
+        scores_BV: of each hypothesis with each token, minus infinity where the token may not follow.
+        num_sorted: continuations that the caller will want, about: the others are sorted only if it asks for more.
+    """
     flat = scores_BV.ravel()
-    if len(flat) > sorted_first:
-        bound = np.partition(flat, len(flat) - sorted_first)[len(flat) - sorted_first]
-        top = np.flatnonzero(flat > bound)
-        yield from top[np.argsort(-flat[top], kind="stable")].tolist()
-        rest = np.flatnonzero(flat <= bound)
-        yield from rest[np.argsort(-flat[rest], kind="stable")].tolist()
-        return
-    yield from np.argsort(-flat, kind="stable").tolist()
+    parts = [np.arange(len(flat))]
+    if len(flat) > num_sorted:
+        bound = np.partition(flat, len(flat) - num_sorted)[len(flat) - num_sorted]
+        parts = [np.flatnonzero(flat > bound), np.flatnonzero(flat <= bound)]
+    for part in parts:
+        for position in part[np.argsort(-flat[part], kind="stable")].tolist():
+            if np.isneginf(flat[position]):
+                return
+            yield divmod(position, scores_BV.shape[1])

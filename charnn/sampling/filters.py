@@ -18,7 +18,7 @@ import numpy.typing as npt
 LogProbs = npt.NDArray[np.float64]
 Margins = npt.NDArray[np.float64]
 
-SORTED_FIRST = 128
+LARGE_VOCABULARY, SORTED_FIRST = 1024, 128
 """Of a large vocabulary, so many of the likeliest tokens are sorted at first, then four times as many."""
 
 
@@ -73,10 +73,15 @@ def keep_top_k(log_probs_BV: LogProbs, k: int) -> Filtered:
     num_tokens = log_probs_BV.shape[1]
     if k >= num_tokens:
         return Filtered(log_probs_BV, np.full(len(log_probs_BV), np.inf))
-    around = np.partition(log_probs_BV, (num_tokens - k - 1, num_tokens - k), axis=1)
-    next_one, last = around[:, num_tokens - k - 1], around[:, num_tokens - k]
+    last, next_one = kth_largest(log_probs_BV, k, k + 1)
     kept = np.where(log_probs_BV >= last[:, None], log_probs_BV, -np.inf)
     return Filtered(kept, _gap(last, next_one))
+
+
+def kth_largest(values: LogProbs, *ranks: int) -> list[LogProbs]:
+    """Return the k-th largest of values (..., V), for each of some k from 1 on."""
+    ordered = np.partition(values, [-rank for rank in ranks], axis=-1)
+    return [ordered[..., -rank] for rank in ranks]
 
 
 def keep_top_p(log_probs_BV: LogProbs, p: float) -> Filtered:
@@ -86,6 +91,32 @@ def keep_top_p(log_probs_BV: LogProbs, p: float) -> Filtered:
     """
     kept, margin, _ = _keep_fewest(log_probs_BV, -log_probs_BV, p)
     return Filtered(kept, margin)
+
+
+def top_p_bound(weights_V: LogProbs, p: float) -> float | None:
+    """Return the weight of the last token that top-p keeps, or None where another one has the same.
+
+    The same decision as `keep_top_p`'s, on weights in place of log probabilities and without a margin. For one row it takes a
+    seventh of the time, which a sampler that writes one text spends on every token.
+
+    Args:
+        weights_V: probabilities, which need not sum to 1.
+    """
+    wanted = p * np.add.reduce(weights_V)
+    size = SORTED_FIRST if len(weights_V) > LARGE_VOCABULARY else len(weights_V)
+    while True:
+        largest = weights_V if size == len(weights_V) else np.partition(weights_V, -size)[-size:]
+        largest = np.sort(largest)[::-1]
+        sums = np.add.accumulate(largest)
+        if sums[-1] >= wanted or size == len(weights_V):
+            break
+        size = min(4 * size, len(weights_V))
+    last = int(sums.searchsorted(wanted))
+    if last >= len(largest):
+        return None
+    bound = largest[last]
+    is_tied = last + 1 < len(largest) and largest[last + 1] == bound
+    return None if is_tied or bound == 0 else float(bound)
 
 
 def keep_typical_p(log_probs_BV: LogProbs, p: float) -> Filtered:

@@ -8,6 +8,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from charnn import randomness
 from charnn.config import SampleOptions
 from charnn.inference.engine import Floats, log_softmax
 from charnn.ngrams.mixture import Mixture
@@ -165,8 +166,7 @@ def draw(weights_BV: LogProbs, draws_B: npt.NDArray[np.float64]) -> Choice:
     """
     sums = np.exp(weights_BV - weights_BV.max(axis=1, keepdims=True)).cumsum(axis=1)
     total = sums[:, -1]
-    ids = np.count_nonzero(sums <= (draws_B * total)[:, None], axis=1)
-    ids = np.minimum(ids, weights_BV.shape[1] - 1)
+    ids = randomness.draw_rows(sums, draws_B, np)
     rows = np.arange(len(ids))
     above, below = sums[rows, ids] / total, np.where(ids > 0, sums[rows, ids - 1], 0) / total
     with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
@@ -177,8 +177,8 @@ def draw(weights_BV: LogProbs, draws_B: npt.NDArray[np.float64]) -> Choice:
 
 
 QuickDraw = Callable[[npt.NDArray[np.float32], float, float], tuple[int, float] | None]
-"""(logits (V,), draw, temperature) -> a token and its log probability in nats; None where the long way must be gone."""
-LARGE_VOCABULARY, FEW = 1024, 128
+"""(logits (V,), random number in [0, 1), temperature) -> a token and its log probability in nats, or None where only `Chooser`
+can tell."""
 BANNED_ONE_BY_ONE = 4
 SMALLEST_WEIGHT, LARGEST_LOGIT = 1e-200, 300.0
 
@@ -209,7 +209,7 @@ def quick_draw(chooser: Chooser, options: SampleOptions, largest_logit: float) -
 
     is_simple = allowed_V is None and options.top_k is None and options.top_p is None and options.min_p is None
 
-    def choose(logits_V: npt.NDArray[np.float32], draw: float, temperature: float) -> tuple[int, float] | None:
+    def choose(logits_V: npt.NDArray[np.float32], uniform: float, temperature: float) -> tuple[int, float] | None:
         if temperature * LARGEST_LOGIT < largest_logit:
             return None
         weights = np.exp(logits_V, dtype=np.float64)
@@ -218,7 +218,7 @@ def quick_draw(chooser: Chooser, options: SampleOptions, largest_logit: float) -
             for id in banned:
                 removed += float(weights[id])
                 weights[id] = 0
-            id, total = _pick(weights, draw)
+            id, total = _draw(weights, uniform)
             return (id, float(logits_V[id]) - math.log(total + removed)) if total > SMALLEST_WEIGHT else None
         total_of_all = float(np.add.reduce(weights))
         if temperature != 1:
@@ -228,41 +228,21 @@ def quick_draw(chooser: Chooser, options: SampleOptions, largest_logit: float) -
         if allowed_V is not None:
             weights *= allowed_V
         if options.top_k is not None and options.top_k < len(weights):
-            weights *= weights >= np.partition(weights, -options.top_k)[-options.top_k]
+            weights *= weights >= filters.kth_largest(weights, options.top_k)[0]
         if options.top_p is not None and options.top_p < 1:
-            bound = _top_p_bound(weights, options.top_p)
+            bound = filters.top_p_bound(weights, options.top_p)
             if bound is None:
                 return None
             weights *= weights >= bound
         if options.min_p is not None:
             weights *= weights >= options.min_p * np.maximum.reduce(weights)
-        id, total = _pick(weights, draw)
+        id, total = _draw(weights, uniform)
         return (id, float(logits_V[id]) - math.log(total_of_all)) if total > SMALLEST_WEIGHT else None
 
     return choose
 
 
-def _pick(weights_V: npt.NDArray[np.float64], draw: float) -> tuple[int, float]:
-    """Return the token that a draw in [0, 1) falls on, and the sum of the weights."""
+def _draw(weights_V: npt.NDArray[np.float64], uniform: float) -> tuple[int, float]:
+    """Return a token drawn by weights, and their sum."""
     sums = np.add.accumulate(weights_V)
-    total = float(sums[-1])
-    return min(int(sums.searchsorted(draw * total, "right")), len(sums) - 1), total
-
-
-def _top_p_bound(weights_V: npt.NDArray[np.float64], p: float) -> float | None:
-    """Return the weight of the last token that top-p keeps, or None where another one has the same."""
-    wanted = p * np.add.reduce(weights_V)
-    size = FEW if len(weights_V) > LARGE_VOCABULARY else len(weights_V)
-    while True:
-        largest = weights_V if size == len(weights_V) else np.partition(weights_V, -size)[-size:]
-        largest = np.sort(largest)[::-1]
-        sums = np.add.accumulate(largest)
-        if sums[-1] >= wanted or size == len(weights_V):
-            break
-        size = min(4 * size, len(weights_V))
-    last = int(sums.searchsorted(wanted))
-    if last >= len(largest):
-        return None
-    bound = largest[last]
-    is_tied = last + 1 < len(largest) and largest[last + 1] == bound
-    return None if is_tied or bound == 0 else float(bound)
+    return randomness.draw(sums, uniform), float(sums[-1])

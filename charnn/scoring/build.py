@@ -18,7 +18,7 @@ from charnn.scoring.cache import CachedEstimator, CacheSettings, fit_cache
 from charnn.scoring.estimators import Estimator, Interpolation, NetworkEstimator
 from charnn.scoring.scorer import score_stream, score_units, token_log_probs, with_ngrams
 from charnn.scoring.scores import Score, averaged
-from charnn.scoring.tuning import check_encoded, fit_shares, fit_temperature, read_held_out
+from charnn.scoring.tuning import check_encoded, fit_engine_temperature, fit_interpolation_weights, read_held_out
 from charnn.storage.model_directory import Model, read_mixture, read_spelling
 from charnn.text.corpus import open_ids
 from charnn.text.reading import white_space_first
@@ -159,7 +159,7 @@ def _fitted_weights(
     ]
     if not found[0] or not sum(map(len, found[0])):
         raise TextError(f"{file}: is empty; there is nothing to fit weights on")
-    return fit_shares(np.stack([np.concatenate(each) for each in found]))
+    return fit_interpolation_weights(np.stack([np.concatenate(each) for each in found]))
 
 
 def _estimator(model: Model, options: ScoreOptions) -> Estimator:
@@ -182,7 +182,7 @@ def _on_gpu(engine: Engine) -> Engine:
 def _network(model: Model, engine: Engine, options: ScoreOptions) -> Estimator:
 
     if options.temperature == FIT:
-        temperature = fit_temperature(engine, read_held_out(model, purpose="--temperature fit"))
+        temperature = fit_engine_temperature(engine, read_held_out(model, purpose="--temperature fit"))
         logger.info(f"{model.path}: temperature {temperature:.3f}, fitted on its held-out text")
     else:
         temperature = float(options.temperature)

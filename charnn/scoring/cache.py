@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from charnn.inference.engine import Engine, EngineState, IdArray
-from charnn.optimize import lowest
+from charnn.optimize import golden_section_minimize
 from charnn.scoring.estimators import Estimate, Floats, at_temperature, estimate_of, of_targets
 from charnn.scoring.tuning import HeldOut
 
@@ -148,8 +148,10 @@ def fit_cache(
     for each, probs in zip(tried, cached, strict=True):
         probs[0] = network_probs[0]  # nothing is in the cache yet, so it has no weight
         loss_at = functools.partial(_loss, network_probs, probs)
-        share = weight if weight is not None else lowest(loss_at, 0.0, MOST_WEIGHT, WEIGHT_TOLERANCE)
-        best = min(best, (loss_at(share), CacheSettings(size, share, each)), key=lambda found: found[0])
+        fitted = weight
+        if fitted is None:
+            fitted = golden_section_minimize(loss_at, 0.0, MOST_WEIGHT, tolerance=WEIGHT_TOLERANCE)
+        best = min(best, (loss_at(fitted), CacheSettings(size, fitted, each)), key=lambda found: found[0])
     return best[1]
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import islice
 
 import numpy as np
 import numpy.typing as npt
@@ -12,6 +13,7 @@ from charnn.inference.engine import Engine, log_softmax
 from charnn.inference.prompt import GAPS, encode_prompt, read_start
 from charnn.inference.stepper import stepper_for
 from charnn.ngrams.mixture import Mixture
+from charnn.sampling.beam import best_continuations
 from charnn.scoring.cloze import Blank, find_blank, judge_blank
 from charnn.scoring.scorer import estimator_of, score_units
 from charnn.scoring.scores import Score, averaged
@@ -147,10 +149,9 @@ def _runs(
     found: list[tuple[float, list[int]]] = []
     for _ in range(most_tokens):
         grown_BV = scores[:, None] + log_probs_BV + bias_V
-        best = np.argsort(-grown_BV, axis=None, kind="stable")[:beam]
-        best = best[np.isfinite(grown_BV.ravel()[best])]
-        rows, ids = np.divmod(best, grown_BV.shape[1])
-        runs = [[*runs[row], id] for row, id in zip(rows.tolist(), ids.tolist(), strict=True)]
+        best = list(islice(best_continuations(grown_BV, beam), beam))
+        rows, ids = np.array(best, dtype=np.int64).reshape(-1, 2).T
+        runs = [[*runs[row], id] for row, id in best]
         scores = grown_BV[rows, ids]
         stepper.keep(rows.tolist())
         log_probs_BV = log_softmax(stepper.step(ids))

@@ -1,4 +1,4 @@
-"""Numbers that are chosen so that a text becomes most probable: a temperature, the weights of several models."""
+"""Parameters fitted to held-out text: a temperature, the mixture weights of several models."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from charnn.errors import ModelError
 from charnn.inference.engine import Engine, IdArray, target_log_probs
-from charnn.optimize import lowest
+from charnn.optimize import fit_mixture_weights, fit_temperature
 from charnn.storage.model_directory import Model
 from charnn.text.corpus import open_ids
 
@@ -17,9 +17,8 @@ Floats = npt.NDArray[np.float64]
 
 MOST_TOKENS = 10_000
 """Tokens of the held-out text that are looked at: the first ones, whole units."""
-TEMPERATURES, TEMPERATURE_TOLERANCE = (0.5, 2.0), 1e-3
 MOST_LOGITS = 1 << 24
-MOST_EM_ROUNDS, EM_TOLERANCE = 2000, 1e-7
+MAX_EM_ITERATIONS, EM_TOLERANCE = 2000, 1e-7
 TOKENS_AT_ONCE = 256
 
 
@@ -76,8 +75,8 @@ def check_encoded(model: Model, split: str) -> None:
         )
 
 
-def fit_temperature(engine: Engine, held_out: HeldOut) -> float:
-    """Return what the logits are best divided by (Guo et al. 2017)."""
+def fit_engine_temperature(engine: Engine, held_out: HeldOut) -> float:
+    """Return the temperature at which a held-out text is most probable (see `charnn.optimize.fit_temperature`)."""
     stored, num_logits = [], 0
     for logits_NV, targets_N in _logits(engine, held_out):
         stored.append((logits_NV, targets_N))
@@ -90,7 +89,7 @@ def fit_temperature(engine: Engine, held_out: HeldOut) -> float:
             float(target_log_probs(logits / np.float32(temperature), targets).sum()) for logits, targets in stored
         )
 
-    return lowest(loss_at, *TEMPERATURES, TEMPERATURE_TOLERANCE)
+    return fit_temperature(loss_at)
 
 
 def _logits(engine: Engine, held_out: HeldOut) -> Iterator[tuple[npt.NDArray[np.float32], IdArray]]:
@@ -101,18 +100,19 @@ def _logits(engine: Engine, held_out: HeldOut) -> Iterator[tuple[npt.NDArray[np.
             yield engine.logits(outputs_TBH[:, 0]), targets_T1[first : first + TOKENS_AT_ONCE, 0]
 
 
-def fit_shares(log_probs_KN: Floats) -> list[float]:
-    """Return the weights (K,) with which K models' probabilities are best mixed, found by EM (Jelinek and Mercer 1980).
+def fit_interpolation_weights(log_probs_KN: Floats) -> list[float]:
+    """Return the weights (K,) with which K models' probabilities are interpolated to make a text most probable.
 
     Args:
         log_probs_KN: what each gives to each token, in nats.
     """
-    most_N = log_probs_KN.max(axis=0)
-    probs_KN = np.exp(log_probs_KN - most_N)
-    weights_K = np.full(len(probs_KN), 1 / len(probs_KN))
-    for _ in range(MOST_EM_ROUNDS):
-        shares_KN = weights_K[:, None] * probs_KN
-        before_K, weights_K = weights_K, (shares_KN / shares_KN.sum(axis=0)).mean(axis=1)
-        if np.abs(weights_K - before_K).max() < EM_TOLERANCE:
-            break
+    probs_KN = np.exp(log_probs_KN - log_probs_KN.max(axis=0))
+    weights_K = fit_mixture_weights(
+        np.full(len(probs_KN), 1 / len(probs_KN)),
+        list(probs_KN),
+        expand=list,
+        maximize=lambda _, posteriors: np.array([posterior_N.mean() for posterior_N in posteriors]),
+        max_iterations=MAX_EM_ITERATIONS,
+        has_converged=lambda before_K, after_K: bool(np.abs(after_K - before_K).max() < EM_TOLERANCE),
+    )
     return [float(weight) for weight in weights_K]

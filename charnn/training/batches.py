@@ -9,6 +9,7 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 import numpy.typing as npt
 
+from charnn.randomness import WEYL_INCREMENT, splitmix64
 from charnn.text.vocabulary import REPLACED_SHARE, Vocabulary, replaceable_tokens
 from charnn.training.loss import IGNORED
 
@@ -66,12 +67,10 @@ class UnknownNoise:
 
 
 def _uniform_hash(places: IdArray, seed: int, epoch: int) -> npt.NDArray[np.float64]:
-    """Return numbers in [0, 1), one a place. Source: the finaliser of SplitMix64 (Steele et al. 2014)."""
+    """Return a number in [0, 1) for each position, a function of the position alone."""
     start = np.random.default_rng([seed, epoch, 1]).integers(2**63, dtype=np.uint64)
-    mixed = places.astype(np.uint64) * np.uint64(0x9E3779B97F4A7C15) + start
-    mixed = (mixed ^ (mixed >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    mixed = (mixed ^ (mixed >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return ((mixed ^ (mixed >> np.uint64(31))) >> np.uint64(11)).astype(np.float64) / 2.0**53
+    hashed: npt.NDArray[np.uint64] = splitmix64(places.astype(np.uint64) * np.uint64(WEYL_INCREMENT) + start)
+    return (hashed >> np.uint64(11)).astype(np.float64) / 2.0**53
 
 
 USUAL_LENGTH, SPREAD_OF_LENGTH, LEAST_DRAWN_LENGTH = 0.95, 5, 5

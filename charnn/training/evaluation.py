@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from charnn.optimize import lowest
+from charnn.optimize import fit_temperature
 from charnn.text.vocabulary import Vocabulary
 from charnn.training.batches import IdArray, UnitBatches
 from charnn.training.loss import IGNORED, LossTotal
@@ -37,8 +37,6 @@ COLD_WINDOW = 256
 
 MOST_STORED = 1 << 25
 """The most logits kept for the fit of a temperature; with a large vocabulary only the text's beginning is fitted to."""
-TEMPERATURES = (0.5, 2.0)
-TEMPERATURE_TOLERANCE = 1e-3
 
 LogProbs = npt.NDArray[np.float32]
 Used = TypeVar("Used")
@@ -83,7 +81,7 @@ def validate(
     def loss_at(temperature: float) -> float:
         return sum(workers.run([partial(_summed_loss, *some, temperature) for some in stored]))
 
-    temperature = lowest(loss_at, *TEMPERATURES, TEMPERATURE_TOLERANCE)
+    temperature = fit_temperature(loss_at)
     if len(part) < len(ids):
         log_probs = held_out_log_probs(network, ids, vocabulary, unit=unit, temperature=temperature, workers=workers)
         return Validation(_summed(log_probs), temperature)

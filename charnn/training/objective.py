@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from charnn.config import TrainingOptions
+from charnn.randomness import draw_rows
 from charnn.training.batches import IdArray
 from charnn.training.loss import (
     IGNORED,
@@ -124,21 +125,15 @@ def drawn_inputs(
     device = inputs_TB.device
     is_drawn_TB = torch.rand(inputs_TB.shape, device=device, generator=generator) >= share_true
     is_drawn_TB[0] = False
-    fractions = torch.rand(inputs_TB.shape, device=device, generator=generator)[is_drawn_TB]
+    uniforms_N = torch.rand(inputs_TB.shape, device=device, generator=generator)[is_drawn_TB]
     read_TB = inputs_TB
     for _ in range(num_passes):
         outputs_TBH = network.outputs(read_TB, state).kept_TBH
         logits_NV = network.output(outputs_TBH[:-1][is_drawn_TB[1:]])
         read_TB = inputs_TB.clone()
-        read_TB[is_drawn_TB] = _tokens_at(logits_NV, fractions)
+        cumulative_NV = torch.softmax(logits_NV.float(), dim=-1).cumsum(dim=-1)
+        read_TB[is_drawn_TB] = draw_rows(cumulative_NV, uniforms_N, torch)
     return read_TB
-
-
-def _tokens_at(logits_NV: Tensor, fractions_N: Tensor) -> Tensor:
-    """Return the tokens at which the cumulative distributions pass random fractions (N,)."""
-    cumulative_NV = torch.softmax(logits_NV.float(), dim=-1).cumsum(dim=-1)
-    thresholds_N1 = (fractions_N * cumulative_NV[:, -1])[:, None]
-    return torch.searchsorted(cumulative_NV, thresholds_N1, right=True)[:, 0].clamp(max=cumulative_NV.shape[1] - 1)
 
 
 class TokenNoise:

@@ -7,7 +7,7 @@ from charnn.config import SampleOptions
 from charnn.inference.engine import log_softmax
 from charnn.inference.prompt import read_context, read_start
 from charnn.inference.stepper import stepper_for
-from charnn.sampling.beam import BeamSearch
+from charnn.sampling.beam import BeamSearch, best_continuations
 from charnn.sampling.streams import Stream
 from tests.sampling.test_sampler import LETTERS, LINES, engine_for, written
 
@@ -143,3 +143,15 @@ def test_an_interrupt_at_any_moment_leaves_the_best_texts_so_far(monkeypatch):
         assert found_so_far
         assert {sample.ended for sample in found_so_far} == {"interrupted"}
         assert len(found_so_far[0].text) >= moment // 4 - 1
+
+
+@pytest.mark.parametrize("num_sorted", [1, 3, 100])
+def test_continuations_come_by_falling_score_and_equal_ones_in_their_order(num_sorted):
+    scores = np.random.default_rng(4).integers(-6, 0, (4, 5)).astype(float)
+    scores[0, 2] = scores[3] = -np.inf
+    every = [(row, id) for row, id in itertools.product(range(4), range(5)) if scores[row, id] > -np.inf]
+    assert list(best_continuations(scores, num_sorted)) == sorted(every, key=lambda pair: -scores[pair])
+
+
+def test_nothing_continues_a_beam_in_which_nothing_may_follow():
+    assert list(best_continuations(np.full((2, 3), -np.inf), 4)) == []

@@ -10,9 +10,11 @@ from charnn.sampling.filters import (
     keep_top_k,
     keep_top_p,
     keep_typical_p,
+    kth_largest,
     normalised,
     penalised,
     tempered,
+    top_p_bound,
 )
 
 rows = st.lists(st.floats(-30, 0), min_size=1, max_size=12).map(lambda row: np.array([row]))
@@ -44,6 +46,26 @@ def test_top_p_keeps_the_fewest_that_reach_p(row, p):
     assert p == 1 or probs[found].sum() - probs[found].min() < p + 1e-9
     ruled_out = np.setdiff1d(np.arange(row.shape[1]), found)
     assert not len(ruled_out) or row[0, found].min() >= row[0, ruled_out].max()
+
+
+@given(rows, st.floats(0.01, 0.99), st.floats(0.1, 100))
+def test_the_bound_of_top_p_keeps_the_same_tokens(row, p, total):
+    filtered = keep_top_p(row, p)
+    assume(filtered.margin_B[0] > 1e-9)
+    bound = top_p_bound(total * normalised(row)[0], p)
+    assert bound is not None
+    assert np.flatnonzero(total * normalised(row)[0] >= bound).tolist() == kept(filtered).tolist()
+
+
+def test_top_p_has_no_bound_where_two_tokens_are_as_likely():
+    assert top_p_bound(np.array([0.4, 0.3, 0.3]), 0.6) is None
+    assert top_p_bound(np.array([0.4, 0.3, 0.3]), 0.3) == 0.4
+
+
+@given(rows, st.data())
+def test_the_kth_largest_is_that_of_the_sorted_values(row, data):
+    ranks = data.draw(st.lists(st.integers(1, row.shape[1]), min_size=1, max_size=2))
+    assert [float(found[0]) for found in kth_largest(row, *ranks)] == [sorted(row[0])[-rank] for rank in ranks]
 
 
 @given(rows, st.floats(0.01, 0.99))

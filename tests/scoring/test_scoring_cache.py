@@ -8,7 +8,7 @@ from charnn.inference.engine import Engine, log_softmax
 from charnn.scoring import cache
 from charnn.scoring.cache import CachedEstimator, CacheSettings, fit_cache
 from charnn.scoring.scorer import score_units
-from charnn.scoring.tuning import HeldOut, fit_shares, fit_temperature
+from charnn.scoring.tuning import HeldOut, fit_engine_temperature, fit_interpolation_weights
 from tests.conftest import ramp_weights
 from tests.scoring.test_estimators import ENGINE, FIVE
 
@@ -82,11 +82,11 @@ def test_a_cache_reads_one_text_at_a_time():
         CachedEstimator(ENGINE, CacheSettings(5, 0.1, 0.1)).start(2)
 
 
-def test_shares_are_found_that_a_text_was_made_with():
+def test_interpolation_weights_are_found_that_a_text_was_made_with():
     generator = np.random.default_rng(3)
     distributions = np.array([[0.7, 0.1, 0.1, 0.1], [0.1, 0.1, 0.1, 0.7]])
     text = generator.choice(4, 20_000, p=0.3 * distributions[0] + 0.7 * distributions[1])
-    assert fit_shares(np.log(distributions[:, text])) == pytest.approx([0.3, 0.7], abs=0.02)
+    assert fit_interpolation_weights(np.log(distributions[:, text])) == pytest.approx([0.3, 0.7], abs=0.02)
 
 
 def test_the_temperature_that_is_fitted_is_where_the_loss_is_lowest():
@@ -95,7 +95,7 @@ def test_the_temperature_that_is_fitted_is_where_the_loss_is_lowest():
         logits, state = ENGINE.step(np.array(ids[-1:]), state)
         ids.append(int(generator.choice(6, p=np.exp(log_softmax(logits / 1.3)[0]))))
     ids = ids[1:]
-    temperature = fit_temperature(ENGINE, held_out(ids))
+    temperature = fit_engine_temperature(ENGINE, held_out(ids))
     ((contexts, targets),) = held_out(ids).units
     outputs, _ = ENGINE.forward(contexts, ENGINE.initial_state())
     logits = ENGINE.logits(outputs)

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from charnn.cells.ngram_embedding import ngram_rows, num_rows
+from charnn.cells.ngram_embedding import num_rows, state_rows, summed
 from charnn.config import Architecture
 from charnn.config.model import StartOptions
 from charnn.storage.checkpoint import Tensors
@@ -16,7 +16,7 @@ from charnn.training.network.initialization import start_layer
 from charnn.training.network.layers import LayerState, RecurrentLayer, make_layer
 
 NetworkState = tuple[LayerState, ...]
-"""One state a layer, the lowest first; then, where n-grams are embedded, one array of the last tokens (see `ngram_rows`)."""
+"""One state a layer, the lowest first; then, where n-grams are embedded, one array of the last tokens (see `state_rows`)."""
 
 
 class Outputs(NamedTuple):
@@ -142,16 +142,13 @@ class Network(nn.Module):
         if self.embedding is None:
             ones = nn.functional.one_hot(ids_TB, self.architecture.vocab_size).to(self.output.bias.dtype)
             return self.input_dropout(self.token_dropout(ones, ids_TB, generator), generator), ()
-        is_training = generator is not None
-        values = self.token_dropout(_looked_up(self.embedding, ids_TB, is_training), ids_TB, generator)
-        history: NetworkState = ()
-        if self.ngram_embeddings:
-            rows, last_tokens = ngram_rows(ids_TB, state[-1][0], self.architecture.vocab_size, torch)
-            for table, rows_TB in zip(self.ngram_embeddings, rows, strict=True):
-                vectors = _looked_up(cast(nn.Embedding, table), rows_TB, is_training)
-                values = values + self.ngram_dropout(vectors, generator)
-            history = ((last_tokens,),)
-        return self.input_dropout(values, generator), history
+        is_training, shape = generator is not None, self.architecture
+        rows, history = state_rows(ids_TB, state, shape.embedding_order, shape.vocab_size, torch)
+        tables = [self.embedding, *cast(list[nn.Embedding], list(self.ngram_embeddings))]
+        vectors = [_looked_up(*pair, is_training) for pair in zip(tables, rows, strict=True)]
+        kept = [self.token_dropout(vectors[0], ids_TB, generator)]
+        kept += [self.ngram_dropout(ngram_vectors, generator) for ngram_vectors in vectors[1:]]
+        return self.input_dropout(summed(kept), generator), history
 
     def named_weights(self) -> dict[str, Tensor]:
         """Return the parameters under the names that they have on disk (see `expected_shapes`)."""

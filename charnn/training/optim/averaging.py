@@ -8,7 +8,8 @@ import torch
 
 from charnn.storage.checkpoint import Tensors
 from charnn.training.network.network import Network
-from charnn.training.optim.optimizers import Task, pieces
+from charnn.training.optim.optimizers import pieces
+from charnn.training.parallel.workers import Task
 
 EVERY = 8
 """Steps between two additions to the average, so that it costs next to nothing."""
@@ -30,12 +31,12 @@ class AveragedWeights:
         self._weights = network.named_weights()
         self._averages = {name: weight.detach().clone() for name, weight in self._weights.items()}
 
-    def additions(self, step: int) -> list[Task]:
+    def additions(self, step: int) -> list[Task[None]]:
         """Return tasks that take in the weights after a step (from 1): none, if it is not one of those that count."""
         every = EVERY if step > FIRST_STEPS else 1
         return [] if step % every else self._taking_in(min(1.0, every / (SHARE * step)))
 
-    def _taking_in(self, share: float) -> list[Task]:
+    def _taking_in(self, share: float) -> list[Task[None]]:
         return [
             partial(_take_in, average, weight, share)
             for name, whole in self._weights.items()
@@ -79,7 +80,7 @@ class TriggeredAverage(AveragedWeights):
         """Average from the next step on."""
         self.begun_at = step
 
-    def additions(self, step: int) -> list[Task]:
+    def additions(self, step: int) -> list[Task[None]]:
         """Return tasks that take in the weights after a step."""
         return self._taking_in(1 / (step - self.begun_at) if self.begun_at else 1.0)
 

@@ -5,11 +5,13 @@ that an update is as long as AdamW's.
 """
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from functools import partial
 
 import torch
 from torch import Tensor
+
+from charnn.training.parallel.workers import Task
 
 NEWTON_SCHULZ_STEPS = 3
 """Iterations; two more gain too little for the time that they take."""
@@ -57,9 +59,9 @@ class Muon:
         """Return momentum and counter of a parameter."""
         return {"momentum_buffer": self._momenta[index], "step": self._steps[index]}
 
-    def updates(self, gradients: Sequence[Tensor | None], scale: Tensor) -> list[Callable[[], None]]:
+    def updates(self, gradients: Sequence[Tensor | None], scale: Tensor) -> list[Task[None]]:
         """Return a task for each matrix: its gradient enters the momentum, and if it is its turn it moves."""
-        tasks: list[Callable[[], None]] = []
+        tasks: list[Task[None]] = []
         for weight, gradient, momentum, step in zip(
             self.parameters, gradients, self._momenta, self._steps, strict=True
         ):

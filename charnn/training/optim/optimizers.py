@@ -4,7 +4,7 @@ They are charnn's own, and not subclasses of `torch.optim.Optimizer`: its constr
 longer than reading a book, and its steps cannot be divided. What they compute is torch's.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import partial
 from typing import Protocol
 
@@ -16,6 +16,7 @@ from charnn.config import TrainingOptions
 from charnn.storage.checkpoint import Tensors
 from charnn.training.network.network import Network
 from charnn.training.optim.muon import Muon
+from charnn.training.parallel.workers import Task
 from charnn.training.planning.devices import has_bf16_units
 
 LEARNING_RATES = {"muon": 0.02, "adamw": 0.02, "sgd": 8.0, "nt-asgd": 8.0}
@@ -24,8 +25,6 @@ TOKENS_A_MOVE, MOST_STEPS_A_MOVE = 2048, 4
 """Muon moves once for so many tokens, or so many steps: a move after each 700 tokens learnt no more from as many tokens."""
 PIECE_SIZE = 1 << 17
 """Numbers of a parameter in one task (512 KiB): cut by its size alone, so that no bit depends on who does which."""
-
-Task = Callable[[], None]
 
 
 class Optimizer(Protocol):
@@ -39,7 +38,7 @@ class Optimizer(Protocol):
     parameters: list[Tensor]
     rate: float
 
-    def updates(self, gradients: Sequence[Tensor | None], scale: Tensor) -> list[Task]:
+    def updates(self, gradients: Sequence[Tensor | None], scale: Tensor) -> list[Task[None]]:
         """Return the next update as tasks that do not depend on each other.
 
         Args:
@@ -90,9 +89,9 @@ class AdamW:
             for weight, mean, square in numbers
         ]
 
-    def updates(self, gradients: Sequence[Tensor | None], scale: Tensor) -> list[Task]:
+    def updates(self, gradients: Sequence[Tensor | None], scale: Tensor) -> list[Task[None]]:
         """See `Optimizer`."""
-        tasks: list[Task] = []
+        tasks: list[Task[None]] = []
         for index, gradient in enumerate(gradients):
             if gradient is None:
                 continue
@@ -145,7 +144,7 @@ class SGD:
         self.rate = 0.0
         self._decays = [weight_decay] * len(decayed) + [0.0] * len(others)
 
-    def updates(self, gradients: Sequence[Tensor | None], scale: Tensor) -> list[Task]:
+    def updates(self, gradients: Sequence[Tensor | None], scale: Tensor) -> list[Task[None]]:
         """See `Optimizer`."""
         return [
             partial(self._update, weight, part, decay, scale)

@@ -5,14 +5,13 @@ from itertools import pairwise
 
 import torch
 
+from charnn.randomness import WEYL_INCREMENT, splitmix64
 from charnn.training.network.network import NetworkState
 
 MOST_GROUPS = 8
 LANES_FOR_TWO, LANES_FOR_FOUR, LANES_FOR_EIGHT = 8, 48, 96
 """Lanes from which on a batch is cut into so many groups: groups of 16 to 24 lanes keep a core's units busy, and eight of
 them eight cores. Of fewer than eight lanes, two groups would take longer than one."""
-
-_WEYL, _FIRST_FACTOR, _SECOND_FACTOR, _MASK = 0x9E3779B97F4A7C15, 0xBF58476D1CE4E5B9, 0x94D049BB133111EB, 2**64 - 1
 
 
 def group_bounds(num_lanes: int, device: str = "cpu") -> list[tuple[int, int]]:
@@ -41,14 +40,8 @@ def joined_state(states: Sequence[NetworkState]) -> NetworkState:
 
 
 def generator_for(place: Iterable[int], device: str = "cpu") -> torch.Generator:
-    """Return a generator that is a function of some numbers: a seed, a step, a group.
-
-    Source: the finaliser of SplitMix64 (Steele et al. 2014), once a number.
-    """
+    """Return a generator that is a function of some numbers: a seed, a step, a group, hashed by SplitMix64."""
     mixed = 0
     for number in place:
-        mixed = (mixed + number + _WEYL) & _MASK
-        mixed = ((mixed ^ (mixed >> 30)) * _FIRST_FACTOR) & _MASK
-        mixed = ((mixed ^ (mixed >> 27)) * _SECOND_FACTOR) & _MASK
-        mixed ^= mixed >> 31
+        mixed = splitmix64((mixed + number + WEYL_INCREMENT) % 2**64)
     return torch.Generator(device).manual_seed(mixed)

@@ -17,6 +17,7 @@ import torch
 
 Result = TypeVar("Result")
 Task = Callable[[], Result]
+"""A part of a step that depends on no other part of it."""
 
 
 @contextlib.contextmanager

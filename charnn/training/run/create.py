@@ -36,6 +36,7 @@ from charnn.storage.model_directory import (
 )
 from charnn.text import cache
 from charnn.text.corpus import Corpus, open_ids, prepare_corpus, reverse_encoded
+from charnn.text.encoding import SPLITS
 from charnn.text.progress import Report
 from charnn.text.reading import Notify
 from charnn.training.optim.schedule import seconds_for_steps, seconds_to_end
@@ -45,7 +46,6 @@ from charnn.training.run.metrics import count_beside, read_held_out, tokens_to_c
 from charnn.training.run.run import Session, close_text, make_session, make_workers, open_text, save
 from charnn.training.trainer import Position
 
-SPLITS = ("train.bin", "valid.bin")
 FEWEST_STEPS = 20
 """Steps below which training is of no use."""
 SLOW_STEP = 0.5
@@ -109,7 +109,7 @@ def begin(
         )
         if model_options.direction == "backward":
             for split in SPLITS:
-                reverse_encoded(staging / split, staging / split, corpus.tokenizer)
+                reverse_encoded(staging / f"{split}.bin", staging / f"{split}.bin", corpus.tokenizer)
         plan = make_plan(model_options, options, corpus=corpus, device=device, workers=workers, notify=notify)
         _refuse_too_little_time(plan, time.monotonic() - started)
         config = {
@@ -149,7 +149,7 @@ def begin_backward(forward: Path, *, started: float, notify: Notify) -> Session:
     directory = forward / BACKWARD
     with staging_directory(directory) as staging:
         for split in SPLITS:
-            reverse_encoded(forward / split, staging / split, model.tokenizer)
+            reverse_encoded(forward / f"{split}.bin", staging / f"{split}.bin", model.tokenizer)
         session = make_session(staging, config, model.tokenizer, Position(), started, notify=notify)
         _complete(session, config["plan"]["ngram_order"], options, notify=notify)
         if (forward / SPELLING_FILE).exists():
