@@ -6,9 +6,9 @@ from typing import Any
 
 from charnn.config import Architecture, ModelOptions, TrainingOptions
 from charnn.config.training import DEFAULT_MINUTES
+from charnn.errors import Notify
 from charnn.options import refuse_idle
 from charnn.text.corpus import Corpus
-from charnn.text.reading import Notify
 from charnn.training.optim.optimizers import LEARNING_RATES, WEIGHT_DECAYS
 from charnn.training.optim.schedule import Schedule
 from charnn.training.parallel.workers import Workers

@@ -15,7 +15,7 @@ import torch
 import charnn
 from charnn.config import ModelOptions, TextOptions, TrainingOptions
 from charnn.config.compatibility import check_together
-from charnn.errors import ModelError, TrainingError
+from charnn.errors import ModelError, Notify, TrainingError
 from charnn.files import staging_directory, write_atomically
 from charnn.ngrams.kneser_ney import NgramModel
 from charnn.ngrams.spelling import learn_spelling
@@ -37,7 +37,6 @@ from charnn.storage.model_directory import (
 from charnn.text import cache
 from charnn.text.corpus import Corpus, open_ids, prepare_corpus, reverse_encoded
 from charnn.text.progress import Report
-from charnn.text.reading import Notify
 from charnn.training.optim.schedule import seconds_for_steps, seconds_to_end
 from charnn.training.planning.devices import choose_device
 from charnn.training.planning.plan import Plan, make_plan, resolve_budget

@@ -9,7 +9,7 @@ from typing import Any
 from charnn.config import TrainingOptions
 from charnn.config.compatibility import GROUPS
 from charnn.config.training import BUDGETS
-from charnn.errors import ModelError, OptionError
+from charnn.errors import ModelError, Notify, OptionError
 from charnn.files import write_atomically
 from charnn.options import as_json, declared_options, flags_of, pick
 from charnn.storage.model_directory import (
@@ -21,7 +21,6 @@ from charnn.storage.model_directory import (
     read_training_state,
 )
 from charnn.text.corpus import open_ids
-from charnn.text.reading import Notify
 from charnn.text.tokenizers import Tokenizer
 from charnn.training.planning.devices import choose_device, has_bf16_units
 from charnn.training.run.run import Session, make_session

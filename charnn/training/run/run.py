@@ -14,14 +14,13 @@ import torch
 from charnn.config import Architecture, TrainingOptions
 from charnn.config.model import StartOptions
 from charnn.cores import available_cores
-from charnn.errors import CharnnError, StorageError
+from charnn.errors import CharnnError, Notify, StorageError
 from charnn.files import explain_write_errors
 from charnn.ngrams.kneser_ney import NgramModel
 from charnn.options import pick
 from charnn.storage.checkpoint import Tensors
 from charnn.storage.model_directory import Model, read_model, update_config, write_model, write_training_state
 from charnn.text.corpus import open_ids
-from charnn.text.reading import Notify
 from charnn.text.tokenizers import Tokenizer
 from charnn.training.batches import Batches, make_batches
 from charnn.training.evaluation import Validation, held_out_part, validate
