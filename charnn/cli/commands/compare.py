@@ -39,7 +39,7 @@ def compare(
 
     ways = [_way(model, options) for model in models]
     judges = [make_judge([model], way) for model, way in zip(models, ways, strict=True)]
-    same = models[0].config["tokenizer_sha256"] == models[1].config["tokenizer_sha256"]
+    same = models[0].config.tokenizer_sha256 == models[1].config.tokenizer_sha256
     if not same:
         console.notice(
             f"{first} and {second} have different vocabularies: their perplexities cannot be compared, bits per character can"

@@ -27,7 +27,8 @@ def show_rollouts(model: "Model", text: str, options: ScoreOptions) -> None:
     """
     from charnn.analysis.exposure_bias import bands, roll_out
     from charnn.inference.engine import Engine
-    from charnn.storage.model_directory import NGRAM_FILE, read_ngrams
+    from charnn.storage.model_directory import read_ngrams
+    from charnn.storage.run_files import NGRAM_FILE
 
     if model.tokenizer.unit != "stream":
         raise OptionError(
@@ -36,9 +37,7 @@ def show_rollouts(model: "Model", text: str, options: ScoreOptions) -> None:
         )
     judge = None
     if (model.path / NGRAM_FILE).exists():
-        judge = read_ngrams(
-            model.path, model.architecture.vocab_size, tokenizer_sha256=model.config["tokenizer_sha256"]
-        )
+        judge = read_ngrams(model.path, model.architecture.vocab_size, tokenizer_sha256=model.config.tokenizer_sha256)
     found = roll_out(Engine.of(model), model.tokenizer.encode(text), length=options.rollout, judge=judge)
     records = [
         _record(found, low, high, options.log_base) for low, high in [*bands(options.rollout), (1, options.rollout)]

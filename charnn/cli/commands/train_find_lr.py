@@ -53,7 +53,7 @@ def find_learning_rate(
         with memory_kept(), session.trainer.workers:
             trials = list(range_test(session.trainer))
         close_text(session)
-    optimizer = session.config["options"]["training"]["optimizer"]
+    optimizer = session.config.training.optimizer
     rate = proposal(trials, optimizer)
     for line in _plot(trials):
         console.write_line(line)
