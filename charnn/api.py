@@ -55,13 +55,13 @@ if TYPE_CHECKING:
     from charnn.scoring.nbest import combined as combined
     from charnn.scoring.nbest import read_hypotheses as read_hypotheses
     from charnn.scoring.scores import Score as Score
-    from charnn.storage.model_directory import NGRAM_FILE as NGRAM_FILE
     from charnn.storage.model_directory import find_model as find_model
     from charnn.storage.model_directory import read_directed as read_directed
     from charnn.storage.model_directory import read_mixture as read_mixture
     from charnn.storage.model_directory import read_model as read_model
     from charnn.storage.model_directory import read_ngrams as read_ngrams
     from charnn.storage.model_directory import with_backward_half as with_backward_half
+    from charnn.storage.run_files import NGRAM_FILE as NGRAM_FILE
     from charnn.text.corpus import open_ids as open_ids
     from charnn.text.tokenizers import decode as decode
     from charnn.text.units import read_prompt as read_prompt
@@ -150,7 +150,6 @@ _NAMES = {
     ),
     "scoring.scores": ("Score",),
     "storage.model_directory": (
-        "NGRAM_FILE",
         "find_model",
         "read_directed",
         "read_mixture",
@@ -158,6 +157,7 @@ _NAMES = {
         "read_ngrams",
         "with_backward_half",
     ),
+    "storage.run_files": ("NGRAM_FILE",),
     "text.corpus": ("open_ids",),
     "text.tokenizers": ("decode",),
     "text.units": (

@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from charnn import notebook
+from charnn.cells.parameters import expected_shapes
 from charnn.config import OnUnknown, SampleOptions, ScoreOptions
 from charnn.config.arguments import SampleArguments, ScoreArguments
 from charnn.config.model import Direction
@@ -25,7 +26,7 @@ from charnn.scoring import infilling
 from charnn.scoring.build import Scorer, build_scorer
 from charnn.scoring.scores import Score
 from charnn.scoring.words import ScoredWord, scored_words
-from charnn.storage.model_directory import Model, expected_shapes, read_mixture
+from charnn.storage.model_directory import Model, read_mixture
 from charnn.text.tokenizers import Token
 from charnn.text.units import read_units
 
@@ -360,12 +361,12 @@ def _segments(boundary_id: int, ids: npt.NDArray[np.int64]) -> Iterator[tuple[np
 def _facts_of(models: Sequence[Model]) -> dict[str, str]:
     """Return what a model's card says."""
     first = models[0]
-    shape, results = first.architecture, first.config["results"]
-    loss = results.get("valid_loss_nats")
+    shape, results = first.architecture, first.config.results
+    loss = results.valid_loss_nats
     return {
         "directory": ", ".join(str(model.path) for model in models),
         "network": f"{shape.num_layers} x {shape.hidden_size} {shape.cell}",
         "tokens": f"{len(first.tokenizer.vocabulary):,} ({first.tokenizer.kind}, unit {first.tokenizer.unit})",
         "validation": "nothing was held out" if loss is None else f"{loss:.4f} nats a token",
-        "training": f"{results['steps']:,} steps, {results['seconds']:.0f} s",
+        "training": f"{results.steps:,} steps, {results.seconds:.0f} s",
     }

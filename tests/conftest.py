@@ -11,10 +11,10 @@ import pytest
 import torch
 
 from charnn.cells import CELL_NAMES
+from charnn.cells.parameters import expected_shapes
 from charnn.cli.main import main
 from charnn.config import Architecture
 from charnn.storage.checkpoint import Tensors
-from charnn.storage.model_directory import expected_shapes
 
 REPOSITORY = Path(__file__).parent.parent
 FABLES = REPOSITORY / "corpora" / "fables.txt"

@@ -8,10 +8,11 @@ import numpy.typing as npt
 
 from charnn.cells import cell_of
 from charnn.cells.ngram_embedding import state_rows, summed
+from charnn.cells.parameters import layer_weights
 from charnn.config import Architecture
 from charnn.inference.input_projection import Floats, IdArray, ProjectedTables, tabulated
 from charnn.storage.checkpoint import Tensors
-from charnn.storage.model_directory import Model, layer_weights
+from charnn.storage.model_directory import Model
 
 __all__ = ["Engine", "EngineState", "Floats", "IdArray", "LayerState", "engines_of", "log_softmax", "target_log_probs"]
 

@@ -15,10 +15,10 @@ import numpy as np
 import numpy.typing as npt
 
 from charnn.cells.ngram_embedding import embedding_rows, ngram_rows, summed
+from charnn.cells.parameters import layer_weights
 from charnn.config import Architecture
 from charnn.inference.engine import Engine, EngineState
 from charnn.inference.input_projection import Floats, IdArray, ProjectedTables, tabulated
-from charnn.storage.model_directory import layer_weights
 
 ROW_MULTIPLE = 8
 """Matrices get rows of zeros up to a multiple of this, so that BLAS adds each row up in the same order on one thread and

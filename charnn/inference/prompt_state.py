@@ -24,7 +24,7 @@ def save_start(path: Path, model: Model, start: Start) -> None:
     tensors |= {"logits": np.ascontiguousarray(start.logits), "ids": np.array(start.ids, dtype=np.int64)}
     header = {
         "format_version": FORMAT_VERSION,
-        "generation": model.config["generation"],
+        "generation": model.generation,
         "weights_sha256": _weights_hash(model),
     }
     write_atomically(path, pack_tensors(tensors, header))

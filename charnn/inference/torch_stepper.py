@@ -15,11 +15,11 @@ from torch.nn.functional import linear
 
 from charnn.cells import cell_of
 from charnn.cells.ngram_embedding import embedding_rows
+from charnn.cells.parameters import layer_weights
 from charnn.inference.engine import Engine, EngineState
 from charnn.inference.input_projection import Floats, IdArray
 from charnn.inference.numpy_steppers import bound_of_logits
 from charnn.inference.stepper import Stepper
-from charnn.storage.model_directory import layer_weights
 
 
 class TorchStepper:

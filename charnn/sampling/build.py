@@ -110,7 +110,7 @@ def short_sample(model: Model, *, length: int) -> str:
         return ""
     options = SampleOptions(length=length, temperature=0.8)
     with np.errstate(over="ignore", invalid="ignore"):  # where training fails, what it writes makes no sense either
-        sample = write_sample(Engine.of(model), model.tokenizer, options, seed=model.config["seed"])
+        sample = write_sample(Engine.of(model), model.tokenizer, options, seed=model.config.seed)
     if model.architecture.direction == "forward":
         return sample.text
     decoder = model.tokenizer.decoder()

@@ -67,7 +67,7 @@ def read_held_out(model: Model, *, purpose: str, max_tokens: int = MOST_TOKENS) 
 def check_encoded(model: Model, split: str) -> None:
     """Refuse encoded text that is not as long as it was when the model was trained. Raises ModelError."""
     file = model.path / f"{split}.bin"
-    wanted = model.config["corpus"][split]["num_tokens"] * np.dtype(model.tokenizer.vocabulary.dtype).itemsize
+    wanted = model.config.corpus.size(split).num_tokens * np.dtype(model.tokenizer.vocabulary.dtype).itemsize
     found = file.stat().st_size
     if found != wanted:
         raise ModelError(

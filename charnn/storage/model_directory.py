@@ -3,14 +3,13 @@
 `config.json` and `model.safetensors` are one pair, `training.json` and `training.safetensors` another (see `pairs`).
 """
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, get_args, get_origin, get_type_hints
+from typing import Any
 
 import numpy as np
 
-from charnn.cells import Weights, known_cells, layer_shapes
-from charnn.cells.ngram_embedding import num_rows
+from charnn.cells.parameters import expected_shapes
 from charnn.config import Architecture
 from charnn.config.model import Direction
 from charnn.errors import ModelError
@@ -19,27 +18,13 @@ from charnn.ngrams.kneser_ney import NgramModel, from_arrays
 from charnn.ngrams.mixture import Mixture
 from charnn.ngrams.spelling import Spelling, UniformSpelling, WordSpelling
 from charnn.storage.checkpoint import FORMAT_VERSION, Tensors, newest_pair, pack_tensors, read_tensors
+from charnn.storage.run_config import RunConfig
+from charnn.storage.run_files import NGRAM_FILE, SPELLING_FILE
 from charnn.text.tokenizers import Tokenizer, load_tokenizer
 
-NGRAM_FILE = "ngram.safetensors"
-SPELLING_FILE = "spelling.safetensors"
 DEFAULT_ROOT = Path("runs")
 BACKWARD = "backward"
 """Where, in the directory of a model that reads from left to right, its counterpart lies."""
-FILES = {
-    "config.json": "options, the text's files, results",
-    "tokenizer.json": "the vocabulary",
-    "tokenizer.model": "the vocabulary of subwords, as SentencePiece has it",
-    "model.safetensors": "the weights; to write and score",
-    NGRAM_FILE: "the n-gram model; for --mix-ngram and --resume",
-    SPELLING_FILE: "how rare words are spelled; for --spell",
-    "training.json": "where training stands; for --resume",
-    "training.safetensors": "live weights, optimizer and carried state; for --resume",
-    "metrics.jsonl": "what happened in training, one event a line",
-    "train.bin": "the encoded text; for --resume, --novelty and --dynamic",
-    "valid.bin": "the held-out text; for --resume and what is fitted to it",
-}
-"""What each file of a model's directory is for."""
 MODEL_PAIR, TRAINING_PAIR = PAIRS = (("config.json", "model.safetensors"), ("training.json", "training.safetensors"))
 
 
@@ -49,38 +34,22 @@ class Model:
 
     Args:
         path: its directory.
-        config: `config.json` (see `describe`).
+        config: what `config.json` says.
         tokenizer: its vocabulary.
         weights: fp32 arrays by name (see `expected_shapes`).
+        generation: the training step that the weights are of.
     """
 
     path: Path
-    config: dict[str, Any]
-    architecture: Architecture
+    config: RunConfig
     tokenizer: Tokenizer
     weights: Tensors
+    generation: int
 
-
-def expected_shapes(architecture: Architecture) -> dict[str, tuple[int, ...]]:
-    """Return the name and shape of each weight."""
-    shape = architecture
-    shapes: dict[str, tuple[int, ...]] = {}
-    if shape.inputs == "embedding":
-        shapes["embedding.weight"] = (shape.vocab_size, shape.embedding_size)
-    for order in range(2, shape.embedding_order + 1):
-        shapes[f"embedding.{order}.weight"] = (num_rows(shape.vocab_size, order), shape.embedding_size)
-    for layer in range(shape.num_layers):
-        shapes |= {f"layers.{layer}.{name}": size for name, size in layer_shapes(shape, layer).items()}
-    if not shape.tie_weights:
-        shapes["output.weight"] = (shape.vocab_size, shape.output_size)
-    shapes["output.bias"] = (shape.vocab_size,)
-    return shapes
-
-
-def layer_weights(weights: Tensors, layer: int) -> Weights:
-    """Return one recurrent layer's parameters by name (see `layer_shapes`)."""
-    prefix = f"layers.{layer}."
-    return {name.removeprefix(prefix): array for name, array in weights.items() if name.startswith(prefix)}
+    @property
+    def architecture(self) -> Architecture:
+        """The network's shape."""
+        return self.config.architecture
 
 
 def tokenizer_hash(files: dict[str, bytes]) -> str:
@@ -109,30 +78,9 @@ def is_model(path: Path) -> bool:
     return (path / "config.json").exists()
 
 
-@dataclass(frozen=True)
-class StoredFile:
-    """A file of a model's directory: its name there, its size, and what it is for (empty for one that is not charnn's)."""
-
-    name: str
-    num_bytes: int
-    purpose: str
-
-
-def stored_files(path: Path) -> list[StoredFile]:
-    """Return the files of a model's directory, the largest first, those of a backward half among them."""
-    return sorted(
-        (
-            StoredFile(file.relative_to(path).as_posix(), file.stat().st_size, FILES.get(file.name, ""))
-            for file in path.rglob("*")
-            if file.is_file()
-        ),
-        key=lambda file: (-file.num_bytes, file.name),
-    )
-
-
-def is_of_a_pair(config: dict[str, Any]) -> bool:
+def is_of_a_pair(config: RunConfig) -> bool:
     """Tell whether a model was begun as one half of a pair that reads from both sides."""
-    return bool(config["options_given"]["model"].get("direction") == "both")
+    return config.asked.model.direction == "both"
 
 
 def write_tokenizer(path: Path, tokenizer: Tokenizer) -> None:
@@ -141,37 +89,35 @@ def write_tokenizer(path: Path, tokenizer: Tokenizer) -> None:
         write_atomically(path / name, content)
 
 
-def write_model(path: Path, config: dict[str, Any], weights: Tensors, *, generation: int) -> None:
+def write_model(path: Path, config: RunConfig, weights: Tensors, *, generation: int) -> None:
     """Replace `config.json` and `model.safetensors` together.
 
     Args:
-        config: what `config.json` says; the format version and generation are added.
+        config: what `config.json` says beside the format version and the generation.
         weights: arrays by name; written as fp32.
         generation: the training step that both files stand for.
     """
     header = {
         "format_version": FORMAT_VERSION,
         "generation": generation,
-        "tokenizer_sha256": config["tokenizer_sha256"],
+        "tokenizer_sha256": config.tokenizer_sha256,
     }
     tensors = {name: np.ascontiguousarray(array, dtype=np.float32) for name, array in weights.items()}
     write_together(
         [
             (path / "model.safetensors", pack_tensors(tensors, header)),
-            (
-                path / "config.json",
-                json_bytes({"format_version": FORMAT_VERSION, "generation": generation, **config}),
-            ),
+            (path / "config.json", _config_bytes(config, generation)),
         ]
     )
 
 
-def update_config(path: Path, config: dict[str, Any], *, generation: int) -> None:
+def update_config(path: Path, config: RunConfig, *, generation: int) -> None:
     """Replace `config.json` alone, its weights staying as they are."""
-    write_atomically(
-        path / "config.json",
-        json_bytes({"format_version": FORMAT_VERSION, "generation": generation, **config}),
-    )
+    write_atomically(path / "config.json", _config_bytes(config, generation))
+
+
+def _config_bytes(config: RunConfig, generation: int) -> bytes:
+    return json_bytes({"format_version": FORMAT_VERSION, "generation": generation, **config.to_json()})
 
 
 def write_training_state(path: Path, scalars: dict[str, Any], tensors: Tensors, *, generation: int) -> None:
@@ -242,7 +188,7 @@ def read_spelling(model: Model) -> Spelling:
             f"{file}: is missing, the model of spellings; train again without --no-spell, or leave --spell out"
         )
     arrays, header = read_tensors(file)
-    if header.get("tokenizer_sha256") != model.config["tokenizer_sha256"]:
+    if header.get("tokenizer_sha256") != model.config.tokenizer_sha256:
         raise ModelError(f"{file}: belongs to another tokenizer; restore the file that was saved with this model")
     try:
         return WordSpelling.from_arrays([chr(code) for code in header["characters"]], arrays)
@@ -256,13 +202,13 @@ def read_mixture(model: Model) -> Mixture:
     Raises:
         ModelError: where the model has no n-gram model, or was not trained to the end.
     """
-    weights = model.config.get("mixture_weights")
+    weights = model.config.mixture_weights
     if weights is None:
         reason = "its training has not ended, nothing was held out, or it was told --ngram-order 0"
         raise ModelError(
             f"{model.path}: has no n-gram model to mix with ({reason}); leave --mix-ngram out, or train to the end"
         )
-    ngrams = read_ngrams(model.path, model.architecture.vocab_size, tokenizer_sha256=model.config["tokenizer_sha256"])
+    ngrams = read_ngrams(model.path, model.architecture.vocab_size, tokenizer_sha256=model.config.tokenizer_sha256)
     if len(weights) != ngrams.order:
         raise ModelError(
             f"{model.path / NGRAM_FILE}: has order {ngrams.order}, config.json weights for {len(weights)}; "
@@ -277,23 +223,23 @@ def read_model(path: Path) -> Model:
     Raises:
         ModelError: naming what is missing, damaged, of another version or of another model.
     """
-    config, tensors = _read_pair(path, MODEL_PAIR)
+    content, tensors = _read_pair(path, MODEL_PAIR)
+    config = RunConfig.from_json(content, f"{path}/config.json")
     tokenizer_files = {name: (path / name).read_bytes() for name in _tokenizer_names(path)}
     if "tokenizer.json" not in tokenizer_files:
         raise ModelError(f"{path}/tokenizer.json: is missing; restore it or train again")
-    if tokenizer_hash(tokenizer_files) != config.get("tokenizer_sha256"):
+    if tokenizer_hash(tokenizer_files) != config.tokenizer_sha256:
         raise ModelError(
             f"{path}/tokenizer.json: is damaged or belongs to another model: its SHA-256 is "
             f"{tokenizer_hash(tokenizer_files)[:12]}, the weights were trained with "
-            f"{str(config.get('tokenizer_sha256'))[:12]}; restore the tokenizer that was saved with this model"
+            f"{config.tokenizer_sha256[:12]}; restore the tokenizer that was saved with this model"
         )
     tokenizer = load_tokenizer(str(path), tokenizer_files)
-    architecture = _architecture(path, config)
-    _check_shapes(path, architecture, tokenizer, tensors)
+    _check_shapes(path, config.architecture, tokenizer, tensors)
     for name, array in tensors.items():
         if not np.isfinite(array).all():
             raise ModelError(f"{path}/model.safetensors: {name} holds numbers that are not finite; restore the file")
-    return Model(path, config, architecture, tokenizer, tensors)
+    return Model(path, config, tokenizer, tensors, content["generation"])
 
 
 def read_directed(path: Path, wanted: Direction | None) -> list[Model]:
@@ -325,11 +271,11 @@ def read_directed(path: Path, wanted: Direction | None) -> list[Model]:
     return [model if found[name] == path else read_model(found[name]) for name in names]
 
 
-def read_config(path: Path) -> dict[str, Any]:
+def read_config(path: Path) -> RunConfig:
     """Read and check `config.json` alone. Raises ModelError."""
     _refuse_non_models(path)
     file = path / "config.json"
-    return read_json(str(file), file.read_bytes(), FORMAT_VERSION)
+    return RunConfig.from_json(read_json(str(file), file.read_bytes(), FORMAT_VERSION), str(file))
 
 
 def read_training_state(path: Path) -> tuple[dict[str, Any], Tensors]:
@@ -349,42 +295,6 @@ def _read_pair(path: Path, names: tuple[str, str]) -> tuple[dict[str, Any], Tens
 
 def _tokenizer_names(path: Path) -> list[str]:
     return [name for name in ("tokenizer.json", "tokenizer.model") if (path / name).exists()]
-
-
-def _architecture(path: Path, config: dict[str, Any]) -> Architecture:
-    try:
-        architecture = Architecture(**config["architecture"])
-        cell = architecture.cell
-        if isinstance(cell, str) and cell not in known_cells():
-            raise ModelError(
-                f"{path}: has the cell {cell!r}, which charnn does not know; if it is one of your own, call "
-                f"charnn.register_cell({cell!r}, ...) first, otherwise restore config.json"
-            )
-        _check_architecture(architecture)
-    except (KeyError, TypeError, ValueError) as error:
-        raise ModelError(
-            f"{path}/config.json: describes no model that charnn knows ({error}); restore the file"
-        ) from error
-    return architecture
-
-
-MAY_BE_ZERO = ("skip", "mogrifier_rounds", "mogrifier_rank")
-
-
-def _check_architecture(architecture: Architecture) -> None:
-    """Raise ValueError where a value is none that its field can have."""
-    hints = get_type_hints(Architecture)
-    for name, value in asdict(architecture).items():
-        if name == "cell":
-            holds = value in known_cells()
-        elif get_origin(hints[name]) is Literal:
-            holds = value in get_args(hints[name])
-        elif hints[name] is bool:
-            holds = isinstance(value, bool)
-        else:
-            holds = isinstance(value, int) and value >= (0 if name in MAY_BE_ZERO else 1)
-        if not holds:
-            raise ValueError(f"unknown {name.replace('_', ' ')} {value!r}")
 
 
 def _check_shapes(path: Path, architecture: Architecture, tokenizer: Tokenizer, tensors: Tensors) -> None:

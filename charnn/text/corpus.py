@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from charnn.config import TextOptions
-from charnn.errors import CharnnError, TextError
+from charnn.errors import CharnnError, Notify, TextError
 from charnn.files import explain_write_errors
 from charnn.text.affordable import (
     affordable_fraction,
@@ -27,11 +27,12 @@ from charnn.text.affordable import (
     reading_seconds,
 )
 from charnn.text.cache import SMALLEST_TEXT
-from charnn.text.encoding import Encoded, SplitSize, encode_pieces, encode_words
+from charnn.text.encoding import Encoded, encode_pieces, encode_words
+from charnn.text.facts import SplitSize, TextFile
 from charnn.text.kept_corpus import fetch_encoded, keep_encoded
 from charnn.text.progress import Meter, Report
-from charnn.text.reading import RAW, Notify, Source, find_sources, read_text
-from charnn.text.selection import Facts, Selection, Stamp, stored_size
+from charnn.text.reading import RAW, Source, find_sources, read_text
+from charnn.text.selection import Selection, Stamp, stored_size
 from charnn.text.splitting import Piece, all_valid, stream_splitter, unit_splitter
 from charnn.text.tokenizer_training import train_tokenizer
 from charnn.text.tokenizers import Tokenizer
@@ -56,7 +57,7 @@ class Corpus:
     tokenizer: Tokenizer
     train: SplitSize
     valid: SplitSize
-    files: list[dict[str, Any]]
+    files: list[TextFile]
     rare_words: Sequence[str] = ()
     key: str = ""
 
@@ -156,7 +157,7 @@ class _Cache(NamedTuple):
 
     root: Path | None
     stamps: Sequence[Stamp]
-    whole: list[Facts] | None = None
+    whole: list[TextFile] | None = None
 
 
 def _find_kept(
@@ -222,7 +223,7 @@ def _encode_and_keep(
     return _corpus(directory, encoded, facts, key)
 
 
-def _corpus(directory: Path, encoded: Encoded, facts: list[Facts], key: str) -> Corpus:
+def _corpus(directory: Path, encoded: Encoded, facts: list[TextFile], key: str) -> Corpus:
     sizes = encoded.sizes
     return Corpus(directory, encoded.tokenizer, sizes["train"], sizes["valid"], facts, encoded.rare_words, key)
 

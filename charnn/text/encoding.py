@@ -7,7 +7,6 @@ the vocabulary is known, the numbers on disk are exchanged for ids.
 import contextlib
 import os
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, NamedTuple
 
@@ -16,6 +15,7 @@ import numpy.typing as npt
 
 from charnn.config import TextOptions
 from charnn.files import explain_write_errors
+from charnn.text.facts import SplitSize
 from charnn.text.splitting import Piece
 from charnn.text.tokenizer_training import NumberedWords, make_word_tokenizer
 from charnn.text.tokenizers import Tokenizer
@@ -24,17 +24,6 @@ from charnn.text.vocabulary import NEWLINE
 SPLITS = ("train", "valid")
 NUMBERS_AT_ONCE = 1 << 20
 _NUMBER = np.dtype(np.uint32)
-
-
-@dataclass(frozen=True)
-class SplitSize:
-    """How much text a split holds. A closing boundary counts as one character: the line end that it stands for."""
-
-    num_tokens: int = 0
-    num_chars: int = 0
-    num_bytes: int = 0
-    num_unknown: int = 0
-    num_units: int = 0
 
 
 class Encoded(NamedTuple):

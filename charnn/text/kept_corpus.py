@@ -6,9 +6,10 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
+from charnn.errors import Notify
 from charnn.text import cache
-from charnn.text.encoding import SPLITS, Encoded, SplitSize
-from charnn.text.reading import Notify
+from charnn.text.encoding import SPLITS, Encoded
+from charnn.text.facts import SplitSize
 from charnn.text.selection import Selection
 from charnn.text.tokenizers import load_tokenizer
 

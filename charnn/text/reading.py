@@ -13,14 +13,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, cast
 
-from charnn.errors import OptionError, TextError
+from charnn.errors import Notify, OptionError, TextError
 from charnn.files import explain_write_errors
 
 CHUNK_BYTES = 1 << 20
 RAW = "raw bytes"
 """In place of an encoding: bytes as they are, undecodable ones as surrogates, so that encoding gives them back."""
-
-Notify = Callable[[str], None]
 
 
 @dataclass(frozen=True)

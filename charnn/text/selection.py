@@ -4,17 +4,15 @@ import importlib.metadata
 import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 from charnn.config import TextOptions
 from charnn.options import as_json
 from charnn.text.cache import make_key
+from charnn.text.facts import TextFile
 from charnn.text.progress import Meter, Report
 from charnn.text.reading import Source, sha256_of
 from charnn.text.tokenizers import FORMAT_VERSION
 
-Facts = dict[str, Any]
-"""Of one text: its name, the number of bytes that are read, and their SHA-256; and where these are not all, `of_bytes`."""
 Stamp = tuple[int, int]
 """Size of a file and time of its last change; a file that has both as before is taken to hold what it did."""
 
@@ -80,12 +78,12 @@ class Selection:
         found = [source.path.stat() for source in (*self.sources, *self.valid) if source.path is not None]
         return [(status.st_size, status.st_mtime_ns) for status in found]
 
-    def facts(self, report: Report | None = None) -> list[Facts]:
+    def facts(self, report: Report | None = None) -> list[TextFile]:
         """Read what is selected once, and return what one knows it by."""
         meter = Meter(f"taking the digest of {self.short_name}", "bytes", self.num_bytes, report)
         return [_facts(source, meter) for source in (*self.sources, *self.valid)]
 
-    def key(self, facts: Sequence[Facts]) -> str:
+    def key(self, facts: Sequence[TextFile]) -> str:
         """Return what names the encoded text in the cache: a digest of all that it depends on.
 
         Args:
@@ -94,7 +92,7 @@ class Selection:
         options = as_json(self.options)
         del options["spell"], options["valid"]
         files = [
-            (each["sha256"], "of_bytes" in each, source.name.endswith(".gz"))
+            (each.sha256, each.of_bytes is not None, source.name.endswith(".gz"))
             for each, source in zip(facts, (*self.sources, *self.valid), strict=True)
         ]
         is_subword = options["tokenizer"] == "subword"
@@ -118,10 +116,8 @@ def stored_size(source: Source) -> int:
     return size if source.num_bytes is None else min(size, source.num_bytes)
 
 
-def _facts(source: Source, meter: Meter) -> Facts:
+def _facts(source: Source, meter: Meter) -> TextFile:
     num_bytes, digest = sha256_of(source, meter.advance)
     name = source.name.encode("utf-8", "replace").decode("utf-8")  # a file's name need not be UTF-8
-    facts: Facts = {"name": name, "num_bytes": num_bytes, "sha256": digest}
-    if source.num_bytes is not None and source.path is not None:
-        facts["of_bytes"] = source.path.stat().st_size
-    return facts
+    of_bytes = source.path.stat().st_size if source.num_bytes is not None and source.path is not None else None
+    return TextFile(name, num_bytes, digest, of_bytes)

@@ -9,8 +9,8 @@ import numpy as np
 import numpy.typing as npt
 
 from charnn.config import Unit
-from charnn.errors import TextError
-from charnn.text.reading import Notify, documents, lines, whole_lines
+from charnn.errors import Notify, TextError
+from charnn.text.reading import documents, lines, whole_lines
 
 UNITS_A_PIECE = 4096
 FEWEST_UNITS = 5

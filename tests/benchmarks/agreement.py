@@ -67,7 +67,7 @@ def main() -> None:
 
         by_distance = " ".join(chosen("distance", low, high) for low, high in BANDS)
         by_attractors = " ".join(chosen("attractors", number, number) for number in range(4))
-        loss = model.config["results"]["valid_loss_nats"]
+        loss = model.config.results.valid_loss_nats
         print(f"{cell:9} {loss:6.4f} {by_distance}  {accuracy(right)} {by_attractors}", flush=True)
 
 

@@ -12,12 +12,13 @@ from pathlib import Path
 
 import numpy as np
 
+from charnn.cells.parameters import expected_shapes
 from charnn.config import Architecture
 from charnn.inference.engine import Engine, log_softmax
 from charnn.inference.numpy_steppers import in_single_precision
 from charnn.inference.quantization import in_bf16, in_int8
 from charnn.inference.stepper import Stepper, stepper_for
-from charnn.storage.model_directory import expected_shapes, read_model
+from charnn.storage.model_directory import read_model
 from charnn.text.corpus import open_ids
 
 WAYS = {"fp32": in_single_precision, "bf16": in_bf16, "int8": in_int8}

@@ -19,13 +19,13 @@ from pathlib import Path
 
 import numpy as np
 
+from charnn.cells.parameters import expected_shapes
 from charnn.config import Architecture, SampleOptions
 from charnn.inference.engine import Engine
 from charnn.ngrams.counting import count_ngrams
 from charnn.ngrams.kneser_ney import NgramModel, estimate
 from charnn.ngrams.mixture import Mixture
 from charnn.sampling.sampler import write_sample
-from charnn.storage.model_directory import expected_shapes
 from charnn.text.tokenizers import CharTokenizer
 from charnn.text.vocabulary import UNKNOWN, Vocabulary
 

@@ -27,10 +27,10 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from charnn.cells.parameters import expected_shapes
 from charnn.config import Architecture, ScoreOptions
 from charnn.inference.engine import Engine
 from charnn.scoring.scorer import WIDEST_BATCH, estimator_of, score_units
-from charnn.storage.model_directory import expected_shapes
 from charnn.text.tokenizers import CharTokenizer
 from charnn.text.vocabulary import UNKNOWN, Vocabulary
 from charnn.training.network.network import Network

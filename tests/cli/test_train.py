@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -50,7 +51,7 @@ def test_stretches_are_of_streams_alone(charnn, text):
     assert said.status == 2
     assert "--carry: found without --unit stream, where it would do nothing" in said.err
     charnn("train", text, "--steps", 2, *SMALL, "--carry", 48, "-o", "m")
-    assert read_model(Path("m")).config["options"]["training"]["carry_length"] == 48
+    assert read_model(Path("m")).config.training.carry_length == 48
     refused = charnn("train", "--resume", "-o", "m", "--steps", 4, "--carry", 64)
     assert "--carry: found 64, but the run to resume was begun with 48; leave it out" in refused.err
 
@@ -246,7 +247,7 @@ def test_a_loss_that_is_not_finite_ends_in_one_line_and_what_was_saved_stays(cha
     last = result.err.splitlines()[-1]
     assert last.startswith("charnn: error: step ")
     assert last.endswith("begin anew with a lower --learning-rate; what was saved in runs/text is whole")
-    assert read_model(Path("runs/text")).config["results"]["stopped"] is None
+    assert read_model(Path("runs/text")).config.results.stopped is None
 
 
 @pytest.mark.parametrize(
@@ -531,9 +532,10 @@ def test_a_budget_spent_before_the_first_step_is_said(charnn, text):
 
 def test_the_minutes_that_are_enough_follow_from_what_was_measured(text, tmp_path):
     session = session_of(text, tmp_path, minutes=1.0)
-    session.config["plan"] |= {"training_tokens_per_second": 100, "evaluation_seconds": 2.0}
-    session.config["options"]["training"] |= {"batch_size": 10, "bptt_length": 50}
-    session.config["results"]["seconds"] = 9.0
+    config = session.config
+    config.plan = replace(config.plan, training_tokens_per_second=100, evaluation_seconds=2.0)
+    config.training = replace(config.training, batch_size=10, bptt_length=50)
+    config.results.seconds = 9.0
     assert minutes_to_learn(session) == 2.0  # 9 + 20 * 5 + 1.5 + 4 * 2 = 118.5 s
 
 

@@ -116,7 +116,7 @@ def test_one_thread_and_two_give_the_same_bits(cell):
     program = (
         "import hashlib, numpy as np\n"
         "from charnn.config import Architecture\n"
-        "from charnn.storage.model_directory import expected_shapes\n"
+        "from charnn.cells.parameters import expected_shapes\n"
         "from charnn.inference.engine import Engine\n"
         "from charnn.inference.stepper import stepper_for\n"
         f"architecture = Architecture('{cell}', 205, 33, 301, 2, embedding_order=2)\n"

@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 
 from charnn.errors import ModelError
 from charnn.ngrams.spelling import NUM_CODE_POINTS, UniformSpelling, WordSpelling, learn_spelling
-from charnn.storage.model_directory import SPELLING_FILE, read_model, read_spelling, write_spelling
+from charnn.storage.model_directory import read_model, read_spelling, write_spelling
+from charnn.storage.run_files import SPELLING_FILE
 from tests.conftest import train_quietly
 
 WORDS = ["cat", "cats", "act", "tact", "attic", "cast", "sac", "xa"]

@@ -64,7 +64,7 @@ def test_a_newer_format_is_named_with_its_version(run, name):
 
 def test_weights_of_a_newer_format_are_refused(run):
     model = read_model(run)
-    header = {"format_version": 4, "generation": model.config["generation"]}
+    header = {"format_version": 4, "generation": model.generation}
     (run / "model.safetensors").write_bytes(pack_tensors(model.weights, header))
     assert complaint(run) == (
         f"{run / 'model.safetensors'}: has format version 4, this charnn reads up to 3; install a newer charnn"
@@ -92,7 +92,7 @@ def test_a_model_of_the_first_format_is_read(run):
 def test_weights_whose_header_begins_as_a_pickle_does_are_weights(run):
     """A header of 640 bytes is announced by the bytes 0x80 0x02, with which pickles of protocol 2 begin."""
     model = read_model(run)
-    header = {"format_version": 1, "generation": model.config["generation"], "tokenizer_sha256": ""}
+    header = {"format_version": 1, "generation": model.generation, "tokenizer_sha256": ""}
     for padding in range(2000):
         content = pack_tensors(model.weights, {**header, "padding": " " * padding})
         if content[:2] in (b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05"):
@@ -246,6 +246,6 @@ def test_hostile_files_are_model_errors(run):
 def test_weights_that_are_not_finite_are_refused(run):
     model = read_model(run)
     model.weights["output.bias"][0] = np.nan
-    header = {"format_version": 1, "generation": model.config["generation"]}
+    header = {"format_version": 1, "generation": model.generation}
     (run / "model.safetensors").write_bytes(pack_tensors(model.weights, header))
     assert complaint(run) == f"{run}/model.safetensors: output.bias holds numbers that are not finite; restore the file"

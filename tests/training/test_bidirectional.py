@@ -137,7 +137,7 @@ def test_a_pair_is_trained_in_one_directory_and_asked_together(charnn, text):
 
 def test_a_pair_shares_its_minutes(charnn, text):
     assert charnn("train", text, *SMALL, "--minutes", 3, "--direction", "both", "-o", "m").status == 0
-    assert [read_model(Path(name)).config["options"]["training"]["minutes"] for name in ("m", "m/backward")] == [
+    assert [read_model(Path(name)).config.training.minutes for name in ("m", "m/backward")] == [
         1.5,
         1.5,
     ]
@@ -210,7 +210,7 @@ def test_a_timed_pairs_advice_is_enough_to_go_on(charnn, text):
     spent = charnn("train", "--resume", "-o", "m")
     assert "has spent its budget" in spent.err
     advice = spent.err.split("e.g. --resume --minutes ")[1].strip()
-    spent_minutes = read_model(Path("m/backward")).config["results"]["seconds"] / 60
+    spent_minutes = read_model(Path("m/backward")).config.results.seconds / 60
     assert float(advice) / 2 > 1.5 * spent_minutes
 
 

@@ -2,10 +2,10 @@ import numpy as np
 import pytest
 import torch
 
+from charnn.cells.parameters import expected_shapes
 from charnn.config import Architecture
 from charnn.config.model import StartOptions
 from charnn.config.training import TrainingOptions
-from charnn.storage.model_directory import expected_shapes
 from charnn.training.network.dropout import PlaceDropout, RegularisationShares, TokenDropout, ValueDropout
 from charnn.training.network.layers import EquationLayer, FusedLayer, make_layer
 from charnn.training.network.network import Network, detached

@@ -2,13 +2,17 @@
 
 import math
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from charnn.cli.options import Given, with_options
 from charnn.cli.output import console
 from charnn.cli.output.files import show_files
+
+if TYPE_CHECKING:
+    from charnn.storage.run_config import RunConfig
+    from charnn.text.facts import TextFile
 
 
 @with_options()
@@ -53,83 +57,80 @@ def info(
     console.show(table)
 
 
-def _facts(path: Path, config: dict[str, Any]) -> dict[str, Any]:
-    from charnn.config import Architecture
-    from charnn.storage.model_directory import expected_shapes
+def _facts(path: Path, config: "RunConfig") -> dict[str, object]:
+    from charnn.cells.parameters import expected_shapes
 
-    shape, results, corpus = config["architecture"], config["results"], config["corpus"]
-    options = config["options"]
-    loss, valid = results["valid_loss_nats"], corpus["valid"]
-    in_bits_per_char = valid["num_tokens"] / valid["num_chars"] / math.log(2) if valid["num_chars"] else None
+    shape, results, corpus = config.architecture, config.results, config.corpus
+    text, training = config.asked.text, config.training
+    loss, valid = results.valid_loss_nats, corpus.valid
+    in_bits_per_char = valid.num_tokens / valid.num_chars / math.log(2) if valid.num_chars else None
     return {
         "run": str(path),
         "valid_loss_nats": loss,
-        "valid_loss_cold_nats": results.get("valid_loss_cold_nats"),
-        "ngram_loss_nats": results.get("ngram_loss_nats"),
-        "ngram_order": results.get("ngram_order", 0),
-        "mixture_loss_nats": results.get("mixture_loss_nats"),
+        "valid_loss_cold_nats": results.valid_loss_cold_nats,
+        "ngram_loss_nats": results.ngram_loss_nats,
+        "ngram_order": results.ngram_order,
+        "mixture_loss_nats": results.mixture_loss_nats,
         "backward_valid_loss_nats": _backward_loss(path),
-        "temperature": results.get("temperature", 1.0),
+        "temperature": results.temperature,
         "valid_perplexity": None if loss is None else math.exp(loss),
         "valid_bits_per_char": None if loss is None or in_bits_per_char is None else loss * in_bits_per_char,
-        "valid_num_tokens": results["valid_num_tokens"],
-        "valid_num_unknown": valid["num_unknown"],
-        "num_parameters": sum(math.prod(size) for size in expected_shapes(Architecture(**shape)).values()),
-        "cell": shape["cell"],
-        "direction": shape.get("direction", "forward"),
-        "num_layers": shape["num_layers"],
-        "hidden_size": shape["hidden_size"],
-        "embedding_size": shape["embedding_size"],
-        "inputs": shape.get("inputs", "embedding"),
-        "skip": shape.get("skip", 0),
-        "residual": shape.get("residual", False),
-        "embedding_order": shape.get("embedding_order", 1),
-        "tie_weights": shape["tie_weights"],
-        "tokenizer": options["text"]["tokenizer"],
-        "vocab_size": shape["vocab_size"],
-        "unit": options["text"]["unit"],
-        "train_num_tokens": corpus["train"]["num_tokens"],
-        "train_num_chars": corpus["train"]["num_chars"],
-        "recipe": config.get("recipe"),
-        "files": [f"{file['name']} ({_num_bytes(file)}, sha256 {file['sha256'][:12]})" for file in corpus["files"]],
-        "steps": results["steps"],
-        "best_step": results["best_step"],
-        "seconds": results["seconds"],
-        "stopped": results["stopped"],
-        "optimizer": options["training"]["optimizer"],
-        "schedule": options["training"].get("schedule") or "linear",
-        "learning_rate": options["training"]["learning_rate"],
-        "batch_size": options["training"]["batch_size"],
-        "bptt_length": options["training"]["bptt_length"],
-        "dropout": options["training"]["dropout"],
-        "dropout_kind": options["training"].get("dropout_kind", "locked"),
-        "ngram_dropout": options["training"].get("ngram_dropout", 0.0),
-        "weight_drop": options["training"].get("weight_drop", 0.0),
-        "token_noise": options["training"].get("token_noise", 0.0),
-        "teacher_forcing": options["training"].get("teacher_forcing", 1.0),
-        "device": config["plan"]["device"],
-        "precision": config["plan"]["precision"],
-        "seed": config["seed"],
-        "charnn_version": config["charnn_version"],
-        "torch_version": config["torch_version"],
-        "python_version": config["python_version"],
+        "valid_num_tokens": results.valid_num_tokens,
+        "valid_num_unknown": valid.num_unknown,
+        "num_parameters": sum(math.prod(size) for size in expected_shapes(shape).values()),
+        "cell": shape.cell,
+        "direction": shape.direction,
+        "num_layers": shape.num_layers,
+        "hidden_size": shape.hidden_size,
+        "embedding_size": shape.embedding_size,
+        "inputs": shape.inputs,
+        "skip": shape.skip,
+        "residual": shape.residual,
+        "embedding_order": shape.embedding_order,
+        "tie_weights": shape.tie_weights,
+        "tokenizer": text.tokenizer,
+        "vocab_size": shape.vocab_size,
+        "unit": text.unit,
+        "train_num_tokens": corpus.train.num_tokens,
+        "train_num_chars": corpus.train.num_chars,
+        "recipe": config.recipe,
+        "files": [f"{file.name} ({_num_bytes(file)}, sha256 {file.sha256[:12]})" for file in corpus.files],
+        "steps": results.steps,
+        "best_step": results.best_step,
+        "seconds": results.seconds,
+        "stopped": results.stopped,
+        "optimizer": training.optimizer,
+        "schedule": training.schedule or "linear",
+        "learning_rate": training.learning_rate,
+        "batch_size": training.batch_size,
+        "bptt_length": training.bptt_length,
+        "dropout": training.dropout,
+        "dropout_kind": training.dropout_kind,
+        "ngram_dropout": training.ngram_dropout,
+        "weight_drop": training.weight_drop,
+        "token_noise": training.token_noise,
+        "teacher_forcing": training.teacher_forcing,
+        "device": config.plan.device,
+        "precision": config.plan.precision,
+        "seed": config.seed,
+        "charnn_version": config.versions.charnn,
+        "torch_version": config.versions.torch,
+        "python_version": config.versions.python,
     }
 
 
-def _num_bytes(file: dict[str, Any]) -> str:
+def _num_bytes(file: "TextFile") -> str:
     """Return how much of a text was read."""
-    whole = file.get("of_bytes")
-    return f"{file['num_bytes']:,} bytes" if whole is None else f"the first {file['num_bytes']:,} of {whole:,} bytes"
+    if file.of_bytes is None:
+        return f"{file.num_bytes:,} bytes"
+    return f"the first {file.num_bytes:,} of {file.of_bytes:,} bytes"
 
 
 def _backward_loss(path: Path) -> float | None:
     """Return the validation loss of the other half of a pair, or None where there is none."""
     from charnn.storage.model_directory import BACKWARD, is_model, read_config
 
-    if not is_model(path / BACKWARD):
-        return None
-    loss: float | None = read_config(path / BACKWARD)["results"]["valid_loss_nats"]
-    return loss
+    return read_config(path / BACKWARD).results.valid_loss_nats if is_model(path / BACKWARD) else None
 
 
 def _shown(value: Any) -> str:

@@ -56,9 +56,9 @@ def recipes(
 def _num_parameters(options: dict[str, object]) -> int:
     import math
 
+    from charnn.cells.parameters import expected_shapes
     from charnn.config import ModelOptions
     from charnn.options import pick
-    from charnn.storage.model_directory import expected_shapes
     from charnn.training.planning.sizes import resolve_architecture
 
     kind = str(options["tokenizer"])

@@ -115,13 +115,14 @@ def _train_all(request: "RunRequest", started: float) -> None:
 
 def _warn_of_size(recipe: "Recipe", session: "Session") -> None:
     """Say what a recipe that was made for a GPU takes without one."""
-    plan, training = session.config["plan"], session.config["options"]["training"]
-    if plan["device"] != "cpu":
+    plan, training = session.config.plan, session.config.training
+    if plan.device != "cpu":
         return
-    speed, epochs = plan["training_tokens_per_second"], training["epochs"]
+    speed, epochs = plan.training_tokens_per_second, training.epochs
+    assert speed is not None
     lasts = ""
-    if epochs and not training["minutes"] and not training["steps"]:
-        minutes = epochs * session.config["corpus"]["train"]["num_tokens"] / speed / 60
+    if epochs and not training.minutes and not training.steps:
+        minutes = epochs * session.config.corpus.train.num_tokens / speed / 60
         time_taken = f"{minutes / 60:,.1f} hours" if minutes >= 60 else f"{minutes:.1f} minutes"
         lasts = f", and {epochs:g} epochs of this text take about {time_taken}; --minutes ends it sooner"
     console.notice(
@@ -173,27 +174,27 @@ def _train(session: "Session") -> None:
             f"interrupted and saved at step {stopped.step:,}; go on with: charnn train --resume -o {run_directory}"
         )
         raise typer.Exit(128 + (signal_number or signal.SIGINT))
-    results = session.config["results"]
+    results = session.config.results
     if stopped is not None and stopped.reason == "patience":
         console.notice(f"stopped early at step {stopped.step:,}: validation no longer improved (--patience)")
-    if not results["steps"]:
+    if not results.steps:
         console.notice(
             "the budget was spent before the first step: the model has learned nothing; "
             f"give it --minutes {charnn.api.minutes_to_learn(session):g} or more"
         )
-    best = results["valid_loss_nats"]
+    best = results.valid_loss_nats
     figure = (
         "nothing was held out"
         if best is None
-        else f"best validation {best:.4f} nats a token at step {results['best_step']:,}"
+        else f"best validation {best:.4f} nats a token at step {results.best_step:,}"
     )
-    console.notice(f"{directory}: trained for {results['seconds']:.0f} s, {results['steps']:,} steps; {figure}")
-    if results.get("mixture_loss_nats") is not None:
+    console.notice(f"{directory}: trained for {results.seconds:.0f} s, {results.steps:,} steps; {figure}")
+    if results.mixture_loss_nats is not None:
         console.notice(
-            f"the n-gram model of order {results['ngram_order']} reaches {results['ngram_loss_nats']:.4f}, both together "
-            f"{results['mixture_loss_nats']:.4f} (--mix-ngram)"
+            f"the n-gram model of order {results.ngram_order} reaches {results.ngram_loss_nats:.4f}, both together "
+            f"{results.mixture_loss_nats:.4f} (--mix-ngram)"
         )
-    if results["steps"]:
+    if results.steps:
         console.notice(_next_command(session, run_directory))
 
 

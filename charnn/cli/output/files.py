@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 def show_files(paths: Sequence[Path], *, json: bool) -> None:
     """Write the files of models, and what the cache keeps."""
-    from charnn.storage.model_directory import stored_files
+    from charnn.storage.run_files import stored_files
     from charnn.text.cache import MOST_BYTES, cache_directory, entries
 
     root = cache_directory()

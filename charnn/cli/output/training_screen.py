@@ -3,7 +3,8 @@
 import contextlib
 import math
 from collections.abc import Iterator
-from typing import Any, Protocol
+from dataclasses import asdict
+from typing import Protocol
 
 from rich.console import Console, Group
 from rich.live import Live
@@ -13,6 +14,8 @@ from rich.table import Table
 from rich.text import Text
 
 from charnn.cli.output import console
+from charnn.config import TrainingOptions
+from charnn.text.facts import SplitSize
 from charnn.training.events import Evaluated, Event, Progressed, RolledBack, SpeedChanged
 from charnn.training.run.run import Session
 
@@ -49,9 +52,9 @@ class _Figures:
     """Losses in the units that a reader compares."""
 
     def __init__(self, session: Session) -> None:
-        corpus = session.config["corpus"]
-        self.train_ratio = _tokens_per_char(corpus["train"])
-        self.valid_ratio = _tokens_per_char(corpus["valid"])
+        corpus = session.config.corpus
+        self.train_ratio = _tokens_per_char(corpus.train)
+        self.valid_ratio = _tokens_per_char(corpus.valid)
 
     def train(self, nats: float) -> str:
         return _both_units(nats, self.train_ratio)
@@ -64,37 +67,37 @@ def _both_units(nats: float, tokens_per_char: float) -> str:
     return f"{nats:.4f} nats/token, {nats * tokens_per_char * BITS:.3f} bits/char"
 
 
-def _tokens_per_char(size: dict[str, int]) -> float:
-    return size["num_tokens"] / size["num_chars"] if size["num_chars"] else math.nan
+def _tokens_per_char(size: SplitSize) -> float:
+    return size.num_tokens / size.num_chars if size.num_chars else math.nan
 
 
 def headline(session: Session) -> list[str]:
     """Return the lines that say what is being trained on what, and what it is measured against."""
     config = session.config
-    shape, plan, training = config["architecture"], config["plan"], config["options"]["training"]
+    shape, plan, training = config.architecture, config.plan, config.training
     num_parameters = sum(array.numel() for array in session.trainer.network.parameters())
-    kind = config["options"]["text"]["tokenizer"]
-    names = ", ".join(file["name"] for file in config["corpus"]["files"][:3])
-    faster = plan["bf16_speedup"]
-    precision = f"{plan['precision']} ({faster:.1f} times fp32)" if faster else plan["precision"]
+    kind = config.asked.text.tokenizer
+    names = ", ".join(file.name for file in config.corpus.files[:3])
+    faster = plan.bf16_speedup
+    precision = f"{plan.precision} ({faster:.1f} times fp32)" if faster else plan.precision
     return [
-        f"{names} -> {session.directory}: {config['corpus']['train']['num_tokens']:,} tokens to train on, "
-        f"{config['corpus']['valid']['num_tokens']:,} held out, vocabulary of {shape['vocab_size']:,} ({kind})",
-        f"{shape['cell']} {shape['num_layers']} x {shape['hidden_size']}, "
-        f"{'one-hot inputs' if shape.get('inputs') == 'one-hot' else 'embedding ' + str(shape['embedding_size'])}, "
-        f"{num_parameters:,} parameters; {training['optimizer']}, batch {training['batch_size']} x {training['bptt_length']}, "
-        f"{_dropout(training)}; {plan['device']}, {precision}; seed {config['seed']}",
+        f"{names} -> {session.directory}: {config.corpus.train.num_tokens:,} tokens to train on, "
+        f"{config.corpus.valid.num_tokens:,} held out, vocabulary of {shape.vocab_size:,} ({kind})",
+        f"{shape.cell} {shape.num_layers} x {shape.hidden_size}, "
+        f"{'one-hot inputs' if shape.inputs == 'one-hot' else 'embedding ' + str(shape.embedding_size)}, "
+        f"{num_parameters:,} parameters; {training.optimizer}, batch {training.batch_size} x {training.bptt_length}, "
+        f"{_dropout(training)}; {plan.device}, {precision}; seed {config.seed}",
         *_reasons(session),
         *_baseline(session),
     ]
 
 
-def _dropout(training: dict[str, Any]) -> str:
+def _dropout(training: TrainingOptions) -> str:
     """Return what is left out of values: one share, or those of input, hidden layers and output."""
-    everywhere = training["dropout"]
-    places = [training.get(f"{place}_dropout") for place in ("input", "hidden", "output")]
+    everywhere = training.dropout
+    places = (training.input_dropout, training.hidden_dropout, training.output_dropout)
     shares = [f"{everywhere if share is None else share:g}" for share in places]
-    kind = training.get("dropout_kind", "locked")
+    kind = training.dropout_kind
     name = "dropout" if kind == "locked" else f"{kind} dropout"
     return f"{name} {shares[0] if len(set(shares)) == 1 else '/'.join(shares)}"
 
@@ -102,38 +105,37 @@ def _dropout(training: dict[str, Any]) -> str:
 def _reasons(session: Session) -> list[str]:
     """Return a line that says what was chosen, and why; runs begun by an older charnn do not know."""
     config = session.config
-    plan, shape = config["plan"], config["architecture"]
-    if "expected_epochs" not in plan:
+    plan, shape, training = config.plan, config.architecture, config.training
+    if plan.expected_epochs is None:
         return []
-    given = {name for group in config["options_given"].values() for name, value in group.items() if value is not None}
-    tokens = f"{config['corpus']['train']['num_tokens']:,} tokens"
-    training = config["options"]["training"]
-    minutes = training["minutes"]
-    passes = f"{plan['expected_epochs']:,.{0 if plan['expected_epochs'] >= 10 else 1}f}"
+    given = {name for group in asdict(config.asked).values() for name, value in group.items() if value is not None}
+    tokens = f"{config.corpus.train.num_tokens:,} tokens"
+    minutes = training.minutes
+    passes = f"{plan.expected_epochs:,.{0 if plan.expected_epochs >= 10 else 1}f}"
     reasons = {
-        "hidden_size": f"width {shape['hidden_size']} by {f'--minutes {minutes:g} and ' if minutes else ''}{tokens}",
-        "dropout": f"dropout {training['dropout']:g} by about {passes} passes over them",
-        "ngram_dropout": f"n-gram dropout {training['ngram_dropout']:g} by about {passes} passes",
+        "hidden_size": f"width {shape.hidden_size} by {f'--minutes {minutes:g} and ' if minutes else ''}{tokens}",
+        "dropout": f"dropout {training.dropout:g} by about {passes} passes over them",
+        "ngram_dropout": f"n-gram dropout {training.ngram_dropout:g} by about {passes} passes",
     }
-    if shape["embedding_order"] == 1:
+    if shape.embedding_order == 1:
         del reasons["ngram_dropout"]
     if given >= {"input_dropout", "hidden_dropout", "output_dropout"}:
         del reasons["dropout"]
     chosen = [reason for name, reason in reasons.items() if name not in given]
     most = session.trainer.workers.most
-    speed = f"{plan['training_tokens_per_second']:,} tokens/s with {most} thread{'s' if most > 1 else ''}"
+    speed = f"{plan.training_tokens_per_second:,} tokens/s with {most} thread{'s' if most > 1 else ''}"
     return [f"chosen: {'; '.join(chosen)}; timed: {speed}" if chosen else f"timed: {speed}"]
 
 
 def _baseline(session: Session) -> list[str]:
     """Return a line with the figure of the n-gram model, if there is one."""
-    results = session.config["results"]
-    loss = results.get("ngram_loss_nats")
+    results = session.config.results
+    loss = results.ngram_loss_nats
     if loss is None:
         return []
     figure = _Figures(session).valid(loss)
     held_out = f"{len(session.held_out):,} held-out tokens"
-    return [f"an n-gram model of order {results['ngram_order']} reaches {figure} on {held_out}"]
+    return [f"an n-gram model of order {results.ngram_order} reaches {figure} on {held_out}"]
 
 
 class PlainScreen:

@@ -7,8 +7,8 @@ from typing import cast
 import torch
 
 from charnn.config import Architecture, TrainingOptions
+from charnn.errors import Notify
 from charnn.options import refuse_idle
-from charnn.text.reading import Notify
 from charnn.training.network.layers import EquationLayer
 from charnn.training.network.network import Network, detached
 from charnn.training.parallel.groups import group_bounds

@@ -7,10 +7,10 @@ import torch
 from torch import Tensor, nn
 
 from charnn.cells.ngram_embedding import num_rows, state_rows, summed
+from charnn.cells.parameters import expected_shapes
 from charnn.config import Architecture
 from charnn.config.model import StartOptions
 from charnn.storage.checkpoint import Tensors
-from charnn.storage.model_directory import expected_shapes
 from charnn.training.network.dropout import PlaceDropout, RegularisationShares, TokenDropout, ValueDropout
 from charnn.training.network.initialization import start_layer
 from charnn.training.network.layers import LayerState, RecurrentLayer, make_layer

@@ -3,8 +3,7 @@
 import torch
 
 from charnn.config.training import Precision
-from charnn.errors import CharnnError
-from charnn.text.reading import Notify
+from charnn.errors import CharnnError, Notify
 
 
 def choose_device(wanted: str) -> str:

@@ -2,13 +2,13 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 from charnn.config import Architecture, ModelOptions, TrainingOptions
 from charnn.config.training import DEFAULT_MINUTES
+from charnn.errors import Notify
 from charnn.options import refuse_idle
+from charnn.storage.run_config import PlanFacts
 from charnn.text.corpus import Corpus
-from charnn.text.reading import Notify
 from charnn.training.optim.optimizers import LEARNING_RATES, WEIGHT_DECAYS
 from charnn.training.optim.schedule import Schedule
 from charnn.training.parallel.workers import Workers
@@ -167,19 +167,19 @@ class Plan:
     ngram_order: int
     expected_epochs: float
 
-    def facts(self) -> dict[str, Any]:
+    def facts(self) -> PlanFacts:
         """Return what `config.json` keeps of it beside architecture and options."""
-        return {
-            "device": self.device,
-            "precision": self.speed.precision,
-            "bf16_speedup": self.speed.ratio,
-            "expected_epochs": self.expected_epochs,
-            "training_tokens_per_second": round(self.speed.training),
-            "evaluation_interval": self.evaluation_interval,
-            "max_valid_tokens": self.max_valid_tokens,
-            "ngram_order": self.ngram_order,
-            "evaluation_seconds": self.max_valid_tokens / self.speed.evaluation,
-        }
+        return PlanFacts(
+            device=self.device,
+            precision=self.speed.precision,
+            bf16_speedup=self.speed.ratio,
+            expected_epochs=self.expected_epochs,
+            training_tokens_per_second=round(self.speed.training),
+            evaluation_interval=self.evaluation_interval,
+            max_valid_tokens=self.max_valid_tokens,
+            ngram_order=self.ngram_order,
+            evaluation_seconds=self.max_valid_tokens / self.speed.evaluation,
+        )
 
 
 def make_plan(

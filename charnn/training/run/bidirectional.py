@@ -5,16 +5,17 @@ from typing import Any
 
 from charnn.config.training import BUDGETS, DEFAULT_MINUTES
 from charnn.storage.model_directory import is_of_a_pair
+from charnn.storage.run_config import RunConfig
 
 FINISHED = ("budget", "patience")
 
 
-def is_pair(config: dict[str, Any]) -> bool:
+def is_pair(config: RunConfig) -> bool:
     """Tell whether a model was begun as the forward half of a pair, in whose directory the other lies."""
-    return is_of_a_pair(config) and config["architecture"].get("direction", "forward") == "forward"
+    return is_of_a_pair(config) and config.architecture.direction == "forward"
 
 
-def directory_of_run(directory: Path, config: dict[str, Any]) -> Path:
+def directory_of_run(directory: Path, config: RunConfig) -> Path:
     """Return the directory by which a user names a run: for the backward half of a pair, that of the pair."""
     return directory.parent if is_of_a_pair(config) and not is_pair(config) else directory
 
@@ -29,8 +30,7 @@ def half_of_budget(given: dict[str, Any]) -> dict[str, Any]:
     return {**given, "minutes": given["minutes"] / 2} if "minutes" in given else given
 
 
-def is_finished(config: dict[str, Any], given: dict[str, Any]) -> bool:
+def is_finished(config: RunConfig, given: dict[str, Any]) -> bool:
     """Tell whether the forward half has nothing left to do, no other budget being given than it has spent."""
-    has_stopped = config["results"].get("stopped") in FINISHED
-    options = config["options"]["training"]
-    return has_stopped and all(given.get(name) in (None, options.get(name)) for name in BUDGETS)
+    has_stopped = config.results.stopped in FINISHED
+    return has_stopped and all(given.get(name) in (None, getattr(config.training, name)) for name in BUDGETS)

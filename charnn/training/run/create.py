@@ -5,9 +5,8 @@ import math
 import platform
 import time
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -15,15 +14,12 @@ import torch
 import charnn
 from charnn.config import ModelOptions, TextOptions, TrainingOptions
 from charnn.config.compatibility import check_together
-from charnn.errors import ModelError, TrainingError
+from charnn.errors import ModelError, Notify, TrainingError
 from charnn.files import staging_directory, write_atomically
 from charnn.ngrams.kneser_ney import NgramModel
 from charnn.ngrams.spelling import learn_spelling
-from charnn.options import as_json, pick
 from charnn.storage.model_directory import (
     BACKWARD,
-    NGRAM_FILE,
-    SPELLING_FILE,
     is_model,
     is_of_a_pair,
     read_config,
@@ -34,11 +30,12 @@ from charnn.storage.model_directory import (
     write_spelling,
     write_tokenizer,
 )
+from charnn.storage.run_config import AskedOptions, CorpusFacts, Results, RunConfig, Versions
+from charnn.storage.run_files import NGRAM_FILE, SPELLING_FILE
 from charnn.text import cache
 from charnn.text.corpus import Corpus, open_ids, prepare_corpus, reverse_encoded
 from charnn.text.encoding import SPLITS
 from charnn.text.progress import Report
-from charnn.text.reading import Notify
 from charnn.training.optim.schedule import seconds_for_steps, seconds_to_end
 from charnn.training.planning.devices import choose_device
 from charnn.training.planning.plan import Plan, make_plan, resolve_budget
@@ -50,19 +47,6 @@ FEWEST_STEPS = 20
 """Steps below which training is of no use."""
 SLOW_STEP = 0.5
 """Seconds of a step from which on a time budget without room for two of them is refused, rather than spent on nothing."""
-NO_RESULTS: dict[str, Any] = {
-    "valid_loss_nats": None,
-    "valid_loss_cold_nats": None,
-    "ngram_loss_nats": None,
-    "ngram_order": 0,
-    "mixture_loss_nats": None,
-    "temperature": 1.0,
-    "valid_num_tokens": 0,
-    "best_step": 0,
-    "steps": 0,
-    "seconds": 0.0,
-    "stopped": None,
-}
 
 
 def begin(
@@ -112,14 +96,11 @@ def begin(
                 reverse_encoded(staging / f"{split}.bin", staging / f"{split}.bin", corpus.tokenizer)
         plan = make_plan(model_options, options, corpus=corpus, device=device, workers=workers, notify=notify)
         _refuse_too_little_time(plan, time.monotonic() - started)
-        config = {
-            **_make_config(corpus, text_options, model_options, training_options, plan),
-            "recipe": recipe,
-        }
+        config = _make_config(corpus, AskedOptions(text_options, model_options, training_options), plan, recipe)
         session = make_session(staging, config, corpus.tokenizer, Position(), started, notify=notify, workers=workers)
         _complete(session, plan.ngram_order, options, text_key=corpus.key, notify=notify, report=report)
         if text_options.spell and corpus.rare_words:
-            _add_spelling(staging, corpus, tokenizer_sha256=config["tokenizer_sha256"])
+            _add_spelling(staging, corpus, tokenizer_sha256=config.tokenizer_sha256)
         close_text(session)
         unfinished.pop_all()
     session.directory = directory
@@ -141,17 +122,14 @@ def begin_backward(forward: Path, *, started: float, notify: Notify) -> Session:
         CharnnError: where the model is damaged or nothing can be written.
     """
     model = read_model(forward)
-    config = {key: value for key, value in model.config.items() if key not in ("format_version", "generation")}
-    config["architecture"] = {**config["architecture"], "direction": "backward"}
-    config["options"]["model"]["direction"] = "backward"
-    config.update(mixture_weights=None, results=dict(NO_RESULTS))
-    options = pick(TrainingOptions, config["options"]["training"])
+    backward = replace(model.architecture, direction="backward")
+    config = replace(model.config, architecture=backward, mixture_weights=None, results=Results())
     directory = forward / BACKWARD
     with staging_directory(directory) as staging:
         for split in SPLITS:
             reverse_encoded(forward / f"{split}.bin", staging / f"{split}.bin", model.tokenizer)
         session = make_session(staging, config, model.tokenizer, Position(), started, notify=notify)
-        _complete(session, config["plan"]["ngram_order"], options, notify=notify)
+        _complete(session, config.plan.ngram_order, config.training, notify=notify)
         if (forward / SPELLING_FILE).exists():
             write_atomically(staging / SPELLING_FILE, (forward / SPELLING_FILE).read_bytes())
         close_text(session)
@@ -211,7 +189,7 @@ def _refuse_to_destroy(directory: Path, overwrite: bool) -> None:
     if not directory.exists() or (overwrite and is_model(directory)):
         return
     if is_model(directory):
-        stopped = read_config(directory).get("results", {}).get("stopped")
+        stopped = read_config(directory).results.stopped
         state = "a finished" if stopped in ("budget", "patience") else "an unfinished"
         raise ModelError(
             f"{directory}: holds {state} model; go on with it (--resume), replace it (--overwrite), or name another place (-o)"
@@ -248,14 +226,14 @@ def _add_ngrams(
         session.ngrams = count_beside(
             ids, tokenizer.vocabulary, order=order, unit=tokenizer.unit, seconds=seconds, report=report
         )
-        write_ngrams(directory, session.ngrams, tokenizer_sha256=session.config["tokenizer_sha256"])
+        write_ngrams(directory, session.ngrams, tokenizer_sha256=session.config.tokenizer_sha256)
         cache.keep(
             root, key, {NGRAM_FILE: directory / NGRAM_FILE}, {"what": f"n-grams of order {session.ngrams.order}"}
         )
-    session.config["results"]["ngram_order"] = session.ngrams.order
+    session.config.results.ngram_order = session.ngrams.order
     if len(session.held_out):
         reading = read_held_out(session.ngrams, session.held_out, tokenizer.vocabulary, unit=tokenizer.unit)
-        session.config["results"]["ngram_loss_nats"] = -float(np.log(reading.probs).mean())
+        session.config.results.ngram_loss_nats = -float(np.log(reading.probs).mean())
 
 
 def _kept_ngrams(session: Session, root: Path | None, key: str) -> NgramModel | None:
@@ -266,7 +244,7 @@ def _kept_ngrams(session: Session, root: Path | None, key: str) -> NgramModel | 
         return read_ngrams(
             session.directory,
             len(session.tokenizer.vocabulary),
-            tokenizer_sha256=session.config["tokenizer_sha256"],
+            tokenizer_sha256=session.config.tokenizer_sha256,
         )
     except ModelError:
         return None
@@ -284,40 +262,22 @@ def _add_spelling(directory: Path, corpus: Corpus, *, tokenizer_sha256: str) -> 
 
 def minutes_to_learn(session: Session) -> float:
     """Return the --minutes that would have been enough for a few steps, where none were made: from what was measured."""
-    plan, training = session.config["plan"], session.config["options"]["training"]
-    step_seconds = training["batch_size"] * training["bptt_length"] / plan["training_tokens_per_second"]
-    minutes = _minutes_for(session.config["results"]["seconds"], step_seconds, plan["evaluation_seconds"])
+    plan, options = session.config.plan, session.config.training
+    assert options.batch_size is not None
+    assert plan.training_tokens_per_second is not None
+    step_seconds = options.batch_size * options.bptt_length / plan.training_tokens_per_second
+    minutes = _minutes_for(session.config.results.seconds, step_seconds, plan.evaluation_seconds)
     return minutes * 2 if is_of_a_pair(session.config) else minutes  # which both networks share
 
 
-def _make_config(
-    corpus: Corpus,
-    text_options: TextOptions,
-    model_options: ModelOptions,
-    training_options: TrainingOptions,
-    plan: Plan,
-) -> dict[str, Any]:
-    shape = asdict(plan.architecture)
-    resolved = {name: shape[name] for name in as_json(model_options) if name in shape}
-    return {
-        "charnn_version": charnn.__version__,
-        "torch_version": torch.__version__,
-        "python_version": platform.python_version(),
-        "seed": plan.options.seed,
-        "architecture": shape,
-        "options": {
-            "text": as_json(text_options),
-            "model": as_json(model_options) | resolved,
-            "training": as_json(plan.options),
-        },
-        "options_given": {
-            "text": as_json(text_options),
-            "model": as_json(model_options),
-            "training": as_json(training_options),
-        },
-        "plan": plan.facts(),
-        "tokenizer_sha256": tokenizer_hash(corpus.tokenizer.files()),
-        "corpus": {"files": corpus.files, "train": asdict(corpus.train), "valid": asdict(corpus.valid)},
-        "mixture_weights": None,
-        "results": dict(NO_RESULTS),
-    }
+def _make_config(corpus: Corpus, asked: AskedOptions, plan: Plan, recipe: str | None) -> RunConfig:
+    return RunConfig(
+        architecture=plan.architecture,
+        asked=asked,
+        training=plan.options,
+        plan=plan.facts(),
+        tokenizer_sha256=tokenizer_hash(corpus.tokenizer.files()),
+        corpus=CorpusFacts(corpus.files, corpus.train, corpus.valid),
+        versions=Versions(charnn.__version__, torch.__version__, platform.python_version()),
+        recipe=recipe,
+    )

@@ -4,8 +4,8 @@ import tempfile
 from dataclasses import replace
 from pathlib import Path
 
+from charnn.errors import Notify
 from charnn.text.progress import Report
-from charnn.text.reading import Notify
 from charnn.training.planning.lr_range_test import Trial, range_test
 from charnn.training.planning.memory import memory_kept
 from charnn.training.run.create import begin

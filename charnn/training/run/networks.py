@@ -8,14 +8,13 @@ from typing import Any
 
 from charnn.config import ModelOptions, TextOptions, TrainingOptions
 from charnn.config.compatibility import settle
-from charnn.errors import OptionError, StorageError
+from charnn.errors import Notify, OptionError, StorageError
 from charnn.files import portable_name
 from charnn.options import pick
 from charnn.recipes import Recipe
 from charnn.storage.locking import exclusive
 from charnn.storage.model_directory import BACKWARD, DEFAULT_ROOT, is_model, read_config
 from charnn.text.progress import Report
-from charnn.text.reading import Notify
 from charnn.training.run.bidirectional import half_of_budget, is_finished, is_pair, with_a_budget
 from charnn.training.run.create import begin, begin_backward
 from charnn.training.run.resume import go_on

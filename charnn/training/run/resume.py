@@ -2,16 +2,16 @@
 
 import json
 import math
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 from charnn.config import TrainingOptions
 from charnn.config.compatibility import GROUPS
 from charnn.config.training import BUDGETS
-from charnn.errors import ModelError, OptionError
+from charnn.errors import ModelError, Notify, OptionError
 from charnn.files import write_atomically
-from charnn.options import as_json, declared_options, flags_of, pick
+from charnn.options import declared_options, flags_of
 from charnn.storage.model_directory import (
     finish_interrupted_writes,
     is_model,
@@ -20,8 +20,8 @@ from charnn.storage.model_directory import (
     read_ngrams,
     read_training_state,
 )
+from charnn.storage.run_config import PlanFacts, RunConfig
 from charnn.text.corpus import open_ids
-from charnn.text.reading import Notify
 from charnn.text.tokenizers import Tokenizer
 from charnn.training.planning.devices import choose_device, has_bf16_units
 from charnn.training.run.run import Session, make_session
@@ -46,29 +46,26 @@ def go_on(directory: Path, given: dict[str, Any], *, started: float, notify: Not
         raise ModelError(f"{directory}: found no run to resume; leave --resume out to begin one")
     finish_interrupted_writes(directory)
     model = read_model(directory)
-    config = {key: value for key, value in model.config.items() if key not in ("format_version", "generation")}
+    config = model.config
     options, changed = _changed_options(config, given)
     scalars, tensors = read_training_state(directory)
-    config["options"]["training"] = as_json(options)
+    config.training = options
     _check_corpus(directory, config, model.tokenizer)
-    _keep_device(config["plan"], notify)
-    _keep_precision(config["plan"], notify)
+    config.plan = _keep_precision(_keep_device(config.plan, notify), notify)
     position = Position.of(scalars)
     session = make_session(directory, config, model.tokenizer, position, started - position.seconds, notify=notify)
-    session.generation = model.config["generation"]
-    if config["plan"].get("ngram_order"):
-        session.ngrams = read_ngrams(
-            directory, model.architecture.vocab_size, tokenizer_sha256=config["tokenizer_sha256"]
-        )
+    session.generation = model.generation
+    if config.plan.ngram_order:
+        session.ngrams = read_ngrams(directory, model.architecture.vocab_size, tokenizer_sha256=config.tokenizer_sha256)
     session.trainer.restore(scalars, tensors)
     trainer = session.trainer
     progress = trainer.budget.progress(position.step, position.seconds)
     if changed:
         trainer.position.next_evaluation = min(1.0, progress + trainer.evaluation_interval)
-    if trainer.budget.seconds is not None and config["results"]["valid_loss_nats"] is not None:
-        trainer.position.best_loss_nats = config["results"]["valid_loss_nats"]
-        trainer.position.best_step = config["results"]["best_step"]
-    config["results"]["stopped"] = None
+    if trainer.budget.seconds is not None and config.results.valid_loss_nats is not None:
+        trainer.position.best_loss_nats = config.results.valid_loss_nats
+        trainer.position.best_step = config.results.best_step
+    config.results.stopped = None
     if progress >= 1:
         raise ModelError(
             f"{directory}: has spent its budget ({position.step:,} steps, {position.seconds:.0f} s); "
@@ -79,16 +76,17 @@ def go_on(directory: Path, given: dict[str, Any], *, started: float, notify: Not
     return session
 
 
-def _changed_options(config: dict[str, Any], given: dict[str, Any]) -> tuple[TrainingOptions, bool]:
-    before = {name: value for group in config["options"].values() for name, value in group.items()}
-    asked = {name: value for group in config["options_given"].values() for name, value in group.items()}
+def _changed_options(config: RunConfig, given: dict[str, Any]) -> tuple[TrainingOptions, bool]:
+    before = {name: value for group in config.option_values().values() for name, value in group.items()}
+    asked = {name: value for group in asdict(config.asked).values() for name, value in group.items()}
     declared = {name: option for group in GROUPS for name, (_, option) in declared_options(group).items()}
     for name, value in given.items():
-        if name not in CHANGEABLE_ON_RESUME and value not in (before.get(name), asked.get(name)):
+        existed = name not in config.later_options
+        if name not in CHANGEABLE_ON_RESUME and not (existed and value in (before[name], asked[name])):
             flag = flags_of(name, declared[name])[-1]
-            begun_with = before.get(name, "no such option")
+            begun_with = before[name] if existed else "no such option"
             raise OptionError(f"{flag}: found {value}, but the run to resume was begun with {begun_with}; leave it out")
-    options = pick(TrainingOptions, config["options"]["training"])
+    options = config.training
     changes = {name: value for name, value in given.items() if name in CHANGEABLE_ON_RESUME}
     if any(name in changes for name in BUDGETS):
         changes = {**dict.fromkeys(BUDGETS), **changes}
@@ -96,10 +94,10 @@ def _changed_options(config: dict[str, Any], given: dict[str, Any]) -> tuple[Tra
     return resumed, any(getattr(resumed, name) != getattr(options, name) for name in BUDGETS)
 
 
-def _check_corpus(directory: Path, config: dict[str, Any], tokenizer: Tokenizer) -> None:
+def _check_corpus(directory: Path, config: RunConfig, tokenizer: Tokenizer) -> None:
     """Refuse to train on a damaged encoded text. Raises ModelError."""
     for split in ("train", "valid"):
-        file, expected = directory / f"{split}.bin", config["corpus"][split]["num_tokens"]
+        file, expected = directory / f"{split}.bin", config.corpus.size(split).num_tokens
         found = len(open_ids(file, tokenizer)) if file.exists() else 0
         if found != expected:
             raise ModelError(
@@ -107,18 +105,20 @@ def _check_corpus(directory: Path, config: dict[str, Any], tokenizer: Tokenizer)
             )
 
 
-def _keep_device(plan: dict[str, Any], notify: Notify) -> None:
+def _keep_device(plan: PlanFacts, notify: Notify) -> PlanFacts:
     """Go on with the device of before; where it is gone, on the processor, in fp32."""
-    if plan["device"] == "cuda" and choose_device("auto") == "cpu":
+    if plan.device == "cuda" and choose_device("auto") == "cpu":
         notify("the run was begun on a GPU and there is none: going on on the processor, in fp32")
-        plan.update(device="cpu", precision="fp32", bf16_speedup=None)
+        return replace(plan, device="cpu", precision="fp32", bf16_speedup=None)
+    return plan
 
 
-def _keep_precision(plan: dict[str, Any], notify: Notify) -> None:
+def _keep_precision(plan: PlanFacts, notify: Notify) -> PlanFacts:
     """Go on in the precision of before; where this machine has no units for it, in fp32."""
-    if plan["precision"] == "bf16" and not has_bf16_units(plan["device"]):
+    if plan.precision == "bf16" and not has_bf16_units(plan.device):
         notify("the run was begun in bf16 and this machine has no units for it: going on in fp32, so to other weights")
-        plan.update(precision="fp32", bf16_speedup=None)
+        return replace(plan, precision="fp32", bf16_speedup=None)
+    return plan
 
 
 def _larger_budget(options: TrainingOptions, position: Position, shared: bool) -> str:

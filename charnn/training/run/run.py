@@ -3,25 +3,22 @@
 import json
 import time
 from collections.abc import Callable, Generator
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import torch
 
 from charnn.config import Architecture, TrainingOptions
-from charnn.config.model import StartOptions
 from charnn.cores import available_cores
-from charnn.errors import CharnnError, StorageError
+from charnn.errors import CharnnError, Notify, StorageError
 from charnn.files import explain_write_errors
 from charnn.ngrams.kneser_ney import NgramModel
-from charnn.options import pick
 from charnn.storage.checkpoint import Tensors
 from charnn.storage.model_directory import Model, read_model, update_config, write_model, write_training_state
+from charnn.storage.run_config import RunConfig
 from charnn.text.corpus import open_ids
-from charnn.text.reading import Notify
 from charnn.text.tokenizers import Tokenizer
 from charnn.training.batches import Batches, make_batches
 from charnn.training.evaluation import Validation, held_out_part, validate
@@ -45,7 +42,7 @@ class Session:
 
     Args:
         directory: the model directory.
-        config: what `config.json` says, without format version and generation.
+        config: what `config.json` says.
         tokenizer: its vocabulary.
         trainer: at its position.
         generation: that of the weights on disk.
@@ -55,7 +52,7 @@ class Session:
     """
 
     directory: Path
-    config: dict[str, Any]
+    config: RunConfig
     tokenizer: Tokenizer
     trainer: Trainer
     generation: int = 0
@@ -71,12 +68,12 @@ class Session:
     def model(self) -> Model:
         """Return the network as it is now, as if read from disk."""
         arrays = self.trainer.averaged_arrays()
-        return Model(self.directory, self.config, self.architecture, self.tokenizer, arrays)
+        return Model(self.directory, self.config, self.tokenizer, arrays, self.generation)
 
 
 def make_session(
     directory: Path,
-    config: dict[str, Any],
+    config: RunConfig,
     tokenizer: Tokenizer,
     position: Position,
     started: float,
@@ -93,29 +90,26 @@ def make_session(
         notify: told what a user should know.
         workers: who trains; new ones where there are none yet.
     """
-    options = pick(TrainingOptions, config["options"]["training"])
-    plan = config["plan"]
-    workers = workers or make_workers(options, plan["device"])
+    options, plan = config.training, config.plan
+    workers = workers or make_workers(options, plan.device)
     assert options.batch_size is not None
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(options.seed)
         network = Network(
-            Architecture(**config["architecture"]),
+            config.architecture,
             shares=RegularisationShares.of(options),
-            start=pick(StartOptions, config["options"]["model"]),
-        ).to(plan["device"])
-    compile_steps(
-        network, options, unit=tokenizer.unit, device=plan["device"], precision=plan["precision"], notify=notify
-    )
+            start=config.asked.model,
+        ).to(plan.device)
+    compile_steps(network, options, unit=tokenizer.unit, device=plan.device, precision=plan.precision, notify=notify)
     batches, noise = _read_from(directory, options, tokenizer)
     steps = [options.steps] if options.steps else []
     steps += [max(1, round(options.epochs * batches.steps_per_epoch))] if options.epochs else []
-    seconds = seconds_for_steps(options.minutes, plan["evaluation_seconds"]) if options.minutes else None
+    seconds = seconds_for_steps(options.minutes, plan.evaluation_seconds) if options.minutes else None
     held_out = held_out_part(
         open_ids(directory / "valid.bin", tokenizer),
         tokenizer.vocabulary,
         unit=tokenizer.unit,
-        max_tokens=plan["max_valid_tokens"],
+        max_tokens=plan.max_valid_tokens,
     )
 
     def read_validation() -> Validation:
@@ -128,13 +122,13 @@ def make_session(
         noise=noise,
         validate=read_validation if len(held_out) else None,
         options=options,
-        precision=plan["precision"],
+        precision=plan.precision,
         budget=Budget(steps=min(steps, default=None), seconds=seconds),
-        evaluation_interval=plan["evaluation_interval"],
+        evaluation_interval=plan.evaluation_interval,
         position=position,
         started=started,
         workers=workers,
-        planned_speed=plan.get("training_tokens_per_second"),
+        planned_speed=plan.training_tokens_per_second,
     )
     return Session(directory, config, tokenizer, trainer, held_out=held_out)
 
@@ -195,9 +189,9 @@ def _run(session: Session, should_stop: Callable[[], bool]) -> Generator[Event, 
                 if event.is_best:
                     session.unsaved_best = session.trainer.averaged_arrays(temperature=event.temperature)
             if isinstance(event, Stopped):
-                session.config["results"]["stopped"] = event.reason
+                session.config.results.stopped = event.reason
                 _note_effort(session)
-                if session.config["results"]["best_step"] == 0 and event.step > 0:
+                if session.config.results.best_step == 0 and event.step > 0:
                     session.unsaved_best = session.trainer.averaged_arrays()  # better than what training began with
                 _note_figures(session)
             if isinstance(event, (CheckpointDue, Stopped)):
@@ -213,13 +207,9 @@ def _run(session: Session, should_stop: Callable[[], bool]) -> Generator[Event, 
 
 def _note_results(session: Session, event: Evaluated) -> None:
     if event.is_best:
-        results = {
-            "valid_loss_nats": event.valid_loss_nats,
-            "temperature": event.temperature,
-            "valid_num_tokens": event.num_tokens,
-            "best_step": event.step,
-        }
-        session.config["results"].update(results)
+        results = session.config.results
+        results.valid_loss_nats, results.temperature = event.valid_loss_nats, event.temperature
+        results.valid_num_tokens, results.best_step = event.num_tokens, event.step
     _note_effort(session)
 
 
@@ -228,26 +218,25 @@ def _note_figures(session: Session) -> None:
     if not len(session.held_out):
         return
     with torch.random.fork_rng(devices=[]):  # what a new network draws must not change how training goes on
-        network = Network(session.architecture).to(session.config["plan"]["device"])
+        network = Network(session.architecture).to(session.config.plan.device)
     network.load_arrays(session.unsaved_best or read_model(session.directory).weights)
     tokenizer = session.tokenizer
-    figures = asdict(
-        final_figures(
-            network,
-            session.ngrams,
-            session.held_out,
-            tokenizer.vocabulary,
-            unit=tokenizer.unit,
-            workers=session.trainer.workers,
-        )
+    figures = final_figures(
+        network,
+        session.ngrams,
+        session.held_out,
+        tokenizer.vocabulary,
+        unit=tokenizer.unit,
+        workers=session.trainer.workers,
     )
-    session.config["mixture_weights"] = figures.pop("mixture_weights")
-    session.config["results"].update(figures)
+    session.config.mixture_weights = figures.mixture_weights
+    session.config.results.valid_loss_cold_nats = figures.valid_loss_cold_nats
+    session.config.results.mixture_loss_nats = figures.mixture_loss_nats
 
 
 def _note_effort(session: Session) -> None:
-    position = session.trainer.position
-    session.config["results"].update(steps=position.step, seconds=round(session.trainer.seconds(), 2))
+    results = session.config.results
+    results.steps, results.seconds = session.trainer.position.step, round(session.trainer.seconds(), 2)
 
 
 def save(session: Session) -> None:

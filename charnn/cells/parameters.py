@@ -1,0 +1,32 @@
+"""The parameters of a network: names and shapes, as `model.safetensors` has them."""
+
+from charnn.cells import Array, Weights, layer_shapes
+from charnn.cells.ngram_embedding import num_rows
+from charnn.config import Architecture
+
+
+def expected_shapes(architecture: Architecture) -> dict[str, tuple[int, ...]]:
+    """Return the name and shape of each weight."""
+    shape = architecture
+    shapes: dict[str, tuple[int, ...]] = {}
+    if shape.inputs == "embedding":
+        shapes["embedding.weight"] = (shape.vocab_size, shape.embedding_size)
+    for order in range(2, shape.embedding_order + 1):
+        shapes[f"embedding.{order}.weight"] = (num_rows(shape.vocab_size, order), shape.embedding_size)
+    for layer in range(shape.num_layers):
+        shapes |= {f"layers.{layer}.{name}": size for name, size in layer_shapes(shape, layer).items()}
+    if not shape.tie_weights:
+        shapes["output.weight"] = (shape.vocab_size, shape.output_size)
+    shapes["output.bias"] = (shape.vocab_size,)
+    return shapes
+
+
+def layer_weights(weights: Weights, layer: int) -> dict[str, Array]:
+    """Return one recurrent layer's parameters by name (see `layer_shapes`).
+
+    Args:
+        weights: all of a network's (see `expected_shapes`).
+        layer: the lowest is 0.
+    """
+    prefix = f"layers.{layer}."
+    return {name.removeprefix(prefix): array for name, array in weights.items() if name.startswith(prefix)}
