@@ -152,7 +152,7 @@ def test_weights_of_another_shape_are_refused(run):
     edit_json(run / "config.json", architecture={**config["architecture"], "vocab_size": 7})
     assert "the tokenizer has" in complaint(run)
     edit_json(run / "config.json", architecture={**config["architecture"], "cell": "rwkv"})
-    assert "unknown cell 'rwkv'" in complaint(run)
+    assert "has the cell 'rwkv', which charnn does not know" in complaint(run)
     edit_json(run / "config.json", architecture={**config["architecture"], "hidden_size": -1})
     assert "describes no model that charnn knows" in complaint(run)
 
