@@ -210,10 +210,9 @@ def _network(model: "Model", engine: "Engine", options: ScoreOptions) -> "Estima
 
 
 def _dynamic(model: "Model", options: ScoreOptions, temperature: float) -> "Estimator":
-    from charnn.scoring.dynamic import DynamicEstimator, DynamicSettings, fit_rates, gradient_scales
+    from charnn.scoring.dynamic import DynamicEstimator, DynamicSettings, fit_rates, gradient_scales, network_of
     from charnn.scoring.tuning import check_encoded, read_held_out
     from charnn.text.corpus import open_ids
-    from charnn.training.network.network import Network
 
     vocabulary = model.tokenizer.vocabulary
     stretch = options.dynamic_stretch or (20 if model.tokenizer.kind in ("char", "byte") else 5)
@@ -224,8 +223,7 @@ def _dynamic(model: "Model", options: ScoreOptions, temperature: float) -> "Esti
             "or leave --dynamic out"
         )
     check_encoded(model, "train")
-    network = Network(model.architecture)
-    network.load_arrays(model.weights)
+    network = network_of(model)
     scales = gradient_scales(
         network, open_ids(file, model.tokenizer), boundary_id=vocabulary.boundary_id, stretch=stretch, seed=1
     )
