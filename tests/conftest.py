@@ -13,8 +13,10 @@ import torch
 from charnn.cells import CELL_NAMES
 from charnn.cells.parameters import expected_shapes
 from charnn.cli.main import main
-from charnn.config import Architecture
+from charnn.config import Architecture, TextOptions
 from charnn.storage.checkpoint import Tensors
+from charnn.text.tokenizer_training import NumberedWords, make_word_tokenizer, train_tokenizer
+from charnn.text.tokenizers import Tokenizer
 
 REPOSITORY = Path(__file__).parent.parent
 FABLES = REPOSITORY / "corpora" / "fables.txt"
@@ -114,6 +116,15 @@ def line_run(_trained_lines: Path, tmp_path: Path) -> Path:
 def seeded(seed: int = 0) -> torch.Generator:
     """Return a generator of torch's, which what is random in training draws from."""
     return torch.Generator().manual_seed(seed)
+
+
+def trained_tokenizer(options: TextOptions, text: str) -> Tokenizer:
+    """Make a tokenizer from a text as training does."""
+    if options.tokenizer != "word":
+        return train_tokenizer(options, lambda: iter([text]), seed=1)
+    words = NumberedWords(pretokenized=options.pretokenized)
+    words.count(words.encode(text))
+    return make_word_tokenizer(options, words.counts()).tokenizer
 
 
 def ramp_weights(architecture: Architecture, scale: float = 0.4) -> Tensors:

@@ -205,9 +205,13 @@ def _network(model: Model, engine: Engine, options: ScoreOptions) -> Estimator:
 
 
 def _dynamic(model: Model, options: ScoreOptions, temperature: float) -> Estimator:
-    # both load torch
-    from charnn.scoring.dynamic import DynamicEstimator, DynamicSettings, fit_rates, gradient_scales
-    from charnn.training.network.network import Network
+    from charnn.scoring.dynamic import (  # loads torch
+        DynamicEstimator,
+        DynamicSettings,
+        fit_rates,
+        gradient_scales,
+        network_of,
+    )
 
     vocabulary = model.tokenizer.vocabulary
     stretch = options.dynamic_stretch or (20 if model.tokenizer.kind in ("char", "byte") else 5)
@@ -218,8 +222,7 @@ def _dynamic(model: Model, options: ScoreOptions, temperature: float) -> Estimat
             "or leave --dynamic out"
         )
     check_encoded(model, "train")
-    network = Network(model.architecture)
-    network.load_arrays(model.weights)
+    network = network_of(model)
     scales = gradient_scales(
         network, open_ids(file, model.tokenizer), boundary_id=vocabulary.boundary_id, stretch=stretch, seed=1
     )

@@ -10,7 +10,6 @@ The tables of embedded n-grams and learned initial states stay as they are.
 import math
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -20,30 +19,14 @@ from torch.nn import functional
 from charnn.inference.engine import IdArray
 from charnn.scoring.estimators import Estimate, at_temperature, estimate_of
 from charnn.scoring.tuning import HeldOut
+from charnn.storage.model_directory import Model
+from charnn.training.network.network import Network, NetworkState, detached
 
 RATES = (1e-5, 3e-5, 1e-4, 3e-4, 1e-3, 3e-3)
 DECAYS = (0.0, 1e-3, 3e-3, 1e-2, 3e-2)
 EPSILON_SHARE = 0.05
 """Epsilon, as a share of the mean of MS."""
 STRETCHES_MEASURED = 300
-
-State = Any
-
-
-class LearningNetwork(Protocol):
-    """What dynamic evaluation needs of a network in torch."""
-
-    def __call__(self, ids_TB: Tensor, state: State) -> tuple[Tensor, State]:
-        """Return logits (T, B, V) and the state."""
-        ...
-
-    def initial_state(self, num_streams: int) -> State:
-        """Return the memory with which B streams begin."""
-        ...
-
-    def named_weights(self) -> dict[str, Tensor]:
-        """Return the parameters by name."""
-        ...
 
 
 @dataclass(frozen=True)
@@ -64,7 +47,7 @@ class DynamicEstimator:
     """A network that learns from what it reads; what it has learned outlives the single text.
 
     Args:
-        network: fp32, with its trained weights, without dropout.
+        network: see `network_of`.
         scales: MS of each weight that moves (see `gradient_scales`).
     """
 
@@ -73,7 +56,7 @@ class DynamicEstimator:
 
     def __init__(
         self,
-        network: LearningNetwork,
+        network: Network,
         settings: DynamicSettings,
         scales: dict[str, Tensor],
         *,
@@ -160,13 +143,20 @@ class _DynamicReader:
         """Learn from what was read since the weights moved last."""
         if self._loss is not None:
             self._estimator.learn(self._loss / self._estimator.settings.stretch)
-            self._state = _cut_off(self._state)
+            self._state = detached(self._state)
         self._loss, self._num_unlearned = None, 0
 
 
+def network_of(model: Model) -> Network:
+    """Return the network of a model read from disk: fp32, without dropout."""
+    network = Network(model.architecture)
+    network.load_arrays(model.weights)
+    return network
+
+
 def _read_stretch(
-    network: LearningNetwork, contexts_TB: IdArray, targets_TB: IdArray, state: State, temperature: float
-) -> tuple[Tensor, Tensor, State]:
+    network: Network, contexts_TB: IdArray, targets_TB: IdArray, state: NetworkState, temperature: float
+) -> tuple[Tensor, Tensor, NetworkState]:
     """Return the summed loss of a stretch, its logits (T, B, V), and the state after it."""
     logits, state = network(torch.from_numpy(np.ascontiguousarray(contexts_TB)), state)
     targets = torch.from_numpy(np.ascontiguousarray(targets_TB)).flatten()
@@ -174,12 +164,7 @@ def _read_stretch(
     return loss, logits, state
 
 
-def _cut_off(state: State) -> State:
-    """Return a state through which no gradient flows back."""
-    return tuple(tuple(part.detach() for part in layer) for layer in state)
-
-
-def moving_weights(network: LearningNetwork) -> dict[str, Tensor]:
+def moving_weights(network: Network) -> dict[str, Tensor]:
     """Return the weights that move: not the tables of n-grams, of which a text touches few rows, nor initial states."""
     weights = network.named_weights()
     stays = {name for name in weights if name.startswith("embedding.") and name != "embedding.weight"}
@@ -187,9 +172,7 @@ def moving_weights(network: LearningNetwork) -> dict[str, Tensor]:
     return {name: weight for name, weight in weights.items() if name not in stays}
 
 
-def gradient_scales(
-    network: LearningNetwork, ids: IdArray, *, boundary_id: int, stretch: int, seed: int
-) -> dict[str, Tensor]:
+def gradient_scales(network: Network, ids: IdArray, *, boundary_id: int, stretch: int, seed: int) -> dict[str, Tensor]:
     """Return the root mean square of each weight's gradient, over stretches from many places of the training text.
 
     Args:
@@ -206,7 +189,7 @@ def gradient_scales(
             before = int(ids[first - 1]) if first > 0 else boundary_id
             contexts = np.concatenate(([[before]], part[:-1]))
             if len(part):
-                loss, _, state = _read_stretch(network, contexts, part, _cut_off(state), 1.0)
+                loss, _, state = _read_stretch(network, contexts, part, detached(state), 1.0)
         gradients = torch.autograd.grad(loss / stretch, list(weights.values()))
         for name, gradient in zip(weights, gradients, strict=True):
             squares[name] += gradient.detach() ** 2

@@ -49,7 +49,7 @@ class Corpus:
         tokenizer: made from the training part alone.
         train, valid: sizes of the two parts.
         files: name, size and sha256 of each text.
-        rare_words: see `TrainedTokenizer`.
+        rare_words: see `TrainedWordTokenizer`.
         key: names the encoded text in the cache; empty where it is not kept.
     """
 
@@ -257,9 +257,8 @@ def _encode(directory: Path, text: Selection, notify: Notify, report: Report | N
 
     if options.tokenizer == "word":
         return encode_words(directory, pieces("reading"), options)
-    trained = train_tokenizer(options, training_texts, seed=text.seed)
-    sizes = encode_pieces(directory, pieces("reading"), trained.tokenizer)
-    return Encoded(trained.tokenizer, sizes, trained.rare_words)
+    tokenizer = train_tokenizer(options, training_texts, seed=text.seed)
+    return Encoded(tokenizer, encode_pieces(directory, pieces("reading"), tokenizer))
 
 
 def _without(held_out: Sequence[Source], sources: Sequence[Source], notify: Notify) -> list[Source]:

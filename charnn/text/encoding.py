@@ -32,12 +32,12 @@ class Encoded(NamedTuple):
     Args:
         tokenizer: made from the training part alone.
         sizes: by split.
-        rare_words: see `TrainedTokenizer`.
+        rare_words: see `TrainedWordTokenizer`.
     """
 
     tokenizer: Tokenizer
     sizes: dict[str, SplitSize]
-    rare_words: Sequence[str]
+    rare_words: Sequence[str] = ()
 
 
 def encode_pieces(directory: Path, pieces: Iterator[Piece], tokenizer: Tokenizer) -> dict[str, SplitSize]:

@@ -31,22 +31,15 @@ CHARS_A_SUBWORD = 300
 """Where no size is given, one subword for so many characters of the training text."""
 
 
-class TrainedTokenizer(NamedTuple):
-    """A tokenizer, and of one of words those that are rare: unknown ones, or where these are few the rarest."""
-
-    tokenizer: Tokenizer
-    rare_words: Sequence[str] = ()
-
-
 class TrainedWordTokenizer(NamedTuple):
-    """The same of words."""
+    """A tokenizer of words, and those that are rare: unknown ones, or where these are few the rarest."""
 
     tokenizer: WordTokenizer | PretokenizedTokenizer
     rare_words: Sequence[str]
 
 
-def train_tokenizer(options: TextOptions, texts: Callable[[], Iterator[str]], *, seed: int) -> TrainedTokenizer:
-    """Make a tokenizer from the training text.
+def train_tokenizer(options: TextOptions, texts: Callable[[], Iterator[str]], *, seed: int) -> Tokenizer:
+    """Make a tokenizer of bytes, characters or subwords from the training text; for words see `NumberedWords`.
 
     Args:
         options: kind, sizes and unit.
@@ -61,21 +54,17 @@ def train_tokenizer(options: TextOptions, texts: Callable[[], Iterator[str]], *,
         counts = np.zeros(256, dtype=np.int64)
         for text in texts():
             counts += np.bincount(np.frombuffer(text.encode("utf-8", "surrogateescape"), np.uint8), minlength=256)
-        return TrainedTokenizer(ByteTokenizer(byte_vocabulary(counts, options.unit), options.unit))
+        return ByteTokenizer(byte_vocabulary(counts, options.unit), options.unit)
     if options.tokenizer == "subword":
-        return TrainedTokenizer(_train_subwords(options, texts, boundary, seed))
-    if options.tokenizer == "char":
-        vocabulary = build_vocabulary(
-            count_characters(texts()),
-            boundary=boundary,
-            min_count=options.min_count or 1,
-            max_size=options.vocab_size,
-        )
-        return TrainedTokenizer(CharTokenizer(vocabulary, options.unit))
-    words = NumberedWords(pretokenized=options.pretokenized)
-    for text in texts():
-        words.count(words.encode(text))
-    return TrainedTokenizer(*make_word_tokenizer(options, words.counts()))
+        return _train_subwords(options, texts, boundary, seed)
+    assert options.tokenizer == "char"
+    vocabulary = build_vocabulary(
+        count_characters(texts()),
+        boundary=boundary,
+        min_count=options.min_count or 1,
+        max_size=options.vocab_size,
+    )
+    return CharTokenizer(vocabulary, options.unit)
 
 
 class NumberedWords:

@@ -5,16 +5,16 @@ from charnn.config import SampleOptions, TextOptions
 from charnn.errors import OptionError
 from charnn.sampling import constraints
 from charnn.sampling.constraints import NoRepeatedNgram, Pattern, token_bias, unescaped
-from charnn.text.tokenizer_training import train_tokenizer
 from charnn.text.tokenizers import ByteTokenizer, CharTokenizer, byte_vocabulary
 from charnn.text.vocabulary import Vocabulary
+from tests.conftest import trained_tokenizer
 from tests.sampling.test_sampler import LETTERS, LINES, written
 
 BYTES = ByteTokenizer(byte_vocabulary(np.ones(256, dtype=np.int64), "stream"), "stream")
 
 
 def words(text, **options):
-    return train_tokenizer(TextOptions(**options), lambda: iter([text]), seed=1).tokenizer
+    return trained_tokenizer(TextOptions(**options), text)
 
 
 WORDS = words("the cat sat, the dog ran.\n", tokenizer="word", min_count=1)

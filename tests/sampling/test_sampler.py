@@ -11,10 +11,9 @@ from charnn.inference.stepper import stepper_for
 from charnn.sampling import sampler as sampler_module
 from charnn.sampling.sampler import Sampler
 from charnn.sampling.streams import Opening, Plan, Sample, Stream
-from charnn.text.tokenizer_training import train_tokenizer
 from charnn.text.tokenizers import ByteTokenizer, CharTokenizer, WordTokenizer, byte_vocabulary
 from charnn.text.vocabulary import Vocabulary
-from tests.conftest import ramp_weights
+from tests.conftest import ramp_weights, trained_tokenizer
 
 LETTERS = CharTokenizer(Vocabulary(("<unk>", "a", "b", "c", "\n"), (0, 4, 3, 2, 1), 4, 0), "stream")
 LINES = CharTokenizer(LETTERS.vocabulary, "line")
@@ -113,8 +112,7 @@ def test_a_line_ends_at_its_boundary():
 
 
 def test_a_word_goes_on_from_the_prompt_with_its_space():
-    made = train_tokenizer(TextOptions(tokenizer="word", min_count=1), lambda: iter(["one two, three\n"]), seed=1)
-    tokenizer = made.tokenizer
+    tokenizer = trained_tokenizer(TextOptions(tokenizer="word", min_count=1), "one two, three\n")
     assert isinstance(tokenizer, WordTokenizer)
     for sample in written(tokenizer, prompt="one", length=1, num_samples=30):
         word = tokenizer.vocabulary.tokens[sample.ids[0]]

@@ -5,15 +5,14 @@ from hypothesis import strategies as st
 from charnn.config import ScoreOptions, TextOptions
 from charnn.scoring.scorer import estimator_of, score_units
 from charnn.scoring.words import scored_words
-from charnn.text.tokenizer_training import train_tokenizer
+from tests.conftest import trained_tokenizer
 from tests.scoring.test_infilling import engines_for
 
 TEXT = "the cat sat, don't it? the naïve cat\tsaw a cat. a cat-like thing\n" * 6
 
 
 def tokenizer_of(kind, **options):
-    made = TextOptions(tokenizer=kind, unit="line", **options)
-    return train_tokenizer(made, lambda: iter([TEXT]), seed=1).tokenizer
+    return trained_tokenizer(TextOptions(tokenizer=kind, unit="line", **options), TEXT)
 
 
 TOKENIZERS = {

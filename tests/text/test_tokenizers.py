@@ -8,17 +8,15 @@ from hypothesis import strategies as st
 
 from charnn.config import TextOptions
 from charnn.errors import ModelError, OptionError
-from charnn.text.tokenizer_training import train_tokenizer
 from charnn.text.tokenizers import decode, load_tokenizer, text_encoding
 from charnn.text.words import GLUE, expected_gap, split_words
-from tests.conftest import FABLES
+from tests.conftest import FABLES, trained_tokenizer
 
 TEXT = FABLES.read_text(encoding="utf-8")[:30_000]
 
 
 def trained(text: str = TEXT, **options):
-    made = TextOptions(**options)
-    return train_tokenizer(made, lambda: iter([text]), seed=1).tokenizer
+    return trained_tokenizer(TextOptions(**options), text)
 
 
 KINDS = [

@@ -5,10 +5,9 @@ from hypothesis import strategies as st
 
 from charnn.config import TextOptions
 from charnn.text import word_ids
-from charnn.text.tokenizer_training import train_tokenizer
 from charnn.text.word_ids import PRETOKENIZED_WORD, PretokenizedEncoder, WordEncoder
 from charnn.text.words import GLUE, split_words
-from tests.conftest import FABLES
+from tests.conftest import FABLES, trained_tokenizer
 
 PARTS = [
     "fox",
@@ -96,7 +95,7 @@ def test_what_is_remembered_is_bounded(monkeypatch):
 def test_a_long_text_has_the_ids_of_its_tokens(pretokenized):
     text = FABLES.read_text(encoding="utf-8")[:60_000]
     options = TextOptions(tokenizer="word", pretokenized=pretokenized)
-    tokenizer = train_tokenizer(options, lambda: iter([text]), seed=1).tokenizer
+    tokenizer = trained_tokenizer(options, text)
     ids = tokenizer.encode(text)
     assert ids.dtype == np.int64
     assert ids.tolist() == [token.id for token in tokenizer.tokenize(text)]
