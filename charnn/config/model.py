@@ -63,14 +63,26 @@ class StartOptions(Checked):
 class ModelOptions(StartOptions):
     """The shape of the network, and what it begins with."""
 
-    cell: Annotated[CellName, Option("The recurrent cell.", panel=MODEL)] = "lstm"
+    cell: Annotated[CellName, Option("The recurrent cell.", panel=MODEL, common=True)] = "lstm"
     hidden_size: Annotated[
         int | None,
-        Option("Units in each recurrent layer.", at_least=1, automatic="by budget, corpus size and speed", panel=MODEL),
+        Option(
+            "Units in each recurrent layer.",
+            at_least=1,
+            automatic="by budget, corpus size and speed",
+            panel=MODEL,
+            common=True,
+        ),
     ] = None
     num_layers: Annotated[
         int | None,
-        Option("Recurrent layers.", at_least=1, automatic="1; on a GPU, for depth-lstm or --residual 2", panel=MODEL),
+        Option(
+            "Recurrent layers.",
+            at_least=1,
+            automatic="1; on a GPU, for depth-lstm or --residual 2",
+            panel=MODEL,
+            common=True,
+        ),
     ] = None
     embedding_size: Annotated[
         int | None,

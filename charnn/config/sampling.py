@@ -11,7 +11,7 @@ WeightFormat = Literal["fp32", "bf16", "int8"]
 Device = Literal["cpu", "cuda"]
 Until = Literal["sentence", "line", "unit"]
 MixNgram = Annotated[
-    bool, Option("Mix the network with the n-gram model that stands beside it.", flags=("--mix-ngram",))
+    bool, Option("Mix the network with the n-gram model that stands beside it.", flags=("--mix-ngram",), common=True)
 ]
 PromptOnUnknown = Annotated[
     OnUnknown, Option("What to do about a prompt's tokens that the model does not know.", flags=("--on-unknown",))
@@ -42,6 +42,7 @@ class DrawOptions(Checked):
             flags=("-t", "--temperature"),
             at_least=0,
             panel=DRAW,
+            common=True,
         ),
     ] = 1.0
     final_temperature: Annotated[
@@ -55,7 +56,8 @@ class DrawOptions(Checked):
     ] = None
     greedy: Annotated[bool, Option("Always take the likeliest token.", panel=DRAW)] = False
     top_k: Annotated[
-        int | None, Option("Draw from the k likeliest tokens only.", at_least=1, automatic="all", panel=DRAW)
+        int | None,
+        Option("Draw from the k likeliest tokens only.", at_least=1, automatic="all", panel=DRAW, common=True),
     ] = None
     typical_p: Annotated[
         float | None,
@@ -75,6 +77,7 @@ class DrawOptions(Checked):
             at_most=1,
             automatic="all",
             panel=DRAW,
+            common=True,
         ),
     ] = None
     min_p: Annotated[
@@ -89,7 +92,9 @@ class DrawOptions(Checked):
     ] = None
     seed: Annotated[
         int | None,
-        Option("Repeat a sample exactly.", at_least=0, below=2**31, automatic="drawn, and said", panel=DRAW),
+        Option(
+            "Repeat a sample exactly.", at_least=0, below=2**31, automatic="drawn, and said", panel=DRAW, common=True
+        ),
     ] = None
     mix_ngram: MixNgram = False
 
@@ -119,23 +124,30 @@ class RuleOptions(Checked):
     ] = 0
     logit_bias: Annotated[
         tuple[str, ...],
-        Option("Add so many nats to a token, as in ' river=2.5'; may be given several times.", panel=RULES),
+        Option(
+            "Add so many nats to a token, as in ' river=2.5'; may be given several times.",
+            panel=RULES,
+            metavar="TOKEN=NATS",
+        ),
     ] = ()
     allow: Annotated[
         str | None,
-        Option("Write tokens made of these characters only.", automatic="all", panel=RULES),
+        Option("Write tokens made of these characters only.", automatic="all", panel=RULES, metavar="CHARACTERS"),
     ] = None
     ban: Annotated[
-        str | None, Option("Write no token that has one of these characters.", automatic="none", panel=RULES)
+        str | None,
+        Option("Write no token that has one of these characters.", automatic="none", panel=RULES, metavar="CHARACTERS"),
     ] = None
     allow_token: Annotated[
         tuple[str, ...],
         Option(
-            "Write this token too, beside --allow; without it nothing else. May be given several times.", panel=RULES
+            "Write this token too, beside --allow; without it nothing else. May be given several times.",
+            panel=RULES,
+            metavar="TOKEN",
         ),
     ] = ()
     ban_token: Annotated[
-        tuple[str, ...], Option("Never write this token; may be given several times.", panel=RULES)
+        tuple[str, ...], Option("Never write this token; may be given several times.", panel=RULES, metavar="TOKEN")
     ] = ()
     match: Annotated[
         str | None,
@@ -143,6 +155,7 @@ class RuleOptions(Checked):
             "Write only what can grow into a text that, without the prompt, matches this regular expression as a whole.",
             automatic="anything",
             panel=RULES,
+            metavar="REGEX",
         ),
     ] = None
 
@@ -195,11 +208,14 @@ class EndOptions(Checked):
             at_least=ENDLESS,
             automatic=f"{LENGTH}, with --until {LENGTH_UNTIL}",
             panel=ENDING,
+            common=True,
         ),
     ] = None
     stop: Annotated[
         tuple[str, ...],
-        Option("End a sample before this text (\\n is a line end); may be given several times.", panel=ENDING),
+        Option(
+            "End a sample before this text (\\n is a line end); may be given several times.", panel=ENDING, common=True
+        ),
     ] = ()
     until: Annotated[
         Until | None,
@@ -207,6 +223,7 @@ class EndOptions(Checked):
             "End a sample with a sentence, a line, or a unit of the text (a line or document that the model learned).",
             automatic="at its length",
             panel=ENDING,
+            common=True,
         ),
     ] = None
 
@@ -222,7 +239,7 @@ class EndOptions(Checked):
 class PromptOptions(Checked):
     """How a prompt is read and shown."""
 
-    encoding: Annotated[str, Option("The encoding of prompt files.", panel=PROMPT)] = "utf-8"
+    encoding: Annotated[str, Option("The encoding of prompt files.", panel=PROMPT, metavar="NAME")] = "utf-8"
     echo: Annotated[bool, Option("Write the prompt before the text that follows it.", panel=PROMPT)] = True
     on_unknown: PromptOnUnknown = "error"
 
@@ -232,11 +249,12 @@ class OutputOptions(Checked):
     """What is written, and what is shown beside it."""
 
     num_samples: Annotated[
-        int, Option("Samples to write after each prompt; number i has the seed + i.", at_least=1, panel=OUTPUT)
+        int,
+        Option("Samples to write after each prompt; number i has the seed + i.", at_least=1, panel=OUTPUT, common=True),
     ] = 1
-    format: Annotated[Literal["text", "jsonl"], Option("Plain text, or one JSON record a sample.", panel=OUTPUT)] = (
-        "text"
-    )
+    format: Annotated[
+        Literal["text", "jsonl"], Option("Plain text, or one JSON record a sample.", panel=OUTPUT, common=True)
+    ] = "text"
     show_alternatives: Annotated[
         int,
         Option(

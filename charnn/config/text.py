@@ -15,7 +15,7 @@ TEXT = "Text and tokens"
 class TextOptions(Checked):
     """How a text becomes tokens, and what is held out of it."""
 
-    tokenizer: Annotated[TokenizerKind, Option("What a token is.", panel=TEXT)] = "char"
+    tokenizer: Annotated[TokenizerKind, Option("What a token is.", panel=TEXT, common=True)] = "char"
     vocab_size: Annotated[
         int | None,
         Option(
@@ -45,12 +45,19 @@ class TextOptions(Checked):
         Option(
             "What is independent: one running text, each line, or each blank-line-separated document.",
             panel=TEXT,
+            common=True,
         ),
     ] = "stream"
-    encoding: Annotated[str, Option("The encoding of the text files.", panel=TEXT)] = "utf-8"
+    encoding: Annotated[str, Option("The encoding of the text files.", panel=TEXT, metavar="NAME")] = "utf-8"
     valid: Annotated[
         str | None,
-        Option("Validate on this file and train on all of TEXT.", automatic="the end of the text", panel=TEXT),
+        Option(
+            "Validate on this file and train on all of TEXT.",
+            automatic="the end of the text",
+            panel=TEXT,
+            common=True,
+            metavar="FILE",
+        ),
     ] = None
     valid_fraction: Annotated[
         float,

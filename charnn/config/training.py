@@ -36,10 +36,11 @@ class BudgetOptions(Checked):
             above=0,
             automatic="5, unless --steps or --epochs is given",
             panel=BUDGET,
+            common=True,
         ),
     ] = None
     steps: Annotated[
-        int | None, Option("Stop after this many steps.", at_least=1, automatic="no limit", panel=BUDGET)
+        int | None, Option("Stop after this many steps.", at_least=1, automatic="no limit", panel=BUDGET, common=True)
     ] = None
     epochs: Annotated[
         float | None,
@@ -149,6 +150,7 @@ class RegularisationOptions(Checked):
             below=1,
             automatic="by the passes that the budget allows",
             panel=REGULARISATION,
+            common=True,
         ),
     ] = None
     dropout_kind: Annotated[
@@ -323,9 +325,9 @@ class TrainingOptions(ForcingOptions, RegularisationOptions, OptimizerOptions, B
         ),
     ] = 15.0
     seed: Annotated[
-        int, Option("Decides everything that is drawn at random.", at_least=0, below=2**31, panel=TRAINING)
+        int, Option("Decides everything that is drawn at random.", at_least=0, below=2**31, panel=TRAINING, common=True)
     ] = 1
-    device: Annotated[Literal["auto", "cpu", "cuda"], Option("Where to train.", panel=TRAINING)] = "auto"
+    device: Annotated[Literal["auto", "cpu", "cuda"], Option("Where to train.", panel=TRAINING, common=True)] = "auto"
     threads: Annotated[
         int | None,
         Option(

@@ -6,7 +6,7 @@ import typer
 
 from charnn.cli.commands.loading import load_mixture, read_prompts
 from charnn.cli.commands.predict_blank import models_that_judge
-from charnn.cli.options import Given, ModelArgument, with_options
+from charnn.cli.options import COMMON, Given, ModelArgument, with_options
 from charnn.cli.output import console
 from charnn.config import FillOptions
 from charnn.errors import TextError
@@ -28,6 +28,7 @@ def fill(
     candidates_file: Annotated[
         str | None,
         typer.Option("--candidates-file", metavar="FILE", help="Rank the lines of a file, - for standard input."),
+        COMMON,
     ] = None,
     *,
     given: Given,

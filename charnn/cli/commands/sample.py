@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, NamedTuple
 import typer
 
 from charnn.cli.commands.loading import load_mixture, load_model, read_prompt, read_prompts, require_gpu
-from charnn.cli.options import Given, ModelArgument, with_options
+from charnn.cli.options import COMMON, Given, ModelArgument, with_options
 from charnn.cli.output import console
 from charnn.cli.output.interrupts import terminated_like_interrupted
 from charnn.config import SampleOptions
@@ -60,6 +60,7 @@ def sample(
             help="Go on from a file's text, - for standard input.",
             rich_help_panel=PROMPT_PANEL,
         ),
+        COMMON,
     ] = None,
     prompts: Annotated[
         str | None,
@@ -97,6 +98,7 @@ def sample(
             help="Write to a file, at the end and in one piece; after Ctrl-C what there is.",
             rich_help_panel=OUTPUT_PANEL,
         ),
+        COMMON,
     ] = None,
     interactive: Annotated[
         bool,
@@ -105,6 +107,7 @@ def sample(
             help="Pick from the likeliest next tokens, or let it run; undo, and try again.",
             rich_help_panel=OUTPUT_PANEL,
         ),
+        COMMON,
     ] = False,
     *,
     given: Given,
