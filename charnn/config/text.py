@@ -31,19 +31,19 @@ class TextOptions(Checked):
     ] = None
     pretokenized: Annotated[
         bool,
-        Option("Words are what white space separates, and <unk> in the text is the unknown token.", panel=TEXT),
+        Option("Split words at white space, and read <unk> in the text as the unknown token.", panel=TEXT),
     ] = False
     subword_model: Annotated[
         Literal["unigram", "bpe"], Option("The kind of SentencePiece model for subwords.", panel=TEXT)
     ] = "unigram"
     spell: Annotated[
         bool,
-        Option("Words: keep a model of how rare words are spelled, for score --spell.", panel=TEXT),
+        Option("For words: train a spelling model of rare words, for score --spell.", panel=TEXT),
     ] = True
     unit: Annotated[
         Unit,
         Option(
-            "What is independent: one running text, each line, or each blank-line-separated document.",
+            "What is independent: one running text, each line, or each document (between blank lines).",
             panel=TEXT,
             common=True,
         ),
@@ -62,7 +62,7 @@ class TextOptions(Checked):
     valid_fraction: Annotated[
         float,
         Option(
-            "The share held out: the end of a stream, or whole units drawn by the seed.",
+            "Fraction held out: the end of a stream, or whole units drawn with the seed.",
             at_least=0,
             below=1,
             panel=TEXT,

@@ -49,7 +49,7 @@ class Sources(NamedTuple):
 def sample(
     prompt: Annotated[
         str | None,
-        typer.Argument(help="Text to go on from, - for standard input.", show_default="the start of a text"),
+        typer.Argument(help="The text to continue, - for standard input.", show_default="the start of a text"),
     ] = None,
     model: ModelArgument = None,
     prompt_file: Annotated[
@@ -57,7 +57,7 @@ def sample(
         typer.Option(
             "--prompt-file",
             metavar="FILE",
-            help="Go on from a file's text, - for standard input.",
+            help="Continue the text of a file, - for standard input.",
             rich_help_panel=PROMPT_PANEL,
         ),
         COMMON,
@@ -67,7 +67,7 @@ def sample(
         typer.Option(
             "--prompts",
             metavar="FILE",
-            help="Go on from each line of a file, - for standard input.",
+            help="Continue each line of a file, - for standard input.",
             rich_help_panel=PROMPT_PANEL,
         ),
     ] = None,
@@ -76,7 +76,7 @@ def sample(
         typer.Option(
             "--save-state",
             metavar="FILE",
-            help="Keep what the model remembers of the prompt; with -n 0 only that.",
+            help="Save the hidden state after the prompt; with -n 0 only that.",
             rich_help_panel=PROMPT_PANEL,
         ),
     ] = None,
@@ -85,7 +85,7 @@ def sample(
         typer.Option(
             "--load-state",
             metavar="FILE",
-            help="Begin with the memory that --save-state kept; the prompt goes on from there.",
+            help="Start from a state saved by --save-state; the prompt continues from there.",
             rich_help_panel=PROMPT_PANEL,
         ),
     ] = None,
@@ -104,7 +104,7 @@ def sample(
         bool,
         typer.Option(
             "--interactive",
-            help="Pick from the likeliest next tokens, or let it run; undo, and try again.",
+            help="Pick from the most probable next tokens, or let it run; undo, and try again.",
             rich_help_panel=OUTPUT_PANEL,
         ),
         COMMON,

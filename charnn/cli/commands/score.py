@@ -36,7 +36,7 @@ def score(
             "-m",
             "--model",
             metavar="RUN",
-            help="The model's directory; several are mixed (see -w).",
+            help="The model's directory; several are interpolated (see -w).",
             show_default="the newest under runs/",
         ),
         COMMON,

@@ -43,8 +43,8 @@ def train(
         ),
         COMMON,
     ] = None,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a model that lies there."), COMMON] = False,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on with a run where it stopped."), COMMON] = False,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an existing model."), COMMON] = False,
+    resume: Annotated[bool, typer.Option("--resume", help="Resume a run from its last checkpoint."), COMMON] = False,
     recipe: Annotated[
         str | None,
         typer.Option(
@@ -55,7 +55,10 @@ def train(
         COMMON,
     ] = None,
     find_lr: Annotated[
-        bool, typer.Option("--find-lr", help="Try learning rates from low to high, show the losses, and keep no model.")
+        bool,
+        typer.Option(
+            "--find-lr", help="LR range test: try learning rates from low to high, show the losses, keep no model."
+        ),
     ] = False,
     *,
     given: Given,
