@@ -17,12 +17,14 @@ class Option:
     """What a command line needs to know of an option beyond its type and default.
 
     Args:
-        help: one sentence for `--help` and the README.
+        help: one sentence for `--help` and the option reference.
         flags: the spellings; `--field-name` where empty.
         at_least, above, at_most, below: bounds of a number, in the option's own unit.
         automatic: how the value is found where the default is None.
         others: names that are choices too, known while the program runs.
-        panel: the heading under which `--help` shows it.
+        panel: the heading under which `--help-all` shows it.
+        common: whether most people need it, so that `--help` shows it.
+        metavar: what stands for the value in the help; by the type where empty.
     """
 
     help: str
@@ -34,6 +36,8 @@ class Option:
     automatic: str | None = None
     others: Collection[str] = ()
     panel: str = "Options"
+    common: bool = False
+    metavar: str = ""
 
     def complaint(self, value: float) -> str | None:
         """Return what is wrong with a number, or None."""
@@ -63,6 +67,11 @@ def declared_options(group: type) -> dict[str, tuple[Any, Option]]:
     return declared
 
 
+def choices_of(kind: Any) -> list[Any]:
+    """Return the values that a type allows, where it lists them."""
+    return [choice for part in (kind, *get_args(kind)) if get_origin(part) is Literal for choice in get_args(part)]
+
+
 def check_options(options: Any) -> None:
     """Check each field of an options dataclass against its bounds and choices.
 
@@ -71,9 +80,7 @@ def check_options(options: Any) -> None:
     """
     for name, (kind, option) in declared_options(type(options)).items():
         value = getattr(options, name)
-        choices = [
-            choice for part in (kind, *get_args(kind)) if get_origin(part) is Literal for choice in get_args(part)
-        ]
+        choices = choices_of(kind)
         flag = flags_of(name, option)[-1]
         if value is None:
             continue

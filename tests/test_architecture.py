@@ -132,7 +132,9 @@ def modules_after(*arguments: object) -> set[str]:
     "command", ["", "train", "sample", "score", "compare", "predict", "fill", "tokenize", "info", "recipes"]
 )
 def test_help_loads_neither_torch_nor_numpy(command):
-    assert not modules_after(*command.split(), "--help") & {"torch", "numpy", "safetensors", "sentencepiece"}
+    slow = {"torch", "numpy", "safetensors", "sentencepiece", "pydantic", "rich.markdown"}
+    for flag in ("--help", "--help-all") if command else ("--help",):
+        assert not modules_after(*command.split(), flag) & slow
 
 
 @pytest.mark.parametrize(

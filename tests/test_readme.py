@@ -1,4 +1,4 @@
-"""The README keeps its word: its commands run, its tables are current, its gate is the project's own."""
+"""The README and those of the rooms keep their word: their commands run, their links lead somewhere, every room is named."""
 
 import re
 import shlex
@@ -7,28 +7,66 @@ from pathlib import Path
 
 import pytest
 
+from charnn.cli.reference import page
+from charnn.cli.registry import COMMANDS
 from tests.conftest import REPOSITORY
-from tests.readme_tables import COMMANDS, with_tables
 
 README = (REPOSITORY / "README.md").read_text(encoding="utf-8")
-QUICK = {"--minutes": "0.04"}
+ROOMS = sorted(
+    (path for path in (REPOSITORY / "charnn").rglob("README.md")),
+    key=lambda path: README.index(f"]({path.relative_to(REPOSITORY).as_posix()})"),
+)
+"""The READMEs of the rooms, in the order in which the README links to them."""
+PAGES = [REPOSITORY / "README.md", *ROOMS, REPOSITORY / "charnn" / "cli" / "OPTIONS.md"]
+PAGES += [REPOSITORY / "corpora" / "README.md", REPOSITORY / "tests" / "benchmarks" / "README.md"]
+QUICK = {"--minutes": ("--steps", "2"), "--rollout": ("--rollout", "3")}
 
 
-def shell_blocks() -> list[str]:
-    return re.findall(r"```sh\n(.*?)```", README, flags=re.DOTALL)
+def name_of(path: Path) -> str:
+    return path.relative_to(REPOSITORY).as_posix()
 
 
-def charnn_commands() -> list[str]:
-    """Every charnn command of the README's shell blocks, those of the first, joined line taken apart."""
-    lines = [line.strip() for block in shell_blocks() for line in block.splitlines()]
-    parts = [part.strip() for line in lines for part in line.split("&&")]
-    return [part.split(" #")[0].strip() for part in parts if part.startswith("charnn ")]
+def charnn_commands(path: Path) -> list[str]:
+    """Every charnn command of a page's shell blocks, lines joined by && taken apart."""
+    blocks = re.findall(r"```sh\n(.*?)```", path.read_text(encoding="utf-8"), flags=re.DOTALL)
+    parts = [part.strip() for block in blocks for line in block.splitlines() for part in line.split("&&")]
+    return [part for part in parts if part.startswith("charnn ")]
 
 
-def test_the_option_tables_are_those_of_the_commands():
-    assert with_tables(README) == README, "run python -m tests.readme_tables"
-    for command in COMMANDS:
-        assert f"<!-- options of {command} -->\n| " in README
+def shortened(command: str) -> list[str]:
+    """Return a command's arguments with a budget of two steps, or of two more, and a small network."""
+    words = shlex.split(command)[1:]
+    for flag, quick in QUICK.items():
+        if flag in words:
+            place = words.index(flag)
+            words[place : place + 2] = quick
+    if "--resume" in words:
+        words[words.index("--steps") + 1] = "4"
+    elif words[0] == "train":
+        words += ["--hidden-size", "8", "--batch-size", "4", "--bptt", "32"]
+    return words
+
+
+def test_the_readme_is_short():
+    assert len(README.encode()) <= 15_000
+
+
+def test_the_commands_run_one_after_the_other(charnn, tmp_path):
+    """In the README's order and then the rooms', in a fresh directory, with shorter budgets on shorter texts."""
+    shutil.copytree(REPOSITORY / "corpora", tmp_path / "corpora")
+    for path, num_lines in (
+        ("fables.txt", 800),
+        ("names.txt", 300),
+        ("agreement.txt", 400),
+        ("agreement-pairs.tsv", 20),
+    ):
+        lines = (REPOSITORY / "corpora" / path).read_text(encoding="utf-8").splitlines(keepends=True)
+        (tmp_path / "corpora" / path).write_text("".join(lines[:num_lines]), encoding="utf-8")
+    commands = [command for path in PAGES for command in charnn_commands(path)]
+    assert {shlex.split(command)[1] for command in commands} == set(COMMANDS)
+    for command in commands:
+        result = charnn(*shortened(command))
+        assert result.status == 0, f"{command}\n{result.err}"
 
 
 def test_the_gate_runs_the_readmes_test_command_word_for_word():
@@ -36,33 +74,50 @@ def test_the_gate_runs_the_readmes_test_command_word_for_word():
     assert gate in README.splitlines()
 
 
-def test_every_file_that_the_readme_names_exists():
-    for link in re.findall(r"\]\(([^)#:]+)\)", README):
-        assert (REPOSITORY / link).exists(), link
+@pytest.mark.parametrize("path", PAGES, ids=name_of)
+def test_every_link_leads_to_a_file_and_a_heading(path):
+    text = path.read_text(encoding="utf-8")
+    links = [link for link in re.findall(r"\]\(([^)]+)\)", text) if "://" not in link]
+    for link in links:
+        file, _, heading = link.partition("#")
+        target = (path.parent / file).resolve() if file else path
+        assert target.exists(), link
+        if heading:
+            titles = re.findall(r"^#+ (.+)$", target.read_text(encoding="utf-8"), flags=re.MULTILINE)
+            assert heading in {anchor(title) for title in titles}, link
 
 
-def test_every_module_is_in_the_table_of_rooms():
-    for path in sorted((REPOSITORY / "charnn").iterdir()):
-        if path.is_dir() and (path / "__init__.py").exists():
-            assert f"`{path.name}/`" in README
+def anchor(title: str) -> str:
+    """Return a heading's anchor as GitHub makes it."""
+    return re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-")
 
 
-def test_the_readmes_commands_run_one_after_the_other(charnn, tmp_path):
-    """In the README's order, in a fresh directory, with shorter budgets."""
-    shutil.copytree(REPOSITORY / "corpora", tmp_path / "corpora")
-    commands = charnn_commands()
-    assert len(commands) > 12
-    for command in commands:
-        words = shlex.split(command)[1:]
-        for flag, value in QUICK.items():
-            if flag in words:
-                words[words.index(flag) + 1] = value
-        if words[0] == "train" and "--resume" not in words:
-            words += ["--hidden-size", "16"]
-        if "--resume" in words:
-            words[words.index("--minutes") + 1] = "0.1"
-        result = charnn(*words)
-        assert result.status == 0, f"{command}\n{result.err}"
+def test_an_anchor_is_as_github_makes_it():
+    assert anchor("The n-gram model") == "the-n-gram-model"
+    assert anchor("recipes: what, and `why`") == "recipes-what-and-why"
+
+
+@pytest.mark.parametrize("path", PAGES[:-1], ids=name_of)
+def test_every_option_that_a_page_names_exists(path):
+    known = set(re.findall(r"--[a-z][a-z-]*", page())) | {"--help", "--help-all", "--debug", "--version"}
+    known |= {"--install-completion", "--index-url", "--cov"}
+    assert set(re.findall(r"--[a-z][a-z-]*", path.read_text(encoding="utf-8"))) <= known
+
+
+def test_every_command_is_in_the_table_of_commands():
+    assert re.findall(r"^\| `charnn (\w+)", README, flags=re.MULTILINE) == list(COMMANDS)
+
+
+def test_every_room_is_in_the_tree():
+    tree = re.search(r"```text\n(charnn/\n.*?)```", README, flags=re.DOTALL)
+    assert tree
+    named = re.findall(r"^((?:    )+)(\w+)/ ", tree[1], flags=re.MULTILINE)
+    outer, found = "", set()
+    for indent, name in named:
+        outer = name if len(indent) == 4 else outer
+        found.add(name if len(indent) == 4 else f"{outer}/{name}")
+    package = REPOSITORY / "charnn"
+    assert found == {path.parent.relative_to(package).as_posix() for path in package.rglob("__init__.py")} - {"."}
 
 
 @pytest.mark.parametrize("name", ["corpora/README.md", "tests/benchmarks/README.md"])

@@ -8,11 +8,9 @@ import typer
 import charnn
 from charnn.cli.output import console
 from charnn.cli.registry import LazyGroup, add_commands
+from charnn.cli.usage_errors import usage_message
 from charnn.errors import CharnnError, OptionError
 from charnn.text.characters import whole_characters
-
-_UsageError: type[Exception] = typer.BadParameter.__mro__[1]
-"""What typer raises for an option or a value that it does not know; it has no public name."""
 
 app = typer.Typer(
     name="charnn",
@@ -50,11 +48,8 @@ def main(arguments: list[str] | None = None) -> None:
         with console.library_notices():
             status = app(arguments or ["--help"], prog_name="charnn", standalone_mode=False)
         sys.exit(status or 0)
-    except _UsageError as error:
-        context = getattr(error, "ctx", None)
-        path = context.command_path if context else "charnn"
-        message = _one_line(error.format_message()).replace("Value error, ", "").rstrip(".")  # type: ignore[attr-defined]
-        console.notice(f"error: {message}; see {path} --help")
+    except typer.TyperException as error:
+        console.notice(f"error: {_one_line(usage_message(error))}")
         sys.exit(OptionError.exit_status)
     except CharnnError as error:
         if "--debug" in arguments:

@@ -8,16 +8,38 @@ from typing import Annotated, Any, get_args, get_origin
 
 import typer
 
-from charnn.options import Option, declared_options, flags_of
+from charnn.cli.help import show_command
+from charnn.options import Option, choices_of, declared_options, flags_of
 
 Given = dict[str, Any]
 """The options that the user named, by field name."""
 
+
+class Common:
+    """Marks a command's own option as one that `--help` shows; those without are shown by `--help-all` alone."""
+
+
+COMMON = Common()
+
+
+def _show_all(ctx: typer.Context, wanted: bool) -> None:
+    if wanted:
+        show_command(ctx, everything=True)
+        raise typer.Exit
+
+
 ModelArgument = Annotated[
     str | None,
     typer.Option("-m", "--model", metavar="RUN", help="The model's directory.", show_default="the newest under runs/"),
+    COMMON,
 ]
-DebugOption = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.", show_default=False)]
+_FOR_EVERY_COMMAND = {
+    "debug": typer.Option("--debug", help="Show the traceback of an error.", show_default=False),
+    "help_all": typer.Option(
+        "--help-all", help="Show every option, by topic, and exit.", callback=_show_all, is_eager=True
+    ),
+}
+_METAVARS: dict[Any, str] = {int: "N", float: "X", str: "TEXT"}
 
 
 def with_options(*groups: type) -> Callable[[Callable[..., None]], Callable[..., None]]:
@@ -32,22 +54,26 @@ def with_options(*groups: type) -> Callable[[Callable[..., None]], Callable[...,
             for parameter in inspect.signature(function).parameters.values()
             if parameter.name != "given"
         ]
-        declared = [
-            _parameter(group, name, *found) for group in groups for name, found in declared_options(group).items()
+        found = {name: (group, *each) for group in groups for name, each in declared_options(group).items()}
+        declared = [_parameter(group, name, kind, option) for name, (group, kind, option) in found.items()]
+        for_all = [
+            inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=False, annotation=Annotated[bool, option])
+            for name, option in _FOR_EVERY_COMMAND.items()
         ]
-        names = [parameter.name for parameter in declared]
-        debug = inspect.Parameter("debug", inspect.Parameter.KEYWORD_ONLY, default=False, annotation=DebugOption)
 
         @functools.wraps(function)
         def command(**arguments: Any) -> None:
-            arguments.pop("debug")
-            given = {name: arguments.pop(name) for name in names}
+            given = {name: arguments.pop(name) for name in found}
+            named = {name: _frozen(value) for name, value in given.items() if value not in (None, [])}
             function(
-                **arguments, given={name: _frozen(value) for name, value in given.items() if value not in (None, [])}
+                **{name: value for name, value in arguments.items() if name not in _FOR_EVERY_COMMAND}, given=named
             )
 
-        command.__signature__ = inspect.Signature([*own, *declared, debug])  # type: ignore[attr-defined]
-        command.__annotations__ = {parameter.name: parameter.annotation for parameter in (*own, *declared, debug)}
+        parameters = [*own, *declared, *for_all]
+        marked = {each.name for each in own if COMMON in get_args(each.annotation)}
+        command.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+        command.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
+        command.common = marked | {name for name, (*_, option) in found.items() if option.common}  # type: ignore[attr-defined]
         return command
 
     return decorate
@@ -63,13 +89,13 @@ def _parameter(group: type, name: str, kind: Any, option: Option) -> inspect.Par
     flags = flags_of(name, option)
     if kind is bool:
         flags = tuple(f"{flag}/--no-{flag.removeprefix('--')}" for flag in flags)
-    if get_origin(kind) is tuple:
-        kind = list[get_args(kind)[0]]  # type: ignore[misc]
+    read_as = list[get_args(kind)[0]] if get_origin(kind) is tuple else kind  # type: ignore[misc]
     annotation = Annotated[  # type: ignore[valid-type]
-        kind if type(None) in get_args(kind) else kind | None,
+        read_as if type(None) in get_args(read_as) else read_as | None,
         typer.Option(
             *flags,
-            help=f"{option.help} (default: {shown_default(default, option)})",
+            metavar=_metavar(kind, option),
+            help=f"{option.help} ({_one_of(kind)}default: {shown_default(default, option)})",
             show_default=False,
             rich_help_panel=option.panel,
         ),
@@ -77,8 +103,20 @@ def _parameter(group: type, name: str, kind: Any, option: Option) -> inspect.Par
     return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=annotation)
 
 
+def _metavar(kind: Any, option: Option) -> str | None:
+    """Return what stands for an option's value, or None for a switch."""
+    if option.metavar or kind is bool:
+        return option.metavar or None
+    return next((_METAVARS[part] for part in (kind, *get_args(kind)) if part in _METAVARS), "NAME")
+
+
+def _one_of(kind: Any) -> str:
+    choices = ", ".join(map(str, choices_of(kind)))
+    return f"one of {choices}; " if choices else ""
+
+
 def shown_default(default: Any, option: Option) -> str:
-    """Return a default as `--help` and the README show it."""
+    """Return a default as `--help` and the option reference show it."""
     if default == ():
         return "none"
     if isinstance(default, bool):

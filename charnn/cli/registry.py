@@ -1,14 +1,15 @@
 """Which commands there are. Each is imported when it is called, and `charnn --help` imports none of them."""
 
 import importlib
-from collections.abc import Iterator
 from typing import Any
 
 import typer
 from typer.core import TyperCommand, TyperGroup
 
-from charnn.cli.output import console
+from charnn.cli.help import paragraphs, rows_of, show_command, show_help
+from charnn.cli.usage_errors import no_such
 from charnn.cli.values import read_plainly
+from charnn.errors import OptionError
 
 COMMANDS = {
     "train": "Train a model on text: charnn train book.txt.",
@@ -42,23 +43,30 @@ def import_command(name: str) -> Any:
     function = getattr(importlib.import_module(f"charnn.cli.commands.{name}"), name)
     app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
     app.command(name, cls=_Command)(function)
-    return typer.main.get_command(app)
+    command = typer.main.get_command(app)
+    assert isinstance(command, _Command)
+    command.common = function.common
+    return command
 
 
 class _Command(TyperCommand):
-    """A command whose plain values are read quickly."""
+    """A command whose plain values are read quickly, and whose help shows the options that most people need."""
+
+    common: frozenset[str] = frozenset()
+    """The names of the options that `--help` shows; `--help-all` shows every one."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         """Parse the arguments."""
         read_plainly(self.get_params(ctx))
         return super().parse_args(ctx, args)
 
+    def format_help(self, ctx: Any, formatter: Any) -> None:  # noqa: ARG002
+        """Show what most people need to know."""
+        show_command(ctx, everything=False)
+
 
 class LazyGroup(TyperGroup):
-    """Imports a command when it is called, and shows the overview itself.
-
-    typer's own help needs a reader of Markdown, whose import takes longer than all the rest of `charnn --help`.
-    """
+    """Imports a command when it is called, and shows the overview itself."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         """Parse what stands before the command's name."""
@@ -67,24 +75,13 @@ class LazyGroup(TyperGroup):
 
     def resolve_command(self, ctx: Any, args: list[str]) -> tuple[str | None, Any, list[str]]:
         """Return the name of the command that the arguments begin with, the command, and the other arguments."""
+        if args[0] not in COMMANDS and not ctx.resilient_parsing:
+            raise OptionError(no_such("command", args[0], COMMANDS, see=f"{ctx.command_path} --help"))
         name, command, rest = super().resolve_command(ctx, args)
         return name, import_command(name) if name in COMMANDS else command, rest
 
     def format_help(self, ctx: Any, formatter: Any) -> None:  # noqa: ARG002
-        """Show what there is, as typer shows the help of a command."""
-        from rich.padding import Padding
-        from rich.panel import Panel
-        from rich.table import Table
-
-        console.show(Padding(self.get_usage(ctx).rstrip(), 1))
-        console.show(Padding(self.help or "", (0, 1, 1, 1)))
-        for title, rows in (("Options", self._option_rows(ctx)), ("Commands", iter(COMMANDS.items()))):
-            table = Table.grid(padding=(0, 2, 0, 0))
-            table.add_column(style="bold cyan", no_wrap=True)
-            for name, text in rows:
-                table.add_row(name, text)
-            console.show(Panel(table, title=title, title_align="left", border_style="dim"))
-
-    def _option_rows(self, ctx: Any) -> Iterator[tuple[str, str]]:
-        records = (parameter.get_help_record(ctx) for parameter in self.get_params(ctx))
-        yield from (record for record in records if record is not None)
+        """Show which commands there are."""
+        rows = rows_of(self.get_params(ctx), frozenset())
+        panels = {"Options": [(row.label, row.text) for row in rows], "Commands": list(COMMANDS.items())}
+        show_help(f"{ctx.command_path} [OPTIONS] COMMAND [ARGS]...", paragraphs(self.help), panels)

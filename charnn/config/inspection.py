@@ -16,16 +16,22 @@ class PredictOptions(Checked):
     direction: Annotated[
         Direction | None,
         Option(
-            "Which model of a pair predicts: forward what follows TEXT, backward what came before it.",
-            automatic="the model's own, of a pair forward, for a blank all there are",
+            "Which of two bidirectional models predicts: forward what follows TEXT, backward what came before it.",
+            automatic="the model's own, or forward; for a missing token all there are",
+            common=True,
         ),
     ] = None
     blank: Annotated[
-        str, Option("What stands for a missing token in TEXT, to be judged from both sides; empty for nothing.")
+        str,
+        Option("What stands for a missing token in TEXT, predicted from both sides; empty for none.", common=True),
     ] = "____"
-    top: Annotated[int, Option("Show this many of the likeliest tokens; 0 shows all.", at_least=0)] = 10
+    top: Annotated[int, Option("Show this many of the most probable tokens; 0 shows all.", at_least=0, common=True)] = (
+        10
+    )
     on_unknown: PromptOnUnknown = "error"
-    format: Annotated[Literal["table", "jsonl"], Option("A table with bars, or one JSON record a token.")] = "table"
+    format: Annotated[
+        Literal["table", "jsonl"], Option("A table with bars, or one JSON record per token.", common=True)
+    ] = "table"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,27 +40,32 @@ class FillOptions(Checked):
 
     candidates: Annotated[
         tuple[str, ...],
-        Option("Rank these texts, separated by commas; may be given several times. Without any, search."),
+        Option("Rank these texts, separated by commas; may be repeated. Without any, search.", common=True),
     ] = ()
-    beam: Annotated[int, Option("Runs of tokens that a search keeps at each length, and proposes.", at_least=1)] = 100
+    beam: Annotated[int, Option("Beam width of the search, at each length.", at_least=1, common=True)] = 100
     max_tokens: Annotated[
         int | None,
         Option(
-            "Tokens that a search fills the gap with, at most.",
+            "Maximum number of tokens that a search puts in the gap.",
             at_least=1,
             automatic="12 (char, byte), 4 (subword), 2 (word)",
+            common=True,
         ),
     ] = None
     mix_ngram: MixNgram = False
-    direction: Annotated[Direction | None, Option("Which model of a pair judges.", automatic="all there are")] = None
+    direction: Annotated[
+        Direction | None, Option("Which of two bidirectional models scores.", automatic="all there are", common=True)
+    ] = None
     blank: Annotated[str, Option("What stands for the gap in TEXT.")] = "____"
-    top: Annotated[int, Option("Show this many of the best candidates; 0 shows all.", at_least=0)] = 10
+    top: Annotated[int, Option("Show this many of the best candidates; 0 shows all.", at_least=0, common=True)] = 10
     on_unknown: Annotated[
         Literal["error", "unk"],
-        Option("What to do about tokens that the model does not know.", flags=("--on-unknown",)),
+        Option("What to do about unknown tokens.", flags=("--on-unknown",)),
     ] = "error"
-    encoding: Annotated[str, Option("The encoding of the candidates' file.")] = "utf-8"
-    format: Annotated[Literal["table", "jsonl"], Option("A table, or one JSON record a candidate.")] = "table"
+    encoding: Annotated[str, Option("The encoding of the candidates' file.", metavar="NAME")] = "utf-8"
+    format: Annotated[Literal["table", "jsonl"], Option("A table, or one JSON record per candidate.", common=True)] = (
+        "table"
+    )
 
     def __post_init__(self) -> None:
         """Check bounds, and that a search is not told how to search for what is given."""
@@ -70,23 +81,28 @@ class ComparisonOptions(Checked):
     state: Annotated[
         Literal["reset", "carry"] | None,
         Option(
-            "Read each line from an empty memory, or with all earlier ones as its context.",
+            "Read each line from the initial state, or carry the hidden state.",
             automatic="carry for models of running text",
+            common=True,
         ),
     ] = None
     mix_ngram: MixNgram = False
-    spell: Annotated[bool, Option("Give unknown tokens the probability of their spelling too.")] = False
+    spell: Annotated[bool, Option("Give unknown tokens the probability of their spelling too.", common=True)] = False
     top: Annotated[
-        int, Option("Show so many of the tokens of which the two think most differently, either way.", at_least=0)
+        int,
+        Option(
+            "Show this many of the tokens on which the two models differ most, either way.", at_least=0, common=True
+        ),
     ] = 5
     tolerance: Annotated[
         float,
         Option(
             "Percent by which two seeds of one recipe may differ: models that differ by less are said not to.",
             at_least=0,
+            common=True,
         ),
     ] = 1.0
-    resamples: Annotated[int, Option("Draws of the bootstrap.", at_least=100)] = 2000
-    seed: Annotated[int, Option("Decides the draws.", at_least=0)] = 1
-    encoding: Annotated[str, Option("The encoding of the text files.")] = "utf-8"
-    format: Annotated[Literal["table", "json"], Option("Tables, or one JSON record.")] = "table"
+    resamples: Annotated[int, Option("Resamples of the bootstrap.", at_least=100)] = 2000
+    seed: Annotated[int, Option("Seed of the bootstrap.", at_least=0)] = 1
+    encoding: Annotated[str, Option("The encoding of the text files.", metavar="NAME")] = "utf-8"
+    format: Annotated[Literal["table", "json"], Option("Tables, or one JSON record.", common=True)] = "table"

@@ -15,7 +15,7 @@ InitialState = Literal["zero", "learned"]
 InitialMatrix = Literal["orthogonal", "xavier", "uniform", "identity"]
 Direction = Literal["forward", "backward", "both"]
 
-MODEL, START = "Model", "Initial values"
+MODEL, START = "Model", "Initialization"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,15 +24,15 @@ class StartOptions(Checked):
 
     init_input: Annotated[
         Literal["orthogonal", "xavier", "uniform"],
-        Option("The start of matrices on a layer's input, gate by gate.", panel=START),
+        Option("Initialization of input-to-hidden weights, gate by gate.", panel=START),
     ] = "xavier"
     init_recurrent: Annotated[
-        InitialMatrix, Option("The start of matrices on a layer's own output, gate by gate.", panel=START)
+        InitialMatrix, Option("Initialization of hidden-to-hidden weights, gate by gate.", panel=START)
     ] = "orthogonal"
     init_range: Annotated[
         float | None,
         Option(
-            "Bound of a uniform start, which embeddings and output layer then have too.",
+            "Bound of the uniform initialization, used for embeddings and the output layer too.",
             above=0,
             at_most=10,
             automatic="1 / square root of --hidden-size",
@@ -42,7 +42,7 @@ class StartOptions(Checked):
     forget_bias: Annotated[
         float | None,
         Option(
-            "Bias towards keeping its memory with which a cell's gate begins: an LSTM's forget gate, a GRU's update gate.",
+            "Initial bias towards remembering, of an LSTM's forget gate or a GRU's update gate.",
             at_least=-20,
             at_most=20,
             automatic="1 (LSTMs), 3 (mlstm), 0 (GRUs)",
@@ -52,7 +52,7 @@ class StartOptions(Checked):
     leak: Annotated[
         float | None,
         Option(
-            "The share of its last state that a leaky unit keeps.",
+            "Fraction of its previous state that a leaky unit keeps.",
             at_least=0.001,
             at_most=0.999,
             automatic="learned, one a unit",
@@ -65,36 +65,48 @@ class StartOptions(Checked):
 class ModelOptions(StartOptions):
     """The shape of the network, and what it begins with."""
 
-    cell: Annotated[CellName, Option("The recurrent cell.", others=REGISTERED_CELLS, panel=MODEL)] = "lstm"
+    cell: Annotated[CellName, Option("The recurrent cell.", others=REGISTERED_CELLS, panel=MODEL, common=True)] = "lstm"
     hidden_size: Annotated[
         int | None,
-        Option("Units in each recurrent layer.", at_least=1, automatic="by budget, corpus size and speed", panel=MODEL),
+        Option(
+            "Units in each recurrent layer.",
+            at_least=1,
+            automatic="by budget, corpus size and speed",
+            panel=MODEL,
+            common=True,
+        ),
     ] = None
     num_layers: Annotated[
         int | None,
-        Option("Recurrent layers.", at_least=1, automatic="1; on a GPU, for depth-lstm or --residual 2", panel=MODEL),
+        Option(
+            "Recurrent layers.",
+            at_least=1,
+            automatic="1; on a GPU, for depth-lstm or --residual 2",
+            panel=MODEL,
+            common=True,
+        ),
     ] = None
     embedding_size: Annotated[
         int | None,
-        Option("Size of a token's vector.", at_least=1, automatic="by vocabulary size", panel=MODEL),
+        Option("Size of the token embeddings.", at_least=1, automatic="by vocabulary size", panel=MODEL),
     ] = None
     embedding_order: Annotated[
         int | None,
         Option(
-            "Add vectors of the last 2, 3, ... tokens, up to this many, to a token's own; 1 adds none.",
+            "Add embeddings of the last 2, 3, ... tokens, up to this many, to a token's own; 1 adds none.",
             at_least=1,
             at_most=8,
             automatic="3 (char, byte), 1 (word, subword)",
             panel=MODEL,
         ),
     ] = None
-    inputs: Annotated[
-        Inputs, Option("What a token is to the first layer: a learned vector, or a 1 among zeros.", panel=MODEL)
-    ] = "embedding"
+    inputs: Annotated[Inputs, Option("Input of the first layer: a learned embedding, or one-hot.", panel=MODEL)] = (
+        "embedding"
+    )
     tie_weights: Annotated[
         bool,
         Option(
-            "Use the embedding's weights in the output layer too; the last layer then has the embedding's size.",
+            "Share weights between embedding and output layer; the last layer then has the embedding's size.",
             panel=MODEL,
         ),
     ] = False
@@ -104,24 +116,26 @@ class ModelOptions(StartOptions):
     skip: Annotated[
         int,
         Option(
-            "Connect each layer to its output so many steps back, too; 0 does not.",
+            "Skip connection of each layer to its output this many steps back; 0 for none.",
             at_least=0,
             at_most=256,
             panel=MODEL,
         ),
     ] = 0
-    nonlinearity: Annotated[Nonlinearity, Option("What a simple or leaky network squashes with.", panel=MODEL)] = "tanh"
+    nonlinearity: Annotated[Nonlinearity, Option("Activation function (rnn, leaky).", panel=MODEL)] = "tanh"
     mogrifier_rounds: Annotated[
         int | None,
-        Option("How often input and state gate each other before a step.", at_least=1, automatic="5", panel=MODEL),
+        Option(
+            "Rounds in which input and state gate each other before a step.", at_least=1, automatic="5", panel=MODEL
+        ),
     ] = None
     mogrifier_rank: Annotated[
         int | None,
         Option("Rank of the mogrifier's matrices; 0 for full ones.", at_least=0, automatic="0", panel=MODEL),
     ] = None
-    initial_state: Annotated[InitialState, Option("The memory with which a text begins.", panel=MODEL)] = "zero"
+    initial_state: Annotated[InitialState, Option("Initial hidden state.", panel=MODEL)] = "zero"
     direction: Annotated[
-        Direction, Option("Read from left to right, from right to left, or train a pair.", panel=MODEL)
+        Direction, Option("Read from left to right, from right to left, or train a model of each.", panel=MODEL)
     ] = "forward"
 
     def __post_init__(self) -> None:

@@ -11,11 +11,9 @@ WeightFormat = Literal["fp32", "bf16", "int8"]
 Device = Literal["cpu", "cuda"]
 Until = Literal["sentence", "line", "unit"]
 MixNgram = Annotated[
-    bool, Option("Mix the network with the n-gram model that stands beside it.", flags=("--mix-ngram",))
+    bool, Option("Interpolate the network with its n-gram model.", flags=("--mix-ngram",), common=True)
 ]
-PromptOnUnknown = Annotated[
-    OnUnknown, Option("What to do about a prompt's tokens that the model does not know.", flags=("--on-unknown",))
-]
+PromptOnUnknown = Annotated[OnUnknown, Option("What to do about unknown tokens in a prompt.", flags=("--on-unknown",))]
 
 LENGTH, LENGTH_UNTIL = 500, 5000
 ENDLESS = -1
@@ -38,29 +36,31 @@ class DrawOptions(Checked):
     temperature: Annotated[
         float,
         Option(
-            "Below 1 the likely becomes likelier, above 1 less so; 0 is --greedy.",
+            "Softmax temperature; 0 is --greedy.",
             flags=("-t", "--temperature"),
             at_least=0,
             panel=DRAW,
+            common=True,
         ),
     ] = 1.0
     final_temperature: Annotated[
         float | None,
         Option(
-            "Move in a straight line from --temperature to this over the length.",
+            "Change linearly from --temperature to this over the length.",
             at_least=0,
             automatic="--temperature throughout",
             panel=DRAW,
         ),
     ] = None
-    greedy: Annotated[bool, Option("Always take the likeliest token.", panel=DRAW)] = False
+    greedy: Annotated[bool, Option("Always take the most probable token.", panel=DRAW)] = False
     top_k: Annotated[
-        int | None, Option("Draw from the k likeliest tokens only.", at_least=1, automatic="all", panel=DRAW)
+        int | None,
+        Option("Draw from the k most probable tokens.", at_least=1, automatic="all", panel=DRAW, common=True),
     ] = None
     typical_p: Annotated[
         float | None,
         Option(
-            "Draw from the tokens whose surprisal is nearest to the mean one, the fewest that reach p together.",
+            "Draw from the fewest tokens with a surprisal near the entropy whose probabilities reach p together.",
             above=0,
             at_most=1,
             automatic="all",
@@ -70,17 +70,18 @@ class DrawOptions(Checked):
     top_p: Annotated[
         float | None,
         Option(
-            "Draw from the fewest tokens whose probabilities reach p together.",
+            "Draw from the most probable tokens that together reach p.",
             above=0,
             at_most=1,
             automatic="all",
             panel=DRAW,
+            common=True,
         ),
     ] = None
     min_p: Annotated[
         float | None,
         Option(
-            "Draw from the tokens that have at least this share of the likeliest one's probability.",
+            "Draw from the tokens with at least this fraction of the highest probability.",
             above=0,
             at_most=1,
             automatic="all",
@@ -89,7 +90,14 @@ class DrawOptions(Checked):
     ] = None
     seed: Annotated[
         int | None,
-        Option("Repeat a sample exactly.", at_least=0, below=2**31, automatic="drawn, and said", panel=DRAW),
+        Option(
+            "The same seed reproduces a sample.",
+            at_least=0,
+            below=2**31,
+            automatic="random, shown",
+            panel=DRAW,
+            common=True,
+        ),
     ] = None
     mix_ngram: MixNgram = False
 
@@ -100,42 +108,45 @@ class RuleOptions(Checked):
 
     repetition_penalty: Annotated[
         float,
-        Option(
-            "Multiply the log probability of tokens that were there lately; 1 does nothing.", at_least=1, panel=RULES
-        ),
+        Option("Multiply the log probability of recent tokens by this; 1 for no penalty.", at_least=1, panel=RULES),
     ] = 1.0
-    presence_penalty: Annotated[
-        float, Option("Take this many nats from tokens that were there lately.", panel=RULES)
-    ] = 0.0
+    presence_penalty: Annotated[float, Option("Subtract this many nats from recent tokens.", panel=RULES)] = 0.0
     frequency_penalty: Annotated[
-        float, Option("Take this many nats for each time that a token was there lately.", panel=RULES)
+        float, Option("Subtract this many nats for each recent occurrence of a token.", panel=RULES)
     ] = 0.0
     penalty_window: Annotated[
-        int, Option("How many of the last tokens, the prompt's included, are lately.", at_least=1, panel=RULES)
+        int, Option("How many of the last tokens, the prompt's included, are recent.", at_least=1, panel=RULES)
     ] = 64
     no_repeat_ngram: Annotated[
         int,
-        Option("Write no run of so many tokens twice, the prompt's included; 0 may.", at_least=0, panel=RULES),
+        Option("Write no n-gram of this order twice, the prompt's included; 0 may.", at_least=0, panel=RULES),
     ] = 0
     logit_bias: Annotated[
         tuple[str, ...],
-        Option("Add so many nats to a token, as in ' river=2.5'; may be given several times.", panel=RULES),
+        Option(
+            "Add nats to the log probability of a token, as in ' river=2.5'; may be repeated.",
+            panel=RULES,
+            metavar="TOKEN=NATS",
+        ),
     ] = ()
     allow: Annotated[
         str | None,
-        Option("Write tokens made of these characters only.", automatic="all", panel=RULES),
+        Option("Write tokens made of these characters only.", automatic="all", panel=RULES, metavar="CHARACTERS"),
     ] = None
     ban: Annotated[
-        str | None, Option("Write no token that has one of these characters.", automatic="none", panel=RULES)
+        str | None,
+        Option("Write no token that has one of these characters.", automatic="none", panel=RULES, metavar="CHARACTERS"),
     ] = None
     allow_token: Annotated[
         tuple[str, ...],
         Option(
-            "Write this token too, beside --allow; without it nothing else. May be given several times.", panel=RULES
+            "Allow this token too, beside --allow; without it nothing else. May be repeated.",
+            panel=RULES,
+            metavar="TOKEN",
         ),
     ] = ()
     ban_token: Annotated[
-        tuple[str, ...], Option("Never write this token; may be given several times.", panel=RULES)
+        tuple[str, ...], Option("Never write this token; may be repeated.", panel=RULES, metavar="TOKEN")
     ] = ()
     match: Annotated[
         str | None,
@@ -143,6 +154,7 @@ class RuleOptions(Checked):
             "Write only what can grow into a text that, without the prompt, matches this regular expression as a whole.",
             automatic="anything",
             panel=RULES,
+            metavar="REGEX",
         ),
     ] = None
 
@@ -154,7 +166,7 @@ class SearchOptions(Checked):
     beam: Annotated[
         int | None,
         Option(
-            "Search with so many hypotheses for the most probable text; --num-samples gives the best of them.",
+            "Beam search with this many hypotheses; --num-samples gives the best of them.",
             at_least=1,
             automatic="draw",
             panel=SEARCH,
@@ -163,7 +175,7 @@ class SearchOptions(Checked):
     length_penalty: Annotated[
         float,
         Option(
-            "Divide a text's log probability by its tokens to this power, so that longer ones may win.",
+            "Divide the log probability of a text by its length to this power, so that longer ones may win.",
             at_least=0,
             at_most=10,
             panel=SEARCH,
@@ -171,12 +183,12 @@ class SearchOptions(Checked):
     ] = 0.0
     beam_groups: Annotated[
         int,
-        Option("Search in so many groups, each made to differ from those before it.", at_least=1, panel=SEARCH),
+        Option("Diverse beam search: groups, each made to differ from those before it.", at_least=1, panel=SEARCH),
     ] = 1
     diversity: Annotated[
         float,
         Option(
-            "What a token loses, in nats, for each earlier group that takes it in the same place.",
+            "Nats that a token loses for each earlier group that has it at the same position.",
             at_least=0,
             panel=SEARCH,
         ),
@@ -190,23 +202,25 @@ class EndOptions(Checked):
     length: Annotated[
         int | None,
         Option(
-            "Tokens to write at most, not counting the prompt; -1 writes until interrupted.",
+            "Maximum number of tokens, not counting the prompt; -1 writes until interrupted.",
             flags=("-n", "--length"),
             at_least=ENDLESS,
             automatic=f"{LENGTH}, with --until {LENGTH_UNTIL}",
             panel=ENDING,
+            common=True,
         ),
     ] = None
     stop: Annotated[
         tuple[str, ...],
-        Option("End a sample before this text (\\n is a line end); may be given several times.", panel=ENDING),
+        Option("End a sample before this text (\\n is a newline); may be repeated.", panel=ENDING, common=True),
     ] = ()
     until: Annotated[
         Until | None,
         Option(
-            "End a sample with a sentence, a line, or a unit of the text (a line or document that the model learned).",
+            "End a sample with a sentence, a line, or a unit (as in training).",
             automatic="at its length",
             panel=ENDING,
+            common=True,
         ),
     ] = None
 
@@ -222,7 +236,7 @@ class EndOptions(Checked):
 class PromptOptions(Checked):
     """How a prompt is read and shown."""
 
-    encoding: Annotated[str, Option("The encoding of prompt files.", panel=PROMPT)] = "utf-8"
+    encoding: Annotated[str, Option("The encoding of prompt files.", panel=PROMPT, metavar="NAME")] = "utf-8"
     echo: Annotated[bool, Option("Write the prompt before the text that follows it.", panel=PROMPT)] = True
     on_unknown: PromptOnUnknown = "error"
 
@@ -232,16 +246,15 @@ class OutputOptions(Checked):
     """What is written, and what is shown beside it."""
 
     num_samples: Annotated[
-        int, Option("Samples to write after each prompt; number i has the seed + i.", at_least=1, panel=OUTPUT)
+        int,
+        Option("Samples per prompt; number i has the seed + i.", at_least=1, panel=OUTPUT, common=True),
     ] = 1
-    format: Annotated[Literal["text", "jsonl"], Option("Plain text, or one JSON record a sample.", panel=OUTPUT)] = (
-        "text"
-    )
+    format: Annotated[
+        Literal["text", "jsonl"], Option("Plain text, or one JSON record per sample.", panel=OUTPUT, common=True)
+    ] = "text"
     show_alternatives: Annotated[
         int,
-        Option(
-            "Show each token with so many of the likeliest ones in its place; 0 does not.", at_least=0, panel=OUTPUT
-        ),
+        Option("Show each token with this many of the most probable ones; 0 for none.", at_least=0, panel=OUTPUT),
     ] = 0
     novelty: Annotated[bool, Option("Say how much of each sample is copied from the training text.", panel=OUTPUT)] = (
         False
@@ -255,7 +268,7 @@ class SpeedOptions(Checked):
     weights: Annotated[
         WeightFormat,
         Option(
-            "Keep the weights in fewer bits, on torch: bf16 for many streams, int8 for few of a large model.",
+            "Quantize the weights, on torch: bf16 for many streams, int8 for few of a large model.",
             panel=SPEED,
         ),
     ] = "fp32"

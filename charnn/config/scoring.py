@@ -34,17 +34,15 @@ class WhatOptions(Checked):
 
     unit: Annotated[
         Unit,
-        Option(
-            "What a record is: each line, each blank-line-separated document, or all of the text as one.", panel=WHAT
-        ),
+        Option("A record is a line, a blank-line-separated document, or the whole text.", panel=WHAT, common=True),
     ] = "line"
     state: Annotated[
         Literal["reset", "carry"],
-        Option("Read each unit from an empty memory, or with all earlier units as its context.", panel=WHAT),
+        Option("Read each unit from the initial state, or carry the hidden state.", panel=WHAT),
     ] = "reset"
     bos: Annotated[bool, Option("Score the first token, with the boundary as its context.", panel=WHAT)] = True
     eos: Annotated[bool, Option("Score the boundary that closes a unit.", panel=WHAT)] = True
-    encoding: Annotated[str, Option("The encoding of the text files.", panel=WHAT)] = "utf-8"
+    encoding: Annotated[str, Option("The encoding of the text files.", panel=WHAT, metavar="NAME")] = "utf-8"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,24 +61,28 @@ class JudgeOptions(Checked):
     fit_weights: Annotated[
         str | None,
         Option(
-            "Choose the weights that make this file most probable.", automatic="equal weights unless -w", panel=JUDGES
+            "Fit the weights to maximize the probability of this file.",
+            automatic="equal weights unless -w",
+            panel=JUDGES,
+            metavar="FILE",
         ),
     ] = None
     mix_ngram: MixNgram = False
     direction: Annotated[
         Direction | None,
         Option(
-            "Which model of a pair scores; both give the mean of two log probabilities.",
-            automatic="the model's own, of a pair forward",
+            "Which of two bidirectional models scores; both give the mean of two log probabilities.",
+            automatic="the model's own, or forward",
             panel=JUDGES,
         ),
     ] = None
     temperature: Annotated[
         str,
         Option(
-            "Divide the logits by this number, or by what makes the model's own held-out text most probable (fit).",
+            "Divide the logits by this number, or by the best one for the model's own held-out text (fit).",
             flags=("-t", "--temperature"),
             panel=JUDGES,
+            metavar="X",
         ),
     ] = "1"
     device: Annotated[Device, Option("Where the network runs; cuda needs torch and a GPU.", panel=JUDGES)] = "cpu"
@@ -114,14 +116,12 @@ class AdaptOptions(Checked):
 
     dynamic: Annotated[
         bool,
-        Option(
-            "Go on learning from each stretch once it is scored (dynamic evaluation; needs torch).", panel=ADAPTATION
-        ),
+        Option("Dynamic evaluation: learn from the scored text (needs torch).", panel=ADAPTATION, common=True),
     ] = False
     dynamic_stretch: Annotated[
         int | None,
         Option(
-            "Tokens that are scored before the weights move.",
+            "Tokens that are scored before each update of the weights.",
             at_least=1,
             automatic="20 (char, byte), 5 (word, subword)",
             panel=ADAPTATION,
@@ -129,12 +129,12 @@ class AdaptOptions(Checked):
     ] = None
     dynamic_rate: Annotated[
         float | None,
-        Option("How far they move.", at_least=0, automatic="fitted on the held-out text", panel=ADAPTATION),
+        Option("Their learning rate.", at_least=0, automatic="fitted on the held-out text", panel=ADAPTATION),
     ] = None
     dynamic_decay: Annotated[
         float | None,
         Option(
-            "How strongly they are drawn back to where they began.",
+            "Decay of the weights back to the trained ones.",
             at_least=0,
             below=1,
             automatic="fitted on the held-out text",
@@ -142,7 +142,8 @@ class AdaptOptions(Checked):
         ),
     ] = None
     cache: Annotated[
-        bool, Option("Make tokens likelier that followed similar states before in this text.", panel=ADAPTATION)
+        bool,
+        Option("Neural cache: raise tokens that followed similar states.", panel=ADAPTATION, common=True),
     ] = False
     cache_size: Annotated[
         int | None,
@@ -151,7 +152,7 @@ class AdaptOptions(Checked):
     cache_weight: Annotated[
         float | None,
         Option(
-            "The cache's share of the probability.",
+            "Weight of the cache in the interpolation.",
             at_least=0,
             below=1,
             automatic="fitted on the held-out text",
@@ -161,7 +162,7 @@ class AdaptOptions(Checked):
     cache_sharpness: Annotated[
         float | None,
         Option(
-            "How much more a similar state counts than a different one; 0 counts all alike.",
+            "Flattening parameter theta of the cache; 0 weights all states alike.",
             at_least=0,
             automatic="fitted on the held-out text",
             panel=ADAPTATION,
@@ -176,15 +177,17 @@ class CompareOptions(Checked):
     pairs: Annotated[
         str | None,
         Option(
-            "Judge minimal pairs: a TSV with the columns good and bad, perhaps prefix, and any categories.",
+            "Score minimal pairs: a TSV with columns good and bad, optionally prefix, and any categories.",
             automatic="none",
             panel=COMPARING,
+            common=True,
+            metavar="FILE",
         ),
     ] = None
-    per_pair: Annotated[bool, Option("Give the margin of each pair.", panel=COMPARING)] = False
+    per_pair: Annotated[bool, Option("Print the margin of each pair.", panel=COMPARING)] = False
     nbest: Annotated[
         str | None,
-        Option("Rescore an n-best list: ID, score and text, separated by tabs.", automatic="none", panel=COMPARING),
+        Option("Rescore an n-best list: ID, score, text (TSV).", automatic="none", panel=COMPARING, metavar="FILE"),
     ] = None
     lm_scale: Annotated[
         float | None,
@@ -202,22 +205,21 @@ class CompareOptions(Checked):
 class ShowOptions(Checked):
     """How the figures are given."""
 
-    format: Annotated[ScoreFormat, Option("How to print the records.", panel=SHOWN)] = "table"
+    format: Annotated[ScoreFormat, Option("How to print the records.", panel=SHOWN, common=True)] = "table"
     log_base: Annotated[
         Literal["e", "2", "10"],
-        Option("Base of the logarithms; kenlm and srilm have 10, lmzoo and neural-complexity 2.", panel=SHOWN),
+        Option("Base of the logarithms (kenlm, srilm: 10; lmzoo, neural-complexity: 2).", panel=SHOWN, common=True),
     ] = "e"
     per_token: Annotated[
         bool,
-        Option(
-            "Give each token's log probability and rank, and the entropy before it and what it takes away.", panel=SHOWN
-        ),
+        Option("Give each token's log probability, rank, entropy and entropy reduction.", panel=SHOWN, common=True),
     ] = False
     alternatives: Annotated[
-        int, Option("With --per-token, give so many of the likeliest tokens at each place.", at_least=0, panel=SHOWN)
+        int,
+        Option("With --per-token, show this many of the most probable tokens.", at_least=0, panel=SHOWN),
     ] = 0
     by_word: Annotated[
-        bool, Option("Give each word (what white space separates) the sum over its tokens.", panel=SHOWN)
+        bool, Option("Sum over the tokens of each word (between white space).", panel=SHOWN, common=True)
     ] = False
     spaces: Annotated[
         Literal["before", "after"],
@@ -225,11 +227,7 @@ class ShowOptions(Checked):
     ] = "before"
     rollout: Annotated[
         int,
-        Option(
-            "Let the model write so many tokens on from many places of the text, and show its losses by distance; 0 does not.",
-            at_least=0,
-            panel=SHOWN,
-        ),
+        Option("Exposure bias: the losses along rollouts of so many tokens; 0 measures none.", at_least=0, panel=SHOWN),
     ] = 0
 
 

@@ -15,7 +15,7 @@ TEXT = "Text and tokens"
 class TextOptions(Checked):
     """How a text becomes tokens, and what is held out of it."""
 
-    tokenizer: Annotated[TokenizerKind, Option("What a token is.", panel=TEXT)] = "char"
+    tokenizer: Annotated[TokenizerKind, Option("What a token is.", panel=TEXT, common=True)] = "char"
     vocab_size: Annotated[
         int | None,
         Option(
@@ -31,31 +31,38 @@ class TextOptions(Checked):
     ] = None
     pretokenized: Annotated[
         bool,
-        Option("Words are what white space separates, and <unk> in the text is the unknown token.", panel=TEXT),
+        Option("Split words at white space, and read <unk> in the text as the unknown token.", panel=TEXT),
     ] = False
     subword_model: Annotated[
         Literal["unigram", "bpe"], Option("The kind of SentencePiece model for subwords.", panel=TEXT)
     ] = "unigram"
     spell: Annotated[
         bool,
-        Option("Words: keep a model of how rare words are spelled, for score --spell.", panel=TEXT),
+        Option("For words: train a spelling model of rare words, for score --spell.", panel=TEXT),
     ] = True
     unit: Annotated[
         Unit,
         Option(
-            "What is independent: one running text, each line, or each blank-line-separated document.",
+            "What is independent: one running text, each line, or each document (between blank lines).",
             panel=TEXT,
+            common=True,
         ),
     ] = "stream"
-    encoding: Annotated[str, Option("The encoding of the text files.", panel=TEXT)] = "utf-8"
+    encoding: Annotated[str, Option("The encoding of the text files.", panel=TEXT, metavar="NAME")] = "utf-8"
     valid: Annotated[
         str | None,
-        Option("Validate on this file and train on all of TEXT.", automatic="the end of the text", panel=TEXT),
+        Option(
+            "Validate on this file and train on all of TEXT.",
+            automatic="the end of the text",
+            panel=TEXT,
+            common=True,
+            metavar="FILE",
+        ),
     ] = None
     valid_fraction: Annotated[
         float,
         Option(
-            "The share held out: the end of a stream, or whole units drawn by the seed.",
+            "Fraction held out: the end of a stream, or whole units drawn with the seed.",
             at_least=0,
             below=1,
             panel=TEXT,

@@ -36,14 +36,15 @@ class BudgetOptions(Checked):
             above=0,
             automatic="5, unless --steps or --epochs is given",
             panel=BUDGET,
+            common=True,
         ),
     ] = None
     steps: Annotated[
-        int | None, Option("Stop after this many steps.", at_least=1, automatic="no limit", panel=BUDGET)
+        int | None, Option("Stop after this many steps.", at_least=1, automatic="no limit", panel=BUDGET, common=True)
     ] = None
     epochs: Annotated[
         float | None,
-        Option("Stop after this many passes over the text.", above=0, automatic="no limit", panel=BUDGET),
+        Option("Stop after this many epochs.", above=0, automatic="no limit", panel=BUDGET),
     ] = None
     patience: Annotated[
         int,
@@ -79,7 +80,7 @@ class OptimizerOptions(Checked):
     weight_decay: Annotated[
         float | None,
         Option(
-            "Decoupled weight decay of the matrices, a move of theirs and unit of learning rate.",
+            "Decoupled weight decay of the matrices, per update, scaled by the learning rate.",
             at_least=0,
             automatic="muon and adamw 0.2, sgd and nt-asgd 0",
             panel=OPTIMIZER,
@@ -88,8 +89,8 @@ class OptimizerOptions(Checked):
     schedule: Annotated[
         ScheduleName | None,
         Option(
-            "How the rate falls from its peak: in a straight line, along a cosine, after a long rise (one-cycle), by a "
-            "constant factor, when validation no longer improves (plateau), or not at all.",
+            "How the learning rate falls from its peak: linearly, along a cosine, after a long warmup (one-cycle), "
+            "exponentially, when validation no longer improves (plateau), or not at all.",
             automatic="linear, for nt-asgd constant",
             panel=OPTIMIZER,
         ),
@@ -97,7 +98,7 @@ class OptimizerOptions(Checked):
     warmup: Annotated[
         float | None,
         Option(
-            "The share of the budget in which the rate rises to its peak.",
+            "Fraction of the budget in which the learning rate rises to its peak.",
             at_least=0,
             below=1,
             automatic="0.02, one-cycle 0.3",
@@ -107,7 +108,7 @@ class OptimizerOptions(Checked):
     hold: Annotated[
         float,
         Option(
-            "The share of the budget after which the rate begins to fall (linear, cosine, exponential).",
+            "Fraction of the budget after which the learning rate begins to fall (linear, cosine, exponential).",
             at_least=0,
             below=1,
             panel=OPTIMIZER,
@@ -116,7 +117,7 @@ class OptimizerOptions(Checked):
     final_rate: Annotated[
         float | None,
         Option(
-            "The share of its peak to which the rate falls.",
+            "Final learning rate, as a fraction of its peak.",
             above=0,
             at_most=1,
             automatic="0.01, one-cycle 0.0001",
@@ -126,14 +127,14 @@ class OptimizerOptions(Checked):
     clip_norm: Annotated[
         float,
         Option(
-            "Scale the gradient down to this norm where it is longer; 0 never clips.",
+            "Clip the norm of the gradient to this; 0 never clips.",
             at_least=0,
             panel=OPTIMIZER,
         ),
     ] = 1.0
     clip_value: Annotated[
         float,
-        Option("Bound each entry of the gradient by this, before its norm; 0 never does.", at_least=0, panel=OPTIMIZER),
+        Option("Clip each entry of the gradient to this, before its norm; 0 never clips.", at_least=0, panel=OPTIMIZER),
     ] = 0.0
 
 
@@ -149,12 +150,13 @@ class RegularisationOptions(Checked):
             below=1,
             automatic="by the passes that the budget allows",
             panel=REGULARISATION,
+            common=True,
         ),
     ] = None
     dropout_kind: Annotated[
         DropoutKind,
         Option(
-            "A new mask at each step, one mask for all steps of a batch, or one that the recurrent connections have too.",
+            "A mask per time step (naive), one for all (locked), or also on the recurrence (variational).",
             panel=REGULARISATION,
         ),
     ] = "locked"
@@ -167,7 +169,7 @@ class RegularisationOptions(Checked):
     hidden_dropout: Annotated[
         float | None,
         Option(
-            "Dropout between layers, and of the variational kind on the recurrent connections.",
+            "Dropout between layers; with variational dropout, on the recurrent connections too.",
             at_least=0,
             below=1,
             automatic="--dropout",
@@ -183,7 +185,7 @@ class RegularisationOptions(Checked):
     embedding_dropout: Annotated[
         float,
         Option(
-            "Leave out whole tokens' vectors, wherever they stand in a batch.",
+            "Drop the whole embeddings of some tokens, at every position in a batch.",
             at_least=0,
             below=1,
             panel=REGULARISATION,
@@ -192,7 +194,7 @@ class RegularisationOptions(Checked):
     ngram_dropout: Annotated[
         float | None,
         Option(
-            "The share of places at which the vectors of 2, 3, ... tokens are left out in training.",
+            "Fraction of positions at which the embeddings of 2, 3, ... tokens are dropped in training.",
             at_least=0,
             below=1,
             automatic="by the passes that the budget allows",
@@ -202,13 +204,13 @@ class RegularisationOptions(Checked):
     weight_drop: Annotated[
         float,
         Option(
-            "Leave out entries of the recurrent matrices, drawn once a step.", at_least=0, below=1, panel=REGULARISATION
+            "DropConnect on the recurrent matrices, drawn once per update.", at_least=0, below=1, panel=REGULARISATION
         ),
     ] = 0.0
     activation_penalty: Annotated[
         float,
         Option(
-            "Weight of the mean square of the last layer's output, after dropout.",
+            "Activation regularization: weight of the mean square of the last layer's output, after dropout.",
             flags=("--ar",),
             at_least=0,
             panel=REGULARISATION,
@@ -217,7 +219,7 @@ class RegularisationOptions(Checked):
     temporal_penalty: Annotated[
         float,
         Option(
-            "Weight of the mean square of that output's change from token to token, before dropout.",
+            "Temporal activation regularization: weight of the mean square of its change over time, before dropout.",
             flags=("--tar",),
             at_least=0,
             panel=REGULARISATION,
@@ -226,7 +228,7 @@ class RegularisationOptions(Checked):
     label_smoothing: Annotated[
         float,
         Option(
-            "The share of a target's probability that is spread over all tokens.",
+            "Probability of the target that is spread over all tokens.",
             at_least=0,
             below=1,
             panel=REGULARISATION,
@@ -235,7 +237,7 @@ class RegularisationOptions(Checked):
     token_noise: Annotated[
         float,
         Option(
-            "The share of input tokens replaced by ones drawn from the text at random.",
+            "Fraction of input tokens replaced by random ones of the text.",
             at_least=0,
             below=1,
             panel=REGULARISATION,
@@ -250,20 +252,20 @@ class ForcingOptions(Checked):
     teacher_forcing: Annotated[
         float,
         Option(
-            "The share of true inputs at the end of training, the others drawn from the network's own predictions; "
-            "1 is teacher forcing throughout.",
+            "Scheduled sampling: probability of true inputs at the end of training, the others being sampled from the "
+            "network; 1 is teacher forcing throughout.",
             at_least=0,
             at_most=1,
             panel=FORCING,
         ),
     ] = 1.0
     teacher_forcing_schedule: Annotated[
-        Descent, Option("How that share falls from 1 (Bengio et al. 2015).", panel=FORCING)
+        Descent, Option("How that probability falls from 1 (Bengio et al. 2015).", panel=FORCING)
     ] = "linear"
     sampling_passes: Annotated[
         int,
         Option(
-            "Readings in which a network's own predictions are drawn, each after the drawn tokens of the last.",
+            "Parallel scheduled-sampling passes, each reading the tokens sampled in the one before.",
             at_least=1,
             panel=FORCING,
         ),
@@ -277,7 +279,7 @@ class TrainingOptions(ForcingOptions, RegularisationOptions, OptimizerOptions, B
     batch_size: Annotated[
         int | None,
         Option(
-            "Streams of text trained side by side.",
+            "Batch size: segments of text per update.",
             at_least=1,
             automatic="32, for a wide network 64, fewer for a small text",
             panel=TRAINING,
@@ -285,19 +287,21 @@ class TrainingOptions(ForcingOptions, RegularisationOptions, OptimizerOptions, B
     ] = None
     bptt_length: Annotated[
         int,
-        Option("Tokens through which the gradient flows back.", flags=("--bptt",), at_least=1, panel=TRAINING),
+        Option(
+            "BPTT length: tokens through which the gradient flows back.", flags=("--bptt",), at_least=1, panel=TRAINING
+        ),
     ] = 128
     bptt_jitter: Annotated[
         bool,
         Option(
-            "Draw each step's --bptt around it, or once in twenty around half, and scale the rate with it.",
+            "Randomize the BPTT length (5 % of updates near half), and scale the learning rate with it.",
             panel=TRAINING,
         ),
     ] = False
     carry_length: Annotated[
         int | None,
         Option(
-            "Tokens that a stream of text is read on, its state carried, before it goes on elsewhere; 0 reads to the end.",
+            "Tokens after which the hidden state is reset and reading goes on elsewhere; 0 never resets it.",
             flags=("--carry",),
             at_least=0,
             automatic="about 512",
@@ -322,14 +326,12 @@ class TrainingOptions(ForcingOptions, RegularisationOptions, OptimizerOptions, B
             panel=TRAINING,
         ),
     ] = 15.0
-    seed: Annotated[
-        int, Option("Decides everything that is drawn at random.", at_least=0, below=2**31, panel=TRAINING)
-    ] = 1
-    device: Annotated[Literal["auto", "cpu", "cuda"], Option("Where to train.", panel=TRAINING)] = "auto"
+    seed: Annotated[int, Option("Seed of everything random.", at_least=0, below=2**31, panel=TRAINING, common=True)] = 1
+    device: Annotated[Literal["auto", "cpu", "cuda"], Option("Where to train.", panel=TRAINING, common=True)] = "auto"
     threads: Annotated[
         int | None,
         Option(
-            "Most threads that train; the weights do not depend on it.",
+            "Maximum number of training threads; the weights do not depend on it.",
             at_least=1,
             automatic="as many as there are cores",
             panel=TRAINING,
@@ -338,7 +340,7 @@ class TrainingOptions(ForcingOptions, RegularisationOptions, OptimizerOptions, B
     precision: Annotated[
         Precision,
         Option(
-            "Arithmetic of a training step; auto takes bf16 where there are units for it and, with --minutes, it is faster.",
+            "Precision of training; auto takes bf16 where the processor has it and, with --minutes, it is faster.",
             panel=TRAINING,
         ),
     ] = "auto"

@@ -99,7 +99,7 @@ def _options_of(where: str, values: dict[str, Any], group: type) -> dict[str, An
             meant = (
                 f"; did you mean {near[0]}?"
                 if near
-                else "; see charnn train --help, without the dashes before the name"
+                else "; see charnn train --help-all, without the dashes before the name"
             )
             raise OptionError(f"{where}: found {key!r}, which is no option of this table{meant}")
         found[declared[key]] = _check_kind(where, key, value, kinds[declared[key]])

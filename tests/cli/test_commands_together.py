@@ -374,11 +374,11 @@ def test_a_prompt_file_in_another_encoding(charnn, run):
 @pytest.mark.parametrize(
     ("arguments", "line"),
     [
-        (("train", "x.txt", "--wrong", 3), "No such option: --wrong; see charnn train --help"),
+        (("train", "x.txt", "--wrong", 3), "--wrong: no such option; see charnn train --help-all"),
         (("train", "x.txt", "--steps", "many"), "Invalid value for '--steps': "),
         (("train", "x.txt", "--cell", "lstmm"), "Invalid value for '--cell': 'lstmm' is not one of 'lstm', 'gru'"),
         (("predict",), "Missing argument "),
-        (("trian", "x.txt"), "No such command 'trian'"),
+        (("trian", "x.txt"), "trian: no such command; did you mean train?"),
     ],
     ids=["option", "number", "choice", "argument", "command"],
 )

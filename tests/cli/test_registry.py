@@ -22,12 +22,6 @@ def test_the_overview_names_all_commands_and_options(charnn):
     assert charnn().out == shown
 
 
-def test_a_command_that_is_not_there_is_refused_with_a_proposal(charnn):
-    result = charnn("smaple")
-    assert result.status == 2
-    assert result.err == "charnn: error: No such command 'smaple'. Did you mean 'sample'?; see charnn --help\n"
-
-
 def test_the_overview_imports_no_command():
     loaded = modules_after("--help")
     assert not loaded & {

@@ -67,7 +67,7 @@ def test_a_file_of_ones_own_is_a_recipe_too(charnn, tmp_path):
             "[model]\nhiden-size = 3\n",
             "mine.toml, [model]: found 'hiden-size', which is no option of this table; did you mean hidden-size?",
         ),
-        ("[model]\nxyzzy = 3\n", "found 'xyzzy', which is no option of this table; see charnn train --help"),
+        ("[model]\nxyzzy = 3\n", "found 'xyzzy', which is no option of this table; see charnn train --help-all"),
         (
             "[model]\nhidden-size = 'wide'\n",
             "mine.toml, [model]: hidden-size = 'wide', but it must be a whole number; correct it",

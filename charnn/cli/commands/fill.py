@@ -6,7 +6,7 @@ import typer
 
 import charnn
 from charnn.cli.commands.loading import load_all_directions, load_mixture
-from charnn.cli.options import Given, ModelArgument, with_options
+from charnn.cli.options import COMMON, Given, ModelArgument, with_options
 from charnn.cli.output import console
 from charnn.config import FillOptions
 from charnn.errors import TextError
@@ -25,6 +25,7 @@ def fill(
     candidates_file: Annotated[
         str | None,
         typer.Option("--candidates-file", metavar="FILE", help="Rank the lines of a file, - for standard input."),
+        COMMON,
     ] = None,
     *,
     given: Given,

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from charnn.cli.options import Given, with_options
+from charnn.cli.options import COMMON, Given, with_options
 from charnn.cli.output import console
 from charnn.cli.output.files import show_files
 
@@ -21,10 +21,13 @@ def info(
         list[str] | None,
         typer.Argument(metavar="RUN...", help="Model directories.", show_default="the newest under runs/"),
     ] = None,
-    json: Annotated[bool, typer.Option("--json", help="One JSON object, or for several models a list.")] = False,
+    json: Annotated[
+        bool, typer.Option("--json", help="One JSON object, or for several models a list."), COMMON
+    ] = False,
     files: Annotated[
         bool,
         typer.Option("--files", help="Say which files there are, how large, and what for; and what the cache keeps."),
+        COMMON,
     ] = False,
     *,
     given: Given,  # noqa: ARG001 (it has no options of its own)

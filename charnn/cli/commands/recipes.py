@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from charnn.cli.options import Given, with_options
+from charnn.cli.options import COMMON, Given, with_options
 from charnn.cli.output import console
 
 VOCABULARIES = {"word": 10_000, "char": 50}
@@ -13,7 +13,7 @@ VOCABULARIES = {"word": 10_000, "char": 50}
 
 @with_options()
 def recipes(
-    json: Annotated[bool, typer.Option("--json", help="One JSON record a recipe.")] = False,
+    json: Annotated[bool, typer.Option("--json", help="One JSON record a recipe."), COMMON] = False,
     *,
     given: Given,  # noqa: ARG001 (it has no options of its own)
 ) -> None:

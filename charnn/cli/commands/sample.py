@@ -7,7 +7,7 @@ import typer
 
 import charnn
 from charnn.cli.commands.loading import load_model
-from charnn.cli.options import Given, ModelArgument, with_options
+from charnn.cli.options import COMMON, Given, ModelArgument, with_options
 from charnn.cli.output import console
 from charnn.cli.output.sample_output import SampleOutput
 from charnn.config import SampleOptions
@@ -48,7 +48,7 @@ class Sources(NamedTuple):
 def sample(
     prompt: Annotated[
         str | None,
-        typer.Argument(help="Text to go on from, - for standard input.", show_default="the start of a text"),
+        typer.Argument(help="The text to continue, - for standard input.", show_default="the start of a text"),
     ] = None,
     model: ModelArgument = None,
     prompt_file: Annotated[
@@ -56,16 +56,17 @@ def sample(
         typer.Option(
             "--prompt-file",
             metavar="FILE",
-            help="Go on from a file's text, - for standard input.",
+            help="Continue the text of a file, - for standard input.",
             rich_help_panel=PROMPT_PANEL,
         ),
+        COMMON,
     ] = None,
     prompts: Annotated[
         str | None,
         typer.Option(
             "--prompts",
             metavar="FILE",
-            help="Go on from each line of a file, - for standard input.",
+            help="Continue each line of a file, - for standard input.",
             rich_help_panel=PROMPT_PANEL,
         ),
     ] = None,
@@ -74,7 +75,7 @@ def sample(
         typer.Option(
             "--save-state",
             metavar="FILE",
-            help="Keep what the model remembers of the prompt; with -n 0 only that.",
+            help="Save the hidden state after the prompt; with -n 0 only that.",
             rich_help_panel=PROMPT_PANEL,
         ),
     ] = None,
@@ -83,7 +84,7 @@ def sample(
         typer.Option(
             "--load-state",
             metavar="FILE",
-            help="Begin with the memory that --save-state kept; the prompt goes on from there.",
+            help="Start from a state saved by --save-state; the prompt continues from there.",
             rich_help_panel=PROMPT_PANEL,
         ),
     ] = None,
@@ -96,14 +97,16 @@ def sample(
             help="Write to a file, at the end and in one piece; after Ctrl-C what there is.",
             rich_help_panel=OUTPUT_PANEL,
         ),
+        COMMON,
     ] = None,
     interactive: Annotated[
         bool,
         typer.Option(
             "--interactive",
-            help="Pick from the likeliest next tokens, or let it run; undo, and try again.",
+            help="Pick from the most probable next tokens, or let it run; undo, and try again.",
             rich_help_panel=OUTPUT_PANEL,
         ),
+        COMMON,
     ] = False,
     *,
     given: Given,

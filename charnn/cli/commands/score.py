@@ -11,7 +11,7 @@ import typer
 import charnn
 from charnn.cli.commands.loading import load_directed, load_models
 from charnn.cli.commands.score_rollout import show_rollouts
-from charnn.cli.options import Given, with_options
+from charnn.cli.options import COMMON, Given, with_options
 from charnn.cli.output import console
 from charnn.cli.output.lines import STDOUT, Lines
 from charnn.config import ScoreOptions
@@ -35,17 +35,20 @@ def score(
             "-m",
             "--model",
             metavar="RUN",
-            help="The model's directory; several are mixed (see -w).",
+            help="The model's directory; several are interpolated (see -w).",
             show_default="the newest under runs/",
         ),
+        COMMON,
     ] = None,
     text: Annotated[
-        list[str] | None, typer.Option("--text", metavar="SENTENCE", help="Score this text; may be repeated.")
+        list[str] | None, typer.Option("--text", metavar="SENTENCE", help="Score this text; may be repeated."), COMMON
     ] = None,
     output: Annotated[
-        str | None, typer.Option("-o", "--output", metavar="FILE", help="Write the records to this file.")
+        str | None, typer.Option("-o", "--output", metavar="FILE", help="Write the records to this file."), COMMON
     ] = None,
-    summary: Annotated[str | None, typer.Option("--summary", metavar="FILE", help="Write the totals as JSON.")] = None,
+    summary: Annotated[
+        str | None, typer.Option("--summary", metavar="FILE", help="Write the totals as JSON."), COMMON
+    ] = None,
     *,
     given: Given,
 ) -> None:

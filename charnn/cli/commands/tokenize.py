@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from charnn.cli.commands.loading import load_model
-from charnn.cli.options import Given, ModelArgument, with_options
+from charnn.cli.options import COMMON, Given, ModelArgument, with_options
 from charnn.cli.output import console
 
 if TYPE_CHECKING:
@@ -19,7 +19,14 @@ def tokenize(
     text: Annotated[str, typer.Argument(help="The text to cut into tokens.")],
     model: ModelArgument = None,
     format: Annotated[
-        Literal["table", "jsonl"], typer.Option("--format", help="Three rows, or one JSON record a token.")
+        Literal["table", "jsonl"],
+        typer.Option(
+            "--format",
+            metavar="NAME",
+            help="Three rows (table), or one JSON record a token (jsonl).",
+            show_default="table",
+        ),
+        COMMON,
     ] = "table",
     *,
     given: Given,  # noqa: ARG001 (it has no options of its own)

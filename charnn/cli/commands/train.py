@@ -12,7 +12,7 @@ import typer
 
 import charnn
 from charnn.cli.commands.train_find_lr import find_learning_rate
-from charnn.cli.options import Given, with_options
+from charnn.cli.options import COMMON, Given, with_options
 from charnn.cli.output import console
 from charnn.cli.output.progress_line import ProgressLine
 from charnn.config import ModelOptions, TextOptions, TrainingOptions
@@ -43,9 +43,10 @@ def train(
             help="The model's directory.",
             show_default="runs/NAME of the text",
         ),
+        COMMON,
     ] = None,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a model that lies there.")] = False,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on with a run where it stopped.")] = False,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an existing model."), COMMON] = False,
+    resume: Annotated[bool, typer.Option("--resume", help="Resume a run from its last checkpoint."), COMMON] = False,
     recipe: Annotated[
         str | None,
         typer.Option(
@@ -53,9 +54,13 @@ def train(
             metavar="NAME",
             help="Take options from a recipe (charnn recipes lists them) or a .toml file; others override.",
         ),
+        COMMON,
     ] = None,
     find_lr: Annotated[
-        bool, typer.Option("--find-lr", help="Try learning rates from low to high, show the losses, and keep no model.")
+        bool,
+        typer.Option(
+            "--find-lr", help="LR range test: try learning rates from low to high, show the losses, keep no model."
+        ),
     ] = False,
     *,
     given: Given,

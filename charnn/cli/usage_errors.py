@@ -1,0 +1,47 @@
+"""What is said of wrong usage, in one line."""
+
+from collections.abc import Iterable
+from typing import Any
+
+import typer
+
+
+def usage_message(error: typer.TyperException) -> str:
+    """Return what is wrong with a command line, and what to do about it."""
+    context: Any = getattr(error, "ctx", None)
+    path = context.command_path if context else "charnn"
+    if context and hasattr(error, "option_name") and hasattr(error, "possibilities"):
+        parameters = context.command.get_params(context)
+        flags = [flag for parameter in parameters for flag in (*parameter.opts, *parameter.secondary_opts)]
+        sees_all = any("--help-all" in parameter.opts for parameter in parameters)
+        return no_such("option", error.option_name, flags, see=f"{path} {'--help-all' if sees_all else '--help'}")
+    message = error.format_message().replace("Value error, ", "").rstrip(".")
+    return f"{message}; see {path} --help"
+
+
+def no_such(kind: str, name: str, known: Iterable[str], *, see: str) -> str:
+    """Return that there is no such option or command, with the nearest that there is.
+
+    Args:
+        kind: "option" or "command".
+        name: as it was written.
+        known: all that there are.
+        see: the command that lists them.
+    """
+    shown = name if name.isprintable() else repr(name)
+    nearest = nearest_name(name, known)
+    return f"{shown}: no such {kind}; " + (f"did you mean {nearest}?" if nearest else f"see {see}")
+
+
+def nearest_name(name: str, known: Iterable[str]) -> str | None:
+    """Return the name that is most like another one, or that it abbreviates (`temp`, `lr`); None where there is none."""
+    from difflib import get_close_matches
+
+    plain = {each.lstrip("-"): each for each in known}
+    wanted = name.lstrip("-").lower().replace("_", "-")
+    if not wanted:
+        return None
+    close = get_close_matches(wanted, plain, n=1) or [
+        each for each in plain if each.startswith(wanted) or "".join(part[:1] for part in each.split("-")) == wanted
+    ]
+    return plain[close[0]] if close else None
