@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from charnn.analysis.minimal_pairs import Judged as Judged
     from charnn.analysis.minimal_pairs import accuracies as accuracies
     from charnn.analysis.minimal_pairs import read_pairs as read_pairs
+    from charnn.cells.parameters import expected_shapes as expected_shapes
     from charnn.files import LineFile as LineFile
     from charnn.files import refuse_unwritable as refuse_unwritable
     from charnn.files import write_atomically as write_atomically
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from charnn.library import load as load
     from charnn.library import train as train
     from charnn.recipes import load_recipe as load_recipe
+    from charnn.recipes import recipe_names as recipe_names
     from charnn.sampling.build import Prompts as Prompts
     from charnn.sampling.build import build_sampler as build_sampler
     from charnn.sampling.build import check_can_write as check_can_write
@@ -55,13 +57,21 @@ if TYPE_CHECKING:
     from charnn.scoring.nbest import combined as combined
     from charnn.scoring.nbest import read_hypotheses as read_hypotheses
     from charnn.scoring.scores import Score as Score
+    from charnn.storage.model_directory import BACKWARD as BACKWARD
     from charnn.storage.model_directory import find_model as find_model
+    from charnn.storage.model_directory import is_model as is_model
+    from charnn.storage.model_directory import read_config as read_config
     from charnn.storage.model_directory import read_directed as read_directed
     from charnn.storage.model_directory import read_mixture as read_mixture
     from charnn.storage.model_directory import read_model as read_model
     from charnn.storage.model_directory import read_ngrams as read_ngrams
     from charnn.storage.model_directory import with_backward_half as with_backward_half
     from charnn.storage.run_files import NGRAM_FILE as NGRAM_FILE
+    from charnn.storage.run_files import stored_files as stored_files
+    from charnn.text.cache import MOST_BYTES as MOST_BYTES
+    from charnn.text.cache import cache_directory as cache_directory
+    from charnn.text.cache import entries as entries
+    from charnn.text.characters import whole_characters as whole_characters
     from charnn.text.corpus import open_ids as open_ids
     from charnn.text.tokenizers import decode as decode
     from charnn.text.units import read_prompt as read_prompt
@@ -69,15 +79,19 @@ if TYPE_CHECKING:
     from charnn.text.units import read_units as read_units
     from charnn.text.vocabulary import as_text as as_text
     from charnn.training.events import Evaluated as Evaluated
+    from charnn.training.events import Progressed as Progressed
+    from charnn.training.events import RolledBack as RolledBack
+    from charnn.training.events import SpeedChanged as SpeedChanged
     from charnn.training.events import Stopped as Stopped
     from charnn.training.planning.lr_range_test import proposal as proposal
+    from charnn.training.planning.sizes import resolve_architecture as resolve_architecture
     from charnn.training.run.bidirectional import directory_of_run as directory_of_run
     from charnn.training.run.create import minutes_to_learn as minutes_to_learn
     from charnn.training.run.learning_rates import try_learning_rates as try_learning_rates
     from charnn.training.run.networks import default_directory as default_directory
     from charnn.training.run.networks import make_request as make_request
     from charnn.training.run.networks import networks as networks
-    from charnn.training.run.run import run as run
+    from charnn.training.run.session import run as run
 
 _NAMES = {
     "analysis.comparison": (
@@ -94,6 +108,7 @@ _NAMES = {
         "accuracies",
         "read_pairs",
     ),
+    "cells.parameters": ("expected_shapes",),
     "files": (
         "LineFile",
         "refuse_unwritable",
@@ -113,7 +128,10 @@ _NAMES = {
         "load",
         "train",
     ),
-    "recipes": ("load_recipe",),
+    "recipes": (
+        "load_recipe",
+        "recipe_names",
+    ),
     "sampling.build": (
         "Prompts",
         "build_sampler",
@@ -150,14 +168,26 @@ _NAMES = {
     ),
     "scoring.scores": ("Score",),
     "storage.model_directory": (
+        "BACKWARD",
         "find_model",
+        "is_model",
+        "read_config",
         "read_directed",
         "read_mixture",
         "read_model",
         "read_ngrams",
         "with_backward_half",
     ),
-    "storage.run_files": ("NGRAM_FILE",),
+    "storage.run_files": (
+        "NGRAM_FILE",
+        "stored_files",
+    ),
+    "text.cache": (
+        "MOST_BYTES",
+        "cache_directory",
+        "entries",
+    ),
+    "text.characters": ("whole_characters",),
     "text.corpus": ("open_ids",),
     "text.tokenizers": ("decode",),
     "text.units": (
@@ -168,9 +198,13 @@ _NAMES = {
     "text.vocabulary": ("as_text",),
     "training.events": (
         "Evaluated",
+        "Progressed",
+        "RolledBack",
+        "SpeedChanged",
         "Stopped",
     ),
     "training.planning.lr_range_test": ("proposal",),
+    "training.planning.sizes": ("resolve_architecture",),
     "training.run.bidirectional": ("directory_of_run",),
     "training.run.create": ("minutes_to_learn",),
     "training.run.learning_rates": ("try_learning_rates",),
@@ -179,7 +213,7 @@ _NAMES = {
         "make_request",
         "networks",
     ),
-    "training.run.run": ("run",),
+    "training.run.session": ("run",),
 }
 _MODULES = {name: f"charnn.{module}" for module, names in _NAMES.items() for name in names}
 

@@ -21,7 +21,7 @@ from charnn.storage.model_directory import find_model, read_model, with_backward
 
 if TYPE_CHECKING:
     from charnn.training.events import Event, StopReason
-    from charnn.training.run.run import Session
+    from charnn.training.run.session import Session
 
 logger = logging.getLogger(__name__)
 
@@ -105,7 +105,7 @@ def _train_network(
     session: "Session", on_event: Callable[["Event"], object] | None, should_stop: Callable[[], bool] | None
 ) -> "StopReason | None":
     """Train one network to its end, and return what that was. Raises KeyboardInterrupt after Ctrl-C."""
-    from charnn.training.run.run import run  # loads torch
+    from charnn.training.run.session import run  # loads torch
 
     bar, reason = notebook.ProgressBar(), None
     with noted_interrupts() as interruption:

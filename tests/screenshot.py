@@ -21,7 +21,7 @@ from charnn.cli.output.training_screen import LiveScreen
 from charnn.config import ModelOptions, TextOptions, TrainingOptions
 from charnn.training.events import Evaluated
 from charnn.training.run.create import begin
-from charnn.training.run.run import run
+from charnn.training.run.session import run
 
 HERE = Path(__file__).parent
 TARGET = HERE / "screenshots" / "train.svg"

@@ -11,6 +11,8 @@ from tests.conftest import REPOSITORY
 
 PACKAGE = REPOSITORY / "charnn"
 
+MOST_IMPORTS_INSIDE = 25
+
 ROOMS = {
     "base": (
         "errors",
@@ -106,6 +108,32 @@ def test_what_runs_a_model_imports_torch_in_rooms_of_its_own_only():
     assert with_torch == {"torch_stepper.py", "torch_engine.py", "quantization.py", "build.py", "devices.py"}
     with_torch = {path.name for path in (PACKAGE / "scoring").glob("*.py") if "torch" in imported(path)}
     assert with_torch == {"dynamic.py"}
+
+
+def imported_when_run(path: Path) -> set[str]:
+    """Return the modules that are imported for more than their types."""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    blocks = [node for node in ast.walk(tree) if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test)]
+    for_types = {id(node) for block in blocks for node in ast.walk(block)}
+    imports = [node for node in ast.walk(tree) if isinstance(node, ast.ImportFrom) and id(node) not in for_types]
+    return {str(node.module) for node in imports if str(node.module).startswith("charnn.")}
+
+
+@pytest.mark.parametrize("path", sorted((PACKAGE / "cli").rglob("*.py")), ids=lambda path: path.name)
+def test_the_command_line_goes_through_the_api(path):
+    allowed = {"cli", "config", "errors", "interrupts", "options"}
+    assert {name.split(".")[1] for name in imported_when_run(path)} <= allowed
+
+
+def test_imports_inside_functions_are_few():
+    """Those that load torch, or what a short help must do without."""
+    found = []
+    for path in modules():
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+                inside = [part for part in ast.walk(node) if isinstance(part, ast.Import | ast.ImportFrom)]
+                found += [f"{path.name}:{part.lineno}: {ast.unparse(part)}" for part in inside]
+    assert len(found) <= MOST_IMPORTS_INSIDE, "\n".join(found)
 
 
 @pytest.mark.parametrize("path", modules(), ids=lambda path: path.relative_to(PACKAGE).as_posix())

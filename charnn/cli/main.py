@@ -10,7 +10,6 @@ from charnn.cli.output import console
 from charnn.cli.registry import LazyGroup, add_commands
 from charnn.cli.usage_errors import usage_message
 from charnn.errors import CharnnError, OptionError
-from charnn.text.characters import whole_characters
 
 app = typer.Typer(
     name="charnn",
@@ -43,7 +42,9 @@ def main(arguments: list[str] | None = None) -> None:
     if sys.stdout is None or sys.stderr is None:
         sys.exit(1)  # nobody could be told anything
     console.prepare_streams()
-    arguments = [whole_characters(argument) for argument in (sys.argv[1:] if arguments is None else arguments)]
+    arguments = [
+        charnn.api.whole_characters(argument) for argument in (sys.argv[1:] if arguments is None else arguments)
+    ]
     try:
         with console.library_notices():
             status = app(arguments or ["--help"], prog_name="charnn", standalone_mode=False)

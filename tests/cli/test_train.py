@@ -19,7 +19,7 @@ from charnn.storage.checkpoint import pack_tensors, read_tensors
 from charnn.storage.locking import exclusive
 from charnn.storage.model_directory import read_model
 from charnn.training.events import Evaluated, Progressed, RolledBack
-from charnn.training.run import run as training
+from charnn.training.run import session as training
 from charnn.training.run.create import begin, minutes_to_learn
 from tests.conftest import FABLES
 

@@ -288,7 +288,7 @@ from charnn.scoring import estimators, scorer
 from charnn.scoring.scorer import score_units
 from charnn.text.tokenizers import CharTokenizer
 from charnn.training.run.create import begin
-from charnn.training.run.run import run
+from charnn.training.run.session import run
 from tests.scoring.test_estimators import ENGINE, FIVE
 
 threads.AdaptiveThreads._time = lambda self, number, step, most_seconds: number

@@ -17,7 +17,7 @@ from charnn.storage.model_directory import read_model
 from charnn.text.corpus import open_ids, reverse_encoded
 from charnn.text.tokenizers import CharTokenizer
 from charnn.text.vocabulary import Vocabulary
-from charnn.training.run import create, run
+from charnn.training.run import create, session
 from tests.conftest import ramp_weights
 from tests.training.test_techniques import interrupted_after_ten_steps
 
@@ -146,18 +146,18 @@ def test_a_pair_shares_its_minutes(charnn, text):
 def test_an_interrupted_pair_goes_on_with_what_is_left(charnn, text, monkeypatch):
     arguments = ("train", text, *SMALL, "--direction", "both")
     assert charnn(*arguments, "-o", "whole").status == 0
-    real = run.run
-    monkeypatch.setattr(run, "run", interrupted_after_ten_steps(real))
+    real = session.run
+    monkeypatch.setattr(session, "run", interrupted_after_ten_steps(real))
     assert charnn(*arguments, "-o", "parts").status == 130
     assert not Path("parts/backward").exists()
     stopping = interrupted_after_ten_steps(real)
     monkeypatch.setattr(
-        run,
+        session,
         "run",
         lambda made, **options: (stopping if made.directory.name == "backward" else real)(made, **options),
     )
     assert charnn("train", "--resume", "-o", "parts").status == 130  # the forward half is done, the other stopped
-    monkeypatch.setattr(run, "run", real)
+    monkeypatch.setattr(session, "run", real)
     assert charnn("train", "--resume", "-o", "parts").status == 0
     for name in ("model.safetensors", "backward/model.safetensors"):
         assert Path("parts", name).read_bytes() == Path("whole", name).read_bytes()
@@ -188,16 +188,16 @@ def test_directions_that_cannot_be_had_are_refused(charnn, run, arguments, messa
 
 
 def test_the_backward_half_names_the_pair_to_go_on_with_and_never_makes_one_of_itself(charnn, text, monkeypatch):
-    real = run.run
+    real = session.run
     stopping = interrupted_after_ten_steps(real)
     monkeypatch.setattr(
-        run,
+        session,
         "run",
         lambda made, **options: (stopping if made.directory.name == "backward" else real)(made, **options),
     )
     stopped = charnn("train", text, *SMALL, "--direction", "both", "-o", "m")
     assert "go on with: charnn train --resume -o m\n" in stopped.err
-    monkeypatch.setattr(run, "run", real)
+    monkeypatch.setattr(session, "run", real)
     done = charnn("train", "--resume", "-o", "m/backward")
     assert done.status == 0, done.err
     assert 'charnn predict "text with ____ in it" -m m\n' in done.err

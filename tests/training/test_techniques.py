@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from charnn.training.run import run
+from charnn.training.run import session
 
 TEXT = "the cats which ate were full\nthe cat which ate was full\n" * 60
 SMALL = ("--hidden-size", 12, "--precision", "fp32", "--batch-size", 4, "--bptt", 16)
@@ -52,10 +52,10 @@ TECHNIQUES = {
 def test_each_trains_goes_on_bit_for_bit_and_scores_what_it_was_validated_on(charnn, text, options, monkeypatch):
     arguments = ("train", text, *SMALL, *options)
     assert charnn(*arguments, "-o", "whole", "--steps", 24).status == 0
-    real = run.run
-    monkeypatch.setattr(run, "run", interrupted_after_ten_steps(real))
+    real = session.run
+    monkeypatch.setattr(session, "run", interrupted_after_ten_steps(real))
     assert charnn(*arguments, "-o", "parts", "--steps", 24).status == 130
-    monkeypatch.setattr(run, "run", real)
+    monkeypatch.setattr(session, "run", real)
     assert charnn("train", "--resume", "-o", "parts").status == 0
     assert Path("parts/model.safetensors").read_bytes() == Path("whole/model.safetensors").read_bytes()
     held_out = TEXT[-round(len(TEXT) * 0.1) :]

@@ -9,6 +9,7 @@ import charnn
 from charnn.cli.commands.loading import load_models
 from charnn.cli.options import Given, with_options
 from charnn.cli.output import console
+from charnn.cli.output.records import aligned
 from charnn.config import ComparisonOptions
 from charnn.interrupts import terminated_like_interrupted
 from charnn.options import pick
@@ -68,8 +69,6 @@ def _verdict(names: Sequence[str], found: "Difference") -> str:
 def _show(
     names: Sequence[str], totals: Any, found: "Difference", places: "tuple[list[Place], list[Place]]", *, same: bool
 ) -> None:
-    from charnn.cli.output.records import aligned
-
     cells = [["model", "bits per character", "tokens", "unknown", *(["perplexity"] if same else [])]]
     for name, bits, total in zip(names, (found.first, found.second), totals, strict=True):
         figures = [f"{bits:.4f}", f"{total.num_tokens:,}", f"{total.num_unknown:,}"]

@@ -80,10 +80,7 @@ def _record(filling: "Filling", before: str, after: str) -> dict[str, object]:
 
 
 def _show(shown: "list[Filling]", ranked: "list[Filling]") -> None:
-    from rich import box
-    from rich.table import Table
-
-    table = Table(box=box.SIMPLE_HEAD, caption="log probability of the whole sentence, in nats", caption_justify="left")
+    table = console.new_table(caption="log probability of the whole sentence, in nats")
     table.add_column("candidate", overflow="fold")
     table.add_column("log prob", justify="right", no_wrap=True)
     table.add_column("share", justify="right", no_wrap=True)

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+import charnn
 from charnn.cli.options import COMMON, Given, with_options
 from charnn.cli.output import console
 from charnn.cli.output.files import show_files
@@ -33,25 +34,21 @@ def info(
     given: Given,  # noqa: ARG001 (it has no options of its own)
 ) -> None:
     """Say what a model is, how it was made and how good it is."""
-    from charnn.storage.model_directory import find_model, read_config, read_model
 
-    paths = [Path(run) for run in runs] if runs else [find_model(None)]
+    paths = [Path(run) for run in runs] if runs else [charnn.api.find_model(None)]
     if not runs:
         console.notice(f"taking the newest model, {paths[0]}")
     if files:
         for path in paths:
-            read_config(path)  # says so where it is no model
+            charnn.api.read_config(path)  # says so where it is no model
         show_files(paths, json=json)
         return
-    facts = [_facts(path, read_model(path).config) for path in paths]
+    facts = [_facts(path, charnn.api.read_model(path).config) for path in paths]
     if json:
         console.write_json(facts[0] if len(facts) == 1 else facts)
         return
 
-    from rich import box
-    from rich.table import Table
-
-    table = Table(box=box.SIMPLE_HEAD)
+    table = console.new_table()
     table.add_column("", no_wrap=True, min_width=max(map(len, facts[0])))
     for path in paths:
         table.add_column(str(path), overflow="fold")
@@ -61,7 +58,6 @@ def info(
 
 
 def _facts(path: Path, config: "RunConfig") -> dict[str, object]:
-    from charnn.cells.parameters import expected_shapes
 
     shape, results, corpus = config.architecture, config.results, config.corpus
     text, training = config.asked.text, config.training
@@ -80,7 +76,7 @@ def _facts(path: Path, config: "RunConfig") -> dict[str, object]:
         "valid_bits_per_char": None if loss is None or in_bits_per_char is None else loss * in_bits_per_char,
         "valid_num_tokens": results.valid_num_tokens,
         "valid_num_unknown": valid.num_unknown,
-        "num_parameters": sum(math.prod(size) for size in expected_shapes(shape).values()),
+        "num_parameters": sum(math.prod(size) for size in charnn.api.expected_shapes(shape).values()),
         "cell": shape.cell,
         "direction": shape.direction,
         "num_layers": shape.num_layers,
@@ -131,9 +127,9 @@ def _num_bytes(file: "TextFile") -> str:
 
 def _backward_loss(path: Path) -> float | None:
     """Return the validation loss of the other half of a pair, or None where there is none."""
-    from charnn.storage.model_directory import BACKWARD, is_model, read_config
 
-    return read_config(path / BACKWARD).results.valid_loss_nats if is_model(path / BACKWARD) else None
+    backward = path / charnn.api.BACKWARD
+    return charnn.api.read_config(backward).results.valid_loss_nats if charnn.api.is_model(backward) else None
 
 
 def _shown(value: Any) -> str:

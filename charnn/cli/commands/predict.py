@@ -52,10 +52,7 @@ def predict(
             console.write_json(each.to_dict())
         return
 
-    from rich import box
-    from rich.table import Table
-
-    table = Table(box=box.SIMPLE_HEAD)
+    table = console.new_table()
     table.add_column("token", no_wrap=True)
     table.add_column("id", justify="right", no_wrap=True)
     table.add_column("probability", justify="right", no_wrap=True, min_width=len("probability"))

@@ -27,10 +27,7 @@ def fill_blank(text: str, given: str | None, options: PredictOptions) -> None:
             console.write_json({"token": tokens[id], "id": id, "prob": float(deciding[id]), **by_model})
         return
 
-    from rich import box
-    from rich.table import Table
-
-    table = Table(box=box.SIMPLE_HEAD)
+    table = console.new_table()
     table.add_column("token", no_wrap=True)
     table.add_column("id", justify="right", no_wrap=True)
     headings = {"forward": "from the left", "backward": "from the right", "both": "from both sides"}

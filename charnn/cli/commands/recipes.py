@@ -1,11 +1,15 @@
 """`charnn recipes`: published settings that `charnn train --recipe` knows."""
 
+import math
 from typing import Annotated
 
 import typer
 
+import charnn
 from charnn.cli.options import COMMON, Given, with_options
 from charnn.cli.output import console
+from charnn.config import ModelOptions
+from charnn.options import pick
 
 VOCABULARIES = {"word": 10_000, "char": 50}
 """Tokens that the number of weights is given for: those of Penn Treebank."""
@@ -18,18 +22,13 @@ def recipes(
     given: Given,  # noqa: ARG001 (it has no options of its own)
 ) -> None:
     """List recipes: published settings, their size and source."""
-    from rich import box
-    from rich.table import Table
-
-    from charnn.recipes import load_recipe, recipe_names
-
-    table = Table(box=box.SIMPLE_HEAD)
+    table = console.new_table()
     table.add_column("recipe", no_wrap=True)
     table.add_column("weights", justify="right", no_wrap=True)
     table.add_column("made for", no_wrap=True)
     table.add_column("what, and where its settings stand")
-    for name in recipe_names():
-        recipe = load_recipe(name)
+    for name in charnn.api.recipe_names():
+        recipe = charnn.api.load_recipe(name)
         num_parameters = _num_parameters(recipe.options)
         if json:
             console.write_json(
@@ -54,15 +53,8 @@ def recipes(
 
 
 def _num_parameters(options: dict[str, object]) -> int:
-    import math
-
-    from charnn.cells.parameters import expected_shapes
-    from charnn.config import ModelOptions
-    from charnn.options import pick
-    from charnn.training.planning.sizes import resolve_architecture
-
     kind = str(options["tokenizer"])
-    architecture = resolve_architecture(
+    architecture = charnn.api.resolve_architecture(
         pick(ModelOptions, options),
         kind=kind,
         vocab_size=VOCABULARIES[kind],
@@ -70,4 +62,4 @@ def _num_parameters(options: dict[str, object]) -> int:
         seconds=None,
         device="cpu",
     )
-    return sum(math.prod(shape) for shape in expected_shapes(architecture).values())
+    return sum(math.prod(shape) for shape in charnn.api.expected_shapes(architecture).values())

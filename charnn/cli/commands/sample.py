@@ -7,6 +7,7 @@ import typer
 
 import charnn
 from charnn.cli.commands.loading import load_model
+from charnn.cli.commands.sample_interactive import write_interactively
 from charnn.cli.options import COMMON, Given, ModelArgument, with_options
 from charnn.cli.output import console
 from charnn.cli.output.sample_output import SampleOutput
@@ -133,8 +134,6 @@ def sample(
         if options.length == 0:
             return
     if interactive:
-        from charnn.cli.commands.sample_interactive import write_interactively  # loads the vocabulary's module
-
         write_interactively(loaded, stepper, prompts_read.texts[0], next(prompts_read.starts()), options)
         return
     _write(loaded, stepper, prompts_read, options, output)

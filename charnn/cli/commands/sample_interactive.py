@@ -62,27 +62,25 @@ class _Screen:
 
     def show(self) -> None:
         """Show the end of the text, and what may come next."""
-        from rich.text import Text
-
         width = console.error_console().width
         tail = (self._prompt + self._writer.text)[-3 * width :]
-        console.to_user(Text.assemble("\n", tail, ("\u2588", "blink")))
+        console.to_user(console.new_text("\n", tail, ("\u2588", "blink")))
         if self._writer.ended is not None:
             self._choices = []
             console.to_user(f"the text has ended ({self._writer.ended}); u takes the last turn back, q quits")
             return
         alternatives = self._writer.alternatives(CHOICES)
         self._choices = [id for id, _ in alternatives]
-        rows = [Text()]
+        rows = [console.new_text()]
         for number, (id, nats) in enumerate(alternatives, start=1):
             prob = math.exp(nats)
-            choice = Text.assemble(
+            choice = console.new_text(
                 (f"{number} ", "dim"),
                 (console.visible(charnn.api.as_text(self._tokens[id])), f"bold {colour_of(prob)}"),
                 (f" {prob:.2f}".replace(" 0.", " ."), "dim"),
             )
             if rows[-1].cell_len + choice.cell_len > width:
-                rows.append(Text())
+                rows.append(console.new_text())
             rows[-1].append_text(choice).append("   ")
         for row in rows:
             row.rstrip()

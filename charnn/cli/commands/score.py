@@ -10,9 +10,13 @@ import typer
 
 import charnn
 from charnn.cli.commands.loading import load_directed, load_models
+from charnn.cli.commands.score_nbest import rescore
+from charnn.cli.commands.score_pairs import judge_pairs
 from charnn.cli.commands.score_rollout import show_rollouts
 from charnn.cli.options import COMMON, Given, with_options
 from charnn.cli.output import console
+from charnn.cli.output.score_output import ScoreOutput
+from charnn.cli.output.score_progress import Progress
 from charnn.cli.output.lines import STDOUT, Lines
 from charnn.config import ScoreOptions
 from charnn.errors import OptionError, TextError
@@ -80,11 +84,9 @@ def score(
         show_rollouts(models[0], "".join(units), options)
         return
     if options.pairs:
-        from charnn.cli.commands.score_pairs import judge_pairs
 
         judge_pairs(models, options.pairs, options, output)
     elif options.nbest:
-        from charnn.cli.commands.score_nbest import rescore
 
         rescore(models, options.nbest, options, output)
     else:
@@ -136,8 +138,6 @@ def _score_texts(
     output: str | None,
     summary: str | None,
 ) -> None:
-    from charnn.cli.output.score_output import ScoreOutput
-    from charnn.cli.output.score_progress import Progress
 
     scorer = charnn.api.build_scorer(models, options)
     plain = charnn.api.build_plain_scorer(models, options, scorer.weights)

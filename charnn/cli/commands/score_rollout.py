@@ -66,13 +66,8 @@ def _record(found: "Rollouts", low: int, high: int, base: str) -> dict[str, Any]
 
 
 def _show_table(records: list[dict[str, Any]], num_rollouts: int, base: str) -> None:
-    from rich import box
-    from rich.table import Table
-
     unit = {"e": "nats", "2": "bits", "10": "hartleys (base 10)"}[base]
-    table = Table(
-        box=box.SIMPLE_HEAD, title=f"mean loss in {unit} a token, {num_rollouts} places", title_justify="left"
-    )
+    table = console.new_table(title=f"mean loss in {unit} a token, {num_rollouts} places")
     table.add_column("distance", justify="right", no_wrap=True)
     for name in COLUMNS.values():
         table.add_column(name, justify="right", no_wrap=True)

@@ -23,7 +23,7 @@ from charnn.options import refuse_both
 if TYPE_CHECKING:
     from charnn.recipes import Recipe
     from charnn.training.run.networks import RunRequest
-    from charnn.training.run.run import Session
+    from charnn.training.run.session import Session
 
 SAMPLE_LENGTH = 160
 

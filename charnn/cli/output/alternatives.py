@@ -1,13 +1,12 @@
 """Each token of a sample with the likeliest ones in its place, in rows as wide as the terminal."""
 
+import math
 from typing import TYPE_CHECKING
 
 import charnn
 from charnn.cli.output import console
 
 if TYPE_CHECKING:
-    from rich.text import Text
-
     from charnn.sampling.streams import Sample
 
 BOUNDS = ((0.5, "green"), (0.2, "cyan"), (0.05, "yellow"), (0.01, "dark_orange"), (0.0, "red"))
@@ -27,9 +26,7 @@ def colour_of(prob: float) -> str:
 
 def legend() -> "Text":
     """Return a line that says what the colours mean."""
-    from rich.text import Text
-
-    line = Text("probability: ")
+    line = console.new_text("probability: ")
     for bound, colour in BOUNDS:
         line.append(f"from {bound:g}" if bound else "below", style=colour)
         line.append("  ")
@@ -51,14 +48,12 @@ class AlternativesView:
 
     def take(self, drawn: "Sample") -> "list[Text]":
         """Return the rows that the sample has filled since it was last taken; the rest once it has ended."""
-        from math import exp
-
-        rows: list[Text] = []
+            rows: list[Text] = []
         for place in range(self._num_taken, len(drawn.alternatives)):
             id = drawn.ids[place] if place < len(drawn.ids) else None
             likeliest = drawn.alternatives[place]
-            cell: Cell = [(self._shown(id), exp(drawn.log_probs_nats[place]), True)]
-            cell += [(self._shown(other), exp(nats), other == id) for other, nats in likeliest]
+            cell: Cell = [(self._shown(id), math.exp(drawn.log_probs_nats[place]), True)]
+            cell += [(self._shown(other), math.exp(nats), other == id) for other, nats in likeliest]
             if sum(map(_width, [*self._cells, cell])) > self._width and self._cells:
                 rows.append(self._row())
             self._cells.append(cell)
@@ -71,10 +66,9 @@ class AlternativesView:
         return "end" if id is None else console.visible(charnn.api.as_text(self._tokens[id]))
 
     def _row(self) -> "Text":
-        from rich.text import Text
-
         cells, self._cells = self._cells, []
-        row = Text(no_wrap=True, overflow="crop")
+        row = console.new_text()
+        row.no_wrap, row.overflow = True, "crop"
         for line in range(max(map(len, cells))):
             for cell in cells:
                 room = _width(cell)

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
+    from rich.table import Table
+    from rich.text import Text
 
 
 def prepare_streams() -> None:
@@ -106,6 +108,21 @@ def notices_are_watched() -> bool:
 def error_width() -> int:
     """Return the columns that there are for notices."""
     return error_console().width
+
+
+def new_table(*, title: str | None = None, caption: str | None = None) -> "Table":
+    """Return a table without columns yet."""
+    from rich import box
+    from rich.table import Table
+
+    return Table(box=box.SIMPLE_HEAD, title=title, title_justify="left", caption=caption, caption_justify="left")
+
+
+def new_text(*parts: "str | tuple[str, str]") -> "Text":
+    """Return text that is put together of parts, each plain or with a style."""
+    from rich.text import Text
+
+    return Text.assemble(*parts)
 
 
 def show(renderable: "RenderableType") -> None:

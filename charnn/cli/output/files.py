@@ -6,6 +6,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import charnn
 from charnn.cli.output import console
 
 if TYPE_CHECKING:
@@ -14,18 +15,16 @@ if TYPE_CHECKING:
 
 def show_files(paths: Sequence[Path], *, json: bool) -> None:
     """Write the files of models, and what the cache keeps."""
-    from charnn.storage.run_files import stored_files
-    from charnn.text.cache import MOST_BYTES, cache_directory, entries
 
-    root = cache_directory()
-    kept = entries(root)
+    root = charnn.api.cache_directory()
+    kept = charnn.api.entries(root)
     if json:
         cache = None if root is None else {"directory": str(root), "entries": [_entry(entry) for entry in kept]}
-        runs = [{"run": str(path), "files": [asdict(file) for file in stored_files(path)]} for path in paths]
+        runs = [{"run": str(path), "files": [asdict(file) for file in charnn.api.stored_files(path)]} for path in paths]
         console.write_json({"runs": runs, "cache": cache})
         return
     for path in paths:
-        files = stored_files(path)
+        files = charnn.api.stored_files(path)
         rows = [(file.name, file.num_bytes, file.purpose) for file in files]
         _table(str(path), [*rows, ("all", sum(file.num_bytes for file in files), "")])
     if root is None:
@@ -33,7 +32,7 @@ def show_files(paths: Sequence[Path], *, json: bool) -> None:
         return
     size = sum(entry.num_bytes for entry in kept)
     console.write_line(
-        f"cache {root}: {size:,} of {MOST_BYTES:,} bytes at most, {len(kept)} entries; it may be removed at any time"
+        f"cache {root}: {size:,} of {charnn.api.MOST_BYTES:,} bytes at most, {len(kept)} entries; it may be removed at any time"
     )
     if kept:
         recent = [(entry.path.name[:12], entry.num_bytes, f"{entry.what}; {_ago(entry.used)}") for entry in kept[::-1]]
@@ -50,10 +49,7 @@ def _ago(used: float) -> str:
 
 
 def _table(title: str, rows: Sequence[tuple[str, int, str]]) -> None:
-    from rich import box
-    from rich.table import Table
-
-    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD)
+    table = console.new_table(title=title)
     table.add_column("file", no_wrap=True)
     table.add_column("bytes", justify="right", no_wrap=True)
     table.add_column("what", overflow="fold")

@@ -6,8 +6,9 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 import charnn
-from charnn.cli.commands.sample_novelty import described, record_of, texts_to_compare
+from charnn.cli.commands.sample_novelty import described, judge_samples, record_of, texts_to_compare
 from charnn.cli.output import console
+from charnn.cli.output.alternatives import EXPLANATION, AlternativesView, legend
 from charnn.config import SampleOptions
 from charnn.errors import StorageError
 
@@ -92,8 +93,6 @@ class SampleOutput:
         """Judge all samples together, where that is asked for, and write the file."""
 
         if self._options.novelty and self._finished:
-            from charnn.cli.commands.sample_novelty import judge_samples
-
             self._reports = judge_samples(self._model, self._finished)
         self._write_all()
 
@@ -144,8 +143,6 @@ class SampleOutput:
             self._put(described(report, drawn, self._model))
 
     def _show_rows(self, number: int, drawn: "Sample") -> None:
-        from charnn.cli.output.alternatives import EXPLANATION, AlternativesView, legend
-
         if self._view is None:
             if number == 0:
                 self._put(EXPLANATION + "\n")

@@ -10,8 +10,6 @@ from charnn.cli.output.lines import Lines
 from charnn.config import ScoreOptions
 
 if TYPE_CHECKING:
-    from rich.text import Text
-
     from charnn.scoring.formats import Format
     from charnn.scoring.scores import Score, ScoredToken
     from charnn.text.tokenizers import Tokenizer
@@ -149,12 +147,10 @@ class ScoreOutput:
 
     def _painted(self, figures: str, score: "Score", room: int) -> "Text":
         """Return a row whose text has each token in the colour of its surprisal."""
-        from rich.text import Text
-
         text = console.visible_line(score.text)
         fits = console.cell_width(text[: room + 1]) <= room
         shown = console.fitting(text[: room + 1], room)
-        row = Text(figures + shown)
+        row = console.new_text(figures + shown)
         last = len(figures) + len(shown) - (0 if fits else 1)
         ends = [token.start for token in score.tokens[1:]] + [len(score.text)]
         for token, end in zip(score.tokens, ends, strict=True):
@@ -189,9 +185,7 @@ class ScoreOutput:
         if not self._paints:
             self._write(row.rstrip())
             return
-        from rich.text import Text
-
-        painted = Text(row)
+        painted = console.new_text(row)
         painted.stylize(self._shade(token), 8, 8 + len(name))
         console.show_line(painted)
 

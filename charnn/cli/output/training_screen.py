@@ -13,11 +13,14 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+import charnn
 from charnn.cli.output import console
+
+if TYPE_CHECKING:
+    from charnn.training.events import Evaluated, Event, Progressed, RolledBack, SpeedChanged
+    from charnn.training.run.session import Session
 from charnn.config import TrainingOptions
 from charnn.text.facts import SplitSize
-from charnn.training.events import Evaluated, Event, Progressed, RolledBack, SpeedChanged
-from charnn.training.run.run import Session
 
 BITS = 1 / math.log(2)
 MOST_SAMPLE_LINES = 8
@@ -26,7 +29,7 @@ MOST_SAMPLE_LINES = 8
 class Screen(Protocol):
     """Shows events as they come."""
 
-    def show(self, event: Event) -> None:
+    def show(self, event: "Event") -> None:
         """Show what happened."""
         ...
 
@@ -36,7 +39,7 @@ class Screen(Protocol):
 
 
 @contextlib.contextmanager
-def open_screen(session: Session) -> Iterator[Screen]:
+def open_screen(session: "Session") -> Iterator[Screen]:
     """Give the screen that fits where stderr leads."""
     terminal = console.error_console()
     if not terminal.is_terminal:
@@ -51,7 +54,7 @@ def open_screen(session: Session) -> Iterator[Screen]:
 class _Figures:
     """Losses in the units that a reader compares."""
 
-    def __init__(self, session: Session) -> None:
+    def __init__(self, session: "Session") -> None:
         corpus = session.config.corpus
         self.train_ratio = _tokens_per_char(corpus.train)
         self.valid_ratio = _tokens_per_char(corpus.valid)
@@ -71,7 +74,7 @@ def _tokens_per_char(size: SplitSize) -> float:
     return size.num_tokens / size.num_chars if size.num_chars else math.nan
 
 
-def headline(session: Session) -> list[str]:
+def headline(session: "Session") -> list[str]:
     """Return the lines that say what is being trained on what, and what it is measured against."""
     config = session.config
     shape, plan, training = config.architecture, config.plan, config.training
@@ -102,7 +105,7 @@ def _dropout(training: TrainingOptions) -> str:
     return f"{name} {shares[0] if len(set(shares)) == 1 else '/'.join(shares)}"
 
 
-def _reasons(session: Session) -> list[str]:
+def _reasons(session: "Session") -> list[str]:
     """Return a line that says what was chosen, and why; runs begun by an older charnn do not know."""
     config = session.config
     plan, shape, training = config.plan, config.architecture, config.training
@@ -127,7 +130,7 @@ def _reasons(session: Session) -> list[str]:
     return [f"chosen: {'; '.join(chosen)}; timed: {speed}" if chosen else f"timed: {speed}"]
 
 
-def _baseline(session: Session) -> list[str]:
+def _baseline(session: "Session") -> list[str]:
     """Return a line with the figure of the n-gram model, if there is one."""
     results = session.config.results
     loss = results.ngram_loss_nats
@@ -141,17 +144,17 @@ def _baseline(session: Session) -> list[str]:
 class PlainScreen:
     """A line at each evaluation."""
 
-    def __init__(self, session: Session) -> None:
+    def __init__(self, session: "Session") -> None:
         self._figures = _Figures(session)
         self._last: Progressed | None = None
         for line in headline(session):
             console.notice(line)
 
-    def show(self, event: Event) -> None:
+    def show(self, event: "Event") -> None:
         """Show an evaluation or a return to an earlier step; remember the rest."""
-        if isinstance(event, Progressed):
+        if isinstance(event, charnn.api.Progressed):
             self._last = event
-        elif isinstance(event, Evaluated):
+        elif isinstance(event, charnn.api.Evaluated):
             trained = (
                 f"train {self._last.loss_nats:.4f}, {self._last.tokens_per_second:,.0f} tokens/s, "
                 if self._last
@@ -159,9 +162,9 @@ class PlainScreen:
             )
             valid = self._figures.valid(event.valid_loss_nats) + (" (best)" if event.is_best else "")
             console.notice(f"{event.seconds:6.1f} s  step {event.step:,}  {trained}valid {valid}")
-        elif isinstance(event, RolledBack):
+        elif isinstance(event, charnn.api.RolledBack):
             console.notice(_rolled_back(event))
-        elif isinstance(event, SpeedChanged):
+        elif isinstance(event, charnn.api.SpeedChanged):
             console.notice(_speed_changed(event))
 
     def show_sample(self, text: str, step: int) -> None:  # noqa: ARG002
@@ -169,14 +172,14 @@ class PlainScreen:
         console.notice(f"    | {text.replace(chr(10), '⏎')}")
 
 
-def _rolled_back(event: RolledBack) -> str:
+def _rolled_back(event: "RolledBack") -> str:
     return (
         f"step {event.step:,}: the loss was not finite; back to step {event.to_step:,} with the peak learning rate halved "
         f"to {event.learning_rate:.2g}"
     )
 
 
-def _speed_changed(event: SpeedChanged) -> str:
+def _speed_changed(event: "SpeedChanged") -> str:
     return (
         f"training at {event.measured:,.0f} tokens/s, not the {event.planned:,.0f} that were timed before it began; the "
         "learning rate, the evaluations and the end follow the clock"
@@ -186,7 +189,7 @@ def _speed_changed(event: SpeedChanged) -> str:
 class LiveScreen:
     """Bar, figures and a sample, redrawn in place."""
 
-    def __init__(self, session: Session, terminal: Console) -> None:
+    def __init__(self, session: "Session", terminal: Console) -> None:
         self._figures = _Figures(session)
         self._terminal = terminal
         self._trainer = session.trainer
@@ -196,16 +199,16 @@ class LiveScreen:
         self._best: Evaluated | None = None
         self._sample: tuple[str, int] | None = None
 
-    def show(self, event: Event) -> None:
+    def show(self, event: "Event") -> None:
         """Take in an event for the next redrawing."""
-        if isinstance(event, Progressed):
+        if isinstance(event, charnn.api.Progressed):
             self._progressed = event
-        elif isinstance(event, Evaluated):
+        elif isinstance(event, charnn.api.Evaluated):
             self._evaluated = event
             self._best = event if event.is_best else self._best
-        elif isinstance(event, RolledBack):
+        elif isinstance(event, charnn.api.RolledBack):
             self._terminal.print(_rolled_back(event), style="yellow")
-        elif isinstance(event, SpeedChanged):
+        elif isinstance(event, charnn.api.SpeedChanged):
             self._terminal.print(_speed_changed(event))
 
     def show_sample(self, text: str, step: int) -> None:
@@ -230,7 +233,7 @@ class LiveScreen:
             )
         return Group(*parts)
 
-    def _bar(self, now: Progressed) -> Table:
+    def _bar(self, now: "Progressed") -> Table:
         progress = max(now.progress, self._evaluated.progress if self._evaluated else 0.0)
         left = now.seconds * (1 - progress) / progress if progress > 0 else math.inf
         seconds_allowed = self._trainer.budget.seconds  # which follows how long evaluations take
@@ -245,7 +248,7 @@ class LiveScreen:
         )
         return row
 
-    def _losses(self, now: Progressed) -> Table:
+    def _losses(self, now: "Progressed") -> Table:
         grid = Table.grid(padding=(0, 2))
         grid.add_row(
             Text("training", style="cyan"),

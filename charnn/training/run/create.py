@@ -40,7 +40,7 @@ from charnn.training.optim.schedule import seconds_for_steps, seconds_to_end
 from charnn.training.planning.devices import choose_device
 from charnn.training.planning.plan import Plan, make_plan, resolve_budget
 from charnn.training.run.metrics import count_beside, read_held_out, tokens_to_count
-from charnn.training.run.run import Session, close_text, make_session, make_workers, open_text, save
+from charnn.training.run.session import Session, close_text, make_session, make_workers, open_text, save
 from charnn.training.trainer import Position
 
 FEWEST_STEPS = 20

@@ -10,7 +10,7 @@ from charnn.training.planning.lr_range_test import Trial, range_test
 from charnn.training.planning.memory import memory_kept
 from charnn.training.run.create import begin
 from charnn.training.run.networks import RunRequest
-from charnn.training.run.run import close_text
+from charnn.training.run.session import close_text
 
 
 def try_learning_rates(

@@ -18,7 +18,7 @@ from charnn.text.progress import Report
 from charnn.training.run.bidirectional import half_of_budget, is_finished, is_pair, with_a_budget
 from charnn.training.run.create import begin, begin_backward
 from charnn.training.run.resume import go_on
-from charnn.training.run.run import Session
+from charnn.training.run.session import Session
 
 
 @dataclass(frozen=True)
@@ -88,7 +88,7 @@ def default_directory(text: str) -> Path:
 def networks(
     request: RunRequest, *, started: float, notify: Notify, report: Report | None = None
 ) -> Generator[Session, None, None]:
-    """Yield each network of a run, which must be trained (see `charnn.training.run.run.run`) before the next is asked for.
+    """Yield each network of a run, which must be trained (see `charnn.training.run.session.run`) before the next is asked for.
 
     The run's directory is locked until the last is done, or the iterator is closed.
 

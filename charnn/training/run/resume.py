@@ -24,7 +24,7 @@ from charnn.storage.run_config import PlanFacts, RunConfig
 from charnn.text.corpus import open_ids
 from charnn.text.tokenizers import Tokenizer
 from charnn.training.planning.devices import choose_device, has_bf16_units
-from charnn.training.run.run import Session, make_session
+from charnn.training.run.session import Session, make_session
 from charnn.training.trainer import Position
 
 CHANGEABLE_ON_RESUME = (*BUDGETS, "patience", "learning_rate", "save_every", "threads")
