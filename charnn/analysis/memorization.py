@@ -93,7 +93,7 @@ class Novelty:
 
 
 def measure_memorization(
-    samples: Sequence[Ids], training: Ids, held_out: Ids, *, newline_id: int | None
+    samples: Sequence[Sequence[int] | Ids], training: Ids, held_out: Ids, *, newline_id: int | None
 ) -> list[Novelty]:
     """Say how new some samples are, in one reading of the training text.
 
@@ -102,6 +102,7 @@ def measure_memorization(
         training, held_out: encoded texts (M,), memory-mapped or not.
         newline_id: the token that ends a line, for the line of a copied span.
     """
+    samples = [np.asarray(sample, dtype=np.int64) for sample in samples]
     lengths = sorted(len(sample) for sample in samples)
     size = lengths[len(lengths) // 2] if lengths else 0
     if len(held_out):

@@ -31,11 +31,9 @@ def texts_to_compare(model: "Model") -> "tuple[Ids, Ids]":
 
 def judge_samples(model: "Model", samples: "dict[int, Sample]") -> "dict[int, Novelty]":
     """Compare samples with the training text beside the model. Raises ModelError where that is not there."""
-    import numpy as np
-
     training, held_out = texts_to_compare(model)
     newline_id = model.tokenizer.vocabulary.ids.get("\n")
-    ids = [np.array(drawn.ids, dtype=np.int64) for drawn in samples.values()]
+    ids = [drawn.ids for drawn in samples.values()]
     return dict(
         zip(samples, charnn.api.measure_memorization(ids, training, held_out, newline_id=newline_id), strict=True)
     )
