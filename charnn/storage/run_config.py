@@ -232,17 +232,10 @@ def _migrated(content: Mapping[str, Any]) -> dict[str, Any]:
     options, plan = content["options"], dict(content["plan"])
     if "evaluation_interval" not in plan and "num_evaluations" in plan:  # the first charnn planned their number
         plan["evaluation_interval"] = 1 / plan["num_evaluations"]
-    training = {
-        "ngram_dropout": 0.0,
-        **options["training"],
-    }  # n-grams were not left out when there was no option for it
+    # An option that was left open is resolved now; before it existed, no n-grams were left out in training.
+    training = {"ngram_dropout": 0.0, **options["training"]}
     given = {**options, **content.get("options_given", {})}  # what was left open was not noted at first
-    return {
-        **content,
-        "options": {**options, "training": training},
-        "options_given": given,
-        "plan": plan,
-    }
+    return {**content, "options": {**options, "training": training}, "options_given": given, "plan": plan}
 
 
 def _refuse_unknown(content: Mapping[str, Any], file: str) -> None:
@@ -304,8 +297,11 @@ def _part(kind: type[Part], values: Mapping[str, Any]) -> Part:
     Options are not checked against each other: they were when the run was begun, by the rules of that day.
 
     Raises:
-        KeyError: where one without a default is missing; ValueError: where a field cannot have its value.
+        TypeError: where it is no object, or one without a default is missing.
+        ValueError: where a field cannot have its value.
     """
+    if not isinstance(values, Mapping):
+        raise TypeError(f"{values!r} is no JSON object")
     known = {name: values[name] for name in _names(kind) if name in values}
     _check_values(kind, known)
     if not issubclass(kind, Checked):
