@@ -8,9 +8,9 @@ from typing import Annotated, Any, get_args, get_origin
 
 import typer
 
-from charnn.options import Option, declared_options, flags_of
+from charnn.options import Option, OptionValues, declared_options, flags_of
 
-Given = dict[str, Any]
+Given = OptionValues
 """The options that the user named, by field name."""
 
 ModelArgument = Annotated[

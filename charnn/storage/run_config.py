@@ -14,7 +14,7 @@ from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_
 from charnn import __version__
 from charnn.config import Architecture, ModelOptions, TextOptions, TrainingOptions
 from charnn.errors import ModelError
-from charnn.options import Checked, as_json
+from charnn.options import Checked, OptionValues, as_json
 from charnn.storage.checkpoint import FORMAT_VERSION
 from charnn.text.facts import SplitSize, TextFile
 
@@ -148,7 +148,7 @@ class RunConfig:
         """What everything that is drawn at random depends on."""
         return self.training.seed
 
-    def option_values(self) -> dict[str, dict[str, Any]]:
+    def option_values(self) -> dict[str, OptionValues]:
         """Return the resolved options by group and name, as `config.json` has them."""
         shape, model = asdict(self.architecture), as_json(self.asked.model)
         return {

@@ -10,7 +10,7 @@ from types import NoneType, UnionType
 from typing import Literal, Union, get_args, get_origin, get_type_hints
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from charnn import __version__
@@ -93,6 +93,7 @@ def without_header(content):
     return {key: value for key, value in content.items() if key not in ("format_version", "generation")}
 
 
+@settings(deadline=None)
 @given(configs())
 def test_what_is_read_is_written_again(content):
     config = RunConfig.from_json(content, "config.json")
