@@ -11,6 +11,9 @@ from typing import Annotated, Any, Literal, TypeVar, get_args, get_origin, get_t
 
 from charnn.errors import IdleOptionError, OptionError
 
+OptionValues = dict[str, Any]
+"""Options by field name, as a command line or a recipe gives them: what a dataclass of options is made from."""
+
 
 @dataclass(frozen=True)
 class Option:
@@ -143,13 +146,13 @@ def refuse_all(given: dict[str, bool], other: str) -> None:
 Group = TypeVar("Group")
 
 
-def pick(group: type[Group], given: dict[str, Any]) -> Group:
+def pick(group: type[Group], given: OptionValues) -> Group:
     """Make a dataclass from those of the given values that are its fields."""
     names = {field.name for field in fields(group)}  # type: ignore[arg-type]
     return group(**{name: value for name, value in given.items() if name in names})
 
 
-def chosen(options: Any) -> dict[str, Any]:
+def chosen(options: Any) -> OptionValues:
     """Return those values of an options dataclass that are not its defaults."""
     return {
         field.name: getattr(options, field.name)
@@ -158,7 +161,7 @@ def chosen(options: Any) -> dict[str, Any]:
     }
 
 
-def as_json(options: Any) -> dict[str, Any]:
+def as_json(options: Any) -> OptionValues:
     """Return an options dataclass as plain JSON values."""
     return asdict(options)
 

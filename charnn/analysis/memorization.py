@@ -102,17 +102,17 @@ def measure_memorization(
         training, held_out: encoded texts (M,), memory-mapped or not.
         newline_id: the token that ends a line, for the line of a copied span.
     """
-    samples = [np.asarray(sample, dtype=np.int64) for sample in samples]
-    lengths = sorted(len(sample) for sample in samples)
+    arrays: list[Ids] = [np.asarray(sample, dtype=np.int64) for sample in samples]
+    lengths = sorted(map(len, arrays))
     size = lengths[len(lengths) // 2] if lengths else 0
     if len(held_out):
         pieces = [held_out[piece] for piece in _pieces(len(held_out), size, NUM_PIECES)]
-        found = find_copies([*samples, *pieces], training)
+        found = find_copies([*arrays, *pieces], training)
         own, others = found[: len(samples)], found[len(samples) :]
     else:
         affordable = int(len(training) * LARGEST_SHARE_COMPARED) // size if size else 0
         places = _pieces(len(training), size, min(NUM_PIECES, affordable))
-        own = find_copies(samples, training)
+        own = find_copies(arrays, training)
         others = find_copies([training[place] for place in places], training, without=places)
     compared: Literal["held-out text", "the rest of the training text"]
     compared = "held-out text" if len(held_out) else "the rest of the training text"

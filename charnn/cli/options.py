@@ -9,9 +9,9 @@ from typing import Annotated, Any, get_args, get_origin
 import typer
 
 from charnn.cli.help import show_command
-from charnn.options import Option, choices_of, declared_options, flags_of
+from charnn.options import Option, OptionValues, choices_of, declared_options, flags_of
 
-Given = dict[str, Any]
+Given = OptionValues
 """The options that the user named, by field name."""
 
 

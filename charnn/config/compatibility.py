@@ -1,12 +1,10 @@
 """Options that make each other idle, across their groups."""
 
-from typing import Any
-
 from charnn.config.model import ModelOptions
 from charnn.config.text import TextOptions
 from charnn.config.training import TrainingOptions
 from charnn.errors import IdleOptionError
-from charnn.options import declared_options, flags_of, pick, refuse_idle
+from charnn.options import OptionValues, declared_options, flags_of, pick, refuse_idle
 
 GROUPS = (TextOptions, ModelOptions, TrainingOptions)
 OF_AN_OPTIMIZER = ("learning_rate", "weight_decay", "schedule", "warmup", "hold", "final_rate")
@@ -27,7 +25,7 @@ def check_together(text: TextOptions, model: ModelOptions, training: TrainingOpt
     refuse_idle("--hidden-dropout", one_layer and bool(training.hidden_dropout), "--num-layers 2 or more")
 
 
-def settle(recipe: dict[str, Any], given: dict[str, Any]) -> tuple[dict[str, Any], list[str]]:
+def settle(recipe: OptionValues, given: OptionValues) -> tuple[OptionValues, list[str]]:
     """Let options that a user gave override those of a recipe, and leave out what is idle beside them.
 
     Args:

@@ -2,13 +2,13 @@
 
 import math
 from dataclasses import dataclass, fields, replace
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from charnn.config.model import Direction
 from charnn.config.sampling import Device, MixNgram
 from charnn.config.text import Unit
 from charnn.errors import OptionError
-from charnn.options import Checked, Option, refuse_all, refuse_both, refuse_idle
+from charnn.options import Checked, Option, OptionValues, refuse_all, refuse_both, refuse_idle
 
 ScoreFormat = Literal["table", "tsv", "jsonl", "kenlm", "srilm", "lmzoo", "neural-complexity"]
 LOG_OF_BASE = {"e": 1.0, "2": math.log(2), "10": math.log(10)}
@@ -266,7 +266,7 @@ class ScoreOptions(ShowOptions, CompareOptions, AdaptOptions, UnknownOptions, Ju
         Args:
             weights: of several models, as they were given or fitted.
         """
-        defaults: dict[str, Any] = {each.name: each.default for each in (*fields(AdaptOptions), *fields(ShowOptions))}
+        defaults: OptionValues = {each.name: each.default for each in (*fields(AdaptOptions), *fields(ShowOptions))}
         return replace(self, **defaults, temperature="1", weight=weights, fit_weights=None)
 
     def __post_init__(self) -> None:

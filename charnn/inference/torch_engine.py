@@ -6,6 +6,7 @@ import numpy as np
 import torch
 
 from charnn.inference.engine import Engine, EngineState, Floats, IdArray
+from charnn.storage.checkpoint import Tensors
 
 
 class TorchEngine(Engine):
@@ -26,7 +27,7 @@ class TorchEngine(Engine):
         """Return an array as a tensor; to the engine both are arrays."""
         return cast(Floats, torch.tensor(np.asarray(array), dtype=torch.float32, device=self._device))
 
-    def _tables_of_vectors(self, weights: dict[str, Any]) -> list[Floats]:
+    def _tables_of_vectors(self, weights: Tensors) -> list[Floats]:
         if self.architecture.inputs == "one-hot":
             return [self._moved(np.eye(self.architecture.vocab_size))]
         return super()._tables_of_vectors(weights)

@@ -10,7 +10,7 @@ from typing import Any, get_args
 
 from charnn.config import ModelOptions, TextOptions, TrainingOptions
 from charnn.errors import OptionError
-from charnn.options import declared_options, flags_of
+from charnn.options import OptionValues, declared_options, flags_of
 
 TABLES = {"text": TextOptions, "model": ModelOptions, "training": TrainingOptions}
 FACTS = {"about": str, "source": str, "guess": str, "gpu": bool}
@@ -36,7 +36,7 @@ class Recipe:
     source: str
     guess: str
     needs_gpu: bool
-    options: dict[str, Any]
+    options: OptionValues
 
 
 def recipe_names() -> list[str]:
@@ -75,7 +75,7 @@ def _parsed(name: str, where: str, content: bytes) -> Recipe:
     facts = {key: tables.pop(key) for key in FACTS if key in tables}
     for key, value in facts.items():
         _check_kind(where, key, value, FACTS[key])
-    options: dict[str, Any] = {}
+    options: OptionValues = {}
     for table, values in tables.items():
         if table not in TABLES or not isinstance(values, dict):
             raise OptionError(
@@ -88,7 +88,7 @@ def _parsed(name: str, where: str, content: bytes) -> Recipe:
     )
 
 
-def _options_of(where: str, values: dict[str, Any], group: type) -> dict[str, Any]:
+def _options_of(where: str, values: OptionValues, group: type) -> OptionValues:
     """Return the options of one table by field name."""
     declared = {flags_of(name, option)[-1].lstrip("-"): name for name, (_, option) in declared_options(group).items()}
     kinds = {name: kind for name, (kind, _) in declared_options(group).items()}

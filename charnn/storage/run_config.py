@@ -15,7 +15,7 @@ from charnn import __version__
 from charnn.cells import known_cells
 from charnn.config import Architecture, ModelOptions, TextOptions, TrainingOptions
 from charnn.errors import ModelError
-from charnn.options import Checked, as_json
+from charnn.options import Checked, OptionValues, as_json
 from charnn.storage.checkpoint import FORMAT_VERSION
 from charnn.text.facts import SplitSize, TextFile
 
@@ -149,7 +149,7 @@ class RunConfig:
         """What everything that is drawn at random depends on."""
         return self.training.seed
 
-    def option_values(self) -> dict[str, dict[str, Any]]:
+    def option_values(self) -> dict[str, OptionValues]:
         """Return the resolved options by group and name, as `config.json` has them."""
         shape, model = asdict(self.architecture), as_json(self.asked.model)
         return {
@@ -235,17 +235,10 @@ def _migrated(content: Mapping[str, Any]) -> dict[str, Any]:
     options, plan = content["options"], dict(content["plan"])
     if "evaluation_interval" not in plan and "num_evaluations" in plan:  # the first charnn planned their number
         plan["evaluation_interval"] = 1 / plan["num_evaluations"]
-    training = {
-        "ngram_dropout": 0.0,
-        **options["training"],
-    }  # n-grams were not left out when there was no option for it
+    # An option that was left open is resolved now; before it existed, no n-grams were left out in training.
+    training = {"ngram_dropout": 0.0, **options["training"]}
     given = {**options, **content.get("options_given", {})}  # what was left open was not noted at first
-    return {
-        **content,
-        "options": {**options, "training": training},
-        "options_given": given,
-        "plan": plan,
-    }
+    return {**content, "options": {**options, "training": training}, "options_given": given, "plan": plan}
 
 
 def _refuse_unknown(content: Mapping[str, Any], file: str) -> None:
@@ -313,8 +306,11 @@ def _part(kind: type[Part], values: Mapping[str, Any]) -> Part:
     Options are not checked against each other: they were when the run was begun, by the rules of that day.
 
     Raises:
-        KeyError: where one without a default is missing; ValueError: where a field cannot have its value.
+        TypeError: where it is no object, or one without a default is missing.
+        ValueError: where a field cannot have its value.
     """
+    if not isinstance(values, Mapping):
+        raise TypeError(f"{values!r} is no JSON object")
     known = {name: values[name] for name in _names(kind) if name in values}
     _check_values(kind, known)
     if not issubclass(kind, Checked):

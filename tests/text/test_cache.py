@@ -13,6 +13,7 @@ from charnn.config import TextOptions
 from charnn.text import affordable, cache, corpus, selection
 from charnn.text.affordable import affordable_fraction, like_fractions
 from charnn.text.corpus import prepare_corpus
+from charnn.text.facts import TextFile
 from charnn.text.reading import Source, read_text
 from tests.conftest import FABLES
 
@@ -110,7 +111,7 @@ def test_the_seed_matters_where_it_draws_what_is_held_out(tmp_path, root):
 
 def test_a_packed_text_is_not_taken_for_the_packed_bytes(tmp_path):
     options = TextOptions(tokenizer="byte")
-    facts = [{"sha256": "0" * 64}]
+    facts = [TextFile("a", 1, "0" * 64)]
     keys = [selection.Selection([Source(name, Path(name))], [], options, 1).key(facts) for name in ("a.gz", "a")]
     assert keys[0] != keys[1]
 
@@ -270,8 +271,8 @@ def slow(monkeypatch):
 def test_of_a_text_too_long_for_the_budget_whole_lines_at_its_beginning_are_read(tmp_path, slow, unit):
     notes = []
     made = prepared(tmp_path, None, LONG, notes=notes, minutes=0.8, unit=unit)
-    num_read = made.files[0]["num_bytes"]
-    assert made.files[0]["of_bytes"] == len(LONG)
+    num_read = made.files[0].num_bytes
+    assert made.files[0].of_bytes == len(LONG)
     assert num_read == int(len(LONG) / 4)  # 1.6 MB would be possible: the steps are coarse
     assert (
         len(LONG[:num_read]) - made.train.num_chars - made.valid.num_chars
@@ -287,7 +288,7 @@ def test_with_time_enough_all_of_it_is_read(tmp_path, slow):
     notes = []
     made = prepared(tmp_path, None, LONG, notes=notes, minutes=3)
     assert (made.train.num_chars + made.valid.num_chars, notes) == (len(LONG), [])
-    assert "of_bytes" not in made.files[0]
+    assert made.files[0].of_bytes is None
 
 
 def test_a_part_that_was_read_is_in_the_cache_for_about_the_same_budget(tmp_path, root, slow):
@@ -296,7 +297,7 @@ def test_a_part_that_was_read_is_in_the_cache_for_about_the_same_budget(tmp_path
     second = prepared(tmp_path, root, LONG, minutes=0.9, notes=notes)
     assert contents(second) == contents(first)
     assert second.files == first.files
-    num_read = first.files[0]["num_bytes"]
+    num_read = first.files[0].num_bytes
     assert notes == [
         f"the first {num_read / 1e6:.1f} of {len(LONG) / 1e6:.1f} MB of {tmp_path / 'text.txt'}: taken from the cache, "
         "where an earlier run left it encoded"

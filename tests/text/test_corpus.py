@@ -11,6 +11,7 @@ from charnn.config import TextOptions
 from charnn.errors import TextError
 from charnn.text import encoding, reading
 from charnn.text.corpus import prepare_corpus
+from charnn.text.facts import TextFile
 from charnn.text.tokenizers import decode
 
 
@@ -83,14 +84,12 @@ def test_a_validation_file_leaves_all_of_the_text_for_training(tmp_path):
     for unit in ("stream", "line"):
         corpus = prepared(tmp_path, "all held out\n" * 9, valid=str(tmp_path / "valid.txt"), unit=unit)
         assert texts(corpus) == ["all held out\n" * 9, "held out\n"]
-    assert [file["num_bytes"] for file in corpus.files] == [13 * 9, 9]
+    assert [file.num_bytes for file in corpus.files] == [13 * 9, 9]
 
 
 def test_the_files_facts_are_kept(tmp_path):
     corpus = prepared(tmp_path, "text\n")
-    assert corpus.files == [
-        {"name": str(tmp_path / "text.txt"), "num_bytes": 5, "sha256": hashlib.sha256(b"text\n").hexdigest()}
-    ]
+    assert corpus.files == [TextFile(str(tmp_path / "text.txt"), 5, hashlib.sha256(b"text\n").hexdigest())]
 
 
 @pytest.mark.parametrize(

@@ -15,9 +15,9 @@ from charnn.cli.commands.score_pairs import judge_pairs
 from charnn.cli.commands.score_rollout import show_rollouts
 from charnn.cli.options import COMMON, Given, with_options
 from charnn.cli.output import console
+from charnn.cli.output.lines import STDOUT, Lines
 from charnn.cli.output.score_output import ScoreOutput
 from charnn.cli.output.score_progress import Progress
-from charnn.cli.output.lines import STDOUT, Lines
 from charnn.config import ScoreOptions
 from charnn.errors import OptionError, TextError
 from charnn.interrupts import terminated_like_interrupted
@@ -84,10 +84,8 @@ def score(
         show_rollouts(models[0], "".join(units), options)
         return
     if options.pairs:
-
         judge_pairs(models, options.pairs, options, output)
     elif options.nbest:
-
         rescore(models, options.nbest, options, output)
     else:
         _score_texts(models, text, files or [], options, output=output, summary=summary)

@@ -7,6 +7,8 @@ import charnn
 from charnn.cli.output import console
 
 if TYPE_CHECKING:
+    from rich.text import Text
+
     from charnn.sampling.streams import Sample
 
 BOUNDS = ((0.5, "green"), (0.2, "cyan"), (0.05, "yellow"), (0.01, "dark_orange"), (0.0, "red"))
@@ -48,7 +50,7 @@ class AlternativesView:
 
     def take(self, drawn: "Sample") -> "list[Text]":
         """Return the rows that the sample has filled since it was last taken; the rest once it has ended."""
-            rows: list[Text] = []
+        rows: list[Text] = []
         for place in range(self._num_taken, len(drawn.alternatives)):
             id = drawn.ids[place] if place < len(drawn.ids) else None
             likeliest = drawn.alternatives[place]

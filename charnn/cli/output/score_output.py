@@ -10,6 +10,8 @@ from charnn.cli.output.lines import Lines
 from charnn.config import ScoreOptions
 
 if TYPE_CHECKING:
+    from rich.text import Text
+
     from charnn.scoring.formats import Format
     from charnn.scoring.scores import Score, ScoredToken
     from charnn.text.tokenizers import Tokenizer

@@ -15,12 +15,12 @@ from rich.text import Text
 
 import charnn
 from charnn.cli.output import console
+from charnn.config import TrainingOptions
 
 if TYPE_CHECKING:
+    from charnn.text.facts import SplitSize
     from charnn.training.events import Evaluated, Event, Progressed, RolledBack, SpeedChanged
     from charnn.training.run.session import Session
-from charnn.config import TrainingOptions
-from charnn.text.facts import SplitSize
 
 BITS = 1 / math.log(2)
 MOST_SAMPLE_LINES = 8

@@ -1,9 +1,9 @@
 """A pair of networks that read a text from either side: one budget, shared, and what is left to do of it."""
 
 from pathlib import Path
-from typing import Any
 
 from charnn.config.training import BUDGETS, DEFAULT_MINUTES
+from charnn.options import OptionValues
 from charnn.storage.model_directory import is_of_a_pair
 from charnn.storage.run_config import RunConfig
 
@@ -20,17 +20,17 @@ def directory_of_run(directory: Path, config: RunConfig) -> Path:
     return directory.parent if is_of_a_pair(config) and not is_pair(config) else directory
 
 
-def with_a_budget(given: dict[str, Any]) -> dict[str, Any]:
+def with_a_budget(given: OptionValues) -> OptionValues:
     """Return options with the default budget where none is given."""
     return given if any(name in given for name in BUDGETS) else {**given, "minutes": DEFAULT_MINUTES}
 
 
-def half_of_budget(given: dict[str, Any]) -> dict[str, Any]:
+def half_of_budget(given: OptionValues) -> OptionValues:
     """Return options with each network's half of the minutes; steps and epochs are a network's own."""
     return {**given, "minutes": given["minutes"] / 2} if "minutes" in given else given
 
 
-def is_finished(config: RunConfig, given: dict[str, Any]) -> bool:
+def is_finished(config: RunConfig, given: OptionValues) -> bool:
     """Tell whether the forward half has nothing left to do, no other budget being given than it has spent."""
     has_stopped = config.results.stopped in FINISHED
     return has_stopped and all(given.get(name) in (None, getattr(config.training, name)) for name in BUDGETS)

@@ -4,14 +4,13 @@ import json
 import math
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any
 
 from charnn.config import TrainingOptions
 from charnn.config.compatibility import GROUPS
 from charnn.config.training import BUDGETS
 from charnn.errors import ModelError, Notify, OptionError
 from charnn.files import write_atomically
-from charnn.options import declared_options, flags_of
+from charnn.options import OptionValues, declared_options, flags_of
 from charnn.storage.model_directory import (
     finish_interrupted_writes,
     is_model,
@@ -30,7 +29,7 @@ from charnn.training.trainer import Position
 CHANGEABLE_ON_RESUME = (*BUDGETS, "patience", "learning_rate", "save_every", "threads")
 
 
-def go_on(directory: Path, given: dict[str, Any], *, started: float, notify: Notify) -> Session:
+def go_on(directory: Path, given: OptionValues, *, started: float, notify: Notify) -> Session:
     """Go on with a run from its last checkpoint, bit for bit.
 
     Args:
@@ -76,7 +75,7 @@ def go_on(directory: Path, given: dict[str, Any], *, started: float, notify: Not
     return session
 
 
-def _changed_options(config: RunConfig, given: dict[str, Any]) -> tuple[TrainingOptions, bool]:
+def _changed_options(config: RunConfig, given: OptionValues) -> tuple[TrainingOptions, bool]:
     before = {name: value for group in config.option_values().values() for name, value in group.items()}
     asked = {name: value for group in asdict(config.asked).values() for name, value in group.items()}
     declared = {name: option for group in GROUPS for name, (_, option) in declared_options(group).items()}
