@@ -127,3 +127,16 @@ def test_every_file_in_a_folder_stands_in_its_readme(name):
     for path in folder.iterdir():
         if path.is_file() and path.name not in ("README.md", "__init__.py"):
             assert f"`{path.name}`" in text
+
+
+def test_the_readmes_python_runs_as_it_stands(tmp_path, capsys):
+    """But for the two minutes."""
+    text = (REPOSITORY / "corpora" / "fables.txt").read_text(encoding="utf-8")[:8000]
+    (tmp_path / "book.txt").write_text(text, encoding="utf-8")
+    blocks = re.findall(r"```python\n(.*?)```", README, flags=re.DOTALL)
+    assert len(blocks) == 1
+    assert "minutes=2" in blocks[0]
+    names: dict[str, object] = {}
+    exec(blocks[0].replace("minutes=2", "minutes=0.06"), names)
+    assert len(names["table"]) == 2
+    assert "NextToken(token=" in capsys.readouterr().out

@@ -5,7 +5,7 @@ import json
 import logging
 import sys
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
@@ -152,16 +152,18 @@ def ask(question: str) -> str | None:
 
 def output_console() -> "Console":
     """Return a rich console on stdout."""
-    from rich.console import Console
-
-    return Console(file=sys.stdout, soft_wrap=False, highlight=False, emoji=False, markup=False)
+    return _plain_console(sys.stdout)
 
 
 def error_console() -> "Console":
     """Return a rich console on stderr."""
+    return _plain_console(sys.stderr)
+
+
+def _plain_console(file: IO[str]) -> "Console":
     from rich.console import Console
 
-    return Console(file=sys.stderr, highlight=False, emoji=False, markup=False)
+    return Console(file=file, soft_wrap=False, highlight=False, emoji=False, markup=False)
 
 
 def counted(number: int, name: str) -> str:

@@ -58,17 +58,16 @@ class Progress:
         self._bar.update(self._task, completed=self._num_bytes, rate=rate)
 
     def _start(self) -> None:
-        from rich.progress import BarColumn, TaskProgressColumn, TextColumn, TimeRemainingColumn
-        from rich.progress import Progress as Bar
+        from rich import progress
 
         columns = (
-            TextColumn("scoring"),
-            BarColumn(),
-            TaskProgressColumn(),
-            TextColumn("{task.fields[rate]}"),
-            TimeRemainingColumn(),
+            progress.TextColumn("scoring"),
+            progress.BarColumn(),
+            progress.TaskProgressColumn(),
+            progress.TextColumn("{task.fields[rate]}"),
+            progress.TimeRemainingColumn(),
         )
-        self._bar = Bar(*columns, console=console.error_console(), transient=True)
+        self._bar = progress.Progress(*columns, console=console.error_console(), transient=True)
         self._task = self._bar.add_task("", total=self._total_bytes(), rate="")
         self._bar.start()
 
