@@ -70,7 +70,7 @@ def _both_units(nats: float, tokens_per_char: float) -> str:
     return f"{nats:.4f} nats/token, {nats * tokens_per_char * BITS:.3f} bits/char"
 
 
-def _tokens_per_char(size: SplitSize) -> float:
+def _tokens_per_char(size: "SplitSize") -> float:
     return size.num_tokens / size.num_chars if size.num_chars else math.nan
 
 
