@@ -68,6 +68,6 @@ def test_each_trains_goes_on_bit_for_bit_and_scores_what_it_was_validated_on(cha
 
 def interrupted_after_ten_steps(run):
     def until_then(session, *, should_stop):
-        yield from run(session, should_stop=lambda: run.trainer.position.step >= 10)
+        yield from run(session, should_stop=lambda: session.trainer.position.step >= 10)
 
     return until_then
