@@ -1,4 +1,8 @@
-"""Averaged weights: less noisy than those of the last step, and what is evaluated and saved."""
+"""Averaged weights: less noisy than those of the last step, and what is evaluated and saved.
+
+`torch.optim.swa_utils.AveragedModel` computes the same averages, bit for bit, but in one call that workers cannot divide, and
+it keeps a second network, whose weights have other names than a checkpoint's.
+"""
 
 import contextlib
 from collections.abc import Iterator, Sequence

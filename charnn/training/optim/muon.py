@@ -2,6 +2,9 @@
 
 Source: Jordan et al. (2024), Muon: an optimizer for hidden layers in neural networks; the scale follows Liu et al. (2025), so
 that an update is as long as AdamW's.
+
+`torch.optim.Muon` always multiplies in bf16, which takes dozens of times as long on a processor without units for it. To make
+one loads torch's compiler, which takes seconds, and its step cannot be divided among workers.
 """
 
 import math
