@@ -197,7 +197,7 @@ class RunConfig:
             content = _migrated(content)
             _check_values(cls, {name: content[name] for name in _PLAIN if name in content})
             return cls(
-                architecture=_architecture(content["architecture"]),
+                architecture=_architecture(content["architecture"], file),
                 asked=AskedOptions(
                     **{name: _part(group, content["options_given"][name]) for name, group in _GROUPS.items()}
                 ),
@@ -211,8 +211,6 @@ class RunConfig:
                 recipe=content.get("recipe"),
                 later_options=later_options,
             )
-        except ModelError as error:
-            raise ModelError(f"{file}: {error}") from error
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise ModelError(f"{file}: describes no model that charnn knows ({error}); restore the file") from error
 
@@ -269,13 +267,13 @@ def _later_options(options: Mapping[str, Mapping[str, Any]]) -> frozenset[str]:
     return frozenset(name for key, group in _GROUPS.items() for name in _names(group) if name not in options[key])
 
 
-def _architecture(values: Mapping[str, Any]) -> Architecture:
+def _architecture(values: Mapping[str, Any], file: str) -> Architecture:
     """Read the network's shape, of which nothing may be unknown: its weights could not be read without it."""
     architecture = Architecture(**values)
     cell = architecture.cell
     if isinstance(cell, str) and cell not in known_cells():
         raise ModelError(
-            f"has the cell {cell!r}, which charnn does not know; if it is one of your own, call "
+            f"{file}: has the cell {cell!r}, which charnn does not know; if it is one of your own, call "
             f"charnn.register_cell({cell!r}, ...) first, otherwise restore config.json"
         )
     _check_values(Architecture, values)
