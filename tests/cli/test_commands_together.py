@@ -326,7 +326,7 @@ def test_shell_completion_knows_the_commands(shell):
     }
 
 
-@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
 @given(prompt=st.text(max_size=20), on_unknown=st.sampled_from(["error", "skip", "unk"]))
 def test_any_string_as_a_prompt_gives_text_or_one_line(charnn, run, prompt, on_unknown):
     result = charnn("sample", "-m", run, "-n", 2, "--seed", 1, "--on-unknown", on_unknown, "--", prompt)

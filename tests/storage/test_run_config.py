@@ -93,7 +93,7 @@ def without_header(content):
     return {key: value for key, value in content.items() if key not in ("format_version", "generation")}
 
 
-@settings(deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(configs())
 def test_what_is_read_is_written_again(content):
     config = RunConfig.from_json(content, "config.json")
