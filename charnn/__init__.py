@@ -10,7 +10,7 @@ Names are looked up when they are used, so that importing the package costs noth
 """
 
 import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from charnn import api as api
@@ -87,13 +87,14 @@ _NAMES = {
 _MODULES = {name: f"charnn.{module}" for module, names in _NAMES.items() for name in names}
 
 
-def __getattr__(name: str) -> Any:
+def __getattr__(name: str) -> object:
     """Import what defines a public name, or the module `charnn.api`."""
     if name == "api":
         return importlib.import_module("charnn.api")
     if name not in _MODULES:
         raise AttributeError(f"module 'charnn' has no attribute {name!r}")
-    return getattr(importlib.import_module(_MODULES[name]), name)
+    found: object = getattr(importlib.import_module(_MODULES[name]), name)
+    return found
 
 
 def __dir__() -> list[str]:

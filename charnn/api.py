@@ -5,7 +5,7 @@ train one.
 """
 
 import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from charnn.analysis.comparison import compare_files as compare_files
@@ -218,8 +218,9 @@ _NAMES = {
 _MODULES = {name: f"charnn.{module}" for module, names in _NAMES.items() for name in names}
 
 
-def __getattr__(name: str) -> Any:
+def __getattr__(name: str) -> object:
     """Import what defines a name."""
     if name not in _MODULES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(importlib.import_module(_MODULES[name]), name)
+    found: object = getattr(importlib.import_module(_MODULES[name]), name)
+    return found
