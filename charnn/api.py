@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from charnn.analysis.exposure_bias import bands as bands
     from charnn.analysis.exposure_bias import roll_out as roll_out
     from charnn.analysis.memorization import measure_memorization as measure_memorization
-    from charnn.analysis.minimal_pairs import Judged as Judged
+    from charnn.analysis.minimal_pairs import ScoredPair as ScoredPair
     from charnn.analysis.minimal_pairs import accuracies as accuracies
     from charnn.analysis.minimal_pairs import read_pairs as read_pairs
     from charnn.cells.parameters import expected_shapes as expected_shapes
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from charnn.inference.engine import Engine as Engine
     from charnn.inference.engine import engines_of as engines_of
     from charnn.inference.prediction import next_distribution as next_distribution
-    from charnn.inference.prompt_state import save_start as save_start
+    from charnn.inference.prompt_state import save_prompt_state as save_prompt_state
     from charnn.language_model import LanguageModel as LanguageModel
     from charnn.library import compare as compare
     from charnn.library import interpolate as interpolate
@@ -39,14 +39,14 @@ if TYPE_CHECKING:
     from charnn.sampling.build import plans as plans
     from charnn.sampling.build import searches as searches
     from charnn.sampling.build import short_sample as short_sample
-    from charnn.sampling.interactive import HandWriter as HandWriter
+    from charnn.sampling.interactive import InteractiveWriter as InteractiveWriter
     from charnn.sampling.sampler import Piece as Piece
     from charnn.sampling.streams import Plan as Plan
     from charnn.scoring.build import build_plain_scorer as build_plain_scorer
     from charnn.scoring.build import build_scorer as build_scorer
     from charnn.scoring.cloze import find_blank as find_blank
-    from charnn.scoring.cloze import judge_blank as judge_blank
-    from charnn.scoring.cloze import ranked_blank as ranked_blank
+    from charnn.scoring.cloze import ranked_tokens as ranked_tokens
+    from charnn.scoring.cloze import score_blank as score_blank
     from charnn.scoring.format_choice import format_of as format_of
     from charnn.scoring.formats import in_base as in_base
     from charnn.scoring.formats import summary as summary
@@ -104,7 +104,7 @@ _NAMES = {
     ),
     "analysis.memorization": ("measure_memorization",),
     "analysis.minimal_pairs": (
-        "Judged",
+        "ScoredPair",
         "accuracies",
         "read_pairs",
     ),
@@ -120,7 +120,7 @@ _NAMES = {
         "engines_of",
     ),
     "inference.prediction": ("next_distribution",),
-    "inference.prompt_state": ("save_start",),
+    "inference.prompt_state": ("save_prompt_state",),
     "language_model": ("LanguageModel",),
     "library": (
         "compare",
@@ -141,7 +141,7 @@ _NAMES = {
         "searches",
         "short_sample",
     ),
-    "sampling.interactive": ("HandWriter",),
+    "sampling.interactive": ("InteractiveWriter",),
     "sampling.sampler": ("Piece",),
     "sampling.streams": ("Plan",),
     "scoring.build": (
@@ -150,8 +150,8 @@ _NAMES = {
     ),
     "scoring.cloze": (
         "find_blank",
-        "judge_blank",
-        "ranked_blank",
+        "ranked_tokens",
+        "score_blank",
     ),
     "scoring.format_choice": ("format_of",),
     "scoring.formats": (

@@ -109,8 +109,6 @@ class LanguageModel:
             raise ModelError(f"{self.path}: is interpolated with others, and {purpose} takes one model; load it alone")
         return self.models[0]
 
-    # --- writing
-
     @overload
     def sample(
         self, prompt: str = "", *, num_samples: None = None, **options: Unpack[SampleArguments]
@@ -174,8 +172,6 @@ class LanguageModel:
         for piece in sampler.write(sampling.plans(prompts, options, sampling.drawn_seed(options))):
             if piece.text:
                 yield piece.text
-
-    # --- scoring
 
     @overload
     def score(self, text: str, **options: Unpack[ScoreArguments]) -> Score: ...
@@ -244,8 +240,6 @@ class LanguageModel:
         if not found or direction == "both":
             raise ModelError(f"{self.path}: holds no model of direction {wanted}; train one with direction={wanted!r}")
         return found
-
-    # --- looking
 
     @speaking_of_arguments
     def next_tokens(

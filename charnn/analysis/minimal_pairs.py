@@ -88,7 +88,7 @@ def joined(prefix: str, continuation: str) -> str:
 
 
 @dataclass(frozen=True)
-class Judged:
+class ScoredPair:
     """A pair as a model sees it; its margin is above 0 where the good text is more probable."""
 
     pair: Pair
@@ -128,18 +128,18 @@ class Accuracy:
     mean_margin_nats: float
 
 
-def accuracies(judged: Sequence[Judged], categories: Sequence[str]) -> Iterator[Accuracy]:
+def accuracies(judged: Sequence[ScoredPair], categories: Sequence[str]) -> Iterator[Accuracy]:
     """Yield the accuracy over all pairs, and over those of each value of each category, in the order of the file."""
     yield _accuracy("", "", judged)
     for category in categories:
-        by_value: dict[str, list[Judged]] = {}
+        by_value: dict[str, list[ScoredPair]] = {}
         for each in judged:
             by_value.setdefault(each.pair.categories[category], []).append(each)
         for value, some in by_value.items():
             yield _accuracy(category, value, some)
 
 
-def _accuracy(category: str, value: str, judged: Sequence[Judged]) -> Accuracy:
+def _accuracy(category: str, value: str, judged: Sequence[ScoredPair]) -> Accuracy:
     points = sum(each.points for each in judged)
     low, high = wilson_interval(points, len(judged))
     return Accuracy(

@@ -19,7 +19,7 @@ MODEL, START = "Model", "Initialization"
 
 
 @dataclass(frozen=True, kw_only=True)
-class StartOptions(Checked):
+class InitializationOptions(Checked):
     """The values that a network's weights begin with."""
 
     init_input: Annotated[
@@ -62,7 +62,7 @@ class StartOptions(Checked):
 
 
 @dataclass(frozen=True, kw_only=True)
-class ModelOptions(StartOptions):
+class ModelOptions(InitializationOptions):
     """The shape of the network, and what it begins with."""
 
     cell: Annotated[CellName, Option("The recurrent cell.", others=REGISTERED_CELLS, panel=MODEL, common=True)] = "lstm"

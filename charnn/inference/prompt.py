@@ -70,7 +70,7 @@ def _spelled(token: Token) -> str:
 
 
 @dataclass(frozen=True)
-class Start:
+class PromptState:
     """What a model knows after some text, from the opening boundary on.
 
     Args:
@@ -84,9 +84,9 @@ class Start:
     state: EngineState
 
 
-def read_start(
-    stepper: Stepper, tokenizer: Tokenizer, ids: npt.NDArray[np.int64], *, after: Start | None = None
-) -> Start:
+def prefill(
+    stepper: Stepper, tokenizer: Tokenizer, ids: npt.NDArray[np.int64], *, after: PromptState | None = None
+) -> PromptState:
     """Read a text, from the opening boundary on or after what was read before.
 
     Args:
@@ -100,7 +100,7 @@ def read_start(
         return after
     reader = stepper.fork(stepper.state() if after is None else after.state)
     logits = reader.read(np.array(fresh, dtype=np.int64))
-    return Start([*before, *fresh], logits.copy(), reader.state())
+    return PromptState([*before, *fresh], logits.copy(), reader.state())
 
 
 def read_context(engine: Engine, tokenizer: Tokenizer, ids: npt.NDArray[np.int64]) -> tuple[Floats, EngineState]:
@@ -112,5 +112,5 @@ def read_context(engine: Engine, tokenizer: Tokenizer, ids: npt.NDArray[np.int64
     Returns:
         The logits (1, V) of what follows, and the state of the one stream.
     """
-    start = read_start(stepper_for(engine, engine.initial_state()), tokenizer, ids[::-1] if engine.is_backward else ids)
+    start = prefill(stepper_for(engine, engine.initial_state()), tokenizer, ids[::-1] if engine.is_backward else ids)
     return start.logits, start.state

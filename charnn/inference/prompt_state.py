@@ -7,14 +7,14 @@ import numpy as np
 from charnn.errors import ModelError
 from charnn.files import sha256_hex, write_atomically
 from charnn.inference.engine import EngineState
-from charnn.inference.prompt import Start
+from charnn.inference.prompt import PromptState
 from charnn.storage.checkpoint import FORMAT_VERSION, pack_tensors, read_tensors
 from charnn.storage.model_directory import Model
 
 _NAME = "state.{}.{}"
 
 
-def save_start(path: Path, model: Model, start: Start) -> None:
+def save_prompt_state(path: Path, model: Model, start: PromptState) -> None:
     """Write what a model knows after some text. Raises StorageError."""
     tensors = {
         _NAME.format(layer, part): np.ascontiguousarray(array)
@@ -30,8 +30,8 @@ def save_start(path: Path, model: Model, start: Start) -> None:
     write_atomically(path, pack_tensors(tensors, header))
 
 
-def load_start(path: Path, model: Model, empty: EngineState) -> Start:
-    """Read what `save_start` wrote.
+def load_prompt_state(path: Path, model: Model, empty: EngineState) -> PromptState:
+    """Read what `save_prompt_state` wrote.
 
     Args:
         empty: the state in which the model begins, for the shapes.
@@ -66,7 +66,7 @@ def load_start(path: Path, model: Model, empty: EngineState) -> Start:
             f"{path}: does not hold the state that this model has; read the prompt again with --save-state"
         )
     state = tuple(tuple(tensors[name] for name in row) for row in names)
-    return Start(tensors["ids"].tolist(), tensors["logits"], state)
+    return PromptState(tensors["ids"].tolist(), tensors["logits"], state)
 
 
 def _weights_hash(model: Model) -> str:

@@ -6,13 +6,13 @@ from dataclasses import dataclass
 import numpy as np
 
 from charnn.config import SampleOptions
-from charnn.inference.prompt import Start
+from charnn.inference.prompt import PromptState
 from charnn.inference.stepper import Stepper
 from charnn.ngrams.mixture import Mixture
 from charnn.sampling.constraints import Pattern
 from charnn.sampling.filters import LogProbs
 from charnn.sampling.sampler import likeliest_tokens
-from charnn.sampling.selection import Chooser, Writer, mixed_log_softmax
+from charnn.sampling.selection import TokenSelector, Writer, mixed_log_softmax
 from charnn.sampling.stopping import EndReason
 from charnn.sampling.streams import Opening, Sample, Stream
 from charnn.text.tokenizers import Tokenizer
@@ -95,7 +95,7 @@ class BeamSearch:
         self,
         stepper: Stepper,
         tokenizer: Tokenizer,
-        start: Start,
+        start: PromptState,
         options: SampleOptions,
         *,
         mixture: Mixture | None = None,
@@ -105,7 +105,7 @@ class BeamSearch:
         self._options, self._tokenizer, self._mixture = options, tokenizer, mixture
         self._most_tokens: int = options.most_tokens
         self._size = options.beam // options.beam_groups
-        self._chooser = Chooser(tokenizer, options)
+        self._chooser = TokenSelector(tokenizer, options)
         self._can_gain = self._chooser.can_raise
         """Whether a token may add to a score, so that no complete text is safe."""
         pattern = None if options.match is None else Pattern(options.match, tokenizer)

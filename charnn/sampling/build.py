@@ -11,8 +11,8 @@ import numpy as np
 from charnn.config import SampleOptions
 from charnn.errors import OptionError
 from charnn.inference.engine import Engine
-from charnn.inference.prompt import Start, encode_prompt, read_start, without_gap
-from charnn.inference.prompt_state import load_start
+from charnn.inference.prompt import PromptState, encode_prompt, prefill, without_gap
+from charnn.inference.prompt_state import load_prompt_state
 from charnn.inference.stepper import Stepper
 from charnn.sampling.beam import BeamSearch
 from charnn.sampling.sampler import Sampler, write_sample
@@ -54,19 +54,19 @@ class Prompts:
     ) -> None:
         self.texts = texts
         self._tokenizer, self._stepper = model.tokenizer, stepper
-        self._after = None if after is None else load_start(after, model, stepper.state())
-        self._first: Start | None = None
+        self._after = None if after is None else load_prompt_state(after, model, stepper.state())
+        self._first: PromptState | None = None
         encoded = texts if self._after is None else [without_gap(self._tokenizer, text) for text in texts]
         self._ids = [
             encode_prompt(self._tokenizer, text, on_unknown=options.on_unknown, name=name)
             for name, text in zip(names, encoded, strict=True)
         ]
 
-    def starts(self) -> Iterator[Start]:
+    def starts(self) -> Iterator[PromptState]:
         """Yield what the model knows after each prompt."""
         for number, ids in enumerate(self._ids):
             if number or self._first is None:
-                start = read_start(self._stepper, self._tokenizer, ids, after=self._after)
+                start = prefill(self._stepper, self._tokenizer, ids, after=self._after)
             else:
                 start = self._first
             if number == 0:

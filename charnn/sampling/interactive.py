@@ -12,12 +12,12 @@ from charnn.ngrams.mixture import Mixture
 from charnn.sampling.constraints import Pattern
 from charnn.sampling.filters import LogProbs
 from charnn.sampling.sampler import likeliest_tokens
-from charnn.sampling.selection import STUCK, Chooser, Writer, mixed_log_softmax
+from charnn.sampling.selection import STUCK, TokenSelector, Writer, mixed_log_softmax
 from charnn.sampling.streams import Alternatives, Opening, Plan, Stream
 from charnn.text.tokenizers import Tokenizer
 
 
-class HandWriter:
+class InteractiveWriter:
     """Keeps a text and the model's memory of it in step.
 
     Args:
@@ -37,7 +37,7 @@ class HandWriter:
         self._first, self._tokenizer, self._plan, self._mixture = stepper, tokenizer, plan, mixture
         self._given = options
         self._temperature = 0.0 if options.greedy else options.temperature
-        self._chooser = Chooser(tokenizer, options)
+        self._chooser = TokenSelector(tokenizer, options)
         pattern = None if options.match is None else Pattern(options.match, tokenizer)
         self._opening = Opening(plan.start, tokenizer, options, pattern)
         self._random = np.random.default_rng(plan.seed)
@@ -69,9 +69,9 @@ class HandWriter:
         plain = replace(self._given, seed=None, final_temperature=None, greedy=False, temperature=1.0)
         if temperature == 0:
             plain = replace(plain, greedy=True, top_k=None, typical_p=None, top_p=None, min_p=None)
-            self._chooser = Chooser(self._tokenizer, plain)
+            self._chooser = TokenSelector(self._tokenizer, plain)
         else:
-            self._chooser = Chooser(self._tokenizer, replace(plain, temperature=temperature))
+            self._chooser = TokenSelector(self._tokenizer, replace(plain, temperature=temperature))
         self._temperature = temperature
 
     def alternatives(self, count: int) -> Alternatives:

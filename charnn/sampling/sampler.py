@@ -13,13 +13,13 @@ import numpy as np
 
 from charnn.config import SampleOptions
 from charnn.inference.engine import Engine, Floats
-from charnn.inference.prompt import read_start
+from charnn.inference.prompt import prefill
 from charnn.inference.stepper import Stepper, stepper_for
 from charnn.inference.threads import AdaptiveThreads
 from charnn.ngrams.mixture import Mixture
 from charnn.sampling.constraints import Pattern
 from charnn.sampling.filters import LogProbs
-from charnn.sampling.selection import STUCK, Chooser, Writer, mixed_log_softmax, quick_draw
+from charnn.sampling.selection import STUCK, TokenSelector, Writer, mixed_log_softmax, quick_draw
 from charnn.sampling.streams import Alternatives, Opening, Plan, Sample, Stream
 from charnn.text.tokenizers import Tokenizer
 
@@ -62,7 +62,7 @@ class Sampler:
         keeps_history: bool = True,
     ) -> None:
         self._stepper, self._tokenizer, self._options, self._mixture = stepper, tokenizer, options, mixture
-        self._chooser = Chooser(tokenizer, options)
+        self._chooser = TokenSelector(tokenizer, options)
         self._keeps_history = keeps_history
         self._opening: Opening | None = None
         self._most_tokens = options.most_tokens
@@ -244,6 +244,6 @@ def write_sample(
 ) -> Sample:
     """Write one sample from the start of a text, and return it."""
     stepper = stepper_for(engine, engine.initial_state())
-    start = read_start(stepper, tokenizer, np.zeros(0, dtype=np.int64))
+    start = prefill(stepper, tokenizer, np.zeros(0, dtype=np.int64))
     (*_, last) = Sampler(stepper, tokenizer, options, mixture=mixture).write([Plan(start, seed)])
     return last.sample

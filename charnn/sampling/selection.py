@@ -38,14 +38,14 @@ def mixed_log_softmax(logits_BV: Floats, contexts: Sequence[Sequence[int]], mixt
     return log_probs_BV
 
 
-class Choice(NamedTuple):
+class SelectedTokens(NamedTuple):
     """A token for each stream (B,), and how near another one was, in nats (B,): see `filters`."""
 
     ids_B: npt.NDArray[np.int64]
     margin_B: Margins
 
 
-class Chooser:
+class TokenSelector:
     """Chooses by a user's options.
 
     Raises:
@@ -109,7 +109,7 @@ class Chooser:
 
     def choose(
         self, log_probs_BV: LogProbs, writers: Sequence[Writer], draws_B: npt.NDArray[np.float64], place: int
-    ) -> Choice:
+    ) -> SelectedTokens:
         """Choose a token for each stream.
 
         Args:
@@ -127,8 +127,8 @@ class Chooser:
         else:
             weights, margin = self.weights(allowed, temperature)
             choice = draw(weights, draws_B)
-            choice = Choice(choice.ids_B, np.minimum(choice.margin_B, margin) * temperature)
-        choice = Choice(choice.ids_B, choice.margin_B / self._options.repetition_penalty)
+            choice = SelectedTokens(choice.ids_B, np.minimum(choice.margin_B, margin) * temperature)
+        choice = SelectedTokens(choice.ids_B, choice.margin_B / self._options.repetition_penalty)
         choice.ids_B[is_stuck_B] = STUCK
         return choice
 
@@ -147,18 +147,18 @@ def _chosen_filters(options: SampleOptions) -> list[Callable[[LogProbs], filters
     return chosen
 
 
-def likeliest(log_probs_BV: LogProbs) -> Choice:
+def likeliest(log_probs_BV: LogProbs) -> SelectedTokens:
     """Take the likeliest token of each stream, the first of equals."""
     ids = np.asarray(np.argmax(log_probs_BV, axis=1))
     if log_probs_BV.shape[1] == 1:
-        return Choice(ids, np.full(len(ids), np.inf))
+        return SelectedTokens(ids, np.full(len(ids), np.inf))
     two = np.partition(log_probs_BV, -2, axis=1)[:, -2:]
     with np.errstate(invalid="ignore"):
         gap = (two[:, 1] - two[:, 0]) / 2
-    return Choice(ids, np.nan_to_num(gap, nan=np.inf, posinf=np.inf))
+    return SelectedTokens(ids, np.nan_to_num(gap, nan=np.inf, posinf=np.inf))
 
 
-def draw(weights_BV: LogProbs, draws_B: npt.NDArray[np.float64]) -> Choice:
+def draw(weights_BV: LogProbs, draws_B: npt.NDArray[np.float64]) -> SelectedTokens:
     """Draw a token of each stream by log probabilities that need not sum to 1.
 
     The margin is what all log probabilities may be off by before a bound between two tokens passes over the draw: where F is
@@ -173,17 +173,17 @@ def draw(weights_BV: LogProbs, draws_B: npt.NDArray[np.float64]) -> Choice:
         distances = np.abs(np.stack((above, below)) - draws_B) / (
             2 * np.stack((above * (1 - above), below * (1 - below)))
         )
-    return Choice(ids, np.nan_to_num(distances, nan=np.inf).min(axis=0))
+    return SelectedTokens(ids, np.nan_to_num(distances, nan=np.inf).min(axis=0))
 
 
 QuickDraw = Callable[[npt.NDArray[np.float32], float, float], tuple[int, float] | None]
-"""(logits (V,), random number in [0, 1), temperature) -> a token and its log probability in nats, or None where only `Chooser`
-can tell."""
+"""(logits (V,), random number in [0, 1), temperature) -> a token and its log probability in nats, or None where only
+`TokenSelector` can tell."""
 BANNED_ONE_BY_ONE = 4
 SMALLEST_WEIGHT, LARGEST_LOGIT = 1e-200, 300.0
 
 
-def quick_draw(chooser: Chooser, options: SampleOptions, largest_logit: float) -> QuickDraw | None:
+def quick_draw(chooser: TokenSelector, options: SampleOptions, largest_logit: float) -> QuickDraw | None:
     """Return the same choice in a few operations on one row, or None where the options ask for more than that.
 
     Weights take the place of log probabilities: what may not be written weighs nothing.

@@ -9,7 +9,7 @@ import numpy as np
 
 from charnn.config import SampleOptions
 from charnn.inference.engine import Floats
-from charnn.inference.prompt import Start
+from charnn.inference.prompt import PromptState
 from charnn.inference.stepper import Stepper
 from charnn.sampling.constraints import Matching, NoRepeatedNgram, Pattern, Rule, unescaped
 from charnn.sampling.stopping import Ending, EndReason
@@ -70,7 +70,7 @@ class Plan(NamedTuple):
         seed: of its draws.
     """
 
-    start: Start
+    start: PromptState
     seed: int
 
 
@@ -81,7 +81,9 @@ class Opening:
         pattern: what their text must match.
     """
 
-    def __init__(self, start: Start, tokenizer: Tokenizer, options: SampleOptions, pattern: Pattern | None) -> None:
+    def __init__(
+        self, start: PromptState, tokenizer: Tokenizer, options: SampleOptions, pattern: Pattern | None
+    ) -> None:
         self.start, self.tokenizer, self.options = start, tokenizer, options
         self.decoder = tokenizer.decoder()
         text = "".join([self.decoder.push(id) for id in start.ids[1:]])

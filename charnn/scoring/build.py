@@ -70,15 +70,15 @@ def build_scorer(models: Sequence[Model], options: ScoreOptions) -> Scorer:
         CharnnError: where they do not go together, or lack what an option needs.
     """
 
-    is_pair = options.direction == "both"
+    is_forward_half = options.direction == "both"
     tokenizer = models[0].tokenizer
     for option, given in {"-w": bool(options.weight), "--fit-weights": options.fit_weights is not None}.items():
-        refuse_idle(option, given and (is_pair or len(models) == 1), "several models (-m A -m B)")
+        refuse_idle(option, given and (is_forward_half or len(models) == 1), "several models (-m A -m B)")
     refuse_both("-w", bool(options.weight) and options.fit_weights is not None, "--fit-weights")
     _refuse_unfit(models, options)
     estimators = [_estimator(model, options) for model in models]
     spelling = read_spelling(models[0]) if options.spell else None
-    if is_pair or len(models) == 1:
+    if is_forward_half or len(models) == 1:
         return Scorer(estimators, tokenizer, spelling)
 
     check_alike(models)

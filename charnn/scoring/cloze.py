@@ -57,7 +57,7 @@ def find_blank(tokenizer: Tokenizer, text: str, mark: str, *, on_unknown: OnUnkn
     )
 
 
-def judge_blank(
+def score_blank(
     forward: Engine | None, backward: Engine | None, tokenizer: Tokenizer, blank: Blank
 ) -> dict[str, LogProbs]:
     """Return log P of each token (V,) in a blank, in nats, by the names of the models that judge it.
@@ -76,7 +76,7 @@ def judge_blank(
     return found
 
 
-def ranked_blank(judged: dict[str, LogProbs], top: int | None) -> tuple[dict[str, LogProbs], list[int]]:
+def ranked_tokens(judged: dict[str, LogProbs], top: int | None) -> tuple[dict[str, LogProbs], list[int]]:
     """Return the probabilities (V,) by each model, and the ids of the likeliest tokens by both, or by the one there is."""
     probs = {name: np.exp(log_probs) for name, log_probs in judged.items()}
     deciding = probs.get("both", next(iter(probs.values())))

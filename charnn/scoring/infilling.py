@@ -10,11 +10,11 @@ import numpy.typing as npt
 from charnn.config import OnUnknown, ScoreOptions
 from charnn.errors import TextError
 from charnn.inference.engine import Engine, log_softmax
-from charnn.inference.prompt import GAPS, encode_prompt, read_start
+from charnn.inference.prompt import GAPS, encode_prompt, prefill
 from charnn.inference.stepper import stepper_for
 from charnn.ngrams.mixture import Mixture
 from charnn.sampling.beam import best_continuations
-from charnn.scoring.cloze import Blank, find_blank, judge_blank
+from charnn.scoring.cloze import Blank, find_blank, score_blank
 from charnn.scoring.scorer import estimator_of, score_units
 from charnn.scoring.scores import Score, averaged
 from charnn.text.tokenizers import Tokenizer, decode
@@ -104,7 +104,7 @@ def propose(
     found: dict[str, None] = {}
     boundary = [tokenizer.vocabulary.boundary_id]
     if len(engines) == 2:
-        together = judge_blank(engines["forward"], engines["backward"], tokenizer, blank)["both"] + _bias(tokenizer)
+        together = score_blank(engines["forward"], engines["backward"], tokenizer, blank)["both"] + _bias(tokenizer)
         likeliest = np.argsort(-together, kind="stable")[: min(beam, np.count_nonzero(np.isfinite(together)))]
         for id in likeliest.tolist():
             found[_text(tokenizer, [id])] = None
@@ -141,7 +141,7 @@ def _runs(
 ) -> list[list[int]]:
     """Return the runs of tokens after a context that most probably end before a token, as the engine reads: `beam` of them."""
     stepper = stepper_for(engine, engine.initial_state())
-    start = read_start(stepper, tokenizer, context)
+    start = prefill(stepper, tokenizer, context)
     stepper = stepper.fork(start.state)
     bias_V, log_probs_BV = _bias(tokenizer), log_softmax(start.logits)
     runs: list[list[int]] = [[]]

@@ -78,7 +78,7 @@ def is_model(path: Path) -> bool:
     return (path / "config.json").exists()
 
 
-def is_of_a_pair(config: RunConfig) -> bool:
+def is_half_of_bidirectional(config: RunConfig) -> bool:
     """Tell whether a model was begun as one half of a pair that reads from both sides."""
     return config.asked.model.direction == "both"
 
@@ -259,7 +259,7 @@ def read_directed(path: Path, wanted: Direction | None) -> list[Model]:
         return [model]
     names = ("forward", "backward") if wanted == "both" else (wanted,)
     for name in names:
-        if name not in found and is_of_a_pair(model.config):
+        if name not in found and is_half_of_bidirectional(model.config):
             raise ModelError(
                 f"{path}: holds a pair whose backward half is not begun yet; go on with: charnn train --resume -o {path}"
             )

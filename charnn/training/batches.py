@@ -33,7 +33,7 @@ class Batch(NamedTuple):
     places_TB: IdArray
     num_targets: int
     opens: bool
-    length_share: float = 1.0
+    length_fraction: float = 1.0
 
 
 class Batches(Protocol):
@@ -165,10 +165,10 @@ class LaneBatches:
         offset, steps = self._plan(epoch)
         if index >= len(steps):
             return None
-        stretches, first, length = steps[index]
-        lengths = self._lengths[stretches]
+        segments, first, length = steps[index]
+        lengths = self._lengths[segments]
         times = np.arange(first - 1, min(first + length, int(lengths.max())))[:, None]
-        places = (self._starts[stretches] + offset + times) % len(self._ids)
+        places = (self._starts[segments] + offset + times) % len(self._ids)
         block = self._ids[places].astype(np.int64)
         self._noise.apply(block, places, epoch)
         inputs, targets = block[:-1], block[1:].copy()

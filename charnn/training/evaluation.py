@@ -31,8 +31,8 @@ MOST_LOGITS = 1 << 25
 LANE_TOKENS = 1536
 MOST_LANES = 128
 UNIT_LANES = 32
-COLD_LANES = 32
-COLD_WINDOW = 256
+FIXED_WINDOW_LANES = 32
+FIXED_WINDOW = 256
 """Tokens read from an empty state in the cold protocol, as nanoGPT counts."""
 
 MOST_STORED = 1 << 25
@@ -201,10 +201,10 @@ def _read_units(network: Network, batches: UnitBatches, run: range) -> Iterator[
         yield logits, batch.targets_TB, batch.places_TB
 
 
-def cold_loss(
+def fixed_window_loss(
     network: Network, ids: IdArray, vocabulary: Vocabulary, *, unit: str, workers: Workers | None = None
 ) -> LossTotal:
-    """Return the summed loss over windows of `COLD_WINDOW` tokens, each read from an empty state.
+    """Return the summed loss over windows of `FIXED_WINDOW` tokens, each read from an empty state.
 
     The token before a window is its first context. Units of lines and documents are cut into windows of their own.
     """
@@ -213,10 +213,10 @@ def cold_loss(
     if unit != "stream":
         begins = np.flatnonzero(context[:-1] == vocabulary.boundary_id)
     ends = np.append(begins[1:], len(ids))
-    starts = np.concatenate([np.arange(begin, end, COLD_WINDOW) for begin, end in zip(begins, ends, strict=True)])
-    lengths = np.minimum(np.append(starts[1:], len(ids)) - starts, COLD_WINDOW)
+    starts = np.concatenate([np.arange(begin, end, FIXED_WINDOW) for begin, end in zip(begins, ends, strict=True)])
+    lengths = np.minimum(np.append(starts[1:], len(ids)) - starts, FIXED_WINDOW)
     by_length = np.argsort(lengths, kind="stable")
-    lanes = max(1, min(COLD_LANES, MOST_LOGITS // (COLD_WINDOW * network.architecture.vocab_size)))
+    lanes = max(1, min(FIXED_WINDOW_LANES, MOST_LOGITS // (FIXED_WINDOW * network.architecture.vocab_size)))
 
     @torch.no_grad()
     def loss_of(windows: IdArray) -> LossTotal:

@@ -30,7 +30,7 @@ class Objective(NamedTuple):
     """
 
     loss: Tensor
-    minimised: Tensor
+    objective_nats: Tensor
     state: NetworkState
 
 
@@ -61,7 +61,7 @@ def objective(
     counts: Counts,
     options: TrainingOptions,
     generator: torch.Generator,
-    share_true: float = 1.0,
+    teacher_forcing_probability: float = 1.0,
 ) -> Objective:
     """Read a batch in training, or a group of its lanes: over all groups, the minimised parts add up to the whole.
 
@@ -73,30 +73,30 @@ def objective(
         generator: all that is random comes from it.
         share_true: the share of inputs that stay true (see `drawn_inputs`).
     """
-    if share_true < 1:
+    if teacher_forcing_probability < 1:
         inputs_TB = drawn_inputs(
             network,
             inputs_TB,
             state,
-            share_true=share_true,
+            teacher_forcing_probability=teacher_forcing_probability,
             num_passes=options.sampling_passes,
             generator=generator,
         )
     outputs = network.outputs(inputs_TB, state, generator)
     logits_TBV = network.output(outputs.kept_TBH)
     loss = summed_cross_entropy(logits_TBV, targets_TB)
-    minimised = loss
+    objective_nats = loss
     if smoothing := options.label_smoothing:
         spread = summed_distance_from_uniform(logits_TBV, targets_TB)
-        minimised = (1 - smoothing) * loss + smoothing * spread
-    minimised = minimised / counts.targets
+        objective_nats = (1 - smoothing) * loss + smoothing * spread
+    objective_nats = objective_nats / counts.targets
     if options.activation_penalty:
         penalty = summed_activation_penalty(outputs.kept_TBH, targets_TB)
-        minimised = minimised + options.activation_penalty / counts.targets * penalty
+        objective_nats = objective_nats + options.activation_penalty / counts.targets * penalty
     if options.temporal_penalty and counts.changes:
         penalty = summed_temporal_penalty(outputs.raw_TBH, targets_TB)
-        minimised = minimised + options.temporal_penalty / counts.changes * penalty
-    return Objective(loss.detach(), minimised, outputs.state)
+        objective_nats = objective_nats + options.temporal_penalty / counts.changes * penalty
+    return Objective(loss.detach(), objective_nats, outputs.state)
 
 
 @torch.no_grad()
@@ -105,7 +105,7 @@ def drawn_inputs(
     inputs_TB: Tensor,
     state: NetworkState,
     *,
-    share_true: float,
+    teacher_forcing_probability: float,
     num_passes: int,
     generator: torch.Generator,
 ) -> Tensor:
@@ -123,7 +123,7 @@ def drawn_inputs(
     Source: Bengio et al. (2015) for scheduled sampling; Duckworth et al. (2019), Parallel scheduled sampling.
     """
     device = inputs_TB.device
-    is_drawn_TB = torch.rand(inputs_TB.shape, device=device, generator=generator) >= share_true
+    is_drawn_TB = torch.rand(inputs_TB.shape, device=device, generator=generator) >= teacher_forcing_probability
     is_drawn_TB[0] = False
     uniforms_N = torch.rand(inputs_TB.shape, device=device, generator=generator)[is_drawn_TB]
     read_TB = inputs_TB

@@ -31,7 +31,7 @@ from charnn.training.network.network import Network, NetworkState
 from charnn.training.objective import TokenNoise
 from charnn.training.optim.averaging import TriggeredAverage, is_triggered, make_average
 from charnn.training.optim.optimizers import LEARNING_RATES, Optimizer, load_optimizer_arrays, optimizer_arrays
-from charnn.training.optim.schedule import Budget, Schedule, seconds_for_steps, share_of_true_inputs
+from charnn.training.optim.schedule import Budget, Schedule, seconds_for_steps, teacher_forcing_probability_at
 from charnn.training.parallel.groups import group_bounds, joined_state, split_state
 from charnn.training.parallel.step import StepResult, TrainingStep
 from charnn.training.parallel.tuning import WorkerTuner
@@ -237,9 +237,9 @@ class Trainer:
             self.noise.apply(batch.inputs_TB, noise),
             batch.targets_TB,
             None if batch.opens else self.states,
-            rate=rate * batch.length_share,
+            rate=rate * batch.length_fraction,
             number=position.step,
-            share_true=self._share_true(progress),
+            teacher_forcing_probability=self._share_true(progress),
         )
         self.states = result.states
         position.step += 1
@@ -249,7 +249,9 @@ class Trainer:
 
     def _share_true(self, progress: float) -> float:
         options = self.options
-        return share_of_true_inputs(progress, last=options.teacher_forcing, descent=options.teacher_forcing_schedule)
+        return teacher_forcing_probability_at(
+            progress, last=options.teacher_forcing, descent=options.teacher_forcing_schedule
+        )
 
     def _read_losses(self, *, at_once: bool) -> bool:
         """Add the losses that wait on the device to the tally, if there are enough; tell whether they are finite."""

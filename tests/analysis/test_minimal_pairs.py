@@ -2,7 +2,7 @@ import math
 
 import pytest
 
-from charnn.analysis.minimal_pairs import Judged, accuracies, joined, read_pairs, wilson_interval
+from charnn.analysis.minimal_pairs import ScoredPair, accuracies, joined, read_pairs, wilson_interval
 from charnn.errors import TextError
 from charnn.scoring.nbest import Best, Hypothesis, combined, read_hypotheses
 
@@ -10,7 +10,7 @@ from charnn.scoring.nbest import Best, Hypothesis, combined, read_hypotheses
 def judged(*margins, values=None):
     lines = ["good\tbad\tkind", *(f"g{number}\tb\t{(values or 'x' * 99)[number]}" for number in range(len(margins)))]
     pairs = read_pairs("p.tsv", lines).pairs
-    return [Judged(pair, margin, 0.0) for pair, margin in zip(pairs, margins, strict=True)]
+    return [ScoredPair(pair, margin, 0.0) for pair, margin in zip(pairs, margins, strict=True)]
 
 
 def test_ties_count_as_half_and_are_reported():

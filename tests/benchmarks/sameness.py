@@ -12,7 +12,7 @@ from pathlib import Path
 
 from charnn.config import SampleOptions
 from charnn.inference.engine import Engine
-from charnn.inference.prompt import read_start
+from charnn.inference.prompt import prefill
 from charnn.inference.stepper import stepper_for
 from charnn.sampling import sampler as sampler_module
 from charnn.sampling.sampler import Sampler
@@ -30,7 +30,7 @@ def main() -> None:
     model = read_model(options.run)
     engine = Engine.of(model)
     stepper = stepper_for(engine, engine.initial_state())
-    start = read_start(stepper, model.tokenizer, model.tokenizer.encode(""))
+    start = prefill(stepper, model.tokenizer, model.tokenizer.encode(""))
     made = SampleOptions(length=options.length)
     plans = [Plan(start, seed) for seed in range(options.streams)]
 

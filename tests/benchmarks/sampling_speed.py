@@ -19,7 +19,7 @@ from threadpoolctl import threadpool_limits
 
 from charnn.config import Architecture, SampleOptions
 from charnn.inference.engine import Engine
-from charnn.inference.prompt import read_start
+from charnn.inference.prompt import prefill
 from charnn.inference.quantization import in_bf16
 from charnn.inference.stepper import Stepper, stepper_for
 from charnn.sampling.sampler import Sampler
@@ -118,7 +118,7 @@ def main() -> None:
     tokens = ("<unk>", "\n", *(chr(0x100 + number) for number in range(size - 2)))
     tokenizer = CharTokenizer(Vocabulary(tokens, (1,) * size, boundary_id=1, unknown_id=0), "stream")
     stepper = stepper_for(engine, engine.initial_state())
-    start = read_start(stepper, tokenizer, np.zeros(0, dtype=np.int64))
+    start = prefill(stepper, tokenizer, np.zeros(0, dtype=np.int64))
     bandwidth = Bandwidth(weights_read(architecture))
 
     rough = stepper_for(engine, engine.initial_state(), keep_matrix=in_bf16)

@@ -12,7 +12,7 @@ from threadpoolctl import ThreadpoolController
 from charnn.config import SampleOptions, ScoreOptions
 from charnn.inference import threads
 from charnn.inference.input_projection import ProjectedRows
-from charnn.inference.prompt import read_start
+from charnn.inference.prompt import prefill
 from charnn.inference.stepper import stepper_for
 from charnn.inference.threads import AdaptiveThreads, BlasThreads, in_threads, limited_blas_threads, num_cores
 from charnn.sampling import sampler
@@ -228,7 +228,7 @@ def sampler_with(blas, monkeypatch):
     monkeypatch.setattr(sampler, "AdaptiveThreads", lambda: AdaptiveThreads(blas))
     stepper = stepper_for(ENGINE, ENGINE.initial_state())
     tokenizer = CharTokenizer(FIVE.vocabulary, "stream")
-    start = read_start(stepper, tokenizer, np.zeros(0, dtype=np.int64))
+    start = prefill(stepper, tokenizer, np.zeros(0, dtype=np.int64))
     return Sampler(stepper, tokenizer, SampleOptions(length=60)), start
 
 
@@ -280,7 +280,7 @@ threadpool_limits(limits=3, user_api="blas")
 torch.set_num_threads(3)
 from charnn.config import ModelOptions, SampleOptions, ScoreOptions, TextOptions, TrainingOptions
 from charnn.inference import threads
-from charnn.inference.prompt import read_start
+from charnn.inference.prompt import prefill
 from charnn.sampling.sampler import Sampler
 from charnn.inference.stepper import stepper_for
 from charnn.sampling.streams import Plan
@@ -307,7 +307,7 @@ def read_counts():
 def sample():
     stepper = stepper_for(ENGINE, ENGINE.initial_state())
     tokenizer = CharTokenizer(FIVE.vocabulary, "stream")
-    start = read_start(stepper, tokenizer, np.zeros(0, dtype=np.int64))
+    start = prefill(stepper, tokenizer, np.zeros(0, dtype=np.int64))
     for _ in Sampler(stepper, tokenizer, SampleOptions(length=40)).write([Plan(start, 1)]):
         read_counts()
 

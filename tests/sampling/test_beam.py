@@ -5,7 +5,7 @@ import pytest
 
 from charnn.config import SampleOptions
 from charnn.inference.engine import log_softmax
-from charnn.inference.prompt import read_context, read_start
+from charnn.inference.prompt import prefill, read_context
 from charnn.inference.stepper import stepper_for
 from charnn.sampling.beam import BeamSearch, best_continuations
 from charnn.sampling.streams import Stream
@@ -15,7 +15,7 @@ from tests.sampling.test_sampler import LETTERS, LINES, engine_for, written
 def found(tokenizer=LETTERS, prompt="", **options):
     engine = engine_for(tokenizer)
     stepper = stepper_for(engine, engine.initial_state())
-    start = read_start(stepper, tokenizer, tokenizer.encode(prompt))
+    start = prefill(stepper, tokenizer, tokenizer.encode(prompt))
     return BeamSearch(stepper, tokenizer, start, SampleOptions(**options)).run()
 
 
@@ -124,7 +124,7 @@ def test_what_is_stuck_comes_after_what_is_complete():
 def test_an_interrupt_at_any_moment_leaves_the_best_texts_so_far(monkeypatch):
     engine = engine_for(LETTERS)
     stepper = stepper_for(engine, engine.initial_state())
-    start = read_start(stepper, LETTERS, LETTERS.encode("a"))
+    start = prefill(stepper, LETTERS, LETTERS.encode("a"))
     branch = Stream.branch
     for moment in range(2, 40):
         search = BeamSearch(stepper, LETTERS, start, SampleOptions(beam=4, num_samples=2, length=30))

@@ -4,9 +4,9 @@ import pytest
 from charnn.config import SampleOptions
 from charnn.errors import OptionError, UnknownTokenError
 from charnn.inference.engine import log_softmax
-from charnn.inference.prompt import read_context, read_start
+from charnn.inference.prompt import prefill, read_context
 from charnn.inference.stepper import stepper_for
-from charnn.sampling.interactive import HandWriter
+from charnn.sampling.interactive import InteractiveWriter
 from charnn.sampling.streams import Plan
 from tests.sampling.test_sampler import LETTERS, LINES, engine_for, written
 
@@ -14,8 +14,8 @@ from tests.sampling.test_sampler import LETTERS, LINES, engine_for, written
 def writer_for(tokenizer=LETTERS, prompt="ab", **options):
     engine = engine_for(tokenizer)
     stepper = stepper_for(engine, engine.initial_state())
-    start = read_start(stepper, tokenizer, tokenizer.encode(prompt))
-    return HandWriter(stepper, tokenizer, Plan(start, 1), SampleOptions(**options))
+    start = prefill(stepper, tokenizer, tokenizer.encode(prompt))
+    return InteractiveWriter(stepper, tokenizer, Plan(start, 1), SampleOptions(**options))
 
 
 def expected_choices(text, count):

@@ -6,7 +6,7 @@ import pytest
 from charnn.config import Architecture, SampleOptions, TextOptions
 from charnn.errors import UnknownTokenError
 from charnn.inference.engine import Engine, log_softmax
-from charnn.inference.prompt import Start, encode_prompt, read_context, read_start
+from charnn.inference.prompt import PromptState, encode_prompt, prefill, read_context
 from charnn.inference.stepper import stepper_for
 from charnn.sampling import sampler as sampler_module
 from charnn.sampling.sampler import Sampler
@@ -34,7 +34,7 @@ def written(tokenizer=LETTERS, prompt="", seed=1, **options):
     """Return the samples, having checked that the pieces that were streamed make up each one's text."""
     made = SampleOptions(**{"length": 20, **options})
     stepper, sampler = sampler_for(tokenizer, **options)
-    start = read_start(stepper, tokenizer, tokenizer.encode(prompt))
+    start = prefill(stepper, tokenizer, tokenizer.encode(prompt))
     plans = [Plan(start, seed + number) for number in range(made.num_samples)]
     samples, texts = {}, {}
     for number, fresh, sample in sampler.write(plans):
@@ -141,7 +141,7 @@ def test_an_unknown_character_in_a_prompt_is_named_with_its_place():
 def test_what_was_held_back_is_given_once_at_the_end(pieces, stop):
     ids = [byte for piece in pieces for byte in (piece.encode() if isinstance(piece, str) else piece)]
     tokenizer = ByteTokenizer(Vocabulary(tuple(map(str, range(256))), (1,) * 256, 10, None), "stream")
-    start = Start([10], np.zeros((1, 256)), ())
+    start = PromptState([10], np.zeros((1, 256)), ())
     stream = Stream(0, Opening(start, tokenizer, SampleOptions(stop=(stop,) if stop else ()), None), 1)
     streamed = "".join(stream.take(id, 0.0) for id in ids) + stream.finish("length") + stream.finish("length")
     assert stream.sample.text == streamed
@@ -155,7 +155,7 @@ def test_the_coldest_temperature_is_greedy_and_never_writes_unk():
 def walk(engine, tokenizer, num_streams, length, **options):
     """Write samples together, then each alone; return both, and how many choices were too close to make together."""
     stepper = stepper_for(engine, engine.initial_state())
-    start = read_start(stepper, tokenizer, tokenizer.encode("ab"))
+    start = prefill(stepper, tokenizer, tokenizer.encode("ab"))
     made = SampleOptions(length=length, **options)
     plans = [Plan(start, seed) for seed in range(num_streams)]
     sampler = Sampler(stepper, tokenizer, made)
@@ -217,7 +217,7 @@ def test_a_sample_goes_on_until_a_line_or_sentence_is_complete(until):
 
 def test_without_an_end_a_sample_is_as_long_as_its_reader_wants():
     stepper, sampler = sampler_for(LETTERS, length=-1, num_samples=2)
-    start = read_start(stepper, LETTERS, LETTERS.encode(""))
+    start = prefill(stepper, LETTERS, LETTERS.encode(""))
     pieces = sampler.write([Plan(start, 1), Plan(start, 2)])
     seen = [next(pieces) for _ in range(1000)]
     ended = sampler.interrupt()
@@ -229,7 +229,7 @@ def test_without_an_end_a_sample_is_as_long_as_its_reader_wants():
 
 def test_one_stream_may_be_interrupted_too():
     stepper, sampler = sampler_for(LETTERS, length=-1, stop=("zz",))
-    pieces = sampler.write([Plan(read_start(stepper, LETTERS, LETTERS.encode("")), 1)])
+    pieces = sampler.write([Plan(prefill(stepper, LETTERS, LETTERS.encode("")), 1)])
     for _ in range(7):
         next(pieces)
     (piece,) = sampler.interrupt()
@@ -266,12 +266,12 @@ def test_perplexity_is_that_of_the_tokens_drawn():
 def test_a_prompt_read_in_parts_is_read_as_a_whole(cell, monkeypatch):
     engine, ids = engine_for(LETTERS, cell), LETTERS.encode("abc" * 50)
     stepper = stepper_for(engine, engine.initial_state())
-    whole = read_start(stepper, LETTERS, ids)
+    whole = prefill(stepper, LETTERS, ids)
     monkeypatch.setattr("charnn.inference.stepper.READ_AT_ONCE", 7)
-    parts = read_start(stepper, LETTERS, ids[70:], after=read_start(stepper, LETTERS, ids[:70]))
+    parts = prefill(stepper, LETTERS, ids[70:], after=prefill(stepper, LETTERS, ids[:70]))
     assert parts.ids == whole.ids
     np.testing.assert_allclose(parts.logits, whole.logits, atol=1e-6)
-    nothing_more = read_start(stepper, LETTERS, ids[:0], after=whole)
+    nothing_more = prefill(stepper, LETTERS, ids[:0], after=whole)
     assert nothing_more is whole
 
 
@@ -285,7 +285,7 @@ def test_a_character_that_the_prompt_breaks_off_is_not_written_again():
 def test_what_is_only_streamed_leaves_nothing_behind():
     engine = engine_for(LETTERS)
     stepper = stepper_for(engine, engine.initial_state())
-    start = read_start(stepper, LETTERS, LETTERS.encode("ab"))
+    start = prefill(stepper, LETTERS, LETTERS.encode("ab"))
     sampler = Sampler(stepper, LETTERS, SampleOptions(length=-1), keeps_history=False)
     pieces = sampler.write([Plan(start, 1)])
     text = "".join(next(pieces).text for _ in range(3000))

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from charnn.config import SampleOptions
 from charnn.sampling.constraints import NoRepeatedNgram
-from charnn.sampling.selection import STUCK, Chooser, Writer, draw, likeliest, quick_draw
+from charnn.sampling.selection import STUCK, TokenSelector, Writer, draw, likeliest, quick_draw
 from charnn.text.tokenizers import CharTokenizer
 from charnn.text.vocabulary import Vocabulary
 
@@ -98,7 +98,7 @@ def test_a_hundred_thousand_draws_follow_the_exact_distribution(names):
     rules = [NoRepeatedNgram(options.no_repeat_ngram, CONTEXT)] if options.no_repeat_ngram else []
     draws = np.random.default_rng(7).random(NUM_DRAWS)
     log_probs = np.tile(np.log(PROBS), (NUM_DRAWS, 1))
-    chooser = Chooser(LETTERS, options)
+    chooser = TokenSelector(LETTERS, options)
     if rules or chooser.is_penalised:  # a row each is slow, and all are alike
         allowed = chooser.allowed(log_probs[:1], [Writer(CONTEXT, rules)])
         choice = draw(chooser.weights(np.tile(allowed, (NUM_DRAWS, 1)), options.temperature).log_probs_BV, draws)
@@ -125,7 +125,7 @@ logits_rows = st.lists(st.floats(-20, 20, width=32), min_size=5, max_size=5).map
 )
 def test_the_short_way_is_the_long_way(logits, number, temperature, filters):
     options = SampleOptions(temperature=temperature, **filters)
-    chooser = Chooser(LETTERS, options)
+    chooser = TokenSelector(LETTERS, options)
     quick = quick_draw(chooser, options, 20.0)
     assert quick is not None
     log_probs = logits.astype(np.float64) - np.logaddexp.reduce(logits.astype(np.float64))
@@ -144,7 +144,7 @@ def test_the_short_way_in_a_large_vocabulary():
     log_probs = logits.astype(np.float64) - np.logaddexp.reduce(logits.astype(np.float64))
     for filters in ({"top_p": 0.5}, {"top_p": 0.9999}, {"top_k": 40}, {}):
         options = SampleOptions(**filters)
-        chooser = Chooser(tokenizer, options)
+        chooser = TokenSelector(tokenizer, options)
         quick = quick_draw(chooser, options, 50.0)
         for number in np.linspace(0, 0.999, 37):
             choice = chooser.choose(log_probs[None], [Writer([1], [])], np.array([number]), 0)
@@ -158,7 +158,7 @@ def test_the_short_way_in_a_large_vocabulary():
 )
 def test_there_is_no_short_way_where_more_is_asked_for(options):
     made = SampleOptions(**options)
-    assert quick_draw(Chooser(LETTERS, made), made, 20.0) is None
+    assert quick_draw(TokenSelector(LETTERS, made), made, 20.0) is None
 
 
 def test_a_choice_says_how_near_another_one_was():
@@ -184,13 +184,13 @@ def test_a_stream_that_may_write_nothing_is_stuck_and_others_are_not():
     options = SampleOptions(no_repeat_ngram=1, ban="\\n")
     rows = np.tile(np.log(PROBS), (2, 1))
     writers = [Writer(ids, [NoRepeatedNgram(1, ids)]) for ids in ([1, 2, 3], [1, 2])]
-    choice = Chooser(LETTERS, options).choose(rows, writers, np.array([0.5, 0.5]), 0)
+    choice = TokenSelector(LETTERS, options).choose(rows, writers, np.array([0.5, 0.5]), 0)
     assert choice.ids_B.tolist() == [STUCK, 3]
 
 
 def test_the_temperature_moves_in_a_straight_line_over_the_length():
-    chooser = Chooser(LETTERS, SampleOptions(temperature=1.5, final_temperature=0.5, length=5))
+    chooser = TokenSelector(LETTERS, SampleOptions(temperature=1.5, final_temperature=0.5, length=5))
     assert [chooser.temperature(place) for place in range(5)] == [1.5, 1.25, 1.0, 0.75, 0.5]
-    assert Chooser(LETTERS, SampleOptions(temperature=1.5)).temperature(3) == 1.5
-    assert Chooser(LETTERS, SampleOptions(temperature=1.5, final_temperature=0.5, length=1)).temperature(0) == 1.5
-    assert Chooser(LETTERS, SampleOptions(greedy=True)).temperature(3) == 0
+    assert TokenSelector(LETTERS, SampleOptions(temperature=1.5)).temperature(3) == 1.5
+    assert TokenSelector(LETTERS, SampleOptions(temperature=1.5, final_temperature=0.5, length=1)).temperature(0) == 1.5
+    assert TokenSelector(LETTERS, SampleOptions(greedy=True)).temperature(3) == 0

@@ -4,9 +4,9 @@ import torch
 
 from charnn.cells.parameters import expected_shapes
 from charnn.config import Architecture
-from charnn.config.model import StartOptions
+from charnn.config.model import InitializationOptions
 from charnn.config.training import TrainingOptions
-from charnn.training.network.dropout import PlaceDropout, RegularisationShares, TokenDropout, ValueDropout
+from charnn.training.network.dropout import PositionDropout, RegularizationRates, TokenDropout, ValueDropout
 from charnn.training.network.layers import EquationLayer, FusedLayer, make_layer
 from charnn.training.network.network import Network, detached
 from tests.conftest import ARCHITECTURES, ramp_weights, seeded
@@ -31,7 +31,7 @@ def network_of(architecture, **options):
 @pytest.mark.parametrize("weight_drop", [0.0, 0.5])
 def test_the_fused_layer_is_the_equations(architecture, weight_drop):
     torch.manual_seed(1)
-    fused = make_layer(architecture, 0, RegularisationShares(weight_drop=weight_drop))
+    fused = make_layer(architecture, 0, RegularizationRates(weight_drop=weight_drop))
     equations = EquationLayer(architecture, 0, weight_drop=weight_drop)
     assert isinstance(fused, FusedLayer)
     with torch.no_grad():
@@ -68,7 +68,7 @@ def test_detached_state_carries_no_gradient():
 
 
 def test_place_dropout_leaves_out_whole_vectors_place_by_place():
-    dropout = PlaceDropout(0.25)
+    dropout = PositionDropout(0.25)
     values = dropout(torch.ones(60, 40, 5), seeded())
     assert torch.equal(values, values[..., :1].expand(60, 40, 5))
     assert values.unique().tolist() == pytest.approx([0, 4 / 3])
@@ -95,7 +95,7 @@ def test_only_variational_dropout_masks_the_recurrent_connection_and_by_one_mask
     architecture = Architecture(cell, 11, 6, 40, 1, mogrifier_rounds=2 * (cell == "mogrifier"))
     masks = []
     for kind in ("naive", "locked", "variational"):
-        shares = RegularisationShares(kind, input=0.5, hidden=0.5, output=0.5, recurrent=0.5)
+        shares = RegularizationRates(kind, input=0.5, hidden=0.5, output=0.5, recurrent=0.5)
         layer = make_layer(architecture, 0, shares)
         drawn = layer._drawn_weights(3, seeded()) if isinstance(layer, EquationLayer) else {}
         masks.append(drawn.get("recurrent_mask"))
@@ -111,7 +111,7 @@ def test_without_dropout_the_kinds_are_one(cell):
     for kind in ("naive", "locked", "variational"):
         torch.manual_seed(5)
         options = TrainingOptions(dropout=0.0, dropout_kind=kind)
-        network = Network(Architecture(cell, 11, 6, 8, 2), shares=RegularisationShares.of(options))
+        network = Network(Architecture(cell, 11, 6, 8, 2), shares=RegularizationRates.of(options))
         logits, _ = network(torch.arange(60).reshape(20, 3) % 11, network.initial_state(3), seeded())
         logits.square().sum().backward()
         results.append([logits, *(weight.grad.to_dense() for weight in network.named_weights().values())])
@@ -121,7 +121,7 @@ def test_without_dropout_the_kinds_are_one(cell):
 
 
 def test_dropouts_of_places_are_the_general_one_unless_they_are_given():
-    assert RegularisationShares.of(TrainingOptions(dropout=0.5, input_dropout=0.1)) == RegularisationShares(
+    assert RegularizationRates.of(TrainingOptions(dropout=0.5, input_dropout=0.1)) == RegularizationRates(
         input=0.1, hidden=0.5, output=0.5, recurrent=0.5
     )
 
@@ -132,7 +132,7 @@ def test_dropout_is_off_in_evaluation_and_at_zero():
     assert ValueDropout(0.0)(values, seeded()) is values
     assert TokenDropout(0.5, 11)(values, torch.zeros(2, 2, dtype=torch.long), None) is values
     architecture = Architecture("lstm", 11, 6, 8, 1)
-    shares = RegularisationShares("variational", 0.5, 0.5, 0.5, 0.5, 0.5, 0.5, weight_drop=0.5)
+    shares = RegularizationRates("variational", 0.5, 0.5, 0.5, 0.5, 0.5, 0.5, weight_drop=0.5)
     network = Network(architecture, shares=shares)
     plain = network_of(architecture)
     network.load_arrays(plain.arrays())
@@ -190,7 +190,7 @@ def test_the_forget_gate_begins_open_and_recurrent_blocks_orthogonal():
 
 def start(cell, **options):
     architecture = Architecture(cell, 11, 5, 6, 2)
-    return Network(architecture, start=StartOptions(**options)).named_weights()
+    return Network(architecture, start=InitializationOptions(**options)).named_weights()
 
 
 def test_matrices_begin_as_they_are_told():

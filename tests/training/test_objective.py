@@ -74,19 +74,19 @@ def read(**options):
 @torch.no_grad()
 def test_penalties_join_what_is_minimised_and_not_what_is_reported():
     plain = read()
-    assert float(plain.minimised) == pytest.approx(float(plain.loss) / 24)
+    assert float(plain.objective_nats) == pytest.approx(float(plain.loss) / 24)
     made = network()
     ids = torch.arange(24).reshape(8, 3) % 11
     outputs = made.outputs(ids, made.initial_state(3))
     penalised = read(activation_penalty=2.0, temporal_penalty=3.0)
     assert float(penalised.loss) == pytest.approx(float(plain.loss))
-    assert float(penalised.minimised) == pytest.approx(
-        float(plain.minimised)
+    assert float(penalised.objective_nats) == pytest.approx(
+        float(plain.objective_nats)
         + 2 * float(outputs.kept_TBH.square().mean())
         + 3 * float((outputs.raw_TBH[1:] - outputs.raw_TBH[:-1]).square().mean())
     )
     assert float(read(label_smoothing=0.5).loss) == pytest.approx(float(plain.loss))
-    assert float(read(label_smoothing=0.5).minimised) != pytest.approx(float(plain.minimised))
+    assert float(read(label_smoothing=0.5).objective_nats) != pytest.approx(float(plain.objective_nats))
 
 
 @torch.no_grad()
@@ -98,10 +98,10 @@ def test_the_activation_penalty_sees_the_outputs_after_dropout_and_the_temporal_
     assert not (outputs.raw_TBH == 0).any()
 
 
-def drawn_one_by_one(made, inputs, share_true):
+def drawn_one_by_one(made, inputs, teacher_forcing_probability):
     """Scheduled sampling as Bengio et al. describe it: each input is the true token or a draw after what was read so far."""
     generator = seeded(4)
-    is_drawn = torch.rand(inputs.shape, generator=generator) >= share_true
+    is_drawn = torch.rand(inputs.shape, generator=generator) >= teacher_forcing_probability
     is_drawn[0] = False
     fractions = torch.zeros(inputs.shape)
     fractions[is_drawn] = torch.rand(inputs.shape, generator=generator)[is_drawn]
@@ -122,7 +122,14 @@ def test_as_many_passes_as_tokens_draw_what_drawing_one_by_one_does():
     inputs = torch.arange(36).reshape(12, 3) % 11
     expected = drawn_one_by_one(made, inputs, 0.4)
     found = [
-        drawn_inputs(made, inputs, made.initial_state(3), share_true=0.4, num_passes=num_passes, generator=seeded(4))
+        drawn_inputs(
+            made,
+            inputs,
+            made.initial_state(3),
+            teacher_forcing_probability=0.4,
+            num_passes=num_passes,
+            generator=seeded(4),
+        )
         for num_passes in (1, 12)
     ]
     assert torch.equal(found[1], expected)
@@ -134,7 +141,9 @@ def test_drawn_tokens_are_drawn_from_the_networks_predictions():
     # The second token of 20,000 streams, after one and the same first: as often as the network says.
     made = network(scale=1.0)
     inputs = torch.full((2, 20_000), 3)
-    drawn = drawn_inputs(made, inputs, made.initial_state(20_000), share_true=0.0, num_passes=1, generator=seeded())
+    drawn = drawn_inputs(
+        made, inputs, made.initial_state(20_000), teacher_forcing_probability=0.0, num_passes=1, generator=seeded()
+    )
     assert torch.equal(drawn[0], inputs[0])
     counts = torch.bincount(drawn[1], minlength=11).double()
     logits, _ = made(inputs[:1, :1], made.initial_state(1))

@@ -12,9 +12,9 @@ import torch
 from charnn.config import Architecture, TrainingOptions
 from charnn.text.vocabulary import Vocabulary
 from charnn.training.batches import UnitBatches
-from charnn.training.evaluation import cold_loss, held_out_log_probs, validate
+from charnn.training.evaluation import fixed_window_loss, held_out_log_probs, validate
 from charnn.training.loss import IGNORED
-from charnn.training.network.dropout import RegularisationShares
+from charnn.training.network.dropout import RegularizationRates
 from charnn.training.network.network import Network
 from charnn.training.objective import Counts, objective
 from charnn.training.optim.averaging import AveragedWeights
@@ -148,7 +148,7 @@ def trained(cell, num_workers, *, num_lanes=9, steps=4, change=None, **options):
     """Return the weights after some steps, the losses, and the state."""
     chosen = TrainingOptions(**{**EVERYTHING, "bptt_length": 5, **options})
     architecture = architecture_of(cell)
-    network = Network(architecture, shares=RegularisationShares.of(chosen))
+    network = Network(architecture, shares=RegularizationRates.of(chosen))
     network.load_arrays(ramp_weights(architecture))
     average = AveragedWeights(network)
     losses, states = [], None
@@ -159,7 +159,7 @@ def trained(cell, num_workers, *, num_lanes=9, steps=4, change=None, **options):
             ids = (np.arange(6 * num_lanes).reshape(6, num_lanes) * (number + 3)) % 11
             targets = ids[1:].copy()
             targets[-1, 0] = IGNORED
-            result = step(ids[:-1], targets, states, rate=0.05, number=number, share_true=0.7)
+            result = step(ids[:-1], targets, states, rate=0.05, number=number, teacher_forcing_probability=0.7)
             states = result.states
             losses.append((float(result.loss), float(result.norm), result.num_targets))
             made.run(average.additions(number + 1))
@@ -219,7 +219,7 @@ def test_a_step_in_groups_is_a_step_on_the_whole_batch(cell, tied):
         generator=seeded(),
     )
     weights = list(theirs.named_weights().values())
-    for weight, gradient in zip(weights, torch.autograd.grad(whole.minimised, weights), strict=True):
+    for weight, gradient in zip(weights, torch.autograd.grad(whole.objective_nats, weights), strict=True):
         weight.grad = gradient.to_dense()
     norm = torch.nn.utils.clip_grad_norm_(weights, 0.05)
     groups = [
@@ -316,7 +316,7 @@ def test_evaluation_is_the_same_to_the_last_bit_on_any_number_of_workers(unit):
                 (
                     validate(network, ids, PLAIN, **some),
                     held_out_log_probs(network, ids, PLAIN, **some).tobytes(),
-                    cold_loss(network, ids, PLAIN, **some),
+                    fixed_window_loss(network, ids, PLAIN, **some),
                 )
             )
     assert results[0] == results[1] == results[2]

@@ -4,7 +4,7 @@ import pytest
 
 from charnn.config import TrainingOptions
 from charnn.training.optim.averaging import is_triggered
-from charnn.training.optim.schedule import FINAL_RATE, Schedule, share_of_true_inputs
+from charnn.training.optim.schedule import FINAL_RATE, Schedule, teacher_forcing_probability_at
 
 
 def factors(*places, **options):
@@ -66,16 +66,16 @@ def test_averaging_begins_when_a_loss_is_above_the_best_of_all_but_the_last_five
 
 @pytest.mark.parametrize("descent", ["linear", "exponential", "inverse-sigmoid"])
 def test_the_share_of_true_inputs_falls_from_one_to_the_last(descent):
-    shares = [share_of_true_inputs(place / 10, last=0.25, descent=descent) for place in range(11)]
+    shares = [teacher_forcing_probability_at(place / 10, last=0.25, descent=descent) for place in range(11)]
     assert shares[0] == pytest.approx(1.0)
     assert shares[-1] == pytest.approx(0.25)
     assert shares == sorted(shares, reverse=True)
-    assert share_of_true_inputs(0.7, last=1.0, descent=descent) == 1.0
+    assert teacher_forcing_probability_at(0.7, last=1.0, descent=descent) == 1.0
 
 
 def test_the_descents_have_the_shapes_that_they_are_named_after():
-    assert share_of_true_inputs(0.5, last=0.5, descent="linear") == 0.75
-    assert share_of_true_inputs(0.5, last=0.25, descent="exponential") == 0.5
-    assert share_of_true_inputs(0.5, last=0.0, descent="inverse-sigmoid") == pytest.approx(0.5)
-    slow = share_of_true_inputs(0.1, last=0.0, descent="inverse-sigmoid")
+    assert teacher_forcing_probability_at(0.5, last=0.5, descent="linear") == 0.75
+    assert teacher_forcing_probability_at(0.5, last=0.25, descent="exponential") == 0.5
+    assert teacher_forcing_probability_at(0.5, last=0.0, descent="inverse-sigmoid") == pytest.approx(0.5)
+    slow = teacher_forcing_probability_at(0.1, last=0.0, descent="inverse-sigmoid")
     assert slow == pytest.approx((1 / (1 + math.exp(-4)) - 1 / (1 + math.exp(5))) / math.tanh(2.5))

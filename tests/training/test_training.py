@@ -16,10 +16,10 @@ from charnn.errors import CharnnError, OptionError, TrainingError
 from charnn.text.corpus import prepare_corpus
 from charnn.text.vocabulary import Vocabulary
 from charnn.training.batches import LaneBatches
-from charnn.training.evaluation import Validation, cold_loss, held_out_log_probs, held_out_part, validate
+from charnn.training.evaluation import Validation, fixed_window_loss, held_out_log_probs, held_out_part, validate
 from charnn.training.events import Evaluated, Progressed, RolledBack, SpeedChanged, Stopped, event_json
 from charnn.training.loss import IGNORED, LossTotal, summed_cross_entropy
-from charnn.training.network.dropout import RegularisationShares
+from charnn.training.network.dropout import RegularizationRates
 from charnn.training.network.network import Network
 from charnn.training.objective import TokenNoise
 from charnn.training.optim.averaging import AveragedWeights
@@ -140,12 +140,12 @@ def test_the_cold_protocol_reads_windows_from_an_empty_state():
     ids = np.arange(600) ** 2 % 11
     windows = [(0, ids[:256]), (ids[255], ids[256:512]), (ids[511], ids[512:])]
     expected = sum(slow_loss(model, window.tolist(), int(before)) for before, window in windows)
-    assert cold_loss(model, ids, PLAIN, unit="stream").nats == pytest.approx(expected, rel=1e-5)
+    assert fixed_window_loss(model, ids, PLAIN, unit="stream").nats == pytest.approx(expected, rel=1e-5)
     lines = np.array([1, 2, 0, *[3, 4] * 150, 0])
     long = lines[3:]
     windows = [(0, lines[:3]), (0, long[:256]), (long[255], long[256:])]
     expected = sum(slow_loss(model, window.tolist(), int(before)) for before, window in windows)
-    found = cold_loss(model, lines, PLAIN, unit="line")
+    found = fixed_window_loss(model, lines, PLAIN, unit="line")
     assert found.nats == pytest.approx(expected, rel=1e-5)
     assert found.num_tokens == len(lines)
 
@@ -284,7 +284,7 @@ def test_an_optimizers_state_survives_as_arrays(name, batch_size):
 
 def trainer(steps=20, validate=lambda: Validation(LossTotal(1.0, 1)), position=None, interval=0.25, **options):
     made = TrainingOptions(**{"learning_rate": 0.01, "dropout": 0.3, "batch_size": 4, "optimizer": "adamw", **options})
-    model = Network(SHAPE, shares=RegularisationShares.of(made))
+    model = Network(SHAPE, shares=RegularizationRates.of(made))
     model.load_arrays(ramp_weights(SHAPE))
     ids = (np.arange(800) % 10 + 1).astype(np.uint8)
     return Trainer(

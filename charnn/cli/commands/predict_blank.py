@@ -17,8 +17,8 @@ def fill_blank(text: str, given: str | None, options: PredictOptions) -> None:
     tokenizer = models[0].tokenizer
     blank = charnn.api.find_blank(tokenizer, text, options.blank, on_unknown=options.on_unknown)
     _say_what_is_not_seen(set(engines), bool(len(blank.left)), bool(len(blank.right)))
-    judged = charnn.api.judge_blank(engines.get("forward"), engines.get("backward"), tokenizer, blank)
-    probs, order = charnn.api.ranked_blank(judged, options.top or None)
+    judged = charnn.api.score_blank(engines.get("forward"), engines.get("backward"), tokenizer, blank)
+    probs, order = charnn.api.ranked_tokens(judged, options.top or None)
     deciding = probs.get("both", next(iter(probs.values())))
     tokens = tokenizer.vocabulary.tokens
     if options.format == "jsonl":

@@ -183,7 +183,7 @@ def _write(model: "Model", stepper: "Stepper", prompts: "Prompts", options: Samp
 def _save_state(model: "Model", prompts: "Prompts", file: str) -> None:
     charnn.api.refuse_unwritable(Path(file))
     start = next(prompts.starts())
-    charnn.api.save_start(Path(file), model, start)
+    charnn.api.save_prompt_state(Path(file), model, start)
     console.notice(
         f"kept the memory of {console.counted(len(start.ids) - 1, 'token')} in {file}; "
         f"go on from it with --load-state {file}"

@@ -12,9 +12,9 @@ from charnn.config import SampleOptions
 from charnn.errors import CharnnError
 
 if TYPE_CHECKING:
-    from charnn.inference.prompt import Start
+    from charnn.inference.prompt import PromptState
     from charnn.inference.stepper import Stepper
-    from charnn.sampling.interactive import HandWriter
+    from charnn.sampling.interactive import InteractiveWriter
     from charnn.storage.model_directory import Model
 
 WANTED = {"r": "a number above 0, or nothing", "u": "a number above 0, or nothing", "t": "a number", "i": "a text"}
@@ -26,13 +26,15 @@ HELP = (
 
 
 def write_interactively(
-    model: "Model", stepper: "Stepper", prompt: str, start: "Start", options: SampleOptions
+    model: "Model", stepper: "Stepper", prompt: str, start: "PromptState", options: SampleOptions
 ) -> None:
     """Take turns with the user until they quit or interrupt; what was written is the result."""
 
     seed = secrets.randbelow(2**31) if options.seed is None else options.seed
     mixture = load_mixture(model, options.mix_ngram)
-    writer = charnn.api.HandWriter(stepper, model.tokenizer, charnn.api.Plan(start, seed), options, mixture=mixture)
+    writer = charnn.api.InteractiveWriter(
+        stepper, model.tokenizer, charnn.api.Plan(start, seed), options, mixture=mixture
+    )
     shown_prompt = prompt if options.echo else ""
     screen = _Screen(model, writer, shown_prompt)
     console.prepare_input()
@@ -55,7 +57,7 @@ def write_interactively(
 
 
 class _Screen:
-    def __init__(self, model: "Model", writer: "HandWriter", prompt: str) -> None:
+    def __init__(self, model: "Model", writer: "InteractiveWriter", prompt: str) -> None:
         self._tokens = model.tokenizer.vocabulary.tokens
         self._writer, self._prompt = writer, prompt
         self._choices: list[int] = []

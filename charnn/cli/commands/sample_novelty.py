@@ -29,7 +29,7 @@ def texts_to_compare(model: "Model") -> "tuple[Ids, Ids]":
     )
 
 
-def judge_samples(model: "Model", samples: "dict[int, Sample]") -> "dict[int, Novelty]":
+def measure_samples(model: "Model", samples: "dict[int, Sample]") -> "dict[int, Novelty]":
     """Compare samples with the training text beside the model. Raises ModelError where that is not there."""
     training, held_out = texts_to_compare(model)
     newline_id = model.tokenizer.vocabulary.ids.get("\n")

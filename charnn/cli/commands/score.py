@@ -11,7 +11,7 @@ import typer
 import charnn
 from charnn.cli.commands.loading import load_directed, load_models
 from charnn.cli.commands.score_nbest import rescore
-from charnn.cli.commands.score_pairs import judge_pairs
+from charnn.cli.commands.score_pairs import score_minimal_pairs
 from charnn.cli.commands.score_rollout import show_rollouts
 from charnn.cli.options import COMMON, Given, with_options
 from charnn.cli.output import console
@@ -84,7 +84,7 @@ def score(
         show_rollouts(models[0], "".join(units), options)
         return
     if options.pairs:
-        judge_pairs(models, options.pairs, options, output)
+        score_minimal_pairs(models, options.pairs, options, output)
     elif options.nbest:
         rescore(models, options.nbest, options, output)
     else:

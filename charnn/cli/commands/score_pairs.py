@@ -11,14 +11,14 @@ from charnn.config import ScoreOptions
 from charnn.errors import TextError
 
 if TYPE_CHECKING:
-    from charnn.analysis.minimal_pairs import Accuracy, Judged
+    from charnn.analysis.minimal_pairs import Accuracy, ScoredPair
     from charnn.storage.model_directory import Model
 
 PAIR_COLUMNS = ("line", "log_prob_good", "log_prob_bad", "margin", "log_base", "verdict")
 VERDICTS = {1.0: "good", 0.5: "tie", 0.0: "bad"}
 
 
-def judge_pairs(models: "Sequence[Model]", file: str, options: ScoreOptions, output: str | None) -> None:
+def score_minimal_pairs(models: "Sequence[Model]", file: str, options: ScoreOptions, output: str | None) -> None:
     """Write how often the good one of two texts is more probable."""
 
     scorer = charnn.api.build_scorer(models, options)
@@ -33,7 +33,7 @@ def judge_pairs(models: "Sequence[Model]", file: str, options: ScoreOptions, out
     scored = replace(options, eos=options.eos and not found.has_prefix)
     texts = list(dict.fromkeys(text for pair in found.pairs for text in (pair.good, pair.bad)))
     nats = {text: score.log_prob_nats for text, score in zip(texts, scorer.scores(texts, scored), strict=True)}
-    judged = [charnn.api.Judged(pair, nats[pair.good], nats[pair.bad]) for pair in found.pairs]
+    judged = [charnn.api.ScoredPair(pair, nats[pair.good], nats[pair.bad]) for pair in found.pairs]
     shares = list(charnn.api.accuracies(judged, found.categories))
     if options.per_pair:
         rows = (_pair_row(each, options) for each in judged)
@@ -50,7 +50,7 @@ def judge_pairs(models: "Sequence[Model]", file: str, options: ScoreOptions, out
     write_rows(rows, form=options.format, output=output, title=title, shown=_shown_share)
 
 
-def _pair_row(judged: "Judged", options: ScoreOptions) -> Row:
+def _pair_row(judged: "ScoredPair", options: ScoreOptions) -> Row:
 
     base = options.base
     return {

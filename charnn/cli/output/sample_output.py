@@ -6,7 +6,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 import charnn
-from charnn.cli.commands.sample_novelty import described, judge_samples, record_of, texts_to_compare
+from charnn.cli.commands.sample_novelty import described, measure_samples, record_of, texts_to_compare
 from charnn.cli.output import console
 from charnn.cli.output.alternatives import EXPLANATION, AlternativesView, legend
 from charnn.config import SampleOptions
@@ -93,7 +93,7 @@ class SampleOutput:
         """Judge all samples together, where that is asked for, and write the file."""
 
         if self._options.novelty and self._finished:
-            self._reports = judge_samples(self._model, self._finished)
+            self._reports = measure_samples(self._model, self._finished)
         self._write_all()
 
         if self._file is not None and (self._parts or not has_failed):

@@ -11,7 +11,7 @@ from charnn.config.training import DropoutKind
 
 
 @dataclass(frozen=True)
-class RegularisationShares:
+class RegularizationRates:
     """The shares of a network that are left out in training.
 
     Args:
@@ -33,7 +33,7 @@ class RegularisationShares:
     weight_drop: float = 0.0
 
     @classmethod
-    def of(cls, options: TrainingOptions) -> "RegularisationShares":
+    def of(cls, options: TrainingOptions) -> "RegularizationRates":
         """Return what resolved options say; those of places are `--dropout` where they are not given themselves."""
         everywhere = options.dropout or 0.0
 
@@ -96,7 +96,7 @@ class ValueDropout(Dropout):
         return (length if self.kind == "naive" else 1), num_streams, size
 
 
-class PlaceDropout(Dropout):
+class PositionDropout(Dropout):
     """Dropout of whole vectors at places of their own, drawn anew for each table of n-grams.
 
     An n-gram's vector is soon known by heart. Where it is missing, the network has to do with shorter ones, as a smoothed

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor, nn
 
-from charnn.config.model import StartOptions
+from charnn.config.model import InitializationOptions
 from charnn.training.network.layers import RECURRENT_WEIGHTS
 
 FORGET_BIASES = {
@@ -24,7 +24,9 @@ WIDEST_LEAK = 3.0
 
 
 @torch.no_grad()
-def start_layer(weights: dict[str, nn.Parameter], hidden_size: int, cell: str, options: StartOptions) -> None:
+def initialize_layer(
+    weights: dict[str, nn.Parameter], hidden_size: int, cell: str, options: InitializationOptions
+) -> None:
     """Set a recurrent layer's weights, by name (see `layer_shapes`).
 
     Matrices begin gate by gate as the options say, by default orthogonal on the layer's own output (Saxe et al. 2014) and after
@@ -40,11 +42,11 @@ def start_layer(weights: dict[str, nn.Parameter], hidden_size: int, cell: str, o
             continue
         kind = options.init_recurrent if name in RECURRENT_WEIGHTS else options.init_input
         for block in weight.chunk(weight.shape[0] // hidden_size):
-            _start_block(block, kind, bound)
-    _start_vectors(weights, hidden_size, cell, options)
+            _initialize_block(block, kind, bound)
+    _initialize_vectors(weights, hidden_size, cell, options)
 
 
-def _start_block(block: Tensor, kind: str, bound: float) -> None:
+def _initialize_block(block: Tensor, kind: str, bound: float) -> None:
     if kind == "orthogonal":
         nn.init.orthogonal_(block)
     elif kind == "xavier":
@@ -55,7 +57,9 @@ def _start_block(block: Tensor, kind: str, bound: float) -> None:
         nn.init.eye_(block)
 
 
-def _start_vectors(weights: dict[str, nn.Parameter], hidden_size: int, cell: str, options: StartOptions) -> None:
+def _initialize_vectors(
+    weights: dict[str, nn.Parameter], hidden_size: int, cell: str, options: InitializationOptions
+) -> None:
     forget_bias = FORGET_BIASES.get(cell, 0.0) if options.forget_bias is None else options.forget_bias
     if cell in FORGET_BIASES:
         bias = weights["bias_ih"] if "bias_ih" in weights else weights["bias_hh"]

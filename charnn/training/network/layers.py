@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from charnn.cells import RECURRENT_MASK, cell_of, layer_shapes
 from charnn.config import Architecture
-from charnn.training.network.dropout import RegularisationShares, keep_mask
+from charnn.training.network.dropout import RegularizationRates, keep_mask
 from charnn.training.network.scan import linear_recurrence
 
 LayerState = tuple[Tensor, ...]
@@ -199,14 +199,14 @@ def _dropped(weight: Tensor, probability: float, generator: torch.Generator) -> 
     return weight * keep_mask(weight.shape, probability, weight.device, generator)
 
 
-def make_layer(architecture: Architecture, layer: int, shares: RegularisationShares | None = None) -> RecurrentLayer:
-    """Return the fastest layer there is for a cell, its weights yet to be set (see `start_layer`).
+def make_layer(architecture: Architecture, layer: int, shares: RegularizationRates | None = None) -> RecurrentLayer:
+    """Return the fastest layer there is for a cell, its weights yet to be set (see `initialize_layer`).
 
     Args:
         layer: its number, the lowest being 0.
         shares: what is left out in training.
     """
-    shares = shares or RegularisationShares()
+    shares = shares or RegularizationRates()
     recurrent_dropout = shares.recurrent if shares.kind == "variational" else 0.0
     if architecture.cell in ("lstm", "gru", "rnn") and not architecture.skip and not recurrent_dropout:
         return FusedLayer(architecture, layer, weight_drop=shares.weight_drop)

@@ -9,10 +9,10 @@ from torch import Tensor, nn
 from charnn.cells.ngram_embedding import num_rows, state_rows, summed
 from charnn.cells.parameters import expected_shapes
 from charnn.config import Architecture
-from charnn.config.model import StartOptions
+from charnn.config.model import InitializationOptions
 from charnn.storage.checkpoint import Tensors
-from charnn.training.network.dropout import PlaceDropout, RegularisationShares, TokenDropout, ValueDropout
-from charnn.training.network.initialization import start_layer
+from charnn.training.network.dropout import PositionDropout, RegularizationRates, TokenDropout, ValueDropout
+from charnn.training.network.initialization import initialize_layer
 from charnn.training.network.layers import LayerState, RecurrentLayer, make_layer
 
 NetworkState = tuple[LayerState, ...]
@@ -40,8 +40,8 @@ class Network(nn.Module):
         self,
         architecture: Architecture,
         *,
-        shares: RegularisationShares | None = None,
-        start: StartOptions | None = None,
+        shares: RegularizationRates | None = None,
+        start: InitializationOptions | None = None,
     ) -> None:
         """Make a network with fresh weights.
 
@@ -50,7 +50,7 @@ class Network(nn.Module):
             start: what the weights begin with.
         """
         super().__init__()
-        shares, start = shares or RegularisationShares(), start or StartOptions()
+        shares, start = shares or RegularizationRates(), start or InitializationOptions()
         self.architecture = shape = architecture
         self.embedding = None
         if shape.inputs == "embedding":
@@ -61,18 +61,18 @@ class Network(nn.Module):
         )
         self.layers = nn.ModuleList(make_layer(shape, layer, shares) for layer in range(shape.num_layers))
         self.token_dropout = TokenDropout(shares.embedding, shape.vocab_size)
-        self.ngram_dropout = PlaceDropout(shares.ngram)
+        self.ngram_dropout = PositionDropout(shares.ngram)
         self.input_dropout = ValueDropout(shares.input, shares.kind)
         self.hidden_dropout = ValueDropout(shares.hidden, shares.kind)
         self.output_dropout = ValueDropout(shares.output, shares.kind)
         self.output = nn.Linear(shape.output_size, shape.vocab_size)
         self._start(start)
 
-    def _start(self, options: StartOptions) -> None:
+    def _start(self, options: InitializationOptions) -> None:
         """Set all weights to what they begin with."""
         for number, layer in enumerate(self._recurrent_layers()):
             hidden_size = self.architecture.layer_sizes(number)[1]
-            start_layer(layer.named_weights(), hidden_size, self.architecture.cell, options)
+            initialize_layer(layer.named_weights(), hidden_size, self.architecture.cell, options)
         tables = [table for table in (self.embedding, *self.ngram_embeddings) if table is not None]
         bound = options.init_range
         for table in tables:

@@ -114,7 +114,7 @@ def _along_cosine(start: float, end: float, share: float) -> float:
 INVERSE_SIGMOID_STEEPNESS = 10.0
 
 
-def share_of_true_inputs(progress: float, *, last: float, descent: Descent) -> float:
+def teacher_forcing_probability_at(progress: float, *, last: float, descent: Descent) -> float:
     """Return the share of inputs that are true ones: 1 at the beginning, `last` at the end.
 
     Args:

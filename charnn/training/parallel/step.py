@@ -132,7 +132,7 @@ class TrainingStep:
         *,
         rate: float,
         number: int,
-        share_true: float = 1.0,
+        teacher_forcing_probability: float = 1.0,
     ) -> StepResult:
         """Read a batch and move the weights.
 
@@ -155,7 +155,7 @@ class TrainingStep:
                     None if states is None else states[group],
                     counts=counts,
                     draws=(self.options.seed, number, group),
-                    share_true=share_true,
+                    teacher_forcing_probability=teacher_forcing_probability,
                 )
                 for group, (first, last) in enumerate(bounds)
             ]
@@ -172,7 +172,7 @@ class TrainingStep:
         *,
         counts: Counts,
         draws: tuple[int, ...],
-        share_true: float,
+        teacher_forcing_probability: float,
     ) -> _GroupResult:
         """Read a group of lanes forward and backward."""
         if state is None:
@@ -186,9 +186,9 @@ class TrainingStep:
                 counts=counts,
                 options=self.options,
                 generator=generator_for(draws, self._device),
-                share_true=share_true,
+                teacher_forcing_probability=teacher_forcing_probability,
             )
-        gradients = torch.autograd.grad(result.minimised, self._parameters, allow_unused=True)
+        gradients = torch.autograd.grad(result.objective_nats, self._parameters, allow_unused=True)
         return _GroupResult(result.loss, gradients, detached(result.state))
 
     def _update(self, gradients: Sequence[Sequence[Tensor | None]], rate: float) -> Tensor:

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from charnn.config import Architecture, TrainingOptions
-from charnn.training.network.dropout import RegularisationShares
+from charnn.training.network.dropout import RegularizationRates
 from charnn.training.network.network import Network
 from charnn.training.optim.optimizers import make_optimizers
 from charnn.training.parallel.step import TrainingStep
@@ -71,14 +71,25 @@ def measure_speed(
     precisions = _precisions(options.precision, device, may_time=seconds is not None)
     with memory_kept(), torch.random.fork_rng(devices=[0] if device == "cuda" else []):
         timed = replace(options, dropout=TIMED_DROPOUT) if options.dropout is None else options
-        network = Network(architecture, shares=RegularisationShares.of(timed)).to(device)
+        network = Network(architecture, shares=RegularizationRates.of(timed)).to(device)
         optimizers = make_optimizers(network, replace(timed, batch_size=batch_size))
         steps = [TrainingStep(network, optimizers, timed, precision, workers) for precision in precisions]
         size = (options.bptt_length, batch_size)
         ids_TB = np.random.default_rng(0).integers(architecture.vocab_size, size=size)
-        share_true = (1 + options.teacher_forcing) / 2  # on the whole
+        teacher_forcing_probability = (1 + options.teacher_forcing) / 2  # on the whole
         training = _median_times(
-            [partial(step, ids_TB, ids_TB, None, rate=1e-3, number=0, share_true=share_true) for step in steps],
+            [
+                partial(
+                    step,
+                    ids_TB,
+                    ids_TB,
+                    None,
+                    rate=1e-3,
+                    number=0,
+                    teacher_forcing_probability=teacher_forcing_probability,
+                )
+                for step in steps
+            ],
             device,
             SECONDS_FOR_TIMING if seconds is None else SHARE_FOR_TIMING * seconds,
         )

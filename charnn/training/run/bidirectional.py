@@ -4,20 +4,20 @@ from pathlib import Path
 
 from charnn.config.training import BUDGETS, DEFAULT_MINUTES
 from charnn.options import OptionValues
-from charnn.storage.model_directory import is_of_a_pair
+from charnn.storage.model_directory import is_half_of_bidirectional
 from charnn.storage.run_config import RunConfig
 
 FINISHED = ("budget", "patience")
 
 
-def is_pair(config: RunConfig) -> bool:
+def is_forward_half(config: RunConfig) -> bool:
     """Tell whether a model was begun as the forward half of a pair, in whose directory the other lies."""
-    return is_of_a_pair(config) and config.architecture.direction == "forward"
+    return is_half_of_bidirectional(config) and config.architecture.direction == "forward"
 
 
 def directory_of_run(directory: Path, config: RunConfig) -> Path:
     """Return the directory by which a user names a run: for the backward half of a pair, that of the pair."""
-    return directory.parent if is_of_a_pair(config) and not is_pair(config) else directory
+    return directory.parent if is_half_of_bidirectional(config) and not is_forward_half(config) else directory
 
 
 def with_a_budget(given: OptionValues) -> OptionValues:

@@ -20,8 +20,8 @@ from charnn.ngrams.kneser_ney import NgramModel
 from charnn.ngrams.spelling import learn_spelling
 from charnn.storage.model_directory import (
     BACKWARD,
+    is_half_of_bidirectional,
     is_model,
-    is_of_a_pair,
     read_config,
     read_model,
     read_ngrams,
@@ -267,7 +267,7 @@ def minutes_to_learn(session: Session) -> float:
     assert plan.training_tokens_per_second is not None
     step_seconds = options.batch_size * options.bptt_length / plan.training_tokens_per_second
     minutes = _minutes_for(session.config.results.seconds, step_seconds, plan.evaluation_seconds)
-    return minutes * 2 if is_of_a_pair(session.config) else minutes  # which both networks share
+    return minutes * 2 if is_half_of_bidirectional(session.config) else minutes  # which both networks share
 
 
 def _make_config(corpus: Corpus, asked: AskedOptions, plan: Plan, recipe: str | None) -> RunConfig:

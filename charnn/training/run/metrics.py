@@ -11,7 +11,7 @@ from charnn.ngrams.kneser_ney import NgramModel, Reading, estimate
 from charnn.ngrams.mixture import cross_fitted_loss, fit_weights
 from charnn.text.progress import Meter, Report
 from charnn.text.vocabulary import Vocabulary
-from charnn.training.evaluation import cold_loss, held_out_log_probs
+from charnn.training.evaluation import fixed_window_loss, held_out_log_probs
 from charnn.training.network.network import Network
 from charnn.training.parallel.workers import Workers
 
@@ -69,7 +69,7 @@ class Figures:
     """What is said of a model beside its validation loss; losses in nats a token.
 
     Args:
-        valid_loss_cold_nats: the network's, over windows from an empty state (see `cold_loss`).
+        valid_loss_cold_nats: the network's, over windows from an empty state (see `fixed_window_loss`).
         mixture_loss_nats: network and n-gram model mixed, each half of the text with weights fitted to the other.
         mixture_weights: the network's weights, fitted to all of it (order,).
     """
@@ -89,7 +89,7 @@ def final_figures(
     workers: Workers | None = None,
 ) -> Figures:
     """Measure a trained network on a held-out text (N,), and the mixture with its n-gram model."""
-    cold = cold_loss(network, ids, vocabulary, unit=unit, workers=workers).nats_per_token
+    cold = fixed_window_loss(network, ids, vocabulary, unit=unit, workers=workers).nats_per_token
     if ngrams is None:
         return Figures(cold)
     log_probs = held_out_log_probs(network, ids, vocabulary, unit=unit, workers=workers).astype(np.float64)

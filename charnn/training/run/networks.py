@@ -15,7 +15,7 @@ from charnn.recipes import Recipe
 from charnn.storage.locking import exclusive
 from charnn.storage.model_directory import BACKWARD, DEFAULT_ROOT, is_model, read_config
 from charnn.text.progress import Report
-from charnn.training.run.bidirectional import half_of_budget, is_finished, is_pair, with_a_budget
+from charnn.training.run.bidirectional import half_of_budget, is_finished, is_forward_half, with_a_budget
 from charnn.training.run.create import begin, begin_backward
 from charnn.training.run.resume import go_on
 from charnn.training.run.session import Session
@@ -128,7 +128,7 @@ def _begun(
 
 def _resumed(request: RunRequest, started: float, notify: Notify) -> Generator[Session, None, None]:
     directory, overrides = request.directory, request.overrides
-    pair = is_model(directory) and is_pair(read_config(directory))
+    pair = is_model(directory) and is_forward_half(read_config(directory))
     if pair and overrides.get("direction") not in (None, "both"):
         raise OptionError(
             f"--direction: found {overrides['direction']}, but the run to resume was begun with both; leave it out"

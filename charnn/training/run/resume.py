@@ -13,8 +13,8 @@ from charnn.files import write_atomically
 from charnn.options import OptionValues, declared_options, flags_of
 from charnn.storage.model_directory import (
     finish_interrupted_writes,
+    is_half_of_bidirectional,
     is_model,
-    is_of_a_pair,
     read_model,
     read_ngrams,
     read_training_state,
@@ -66,9 +66,10 @@ def go_on(directory: Path, given: OptionValues, *, started: float, notify: Notif
         trainer.position.best_step = config.results.best_step
     config.results.stopped = None
     if progress >= 1:
+        larger = _larger_budget(options, position, is_half_of_bidirectional(config))
         raise ModelError(
             f"{directory}: has spent its budget ({position.step:,} steps, {position.seconds:.0f} s); "
-            f"to go on give it more than that, e.g. --resume {_larger_budget(options, position, is_of_a_pair(config))}"
+            f"to go on give it more than that, e.g. --resume {larger}"
         )
     trainer.position.num_stale = 0 if changed else trainer.position.num_stale
     _forget_metrics_after(directory, position.step)

@@ -24,7 +24,7 @@ from charnn.training.batches import Batches, make_batches
 from charnn.training.evaluation import Validation, held_out_part, validate
 from charnn.training.events import CheckpointDue, Evaluated, Event, Stopped, event_json
 from charnn.training.network.compilation import compile_steps
-from charnn.training.network.dropout import RegularisationShares
+from charnn.training.network.dropout import RegularizationRates
 from charnn.training.network.network import Network
 from charnn.training.objective import TokenNoise
 from charnn.training.optim.optimizers import make_optimizers
@@ -97,7 +97,7 @@ def make_session(
         torch.manual_seed(options.seed)
         network = Network(
             config.architecture,
-            shares=RegularisationShares.of(options),
+            shares=RegularizationRates.of(options),
             start=config.asked.model,
         ).to(plan.device)
     compile_steps(network, options, unit=tokenizer.unit, device=plan.device, precision=plan.precision, notify=notify)
