@@ -120,7 +120,7 @@ def test_distributions_are_given_where_they_are_asked_for():
     assert all(token.rank is not None for token in score.tokens)
 
 
-@pytest.mark.parametrize("at_once", [1, 2, 5, 64])
+@pytest.mark.parametrize("at_once", [1, 5, 64])
 def test_how_a_text_is_handed_over_changes_nothing(at_once, monkeypatch):
     texts = ["abcabcab", "a", "", "dabc" * 4]
     expected = scored(estimator(0.02, 0.01, stretch=4), texts)
