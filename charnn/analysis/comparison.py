@@ -188,7 +188,7 @@ def compare_files(models: Sequence[Model], files: Sequence[str], options: Compar
 
 def have_same_vocabulary(models: Sequence[Model]) -> bool:
     """Tell whether tokens of two models can be set beside each other."""
-    return models[0].config.tokenizer_sha256 == models[1].config.tokenizer_sha256
+    return models[0].tokenizer_sha256 == models[1].tokenizer_sha256
 
 
 def reading_of(model: Model, options: ComparisonOptions) -> ScoreOptions:

@@ -1,6 +1,7 @@
 """What is said of wrong usage, in one line."""
 
 from collections.abc import Iterable
+from difflib import get_close_matches
 from typing import Any
 
 import typer
@@ -35,8 +36,6 @@ def no_such(kind: str, name: str, known: Iterable[str], *, see: str) -> str:
 
 def nearest_name(name: str, known: Iterable[str]) -> str | None:
     """Return the name that is most like another one, or that it abbreviates (`temp`, `lr`); None where there is none."""
-    from difflib import get_close_matches
-
     plain = {each.lstrip("-"): each for each in known}
     wanted = name.lstrip("-").lower().replace("_", "-")
     if not wanted:

@@ -120,7 +120,7 @@ def _refuse_unfit(models: Sequence[Model], options: ScoreOptions) -> None:
 def check_alike(models: Sequence[Model]) -> None:
     """Refuse models whose tokens cannot be set beside each other. Raises ModelError."""
     for other in models[1:]:
-        if other.config.tokenizer_sha256 != models[0].config.tokenizer_sha256:
+        if other.tokenizer_sha256 != models[0].tokenizer_sha256:
             raise ModelError(
                 f"{other.path}: has another vocabulary than {models[0].path}, so their probabilities cannot be mixed token "
                 "by token; train both with one tokenizer, or compare them: charnn compare A B FILE"

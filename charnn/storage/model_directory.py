@@ -3,9 +3,11 @@
 `config.json` and `model.safetensors` are one pair, `training.json` and `training.safetensors` another (see `pairs`).
 """
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -18,9 +20,12 @@ from charnn.ngrams.kneser_ney import NgramModel, from_arrays
 from charnn.ngrams.mixture import Mixture
 from charnn.ngrams.spelling import Spelling, UniformSpelling, WordSpelling
 from charnn.storage.checkpoint import FORMAT_VERSION, Tensors, newest_pair, pack_tensors, read_tensors
-from charnn.storage.run_config import RunConfig
+from charnn.storage.json_values import UNREADABLE, read_architecture, unreadable
 from charnn.storage.run_files import NGRAM_FILE, SPELLING_FILE
 from charnn.text.tokenizers import Tokenizer, load_tokenizer
+
+if TYPE_CHECKING:
+    from charnn.storage.run_config import RunConfig
 
 DEFAULT_ROOT = Path("runs")
 BACKWARD = "backward"
@@ -34,22 +39,26 @@ class Model:
 
     Args:
         path: its directory.
-        config: what `config.json` says.
+        architecture: the network's shape.
         tokenizer: its vocabulary.
         weights: fp32 arrays by name (see `expected_shapes`).
         generation: the training step that the weights are of.
+        tokenizer_sha256: what ties all of them to the vocabulary.
+        read_config: reads what else `config.json` says.
     """
 
     path: Path
-    config: RunConfig
+    architecture: Architecture
     tokenizer: Tokenizer
     weights: Tensors
     generation: int
+    tokenizer_sha256: str
+    read_config: Callable[[], "RunConfig"] = field(repr=False, compare=False)
 
-    @property
-    def architecture(self) -> Architecture:
-        """The network's shape."""
-        return self.config.architecture
+    @cached_property
+    def config(self) -> "RunConfig":
+        """What `config.json` says; read when it is asked for, since running a model takes none of it. Raises ModelError."""
+        return self.read_config()
 
 
 def tokenizer_hash(files: dict[str, bytes]) -> str:
@@ -78,7 +87,7 @@ def is_model(path: Path) -> bool:
     return (path / "config.json").exists()
 
 
-def is_half_of_bidirectional(config: RunConfig) -> bool:
+def is_half_of_bidirectional(config: "RunConfig") -> bool:
     """Tell whether a model was begun as one half of a pair that reads from both sides."""
     return config.asked.model.direction == "both"
 
@@ -89,7 +98,7 @@ def write_tokenizer(path: Path, tokenizer: Tokenizer) -> None:
         write_atomically(path / name, content)
 
 
-def write_model(path: Path, config: RunConfig, weights: Tensors, *, generation: int) -> None:
+def write_model(path: Path, config: "RunConfig", weights: Tensors, *, generation: int) -> None:
     """Replace `config.json` and `model.safetensors` together.
 
     Args:
@@ -111,12 +120,12 @@ def write_model(path: Path, config: RunConfig, weights: Tensors, *, generation: 
     )
 
 
-def update_config(path: Path, config: RunConfig, *, generation: int) -> None:
+def update_config(path: Path, config: "RunConfig", *, generation: int) -> None:
     """Replace `config.json` alone, its weights staying as they are."""
     write_atomically(path / "config.json", _config_bytes(config, generation))
 
 
-def _config_bytes(config: RunConfig, generation: int) -> bytes:
+def _config_bytes(config: "RunConfig", generation: int) -> bytes:
     return json_bytes({"format_version": FORMAT_VERSION, "generation": generation, **config.to_json()})
 
 
@@ -188,7 +197,7 @@ def read_spelling(model: Model) -> Spelling:
             f"{file}: is missing, the model of spellings; train again without --no-spell, or leave --spell out"
         )
     arrays, header = read_tensors(file)
-    if header.get("tokenizer_sha256") != model.config.tokenizer_sha256:
+    if header.get("tokenizer_sha256") != model.tokenizer_sha256:
         raise ModelError(f"{file}: belongs to another tokenizer; restore the file that was saved with this model")
     try:
         return WordSpelling.from_arrays([chr(code) for code in header["characters"]], arrays)
@@ -208,7 +217,7 @@ def read_mixture(model: Model) -> Mixture:
         raise ModelError(
             f"{model.path}: has no n-gram model to mix with ({reason}); leave --mix-ngram out, or train to the end"
         )
-    ngrams = read_ngrams(model.path, model.architecture.vocab_size, tokenizer_sha256=model.config.tokenizer_sha256)
+    ngrams = read_ngrams(model.path, model.architecture.vocab_size, tokenizer_sha256=model.tokenizer_sha256)
     if len(weights) != ngrams.order:
         raise ModelError(
             f"{model.path / NGRAM_FILE}: has order {ngrams.order}, config.json weights for {len(weights)}; "
@@ -224,22 +233,27 @@ def read_model(path: Path) -> Model:
         ModelError: naming what is missing, damaged, of another version or of another model.
     """
     content, tensors = _read_pair(path, MODEL_PAIR)
-    config = RunConfig.from_json(content, f"{path}/config.json")
+    file = f"{path}/config.json"
+    try:
+        architecture, sha256 = read_architecture(content["architecture"], file), str(content["tokenizer_sha256"])
+    except UNREADABLE as error:
+        raise unreadable(file, error) from error
     tokenizer_files = {name: (path / name).read_bytes() for name in _tokenizer_names(path)}
     if "tokenizer.json" not in tokenizer_files:
         raise ModelError(f"{path}/tokenizer.json: is missing; restore it or train again")
-    if tokenizer_hash(tokenizer_files) != config.tokenizer_sha256:
+    if tokenizer_hash(tokenizer_files) != sha256:
         raise ModelError(
             f"{path}/tokenizer.json: is damaged or belongs to another model: its SHA-256 is "
             f"{tokenizer_hash(tokenizer_files)[:12]}, the weights were trained with "
-            f"{config.tokenizer_sha256[:12]}; restore the tokenizer that was saved with this model"
+            f"{sha256[:12]}; restore the tokenizer that was saved with this model"
         )
     tokenizer = load_tokenizer(str(path), tokenizer_files)
-    _check_shapes(path, config.architecture, tokenizer, tensors)
+    _check_shapes(path, architecture, tokenizer, tensors)
     for name, array in tensors.items():
         if not np.isfinite(array).all():
             raise ModelError(f"{path}/model.safetensors: {name} holds numbers that are not finite; restore the file")
-    return Model(path, config, tokenizer, tensors, content["generation"])
+    generation = content["generation"]
+    return Model(path, architecture, tokenizer, tensors, generation, sha256, lambda: _config_of(content, file))
 
 
 def read_directed(path: Path, wanted: Direction | None) -> list[Model]:
@@ -271,11 +285,17 @@ def read_directed(path: Path, wanted: Direction | None) -> list[Model]:
     return [model if found[name] == path else read_model(found[name]) for name in names]
 
 
-def read_config(path: Path) -> RunConfig:
+def read_config(path: Path) -> "RunConfig":
     """Read and check `config.json` alone. Raises ModelError."""
     _refuse_non_models(path)
     file = path / "config.json"
-    return RunConfig.from_json(read_json(str(file), file.read_bytes(), FORMAT_VERSION), str(file))
+    return _config_of(read_json(str(file), file.read_bytes(), FORMAT_VERSION), str(file))
+
+
+def _config_of(content: dict[str, Any], file: str) -> "RunConfig":
+    from charnn.storage.run_config import RunConfig  # and with it the options of training
+
+    return RunConfig.from_json(content, file)
 
 
 def read_training_state(path: Path) -> tuple[dict[str, Any], Tensors]:

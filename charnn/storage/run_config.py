@@ -7,22 +7,19 @@ and brings a file of an older format up to date, so that nothing else knows that
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
-from functools import cache
-from types import NoneType, UnionType
-from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
+from typing import Any, TypeVar
 
 from charnn import __version__
-from charnn.cells import known_cells
 from charnn.config import Architecture, ModelOptions, TextOptions, TrainingOptions
 from charnn.errors import ModelError
 from charnn.options import Checked, OptionValues, as_json
 from charnn.storage.checkpoint import FORMAT_VERSION
+from charnn.storage.json_values import UNREADABLE, check_values, names_of, read_architecture, unreadable
 from charnn.text.facts import SplitSize, TextFile
 
 _GROUPS = {"text": TextOptions, "model": ModelOptions, "training": TrainingOptions}
 _RETIRED_OF_PLAN = {"num_threads", "num_evaluations"}
 """Keys that older files have and nothing reads any more."""
-_MAY_BE_ZERO = ("skip", "mogrifier_rounds", "mogrifier_rank")
 _UNKNOWN_VERSION = "unknown"
 
 
@@ -195,9 +192,9 @@ class RunConfig:
                 _refuse_unknown(content, file)
             later_options = _later_options(content["options"])
             content = _migrated(content)
-            _check_values(cls, {name: content[name] for name in _PLAIN if name in content})
+            check_values(cls, {name: content[name] for name in _PLAIN if name in content})
             return cls(
-                architecture=_architecture(content["architecture"], file),
+                architecture=read_architecture(content["architecture"], file),
                 asked=AskedOptions(
                     **{name: _part(group, content["options_given"][name]) for name, group in _GROUPS.items()}
                 ),
@@ -211,8 +208,8 @@ class RunConfig:
                 recipe=content.get("recipe"),
                 later_options=later_options,
             )
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
-            raise ModelError(f"{file}: describes no model that charnn knows ({error}); restore the file") from error
+        except UNREADABLE as error:
+            raise unreadable(file, error) from error
 
 
 _PLAIN = ("tokenizer_sha256", "mixture_weights", "recipe")
@@ -244,16 +241,16 @@ def _refuse_unknown(content: Mapping[str, Any], file: str) -> None:
     corpus = content["corpus"]
     known: list[tuple[str, Mapping[str, Any], set[str]]] = [
         ("", content, _TOP_LEVEL),
-        ("plan.", content["plan"], _names(PlanFacts) | _RETIRED_OF_PLAN),
-        ("results.", content["results"], _names(Results)),
-        ("corpus.", corpus, _names(CorpusFacts)),
-        *((f"corpus.{split}.", corpus[split], _names(SplitSize)) for split in ("train", "valid")),
-        *(("corpus.files.", each, _names(TextFile)) for each in corpus["files"]),
+        ("plan.", content["plan"], names_of(PlanFacts) | _RETIRED_OF_PLAN),
+        ("results.", content["results"], names_of(Results)),
+        ("corpus.", corpus, names_of(CorpusFacts)),
+        *((f"corpus.{split}.", corpus[split], names_of(SplitSize)) for split in ("train", "valid")),
+        *(("corpus.files.", each, names_of(TextFile)) for each in corpus["files"]),
     ]
     for part in ("options", "options_given"):
         groups = content.get(part, {})
         known.append((f"{part}.", groups, set(_GROUPS)))
-        known += [(f"{part}.{name}.", groups.get(name, {}), _names(group)) for name, group in _GROUPS.items()]
+        known += [(f"{part}.{name}.", groups.get(name, {}), names_of(group)) for name, group in _GROUPS.items()]
     for where, values, names in known:
         for key in values:
             if key not in names:
@@ -264,23 +261,7 @@ def _refuse_unknown(content: Mapping[str, Any], file: str) -> None:
 
 
 def _later_options(options: Mapping[str, Mapping[str, Any]]) -> frozenset[str]:
-    return frozenset(name for key, group in _GROUPS.items() for name in _names(group) if name not in options[key])
-
-
-def _architecture(values: Mapping[str, Any], file: str) -> Architecture:
-    """Read the network's shape, of which nothing may be unknown: its weights could not be read without it."""
-    architecture = Architecture(**values)
-    cell = architecture.cell
-    if isinstance(cell, str) and cell not in known_cells():
-        raise ModelError(
-            f"{file}: has the cell {cell!r}, which charnn does not know; if it is one of your own, call "
-            f"charnn.register_cell({cell!r}, ...) first, otherwise restore config.json"
-        )
-    _check_values(Architecture, values)
-    for name, value in asdict(architecture).items():
-        if type(value) is int and value < (0 if name in _MAY_BE_ZERO else 1):
-            raise ValueError(_complaint(name, value))
-    return architecture
+    return frozenset(name for key, group in _GROUPS.items() for name in names_of(group) if name not in options[key])
 
 
 def _corpus(values: Mapping[str, Any]) -> CorpusFacts:
@@ -309,46 +290,11 @@ def _part(kind: type[Part], values: Mapping[str, Any]) -> Part:
     """
     if not isinstance(values, Mapping):
         raise TypeError(f"{values!r} is no JSON object")
-    known = {name: values[name] for name in _names(kind) if name in values}
-    _check_values(kind, known)
+    known = {name: values[name] for name in names_of(kind) if name in values}
+    check_values(kind, known)
     if not issubclass(kind, Checked):
         return kind(**known)
     made = object.__new__(kind)
     for each in fields(kind):  # type: ignore[arg-type]
         object.__setattr__(made, each.name, known.get(each.name, each.default))
     return made
-
-
-@cache
-def _hints(kind: type) -> dict[str, Any]:
-    return get_type_hints(kind)
-
-
-def _names(kind: type) -> set[str]:
-    return {each.name for each in fields(kind)}
-
-
-def _check_values(kind: type, values: Mapping[str, Any]) -> None:
-    """Raise ValueError where a value is none that its field can have."""
-    for name, value in values.items():
-        is_own_cell = name == "cell" and value in known_cells()
-        if not is_own_cell and not _fits(_hints(kind)[name], value):
-            raise ValueError(_complaint(name, value))
-
-
-def _fits(hint: Any, value: Any) -> bool:
-    if get_origin(hint) in (Union, UnionType):
-        return any(_fits(part, value) for part in get_args(hint))
-    if get_origin(hint) is Literal:
-        return value in get_args(hint)
-    if get_origin(hint) is list:
-        return isinstance(value, list) and all(_fits(get_args(hint)[0], each) for each in value)
-    if hint is NoneType:
-        return value is None
-    if hint is float:
-        return isinstance(value, (int, float)) and not isinstance(value, bool)
-    return type(value) is hint
-
-
-def _complaint(name: str, value: object) -> str:
-    return f"unknown {name.replace('_', ' ')} {value!r}"

@@ -35,7 +35,7 @@ def show_rollouts(model: "Model", text: str, options: ScoreOptions) -> None:
     judge = None
     if (model.path / charnn.api.NGRAM_FILE).exists():
         judge = charnn.api.read_ngrams(
-            model.path, model.architecture.vocab_size, tokenizer_sha256=model.config.tokenizer_sha256
+            model.path, model.architecture.vocab_size, tokenizer_sha256=model.tokenizer_sha256
         )
     found = charnn.api.roll_out(
         charnn.api.Engine.of(model), model.tokenizer.encode(text), length=options.rollout, judge=judge

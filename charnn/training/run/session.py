@@ -68,7 +68,10 @@ class Session:
     def model(self) -> Model:
         """Return the network as it is now, as if read from disk."""
         arrays = self.trainer.averaged_arrays()
-        return Model(self.directory, self.config, self.tokenizer, arrays, self.generation)
+        sha256 = self.config.tokenizer_sha256
+        return Model(
+            self.directory, self.architecture, self.tokenizer, arrays, self.generation, sha256, lambda: self.config
+        )
 
 
 def make_session(

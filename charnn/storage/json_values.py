@@ -1,0 +1,72 @@
+"""Values of JSON objects, checked against the dataclasses that they are read into; and a network's shape, read so."""
+
+from collections.abc import Mapping
+from dataclasses import asdict, fields
+from functools import cache
+from types import NoneType, UnionType
+from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
+
+from charnn.cells import known_cells
+from charnn.config import Architecture
+from charnn.errors import ModelError
+
+_MAY_BE_ZERO = ("skip", "mogrifier_rounds", "mogrifier_rank")
+UNREADABLE = (KeyError, TypeError, ValueError, AttributeError)
+"""What values that are missing, or none that a field can have, raise."""
+
+
+def unreadable(file: str, error: Exception) -> ModelError:
+    """Return what a user is told of such an error."""
+    return ModelError(f"{file}: describes no model that charnn knows ({error}); restore the file")
+
+
+def read_architecture(values: Mapping[str, Any], file: str) -> Architecture:
+    """Read the network's shape, of which nothing may be unknown: its weights could not be read without it."""
+    architecture = Architecture(**values)
+    cell = architecture.cell
+    if isinstance(cell, str) and cell not in known_cells():
+        raise ModelError(
+            f"{file}: has the cell {cell!r}, which charnn does not know; if it is one of your own, call "
+            f"charnn.register_cell({cell!r}, ...) first, otherwise restore config.json"
+        )
+    check_values(Architecture, values)
+    for name, value in asdict(architecture).items():
+        if type(value) is int and value < (0 if name in _MAY_BE_ZERO else 1):
+            raise ValueError(_complaint(name, value))
+    return architecture
+
+
+@cache
+def _hints(kind: type) -> dict[str, Any]:
+    return get_type_hints(kind)
+
+
+def names_of(kind: type) -> set[str]:
+    """Return the fields of a dataclass."""
+    return {each.name for each in fields(kind)}
+
+
+def check_values(kind: type, values: Mapping[str, Any]) -> None:
+    """Raise ValueError where a value is none that its field can have."""
+    for name, value in values.items():
+        is_own_cell = name == "cell" and value in known_cells()
+        if not is_own_cell and not _fits(_hints(kind)[name], value):
+            raise ValueError(_complaint(name, value))
+
+
+def _fits(hint: Any, value: Any) -> bool:
+    if get_origin(hint) in (Union, UnionType):
+        return any(_fits(part, value) for part in get_args(hint))
+    if get_origin(hint) is Literal:
+        return value in get_args(hint)
+    if get_origin(hint) is list:
+        return isinstance(value, list) and all(_fits(get_args(hint)[0], each) for each in value)
+    if hint is NoneType:
+        return value is None
+    if hint is float:
+        return isinstance(value, (int, float)) and not isinstance(value, bool)
+    return type(value) is hint
+
+
+def _complaint(name: str, value: object) -> str:
+    return f"unknown {name.replace('_', ' ')} {value!r}"
