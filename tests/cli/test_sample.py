@@ -362,7 +362,7 @@ def test_what_is_wrong_with_a_gap_is_said_in_one_line(charnn, run, options, mess
     assert message in result.err
 
 
-@settings(max_examples=100, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
 @given(
     prompt=st.text(max_size=20),
     on_unknown=st.sampled_from(["error", "skip", "unk"]),

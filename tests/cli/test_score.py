@@ -426,7 +426,7 @@ def test_a_terminal_shows_tokens_in_the_colours_of_their_surprisal(run):
     assert "\x1b[38;5;28m" in text or "\x1b[38;5;64m" in text
 
 
-@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     text=st.text(max_size=30),
     options=st.sampled_from(
