@@ -1,4 +1,4 @@
-"""A trained model as an object: it writes, scores, predicts, and lets one look inside."""
+"""A trained model: it generates text, scores and predicts, and exposes its distributions and hidden states."""
 
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -86,7 +86,7 @@ class LanguageModel:
 
     @property
     def num_parameters(self) -> int:
-        """How many numbers were learned, in all networks."""
+        """The number of parameters, summed over all networks."""
         shapes = (shape for model in self.models for shape in expected_shapes(model.architecture).values())
         return sum(math.prod(shape) for shape in shapes)
 
@@ -135,7 +135,8 @@ class LanguageModel:
         Example:
             >>> model.sample("The fox", length=200, temperature=0.8, seed=7).text
         """
-        chosen = SampleOptions(**with_tuples(options), num_samples=1 if num_samples is None else num_samples)
+        given = with_tuples(options, SampleArguments.__annotations__)
+        chosen = SampleOptions(**given, num_samples=1 if num_samples is None else num_samples)
         model = self.only("sampling")
         sampling.check_can_write(model, chosen)
         stepper = build_stepper(model, weights=chosen.weights, device=chosen.device)
@@ -158,7 +159,7 @@ class LanguageModel:
 
     @speaking_of_arguments
     def _stream_options(self, options: SampleArguments) -> SampleOptions:
-        chosen = SampleOptions(**with_tuples(options))
+        chosen = SampleOptions(**with_tuples(options, SampleArguments.__annotations__))
         if chosen.beam is not None:
             raise OptionError("beam: found with stream, but a search has no text before its end; use sample")
         sampling.check_can_write(self.only("sampling"), chosen)
@@ -245,7 +246,7 @@ class LanguageModel:
     def next_tokens(
         self, context: str = "", *, top: int | None = 10, mix_ngram: bool = False, on_unknown: OnUnknown = "error"
     ) -> list[NextToken]:
-        """Return the likeliest tokens after a context, the likeliest first; for a backward model, before it.
+        """Return the most probable next tokens, in descending order; for a backward model, those before a text.
 
         Args:
             top: how many; None for all.
@@ -262,7 +263,7 @@ class LanguageModel:
         *,
         gap: str = GAP,
         top: int | None = 10,
-        beam: int = 8,
+        beam: int = 100,
         max_tokens: int | None = None,
         mix_ngram: bool = False,
     ) -> list[infilling.Filling]:
@@ -337,7 +338,7 @@ class LanguageModel:
 
 
 def _score_options(options: ScoreArguments, *, by_word: bool = False) -> ScoreOptions:
-    given = with_tuples(options)
+    given = with_tuples(options, ScoreArguments.__annotations__)
     if "temperature" in given:
         given["temperature"] = str(given["temperature"])
     if given.get("alternatives"):

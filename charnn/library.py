@@ -30,7 +30,8 @@ logger = logging.getLogger(__name__)
 def load(path: str | Path | None = None) -> LanguageModel:
     """Read a trained model; a bidirectional one with both its networks.
 
-    Loading a model never runs code that it names: one with a cell of your own wants it registered first (`register_cell`).
+    Loading a model never runs code that it names: a model with a custom cell requires that cell to be registered first
+    (`register_cell`).
 
     Args:
         path: its directory; the newest under `runs/` where it is None.
@@ -88,7 +89,7 @@ def train(
     request = make_request(
         directory,
         names,
-        with_tuples(options),
+        with_tuples(options, TrainArguments.__annotations__),
         recipe=None if recipe is None else load_recipe(str(recipe)),
         overwrite=overwrite,
         resume=resume,

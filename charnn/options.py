@@ -7,6 +7,7 @@ import math
 import re
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
+from difflib import get_close_matches
 from typing import Annotated, Any, Literal, TypeVar, get_args, get_origin, get_type_hints
 
 from charnn.errors import IdleOptionError, OptionError
@@ -166,8 +167,19 @@ def as_json(options: Any) -> OptionValues:
     return asdict(options)
 
 
-def with_tuples(given: Mapping[str, object]) -> dict[str, Any]:
-    """Return arguments with tuples for lists and the like, which is what options hold."""
+def with_tuples(given: Mapping[str, object], known: Collection[str]) -> dict[str, Any]:
+    """Return arguments with tuples for lists and the like, which is what options hold.
+
+    Args:
+        known: the names that there are.
+
+    Raises:
+        OptionError: for another name, with the nearest.
+    """
+    for name in given:
+        if name not in known:
+            near = get_close_matches(name, known, n=1)
+            raise OptionError(f"{name}: no such option{f'; did you mean {near[0]}?' if near else ''}")
     return {
         name: value if isinstance(value, str) or not isinstance(value, Sequence) else tuple(value)
         for name, value in given.items()
