@@ -1,14 +1,11 @@
 """What can go wrong that is not charnn's fault, as a tree of exceptions.
 
 A message says what is wrong, where, what was found, what was wanted and what to do next, in one line. The command line
-prints it and exits with `exit_status`. What a user should know and is no error, a `Notify` is told.
+prints it and exits with `exit_status`. What users should know that is not an error is logged (see `charnn.notices`).
 """
 
 import re
-from collections.abc import Callable, Sequence
-
-Notify = Callable[[str], None]
-"""Told, in one line, what a user should know while the work goes on."""
+from collections.abc import Sequence
 
 
 class CharnnError(Exception):

@@ -1,6 +1,5 @@
 """Functions of the Python API: load, train, compare and interpolate models."""
 
-import logging
 import time
 from collections.abc import Callable, Sequence
 from contextlib import closing
@@ -22,8 +21,6 @@ from charnn.storage.model_directory import find_model, read_model, with_backward
 if TYPE_CHECKING:
     from charnn.training.events import Event, StopReason
     from charnn.training.run.session import Session
-
-logger = logging.getLogger(__name__)
 
 
 @speaking_of_arguments
@@ -93,9 +90,8 @@ def train(
         recipe=None if recipe is None else load_recipe(str(recipe)),
         overwrite=overwrite,
         resume=resume,
-        notify=logger.info,
     )
-    with closing(networks(request, started=time.monotonic(), notify=logger.info)) as sessions:
+    with closing(networks(request, started=time.monotonic())) as sessions:
         for session in sessions:
             if _train_network(session, on_event, should_stop) == "interrupted":
                 break

@@ -15,11 +15,8 @@ from pathlib import Path
 from rich.console import Console
 from rich.text import Text
 
-from charnn.cli.commands.train import _short_sample
-from charnn.cli.output import console as charnn_console
 from charnn.cli.output.training_screen import LiveScreen
 from charnn.config import ModelOptions, TextOptions, TrainingOptions
-from charnn.training.events import Evaluated
 from charnn.training.run.create import begin
 from charnn.training.run.session import run
 
@@ -44,15 +41,12 @@ def main() -> None:
             training_options=TrainingOptions(minutes=minutes),
             overwrite=False,
             started=time.monotonic(),
-            notify=charnn_console.notice,
         )
         session.directory = Path("runs/fables")
         screen = LiveScreen(session, terminal)
         session.directory = directory
         for event in run(session, should_stop=lambda: False):
             screen.show(event)
-            if isinstance(event, Evaluated):
-                screen.show_sample(_short_sample(session), event.step)
         terminal.print(Text(f"$ charnn train corpora/fables.txt --minutes {minutes:g}", style="bold"))
         terminal.print(screen)
         context = "The heron wrote it d"

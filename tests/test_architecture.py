@@ -1,8 +1,10 @@
 """The rules of the house: what may import what, what stays light, and the linters' verdict."""
 
 import ast
+import importlib
 import subprocess
 import sys
+import types
 from pathlib import Path
 
 import pytest
@@ -24,6 +26,7 @@ ROOMS = {
         "randomness",
         "recipes",
         "notebook",
+        "notices",
         "interrupts",
     ),
     "text": ("text",),
@@ -227,3 +230,13 @@ def test_corpora_are_as_large_as_they_say():
     assert (corpora / "fables.txt").stat().st_size >= 120_000
     names = (corpora / "names.txt").read_text(encoding="utf-8").splitlines()
     assert len(names) == len(set(names)) >= 2000
+
+
+SCRIPTS = [REPOSITORY / "tests" / "screenshot.py", *sorted((REPOSITORY / "tests" / "benchmarks").glob("*.py"))]
+
+
+@pytest.mark.parametrize("path", SCRIPTS, ids=lambda path: path.stem)
+def test_scripts_import_what_there_is(path, monkeypatch):
+    monkeypatch.syspath_prepend(path.parent)  # as when the script is run
+    monkeypatch.setitem(sys.modules, "kenlm", types.ModuleType("kenlm"))  # not among the requirements
+    importlib.import_module(path.stem)

@@ -1,7 +1,6 @@
 """A scorer from options: the networks, what they adapt to, and how they are interpolated."""
 
 import itertools
-import logging
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
@@ -13,6 +12,7 @@ from charnn.errors import ModelError, OptionError, TextError
 from charnn.inference.devices import require_gpu
 from charnn.inference.engine import Engine
 from charnn.ngrams.spelling import Spelling
+from charnn.notices import notice_logger
 from charnn.options import refuse_both, refuse_idle
 from charnn.scoring.cache import CachedEstimator, CacheSettings, fit_cache
 from charnn.scoring.estimators import Estimator, Interpolation, NetworkEstimator
@@ -25,7 +25,7 @@ from charnn.text.reading import white_space_first
 from charnn.text.tokenizers import Tokenizer
 from charnn.text.units import read_units
 
-logger = logging.getLogger(__name__)
+logger = notice_logger(__name__)
 
 
 @dataclass(frozen=True)

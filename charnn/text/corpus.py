@@ -17,8 +17,9 @@ import numpy as np
 import numpy.typing as npt
 
 from charnn.config import TextOptions
-from charnn.errors import CharnnError, Notify, TextError
+from charnn.errors import CharnnError, TextError
 from charnn.files import explain_write_errors
+from charnn.notices import notice_logger
 from charnn.text.affordable import (
     affordable_fraction,
     can_be_hashed,
@@ -36,6 +37,8 @@ from charnn.text.selection import Selection, Stamp, stored_size
 from charnn.text.splitting import Piece, all_valid, stream_splitter, unit_splitter
 from charnn.text.tokenizer_training import train_tokenizer
 from charnn.text.tokenizers import Tokenizer
+
+logger = notice_logger(__name__)
 
 TOKENS_REVERSED_AT_ONCE = 1 << 20
 
@@ -103,7 +106,6 @@ def prepare_corpus(
     options: TextOptions,
     *,
     seed: int,
-    notify: Notify,
     report: Report | None = None,
     minutes: float | None = None,
     cache_root: Path | None = None,
@@ -115,7 +117,6 @@ def prepare_corpus(
         texts: what the user named (see `find_sources`).
         options: tokenizer, unit, split.
         seed: draws the held-out units.
-        notify: told, once each, what a user should know of the text.
         report: told how far the reading has come.
         minutes: the time budget; of a text that is too long for it, a beginning of each file is read.
         cache_root: where encoded text is kept (see `cache`); None for nowhere.
@@ -125,22 +126,22 @@ def prepare_corpus(
     """
     spool = directory / "stdin.spool"
     try:
-        valid = find_sources([options.valid], notify, spool=spool) if options.valid else []
-        text = Selection(_without(valid, find_sources(texts, notify, spool=spool), notify), valid, options, seed)
+        valid = find_sources([options.valid], spool=spool) if options.valid else []
+        text = Selection(_without(valid, find_sources(texts, spool=spool)), valid, options, seed)
         if not any(map(stored_size, text.sources)):
             raise TextError(f"{text.name}: is empty; there is nothing to learn from")
         cache = _Cache(cache_root if text.num_bytes >= SMALLEST_TEXT else None, text.stamps())
         if can_be_hashed(text.num_bytes, minutes):
             cache = cache._replace(whole=text.facts(report))
-        kept = _find_kept(directory, text, [1.0], cache, notify)
+        kept = _find_kept(directory, text, [1.0], cache)
         if kept is None and minutes is not None and not needs_no_measuring(text.num_bytes, minutes):
             fraction, needed = _affordable(directory, text, minutes)
             if fraction < 1:
-                kept = _find_kept(directory, text, like_fractions(fraction), cache, notify)
+                kept = _find_kept(directory, text, like_fractions(fraction), cache)
                 text = text.beginning(fraction)
             if fraction < 1 and kept is None:
-                notify(_what_is_read(text, minutes, needed))
-        return kept or _encode_and_keep(directory, text, cache, notify, report)
+                logger.info(_what_is_read(text, minutes, needed))
+        return kept or _encode_and_keep(directory, text, cache, report)
     finally:
         with contextlib.suppress(PermissionError):  # an error left it open, and tells more
             spool.unlink(missing_ok=True)
@@ -160,15 +161,13 @@ class _Cache(NamedTuple):
     whole: list[TextFile] | None = None
 
 
-def _find_kept(
-    directory: Path, text: Selection, fractions: Sequence[float], cache: _Cache, notify: Notify
-) -> Corpus | None:
+def _find_kept(directory: Path, text: Selection, fractions: Sequence[float], cache: _Cache) -> Corpus | None:
     """Return the first of these fractions of a text that is in the cache, if there is one."""
     if cache.root is None or cache.whole is None:
         return None
     for part in (text if fraction == 1 else text.beginning(fraction) for fraction in fractions):
         key = part.key(cache.whole)
-        encoded = fetch_encoded(cache.root, key, directory, part, notify)
+        encoded = fetch_encoded(cache.root, key, directory, part)
         if encoded is not None:
             return _corpus(directory, encoded, cache.whole if part.is_whole else part.facts(), key)
     return None
@@ -180,7 +179,7 @@ def _affordable(directory: Path, text: Selection, minutes: float) -> tuple[float
     def read(fraction: float) -> None:
         with tempfile.TemporaryDirectory(dir=directory) as folder:
             try:
-                _encode(Path(folder), text.beginning(fraction), lambda _: None, None)
+                _encode(Path(folder), text.beginning(fraction), None)
             except (CharnnError, RuntimeError):
                 return  # what is wrong is said when it is read in earnest, if it is still wrong then
 
@@ -201,17 +200,12 @@ def _encode_and_keep(
     directory: Path,
     text: Selection,
     cache: _Cache,
-    notify: Notify,
     report: Report | None,
 ) -> Corpus:
     facts = cache.whole if cache.whole is not None and text.is_whole else text.facts(report)
-    notes: list[str] = []
-
-    def note(message: str) -> None:
-        notes.append(message)
-        notify(message)
-
-    encoded = _encode(directory, text, note, report)
+    encoded = _encode(directory, text, report)
+    for message in encoded.notes:
+        logger.info(message)
     if text.valid and not encoded.sizes["valid"].num_tokens:
         raise TextError(
             f"{text.options.valid}: holds no text to validate on; name another --valid file or leave it out"
@@ -219,7 +213,7 @@ def _encode_and_keep(
     key = ""
     if cache.root is not None and cache.whole is not None and text.stamps() == cache.stamps:
         key = text.key(cache.whole)
-        keep_encoded(cache.root, key, directory, encoded, text, notes)
+        keep_encoded(cache.root, key, directory, encoded, text)
     return _corpus(directory, encoded, facts, key)
 
 
@@ -228,8 +222,9 @@ def _corpus(directory: Path, encoded: Encoded, facts: list[TextFile], key: str) 
     return Corpus(directory, encoded.tokenizer, sizes["train"], sizes["valid"], facts, encoded.rare_words, key)
 
 
-def _encode(directory: Path, text: Selection, notify: Notify, report: Report | None) -> Encoded:
+def _encode(directory: Path, text: Selection, report: Report | None) -> Encoded:
     """Make the tokenizer and write both splits."""
+    notes: list[str] = []
     options = text.options
     encoding = RAW if options.tokenizer == "byte" else options.encoding
 
@@ -237,11 +232,11 @@ def _encode(directory: Path, text: Selection, notify: Notify, report: Report | N
         return Meter(f"{what} {text.short_name}", "bytes", sum(map(stored_size, sources)), report).advance
 
     fraction = 0.0 if text.valid else options.valid_fraction
-    first_pass = read_text(text.sources, encoding, notify, advance=meter("looking through", text.sources))
+    first_pass = read_text(text.sources, encoding, notes=notes, advance=meter("looking through", text.sources))
     if options.unit == "stream":
-        split = stream_splitter(first_pass, fraction, text.name, notify)
+        split = stream_splitter(first_pass, fraction, text.name, notes)
     else:
-        split = unit_splitter(first_pass, options.unit, fraction, text.seed, text.name, notify)
+        split = unit_splitter(first_pass, options.unit, fraction, text.seed, text.name, notes)
 
     def pieces(what: str) -> Iterator[Piece]:
         advance = meter(what, (*text.sources, *text.valid))
@@ -256,15 +251,15 @@ def _encode(directory: Path, text: Selection, notify: Notify, report: Report | N
                 yield piece.text(options.unit)
 
     if options.tokenizer == "word":
-        return encode_words(directory, pieces("reading"), options)
+        return encode_words(directory, pieces("reading"), options)._replace(notes=notes)
     tokenizer = train_tokenizer(options, training_texts, seed=text.seed)
-    return Encoded(tokenizer, encode_pieces(directory, pieces("reading"), tokenizer))
+    return Encoded(tokenizer, encode_pieces(directory, pieces("reading"), tokenizer), notes=notes)
 
 
-def _without(held_out: Sequence[Source], sources: Sequence[Source], notify: Notify) -> list[Source]:
+def _without(held_out: Sequence[Source], sources: Sequence[Source]) -> list[Source]:
     """Leave the validation file out of the training text, where a directory holds both."""
     places = {source.path.resolve() for source in held_out if source.path}
     kept = [source for source in sources if source.path is None or source.path.resolve() not in places]
     if len(kept) < len(sources) and kept:
-        notify("the validation file is left out of the training text")
+        logger.info("the validation file is left out of the training text")
     return kept or list(sources)

@@ -33,11 +33,13 @@ class Encoded(NamedTuple):
         tokenizer: made from the training part alone.
         sizes: by split.
         rare_words: see `TrainedWordTokenizer`.
+        notes: what a user should know of the text.
     """
 
     tokenizer: Tokenizer
     sizes: dict[str, SplitSize]
     rare_words: Sequence[str] = ()
+    notes: Sequence[str] = ()
 
 
 def encode_pieces(directory: Path, pieces: Iterator[Piece], tokenizer: Tokenizer) -> dict[str, SplitSize]:

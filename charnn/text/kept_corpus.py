@@ -2,26 +2,21 @@
 
 import contextlib
 import tempfile
-from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
-from charnn.errors import Notify
+from charnn.notices import notice_logger
 from charnn.text import cache
 from charnn.text.encoding import SPLITS, Encoded
 from charnn.text.facts import SplitSize
 from charnn.text.selection import Selection
 from charnn.text.tokenizers import load_tokenizer
 
+logger = notice_logger(__name__)
 
-def keep_encoded(
-    root: Path, key: str, directory: Path, encoded: Encoded, text: Selection, notes: Sequence[str]
-) -> None:
-    """Keep an encoded text whose ids lie in a directory, if there is room for it.
 
-    Args:
-        notes: what the user was told of the text.
-    """
+def keep_encoded(root: Path, key: str, directory: Path, encoded: Encoded, text: Selection) -> None:
+    """Keep an encoded text whose ids lie in a directory, if there is room for it."""
     files = {f"{split}.bin": directory / f"{split}.bin" for split in SPLITS}
     with contextlib.suppress(OSError), tempfile.TemporaryDirectory(dir=directory) as folder:
         for name, content in encoded.tokenizer.files().items():
@@ -31,12 +26,12 @@ def keep_encoded(
             "what": f"{text.options.tokenizer} tokens of {text.description}",
             "sizes": {split: asdict(size) for split, size in encoded.sizes.items()},
             "rare_words": encoded.rare_words,
-            "notes": notes,
+            "notes": encoded.notes,
         }
         cache.keep(root, key, files, facts)
 
 
-def fetch_encoded(root: Path, key: str, directory: Path, text: Selection, notify: Notify) -> Encoded | None:
+def fetch_encoded(root: Path, key: str, directory: Path, text: Selection) -> Encoded | None:
     """Copy the ids of a text into a directory and return the rest, or None where it is not kept."""
     with tempfile.TemporaryDirectory(dir=directory) as folder:
         facts = cache.fetch(root, key, Path(folder))
@@ -47,7 +42,7 @@ def fetch_encoded(root: Path, key: str, directory: Path, text: Selection, notify
             files.pop(f"{split}.bin").replace(directory / f"{split}.bin")
         tokenizer = load_tokenizer(str(root / key), {name: path.read_bytes() for name, path in files.items()})
     for message in facts["notes"]:
-        notify(message)
-    notify(f"{text.description}: taken from the cache, where an earlier run left it encoded")
+        logger.info(message)
+    logger.info(f"{text.description}: taken from the cache, where an earlier run left it encoded")
     sizes = {split: SplitSize(**facts["sizes"][split]) for split in SPLITS}
     return Encoded(tokenizer, sizes, facts["rare_words"])

@@ -13,8 +13,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, cast
 
-from charnn.errors import Notify, OptionError, TextError
+from charnn.errors import OptionError, TextError
 from charnn.files import explain_write_errors
+from charnn.notices import notice_logger
+
+logger = notice_logger(__name__)
 
 CHUNK_BYTES = 1 << 20
 RAW = "raw bytes"
@@ -45,13 +48,12 @@ class Source:
         return cast(IO[bytes], gzip.open(self.path)) if packed else self.path.open("rb")
 
 
-def find_sources(texts: Sequence[str], notify: Notify, *, spool: Path | None = None) -> list[Source]:
+def find_sources(texts: Sequence[str], *, spool: Path | None = None) -> list[Source]:
     """Return the files behind the names that a user gave.
 
     Args:
         texts: files, directories (searched to the bottom; hidden files, binary ones and models passed over), globs, or `-`.
         spool: where standard input is kept, for it to be read several times; None to read it once.
-        notify: told of files that were passed over.
 
     Raises:
         TextError: where a name leads to nothing.
@@ -62,7 +64,7 @@ def find_sources(texts: Sequence[str], notify: Notify, *, spool: Path | None = N
         if text == "-":
             sources.append(_spool_stdin(spool))
         elif path.is_dir():
-            sources.extend(_files_below(path, notify))
+            sources.extend(_files_below(path))
         elif path.exists():
             sources.append(Source(text, path))
         elif matches := sorted(glob.glob(text, recursive=True)):  # noqa: PTH207 (pathlib refuses absolute patterns)
@@ -84,7 +86,7 @@ def _spool_stdin(spool: Path | None) -> Source:
     return Source("standard input", spool)
 
 
-def _files_below(directory: Path, notify: Notify) -> list[Source]:
+def _files_below(directory: Path) -> list[Source]:
     found = [
         Source(str(path), path)
         for path in sorted(directory.rglob("*"))
@@ -98,7 +100,7 @@ def _files_below(directory: Path, notify: Notify) -> list[Source]:
             f"{directory}: found no text in this directory ({len(found)} files looked at); name a text file"
         )
     if len(texts) < len(found):
-        notify(f"{directory}: passed over {len(found) - len(texts)} binary files, reading {len(texts)}")
+        logger.info(f"{directory}: passed over {len(found) - len(texts)} binary files, reading {len(texts)}")
     return texts
 
 
@@ -121,8 +123,8 @@ def explain_read_errors(source: Source) -> Iterator[None]:
 def read_text(
     sources: Sequence[Source],
     encoding: str,
-    notify: Notify | None = None,
     *,
+    notes: list[str] | None = None,
     advance: Callable[[int], None] | None = None,
 ) -> Iterator[str]:
     """Yield the sources' text in chunks, one source after the other with a line end between them.
@@ -130,7 +132,7 @@ def read_text(
     Args:
         sources: what to read.
         encoding: a codec's name, or RAW.
-        notify: told once of CRLF line ends, which become LF.
+        notes: receives what a user should know: that CRLF line ends became LF.
         advance: told how many more bytes were read, packed ones where they are packed.
 
     Raises:
@@ -152,8 +154,8 @@ def read_text(
             if text:
                 last = text[-1]
                 yield text
-    if line_ends.num_crlf and notify:
-        notify(f"{line_ends.num_crlf:,} CRLF line ends became LF")
+    if line_ends.num_crlf and notes is not None:
+        notes.append(f"{line_ends.num_crlf:,} CRLF line ends became LF")
 
 
 class _LineEnds:

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from charnn.config import Unit
-from charnn.errors import Notify, TextError
+from charnn.errors import TextError
 from charnn.text.reading import documents, lines, whole_lines
 
 UNITS_A_PIECE = 4096
@@ -32,8 +32,12 @@ Splitter = Callable[[Iterator[str]], Iterator[Piece]]
 """Cuts the chunks of a text into pieces of either split."""
 
 
-def stream_splitter(chunks: Iterator[str], fraction: float, names: str, notify: Notify) -> Splitter:
-    """Read a stream once, and return what holds out its end."""
+def stream_splitter(chunks: Iterator[str], fraction: float, names: str, notes: list[str]) -> Splitter:
+    """Read a stream once, and return what holds out its end.
+
+    Args:
+        notes: receives what a user should know.
+    """
     num_chars, has_text = 0, False
     for chunk in chunks:
         num_chars += len(chunk)
@@ -42,14 +46,18 @@ def stream_splitter(chunks: Iterator[str], fraction: float, names: str, notify: 
     num_train = int(num_chars * (1 - fraction))
     if fraction and (num_train < 2 or num_train == num_chars):
         num_train = num_chars
-        notify(f"{names}: too short to hold anything out ({num_chars} characters); training without validation")
+        notes.append(f"{names}: too short to hold anything out ({num_chars} characters); training without validation")
     return functools.partial(_split_stream, num_train=num_train)
 
 
 def unit_splitter(
-    chunks: Iterator[str], unit: Unit, fraction: float, seed: int, names: str, notify: Notify
+    chunks: Iterator[str], unit: Unit, fraction: float, seed: int, names: str, notes: list[str]
 ) -> Splitter:
-    """Read lines or documents once, and return what holds out some of them, drawn by the seed."""
+    """Read lines or documents once, and return what holds out some of them, drawn by the seed.
+
+    Args:
+        notes: receives what a user should know.
+    """
     num_units = sum(1 for _ in _units(chunks, unit))
     _refuse_blank(num_units > 0, names)
     num_held_out = round(num_units * fraction)
@@ -57,7 +65,7 @@ def unit_splitter(
         num_held_out = int(num_units >= FEWEST_UNITS)
     if fraction and num_held_out in (0, num_units):
         num_held_out = 0
-        notify(f"{names}: too few units to hold any out ({num_units}); training without validation")
+        notes.append(f"{names}: too few units to hold any out ({num_units}); training without validation")
     held_out = np.zeros(num_units, dtype=bool)
     held_out[np.random.default_rng(seed).permutation(num_units)[:num_held_out]] = True
     return lambda chunks: _split_units(_units(chunks, unit), held_out)

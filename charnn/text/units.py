@@ -1,15 +1,15 @@
 """Text that a model is to read: units to score, prompts to continue."""
 
-import logging
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from charnn.config import Unit
 from charnn.errors import TextError
-from charnn.text.reading import documents, find_sources, lines, read_text, whole_lines
+from charnn.notices import notice_logger
+from charnn.text.reading import Source, documents, find_sources, lines, read_text, whole_lines
 from charnn.text.tokenizers import Tokenizer, text_encoding
 
-logger = logging.getLogger(__name__)
+logger = notice_logger(__name__)
 
 
 def read_units(files: Sequence[str], tokenizer: Tokenizer | None, *, unit: Unit, encoding: str) -> Iterator[str]:
@@ -19,9 +19,9 @@ def read_units(files: Sequence[str], tokenizer: Tokenizer | None, *, unit: Unit,
         files: names of files, directories and globs, or - for standard input.
         tokenizer: one of bytes wants them as they are; None for text in any case.
     """
-    sources = find_sources(files, logger.info)
+    sources = find_sources(files)
     found = encoding if tokenizer is None else text_encoding(tokenizer, encoding)
-    chunks = read_text(sources, found, logger.info)
+    chunks = _read_and_log(sources, found)
     cut = {"line": lines, "document": documents, "stream": whole_lines}[unit]
     return cut(chunks)
 
@@ -46,4 +46,11 @@ def read_prompts(file: str, tokenizer: Tokenizer, *, encoding: str) -> list[str]
 def _chunks(file: str, tokenizer: Tokenizer, encoding: str) -> Iterator[str]:
     if Path(file).is_dir():
         raise TextError(f"{file}: is a directory; name a file")
-    return read_text(find_sources([file], logger.info), text_encoding(tokenizer, encoding))
+    return read_text(find_sources([file]), text_encoding(tokenizer, encoding))
+
+
+def _read_and_log(sources: Sequence[Source], encoding: str) -> Iterator[str]:
+    notes: list[str] = []
+    yield from read_text(sources, encoding, notes=notes)
+    for note in notes:
+        logger.info(note)

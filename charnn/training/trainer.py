@@ -4,7 +4,7 @@ import math
 import statistics
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
@@ -22,7 +22,6 @@ from charnn.training.events import (
     Event,
     Progressed,
     RolledBack,
-    SpeedChanged,
     Stopped,
     StopReason,
 )
@@ -33,52 +32,27 @@ from charnn.training.optim.averaging import TriggeredAverage, is_triggered, make
 from charnn.training.optim.optimizers import LEARNING_RATES, Optimizer, load_optimizer_arrays, optimizer_arrays
 from charnn.training.optim.schedule import Budget, Schedule, seconds_for_steps, teacher_forcing_probability_at
 from charnn.training.parallel.groups import group_bounds, joined_state, split_state
-from charnn.training.parallel.step import StepResult, TrainingStep
+from charnn.training.parallel.step import GroupResult, PreparedStep, StepResult, TrainingStep
 from charnn.training.parallel.tuning import WorkerTuner
 from charnn.training.parallel.workers import Workers
+from charnn.training.position import Position
+from charnn.training.speed_check import SpeedCheck
 
 REPORT_SECONDS = 0.25
-SHARE_FOR_CHECKPOINTS = 0.05
-MOST_ROLLBACKS = 5
-SHARE_FOR_EVALUATION = 0.05
+MAX_CHECKPOINT_FRACTION = 0.05
+MAX_EVALUATION_FRACTION = 0.05
+"""The fractions of the time that checkpoints and evaluations may take."""
+MAX_ROLLBACKS = 5
 STALE_EVALUATIONS, PLATEAU_FACTOR = 2, 0.5
-"""Evaluations without improvement after which a rate that waits for a plateau is halved."""
-PROGRESS_AT_CHECK, OFF_BY = 0.2, 1.5
-"""When the speed is compared with the planned one, and how many times as fast or slow is worth a word."""
-SHORTEST_MEASUREMENT = 0.05
-"""The fraction of the time budget that steps must have taken for their speed to count."""
+"""Evaluations without improvement after which the `plateau` schedule halves the learning rate."""
 ROUNDING = 1e-9
-STEPS_A_READ = {"cpu": 1, "cuda": 16}
-"""How often the loss is read from the device; on a GPU each reading waits for it."""
-
-
-@dataclass
-class Position:
-    """Where training stands: with the tensors, all that resuming needs."""
-
-    step: int = 0
-    epoch: int = 0
-    batch_index: int = 0
-    seconds: float = 0.0
-    next_evaluation: float = 0.0
-    num_stale: int = 0
-    best_loss_nats: float | None = None
-    best_step: int = 0
-    rate_scale: float = 1.0
-    num_rollbacks: int = 0
-    averaging_since: int = 0
-    losses: list[float] = field(default_factory=list)
-    evaluation_seconds: float = 0.0
-
-    @classmethod
-    def of(cls, scalars: dict[str, Any]) -> "Position":
-        """Return what a checkpoint says; what an older charnn did not write has its default."""
-        return cls(**{name: scalars[name] for name in asdict(cls()) if name in scalars})
+STEPS_PER_READ = {"cpu": 1, "cuda": 16}
+"""How often the loss is read from the device; on a GPU each read waits for it."""
 
 
 @dataclass
 class _Tally:
-    """What has been summed since the last report."""
+    """Losses and gradient norms since the last report."""
 
     loss: LossTotal = field(default_factory=LossTotal)
     norms: list[float] = field(default_factory=list)
@@ -87,22 +61,22 @@ class _Tally:
 
 @dataclass
 class Trainer:
-    """Everything that a step needs; `run` does the steps.
+    """The state of training; `run` trains.
 
     Args:
         network: on its device.
-        optimizers: they share its parameters.
+        optimizers: together they update all its parameters.
         batches: the training text.
-        noise: replaces some of the tokens read.
-        validate: reads the held-out text, or is None where nothing is held out.
+        noise: replaces some input tokens.
+        validate: evaluates the network on held-out text; None where nothing is held out.
         options: resolved training options.
         precision: fp32 or bf16 (autocast).
-        budget: what may be spent.
+        budget: of steps, of seconds, or both.
         evaluation_interval: progress between evaluations, at least; more where they would take over a twentieth of the time.
-        position: where to begin.
-        started: `time.monotonic()` at which the clock of this run began, less the seconds spent in earlier ones.
-        workers: among whom a step is shared out; what training makes of the weights does not depend on them.
-        planned_speed: tokens a second that were timed before training began.
+        position: where to start.
+        started: `time.monotonic()` at which the clock of this run started, less the seconds spent in earlier sessions.
+        workers: threads that the work of a step is divided among; the weights do not depend on how many there are.
+        planned_speed: tokens per second measured before training.
     """
 
     network: Network
@@ -121,10 +95,10 @@ class Trainer:
 
     def __post_init__(self) -> None:
         self.states: list[NetworkState] | None = None
-        self._one_step = TrainingStep(self.network, self.optimizers, self.options, self.precision, self.workers)
+        self._training_step = TrainingStep(self.network, self.optimizers, self.options, self.precision, self.workers)
         self._tuner = WorkerTuner(self.workers)
         self._evaluation_seconds: deque[float] = deque(maxlen=3)
-        self._steps_seconds, self._steps_tokens = 0.0, 0
+        self._speed_check = SpeedCheck(self.planned_speed)
         self._device = self.network.device.type
         self._averaged = make_average(self.network, self.options.optimizer)
         self._schedule = Schedule.of(self.options)
@@ -138,14 +112,14 @@ class Trainer:
         """Return the time spent on this model, earlier sessions included."""
         return time.monotonic() - self.started
 
-    def run(self, should_stop: Callable[[], bool]) -> Iterator[Event]:
+    def run(self, should_stop: Callable[[], bool]) -> Generator[Event, None, None]:
         """Train until the budget is spent, validation no longer improves, or `should_stop` says so.
 
         Yields:
             Events; at each, `position` and `checkpoint()` are those after the last step.
 
         Raises:
-            TrainingError: where the loss stays infinite or NaN.
+            TrainingError: if the loss stays infinite or NaN.
         """
         if self.position.step == 0:
             progress = self.budget.progress(0, self.seconds())
@@ -165,8 +139,12 @@ class Trainer:
                 self.position.seconds = self.seconds()
                 yield Stopped(self.position.step, self.seconds(), reason)
                 return
-            self._step(progress)
-            yield from self._check_speed(progress)
+            begun = time.perf_counter()
+            step = self._prepare_step(self._learning_rate(progress), progress)
+            result = self._finish_step(step, self.workers.run(step.tasks))
+            self._note_step(result, time.perf_counter() - begun)
+            if change := self._speed_check.change(self.position.step, progress, self.budget):
+                yield change
             now = time.monotonic()
             saving = now - self._last_checkpoint >= self._checkpoint_interval
             if not self._read_losses(at_once=saving):
@@ -178,22 +156,7 @@ class Trainer:
                 yield CheckpointDue(self.position.step)
                 self._last_checkpoint = time.monotonic()
                 cost = self._last_checkpoint - now
-                self._checkpoint_interval = max(self.options.save_every, cost / SHARE_FOR_CHECKPOINTS)
-
-    def _check_speed(self, progress: float) -> Iterator[SpeedChanged]:
-        """Compare the speed with the planned one, once, where time is what may be spent.
-
-        Nothing has to be done: rates and evaluations are functions of the progress, which is that of the
-        clock, and the time kept back for the end is that of the evaluations so far.
-        """
-        if not self.planned_speed or self.budget.seconds is None or progress < PROGRESS_AT_CHECK:
-            return
-        if self._steps_seconds < SHORTEST_MEASUREMENT * self.budget.seconds:
-            return  # a run that goes on here has not done enough steps to tell
-        planned, self.planned_speed = self.planned_speed, None
-        measured = self._steps_tokens / self._steps_seconds
-        if not 1 / OFF_BY < measured / planned < OFF_BY:
-            yield SpeedChanged(self.position.step, planned, measured)
+                self._checkpoint_interval = max(self.options.save_every, cost / MAX_CHECKPOINT_FRACTION)
 
     def _reason_to_stop(self, progress: float, should_stop: Callable[[], bool]) -> StopReason | None:
         if progress >= 1:
@@ -202,30 +165,23 @@ class Trainer:
             return "patience"
         return "interrupted" if should_stop() else None
 
-    def _peak_rate(self) -> float:
+    def _peak_learning_rate(self) -> float:
         return (self.options.learning_rate or LEARNING_RATES[self.options.optimizer]) * self.position.rate_scale
 
-    def _rate(self, progress: float) -> float:
-        return self._peak_rate() * self._schedule.rate_factor(progress)
+    def _learning_rate(self, progress: float) -> float:
+        return self._peak_learning_rate() * self._schedule.rate_factor(progress)
 
-    def _step(self, progress: float) -> None:
+    def learn(self, learning_rate: float) -> StepResult:
+        """Train on the next batch at a learning rate, as at the beginning of a run."""
+        step = self._prepare_step(learning_rate, progress=0.0)
+        return self._finish_step(step, self.workers.run(step.tasks))
+
+    def _prepare_step(self, learning_rate: float, progress: float) -> PreparedStep:
+        """Return the tasks of the next batch."""
         momentum = self._schedule.momentum(progress)
         if momentum is not None:
             for optimizer in self.optimizers:
                 optimizer.set_momentum(momentum)
-        begun = time.perf_counter()
-        result = self.learn(self._rate(progress), progress)
-        taken = time.perf_counter() - begun
-        self._tuner.note(taken, result.num_targets)
-        self._steps_seconds, self._steps_tokens = self._steps_seconds + taken, self._steps_tokens + result.num_targets
-        self._unread.append(result)
-
-    def learn(self, rate: float, progress: float = 0.0) -> StepResult:
-        """Do a step at a learning rate: read the next batch, and move the weights.
-
-        Args:
-            progress: the share of the budget that is spent, by which the share of true inputs falls.
-        """
         position = self.position
         batch = self.batches.batch(position.epoch, position.batch_index)
         if batch is None:
@@ -233,36 +189,41 @@ class Trainer:
             batch = self.batches.batch(position.epoch, 0)
             assert batch is not None, "an epoch has at least one batch"
         noise = np.random.default_rng([self.options.seed, position.step, 3])
-        result = self._one_step(
+        return self._training_step.prepare(
             self.noise.apply(batch.inputs_TB, noise),
             batch.targets_TB,
             None if batch.opens else self.states,
-            rate=rate * batch.length_fraction,
+            learning_rate=learning_rate * batch.length_fraction,
             number=position.step,
-            teacher_forcing_probability=self._share_true(progress),
+            teacher_forcing_probability=teacher_forcing_probability_at(
+                progress, last=self.options.teacher_forcing, descent=self.options.teacher_forcing_schedule
+            ),
         )
+
+    def _finish_step(self, step: PreparedStep, groups: Sequence[GroupResult]) -> StepResult:
+        """Update the weights, their average and the position."""
+        result = self._training_step.update(step, groups)
         self.states = result.states
-        position.step += 1
-        position.batch_index += 1
-        self.workers.run(self._averaged.additions(position.step))
+        self.position.step += 1
+        self.position.batch_index += 1
+        self.workers.run(self._averaged.additions(self.position.step))
         return result
 
-    def _share_true(self, progress: float) -> float:
-        options = self.options
-        return teacher_forcing_probability_at(
-            progress, last=options.teacher_forcing, descent=options.teacher_forcing_schedule
-        )
+    def _note_step(self, result: StepResult, seconds: float) -> None:
+        self._tuner.note(seconds, result.num_targets)
+        self._speed_check.add(seconds, result.num_targets)
+        self._unread.append(result)
 
     def _read_losses(self, *, at_once: bool) -> bool:
-        """Add the losses that wait on the device to the tally, if there are enough; tell whether they are finite."""
-        if len(self._unread) < STEPS_A_READ[self._device] and not at_once:
+        """Add pending losses to the tally, if there are enough of them or at once; return whether they are finite."""
+        if len(self._unread) < STEPS_PER_READ[self._device] and not at_once:
             return True
         finite = True
         for result in self._unread:
-            nats, length = float(result.loss), float(result.norm)
-            finite = finite and math.isfinite(nats) and math.isfinite(length)
+            nats, norm = float(result.loss), float(result.norm)
+            finite = finite and math.isfinite(nats) and math.isfinite(norm)
             self._tally.loss += LossTotal(nats, result.num_targets)
-            self._tally.norms.append(length)
+            self._tally.norms.append(norm)
         self._unread.clear()
         return finite
 
@@ -279,24 +240,24 @@ class Trainer:
             epoch=position.epoch + position.batch_index / self.batches.steps_per_epoch,
             loss_nats=tally.loss.nats_per_token,
             tokens_per_second=tally.loss.num_tokens / (time.monotonic() - tally.since),
-            learning_rate=self._rate(progress),
+            learning_rate=self._learning_rate(progress),
             gradient_norm=sum(tally.norms) / len(tally.norms),
             clipped_fraction=sum(norm > clip for norm in tally.norms) / len(tally.norms),
         )
 
     def _evaluate(self, progress: float) -> Evaluated | RolledBack:
-        """Read the held-out text. What is not finite is never the best, nor a state to come back to."""
+        """Evaluate on the held-out text. Weights with a loss that is not finite are never the best, nor rolled back to."""
         position = self.position
         if not self._read_losses(at_once=True):
             return self._roll_back()
         begun = time.monotonic()
         with self._averaged.in_place():
-            found = self.validate() if self.validate else Validation(LossTotal())
+            validation = self.validate() if self.validate else Validation(LossTotal())
         self._evaluation_seconds.append(time.monotonic() - begun)
         position.next_evaluation = self._next_evaluation(progress, self._evaluation_seconds[-1])
         position.evaluation_seconds = statistics.median(self._evaluation_seconds)
         self._keep_time_for_the_end()
-        loss = found.loss.nats_per_token if self.validate else None
+        loss = validation.loss.nats_per_token if self.validate else None
         if loss is not None and not math.isfinite(loss):
             return self._roll_back()
         is_best = loss is None or position.best_loss_nats is None or loss < position.best_loss_nats
@@ -308,17 +269,17 @@ class Trainer:
         self._snapshot = self.checkpoint()
         self._tally = _Tally()
         return Evaluated(
-            position.step, progress, self.seconds(), loss, found.loss.num_tokens, found.temperature, is_best
+            position.step, progress, self.seconds(), loss, validation.loss.num_tokens, validation.temperature, is_best
         )
 
     def _keep_time_for_the_end(self) -> None:
-        """Let the steps of a time budget end so early that there is time for the evaluations after them."""
+        """End the steps of a time budget early enough for the evaluations after them."""
         if self.options.minutes and self.budget.seconds is not None and self.position.evaluation_seconds:
             seconds = seconds_for_steps(self.options.minutes, self.position.evaluation_seconds)
             self.budget = replace(self.budget, seconds=seconds)
 
     def _react(self, loss_nats: float) -> None:
-        """Do what a schedule or an optimizer makes of a validation loss."""
+        """Apply a validation loss to the schedules and averages that depend on it."""
         position = self.position
         position.losses.append(loss_nats)
         if self._schedule.name == "plateau" and position.num_stale and position.num_stale % STALE_EVALUATIONS == 0:
@@ -329,32 +290,33 @@ class Trainer:
             self._averaged.begin(position.averaging_since)
 
     def _next_evaluation(self, progress: float, seconds_taken: float) -> float:
-        """Return the progress at which to evaluate again; with a budget of steps alone it depends on nothing else."""
+        """Return the progress at which to evaluate next; with a budget of steps alone, time has no influence on it."""
         interval = self.evaluation_interval
         if self.budget.seconds:
-            interval = max(interval, seconds_taken / SHARE_FOR_EVALUATION / self.budget.seconds)
+            interval = max(interval, seconds_taken / MAX_EVALUATION_FRACTION / self.budget.seconds)
         return 1.0 if progress + 1.5 * interval > 1 else progress + interval
 
     def _roll_back(self) -> RolledBack:
         failed_at = self.position.step
         scale, num_rollbacks = self.position.rate_scale * 0.5, self.position.num_rollbacks + 1
-        if num_rollbacks > MOST_ROLLBACKS:
+        if num_rollbacks > MAX_ROLLBACKS:
             raise TrainingError(
-                f"step {failed_at}: the loss is not finite, and still so after {MOST_ROLLBACKS} returns to the last good "
-                f"state at ever lower rates (last {self._peak_rate():.2g} at most); begin anew with a lower --learning-rate"
+                f"step {failed_at}: the loss is not finite, and still so after {MAX_ROLLBACKS} returns to the last good "
+                f"state at ever lower rates (last {self._peak_learning_rate():.2g} at most); "
+                "start again with a lower --learning-rate"
             )
         self._load(*self._snapshot)
         self.position.rate_scale, self.position.num_rollbacks = scale, num_rollbacks
         self._tally = _Tally()
-        return RolledBack(failed_at, self.position.step, self._peak_rate())
+        return RolledBack(failed_at, self.position.step, self._peak_learning_rate())
 
     def averaged_arrays(self, *, temperature: float = 1.0) -> Tensors:
-        """Return the averaged weights, as an evaluation reads them and the model keeps them."""
+        """Return the averaged weights, which are evaluated and stored in the model."""
         with self._averaged.in_place():
             return self.network.arrays(temperature=temperature)
 
     def checkpoint(self) -> tuple[dict[str, Any], Tensors]:
-        """Return what resuming needs: scalars, and copies of the tensors by name."""
+        """Return the scalars and copies of the tensors, by name, that resuming needs."""
         self.position.seconds = self.seconds()
         tensors = {f"network.{name}": array for name, array in self.network.arrays().items()}
         tensors |= {f"average.{name}": array for name, array in self._averaged.arrays().items()}
@@ -366,7 +328,7 @@ class Trainer:
         return asdict(self.position), tensors
 
     def restore(self, scalars: dict[str, Any], tensors: Tensors) -> None:
-        """Go on from what `checkpoint` returned, bit for bit; the clock runs on."""
+        """Resume from what `checkpoint` returned, bit for bit; the clock keeps running."""
         self._load(scalars, tensors)
         self._snapshot = (scalars, tensors)
         self._keep_time_for_the_end()
@@ -381,7 +343,7 @@ class Trainer:
         self.states = self._split(_below("recurrent.", tensors))
 
     def _split(self, recurrent: Tensors) -> list[NetworkState] | None:
-        """Return the carried state of each group of lanes, from a checkpoint's arrays; None where none was carried."""
+        """Return the carried state of each group of lanes from a checkpoint's arrays; None where none was carried."""
         if not recurrent:
             return None
         num_layers = len({key.split(".")[0] for key in recurrent})

@@ -65,7 +65,7 @@ def measure(path: Path, kind: str) -> dict[str, float]:
     )  # type: ignore[arg-type]
     with tempfile.TemporaryDirectory() as folder:
         begun = time.process_time()
-        corpus = prepare_corpus(Path(folder), [str(path)], options, seed=1, notify=lambda _: None)
+        corpus = prepare_corpus(Path(folder), [str(path)], options, seed=1)
         whole = time.process_time() - begun
     text = path.read_text(encoding="utf-8")
     pieces = [text[first : first + PIECE] for first in range(0, len(text), PIECE)]

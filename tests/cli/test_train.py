@@ -246,7 +246,7 @@ def test_a_loss_that_is_not_finite_ends_in_one_line_and_what_was_saved_stays(cha
     assert "the loss was not finite; back to step" in result.err
     last = result.err.splitlines()[-1]
     assert last.startswith("charnn: error: step ")
-    assert last.endswith("begin anew with a lower --learning-rate; what was saved in runs/text is whole")
+    assert last.endswith("start again with a lower --learning-rate; what was saved in runs/text is whole")
     assert read_model(Path("runs/text")).config.results.stopped is None
 
 
@@ -362,15 +362,15 @@ def session_of(text, tmp_path, **options):
         training_options=TrainingOptions(**{"steps": 10, "precision": "fp32", **options}),
         overwrite=False,
         started=time.monotonic(),
-        notify=print,
     )
 
 
-def test_the_live_screen_shows_progress_losses_and_a_sample(text, tmp_path):
+def test_the_live_screen_shows_progress_losses_and_a_sample(text, tmp_path, monkeypatch):
     import io
 
     from rich.console import Console
 
+    monkeypatch.setattr("charnn.cli.output.training_screen._sample", lambda _: "once upon a tide")
     session = session_of(text, tmp_path, minutes=1.0)
     terminal = Console(file=io.StringIO(), force_terminal=False, width=110)
     screen = LiveScreen(session, terminal)
@@ -379,7 +379,6 @@ def test_the_live_screen_shows_progress_losses_and_a_sample(text, tmp_path):
     screen.show(Evaluated(20, 0.2, 12.0, 1.9, 300, 1.0, True))
     screen.show(Evaluated(30, 0.25, 15.0, 2.1, 300, 1.0, False))
     screen.show(RolledBack(31, 20, 0.002))
-    screen.show_sample("once upon a tide", 30)
     terminal.print(screen)
     shown = terminal.file.getvalue()
     for part in (

@@ -336,7 +336,7 @@ def train():
         session = begin(
             Path(folder, "run"), [str(text)], text_options=TextOptions(), model_options=ModelOptions(hidden_size=8),
             training_options=TrainingOptions(steps=6, bptt_length=8, ngram_order=2), overwrite=False,
-            started=time.monotonic(), notify=lambda line: None,
+            started=time.monotonic(),
         )
         for _ in run(session, should_stop=lambda: False):
             read_counts()

@@ -16,6 +16,7 @@ from charnn.text.corpus import prepare_corpus
 from charnn.text.facts import TextFile
 from charnn.text.reading import Source, read_text
 from tests.conftest import FABLES
+from tests.notices import collected_notices
 
 TEXT = FABLES.read_text(encoding="utf-8")[:40_000]
 
@@ -32,16 +33,16 @@ def prepared(tmp_path, root, text=TEXT, *, seed=1, notes=None, minutes=None, rep
     path.write_bytes(text if isinstance(text, bytes) else text.encode())
     directory = tmp_path / f"run-{time.monotonic_ns()}"
     directory.mkdir()
-    return prepare_corpus(
-        directory,
-        [str(path)],
-        TextOptions(**options),
-        seed=seed,
-        notify=(notes if notes is not None else []).append,
-        cache_root=root,
-        minutes=minutes,
-        report=report,
-    )
+    with collected_notices(notes):
+        return prepare_corpus(
+            directory,
+            [str(path)],
+            TextOptions(**options),
+            seed=seed,
+            cache_root=root,
+            minutes=minutes,
+            report=report,
+        )
 
 
 def contents(made):
@@ -170,7 +171,7 @@ def test_a_text_is_encoded_where_there_is_no_room_for_keeping_it(tmp_path, root,
     monkeypatch.setattr(Path, "write_bytes", full)
     path = tmp_path / "a.txt"
     path.write_text(TEXT)
-    made = prepare_corpus(tmp_path, [str(path)], TextOptions(), seed=1, notify=print, cache_root=root)
+    made = prepare_corpus(tmp_path, [str(path)], TextOptions(), seed=1, cache_root=root)
     assert made.train.num_tokens > 0
     assert cache.entries(root) == []
 

@@ -13,13 +13,14 @@ from charnn.text import encoding, reading
 from charnn.text.corpus import prepare_corpus
 from charnn.text.facts import TextFile
 from charnn.text.tokenizers import decode
+from tests.notices import collected_notices
 
 
 def prepared(tmp_path, text, *, seed=1, notes=None, **options):
     path = tmp_path / "text.txt"
     path.write_text(text, encoding="utf-8")
-    note = (notes if notes is not None else []).append
-    return prepare_corpus(tmp_path, [str(path)], TextOptions(**options), seed=seed, notify=note)
+    with collected_notices(notes):
+        return prepare_corpus(tmp_path, [str(path)], TextOptions(**options), seed=seed)
 
 
 def texts(corpus):
@@ -127,9 +128,7 @@ def test_memory_does_not_grow_with_the_text(tmp_path, monkeypatch, unit, kind):
     def peak(num_lines):
         (tmp_path / "big.txt").write_text(line * num_lines)
         tracemalloc.start()
-        prepare_corpus(
-            tmp_path, [str(tmp_path / "big.txt")], TextOptions(unit=unit, tokenizer=kind), seed=1, notify=print
-        )
+        prepare_corpus(tmp_path, [str(tmp_path / "big.txt")], TextOptions(unit=unit, tokenizer=kind), seed=1)
         found = tracemalloc.get_traced_memory()[1]
         tracemalloc.stop()
         return found
@@ -142,9 +141,9 @@ def test_the_validation_file_is_left_out_of_a_directory_of_training_text(tmp_pat
     (tmp_path / "d").mkdir()
     (tmp_path / "d" / "a.txt").write_text("train on this\n")
     (tmp_path / "d" / "v.txt").write_text("not on this\n")
-    notes = []
     options = TextOptions(valid=str(tmp_path / "d" / "v.txt"))
-    corpus = prepare_corpus(tmp_path, [str(tmp_path / "d")], options, seed=1, notify=notes.append)
+    with collected_notices() as notes:
+        corpus = prepare_corpus(tmp_path, [str(tmp_path / "d")], options, seed=1)
     assert texts(corpus) == ["train on this\n", "not on this\n"]
     assert notes == ["the validation file is left out of the training text"]
 
@@ -156,4 +155,4 @@ def test_a_copy_of_standard_input_that_cannot_be_removed_hides_no_error(tmp_path
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b"not UTF-8: \x92\n")))
     monkeypatch.setattr(Path, "unlink", refuse)
     with pytest.raises(TextError, match="byte 0x92 at offset 11 is not UTF-8"):
-        prepare_corpus(tmp_path, ["-"], TextOptions(), seed=1, notify=print)
+        prepare_corpus(tmp_path, ["-"], TextOptions(), seed=1)

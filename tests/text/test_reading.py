@@ -10,17 +10,18 @@ from hypothesis import strategies as st
 from charnn.errors import OptionError, TextError
 from charnn.text import reading
 from charnn.text.reading import RAW, Source, documents, find_sources, lines, read_text, sha256_of, whole_lines
+from tests.notices import collected_notices
 
 
-def read(*paths: Path, encoding: str = "utf-8", notify=None) -> str:
-    return "".join(read_text([Source(str(path), path) for path in paths], encoding, notify))
+def read(*paths: Path, encoding: str = "utf-8", notes=None) -> str:
+    return "".join(read_text([Source(str(path), path) for path in paths], encoding, notes=notes))
 
 
 def test_a_byte_order_mark_is_dropped_and_crlf_becomes_lf_said_once(tmp_path):
     path = tmp_path / "a.txt"
     path.write_bytes(b"\xef\xbb\xbfone\r\ntwo\rthree\r\n")
     notes = []
-    assert read(path, notify=notes.append) == "one\ntwo\rthree\n"
+    assert read(path, notes=notes) == "one\ntwo\rthree\n"
     assert notes == ["2 CRLF line ends became LF"]
 
 
@@ -117,29 +118,29 @@ def test_sources_are_found_in_directories_and_globs(tmp_path):
     for name in ("d/b.txt", "d/a.txt", "d/.secret", "d/.hidden/c.txt"):
         (tmp_path / name).write_text(name)
     (tmp_path / "d/picture").write_bytes(b"\0\1")
-    notes = []
-    found = find_sources([str(tmp_path / "d"), str(tmp_path / "d/*.txt")], notes.append)
+    with collected_notices() as notes:
+        found = find_sources([str(tmp_path / "d"), str(tmp_path / "d/*.txt")])
     assert [Path(source.name).name for source in found] == ["a.txt", "b.txt"] * 2
     assert notes == [f"{tmp_path / 'd'}: passed over 1 binary files, reading 2"]
 
 
 def test_names_that_lead_nowhere_are_errors(tmp_path):
     with pytest.raises(TextError) as error:
-        find_sources(["missing.txt"], print)
+        find_sources(["missing.txt"])
     assert str(error.value) == f"missing.txt: no such file or directory (looked in {tmp_path}); check the spelling"
     (tmp_path / "empty").mkdir()
     with pytest.raises(TextError) as error:
-        find_sources(["empty"], print)
+        find_sources(["empty"])
     assert str(error.value) == "empty: found no text in this directory (0 files looked at); name a text file"
 
 
 def test_standard_input_is_spooled_where_it_must_be_read_twice(tmp_path, monkeypatch):
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b"from a pipe\n")))
-    (source,) = find_sources(["-"], print, spool=tmp_path / "spool")
+    (source,) = find_sources(["-"], spool=tmp_path / "spool")
     assert [read_all(source), read_all(source)] == ["from a pipe\n"] * 2
     assert sha256_of(source)[0] == 12
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b"once\n")))
-    assert read_all(find_sources(["-"], print)[0]) == "once\n"
+    assert read_all(find_sources(["-"])[0]) == "once\n"
 
 
 def read_all(source: Source) -> str:
@@ -149,7 +150,7 @@ def read_all(source: Source) -> str:
 def test_a_terminal_is_no_text(monkeypatch):
     monkeypatch.setattr(sys, "stdin", type("Terminal", (), {"isatty": lambda _: True})())
     with pytest.raises(TextError, match="standard input is a terminal"):
-        find_sources(["-"], print)
+        find_sources(["-"])
 
 
 chunked = st.lists(st.text(alphabet="a b\n", max_size=8))
@@ -184,13 +185,13 @@ def test_a_model_in_a_directory_is_no_text(tmp_path):
     (tmp_path / "d" / "runs" / "a").mkdir(parents=True)
     for name in ("d/book.txt", "d/runs/a/model.safetensors", "d/runs/a/config.json"):
         (tmp_path / name).write_text("text")
-    assert [Path(source.name).name for source in find_sources(["d"], print)] == ["book.txt"]
+    assert [Path(source.name).name for source in find_sources(["d"])] == ["book.txt"]
 
 
 def test_standard_input_that_is_closed_is_said(monkeypatch):
     monkeypatch.setattr("sys.stdin", None)
     with pytest.raises(TextError, match="-: standard input is closed; pipe a text into the command or name a file"):
-        find_sources(["-"], print)
+        find_sources(["-"])
 
 
 @given(st.lists(st.text(alphabet="a \n", max_size=5), max_size=6))

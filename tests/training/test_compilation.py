@@ -11,6 +11,7 @@ from charnn.training.network.compilation import compilable_layers, compile_steps
 from charnn.training.network.layers import EquationLayer
 from charnn.training.network.network import Network
 from tests.conftest import seeded
+from tests.notices import collected_notices
 
 COMPILERS = [name for name in (os.environ.get("CXX", "g++"), "clang++") if shutil.which(name)]
 
@@ -22,7 +23,8 @@ def network(cell="leaky", **options):
 
 def compiled(made, notices, **options):
     chosen = TrainingOptions(batch_size=3, compile="yes", **options)
-    return compile_steps(made, chosen, unit="stream", device="cpu", precision="fp32", notify=notices.append)
+    with collected_notices(notices):
+        return compile_steps(made, chosen, unit="stream", device="cpu", precision="fp32")
 
 
 @pytest.mark.skipif(not COMPILERS, reason="no C++ compiler on this machine")

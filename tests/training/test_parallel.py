@@ -159,11 +159,18 @@ def trained(cell, num_workers, *, num_lanes=9, steps=4, change=None, **options):
             ids = (np.arange(6 * num_lanes).reshape(6, num_lanes) * (number + 3)) % 11
             targets = ids[1:].copy()
             targets[-1, 0] = IGNORED
-            result = step(ids[:-1], targets, states, rate=0.05, number=number, teacher_forcing_probability=0.7)
+            result = train_on(
+                step, ids[:-1], targets, states, learning_rate=0.05, number=number, teacher_forcing_probability=0.7
+            )
             states = result.states
             losses.append((float(result.loss), float(result.norm), result.num_targets))
             made.run(average.additions(number + 1))
     return network.arrays() | average.arrays(), losses, joined_state(states)
+
+
+def train_on(step, inputs, targets, states, **options):
+    prepared = step.prepare(inputs, targets, states, **options)
+    return step.update(prepared, step.workers.run(prepared.tasks))
 
 
 @pytest.mark.parametrize("kind", ["locked", "variational"])
@@ -208,7 +215,7 @@ def test_a_step_in_groups_is_a_step_on_the_whole_batch(cell, tied):
     targets[3:, 0] = IGNORED
     with Workers(2) as made:
         step = TrainingStep(ours, make_optimizers(ours, options), options, "fp32", made)
-        result = step(ids[:-1], targets, None, rate=0.01, number=0)
+        result = train_on(step, ids[:-1], targets, None, learning_rate=0.01, number=0)
     whole = objective(
         theirs,
         torch.from_numpy(ids[:-1]),
@@ -241,7 +248,7 @@ def test_rows_of_a_table_that_a_step_did_not_touch_have_no_gradient():
     step = TrainingStep(network, make_optimizers(network, options), options, "fp32", Workers())
     for number, tokens in enumerate([[[1, 2], [3, 1]], [[4, 4], [4, 5]]]):
         before = network.arrays()["embedding.weight"]
-        step(np.array(tokens), np.array(tokens), None, rate=0.1, number=number)
+        train_on(step, np.array(tokens), np.array(tokens), None, learning_rate=0.1, number=number)
         moved = (network.arrays()["embedding.weight"] != before).any(axis=1)
         assert np.flatnonzero(moved).tolist() == sorted(np.unique(tokens).tolist())
 
@@ -257,7 +264,7 @@ def test_rows_that_nothing_looks_up_only_decay(optimizer):
     step = TrainingStep(network, make_optimizers(network, options), options, "fp32", Workers())
     for number in range(10):
         tokens = np.array([[1, 2], [3 + number % 4, 1]])
-        step(tokens, tokens, None, rate=0.1, number=number)
+        train_on(step, tokens, tokens, None, learning_rate=0.1, number=number)
     np.testing.assert_allclose(network.arrays()["embedding.weight"][9], before * 0.99**10, rtol=1e-5)
 
 

@@ -33,15 +33,19 @@ from charnn.training.optim.optimizers import (
     set_rate,
 )
 from charnn.training.optim.schedule import Budget, seconds_for_steps
+from charnn.training.parallel.step import PreparedStep
 from charnn.training.parallel.workers import Workers
 from charnn.training.planning import plan as planning
 from charnn.training.planning import sizes, timing
 from charnn.training.planning.devices import choose_device, has_bf16_units, supported_precision
-from charnn.training.planning.memory import keeping_memory, memory_kept
+from charnn.training.planning.memory import memory_kept, memory_returned
+from charnn.training.position import Position
 from charnn.training.run import create
 from charnn.training.run.metrics import count_beside, final_figures, read_held_out
-from charnn.training.trainer import Position, Trainer
+from charnn.training.speed_check import SpeedCheck
+from charnn.training.trainer import Trainer
 from tests.conftest import ramp_weights
+from tests.notices import collected_notices
 
 SHAPE = Architecture("lstm", 11, 6, 8, 1)
 PLAIN = Vocabulary(tuple(map(str, range(11))), (9,) * 11, boundary_id=0, unknown_id=None)
@@ -383,9 +387,11 @@ def test_the_c_library_is_told_to_keep_memory_and_then_to_give_it_back(monkeypat
             pass
         assert told == [keep, keep, usual]
         told.clear()
-        for _ in keeping_memory(number for number in range(2)):
-            assert told[-1] == usual  # whoever is handed an item has the usual memory
-        assert told.count(keep) == 4
+        with memory_returned():
+            with memory_kept(trim=False):
+                assert told[-1] == keep
+            assert told[-1] == usual
+        assert told.count(keep) == 2
     monkeypatch.setenv("MALLOC_TRIM_THRESHOLD_", "100000")
     with memory_kept() as has_told:
         assert not has_told  # the user has
@@ -450,7 +456,7 @@ def test_a_loss_that_is_not_finite_leads_back_at_half_the_rate():
 
 
 def test_a_loss_that_stays_infinite_ends_training_with_advice():
-    with pytest.raises(TrainingError, match=r"the loss is not finite, .* begin anew with a lower --learning-rate"):
+    with pytest.raises(TrainingError, match=r"the loss is not finite, .* start again with a lower --learning-rate"):
         list(
             trainer(steps=50, learning_rate=1e38, optimizer="sgd", clip_norm=0.0, warmup=0.0, weight_decay=0.01).run(
                 never
@@ -512,7 +518,7 @@ def test_a_width_is_chosen_anew_for_a_machine_of_another_speed(tmp_path, monkeyp
     monkeypatch.setattr(planning, "measure_speed", measured)
     path = tmp_path / "text.txt"
     path.write_text("the cat sat on the mat\n" * 25_000, encoding="utf-8")
-    corpus = prepare_corpus(tmp_path, [str(path)], TextOptions(), seed=1, notify=print)
+    corpus = prepare_corpus(tmp_path, [str(path)], TextOptions(), seed=1)
 
     def chosen(**model):
         plan = planning.make_plan(
@@ -521,7 +527,6 @@ def test_a_width_is_chosen_anew_for_a_machine_of_another_speed(tmp_path, monkeyp
             corpus=corpus,
             device="cpu",
             workers=Workers(),
-            notify=print,
         )
         return plan.architecture.hidden_size
 
@@ -633,7 +638,10 @@ def clocked(monkeypatch):
         def __init__(self, _network, _optimizers, _options, precision, _workers):
             self.precision = precision
 
-        def __call__(self, *_arguments, **_options):
+        def prepare(self, *_arguments, **_options):
+            return PreparedStep([], 0.0, 0)
+
+        def update(self, *_arguments):
             of_step = seconds[self.precision]
             clock[0] += of_step[calls.count(self.precision) % len(of_step)]
             calls.append(self.precision)
@@ -682,14 +690,15 @@ def test_timing_leaves_generators_and_threads_alone():
 
 
 def test_bf16_where_it_cannot_run_is_fp32_and_a_line(monkeypatch):
-    notices = []
     monkeypatch.setattr("charnn.training.planning.devices.has_bf16_units", lambda _: False)
-    assert supported_precision("bf16", "cpu", notify=notices.append) == "fp32"
+    with collected_notices() as notices:
+        assert supported_precision("bf16", "cpu") == "fp32"
     assert notices == ["--precision bf16: this processor has no bf16 units that torch can use; training in fp32"]
-    assert supported_precision("auto", "cpu", notify=notices.append) == "auto"
-    monkeypatch.setattr("charnn.training.planning.devices.has_bf16_units", lambda _: True)
-    assert supported_precision("bf16", "cpu", notify=notices.append) == "bf16"
-    assert len(notices) == 1
+    with collected_notices() as notices:
+        assert supported_precision("auto", "cpu") == "auto"
+        monkeypatch.setattr("charnn.training.planning.devices.has_bf16_units", lambda _: True)
+        assert supported_precision("bf16", "cpu") == "bf16"
+    assert notices == []
 
 
 @pytest.mark.parametrize(
@@ -769,9 +778,9 @@ def timed_trainer(clock, *, step_seconds, evaluation_seconds, planned_speed):
     """A trainer of one minute."""
     validate = clock.timed(lambda: Validation(LossTotal(1.0, 1)), evaluation_seconds)
     made = trainer(validate=validate, minutes=1.0, patience=0, save_every=1e9, interval=0.1)
-    made.started, made.planned_speed = 0.0, planned_speed
+    made.started, made._speed_check = 0.0, SpeedCheck(planned_speed)
     made.budget = Budget(steps=None, seconds=seconds_for_steps(1.0, 0.1))
-    made.learn = clock.timed(made.learn, step_seconds)
+    made._finish_step = clock.timed(made._finish_step, step_seconds)
     return made
 
 

@@ -4,7 +4,7 @@ import contextlib
 import itertools
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -22,10 +22,9 @@ from charnn.options import refuse_both
 
 if TYPE_CHECKING:
     from charnn.recipes import Recipe
+    from charnn.training.events import Stopped
     from charnn.training.run.networks import RunRequest
     from charnn.training.run.session import Session
-
-SAMPLE_LENGTH = 160
 
 
 @with_options(TextOptions, ModelOptions, TrainingOptions)
@@ -73,38 +72,56 @@ def train(
     refuse_both("--find-lr", find_lr and given.get("direction") == "both", "--direction both (it trains one network)")
     refuse_both("--resume", resume and overwrite, "--overwrite")
     refuse_both("--recipe", resume and recipe is not None, "--resume (a run goes on with its own options)")
-    if not texts and not resume:
-        raise OptionError("TEXT: found none; name the text to learn from: charnn train book.txt")
-    directory = Path(output) if output is not None else _default_directory(texts)
-    if not directory.name:
-        raise OptionError(f"-o: found {output!r}, but a run needs a directory of its own; name one such as runs/mine")
-    settings = None if recipe is None else charnn.api.load_recipe(recipe)
     request = charnn.api.make_request(
-        directory,
+        _directory(output, texts, resume=resume),
         texts or [],
         given,
-        recipe=settings,
+        recipe=None if recipe is None else charnn.api.load_recipe(recipe),
         overwrite=overwrite,
         resume=resume,
-        notify=console.notice,
     )
-    if texts:
-        console.notice(
-            "TEXT is not read again: a run goes on with the text that it was begun with"
-            if resume
-            else f"reading {', '.join(texts)}"
-        )
+    if texts and resume:
+        console.notice("TEXT is not read again: a run goes on with the text that it was begun with")
+    elif texts:
+        console.notice(f"reading {', '.join(texts)}")
     if find_lr:
         with terminated_like_interrupted():
             find_learning_rate(request, started=started)
         return
-    _train_all(request, started)
+    from charnn.cli.output.training_screen import open_screen  # loads rich's live display
+
+    with contextlib.closing(_networks(request, started)) as networks:
+        for session in networks:
+            stopped = None
+            with noted_interrupts() as interruption, open_screen(session) as screen:
+                for event in charnn.api.run(session, should_stop=lambda: interruption() is not None):
+                    screen.show(event)
+                    stopped = event if isinstance(event, charnn.api.Stopped) else stopped
+                signal_number = interruption()
+            _show_outcome(session, stopped, signal_number)
 
 
-def _train_all(request: "RunRequest", started: float) -> None:
-    """Train each network of a run."""
+def _directory(output: str | None, texts: list[str] | None, *, resume: bool) -> Path:
+    """Return the run's directory."""
+    if not texts and not resume:
+        raise OptionError("TEXT: found none; name the text to learn from: charnn train book.txt")
+    if output is not None:
+        if not Path(output).name:
+            raise OptionError(
+                f"-o: found {output!r}, but a run needs a directory of its own; name one such as runs/mine"
+            )
+        return Path(output)
+    if texts:
+        return charnn.api.default_directory(texts[0])
+    directory = charnn.api.find_model(None)
+    console.notice(f"going on with the newest run, {directory}")
+    return directory
+
+
+def _networks(request: "RunRequest", started: float) -> "Generator[Session, None, None]":
+    """Yield each network of a run, to be trained before the next is asked for."""
     with ProgressLine() as line:
-        networks = charnn.api.networks(request, started=started, notify=line.notice, report=line.show)
+        networks = charnn.api.networks(request, started=started, report=line.show)
         with contextlib.closing(networks):
             kept = "nothing was changed"
             for number in itertools.count():
@@ -114,7 +131,7 @@ def _train_all(request: "RunRequest", started: float) -> None:
                     return
                 if number == 0 and request.recipe is not None and request.recipe.needs_gpu:
                     _warn_of_size(request.recipe, session)
-                _train(session)
+                yield session
                 kept = f"go on with: charnn train --resume -o {request.directory}"
 
 
@@ -152,26 +169,8 @@ def _interruptible_reading(kept: str) -> Iterator[None]:
         raise
 
 
-def _default_directory(texts: list[str] | None) -> Path:
-    if texts:
-        return charnn.api.default_directory(texts[0])
-    directory = charnn.api.find_model(None)
-    console.notice(f"going on with the newest run, {directory}")
-    return directory
-
-
-def _train(session: "Session") -> None:
-    from charnn.cli.output.training_screen import open_screen  # loads rich's live display
-
-    stopped = None
-    with noted_interrupts() as interruption, open_screen(session) as screen:
-        for event in charnn.api.run(session, should_stop=lambda: interruption() is not None):
-            screen.show(event)
-            if isinstance(event, charnn.api.Evaluated):
-                screen.show_sample(charnn.api.short_sample(session.model(), length=SAMPLE_LENGTH), event.step)
-            if isinstance(event, charnn.api.Stopped):
-                stopped = event
-        signal_number = interruption()
+def _show_outcome(session: "Session", stopped: "Stopped | None", signal_number: int | None) -> None:
+    """Say how training ended and what to do next. Raises Exit where it was interrupted."""
     directory = session.directory
     run_directory = charnn.api.directory_of_run(directory, session.config)
     if stopped is not None and stopped.reason == "interrupted":

@@ -22,9 +22,7 @@ def find_learning_rate(request: "RunRequest", *, started: float) -> None:
         CharnnError: for anything wrong with what was given.
     """
     with ProgressLine() as line:
-        optimizer, trials = charnn.api.try_learning_rates(
-            request, started=started, notify=line.notice, report=line.show
-        )
+        optimizer, trials = charnn.api.try_learning_rates(request, started=started, report=line.show)
     rate = charnn.api.proposal(trials, optimizer)
     for row in _plot(trials):
         console.write_line(row)

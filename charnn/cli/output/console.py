@@ -65,6 +65,7 @@ def _finite(value: Any) -> Any:
 
 def notice(message: str) -> None:
     """Tell the user something that is no result; a terminal that was closed is no reason to stop."""
+    clear_notice_in_place()
     with contextlib.suppress(OSError):
         sys.stderr.write(f"charnn: {message}\n")
         sys.stderr.flush()
@@ -75,7 +76,7 @@ class _Notices(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         """Show one."""
-        notice(record.getMessage())
+        notice(getattr(record, "in_flags", record.getMessage()))
 
 
 @contextlib.contextmanager
@@ -92,11 +93,27 @@ def library_notices() -> Iterator[None]:
         logger.setLevel(before)
 
 
+_has_notice_in_place = False
+
+
 def notice_in_place(message: str) -> None:
-    """Show a notice on a terminal's last line, in the place of the one before; an empty one clears the line."""
-    shown = f"charnn: {fitting(message, error_width() - len('charnn: ') - 1)}" if message else ""
+    """Show a notice on a terminal's last line, until the next notice takes its place."""
+    global _has_notice_in_place
+    _has_notice_in_place = True
+    _rewrite_last_line(f"charnn: {fitting(message, error_width() - len('charnn: ') - 1)}")
+
+
+def clear_notice_in_place() -> None:
+    """Take away what `notice_in_place` shows."""
+    global _has_notice_in_place
+    if _has_notice_in_place:
+        _has_notice_in_place = False
+        _rewrite_last_line("")
+
+
+def _rewrite_last_line(text: str) -> None:
     with contextlib.suppress(OSError):
-        sys.stderr.write(f"\r\x1b[2K{shown}")
+        sys.stderr.write(f"\r\x1b[2K{text}")
         sys.stderr.flush()
 
 

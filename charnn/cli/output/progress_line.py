@@ -19,7 +19,6 @@ class ProgressLine:
     def __init__(self) -> None:
         self._is_rewritten = console.notices_are_watched()
         self._last_shown: float | None = None
-        self._is_there = False
 
     def __enter__(self) -> "ProgressLine":
         """Begin."""
@@ -29,12 +28,12 @@ class ProgressLine:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         """Clear the line."""
-        self.clear()
+        console.clear_notice_in_place()
 
     def show(self, progress: "Progress") -> None:
         """Show how far work has come, if it is time."""
         if progress.num_done >= progress.num_total:
-            self.clear()
+            console.clear_notice_in_place()
             return
         if progress.seconds < SECONDS_BEFORE_SHOWN:
             return
@@ -45,20 +44,8 @@ class ProgressLine:
         self._last_shown = now
         if self._is_rewritten:
             console.notice_in_place(in_words(progress))
-            self._is_there = True
         else:
             console.notice(in_words(progress))
-
-    def notice(self, message: str) -> None:
-        """Tell the user something else meanwhile."""
-        self.clear()
-        console.notice(message)
-
-    def clear(self) -> None:
-        """Take the line away."""
-        if self._is_there:
-            console.notice_in_place("")
-            self._is_there = False
 
 
 def in_words(progress: "Progress") -> str:

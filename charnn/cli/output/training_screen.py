@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from charnn.training.run.session import Session
 
 BITS = 1 / math.log(2)
-MOST_SAMPLE_LINES = 8
+SAMPLE_LENGTH, MOST_SAMPLE_LINES = 160, 8
 
 
 class Screen(Protocol):
@@ -31,10 +31,6 @@ class Screen(Protocol):
 
     def show(self, event: "Event") -> None:
         """Show what happened."""
-        ...
-
-    def show_sample(self, text: str, step: int) -> None:
-        """Show what the model writes after a step."""
         ...
 
 
@@ -146,6 +142,7 @@ class PlainScreen:
 
     def __init__(self, session: "Session") -> None:
         self._figures = _Figures(session)
+        self._session = session
         self._last: Progressed | None = None
         for line in headline(session):
             console.notice(line)
@@ -162,14 +159,15 @@ class PlainScreen:
             )
             valid = self._figures.valid(event.valid_loss_nats) + (" (best)" if event.is_best else "")
             console.notice(f"{event.seconds:6.1f} s  step {event.step:,}  {trained}valid {valid}")
+            console.notice(f"    | {_sample(self._session).replace(chr(10), '⏎')}")
         elif isinstance(event, charnn.api.RolledBack):
             console.notice(_rolled_back(event))
         elif isinstance(event, charnn.api.SpeedChanged):
             console.notice(_speed_changed(event))
 
-    def show_sample(self, text: str, step: int) -> None:  # noqa: ARG002
-        """Show a sample in one line."""
-        console.notice(f"    | {text.replace(chr(10), '⏎')}")
+
+def _sample(session: "Session") -> str:
+    return charnn.api.short_sample(session.model(), length=SAMPLE_LENGTH)
 
 
 def _rolled_back(event: "RolledBack") -> str:
@@ -192,6 +190,7 @@ class LiveScreen:
     def __init__(self, session: "Session", terminal: Console) -> None:
         self._figures = _Figures(session)
         self._terminal = terminal
+        self._session = session
         self._trainer = session.trainer
         self._headline = headline(session)
         self._progressed: Progressed | None = None
@@ -206,14 +205,11 @@ class LiveScreen:
         elif isinstance(event, charnn.api.Evaluated):
             self._evaluated = event
             self._best = event if event.is_best else self._best
+            self._sample = ("\n".join(_sample(self._session).split("\n")[:MOST_SAMPLE_LINES]), event.step)
         elif isinstance(event, charnn.api.RolledBack):
             self._terminal.print(_rolled_back(event), style="yellow")
         elif isinstance(event, charnn.api.SpeedChanged):
             self._terminal.print(_speed_changed(event))
-
-    def show_sample(self, text: str, step: int) -> None:
-        """Take in a sample for the next redrawing."""
-        self._sample = ("\n".join(text.split("\n")[:MOST_SAMPLE_LINES]), step)
 
     def __rich__(self) -> Group:
         """Return the whole screen."""

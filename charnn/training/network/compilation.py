@@ -7,12 +7,14 @@ from typing import cast
 import torch
 
 from charnn.config import Architecture, TrainingOptions
-from charnn.errors import Notify
+from charnn.notices import notice_logger
 from charnn.options import refuse_idle
 from charnn.training.network.layers import EquationLayer
 from charnn.training.network.network import Network, detached
 from charnn.training.parallel.groups import group_bounds
 from charnn.training.parallel.workers import one_torch_thread
+
+logger = notice_logger(__name__)
 
 SECONDS_WORTH_IT = 600.0
 """A time budget for each layer from which on compiling pays by itself: it takes 30 to 65 seconds a layer, and steps then take
@@ -35,9 +37,7 @@ def compilable_layers(network: Network) -> list[EquationLayer]:
     return [layer for layer in layers if layer.cell.coefficients is None]
 
 
-def compile_steps(
-    network: Network, options: TrainingOptions, *, unit: str, device: str, precision: str, notify: Notify
-) -> bool:
+def compile_steps(network: Network, options: TrainingOptions, *, unit: str, device: str, precision: str) -> bool:
     """Compile the steps of a network's layers, if that is wished or pays; say so, or why it could not be done.
 
     Args:
@@ -45,7 +45,6 @@ def compile_steps(
         options: resolved.
         unit: what is independent in the text.
         device, precision: as in training.
-        notify: told what a user should know.
 
     Returns:
         Whether the network now runs compiled steps. Its weights and torch's generators are as before.
@@ -58,11 +57,11 @@ def compile_steps(
     if not wants_compiling(network.architecture, options, unit=unit, layers=layers):
         return False
     if device == "cpu" and not _has_compiler():
-        notify(
+        logger.info(
             "found no C++ compiler (g++, clang++ or $CXX): the steps run uncompiled; install one, or pass --compile no"
         )
         return False
-    notify("compiling the steps of each layer, which takes a minute or so; --compile no does without")
+    logger.info("compiling the steps of each layer, which takes a minute or so; --compile no does without")
     try:
         for layer in layers:
             layer.compile_steps()
@@ -71,7 +70,7 @@ def compile_steps(
         for layer in layers:
             layer.run_uncompiled()
         reason = str(error).strip().splitlines()[:1]
-        notify(
+        logger.info(
             f"compiling failed ({type(error).__name__}{': ' + reason[0][:80] if reason else ''}): the steps run uncompiled"
         )
         return False

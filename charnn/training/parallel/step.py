@@ -22,18 +22,40 @@ CLIP_EPSILON = 1e-6
 
 
 class StepResult(NamedTuple):
-    """What a step's batch was like.
+    """The outcome of a training step.
 
     Args:
-        loss: its loss in nats, summed, on the device.
+        loss: the batch's summed loss in nats, on the device.
         norm: the norm of its gradient before clipping, on the device.
         states: the state of each group after its last token.
-        num_targets: targets that the loss is over.
+        num_targets: the targets that the loss is summed over.
     """
 
     loss: Tensor
     norm: Tensor
     states: list[NetworkState]
+    num_targets: int
+
+
+class GroupResult(NamedTuple):
+    """The loss, the gradients and the final state of a group of lanes."""
+
+    loss: Tensor
+    gradients: Sequence[Tensor | None]
+    state: NetworkState
+
+
+class PreparedStep(NamedTuple):
+    """A step whose work can be divided among workers.
+
+    Args:
+        tasks: one for each group of lanes, which runs it forward and backward.
+        learning_rate: for the update that follows.
+        num_targets: the targets that the loss is summed over.
+    """
+
+    tasks: Sequence[Task[GroupResult]]
+    learning_rate: float
     num_targets: int
 
 
@@ -46,12 +68,6 @@ def held_accumulators(parameters: Sequence[Tensor]) -> list[Tensor]:
     themselves would not do: one that Python holds is handed out under Python's lock, too.
     """
     return [weight.expand_as(weight) for weight in parameters]
-
-
-class _GroupResult(NamedTuple):
-    loss: Tensor
-    gradients: Sequence[Tensor | None]
-    state: NetworkState
 
 
 class _SummedGradient:
@@ -102,14 +118,14 @@ class _SummedGradient:
 
 @dataclass
 class TrainingStep:
-    """All that a step needs but the batch; calling it does one.
+    """Training steps of a network; for each, `prepare` returns tasks, and `update` takes their results.
 
     Args:
         network: on its device.
-        optimizers: they share its parameters.
+        optimizers: together they update all its parameters.
         options: resolved training options.
         precision: fp32 or bf16 (autocast).
-        workers: who does the work; the weights that come of it do not depend on them.
+        workers: threads that the work is divided among; the weights do not depend on how many there are.
     """
 
     network: Network
@@ -124,47 +140,48 @@ class TrainingStep:
         self._held = held_accumulators(self._parameters)
         self._sums = [_SummedGradient(weight, self.options.clip_value or 0.0) for weight in self._parameters]
 
-    def __call__(
+    def prepare(
         self,
         inputs_TB: IdArray,
         targets_TB: IdArray,
         states: Sequence[NetworkState] | None,
         *,
-        rate: float,
+        learning_rate: float,
         number: int,
         teacher_forcing_probability: float = 1.0,
-    ) -> StepResult:
-        """Read a batch and move the weights.
+    ) -> PreparedStep:
+        """Divide a batch into tasks, whose results `update` expects in their order.
 
         Args:
-            inputs_TB: tokens read.
-            targets_TB: tokens that follow them, `IGNORED` where there is none.
-            states: that of each group of lanes, or None where the streams begin.
-            rate: learning rate.
-            number: that of the step; all that is random is a function of it, the seed and the group.
-            share_true: the share of inputs that stay true.
+            inputs_TB: input tokens.
+            targets_TB: the tokens that follow them, `IGNORED` where there is none.
+            states: of each group of lanes, or None for initial states.
+            number: of the step; everything random is a function of it, the seed and the group.
+            teacher_forcing_probability: of feeding the true token rather than the model's own.
         """
         bounds = group_bounds(inputs_TB.shape[1], self._device)
         counts = Counts.of(targets_TB)
-        groups = self.workers.run(
-            [
-                partial(
-                    self._read_group,
-                    torch.from_numpy(inputs_TB[:, first:last].copy()),
-                    torch.from_numpy(targets_TB[:, first:last].copy()),
-                    None if states is None else states[group],
-                    counts=counts,
-                    draws=(self.options.seed, number, group),
-                    teacher_forcing_probability=teacher_forcing_probability,
-                )
-                for group, (first, last) in enumerate(bounds)
-            ]
-        )
-        loss = torch.stack([group.loss for group in groups]).sum()
-        norm = self._update([group.gradients for group in groups], rate)
-        return StepResult(loss, norm, [group.state for group in groups], counts.targets)
+        tasks = [
+            partial(
+                self._run_group,
+                torch.from_numpy(inputs_TB[:, first:last].copy()),
+                torch.from_numpy(targets_TB[:, first:last].copy()),
+                None if states is None else states[group],
+                counts=counts,
+                draws=(self.options.seed, number, group),
+                teacher_forcing_probability=teacher_forcing_probability,
+            )
+            for group, (first, last) in enumerate(bounds)
+        ]
+        return PreparedStep(tasks, learning_rate, counts.targets)
 
-    def _read_group(
+    def update(self, step: PreparedStep, groups: Sequence[GroupResult]) -> StepResult:
+        """Update the weights by the gradients of all groups."""
+        loss = torch.stack([group.loss for group in groups]).sum()
+        norm = self._update([group.gradients for group in groups], step.learning_rate)
+        return StepResult(loss, norm, [group.state for group in groups], step.num_targets)
+
+    def _run_group(
         self,
         inputs_TB: Tensor,
         targets_TB: Tensor,
@@ -173,8 +190,8 @@ class TrainingStep:
         counts: Counts,
         draws: tuple[int, ...],
         teacher_forcing_probability: float,
-    ) -> _GroupResult:
-        """Read a group of lanes forward and backward."""
+    ) -> GroupResult:
+        """Run a group of lanes forward and backward."""
         if state is None:
             state = self.network.initial_state(inputs_TB.shape[1])
         with torch.autocast(self._device, torch.bfloat16, enabled=self.precision == "bf16"):
@@ -189,10 +206,10 @@ class TrainingStep:
                 teacher_forcing_probability=teacher_forcing_probability,
             )
         gradients = torch.autograd.grad(result.objective_nats, self._parameters, allow_unused=True)
-        return _GroupResult(result.loss, gradients, detached(result.state))
+        return GroupResult(result.loss, gradients, detached(result.state))
 
-    def _update(self, gradients: Sequence[Sequence[Tensor | None]], rate: float) -> Tensor:
-        """Add the groups' gradients up, clip them and move the weights; return the norm before clipping."""
+    def _update(self, gradients: Sequence[Sequence[Tensor | None]], learning_rate: float) -> Tensor:
+        """Sum the gradients of the groups, clip the sum and update the weights; return the norm before clipping."""
         totals: list[Tensor | None] = []
         adding: list[Task[Tensor]] = []
         for total, parts in zip(self._sums, zip(*gradients, strict=True), strict=True):
@@ -204,7 +221,7 @@ class TrainingStep:
         if self.options.clip_norm:
             scale = (self.options.clip_norm / (norm + CLIP_EPSILON)).clamp(max=1.0)
         scale = torch.where(norm.isfinite(), scale, 0.0)  # rows that nothing looked up stay zero, whatever it is
-        set_rate(self.optimizers, rate)
+        set_rate(self.optimizers, learning_rate)
         updates: list[Task[None]] = []
         waiting = iter(totals)
         for optimizer in self.optimizers:

@@ -3,7 +3,10 @@
 import torch
 
 from charnn.config.training import Precision
-from charnn.errors import CharnnError, Notify
+from charnn.errors import CharnnError
+from charnn.notices import notice_logger
+
+logger = notice_logger(__name__)
 
 
 def choose_device(wanted: str) -> str:
@@ -31,10 +34,10 @@ def _onednn_has_bf16() -> bool:
     return torch._C._has_mkldnn and bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
 
 
-def supported_precision(wanted: Precision, device: str, *, notify: Notify) -> Precision:
+def supported_precision(wanted: Precision, device: str) -> Precision:
     """Return the precision that is wanted, or fp32, with a line that says so, where it is bf16 and cannot run."""
     if wanted != "bf16" or has_bf16_units(device):
         return wanted
     where = "this GPU" if device == "cuda" else "this processor"
-    notify(f"--precision bf16: {where} has no bf16 units that torch can use; training in fp32")
+    logger.info(f"--precision bf16: {where} has no bf16 units that torch can use; training in fp32")
     return "fp32"

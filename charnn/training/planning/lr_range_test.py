@@ -47,8 +47,8 @@ def range_test(trainer: Trainer) -> Iterator[Trial]:
     mean, lowest = 0.0, math.inf
     for number in range(NUM_STEPS):
         rate = LOWEST * (HIGHEST / LOWEST) ** (number / (NUM_STEPS - 1))
-        found = trainer.learn(rate)
-        loss = float(found.loss) / found.num_targets
+        result = trainer.learn(rate)
+        loss = float(result.loss) / result.num_targets
         mean = MEMORY * mean + (1 - MEMORY) * loss
         smoothed = mean / (1 - MEMORY ** (number + 1))
         if not math.isfinite(loss) or smoothed > lowest + DIVERGED:

@@ -5,8 +5,7 @@ import ctypes
 import os
 import sys
 import threading
-from collections.abc import Generator, Iterator
-from typing import TypeVar
+from collections.abc import Iterator
 
 _TRIM_THRESHOLD, _MMAP_MAX = -1, -4
 """Parameters of glibc's mallopt (malloc.h)."""
@@ -23,8 +22,6 @@ _VARIABLES = (
 _lock = threading.RLock()
 """Reentrant, since a generator that nobody wants any more may be closed at any moment, in a thread that holds it."""
 _num_holders = 0
-
-Item = TypeVar("Item")
 
 
 @contextlib.contextmanager
@@ -50,20 +47,14 @@ def memory_kept(*, trim: bool = True) -> Iterator[bool]:
                 ctypes.CDLL(None).malloc_trim(0)
 
 
-def keeping_memory(items: Generator[Item, None, None]) -> Iterator[Item]:
-    """Yield the items of a generator that runs in `memory_kept`, which is not in force while this one is suspended."""
-    with contextlib.closing(items):
-        try:
-            while True:
-                with memory_kept(trim=False):
-                    try:
-                        item = next(items)
-                    except StopIteration:
-                        return
-                yield item
-        finally:
-            with memory_kept():
-                pass  # what was kept goes back
+@contextlib.contextmanager
+def memory_returned() -> Iterator[None]:
+    """Return what blocks of `memory_kept(trim=False)` kept to the system at the end."""
+    try:
+        yield
+    finally:
+        with memory_kept():
+            pass
 
 
 def _tell(*, mmap_max: int, trim_threshold: int) -> bool:

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 
 from charnn.config import Architecture, ModelOptions, TrainingOptions
 from charnn.config.training import DEFAULT_MINUTES
-from charnn.errors import Notify
+from charnn.notices import notice_logger
 from charnn.options import refuse_idle
 from charnn.storage.run_config import PlanFacts
 from charnn.text.corpus import Corpus
@@ -15,7 +15,9 @@ from charnn.training.parallel.workers import Workers
 from charnn.training.planning.devices import supported_precision
 from charnn.training.planning.sizes import resolve_architecture
 from charnn.training.planning.timing import EVALUATION_SPEED_RATIO, Speed, measure_speed
-from charnn.training.trainer import SHARE_FOR_EVALUATION
+from charnn.training.trainer import MAX_EVALUATION_FRACTION
+
+logger = notice_logger(__name__)
 
 LANES, LANES_OF_WIDE, WIDE = 32, 64, 512
 """Streams side by side on a processor; more of them keep its units busier where a layer is wide."""
@@ -130,7 +132,7 @@ def plan_evaluations(
     Returns:
         The progress between two evaluations, and the most tokens that each reads.
     """
-    affordable = SHARE_FOR_EVALUATION * (
+    affordable = MAX_EVALUATION_FRACTION * (
         num_training * EVALUATION_SPEED_RATIO if seconds is None else seconds * evaluation_speed
     )
     max_tokens = int(min(num_valid, max(affordable / FEWEST_EVALUATIONS, 2000)))
@@ -189,7 +191,6 @@ def make_plan(
     corpus: Corpus,
     device: str,
     workers: Workers,
-    notify: Notify,
 ) -> Plan:
     """Decide all that the user left open.
 
@@ -197,7 +198,6 @@ def make_plan(
         options: with a budget.
         corpus: encoded.
         workers: who will train.
-        notify: told where the user's wish had to yield to the text.
     """
     num_tokens = corpus.train.num_tokens
     seconds = options.minutes * 60 if options.minutes else None
@@ -208,7 +208,7 @@ def make_plan(
     options = replace(
         options,
         bptt_length=min(options.bptt_length, num_tokens),
-        precision=supported_precision(options.precision, device, notify=notify),
+        precision=supported_precision(options.precision, device),
     )
     architecture, speed, batch_size = _choose_sizes(
         model_options, options, corpus=corpus, device=device, seconds=seconds, workers=workers
@@ -219,7 +219,7 @@ def make_plan(
         refuse_idle("--ngram-dropout", bool(options.ngram_dropout), "--embedding-order 2 or more")
         options = replace(options, ngram_dropout=0.0)
     if options.batch_size and batch_size < options.batch_size:
-        notify(f"the text is short ({num_tokens:,} tokens): --batch-size {options.batch_size} became {batch_size}")
+        logger.info(f"the text is short ({num_tokens:,} tokens): --batch-size {options.batch_size} became {batch_size}")
     num_training = _expected_tokens(options, batch_size, num_tokens, speed)
     evaluation_interval, max_valid_tokens = plan_evaluations(
         num_valid=corpus.valid.num_tokens,

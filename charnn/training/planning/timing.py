@@ -11,6 +11,7 @@ import numpy as np
 import torch
 
 from charnn.config import Architecture, TrainingOptions
+from charnn.training.batches import IdArray
 from charnn.training.network.dropout import RegularizationRates
 from charnn.training.network.network import Network
 from charnn.training.optim.optimizers import make_optimizers
@@ -76,18 +77,9 @@ def measure_speed(
         steps = [TrainingStep(network, optimizers, timed, precision, workers) for precision in precisions]
         size = (options.bptt_length, batch_size)
         ids_TB = np.random.default_rng(0).integers(architecture.vocab_size, size=size)
-        teacher_forcing_probability = (1 + options.teacher_forcing) / 2  # on the whole
         training = _median_times(
             [
-                partial(
-                    step,
-                    ids_TB,
-                    ids_TB,
-                    None,
-                    rate=1e-3,
-                    number=0,
-                    teacher_forcing_probability=teacher_forcing_probability,
-                )
+                partial(_train_on, step, ids_TB, (1 + options.teacher_forcing) / 2, workers)  # its mean over a run
                 for step in steps
             ],
             device,
@@ -99,6 +91,18 @@ def measure_speed(
     has_choice = len(steps) == 2 and precisions[fastest] == "bf16" and math.isfinite(training[1 - fastest])
     ratio = training[1 - fastest] / training[fastest] if has_choice else None
     return Speed(precisions[fastest], workers.num_active, ids_TB.size / training[fastest], evaluation, ratio)
+
+
+def _train_on(step: TrainingStep, ids_TB: IdArray, teacher_forcing_probability: float, workers: Workers) -> None:
+    prepared = step.prepare(
+        ids_TB,
+        ids_TB,
+        None,
+        learning_rate=1e-3,
+        number=0,
+        teacher_forcing_probability=teacher_forcing_probability,
+    )
+    step.update(prepared, workers.run(prepared.tasks))
 
 
 EVALUATION_SPEED_RATIO = 3.0

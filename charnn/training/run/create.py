@@ -14,10 +14,11 @@ import torch
 import charnn
 from charnn.config import ModelOptions, TextOptions, TrainingOptions
 from charnn.config.compatibility import check_together
-from charnn.errors import ModelError, Notify, TrainingError
+from charnn.errors import ModelError, TrainingError
 from charnn.files import staging_directory, write_atomically
 from charnn.ngrams.kneser_ney import NgramModel
 from charnn.ngrams.spelling import learn_spelling
+from charnn.notices import notice_logger
 from charnn.storage.model_directory import (
     BACKWARD,
     is_half_of_bidirectional,
@@ -39,9 +40,11 @@ from charnn.text.progress import Report
 from charnn.training.optim.schedule import seconds_for_steps, seconds_to_end
 from charnn.training.planning.devices import choose_device
 from charnn.training.planning.plan import Plan, make_plan, resolve_budget
+from charnn.training.position import Position
 from charnn.training.run.metrics import count_beside, read_held_out, tokens_to_count
 from charnn.training.run.session import Session, close_text, make_session, make_workers, open_text, save
-from charnn.training.trainer import Position
+
+logger = notice_logger(__name__)
 
 FEWEST_STEPS = 20
 """Steps below which training is of no use."""
@@ -58,7 +61,6 @@ def begin(
     training_options: TrainingOptions,
     overwrite: bool,
     started: float,
-    notify: Notify,
     report: Report | None = None,
     recipe: str | None = None,
 ) -> Session:
@@ -67,7 +69,6 @@ def begin(
     Args:
         overwrite: replace a model that lies there.
         started: `time.monotonic()` from which the time budget counts.
-        notify: told what a user should know.
         report: told how far the reading of the text and the counting of n-grams have come.
         recipe: the name of the one that options come from.
 
@@ -86,7 +87,6 @@ def begin(
             texts,
             text_options,
             seed=options.seed,
-            notify=notify,
             report=report,
             minutes=options.minutes,
             cache_root=cache.cache_directory(),
@@ -94,11 +94,11 @@ def begin(
         if model_options.direction == "backward":
             for split in SPLITS:
                 reverse_encoded(staging / f"{split}.bin", staging / f"{split}.bin", corpus.tokenizer)
-        plan = make_plan(model_options, options, corpus=corpus, device=device, workers=workers, notify=notify)
+        plan = make_plan(model_options, options, corpus=corpus, device=device, workers=workers)
         _refuse_too_little_time(plan, time.monotonic() - started)
         config = _make_config(corpus, AskedOptions(text_options, model_options, training_options), plan, recipe)
-        session = make_session(staging, config, corpus.tokenizer, Position(), started, notify=notify, workers=workers)
-        _complete(session, plan.ngram_order, options, text_key=corpus.key, notify=notify, report=report)
+        session = make_session(staging, config, corpus.tokenizer, Position(), started, workers=workers)
+        _complete(session, plan.ngram_order, options, text_key=corpus.key, report=report)
         if text_options.spell and corpus.rare_words:
             _add_spelling(staging, corpus, tokenizer_sha256=config.tokenizer_sha256)
         close_text(session)
@@ -108,7 +108,7 @@ def begin(
     return session
 
 
-def begin_backward(forward: Path, *, started: float, notify: Notify) -> Session:
+def begin_backward(forward: Path, *, started: float) -> Session:
     """Set up the other half of a pair: the same network on the same text, read from right to left.
 
     It lies in the directory `BACKWARD` of the model that reads from left to right, and needs nothing but what is there.
@@ -116,7 +116,6 @@ def begin_backward(forward: Path, *, started: float, notify: Notify) -> Session:
     Args:
         forward: that model's directory.
         started: `time.monotonic()` from which the time budget counts.
-        notify: told what a user should know.
 
     Raises:
         CharnnError: where the model is damaged or nothing can be written.
@@ -128,8 +127,8 @@ def begin_backward(forward: Path, *, started: float, notify: Notify) -> Session:
     with staging_directory(directory) as staging:
         for split in SPLITS:
             reverse_encoded(forward / f"{split}.bin", staging / f"{split}.bin", model.tokenizer)
-        session = make_session(staging, config, model.tokenizer, Position(), started, notify=notify)
-        _complete(session, config.plan.ngram_order, config.training, notify=notify)
+        session = make_session(staging, config, model.tokenizer, Position(), started)
+        _complete(session, config.plan.ngram_order, config.training)
         if (forward / SPELLING_FILE).exists():
             write_atomically(staging / SPELLING_FILE, (forward / SPELLING_FILE).read_bytes())
         close_text(session)
@@ -144,7 +143,6 @@ def _complete(
     options: TrainingOptions,
     *,
     text_key: str = "",
-    notify: Notify,
     report: Report | None = None,
 ) -> None:
     """Fill a new run's directory with what training begins with.
@@ -154,7 +152,7 @@ def _complete(
     """
     write_tokenizer(session.directory, session.tokenizer)
     if ngram_order:
-        _add_ngrams(session, ngram_order, options, text_key=text_key, notify=notify, report=report)
+        _add_ngrams(session, ngram_order, options, text_key=text_key, report=report)
     session.unsaved_best = session.trainer.averaged_arrays()
     save(session)
 
@@ -204,7 +202,6 @@ def _add_ngrams(
     options: TrainingOptions,
     *,
     text_key: str,
-    notify: Notify,
     report: Report | None,
 ) -> None:
     """Put the n-gram model beside the network, from the cache where an earlier run has counted the same."""
@@ -221,7 +218,7 @@ def _add_ngrams(
     )
     session.ngrams = _kept_ngrams(session, root, key)
     if session.ngrams is not None:
-        notify(f"n-grams up to order {session.ngrams.order}: taken from the cache, counted by an earlier run")
+        logger.info(f"n-grams up to order {session.ngrams.order}: taken from the cache, counted by an earlier run")
     else:
         session.ngrams = count_beside(
             ids, tokenizer.vocabulary, order=order, unit=tokenizer.unit, seconds=seconds, report=report

@@ -4,7 +4,6 @@ import tempfile
 from dataclasses import replace
 from pathlib import Path
 
-from charnn.errors import Notify
 from charnn.text.progress import Report
 from charnn.training.planning.lr_range_test import Trial, range_test
 from charnn.training.planning.memory import memory_kept
@@ -13,9 +12,7 @@ from charnn.training.run.networks import RunRequest
 from charnn.training.run.session import close_text
 
 
-def try_learning_rates(
-    request: RunRequest, *, started: float, notify: Notify, report: Report
-) -> tuple[str, list[Trial]]:
+def try_learning_rates(request: RunRequest, *, started: float, report: Report) -> tuple[str, list[Trial]]:
     """Begin a run in a directory for the time being, and return its optimizer and the trials of a range test.
 
     Raises:
@@ -30,7 +27,6 @@ def try_learning_rates(
             training_options=replace(request.training_options, ngram_order=0),
             overwrite=False,
             started=started,
-            notify=notify,
             report=report,
         )
         with memory_kept(), session.trainer.workers:

@@ -8,8 +8,9 @@ from typing import Any
 
 from charnn.config import ModelOptions, TextOptions, TrainingOptions
 from charnn.config.compatibility import settle
-from charnn.errors import Notify, OptionError, StorageError
+from charnn.errors import OptionError, StorageError
 from charnn.files import portable_name
+from charnn.notices import notice_logger
 from charnn.options import pick
 from charnn.recipes import Recipe
 from charnn.storage.locking import exclusive
@@ -19,6 +20,8 @@ from charnn.training.run.bidirectional import half_of_budget, is_finished, is_fo
 from charnn.training.run.create import begin, begin_backward
 from charnn.training.run.resume import go_on
 from charnn.training.run.session import Session
+
+logger = notice_logger(__name__)
 
 
 @dataclass(frozen=True)
@@ -54,13 +57,11 @@ def make_request(
     recipe: Recipe | None = None,
     overwrite: bool = False,
     resume: bool = False,
-    notify: Notify,
 ) -> RunRequest:
     """Return what a run is to be.
 
     Args:
         overrides: options by field name; others are the recipe's, or keep their defaults.
-        notify: told which of the recipe's options were left out.
 
     Raises:
         OptionError: for options out of bounds, or that do not go together.
@@ -69,7 +70,7 @@ def make_request(
     if recipe is not None:
         options, left_out = settle(recipe.options, overrides)
         if left_out:
-            notify(f"recipe {recipe.name}: left out {', '.join(left_out)}, idle beside the options given")
+            logger.info(f"recipe {recipe.name}: left out {', '.join(left_out)}, idle beside the options given")
     text_options, model_options = pick(TextOptions, options), pick(ModelOptions, options)
     if model_options.direction == "both" and not resume:
         options = half_of_budget(with_a_budget(options))
@@ -85,16 +86,13 @@ def default_directory(text: str) -> Path:
     return DEFAULT_ROOT / (portable_name(Path(name).stem.replace("*", "all")) or "text")
 
 
-def networks(
-    request: RunRequest, *, started: float, notify: Notify, report: Report | None = None
-) -> Generator[Session, None, None]:
+def networks(request: RunRequest, *, started: float, report: Report | None = None) -> Generator[Session, None, None]:
     """Yield each network of a run, which must be trained (see `charnn.training.run.session.run`) before the next is asked for.
 
     The run's directory is locked until the last is done, or the iterator is closed.
 
     Args:
         started: `time.monotonic()` from which the first one's time budget counts.
-        notify: told what a user should know.
         report: told how far the reading of a text has come.
 
     Raises:
@@ -102,14 +100,12 @@ def networks(
     """
     with exclusive(request.directory):
         if request.resume:
-            yield from _resumed(request, started, notify)
+            yield from _resumed(request, started)
         else:
-            yield from _begun(request, started, notify, report)
+            yield from _begun(request, started, report)
 
 
-def _begun(
-    request: RunRequest, started: float, notify: Notify, report: Report | None
-) -> Generator[Session, None, None]:
+def _begun(request: RunRequest, started: float, report: Report | None) -> Generator[Session, None, None]:
     yield begin(
         request.directory,
         request.texts,
@@ -118,15 +114,14 @@ def _begun(
         training_options=request.training_options,
         overwrite=request.overwrite,
         started=started,
-        notify=notify,
         report=report,
         recipe=None if request.recipe is None else request.recipe.name,
     )
     if request.model_options.direction == "both":
-        yield _backward_begun(request.directory, notify)
+        yield _backward_begun(request.directory)
 
 
-def _resumed(request: RunRequest, started: float, notify: Notify) -> Generator[Session, None, None]:
+def _resumed(request: RunRequest, started: float) -> Generator[Session, None, None]:
     directory, overrides = request.directory, request.overrides
     pair = is_model(directory) and is_forward_half(read_config(directory))
     if pair and overrides.get("direction") not in (None, "both"):
@@ -135,21 +130,21 @@ def _resumed(request: RunRequest, started: float, notify: Notify) -> Generator[S
         )
     overrides = half_of_budget(overrides) if pair else overrides
     if not pair or not is_finished(read_config(directory), overrides):
-        yield go_on(directory, overrides, started=started, notify=notify)
+        yield go_on(directory, overrides, started=started)
     if not pair:
         return
     backward = directory / BACKWARD
     if is_model(backward):
-        yield go_on(backward, overrides, started=time.monotonic(), notify=notify)
+        yield go_on(backward, overrides, started=time.monotonic())
     else:
-        yield _backward_begun(directory, notify)
+        yield _backward_begun(directory)
 
 
-def _backward_begun(directory: Path, notify: Notify) -> Session:
+def _backward_begun(directory: Path) -> Session:
     """Begin the half of a bidirectional model that reads from right to left."""
-    notify("and now from right to left")
+    logger.info("and now from right to left")
     try:
-        return begin_backward(directory, started=time.monotonic(), notify=notify)
+        return begin_backward(directory, started=time.monotonic())
     except StorageError as error:
         advice = f"the forward half is whole; go on with: charnn train --resume -o {directory}"
         raise StorageError(f"{error}; {advice}") from error

@@ -8,8 +8,9 @@ from pathlib import Path
 from charnn.config import TrainingOptions
 from charnn.config.compatibility import GROUPS
 from charnn.config.training import BUDGETS
-from charnn.errors import ModelError, Notify, OptionError
+from charnn.errors import ModelError, OptionError
 from charnn.files import write_atomically
+from charnn.notices import notice_logger
 from charnn.options import OptionValues, declared_options, flags_of
 from charnn.storage.model_directory import (
     finish_interrupted_writes,
@@ -23,19 +24,20 @@ from charnn.storage.run_config import PlanFacts, RunConfig
 from charnn.text.corpus import open_ids
 from charnn.text.tokenizers import Tokenizer
 from charnn.training.planning.devices import choose_device, has_bf16_units
+from charnn.training.position import Position
 from charnn.training.run.session import Session, make_session
-from charnn.training.trainer import Position
+
+logger = notice_logger(__name__)
 
 CHANGEABLE_ON_RESUME = (*BUDGETS, "patience", "learning_rate", "save_every", "threads")
 
 
-def go_on(directory: Path, given: OptionValues, *, started: float, notify: Notify) -> Session:
+def go_on(directory: Path, given: OptionValues, *, started: float) -> Session:
     """Go on with a run from its last checkpoint, bit for bit.
 
     Args:
         given: options named on the command line; only budgets, patience and learning rate may differ from before.
         started: `time.monotonic()` now.
-        notify: told where the run cannot go on as it was.
 
     Raises:
         ModelError: where there is nothing to resume.
@@ -50,9 +52,9 @@ def go_on(directory: Path, given: OptionValues, *, started: float, notify: Notif
     scalars, tensors = read_training_state(directory)
     config.training = options
     _check_corpus(directory, config, model.tokenizer)
-    config.plan = _keep_precision(_keep_device(config.plan, notify), notify)
+    config.plan = _keep_precision(_keep_device(config.plan))
     position = Position.of(scalars)
-    session = make_session(directory, config, model.tokenizer, position, started - position.seconds, notify=notify)
+    session = make_session(directory, config, model.tokenizer, position, started - position.seconds)
     session.generation = model.generation
     if config.plan.ngram_order:
         session.ngrams = read_ngrams(directory, model.architecture.vocab_size, tokenizer_sha256=config.tokenizer_sha256)
@@ -105,18 +107,20 @@ def _check_corpus(directory: Path, config: RunConfig, tokenizer: Tokenizer) -> N
             )
 
 
-def _keep_device(plan: PlanFacts, notify: Notify) -> PlanFacts:
+def _keep_device(plan: PlanFacts) -> PlanFacts:
     """Go on with the device of before; where it is gone, on the processor, in fp32."""
     if plan.device == "cuda" and choose_device("auto") == "cpu":
-        notify("the run was begun on a GPU and there is none: going on on the processor, in fp32")
+        logger.info("the run was begun on a GPU and there is none: going on on the processor, in fp32")
         return replace(plan, device="cpu", precision="fp32", bf16_speedup=None)
     return plan
 
 
-def _keep_precision(plan: PlanFacts, notify: Notify) -> PlanFacts:
+def _keep_precision(plan: PlanFacts) -> PlanFacts:
     """Go on in the precision of before; where this machine has no units for it, in fp32."""
     if plan.precision == "bf16" and not has_bf16_units(plan.device):
-        notify("the run was begun in bf16 and this machine has no units for it: going on in fp32, so to other weights")
+        logger.info(
+            "the run was begun in bf16 and this machine has no units for it: going on in fp32, so to other weights"
+        )
         return replace(plan, precision="fp32", bf16_speedup=None)
     return plan
 

@@ -1,8 +1,9 @@
 """A training run and its model directory: train, and save what happens. `beginning` and `resuming` make one."""
 
+import contextlib
 import json
 import time
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -12,7 +13,7 @@ import torch
 
 from charnn.config import Architecture, TrainingOptions
 from charnn.cores import available_cores
-from charnn.errors import CharnnError, Notify, StorageError
+from charnn.errors import CharnnError, StorageError
 from charnn.files import explain_write_errors
 from charnn.ngrams.kneser_ney import NgramModel
 from charnn.storage.checkpoint import Tensors
@@ -30,10 +31,11 @@ from charnn.training.objective import TokenNoise
 from charnn.training.optim.optimizers import make_optimizers
 from charnn.training.optim.schedule import Budget, seconds_for_steps
 from charnn.training.parallel.workers import Workers
-from charnn.training.planning.memory import keeping_memory
+from charnn.training.planning.memory import memory_kept, memory_returned
+from charnn.training.position import Position
 from charnn.training.run.bidirectional import directory_of_run
 from charnn.training.run.metrics import final_figures
-from charnn.training.trainer import Position, Trainer
+from charnn.training.trainer import Trainer
 
 
 @dataclass
@@ -81,7 +83,6 @@ def make_session(
     position: Position,
     started: float,
     *,
-    notify: Notify,
     workers: Workers | None = None,
 ) -> Session:
     """Return what `config.json` describes, with fresh weights, over the encoded text that lies in the directory.
@@ -90,7 +91,6 @@ def make_session(
         config: whole (see `Session`).
         position: where to begin.
         started: `time.monotonic()` at which its clock began.
-        notify: told what a user should know.
         workers: who trains; new ones where there are none yet.
     """
     options, plan = config.training, config.plan
@@ -103,7 +103,7 @@ def make_session(
             shares=RegularizationRates.of(options),
             start=config.asked.model,
         ).to(plan.device)
-    compile_steps(network, options, unit=tokenizer.unit, device=plan.device, precision=plan.precision, notify=notify)
+    compile_steps(network, options, unit=tokenizer.unit, device=plan.device, precision=plan.precision)
     batches, noise = _read_from(directory, options, tokenizer)
     steps = [options.steps] if options.steps else []
     steps += [max(1, round(options.epochs * batches.steps_per_epoch))] if options.epochs else []
@@ -179,33 +179,48 @@ def run(session: Session, *, should_stop: Callable[[], bool]) -> Generator[Event
     Raises:
         TrainingError: where the loss stays infinite; StorageError: where the disk is full.
     """
-    with session.trainer.workers:
-        yield from keeping_memory(_run(session, should_stop))
-
-
-def _run(session: Session, should_stop: Callable[[], bool]) -> Generator[Event, None, None]:
-    directory = session.directory
-    try:
-        for event in session.trainer.run(should_stop):
-            if isinstance(event, Evaluated):
-                _note_results(session, event)
-                if event.is_best:
-                    session.unsaved_best = session.trainer.averaged_arrays(temperature=event.temperature)
-            if isinstance(event, Stopped):
-                session.config.results.stopped = event.reason
-                _note_effort(session)
-                if session.config.results.best_step == 0 and event.step > 0:
-                    session.unsaved_best = session.trainer.averaged_arrays()  # better than what training began with
-                _note_figures(session)
-            if isinstance(event, (CheckpointDue, Stopped)):
-                save(session)
+    with (
+        _explained(session),
+        memory_returned(),
+        session.trainer.workers,
+        contextlib.closing(session.trainer.run(should_stop)) as events,
+    ):
+        while True:
+            with memory_kept(trim=False):  # only while training runs, not while the caller does
+                event = next(events, None)
+                if event is None:
+                    return
+                _record(session, event)
             if not isinstance(event, CheckpointDue):
-                _append_metrics(directory, event)
+                _append_metrics(session.directory, event)
             yield event
+
+
+@contextlib.contextmanager
+def _explained(session: Session) -> Iterator[None]:
+    """Add to an error what of the run is stored."""
+    try:
+        yield
     except CharnnError as error:
-        run_directory = directory_of_run(directory, session.config)
+        run_directory = directory_of_run(session.directory, session.config)
         advice = f"; go on with: charnn train --resume -o {run_directory}" if isinstance(error, StorageError) else ""
-        raise type(error)(f"{error}; what was saved in {directory} is whole{advice}") from error
+        raise type(error)(f"{error}; what was saved in {session.directory} is whole{advice}") from error
+
+
+def _record(session: Session, event: Event) -> None:
+    """Keep the results of an event, and save what is due."""
+    if isinstance(event, Evaluated):
+        _note_results(session, event)
+        if event.is_best:
+            session.unsaved_best = session.trainer.averaged_arrays(temperature=event.temperature)
+    if isinstance(event, Stopped):
+        session.config.results.stopped = event.reason
+        _note_effort(session)
+        if session.config.results.best_step == 0 and event.step > 0:
+            session.unsaved_best = session.trainer.averaged_arrays()  # better than the initialization
+        _note_figures(session)
+    if isinstance(event, (CheckpointDue, Stopped)):
+        save(session)
 
 
 def _note_results(session: Session, event: Evaluated) -> None:
