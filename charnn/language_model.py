@@ -19,7 +19,7 @@ from charnn.errors import CharnnError, ModelError, OptionError, in_terms_of_argu
 from charnn.inference.build import build_stepper
 from charnn.inference.engine import Engine, EngineState, log_softmax
 from charnn.inference.prediction import NextToken, next_distribution
-from charnn.options import with_tuples
+from charnn.options import refuse_both, with_tuples
 from charnn.sampling import build as sampling
 from charnn.sampling.build import SampledText, finished
 from charnn.scoring import infilling
@@ -244,15 +244,29 @@ class LanguageModel:
 
     @speaking_of_arguments
     def next_tokens(
-        self, context: str = "", *, top: int | None = 10, mix_ngram: bool = False, on_unknown: OnUnknown = "error"
+        self,
+        context: str = "",
+        *,
+        top: int | None = 10,
+        direction: Direction | None = None,
+        mix_ngram: bool = False,
+        on_unknown: OnUnknown = "error",
     ) -> list[NextToken]:
         """Return the most probable next tokens, in descending order; for a backward model, those before a text.
 
         Args:
             top: how many; None for all.
+            direction: of a bidirectional model's networks, which one predicts; forward where it is None.
             mix_ngram: interpolate with the n-gram model.
+            on_unknown: what to do about tokens that the vocabulary lacks: "error", "skip" or "unk".
+
+        Example:
+            >>> [(next.token, next.prob) for next in model.next_tokens("The fo", top=3)]
         """
-        model = self.only("prediction")
+        self.only("prediction")
+        if direction == "both":
+            raise OptionError("--direction both: a prediction takes one network; choose forward or backward")
+        (model,) = self._of_direction(direction)
         return next_distribution(model, context, top=top, mix_ngram=mix_ngram, on_unknown=on_unknown).tokens
 
     @speaking_of_arguments
@@ -265,7 +279,9 @@ class LanguageModel:
         top: int | None = 10,
         beam: int = 100,
         max_tokens: int | None = None,
+        direction: Direction | None = None,
         mix_ngram: bool = False,
+        on_unknown: OnUnknown = "error",
     ) -> list[infilling.Filling]:
         """Return what may fill the gap in a text, ranked by the probability of the whole text.
 
@@ -275,21 +291,26 @@ class LanguageModel:
             top: how many; None for all.
             beam: runs of tokens that a search keeps.
             max_tokens: of what a search finds; by the kind of token where it is None.
+            direction: of a bidirectional model's networks, which one ranks; both where it is None.
             mix_ngram: interpolate with the n-gram model; of one network only.
+            on_unknown: what to do about tokens that the vocabulary lacks: "error" or "unk".
 
         Example:
             >>> model.fill("The ____ slept.", ["fox", "heron"])[0].text
         """
         self.only("infilling")
+        models = self.models if direction is None else self._of_direction(direction)
+        refuse_both("--mix-ngram", mix_ngram and len(models) > 1, "two networks; choose one with --direction")
         ranked = infilling.fill(
-            self._engines,
+            {model.architecture.direction: self._engines[model.architecture.direction] for model in models},
             self.tokenizer,
             text,
             candidates,
             gap=gap,
             beam=beam,
             max_tokens=max_tokens,
-            mixture=read_mixture(self.models[0]) if mix_ngram else None,
+            on_unknown=on_unknown,
+            mixture=read_mixture(models[0]) if mix_ngram else None,
         )
         return ranked[:top]
 

@@ -4,7 +4,7 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import closing
 from pathlib import Path
-from typing import TYPE_CHECKING, Unpack
+from typing import TYPE_CHECKING, Literal, Unpack
 
 from charnn import notebook
 from charnn.analysis.comparison import Difference, compare_files
@@ -127,26 +127,39 @@ def compare(
     second: LanguageModel,
     texts: str | Path | Sequence[str | Path],
     *,
+    state: Literal["reset", "carry"] | None = None,
     mix_ngram: bool = False,
     spell: bool = False,
     resamples: int = 2000,
     seed: int = 1,
     tolerance: float = 1.0,
+    encoding: str = "utf-8",
 ) -> Difference:
     """Return by how much two models differ on the lines of a text, in bits per character, and whether it may be chance.
 
     Args:
         texts: files that neither was trained on.
+        state: read each line from the initial state, or carry the hidden state; carry for models of running text where it is
+            None.
         mix_ngram: interpolate each with its n-gram model.
-        spell: let unknown words cost what their spelling does.
-        resamples: draws of the bootstrap.
-        tolerance: the least difference, in percent, that is more than two seeds of one recipe may show.
+        spell: give unknown tokens the probability of their spelling too.
+        resamples: of the bootstrap.
+        seed: of the bootstrap.
+        tolerance: the smallest difference, in percent, that is reported as one.
+        encoding: of the files.
 
     Example:
         >>> charnn.compare(charnn.load("runs/a"), charnn.load("runs/b"), "test.txt").is_clear
     """
     options = ComparisonOptions(
-        mix_ngram=mix_ngram, spell=spell, resamples=resamples, seed=seed, tolerance=tolerance, top=0
+        state=state,
+        mix_ngram=mix_ngram,
+        spell=spell,
+        resamples=resamples,
+        seed=seed,
+        tolerance=tolerance,
+        top=0,
+        encoding=encoding,
     )
     files = [str(texts)] if isinstance(texts, (str, Path)) else [str(text) for text in texts]
     found = compare_files([first.only("comparison"), second.only("comparison")], files, options)

@@ -154,6 +154,10 @@ def test_models_are_compared_and_interpolated(book, tmp_path):
     difference = module().compare(model, model, tmp_path / "test.txt")
     assert difference.first == difference.second
     assert not difference.is_clear
+    carried, reset = (module().compare(model, model, tmp_path / "test.txt", state=state) for state in ("carry", "reset"))
+    assert carried == difference != reset
+    (tmp_path / "latin.txt").write_bytes("caf\xe9 fox\n".encode("cp1252") * 30)
+    assert module().compare(model, model, tmp_path / "latin.txt", encoding="cp1252").num_lines == 30
     both = module().interpolate([model, model], weights=[1, 3])
     assert both.weights == (0.25, 0.75)
     assert both.score("The fox.").log_prob_nats == pytest.approx(model.score("The fox.").log_prob_nats, abs=1e-5)
@@ -187,6 +191,21 @@ def test_a_bidirectional_model_is_trained_and_loaded_whole(tmp_path):
         "book.txt", direction="both", steps=6, hidden_size=8, embedding_size=4, batch_size=4, bptt_length=16
     )
     assert model.is_bidirectional
+    backward_only = charnn.load(model.models[1].path)
+    assert model.next_tokens("fox", direction="backward") == backward_only.next_tokens("fox")
+    assert model.next_tokens("fox") == model.next_tokens("fox", direction="forward") != backward_only.next_tokens("fox")
+    with pytest.raises(charnn.OptionError, match="direction both: a prediction takes one network"):
+        model.next_tokens("fox", direction="both")
+    gap, names = "The ____ slept.", ["fox", "heron"]
+    assert [set(model.fill(gap, names, direction=name)[0].scores) for name in ("forward", "backward", "both")] == [
+        {"forward"},
+        {"backward"},
+        {"forward", "backward"},
+    ]
+    with pytest.raises(charnn.ModelError, match="holds no model of direction both; train one with direction='both'"):
+        backward_only.fill(gap, names, direction="both")
+    with pytest.raises(charnn.OptionError, match="mix_ngram: found together with two networks"):
+        model.fill(gap, names, mix_ngram=True)
     assert model.path == Path("runs/book")
     forward, backward = (model.score("The fox.", direction=name) for name in ("forward", "backward"))
     both = model.score("The fox.", direction="both")
