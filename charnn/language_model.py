@@ -99,7 +99,7 @@ class LanguageModel:
     def _engines(self) -> dict[str, Engine]:
         return {model.architecture.direction: Engine.of(model) for model in self.models}
 
-    def only(self, purpose: str) -> Model:
+    def _only(self, purpose: str) -> Model:
         """Return the one model, of a bidirectional one the forward half.
 
         Raises:
@@ -137,7 +137,7 @@ class LanguageModel:
         """
         given = with_tuples(options, SampleArguments.__annotations__)
         chosen = SampleOptions(**given, num_samples=1 if num_samples is None else num_samples)
-        model = self.only("sampling")
+        model = self._only("sampling")
         sampling.check_can_write(model, chosen)
         stepper = build_stepper(model, weights=chosen.weights, device=chosen.device)
         prompts = sampling.Prompts(model, stepper, [prompt], chosen)
@@ -162,7 +162,7 @@ class LanguageModel:
         chosen = SampleOptions(**with_tuples(options, SampleArguments.__annotations__))
         if chosen.beam is not None:
             raise OptionError("beam: found with stream, but a search has no text before its end; use sample")
-        sampling.check_can_write(self.only("sampling"), chosen)
+        sampling.check_can_write(self._only("sampling"), chosen)
         return chosen
 
     def _pieces(self, prompt: str, options: SampleOptions) -> Iterator[str]:
@@ -202,7 +202,7 @@ class LanguageModel:
             >>> score.log_prob_nats, score.perplexity, score.bits_per_char, score.tokens
         """
         chosen = _score_options(options)
-        scorer = self.scorer(chosen)
+        scorer = self._scorer(chosen)
         if isinstance(text, str):
             (score,) = scorer.scores([text], chosen, with_tokens=True)
             return score
@@ -223,10 +223,10 @@ class LanguageModel:
             >>> [(word.word, word.start, word.surprisal_bits) for word in model.score_words("The fox slept.")]
         """
         chosen = _score_options(options, by_word=True)
-        (score,) = self.scorer(chosen).scores([text], chosen, with_tokens=True)
+        (score,) = self._scorer(chosen).scores([text], chosen, with_tokens=True)
         return scored_words(score, spaces=chosen.spaces, is_closed=chosen.closes)
 
-    def scorer(self, options: ScoreOptions) -> Scorer:
+    def _scorer(self, options: ScoreOptions) -> Scorer:
         """Return what scores under some options."""
         if self.is_bidirectional:
             options = replace(options, direction=options.direction or "forward")
@@ -263,7 +263,7 @@ class LanguageModel:
         Example:
             >>> [(next.token, next.prob) for next in model.next_tokens("The fo", top=3)]
         """
-        self.only("prediction")
+        self._only("prediction")
         if direction == "both":
             raise OptionError("--direction both: a prediction takes one network; choose forward or backward")
         (model,) = self._of_direction(direction)
@@ -298,7 +298,7 @@ class LanguageModel:
         Example:
             >>> model.fill("The ____ slept.", ["fox", "heron"])[0].text
         """
-        self.only("infilling")
+        self._only("infilling")
         models = self.models if direction is None else self._of_direction(direction)
         refuse_both("--mix-ngram", mix_ngram and len(models) > 1, "two networks; choose one with --direction")
         ranked = infilling.fill(
@@ -315,11 +315,19 @@ class LanguageModel:
         return ranked[:top]
 
     def tokenize(self, text: str) -> list[Token]:
-        """Return the tokens of a text with their ids and places."""
+        """Return the tokens of a text with their ids and positions, in characters.
+
+        Example:
+            >>> [(token.text, token.id, token.start) for token in model.tokenize("The fox")]
+        """
         return list(self.tokenizer.tokenize(text))
 
     def log_probs(self, text: str) -> Floats:
-        """Return log P of every token of the vocabulary at every token of a text (T, V), in nats."""
+        """Return the log probabilities of all tokens of the vocabulary at each token of a text (T, V), in nats.
+
+        Example:
+            >>> model.log_probs("The fox").argmax(axis=1)
+        """
         engine, ids = self._engine_and_ids(text)
         state, rows = engine.initial_state(), [np.zeros((0, len(self.vocabulary)))]
         for part, _ in _segments(self.tokenizer.vocabulary.boundary_id, ids):
@@ -328,7 +336,11 @@ class LanguageModel:
         return np.concatenate(rows)
 
     def hidden_states(self, text: str) -> list[Floats]:
-        """Return the output of each recurrent layer after each token of a text (T, H), the lowest layer first."""
+        """Return the outputs of each recurrent layer after each token of a text (T, H), the lowest layer first.
+
+        Example:
+            >>> model.hidden_states("The fox")[0].shape
+        """
         engine, ids = self._engine_and_ids(text)
         state: EngineState = engine.initial_state()
         _, state = engine.step(np.array([self.tokenizer.vocabulary.boundary_id]), state)
@@ -342,7 +354,7 @@ class LanguageModel:
         return [np.array(rows, dtype=np.float64).reshape(-1, size) for rows, size in zip(outputs, sizes, strict=True)]
 
     def _engine_and_ids(self, text: str) -> tuple[Engine, npt.NDArray[np.int64]]:
-        model = self.only("its distributions")
+        model = self._only("its distributions")
         engine, ids = self._engines[model.architecture.direction], self.tokenizer.encode(text)
         return engine, ids[::-1] if engine.is_backward else ids
 

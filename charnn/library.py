@@ -162,7 +162,7 @@ def compare(
         encoding=encoding,
     )
     files = [str(texts)] if isinstance(texts, (str, Path)) else [str(text) for text in texts]
-    found = compare_files([first.only("comparison"), second.only("comparison")], files, options)
+    found = compare_files([first._only("comparison"), second._only("comparison")], files, options)
     return found.difference(num_resamples=options.resamples, seed=options.seed, tolerance=options.tolerance / 100)
 
 
@@ -176,7 +176,7 @@ def interpolate(models: Sequence[LanguageModel], weights: Sequence[float] | None
     Example:
         >>> charnn.interpolate([charnn.load("runs/a"), charnn.load("runs/b")], weights=[2, 1]).score("The fox slept.")
     """
-    parts = [model.only("interpolation") for model in models]
+    parts = [model._only("interpolation") for model in models]
     if len(parts) < 2:
         raise ModelError(f"models: found {len(parts)}; give two or more to interpolate")
     check_alike(parts)

@@ -154,7 +154,9 @@ def test_models_are_compared_and_interpolated(book, tmp_path):
     difference = module().compare(model, model, tmp_path / "test.txt")
     assert difference.first == difference.second
     assert not difference.is_clear
-    carried, reset = (module().compare(model, model, tmp_path / "test.txt", state=state) for state in ("carry", "reset"))
+    carried, reset = (
+        module().compare(model, model, tmp_path / "test.txt", state=state) for state in ("carry", "reset")
+    )
     assert carried == difference != reset
     (tmp_path / "latin.txt").write_bytes("caf\xe9 fox\n".encode("cp1252") * 30)
     assert module().compare(model, model, tmp_path / "latin.txt", encoding="cp1252").num_lines == 30

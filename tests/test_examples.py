@@ -1,0 +1,86 @@
+"""Examples in docstrings: each runs as it stands, and says what it shows."""
+
+import ast
+import contextlib
+import doctest
+import importlib
+import inspect
+import io
+import shutil
+from pathlib import Path
+
+import pytest
+
+import charnn
+from charnn import cells
+from tests.conftest import FABLES, REPOSITORY, train_quietly
+
+PACKAGE = REPOSITORY / "charnn"
+SHORTER = {"minutes=2": "steps=4"}
+
+
+def docstrings_with_examples():
+    for path in sorted(PACKAGE.rglob("*.py")):
+        name = ".".join(path.relative_to(REPOSITORY).with_suffix("").parts).removesuffix(".__init__")
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, (ast.Module, ast.ClassDef, ast.FunctionDef)):
+                docstring = ast.get_docstring(node) or ""
+                if ">>>" in docstring:
+                    yield pytest.param(name, docstring, id=f"{name}.{getattr(node, 'name', '')}".rstrip("."))
+
+
+@pytest.fixture(scope="module")
+def shelf(tmp_path_factory):
+    """A directory with the texts and models that examples name."""
+    directory = tmp_path_factory.mktemp("shelf")
+    text = FABLES.read_text(encoding="utf-8")[:8000]
+    for name in ("book.txt", "test.txt"):
+        (directory / name).write_text(text, encoding="utf-8")
+    run = train_quietly(tmp_path_factory.mktemp("trained"), text, "--steps", 4)
+    for name in ("book", "a", "b"):
+        shutil.copytree(run, directory / "runs" / name)
+    return directory
+
+
+@pytest.mark.parametrize(("module", "docstring"), list(docstrings_with_examples()))
+def test_examples_run(module, docstring, shelf, tmp_path, monkeypatch):
+    shutil.copytree(shelf, tmp_path, dirs_exist_ok=True)
+    monkeypatch.chdir(tmp_path)
+    if "charnn.train(" in docstring:
+        shutil.rmtree("runs/book")
+    monkeypatch.setattr(cells, "_MAKERS", dict(cells._MAKERS))
+    names = {**vars(importlib.import_module(module)), "charnn": charnn, "pandas": pytest.importorskip("pandas")}
+    if "model." in docstring and "model =" not in docstring:
+        names["model"] = charnn.load("runs/book")
+    if "score." in docstring and "score =" not in docstring:
+        names["score"] = charnn.load("runs/book").score("The fox slept.")
+    for example in doctest.DocTestParser().get_examples(docstring):
+        source = example.source
+        for longer, shorter in SHORTER.items():
+            source = source.replace(longer, shorter)
+        shown = io.StringIO()
+        with contextlib.redirect_stdout(shown):
+            exec(compile(source, "<example>", "single"), names)
+        if example.want:
+            assert shown.getvalue() == example.want
+
+
+def public_functions():
+    for name in charnn.__all__:
+        value = getattr(charnn, name)
+        if inspect.isfunction(value):
+            yield pytest.param(value, id=name)
+    for name, method in vars(charnn.LanguageModel).items():
+        if inspect.isfunction(method) and not name.startswith("_"):
+            yield pytest.param(method, id=f"LanguageModel.{name}")
+
+
+@pytest.mark.parametrize("function", list(public_functions()))
+def test_public_functions_have_an_example(function):
+    assert ">>>" in (function.__doc__ or "")
+
+
+@pytest.mark.parametrize("name", [name for name in charnn.__all__ if name != "__version__"])
+def test_public_names_have_a_docstring(name):
+    assert getattr(charnn, name).__doc__
+    assert Path(inspect.getsourcefile(getattr(charnn, name))).is_relative_to(PACKAGE)
