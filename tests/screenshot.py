@@ -15,10 +15,11 @@ from pathlib import Path
 from rich.console import Console
 from rich.text import Text
 
-from charnn.cli.commands.train import _short_sample
+from charnn.cli.commands.train import SAMPLE_LENGTH
 from charnn.cli.output import console as charnn_console
 from charnn.cli.output.training_screen import LiveScreen
 from charnn.config import ModelOptions, TextOptions, TrainingOptions
+from charnn.sampling.build import short_sample
 from charnn.training.events import Evaluated
 from charnn.training.run.create import begin
 from charnn.training.run.session import run
@@ -52,7 +53,7 @@ def main() -> None:
         for event in run(session, should_stop=lambda: False):
             screen.show(event)
             if isinstance(event, Evaluated):
-                screen.show_sample(_short_sample(session), event.step)
+                screen.show_sample(short_sample(session.model(), length=SAMPLE_LENGTH), event.step)
         terminal.print(Text(f"$ charnn train corpora/fables.txt --minutes {minutes:g}", style="bold"))
         terminal.print(screen)
         context = "The heron wrote it d"
