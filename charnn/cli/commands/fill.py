@@ -82,7 +82,7 @@ def _record(filling: "Filling", before: str, after: str) -> dict[str, object]:
 
 
 def _show(shown: "list[Filling]", ranked: "list[Filling]") -> None:
-    table = console.new_table(caption="log prob: of the whole sentence, in nats; probability: among these candidates")
+    table = console.new_table()
     table.add_column("candidate", overflow="fold")
     table.add_column("log prob", justify="right", no_wrap=True)
     table.add_column("probability", justify="right", no_wrap=True)
@@ -98,6 +98,7 @@ def _show(shown: "list[Filling]", ranked: "list[Filling]") -> None:
             *(by_model if len(by_model) > 1 else []),
         )
     console.show(table)
+    console.write_line("log prob: of the whole sentence, in nats; probability: among all candidates")
     if len(shown) < len(ranked):
         rest = max(0.0, 1 - sum(filling.share for filling in shown))
-        console.write_line(f"remaining {len(ranked) - len(shown):,} candidates: {rest:.4f}")
+        console.write_line(f"remaining {console.counted(len(ranked) - len(shown), 'candidate')}: {rest:.4f}")

@@ -197,7 +197,10 @@ def _backward_loss(path: Path) -> float | None:
 
 
 def _with_unit(name: str, value: Any) -> str:
-    return _shown(value) + ("" if value is None else UNITS.get(name, ""))
+    if name == "skip" and not value:
+        return "none"
+    shown = f"{value:,.1f}" if name == "seconds" else _shown(value)
+    return shown + ("" if value is None else UNITS.get(name, ""))
 
 
 def _shown(value: Any) -> str:

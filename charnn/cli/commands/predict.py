@@ -65,7 +65,9 @@ def predict(
         table.add_row(console.visible(each.token), str(each.id), f"{each.prob:.6f}", bar)
     console.show(table)
     if distribution.num_others:
-        console.write_line(f"remaining {distribution.num_others:,} tokens: {distribution.others_prob:.6f}")
+        console.write_line(
+            f"remaining {console.counted(distribution.num_others, 'token')}: {distribution.others_prob:.6f}"
+        )
     entropy = distribution.entropy_nats
     console.write_line(
         f"entropy {entropy:.4f} nats, {entropy / math.log(2):.4f} bits; perplexity {math.exp(entropy):.1f}"

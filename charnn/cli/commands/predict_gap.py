@@ -41,7 +41,7 @@ def predict_gap(text: str, named: str | None, options: PredictOptions) -> None:
     console.show(table)
     if len(order) < len(tokens):
         rest = max(0.0, 1 - float(deciding[order].sum()))
-        console.write_line(f"remaining {len(tokens) - len(order):,} tokens: {rest:.6f}")
+        console.write_line(f"remaining {console.counted(len(tokens) - len(order), 'token')}: {rest:.6f}")
 
 
 def _notice_unused_context(directions: set[str], has_left: bool, has_right: bool) -> None:

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 BOUNDS = ((0.5, "green"), (0.2, "cyan"), (0.05, "yellow"), (0.01, "dark_orange"), (0.0, "red"))
 """Least probability, and color."""
-EXPLANATION = "top row: selected tokens and their probability; below: the most probable tokens at that position"
+EXPLANATION = "top row: selected tokens, probabilities; below: the most probable tokens"
 PROBABILITY_WIDTH = 4
 MARGIN = 2
 

@@ -110,12 +110,12 @@ def error_width() -> int:
     return error_console().width
 
 
-def new_table(*, title: str | None = None, caption: str | None = None) -> "Table":
+def new_table(*, title: str | None = None) -> "Table":
     """Return a table without columns."""
     from rich import box
     from rich.table import Table
 
-    return Table(box=box.SIMPLE_HEAD, title=title, title_justify="left", caption=caption, caption_justify="left")
+    return Table(box=box.SIMPLE_HEAD, title=title, title_justify="left")
 
 
 def new_text(*parts: "str | tuple[str, str]") -> "Text":
