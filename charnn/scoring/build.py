@@ -21,7 +21,7 @@ from charnn.scoring.scores import Score, averaged
 from charnn.scoring.tuning import check_encoded, fit_engine_temperature, fit_interpolation_weights, read_held_out
 from charnn.storage.model_directory import Model, read_mixture, read_spelling
 from charnn.text.corpus import open_ids
-from charnn.text.reading import empty_text_error, white_space_first
+from charnn.text.reading import display_name, empty_text_error, white_space_first
 from charnn.text.tokenizers import Tokenizer
 from charnn.text.units import read_units
 
@@ -136,7 +136,7 @@ def _weights(models: Sequence[Model], estimators: Sequence[Estimator], options: 
     if options.fit_weights is not None:
         weights = _fitted_weights(estimators, models[0].tokenizer, options, options.fit_weights)
         shown = ", ".join(f"{model.path} {weight:.4f}" for model, weight in zip(models, weights, strict=True))
-        logger.info(f"weights fitted on {options.fit_weights}: {shown}")
+        logger.info(f"weights fitted on {display_name(options.fit_weights)}: {shown}")
         return weights
     given = options.weight or tuple(1.0 for _ in models)
     if len(given) != len(models):

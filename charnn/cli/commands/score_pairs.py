@@ -21,12 +21,13 @@ VERDICTS = {1.0: "good", 0.5: "tie", 0.0: "bad"}
 def score_minimal_pairs(models: "Sequence[Model]", file: str, options: ScoreOptions, output: str | None) -> None:
     """Write the accuracy on minimal pairs: how often the good text is the more probable one."""
     scorer = charnn.api.build_scorer(models, options)
+    name = charnn.api.display_name(file)
     pair_file = charnn.api.read_pairs(
-        charnn.api.display_name(file), charnn.api.read_units([file], None, unit=options.unit, encoding=options.encoding)
+        name, charnn.api.read_units([file], None, unit=options.unit, encoding=options.encoding)
     )
-    reserved = [name for name in pair_file.categories if options.per_pair and name in PAIR_COLUMNS]
+    reserved = [column for column in pair_file.categories if options.per_pair and column in PAIR_COLUMNS]
     if reserved:
-        raise TextError(f"{file}:1: found a category {reserved[0]}, which is a column of --per-pair; rename it")
+        raise TextError(f"{name}:1: found a category {reserved[0]}, which is a column of --per-pair; rename it")
     pair_options = replace(options, eos=options.eos and not pair_file.has_prefix)
     texts = list(dict.fromkeys(text for pair in pair_file.pairs for text in (pair.good, pair.bad)))
     nats = {text: score.log_prob_nats for text, score in zip(texts, scorer.scores(texts, pair_options), strict=True)}

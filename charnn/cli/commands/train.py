@@ -97,7 +97,7 @@ def train(
         console.notice(
             "TEXT is not read again: a resumed run keeps the text that it was begun with"
             if resume
-            else f"reading {', '.join(texts)}"
+            else f"reading {', '.join(map(charnn.api.display_name, texts))}"
         )
     if find_lr:
         with terminated_like_interrupted():
