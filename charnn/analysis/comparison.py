@@ -14,11 +14,11 @@ import numpy as np
 import numpy.typing as npt
 
 from charnn.config import ComparisonOptions, ScoreOptions
-from charnn.errors import TextError
 from charnn.scoring.build import build_scorer
 from charnn.scoring.scores import Score
 from charnn.scoring.words import scored_words
 from charnn.storage.model_directory import Model
+from charnn.text.reading import empty_text_error
 from charnn.text.units import read_units
 
 Floats = npt.NDArray[np.float64]
@@ -182,7 +182,7 @@ def compare_files(models: Sequence[Model], files: Sequence[str], options: Compar
     for first, second in zip(*streams, strict=True):
         comparison.take(first, second, closes=closes)
     if not comparison.totals[0].num_tokens:
-        raise TextError(f"{', '.join(files)}: is empty; there is nothing to compare on")
+        raise empty_text_error(files, "there is nothing to compare on")
     return comparison
 
 

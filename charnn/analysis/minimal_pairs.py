@@ -5,6 +5,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from charnn.errors import TextError
+from charnn.text.reading import empty_text_error
 
 TIE_NATS = 1e-5
 """Two log probabilities closer than this are equal: no more is known of a sentence read beside others."""
@@ -54,7 +55,7 @@ def read_pairs(name: str, lines: Iterable[str]) -> PairFile:
     rows = enumerate(lines, start=1)
     header = next((line.split("\t") for _, line in rows), None)
     if header is None:
-        raise TextError(f"{name}: is empty; a file of pairs begins with a header that has the columns good and bad")
+        raise empty_text_error([name], "a file of pairs begins with a header that has the columns good and bad")
     for column in ("good", "bad"):
         if column not in header:
             raise TextError(

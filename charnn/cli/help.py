@@ -1,6 +1,6 @@
-"""What `--help` and `--help-all` show, and the rows from which the option reference is written.
+"""The text of `--help` and `--help-all`, and the rows from which the option reference is written.
 
-typer's own help needs a reader of Markdown, whose import takes longer than all the rest of `--help`.
+typer's own help needs a Markdown parser, whose import takes longer than all the rest of `--help`.
 """
 
 from collections.abc import Iterable, Sequence
@@ -20,10 +20,10 @@ class Row:
     Args:
         spellings: an option's flags, or an argument's name.
         negations: the flags that switch it off.
-        metavar: what stands for its value; empty for a switch.
-        text: what it does, with its choices and default.
-        panel: the heading that it stands under.
-        is_common: whether `--help` shows it, beside `--help-all`.
+        metavar: the placeholder of its value; empty for a switch.
+        text: its description, with its choices and default.
+        panel: its heading.
+        is_common: whether `--help` shows it too, not only `--help-all`.
     """
 
     spellings: tuple[str, ...]
@@ -35,7 +35,7 @@ class Row:
 
     @property
     def label(self) -> str:
-        """How the option is written, as in `-t, --temperature X`; `--[no-]echo` where it can be switched off."""
+        """The spelling of the option, such as `-t, --temperature X`; `--[no-]echo` if it can be switched off."""
         flags = [f"--[no-]{flag.removeprefix('--')}" if self.negations else flag for flag in self.spellings]
         return ", ".join(flags) + (f" {self.metavar}" if self.metavar else "")
 
@@ -44,7 +44,7 @@ def rows_of(parameters: Iterable[Any], common: frozenset[str]) -> list[Row]:
     """Return the rows of a command's parameters, arguments first.
 
     Args:
-        parameters: what typer made of the command's signature.
+        parameters: those that typer made from the command's signature.
         common: the names of the options that `--help` shows.
     """
     rows = [_row(parameter, common) for parameter in parameters if not getattr(parameter, "hidden", False)]
@@ -69,23 +69,23 @@ def _is_long(flag: str) -> bool:
 
 
 def argument_name(parameter: Any) -> str:
-    """Return an argument's name as the usage line has it, as in `TEXT...`."""
+    """Return an argument's name in the usage line, such as `TEXT...`."""
     return str(parameter.metavar or parameter.name.upper())
 
 
 def usage_of(path: str, parameters: Iterable[Any]) -> str:
-    """Return how a command is called, as in `charnn sample [OPTIONS] [PROMPT]`."""
+    """Return the usage line of a command, such as `charnn sample [OPTIONS] [PROMPT]`."""
     arguments = [parameter for parameter in parameters if not parameter.opts[0].startswith("-")]
     names = [argument_name(each) if each.required else f"[{argument_name(each)}]" for each in arguments]
     return " ".join([path, "[OPTIONS]", *names])
 
 
 def by_panel(rows: Sequence[Row]) -> dict[str, list[Row]]:
-    """Return the rows under their headings: arguments, options without a heading of their own, all others in order."""
+    """Group rows by heading: arguments, options without a heading, then the other headings in order."""
     panels: dict[str, list[Row]] = {ARGUMENTS: [], OPTIONS: []}
     for row in rows:
         panels.setdefault(row.panel, []).append(row)
-    return {name: found for name, found in panels.items() if found}
+    return {name: panel_rows for name, panel_rows in panels.items() if panel_rows}
 
 
 def paragraphs(text: str | None) -> list[str]:
@@ -113,12 +113,12 @@ def show_command(ctx: Any, *, everything: bool) -> None:
     show_help(
         usage_of(ctx.command_path, command.params),
         paragraphs(command.help),
-        {name: [(row.label, row.text) for row in found] for name, found in panels.items() if found},
+        {name: [(row.label, row.text) for row in panel_rows] for name, panel_rows in panels.items() if panel_rows},
     )
 
 
 def show_help(usage: str, description: Sequence[str], panels: dict[str, list[tuple[str, str]]]) -> None:
-    """Show a usage line, some paragraphs, and tables of names and what they mean."""
+    """Show a usage line, paragraphs, and tables of names with their descriptions."""
     from rich.padding import Padding
     from rich.panel import Panel
     from rich.table import Table

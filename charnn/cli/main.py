@@ -1,4 +1,4 @@
-"""The entry point: gathers the commands, and turns errors into one line and an exit status."""
+"""The entry point: registers the commands, and turns errors into one line and an exit status."""
 
 import sys
 from typing import Annotated
@@ -14,7 +14,7 @@ from charnn.errors import CharnnError, OptionError
 app = typer.Typer(
     name="charnn",
     cls=LazyGroup,
-    help="Train a recurrent language model on your own text, write with it, and ask how probable a sentence is.",
+    help="Train a recurrent language model on your own text, sample from it, and compute the probability of a sentence.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
@@ -34,11 +34,11 @@ def common(
         bool, typer.Option("--version", help="Print the version.", callback=_show_version, is_eager=True)
     ] = False,
 ) -> None:
-    """Train a recurrent language model on your own text, write with it, and ask how probable a sentence is."""
+    """Train a recurrent language model on your own text, sample from it, and compute the probability of a sentence."""
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Run a command and exit: 0, 1 for an error in what was given, 2 for usage, 130 when interrupted."""
+    """Run a command and exit: 0, 1 for an error in the input, 2 for wrong usage, 130 when interrupted."""
     if sys.stdout is None or sys.stderr is None:
         sys.exit(1)  # nobody could be told anything
     console.prepare_streams()
@@ -61,7 +61,9 @@ def main(arguments: list[str] | None = None) -> None:
         if "--debug" in arguments:
             raise
         where = f"{error.filename}: " if error.filename else ""
-        console.notice(f"error: {where}{error.strerror or error}; free space or choose another place, and run it again")
+        console.notice(
+            f"error: {where}{error.strerror or error}; free space or choose another directory, and run it again"
+        )
         sys.exit(1)
     except Exception as error:
         if "--debug" in arguments:

@@ -11,12 +11,12 @@ import typer
 from charnn.cli.help import show_command
 from charnn.options import Option, OptionValues, choices_of, declared_options, flags_of
 
-Given = OptionValues
-"""The options that the user named, by field name."""
+Overrides = OptionValues
+"""The options that the user set, by field name."""
 
 
 class Common:
-    """Marks a command's own option as one that `--help` shows; those without are shown by `--help-all` alone."""
+    """Marks a command's own option as one that `--help` shows; others are shown by `--help-all` alone."""
 
 
 COMMON = Common()
@@ -43,19 +43,19 @@ _METAVARS: dict[Any, str] = {int: "N", float: "X", str: "TEXT"}
 
 
 def with_options(*groups: type) -> Callable[[Callable[..., None]], Callable[..., None]]:
-    """Give a command the options of some dataclasses; it receives those that the user named as its argument `given`.
+    """Add the options of dataclasses to a command, which receives those that the user set as `overrides`.
 
-    An option that was not named is not passed on, so that a default stands in one place only.
+    An option that was not set is not passed on, so that each default is declared once.
     """
 
     def decorate(function: Callable[..., None]) -> Callable[..., None]:
         own = [
             parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY)
             for parameter in inspect.signature(function).parameters.values()
-            if parameter.name != "given"
+            if parameter.name != "overrides"
         ]
-        found = {name: (group, *each) for group in groups for name, each in declared_options(group).items()}
-        declared = [_parameter(group, name, kind, option) for name, (group, kind, option) in found.items()]
+        options = {name: (group, *each) for group in groups for name, each in declared_options(group).items()}
+        declared = [_parameter(group, name, kind, option) for name, (group, kind, option) in options.items()]
         for_all = [
             inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=False, annotation=Annotated[bool, option])
             for name, option in _FOR_EVERY_COMMAND.items()
@@ -63,17 +63,16 @@ def with_options(*groups: type) -> Callable[[Callable[..., None]], Callable[...,
 
         @functools.wraps(function)
         def command(**arguments: Any) -> None:
-            given = {name: arguments.pop(name) for name in found}
-            named = {name: _frozen(value) for name, value in given.items() if value not in (None, [])}
-            function(
-                **{name: value for name, value in arguments.items() if name not in _FOR_EVERY_COMMAND}, given=named
-            )
+            values = {name: arguments.pop(name) for name in options}
+            overrides = {name: _frozen(value) for name, value in values.items() if value not in (None, [])}
+            own_arguments = {name: value for name, value in arguments.items() if name not in _FOR_EVERY_COMMAND}
+            function(**own_arguments, overrides=overrides)
 
         parameters = [*own, *declared, *for_all]
         marked = {each.name for each in own if COMMON in get_args(each.annotation)}
         command.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
         command.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
-        command.common = marked | {name for name, (*_, option) in found.items() if option.common}  # type: ignore[attr-defined]
+        command.common = marked | {name for name, (*_, option) in options.items() if option.common}  # type: ignore[attr-defined]
         return command
 
     return decorate
@@ -104,7 +103,7 @@ def _parameter(group: type, name: str, kind: Any, option: Option) -> inspect.Par
 
 
 def _metavar(kind: Any, option: Option) -> str | None:
-    """Return what stands for an option's value, or None for a switch."""
+    """Return the placeholder of an option's value, or None for a switch."""
     if option.metavar or kind is bool:
         return option.metavar or None
     return next((_METAVARS[part] for part in (kind, *get_args(kind)) if part in _METAVARS), "NAME")
@@ -122,6 +121,6 @@ def shown_default(default: Any, option: Option) -> str:
     if isinstance(default, bool):
         return "yes" if default else "no"
     if default is None:
-        assert option.automatic, "an option without a default says how its value is found"
+        assert option.automatic, "an option without a default says how its value is chosen"
         return option.automatic
     return f"{default:g}" if isinstance(default, float) else str(default)

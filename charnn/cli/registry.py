@@ -1,4 +1,4 @@
-"""Which commands there are. Each is imported when it is called, and `charnn --help` imports none of them."""
+"""The commands. Each is imported when it is called, and `charnn --help` imports none of them."""
 
 import importlib
 from typing import Any
@@ -13,29 +13,29 @@ from charnn.errors import OptionError
 
 COMMANDS = {
     "train": "Train a model on text: charnn train book.txt.",
-    "sample": 'Write new text: charnn sample "Once upon" -n 300 -t 0.8.',
-    "score": 'Say how probable a text is: charnn score --text "The cats were full".',
+    "sample": 'Generate text: charnn sample "Once upon" -n 300 -t 0.8.',
+    "score": 'Compute the probability of a text: charnn score --text "The cats were full".',
     "compare": (
-        "Say by how much two models differ on a text, and whether it may be chance: "
-        "charnn compare runs/a runs/b held_out.txt."
+        "Measure the difference between two models on a text, and its significance: "
+        "charnn compare runs/a runs/b test.txt."
     ),
     "predict": 'Show the next token\'s distribution: charnn predict "The cats, which already ate, ".',
     "fill": 'Fill a gap: charnn fill "The cats ____ full." --candidates was,were.',
-    "tokenize": "Show the tokens and ids (classes) of a text, and what becomes <unk>.",
-    "info": "Say what a model is, how it was made and how good it is.",
+    "tokenize": "Show the tokens of a text with their ids, and which are unknown.",
+    "info": "Describe a model: its architecture, training and metrics.",
     "recipes": "List recipes: published settings, their size and source.",
 }
-"""What `charnn --help` says of each: the first line of the docstring of a function of that name, in a module of that name."""
+"""The help of each command: the first line of the docstring of the function of that name."""
 
 
 def add_commands(app: typer.Typer) -> None:
-    """Make the commands known by name to an application whose class is `LazyGroup`."""
+    """Register the commands with an application whose class is `LazyGroup`, without importing them."""
     for name, summary in COMMANDS.items():
         app.command(name, help=summary)(_not_imported)
 
 
 def _not_imported() -> None:
-    """Stand for a command until it is called."""
+    """Placeholder for a command until it is called."""
 
 
 def import_command(name: str) -> Any:
@@ -50,7 +50,7 @@ def import_command(name: str) -> Any:
 
 
 class _Command(TyperCommand):
-    """A command whose plain values are read quickly, and whose help shows the options that most people need."""
+    """A command that reads plain values quickly, and whose help shows the common options."""
 
     common: frozenset[str] = frozenset()
     """The names of the options that `--help` shows; `--help-all` shows every one."""
@@ -61,27 +61,27 @@ class _Command(TyperCommand):
         return super().parse_args(ctx, args)
 
     def format_help(self, ctx: Any, formatter: Any) -> None:  # noqa: ARG002
-        """Show what most people need to know."""
+        """Show the help with the common options."""
         show_command(ctx, everything=False)
 
 
 class LazyGroup(TyperGroup):
-    """Imports a command when it is called, and shows the overview itself."""
+    """A group that imports a command when it is called, and lists the commands without importing them."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        """Parse what stands before the command's name."""
+        """Parse the arguments before the command's name."""
         read_plainly(self.get_params(ctx))
         return super().parse_args(ctx, args)
 
     def resolve_command(self, ctx: Any, args: list[str]) -> tuple[str | None, Any, list[str]]:
-        """Return the name of the command that the arguments begin with, the command, and the other arguments."""
+        """Return the name of the command in the arguments, the command, and the remaining arguments."""
         if args[0] not in COMMANDS and not ctx.resilient_parsing:
             raise OptionError(no_such("command", args[0], COMMANDS, see=f"{ctx.command_path} --help"))
         name, command, rest = super().resolve_command(ctx, args)
         return name, import_command(name) if name in COMMANDS else command, rest
 
     def format_help(self, ctx: Any, formatter: Any) -> None:  # noqa: ARG002
-        """Show which commands there are."""
+        """List the commands."""
         rows = rows_of(self.get_params(ctx), frozenset())
         panels = {"Options": [(row.label, row.text) for row in rows], "Commands": list(COMMANDS.items())}
         show_help(f"{ctx.command_path} [OPTIONS] COMMAND [ARGS]...", paragraphs(self.help), panels)

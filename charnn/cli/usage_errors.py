@@ -1,4 +1,4 @@
-"""What is said of wrong usage, in one line."""
+"""Error messages for wrong usage, in one line."""
 
 from collections.abc import Iterable
 from difflib import get_close_matches
@@ -8,7 +8,7 @@ import typer
 
 
 def usage_message(error: typer.TyperException) -> str:
-    """Return what is wrong with a command line, and what to do about it."""
+    """Return a message that says what is wrong with a command line, and how to correct it."""
     context: Any = getattr(error, "ctx", None)
     path = context.command_path if context else "charnn"
     if context and hasattr(error, "option_name") and hasattr(error, "possibilities"):
@@ -21,13 +21,13 @@ def usage_message(error: typer.TyperException) -> str:
 
 
 def no_such(kind: str, name: str, known: Iterable[str], *, see: str) -> str:
-    """Return that there is no such option or command, with the nearest that there is.
+    """Return a message that there is no such option or command, with the most similar name.
 
     Args:
         kind: "option" or "command".
-        name: as it was written.
-        known: all that there are.
-        see: the command that lists them.
+        name: as the user typed it.
+        known: the existing names.
+        see: the command that lists these.
     """
     shown = name if name.isprintable() else repr(name)
     nearest = nearest_name(name, known)
@@ -35,7 +35,7 @@ def no_such(kind: str, name: str, known: Iterable[str], *, see: str) -> str:
 
 
 def nearest_name(name: str, known: Iterable[str]) -> str | None:
-    """Return the name that is most like another one, or that it abbreviates (`temp`, `lr`); None where there is none."""
+    """Return the most similar name, or the one that a name abbreviates (`temp`, `lr`); None if there is none."""
     plain = {each.lstrip("-"): each for each in known}
     wanted = name.lstrip("-").lower().replace("_", "-")
     if not wanted:

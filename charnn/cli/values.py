@@ -1,7 +1,7 @@
-"""The values of options, read without pydantic where they are plain.
+"""Parsing of the values of options, without pydantic where they are plain.
 
-typer imports pydantic and builds a validator for each option of a command, named or not; that takes as long as reading a model.
-Here plain values are read, and all others, above all the wrong ones, are left to typer and its messages.
+typer imports pydantic and builds a validator for each option of a command, set or not, which takes as long as reading a model.
+Plain values are parsed here; all others, including invalid ones, are left to typer and its messages.
 """
 
 import re
@@ -13,7 +13,7 @@ DECIMAL = re.compile(r"-?[0-9]{1,15}(\.[0-9]{1,15})?(e-?[0-9]{1,2})?")
 
 
 def read_plainly(parameters: list[Any]) -> None:
-    """Let some of a command's parameters read plain values by themselves; with another typer than today's, none may."""
+    """Make a command's parameters parse plain values themselves, if this version of typer allows it."""
     for parameter in parameters:
         if hasattr(parameter, "get_runtime_param") and hasattr(parameter, "type_descriptor"):
             kind = parameter.type_descriptor.annotation
@@ -22,11 +22,11 @@ def read_plainly(parameters: list[Any]) -> None:
 
 
 class PlainReader:
-    """Stands in for what typer reads a parameter's values with.
+    """Replaces the object with which typer parses a parameter's values.
 
     Args:
         kind: the type of a value.
-        fallback: returns typer's own reader.
+        fallback: returns typer's own object.
     """
 
     def __init__(self, kind: Any, fallback: Callable[[], Any]) -> None:
@@ -37,15 +37,15 @@ class PlainReader:
         return self
 
     def coerce(self, value: Any, param: Any, ctx: Any) -> Any:
-        """Return a parameter's value; None, or () of several, where it was not named."""
+        """Return a parameter's value; if it was not set, None, or () for a list."""
         is_list = param.multiple or param.nargs == -1
         if value is None:
             return () if is_list else None
         if is_list and get_origin(self._kind) is list and isinstance(value, (list, tuple)):
             (kind,) = get_args(self._kind)
-            found = [plain_value(item, kind) for item in value]
-            if None not in found:
-                return found
+            values = [plain_value(item, kind) for item in value]
+            if None not in values:
+                return values
         elif not is_list:
             single = plain_value(value, self._kind)
             if single is not None:
@@ -54,7 +54,7 @@ class PlainReader:
 
 
 def plain_value(text: Any, kind: Any) -> Any:
-    """Return what a plain spelling says, or None for any other."""
+    """Return the value of a plain spelling, or None for any other text."""
     if not isinstance(text, str):
         return None
     if kind is str:

@@ -8,7 +8,7 @@ import numpy as np
 
 from charnn.config import ScoreOptions
 from charnn.config.scoring import CACHE_SIZE, FIT
-from charnn.errors import ModelError, OptionError, TextError
+from charnn.errors import ModelError, OptionError
 from charnn.inference.devices import require_gpu
 from charnn.inference.engine import Engine
 from charnn.ngrams.spelling import Spelling
@@ -21,7 +21,7 @@ from charnn.scoring.scores import Score, averaged
 from charnn.scoring.tuning import check_encoded, fit_engine_temperature, fit_interpolation_weights, read_held_out
 from charnn.storage.model_directory import Model, read_mixture, read_spelling
 from charnn.text.corpus import open_ids
-from charnn.text.reading import white_space_first
+from charnn.text.reading import display_name, empty_text_error, white_space_first
 from charnn.text.tokenizers import Tokenizer
 from charnn.text.units import read_units
 
@@ -136,7 +136,7 @@ def _weights(models: Sequence[Model], estimators: Sequence[Estimator], options: 
     if options.fit_weights is not None:
         weights = _fitted_weights(estimators, models[0].tokenizer, options, options.fit_weights)
         shown = ", ".join(f"{model.path} {weight:.4f}" for model, weight in zip(models, weights, strict=True))
-        logger.info(f"weights fitted on {options.fit_weights}: {shown}")
+        logger.info(f"weights fitted on {display_name(options.fit_weights)}: {shown}")
         return weights
     given = options.weight or tuple(1.0 for _ in models)
     if len(given) != len(models):
@@ -149,16 +149,10 @@ def _fitted_weights(
 ) -> list[float]:
 
     alone = replace(options, per_token=False, alternatives=0)
-    found = [
-        list(
-            token_log_probs(
-                each, tokenizer, read_units([file], tokenizer, unit=alone.unit, encoding=alone.encoding), alone
-            )
-        )
-        for each in estimators
-    ]
+    units = list(read_units([file], tokenizer, unit=alone.unit, encoding=alone.encoding))
+    found = [list(token_log_probs(each, tokenizer, iter(units), alone)) for each in estimators]
     if not found[0] or not sum(map(len, found[0])):
-        raise TextError(f"{file}: is empty; there is nothing to fit weights on")
+        raise empty_text_error([file], "there is nothing to fit weights on")
     return fit_interpolation_weights(np.stack([np.concatenate(each) for each in found]))
 
 

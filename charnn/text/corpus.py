@@ -32,7 +32,7 @@ from charnn.text.encoding import Encoded, encode_pieces, encode_words
 from charnn.text.facts import SplitSize, TextFile
 from charnn.text.kept_corpus import fetch_encoded, keep_encoded
 from charnn.text.progress import Meter, Report
-from charnn.text.reading import RAW, Source, find_sources, read_text
+from charnn.text.reading import RAW, Source, display_name, empty_text_error, find_sources, read_text
 from charnn.text.selection import Selection, Stamp, stored_size
 from charnn.text.splitting import Piece, all_valid, stream_splitter, unit_splitter
 from charnn.text.tokenizer_training import train_tokenizer
@@ -129,7 +129,7 @@ def prepare_corpus(
         valid = find_sources([options.valid], spool=spool) if options.valid else []
         text = Selection(_without(valid, find_sources(texts, spool=spool)), valid, options, seed)
         if not any(map(stored_size, text.sources)):
-            raise TextError(f"{text.name}: is empty; there is nothing to learn from")
+            raise empty_text_error([source.name for source in text.sources], "there is nothing to learn from")
         cache = _Cache(cache_root if text.num_bytes >= SMALLEST_TEXT else None, text.stamps())
         if can_be_hashed(text.num_bytes, minutes):
             cache = cache._replace(whole=text.facts(report))
@@ -208,7 +208,7 @@ def _encode_and_keep(
         logger.info(message)
     if text.valid and not encoded.sizes["valid"].num_tokens:
         raise TextError(
-            f"{text.options.valid}: holds no text to validate on; name another --valid file or leave it out"
+            f"{display_name(text.options.valid or '')}: holds no text to validate on; name another --valid file or leave it out"
         )
     key = ""
     if cache.root is not None and cache.whole is not None and text.stamps() == cache.stamps:

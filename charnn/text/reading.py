@@ -20,6 +20,7 @@ from charnn.notices import notice_logger
 logger = notice_logger(__name__)
 
 CHUNK_BYTES = 1 << 20
+STANDARD_INPUT, PIPE_OR_NAME = "standard input", "pipe a text into the command or name a file"
 RAW = "raw bytes"
 """In place of an encoding: bytes as they are, undecodable ones as surrogates, so that encoding gives them back."""
 
@@ -58,6 +59,7 @@ def find_sources(texts: Sequence[str], *, spool: Path | None = None) -> list[Sou
     Raises:
         TextError: where a name leads to nothing.
     """
+    check_exist(texts)
     sources: list[Source] = []
     for text in texts:
         path = Path(text)
@@ -67,23 +69,58 @@ def find_sources(texts: Sequence[str], *, spool: Path | None = None) -> list[Sou
             sources.extend(_files_below(path))
         elif path.exists():
             sources.append(Source(text, path))
-        elif matches := sorted(glob.glob(text, recursive=True)):  # noqa: PTH207 (pathlib refuses absolute patterns)
-            sources.extend(Source(match, Path(match)) for match in matches if Path(match).is_file())
         else:
-            raise TextError(f"{text}: no such file or directory (looked in {Path.cwd()}); check the spelling")
+            sources.extend(Source(match, Path(match)) for match in sorted(_matches(text)) if Path(match).is_file())
     return sources
 
 
-def _spool_stdin(spool: Path | None) -> Source:
+def check_exist(texts: Sequence[str]) -> None:
+    """Check that each name leads to a file, a directory or standard input, without reading any of them.
+
+    Raises:
+        TextError: naming the first that does not.
+    """
+    for text in texts:
+        if text == "-":
+            _check_stdin()
+        elif not Path(text).exists() and not _matches(text):
+            raise TextError(f"{text}: no such file or directory (looked in {Path.cwd()}); check the spelling")
+
+
+def _matches(pattern: str) -> list[str]:
+    return glob.glob(pattern, recursive=True)  # noqa: PTH207 (pathlib refuses absolute patterns)
+
+
+def _check_stdin() -> None:
     if sys.stdin is None or getattr(sys.stdin, "closed", False):
-        raise TextError("-: standard input is closed; pipe a text into the command or name a file")
+        raise TextError(f"{STANDARD_INPUT}: is closed; {PIPE_OR_NAME}")
     if sys.stdin.isatty():
-        raise TextError("-: standard input is a terminal; pipe a text into the command or name a file")
+        raise TextError(f"{STANDARD_INPUT}: is a terminal; {PIPE_OR_NAME}")
+
+
+def _spool_stdin(spool: Path | None) -> Source:
     if spool is None:
-        return Source("standard input", None)
+        return Source(STANDARD_INPUT, None)
     with explain_write_errors(spool), spool.open("wb") as file:
         shutil.copyfileobj(sys.stdin.buffer, file)
-    return Source("standard input", spool)
+    return Source(STANDARD_INPUT, spool)
+
+
+def display_name(text: str) -> str:
+    """Return how messages name a text: by its path, or as standard input for `-`."""
+    return STANDARD_INPUT if text == "-" else text
+
+
+def empty_text_error(texts: Sequence[str], consequence: str) -> TextError:
+    """Return the error for texts that are empty.
+
+    Args:
+        texts: as the user named them.
+        consequence: what cannot be done, or what the file should contain.
+    """
+    names = [display_name(text) for text in texts]
+    advice = PIPE_OR_NAME if names == [STANDARD_INPUT] else consequence
+    return TextError(f"{', '.join(names)}: is empty; {advice}")
 
 
 def _files_below(directory: Path) -> list[Source]:

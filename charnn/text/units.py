@@ -6,7 +6,7 @@ from pathlib import Path
 from charnn.config import Unit
 from charnn.errors import TextError
 from charnn.notices import notice_logger
-from charnn.text.reading import Source, documents, find_sources, lines, read_text, whole_lines
+from charnn.text.reading import Source, display_name, documents, find_sources, lines, read_text, whole_lines
 from charnn.text.tokenizers import Tokenizer, text_encoding
 
 logger = notice_logger(__name__)
@@ -39,7 +39,7 @@ def read_prompts(file: str, tokenizer: Tokenizer, *, encoding: str) -> list[str]
     """
     found = list(lines(_chunks(file, tokenizer, encoding)))
     if not found:
-        raise TextError(f"{file}: holds no line; write at least one")
+        raise TextError(f"{display_name(file)}: holds no line; write at least one")
     return found
 
 

@@ -62,7 +62,7 @@ def test_a_model_finds_its_own_text_likelier_than_the_truth_after_it(charnn, run
     bits = json.loads(charnn(*arguments, "--log-base", "2").out.splitlines()[-1])
     assert bits["own"] == pytest.approx(whole["own"] / np.log(2))
     table = charnn(*arguments[:-2])
-    assert table.out.startswith("mean loss in nats a token, 256 places")
+    assert table.out.startswith("mean loss of reference and generated tokens in nats per token, 256 rollouts")
     assert "17 to 40" in table.out
     assert charnn(*arguments[:-1], "tsv").out.splitlines()[0].split("\t")[:3] == ["from", "to", "true"]
 

@@ -12,6 +12,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from charnn.cli.commands.info import LABELS, UNITS
+
 
 def records(result):
     assert result.status == 0, result.err
@@ -56,7 +58,7 @@ def test_a_prompt_from_a_file_and_the_newest_model(charnn, run):
     result = charnn("sample", "--prompt-file", "prompt.txt", "-n", 3, "--seed", 1)
     assert result.out.startswith("The fox")
     assert not result.out.startswith("The fox\n\n")
-    assert "charnn: taking the newest model, runs/small" in result.err
+    assert "charnn: using the newest model, runs/small" in result.err
     both = charnn("sample", "x", "--prompt-file", "prompt.txt")
     assert both.status == 2
 
@@ -102,7 +104,7 @@ def test_the_next_tokens_probabilities_sum_to_one(charnn, run, mixing):
     assert probs == sorted(probs, reverse=True)
     table = charnn("predict", "The hero", "-m", run, "--top", 3, *mixing).out
     assert f"{found[0]['prob']:.6f}" in table
-    assert f"the other {len(found) - 3} tokens share" in table
+    assert f"remaining {len(found) - 3} tokens: " in table
 
 
 @pytest.mark.parametrize("mixing", [(), ("--mix-ngram",)])
@@ -234,7 +236,7 @@ def test_the_three_rows_of_a_text(charnn, run):
     rows = [line.split() for line in result.out.splitlines()]
     assert rows[0] == ["string", "a", "␣", "é"]
     assert rows[1] == ["tokens", "a", "␣", "<unk>"]
-    assert rows[2][0] == "classes"
+    assert rows[2][0] == "ids"
     assert rows[2][3] == "0"
     assert result.out.endswith("3 tokens, 1 unknown: 'é' at position 3\n")
     found = records(charnn("tokenize", "-m", run, "a é", "--format", "jsonl"))
@@ -248,10 +250,13 @@ def test_the_three_rows_of_a_text(charnn, run):
 def test_info_says_how_a_model_was_made(charnn, run, line_run):
     result = charnn("info", run, line_run)
     assert result.status == 0
-    for part in ("valid_loss_nats", "num_parameters", "runs/small", "runs/lines", "sha256"):
+    for part in ("validation loss", " nats/token", "parameters", "training time", "runs/small", "runs/lines", "sha256"):
         assert part in result.out
+    assert "_" not in "".join(line[:28] for line in result.out.splitlines())
     both = json.loads(charnn("info", run, line_run, "--json").out)
     assert [facts["unit"] for facts in both] == ["stream", "line"]
+    assert list(both[0]) == list(LABELS)
+    assert set(UNITS) < set(LABELS)
     newest = charnn("info", "--json")
     assert json.loads(newest.out)["cell"] == "lstm"
     for key in (
@@ -343,7 +348,7 @@ def test_tables_keep_their_figures_on_a_narrow_terminal(charnn, run, monkeypatch
     assert f"{record['log_prob']:.4f}" in table
     predicted = records(charnn("predict", "The", "-m", run, "--top", 1, "--format", "jsonl"))
     assert f"{predicted[0]['prob']:.6f}" in charnn("predict", "The", "-m", run, "--top", 1).out
-    assert "valid_bits_per_char" in charnn("info", run).out
+    assert "validation bits/char" in charnn("info", run).out
 
 
 def test_nothing_to_score_is_one_line(charnn, run):
@@ -352,6 +357,43 @@ def test_nothing_to_score_is_one_line(charnn, run):
         result = charnn("score", "-m", run, "empty.txt", "--unit", unit, "--format", "jsonl")
         assert (result.status, result.out) == (1, "")
         assert result.err == "charnn: error: empty.txt: is empty; there is nothing to score\n"
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        "train - -o m",
+        "score -m RUN",
+        "score -m RUN -",
+        "score -m RUN --pairs -",
+        "score -m RUN --nbest -",
+        "score -m RUN -m RUN --text x --fit-weights -",
+        "compare RUN RUN -",
+    ],
+)
+def test_empty_standard_input_is_named_and_says_what_to_do(run, arguments):
+    Path("text.txt").write_text("the fox and the heron\n" * 20)
+    command = [sys.executable, "-m", "charnn", *arguments.replace("RUN", str(run)).split()]
+    result = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
+    last = result.stderr.splitlines()[-1]
+    assert last == "charnn: error: standard input: is empty; pipe a text into the command or name a file"
+    assert result.returncode == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ("sample -m RUN --prompts -", "holds no line; write at least one"),
+        ("fill ____ -m RUN --candidates-file -", "holds no line; write at least one"),
+        ("train text.txt --valid - -o m", "holds no text to validate on; name another --valid file or leave it out"),
+    ],
+)
+def test_an_empty_list_on_standard_input_is_named(run, arguments, message):
+    Path("text.txt").write_text("the fox and the heron\n" * 20)
+    command = [sys.executable, "-m", "charnn", *arguments.replace("RUN", str(run)).split()]
+    result = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
+    last = result.stderr.splitlines()[-1]
+    assert (result.returncode, last) == (1, f"charnn: error: standard input: {message}")
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no /dev/full")

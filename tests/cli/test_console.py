@@ -10,7 +10,7 @@ def test_results_are_utf8_with_plain_line_ends_whatever_the_terminal_says(monkey
     monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(written, encoding="cp1252", newline="\r\n"))
     console.prepare_streams()
     console.write_line("⏎ é ─\udcff")
-    console.write("", at_once=True)
+    console.write("", flush=True)
     assert written.getvalue() == "⏎ é ─".encode() + b"\xff\n"
 
 

@@ -68,7 +68,7 @@ def test_an_error_in_the_middle_leaves_the_file_as_it_was(charnn, run, tmp_path,
     assert Path("out.tsv").read_text(encoding="utf-8") == "mine"
     kept = tmp_path / "out.tsv.part"
     assert kept.read_text(encoding="utf-8").endswith("\n")
-    assert "out.tsv.part has the lines so far; out.tsv is as it was" in result.err
+    assert "out.tsv.part has the lines written so far; out.tsv is unchanged" in result.err
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows sends no signal to another process")
@@ -225,7 +225,7 @@ def test_adapting_stands_beside_the_plain_figure(charnn, run):
         facts = json.loads(Path("s.json").read_text(encoding="utf-8"))
         assert facts["plain"]["nats"] == pytest.approx(plain["nats"], abs=1e-2)
         assert facts["nats"] > plain["nats"] + 50
-        assert "the model as it is: perplexity" in result.out
+        assert "without adaptation: perplexity" in result.out
     fitted = charnn("score", "-m", run, "--text", "The fox", "--cache", "--temperature", "fit")
     assert "cache of 2,000 tokens, weight 0." in fitted.err
     assert ": temperature 1." in fitted.err or ": temperature 0.9" in fitted.err
@@ -332,7 +332,7 @@ def test_two_models_are_compared(charnn, run, other_run):
     assert found["differ"]
     assert found["low"] <= found["bits_per_char_difference"] <= found["high"] < 0
     itself = charnn("compare", run, run, "held_out.txt")
-    assert "they do not differ by more than the choice of the text explains" in itself.out
+    assert "they do not differ by more than the sampling of the text explains" in itself.out
     assert "gains most" not in itself.out
     charnn("score", "-m", run, "held_out.txt", "--state", "carry", "--summary", "s.json")
     facts = json.loads(Path("s.json").read_text(encoding="utf-8"))
@@ -343,10 +343,10 @@ def test_models_with_different_vocabularies_are_compared_by_characters(charnn, r
     Path("few.txt").write_text("ab\nabb \u2603\n", encoding="utf-8")
     result = charnn("compare", run, line_run, "few.txt")
     assert "have different vocabularies: their perplexities cannot be compared" in result.err
-    assert "--spell is fair" in result.err
+    assert "--spell corrects this" in result.err
     assert "perplexity" not in result.out
     assert "2 lines are too few" in result.out
-    assert "--spell is fair" not in charnn("compare", run, line_run, "few.txt", "--spell").err
+    assert "--spell corrects this" not in charnn("compare", run, line_run, "few.txt", "--spell").err
     Path("empty.txt").write_text("", encoding="utf-8")
     assert "there is nothing to compare on" in charnn("compare", run, line_run, "empty.txt").err
 
@@ -403,7 +403,7 @@ def test_a_subword_model_cannot_let_spaces_count_with_the_word_before(charnn, tm
     assert charnn("score", "-m", run, "--text", "the cat", "--by-word").status == 0
 
 
-def test_a_terminal_shows_tokens_in_the_colours_of_their_surprisal(run):
+def test_a_terminal_shows_tokens_in_the_colors_of_their_surprisal(run):
     pty = pytest.importorskip("pty", reason="there are no pseudo-terminals")
     environment = {**os.environ, "TERM": "xterm-256color", "COLUMNS": "100", "NO_COLOR": ""}
     environment.pop("NO_COLOR")
@@ -544,7 +544,7 @@ def test_what_a_model_has_no_use_for_is_refused(charnn, tmp_path):
             assert (result.status, result.err.count("\n")) == (2, 1)
     assert charnn("score", "-m", run, "--text", "a", "--format", "lmzoo", "--direction", "backward").status == 0
     assert (
-        "--text: found 2 with --unit stream"
+        "--text: found 2 texts with --unit stream"
         in charnn("score", "-m", run, "--text", "a", "--text", "b", "--unit", "stream").err
     )
 

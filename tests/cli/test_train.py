@@ -37,13 +37,13 @@ def text(tmp_path):
 def test_what_was_chosen_and_why_is_said(charnn, text):
     small = ("--embedding-size", 8, "--precision", "fp32", "--batch-size", 4, "--bptt", 16, "-o", "m")
     said = charnn("train", text, "--steps", 2, *small).err
-    assert "chosen: width 128 by 2,952 tokens; dropout 0 by about 0.0 passes over them; n-gram dropout 0" in said
+    assert "auto: hidden size 128 (from 2,952 tokens), dropout 0 (about 0.0 epochs), n-gram dropout 0" in said
     said = charnn("train", text, "--epochs", 12, "--hidden-size", 4, "--ngram-order", 0, *small, "--overwrite").err
-    assert "chosen: dropout 0.1 by about 12 passes over them; n-gram dropout 0.25 by about 12 passes; timed:" in said
+    assert "auto: dropout 0.1 (about 12 epochs), n-gram dropout 0.25 (about 12 epochs); timed:" in said
     given = ("--hidden-size", 16, "--dropout", 0.2, "--embedding-order", 1)
     said = charnn("train", text, "--steps", 2, *given, *small, "--overwrite").err
     assert "charnn: timed: " in said
-    assert "chosen:" not in said
+    assert "auto:" not in said
 
 
 def test_stretches_are_of_streams_alone(charnn, text):
@@ -91,7 +91,7 @@ def test_training_by_steps_makes_a_model_under_runs(charnn, text):
     assert result.out == ""
     assert "lstm 1 x 16, embedding 8" in result.err
     assert "(best)" in result.err
-    assert "write with it: charnn sample -m runs/text" in result.err
+    assert "sample from it: charnn sample -m runs/text" in result.err
     found = facts(charnn, "runs/text")
     assert found["steps"] == 30
     assert found["stopped"] == "budget"
@@ -155,8 +155,8 @@ def test_a_finished_model_is_never_destroyed_unasked(charnn, text):
     again = charnn("train", text, "--steps", 3, *SMALL)
     assert again.status == 1
     assert again.err.endswith(
-        "charnn: error: runs/text: holds a finished model; go on with it (--resume), replace it (--overwrite), "
-        "or name another place (-o)\n"
+        "charnn: error: runs/text: holds a finished model; replace it with --overwrite, train it further with --resume and a "
+        "larger budget, or name another directory with -o\n"
     )
     failed = charnn("train", "missing.txt", "-o", "runs/text", "--overwrite")
     assert failed.status == 1
@@ -197,7 +197,7 @@ def test_an_interrupted_run_goes_on_to_the_same_bytes(charnn, text, unit, monkey
     monkeypatch.setattr(training, "run", interrupted)
     stopped = charnn(*options, "-o", "parts")
     assert stopped.status == 130
-    assert "; go on with: charnn train --resume -o parts\n" in stopped.err
+    assert "; resume with: charnn train --resume -o parts\n" in stopped.err
     half = facts(charnn, "parts")
     assert half["stopped"] == "interrupted"
     assert 0 < half["steps"] < 60
@@ -215,7 +215,7 @@ def test_resuming_wants_a_run_and_the_options_that_it_was_begun_with(charnn, tex
     assert charnn("train", text, "--steps", 4, *SMALL).status == 0
     done = charnn("train", "--resume")
     assert done.status == 1
-    assert "charnn: going on with the newest run, runs/text" in done.err
+    assert "charnn: resuming the newest run, runs/text" in done.err
     assert "error: runs/text: has spent its budget (4 steps, " in done.err
     assert done.err.endswith("to go on give it more than that, e.g. --resume --steps 8\n")
     other = charnn("train", "--resume", "--cell", "gru")
@@ -224,6 +224,22 @@ def test_resuming_wants_a_run_and_the_options_that_it_was_begun_with(charnn, tex
     more = charnn("train", "--resume", "--steps", 10)
     assert more.status == 0, more.err
     assert facts(charnn, "runs/text")["steps"] == 10
+    assert "charnn: resumed at step 4; total budget now --steps 10\n" in more.err
+    assert "auto:" not in more.err
+
+
+def test_a_text_that_is_not_there_is_refused_before_torch_is_imported(tmp_path):
+    (tmp_path / "text.txt").write_text("some text\n")
+    program = (
+        "import sys; from charnn.cli.main import main\n"
+        "try: main(sys.argv[1:])\nexcept SystemExit as exit_: print(exit_.code, 'torch' in sys.modules)"
+    )
+    for arguments in (["nosuch.txt"], ["text.txt", "nosuch.txt"], ["text.txt", "--valid", "nosuch.txt"]):
+        command = [sys.executable, "-c", program, "train", *arguments]
+        result = subprocess.run(command, capture_output=True, text=True, check=False)
+        assert result.stdout == "1 False\n"
+        assert result.stderr.startswith("charnn: error: nosuch.txt: no such file or directory (looked in ")
+        assert len(result.stderr.splitlines()) == 1
 
 
 def test_a_loss_that_is_not_finite_ends_in_one_line_and_what_was_saved_stays(charnn, text):
@@ -253,7 +269,7 @@ def test_a_loss_that_is_not_finite_ends_in_one_line_and_what_was_saved_stays(cha
 @pytest.mark.parametrize(
     ("arguments", "status", "message"),
     [
-        (("train",), 2, "TEXT: found none; name the text to learn from: charnn train book.txt"),
+        (("train",), 2, "TEXT: found none; name the text to train on: charnn train book.txt"),
         (("train", "missing.txt"), 1, "missing.txt: no such file or directory"),
         (("train", "empty.txt"), 1, "empty.txt: is empty; there is nothing to learn from"),
         (("train", "blank.txt"), 1, "blank.txt: holds white space only; there is nothing to learn from"),
@@ -388,7 +404,7 @@ def test_the_live_screen_shows_progress_losses_and_a_sample(text, tmp_path, monk
         "1.9000 nats/token, 2.741 bits/char",
         "rate 0.004, gradient norm 0.70, clipped 25%",
         "once upon a tide",
-        "what it writes after step 30",
+        "sample at step 30",
         "back to step 20 with the peak learning rate halved to 0.002",
     ):
         assert part in shown
@@ -524,7 +540,7 @@ def test_an_impossible_size_is_one_line(charnn, text):
 def test_a_budget_spent_before_the_first_step_is_said(charnn, text):
     result = charnn("train", text, "--minutes", 1e-6, *SMALL)
     found = re.search(
-        r"before the first step: the model has learned nothing; give it --minutes (\S+) or more", result.err
+        r"before the first step: the model is untrained; train it with --minutes (\S+) or more", result.err
     )
     assert float(found[1]) > 0
 

@@ -151,7 +151,7 @@ def test_info_says_which_files_there_are_and_what_the_cache_keeps(charnn, cached
     (tmp_path / "run" / "notes.md").write_text("mine")
     shown = charnn("info", "run", "--files").out
     files = {path.name: path.stat().st_size for path in (tmp_path / "run").iterdir()}
-    for name, size in (*files.items(), ("all", sum(files.values()))):
+    for name, size in (*files.items(), ("total", sum(files.values()))):
         assert re.search(rf"{re.escape(name)} +{size:,} ", shown), name
     assert "for --mix-ngram and --resume" in shown
     found = json.loads(charnn("info", "run", "--files", "--json").out)

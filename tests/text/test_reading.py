@@ -149,7 +149,7 @@ def read_all(source: Source) -> str:
 
 def test_a_terminal_is_no_text(monkeypatch):
     monkeypatch.setattr(sys, "stdin", type("Terminal", (), {"isatty": lambda _: True})())
-    with pytest.raises(TextError, match="standard input is a terminal"):
+    with pytest.raises(TextError, match="standard input: is a terminal; pipe a text into the command or name a file"):
         find_sources(["-"])
 
 
@@ -190,7 +190,7 @@ def test_a_model_in_a_directory_is_no_text(tmp_path):
 
 def test_standard_input_that_is_closed_is_said(monkeypatch):
     monkeypatch.setattr("sys.stdin", None)
-    with pytest.raises(TextError, match="-: standard input is closed; pipe a text into the command or name a file"):
+    with pytest.raises(TextError, match="standard input: is closed; pipe a text into the command or name a file"):
         find_sources(["-"])
 
 

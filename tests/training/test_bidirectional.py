@@ -176,8 +176,8 @@ def test_an_interrupted_pair_goes_on_with_what_is_left(charnn, text, monkeypatch
             ("score", "--text", "The", "--direction", "both", "--no-bos"),
             "--no-bos: found together with --direction both",
         ),
-        (("predict", "The", "--direction", "both"), "--direction both: found no blank (____) in TEXT"),
-        (("predict", "The ____", "--mix-ngram"), "--mix-ngram: found together with a blank (____) in TEXT"),
+        (("predict", "The", "--direction", "both"), "--direction both: found no gap (____) in TEXT"),
+        (("predict", "The ____", "--mix-ngram"), "--mix-ngram: found together with a gap (____) in TEXT"),
     ],
 )
 def test_directions_that_cannot_be_had_are_refused(charnn, run, arguments, message):
@@ -196,7 +196,7 @@ def test_the_backward_half_names_the_pair_to_go_on_with_and_never_makes_one_of_i
         lambda made, **options: (stopping if made.directory.name == "backward" else real)(made, **options),
     )
     stopped = charnn("train", text, *SMALL, "--direction", "both", "-o", "m")
-    assert "go on with: charnn train --resume -o m\n" in stopped.err
+    assert "resume with: charnn train --resume -o m\n" in stopped.err
     monkeypatch.setattr(session, "run", real)
     done = charnn("train", "--resume", "-o", "m/backward")
     assert done.status == 0, done.err
@@ -249,9 +249,9 @@ def test_a_pair_goes_on_as_a_pair_only_and_info_shows_both_halves(charnn, text):
 
 def test_a_model_of_one_direction_says_what_it_does_not_see(charnn, run):
     shown = charnn("predict", "The ____ox", "-m", run)
-    assert "a forward model does not see what follows the blank" in shown.err
-    assert "tokens share" in shown.out
-    assert "does not see" not in charnn("predict", "The ____", "-m", run).err
+    assert "a forward model ignores the text after the gap" in shown.err
+    assert "tokens: " in shown.out
+    assert "ignores" not in charnn("predict", "The ____", "-m", run).err
 
 
 def test_any_mark_may_stand_for_a_blank(charnn, text):

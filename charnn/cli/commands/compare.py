@@ -7,7 +7,7 @@ import typer
 
 import charnn
 from charnn.cli.commands.loading import load_models
-from charnn.cli.options import Given, with_options
+from charnn.cli.options import Overrides, with_options
 from charnn.cli.output import console
 from charnn.cli.output.records import aligned
 from charnn.config import ComparisonOptions
@@ -23,13 +23,13 @@ INTERVAL = "95 % interval of the difference:"
 @with_options(ComparisonOptions)
 def compare(
     first: Annotated[str, typer.Argument(metavar="A", help="The directory of a model.")],
-    second: Annotated[str, typer.Argument(metavar="B", help="The directory of another.")],
-    files: Annotated[list[str], typer.Argument(metavar="FILE...", help="Texts that neither was trained on.")],
+    second: Annotated[str, typer.Argument(metavar="B", help="The directory of a second model.")],
+    files: Annotated[list[str], typer.Argument(metavar="FILE...", help="Texts that neither model was trained on.")],
     *,
-    given: Given,
+    overrides: Overrides,
 ) -> None:
-    """Say by how much two models differ on a text, and whether it may be chance: charnn compare runs/a runs/b held_out.txt."""
-    options = pick(ComparisonOptions, given)
+    """Measure the difference between two models on a text, and its significance: charnn compare runs/a runs/b test.txt."""
+    options = pick(ComparisonOptions, overrides)
     models = load_models([first, second])
     same = charnn.api.have_same_vocabulary(models)
     if not same:
@@ -40,85 +40,97 @@ def compare(
         comparison = charnn.api.compare_files(models, files, options)
     if not same and not options.spell and any(total.num_unknown for total in comparison.totals):
         console.notice(
-            "unknown tokens count as <unk> only, which favours the model that has more of them; --spell is fair"
+            "unknown tokens count as <unk> only, which favors the model that has more of them; --spell corrects this"
         )
-    found = comparison.difference(num_resamples=options.resamples, seed=options.seed, tolerance=options.tolerance / 100)
+    difference = comparison.difference(
+        num_resamples=options.resamples, seed=options.seed, tolerance=options.tolerance / 100
+    )
     if options.format == "json":
-        console.write_json(_record([first, second], comparison.totals, found, comparison.places(), same=same))
+        console.write_json(_record([first, second], comparison.totals, difference, comparison.places(), same=same))
     else:
-        _show([first, second], comparison.totals, found, comparison.places(), same=same)
+        _show([first, second], comparison.totals, difference, comparison.places(), same=same)
 
 
-def _verdict(names: Sequence[str], found: "Difference") -> str:
-    difference = found.second - found.first
-    needs = f"{names[1]} needs {difference:+.4f} bits per character ({found.share:.2%})"
-    if found.low is None or found.high is None:
-        return f"{needs}; {found.num_lines} lines are too few to say whether that is chance"
-    if not found.is_clear or not found.is_large:
+def _verdict(names: Sequence[str], difference: "Difference") -> str:
+    change = difference.second - difference.first
+    needs = f"{names[1]} needs {change:+.4f} bits per character ({difference.share:.2%})"
+    if difference.low is None or difference.high is None:
+        return f"{needs}; {difference.num_lines} lines are too few to say whether that is chance"
+    if not difference.is_clear or not difference.is_large:
         reason = (
-            "more than the choice of the text explains"
-            if not found.is_clear
-            else "more than two seeds of one recipe may"
+            "more than the sampling of the text explains"
+            if not difference.is_clear
+            else "more than two seeds of one recipe may differ"
         )
-        return f"they do not differ by {reason}: {needs}\n{INTERVAL} {found.low:+.4f} to {found.high:+.4f}"
-    better = names[1] if difference < 0 else names[0]
-    least, most = sorted((abs(found.low), abs(found.high)))
-    return f"{better} is better by {abs(difference):.4f} bits per character\n{INTERVAL} {least:.4f} to {most:.4f}"
+        return f"they do not differ by {reason}: {needs}\n{INTERVAL} {difference.low:+.4f} to {difference.high:+.4f}"
+    better = names[1] if change < 0 else names[0]
+    least, most = sorted((abs(difference.low), abs(difference.high)))
+    return f"{better} is better by {abs(change):.4f} bits per character\n{INTERVAL} {least:.4f} to {most:.4f}"
 
 
 def _show(
-    names: Sequence[str], totals: Any, found: "Difference", places: "tuple[list[Place], list[Place]]", *, same: bool
+    names: Sequence[str],
+    totals: Any,
+    difference: "Difference",
+    positions: "tuple[list[Place], list[Place]]",
+    *,
+    same: bool,
 ) -> None:
     cells = [["model", "bits per character", "tokens", "unknown", *(["perplexity"] if same else [])]]
-    for name, bits, total in zip(names, (found.first, found.second), totals, strict=True):
-        figures = [f"{bits:.4f}", f"{total.num_tokens:,}", f"{total.num_unknown:,}"]
-        cells.append([name, *figures, *([f"{total.perplexity:.4f}"] if same else [])])
+    for name, bits, total in zip(names, (difference.first, difference.second), totals, strict=True):
+        counts = [f"{bits:.4f}", f"{total.num_tokens:,}", f"{total.num_unknown:,}"]
+        cells.append([name, *counts, *([f"{total.perplexity:.4f}"] if same else [])])
     for line in aligned(cells):
         console.write_line(line)
     console.write_line("")
-    console.write_line(_verdict(names, found))
+    console.write_line(_verdict(names, difference))
     what = "tokens" if same else "words"
-    for better, some in zip(reversed(names), places, strict=True):
+    for better, some in zip(reversed(names), positions, strict=True):
         if some:
             console.write_line("")
             console.write_line(f"{what} on which {better} gains most, in bits:")
-            for line in aligned([["line", *names, "gain", "where"], *map(_place_cells, some)]):
+            for line in aligned([["line", *names, "gain", "where"], *map(_position_cells, some)]):
                 console.write_line(line)
 
 
-def _place_cells(place: "Place") -> list[str]:
-    cut = "…" if place.start > len(place.context) else ""
-    where = f"{cut}{console.visible_line(place.context)}[{console.visible(place.text)}]"
+def _position_cells(position: "Place") -> list[str]:
+    cut = "…" if position.start > len(position.context) else ""
+    where = f"{cut}{console.visible_line(position.context)}[{console.visible(position.text)}]"
     return [
-        str(place.line),
-        f"{place.first_bits:.2f}",
-        f"{place.second_bits:.2f}",
-        f"{abs(place.gain_bits):.2f}",
+        str(position.line),
+        f"{position.first_bits:.2f}",
+        f"{position.second_bits:.2f}",
+        f"{abs(position.gain_bits):.2f}",
         where,
     ]
 
 
 def _record(
-    names: Sequence[str], totals: Any, found: "Difference", places: "tuple[list[Place], list[Place]]", *, same: bool
+    names: Sequence[str],
+    totals: Any,
+    difference: "Difference",
+    positions: "tuple[list[Place], list[Place]]",
+    *,
+    same: bool,
 ) -> dict[str, Any]:
-    def as_record(place: "Place") -> dict[str, Any]:
+    def as_record(position: "Place") -> dict[str, Any]:
         return {
-            "line": place.line,
-            "start": place.start,
-            "text": place.text,
-            "context": place.context,
-            "bits": [place.first_bits, place.second_bits],
+            "line": position.line,
+            "start": position.start,
+            "text": position.text,
+            "context": position.context,
+            "bits": [position.first_bits, position.second_bits],
         }
 
     return {
         "models": [{"model": name, **charnn.api.summary(total)} for name, total in zip(names, totals, strict=True)],
         "same_vocabulary": same,
-        "bits_per_char_difference": found.second - found.first,
-        "low": found.low,
-        "high": found.high,
-        "num_lines": found.num_lines,
-        "clear": found.is_clear,
-        "differ": found.is_clear and found.is_large,
-        "second_better": [as_record(place) for place in places[0]],
-        "first_better": [as_record(place) for place in places[1]],
+        "bits_per_char_difference": difference.second - difference.first,
+        "low": difference.low,
+        "high": difference.high,
+        "num_lines": difference.num_lines,
+        "clear": difference.is_clear,
+        "differ": difference.is_clear and difference.is_large,
+        "second_better": [as_record(position) for position in positions[0]],
+        "first_better": [as_record(position) for position in positions[1]],
     }

@@ -1,4 +1,4 @@
-"""`charnn fill`: what may stand in a gap, ranked by the probability of the whole sentence."""
+"""`charnn fill`: candidates for a gap, ranked by the probability of the whole sentence."""
 
 from typing import TYPE_CHECKING, Annotated
 
@@ -6,7 +6,7 @@ import typer
 
 import charnn
 from charnn.cli.commands.loading import load_all_directions, load_mixture
-from charnn.cli.options import COMMON, Given, ModelArgument, with_options
+from charnn.cli.options import COMMON, ModelArgument, Overrides, with_options
 from charnn.cli.output import console
 from charnn.config import FillOptions
 from charnn.errors import TextError
@@ -20,7 +20,7 @@ HEADINGS = {"forward": "from the left", "backward": "from the right"}
 
 @with_options(FillOptions)
 def fill(
-    text: Annotated[str, typer.Argument(help="A sentence with a gap, ____, in it.")],
+    text: Annotated[str, typer.Argument(help="A sentence with a gap, ____.")],
     model: ModelArgument = None,
     candidates_file: Annotated[
         str | None,
@@ -28,24 +28,26 @@ def fill(
         COMMON,
     ] = None,
     *,
-    given: Given,
+    overrides: Overrides,
 ) -> None:
     """Fill a gap: charnn fill "The cats ____ full." --candidates was,were.
 
-    Candidates, given or found by search, are ranked by the log probability of the whole sentence, as charnn score gives it;
-    of a pair of models, by the mean of both.
+    Candidates, listed or proposed by beam search, are ranked by the log probability of the whole sentence, as in charnn score;
+    with a bidirectional model, by the mean of both directions.
     """
-    options = pick(FillOptions, given)
+    options = pick(FillOptions, overrides)
     models = load_all_directions(model, options.direction)
-    refuse_both("--mix-ngram", options.mix_ngram and len(models) > 1, "two models; choose one with --direction")
+    refuse_both(
+        "--mix-ngram", options.mix_ngram and len(models) > 1, "a bidirectional model; choose one with --direction"
+    )
     candidates = [part.strip() for entry in options.candidates for part in entry.split(",")]
     if "" in candidates:
-        raise TextError("--candidates: found an empty one; separate candidates by single commas")
+        raise TextError("--candidates: found an empty candidate; separate candidates with single commas")
     if candidates_file is not None:
         read = charnn.api.read_prompts(candidates_file, models[0].tokenizer, encoding=options.encoding)
         candidates += [line for line in read if line]
         if not candidates:
-            raise TextError(f"{candidates_file}: holds no candidate; write one a line")
+            raise TextError(f"{charnn.api.display_name(candidates_file)}: holds no candidate; write one per line")
     ranked = charnn.api.fill(
         charnn.api.engines_of(models),
         models[0].tokenizer,
@@ -80,10 +82,10 @@ def _record(filling: "Filling", before: str, after: str) -> dict[str, object]:
 
 
 def _show(shown: "list[Filling]", ranked: "list[Filling]") -> None:
-    table = console.new_table(caption="log probability of the whole sentence, in nats")
+    table = console.new_table()
     table.add_column("candidate", overflow="fold")
     table.add_column("log prob", justify="right", no_wrap=True)
-    table.add_column("share", justify="right", no_wrap=True)
+    table.add_column("probability", justify="right", no_wrap=True)
     directions = list(ranked[0].scores)
     for direction in directions if len(directions) > 1 else []:
         table.add_column(HEADINGS[direction], justify="right", no_wrap=True)
@@ -96,6 +98,7 @@ def _show(shown: "list[Filling]", ranked: "list[Filling]") -> None:
             *(by_model if len(by_model) > 1 else []),
         )
     console.show(table)
+    console.write_line("log prob: of the whole sentence, in nats; probability: among all candidates")
     if len(shown) < len(ranked):
         rest = max(0.0, 1 - sum(filling.share for filling in shown))
-        console.write_line(f"the other {len(ranked) - len(shown):,} candidates share {rest:.4f}")
+        console.write_line(f"remaining {console.counted(len(ranked) - len(shown), 'candidate')}: {rest:.4f}")

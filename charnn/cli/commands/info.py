@@ -1,4 +1,4 @@
-"""`charnn info`: what a model is and how it was made."""
+"""`charnn info`: a model's architecture, training and metrics."""
 
 import math
 from pathlib import Path
@@ -7,13 +7,80 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 import charnn
-from charnn.cli.options import COMMON, Given, with_options
+from charnn.cli.options import COMMON, Overrides, with_options
 from charnn.cli.output import console
 from charnn.cli.output.files import show_files
 
 if TYPE_CHECKING:
     from charnn.storage.run_config import RunConfig
     from charnn.text.facts import TextFile
+
+LOSS_UNIT = " nats/token"
+LABELS = {
+    "run": "model directory",
+    "valid_loss_nats": "validation loss",
+    "valid_loss_cold_nats": "fixed-window loss",
+    "ngram_loss_nats": "n-gram loss",
+    "ngram_order": "n-gram order",
+    "mixture_loss_nats": "interpolated loss",
+    "backward_valid_loss_nats": "backward validation loss",
+    "temperature": "fitted temperature",
+    "valid_perplexity": "validation perplexity",
+    "valid_bits_per_char": "validation bits/char",
+    "valid_num_tokens": "validation tokens",
+    "valid_num_unknown": "unknown validation tokens",
+    "num_parameters": "parameters",
+    "cell": "cell",
+    "direction": "direction",
+    "num_layers": "layers",
+    "hidden_size": "hidden size",
+    "embedding_size": "embedding size",
+    "inputs": "inputs",
+    "skip": "skip connection",
+    "residual": "residual connections",
+    "embedding_order": "input n-gram order",
+    "tie_weights": "tied embeddings",
+    "tokenizer": "tokenizer",
+    "vocab_size": "vocabulary",
+    "unit": "unit",
+    "train_num_tokens": "training tokens",
+    "train_num_chars": "training characters",
+    "recipe": "recipe",
+    "files": "files",
+    "steps": "steps",
+    "best_step": "best step",
+    "seconds": "training time",
+    "stopped": "stopped by",
+    "optimizer": "optimizer",
+    "schedule": "schedule",
+    "learning_rate": "peak learning rate",
+    "batch_size": "batch size",
+    "bptt_length": "BPTT length",
+    "dropout": "dropout",
+    "dropout_kind": "dropout kind",
+    "ngram_dropout": "n-gram dropout",
+    "weight_drop": "weight drop",
+    "token_noise": "token noise",
+    "teacher_forcing": "teacher forcing",
+    "device": "device",
+    "precision": "precision",
+    "seed": "seed",
+    "charnn_version": "charnn",
+    "torch_version": "torch",
+    "python_version": "Python",
+}
+"""The table's label for each key of `--json`."""
+UNITS = {
+    "valid_loss_nats": LOSS_UNIT,
+    "valid_loss_cold_nats": LOSS_UNIT,
+    "ngram_loss_nats": LOSS_UNIT,
+    "mixture_loss_nats": LOSS_UNIT,
+    "backward_valid_loss_nats": LOSS_UNIT,
+    "skip": " steps",
+    "vocab_size": " tokens",
+    "seconds": " s",
+    "bptt_length": " tokens",
+}
 
 
 @with_options()
@@ -27,20 +94,19 @@ def info(
     ] = False,
     files: Annotated[
         bool,
-        typer.Option("--files", help="Say which files there are, how large, and what for; and what the cache keeps."),
+        typer.Option("--files", help="List the files of a model and of the cache, with their size and purpose."),
         COMMON,
     ] = False,
     *,
-    given: Given,  # noqa: ARG001 (it has no options of its own)
+    overrides: Overrides,  # noqa: ARG001 (it has no options of its own)
 ) -> None:
-    """Say what a model is, how it was made and how good it is."""
-
+    """Describe a model: its architecture, training and metrics."""
     paths = [Path(run) for run in runs] if runs else [charnn.api.find_model(None)]
     if not runs:
-        console.notice(f"taking the newest model, {paths[0]}")
+        console.notice(f"using the newest model, {paths[0]}")
     if files:
         for path in paths:
-            charnn.api.read_config(path)  # says so where it is no model
+            charnn.api.read_config(path)  # raises ModelError if it is not a model
         show_files(paths, json=json)
         return
     facts = [_facts(path, charnn.api.read_model(path).config) for path in paths]
@@ -49,16 +115,15 @@ def info(
         return
 
     table = console.new_table()
-    table.add_column("", no_wrap=True, min_width=max(map(len, facts[0])))
+    table.add_column("", no_wrap=True, min_width=max(map(len, LABELS.values())))
     for path in paths:
         table.add_column(str(path), overflow="fold")
     for name in facts[0]:
-        table.add_row(name, *(_shown(fact[name]) for fact in facts))
+        table.add_row(LABELS[name], *(_with_unit(name, fact[name]) for fact in facts))
     console.show(table)
 
 
 def _facts(path: Path, config: "RunConfig") -> dict[str, object]:
-
     shape, results, corpus = config.architecture, config.results, config.corpus
     text, training = config.asked.text, config.training
     loss, valid = results.valid_loss_nats, corpus.valid
@@ -126,10 +191,16 @@ def _num_bytes(file: "TextFile") -> str:
 
 
 def _backward_loss(path: Path) -> float | None:
-    """Return the validation loss of the other half of a pair, or None where there is none."""
-
+    """Return the validation loss of the backward half of a bidirectional model, or None if there is none."""
     backward = path / charnn.api.BACKWARD
     return charnn.api.read_config(backward).results.valid_loss_nats if charnn.api.is_model(backward) else None
+
+
+def _with_unit(name: str, value: Any) -> str:
+    if name == "skip" and not value:
+        return "none"
+    shown = f"{value:,.1f}" if name == "seconds" else _shown(value)
+    return shown + ("" if value is None else UNITS.get(name, ""))
 
 
 def _shown(value: Any) -> str:

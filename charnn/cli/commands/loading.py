@@ -1,4 +1,4 @@
-"""What several commands begin with: finding and reading a model."""
+"""Finding and reading a model, as several commands do."""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
@@ -13,26 +13,26 @@ if TYPE_CHECKING:
 
 
 def load_model(named: str | None) -> "Model":
-    """Read the model that was named, or the newest, and say which one was taken."""
+    """Read the named model, or the newest one, whose directory is shown."""
     (model,) = load_directed(named, None)
     return model
 
 
 def load_models(named: Sequence[str]) -> "list[Model]":
-    """Read several models, each in the direction of its own."""
+    """Read several models, each in its own direction."""
     return [charnn.api.read_model(charnn.api.find_model(each)) for each in named]
 
 
 def load_directed(named: str | None, direction: "Direction | None") -> "list[Model]":
-    """Read the models that read in a direction (see `read_directed`), and say which directory was taken."""
+    """Read the models of a direction (see `read_directed`); if no directory is named, show which one is used."""
     path = charnn.api.find_model(named)
     if named is None:
-        console.notice(f"taking the newest model, {path}")
+        console.notice(f"using the newest model, {path}")
     return charnn.api.read_directed(path, direction)
 
 
 def load_all_directions(named: str | None, direction: "Direction | None") -> "list[Model]":
-    """Read the models of the wished direction, or all that there are."""
+    """Read the model of the requested direction, or both halves of a bidirectional model."""
     if direction is not None:
         return load_directed(named, direction)
     (model,) = load_directed(named, None)
@@ -40,5 +40,5 @@ def load_all_directions(named: str | None, direction: "Direction | None") -> "li
 
 
 def load_mixture(model: "Model", wanted: bool) -> "Mixture | None":
-    """Read the n-gram model beside a model's network, where the user asks to interpolate them."""
+    """Read the n-gram model of a model directory, if the two are to be interpolated."""
     return charnn.api.read_mixture(model) if wanted else None

@@ -6,27 +6,27 @@ from typing import Annotated
 import typer
 
 import charnn
-from charnn.cli.options import COMMON, Given, with_options
+from charnn.cli.options import COMMON, Overrides, with_options
 from charnn.cli.output import console
 from charnn.config import ModelOptions
 from charnn.options import pick
 
 VOCABULARIES = {"word": 10_000, "char": 50}
-"""Tokens that the number of weights is given for: those of Penn Treebank."""
+"""The vocabulary sizes for which the number of parameters is shown: those of Penn Treebank."""
 
 
 @with_options()
 def recipes(
-    json: Annotated[bool, typer.Option("--json", help="One JSON record a recipe."), COMMON] = False,
+    json: Annotated[bool, typer.Option("--json", help="One JSON record per recipe."), COMMON] = False,
     *,
-    given: Given,  # noqa: ARG001 (it has no options of its own)
+    overrides: Overrides,  # noqa: ARG001 (it has no options of its own)
 ) -> None:
     """List recipes: published settings, their size and source."""
     table = console.new_table()
     table.add_column("recipe", no_wrap=True)
-    table.add_column("weights", justify="right", no_wrap=True)
+    table.add_column("parameters", justify="right", no_wrap=True)
     table.add_column("made for", no_wrap=True)
-    table.add_column("what, and where its settings stand")
+    table.add_column("description and source")
     for name in charnn.api.recipe_names():
         recipe = charnn.api.load_recipe(name)
         num_parameters = _num_parameters(recipe.options)
@@ -43,13 +43,15 @@ def recipes(
                 }
             )
         else:
-            made_for = "a GPU" if recipe.needs_gpu else "a processor"
-            guess = f" Our own: {recipe.guess}." if recipe.guess else ""
+            made_for = "GPU" if recipe.needs_gpu else "CPU"
+            guess = f" Our guess: {recipe.guess}." if recipe.guess else ""
             text = f"{recipe.about}. {recipe.source.removesuffix('?')}.{guess}"
             table.add_row(name, f"{num_parameters / 1e6:.1f} M", made_for, text)
     if not json:
         console.show(table)
-        console.write_line("weights: with 10,000 words or 50 characters. Use one with: charnn train TEXT --recipe NAME")
+        console.write_line(
+            "parameters: for a vocabulary of 10,000 words or 50 characters. To use one: charnn train TEXT --recipe NAME"
+        )
 
 
 def _num_parameters(options: dict[str, object]) -> int:

@@ -1,4 +1,4 @@
-"""`charnn sample`: write new text."""
+"""`charnn sample`: generate text."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, NamedTuple
@@ -8,7 +8,7 @@ import typer
 import charnn
 from charnn.cli.commands.loading import load_model
 from charnn.cli.commands.sample_interactive import write_interactively
-from charnn.cli.options import COMMON, Given, ModelArgument, with_options
+from charnn.cli.options import COMMON, ModelArgument, Overrides, with_options
 from charnn.cli.output import console
 from charnn.cli.output.sample_output import SampleOutput
 from charnn.config import SampleOptions
@@ -25,7 +25,7 @@ PROMPT_PANEL, OUTPUT_PANEL = "The prompt", "Output"
 
 
 class Sources(NamedTuple):
-    """Where the prompt comes from, and where its memory goes."""
+    """The sources of the prompt and of the hidden state, and the file for the state after it."""
 
     prompt: str | None
     prompt_file: str | None
@@ -34,7 +34,7 @@ class Sources(NamedTuple):
     save_state: str | None
 
     def check(self, options: SampleOptions) -> None:
-        """Refuse what excludes each other. Raises OptionError."""
+        """Refuse sources that exclude each other. Raises OptionError."""
         refuse_both("--prompt-file", None not in (self.prompt, self.prompt_file), "a PROMPT")
         refuse_both("--prompts", self.prompts is not None and self.prompt is not None, "a PROMPT")
         refuse_both("--prompts", None not in (self.prompts, self.prompt_file), "--prompt-file")
@@ -76,7 +76,7 @@ def sample(
         typer.Option(
             "--save-state",
             metavar="FILE",
-            help="Save the hidden state after the prompt; with -n 0 only that.",
+            help="Save the hidden state after the prompt; with -n 0, generate nothing.",
             rich_help_panel=PROMPT_PANEL,
         ),
     ] = None,
@@ -85,7 +85,7 @@ def sample(
         typer.Option(
             "--load-state",
             metavar="FILE",
-            help="Start from a state saved by --save-state; the prompt continues from there.",
+            help="Begin with the hidden state saved by --save-state, before the prompt.",
             rich_help_panel=PROMPT_PANEL,
         ),
     ] = None,
@@ -95,7 +95,7 @@ def sample(
             "-o",
             "--output",
             metavar="FILE",
-            help="Write to a file, at the end and in one piece; after Ctrl-C what there is.",
+            help="Write to a file, once all samples are complete; after Ctrl-C, those generated so far.",
             rich_help_panel=OUTPUT_PANEL,
         ),
         COMMON,
@@ -104,20 +104,20 @@ def sample(
         bool,
         typer.Option(
             "--interactive",
-            help="Pick from the most probable next tokens, or let it run; undo, and try again.",
+            help="Choose among the most probable next tokens or sample several; undo and retry.",
             rich_help_panel=OUTPUT_PANEL,
         ),
         COMMON,
     ] = False,
     *,
-    given: Given,
+    overrides: Overrides,
 ) -> None:
-    """Write new text: charnn sample "Once upon" -n 300 -t 0.8.
+    """Generate text: charnn sample "Once upon" -n 300 -t 0.8.
 
-    Rules and filters apply in this order: penalties, --logit-bias, --allow and --ban, --no-repeat-ngram and --match,
-    --temperature, --top-k, --typical-p, --top-p, --min-p.
+    Penalties, constraints and filters apply in this order: penalties, --logit-bias, --allow and --ban, --no-repeat-ngram and
+    --match, --temperature, --top-k, --typical-p, --top-p, --min-p.
     """
-    options = pick(SampleOptions, given)
+    options = pick(SampleOptions, overrides)
     sources = Sources(prompt, prompt_file, prompts, load_state, save_state)
     output = None if output in ("-", "/dev/stdout") else output
     sources.check(options)
@@ -146,16 +146,17 @@ def _read_prompts(model: "Model", stepper: "Stepper", sources: Sources, options:
         texts = [
             sources.prompt or "" if file is None else charnn.api.read_prompt(file, model.tokenizer, encoding=encoding)
         ]
-        names = ["prompt" if sources.prompt_file is None else sources.prompt_file]
+        names = ["prompt" if sources.prompt_file is None else charnn.api.display_name(sources.prompt_file)]
     else:
         texts = charnn.api.read_prompts(sources.prompts, model.tokenizer, encoding=encoding)
-        names = [f"{sources.prompts}:{number}" for number in range(1, len(texts) + 1)]
+        name = charnn.api.display_name(sources.prompts)
+        names = [f"{name}:{number}" for number in range(1, len(texts) + 1)]
     after = None if sources.load_state is None else Path(sources.load_state)
     return charnn.api.Prompts(model, stepper, texts, options, names=names, after=after)
 
 
 def _write(model: "Model", stepper: "Stepper", prompts: "Prompts", options: SampleOptions, file: str | None) -> None:
-    """Write all samples, and what there is of them where the user interrupts or something goes wrong."""
+    """Write all samples, or after an interrupt or error those generated so far."""
     seed = charnn.api.drawn_seed(options)
     with SampleOutput(model, options, prompts.texts, file) as written:
         if options.beam is not None:
@@ -185,13 +186,13 @@ def _save_state(model: "Model", prompts: "Prompts", file: str) -> None:
     start = next(prompts.starts())
     charnn.api.save_prompt_state(Path(file), model, start)
     console.notice(
-        f"kept the memory of {console.counted(len(start.ids) - 1, 'token')} in {file}; "
-        f"go on from it with --load-state {file}"
+        f"saved the hidden state after {console.counted(len(start.ids) - 1, 'token')} in {file}; "
+        f"continue from it with --load-state {file}"
     )
 
 
 def _refuse_beside_interactive(sources: Sources, options: SampleOptions, output: str | None) -> None:
-    """Refuse what a session by hand has no use for. Raises OptionError."""
+    """Refuse options that have no effect in interactive mode. Raises OptionError."""
     others = {
         "--prompts": sources.prompts is not None,
         "a prompt from standard input": "-" in (sources.prompt, sources.prompt_file),
@@ -204,17 +205,17 @@ def _refuse_beside_interactive(sources: Sources, options: SampleOptions, output:
         "--novelty": options.novelty,
         "--output": output is not None,
     }
-    for flag, given in others.items():
-        refuse_both(flag, given, "--interactive")
+    for flag, is_set in others.items():
+        refuse_both(flag, is_set, "--interactive")
 
 
 def _refuse_without_text(options: SampleOptions, output: str | None, *, interactive: bool) -> None:
-    """Refuse what has nothing to do where no text is written. Raises OptionError."""
+    """Refuse options that have no effect where no text is generated. Raises OptionError."""
     others = {
         "--interactive": interactive,
         "--beam": options.beam is not None,
         "--novelty": options.novelty,
         "--output": output is not None,
     }
-    for flag, given in others.items():
-        refuse_both(flag, given, "--length 0")
+    for flag, is_set in others.items():
+        refuse_both(flag, is_set, "--length 0")

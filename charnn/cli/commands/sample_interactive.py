@@ -1,4 +1,4 @@
-"""`charnn sample --interactive`: a person and a model write together."""
+"""`charnn sample --interactive`: a user and a model take turns to choose tokens."""
 
 import math
 import secrets
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import charnn
 from charnn.cli.commands.loading import load_mixture
 from charnn.cli.output import console
-from charnn.cli.output.alternatives import colour_of
+from charnn.cli.output.alternatives import color_of
 from charnn.config import SampleOptions
 from charnn.errors import CharnnError
 
@@ -17,19 +17,18 @@ if TYPE_CHECKING:
     from charnn.sampling.interactive import InteractiveWriter
     from charnn.storage.model_directory import Model
 
-WANTED = {"r": "a number above 0, or nothing", "u": "a number above 0, or nothing", "t": "a number", "i": "a text"}
+EXPECTED = {"r": "a number above 0, or nothing", "u": "a number above 0, or nothing", "t": "a number", "i": "a text"}
 CHOICES, RUN_LENGTH = 10, 40
 HELP = (
-    "number: take that token   Enter: draw one   r [N]: run N tokens   u [N]: undo N turns   x: try the last turn again\n"
-    "t T: temperature T   i TEXT: add a text of yours   p: show all of it   ?: this help   q: quit"
+    "number: choose that token   Enter: sample one   r [N]: sample N tokens   u [N]: undo N turns   x: retry the last turn\n"
+    "t T: temperature T   i TEXT: insert a text   p: print the whole text   ?: this help   q: quit"
 )
 
 
 def write_interactively(
     model: "Model", stepper: "Stepper", prompt: str, start: "PromptState", options: SampleOptions
 ) -> None:
-    """Take turns with the user until they quit or interrupt; what was written is the result."""
-
+    """Take turns with the user until they quit or interrupt; the text is the result."""
     seed = secrets.randbelow(2**31) if options.seed is None else options.seed
     mixture = load_mixture(model, options.mix_ngram)
     writer = charnn.api.InteractiveWriter(
@@ -50,7 +49,7 @@ def write_interactively(
             except CharnnError as error:
                 console.to_user(str(error))
             except KeyboardInterrupt:
-                console.to_user("stopped; u takes back what was written of this turn, Ctrl-C again ends the session")
+                console.to_user("stopped; u undoes this turn, Ctrl-C again ends the session")
     finally:
         writer.finish()
         console.write_line(shown_prompt + writer.text)
@@ -63,13 +62,13 @@ class _Screen:
         self._choices: list[int] = []
 
     def show(self) -> None:
-        """Show the end of the text, and what may come next."""
+        """Show the end of the text, and the most probable next tokens."""
         width = console.error_console().width
         tail = (self._prompt + self._writer.text)[-3 * width :]
         console.to_user(console.new_text("\n", tail, ("\u2588", "blink")))
         if self._writer.ended is not None:
             self._choices = []
-            console.to_user(f"the text has ended ({self._writer.ended}); u takes the last turn back, q quits")
+            console.to_user(f"the text has ended ({self._writer.ended}); u undoes the last turn, q quits")
             return
         alternatives = self._writer.alternatives(CHOICES)
         self._choices = [id for id, _ in alternatives]
@@ -78,7 +77,7 @@ class _Screen:
             prob = math.exp(nats)
             choice = console.new_text(
                 (f"{number} ", "dim"),
-                (console.visible(charnn.api.as_text(self._tokens[id])), f"bold {colour_of(prob)}"),
+                (console.visible(charnn.api.as_text(self._tokens[id])), f"bold {color_of(prob)}"),
                 (f" {prob:.2f}".replace(" 0.", " ."), "dim"),
             )
             if rows[-1].cell_len + choice.cell_len > width:
@@ -89,49 +88,47 @@ class _Screen:
             console.to_user(row)
 
     def obey(self, line: str) -> None:
-        """Do what a line says."""
+        """Execute a line that the user typed."""
         command, _, rest = line.lstrip().partition(" ")
         if command == "i" and rest:
             self._writer.insert(rest)
         elif command == "t" and _number(rest) is not None:
             self._writer.set_temperature(float(rest))
-            console.to_user(f"temperature {self._writer.temperature:g}; x tries the last turn again with it")
+            console.to_user(f"temperature {self._writer.temperature:g}; x retries the last turn with it")
         elif command == "p":
             console.to_user(self._prompt + self._writer.text)
         elif command == "x":
             if not self._writer.again():
-                console.to_user("nothing was written yet that could be tried again")
+                console.to_user("there is no turn to retry")
         elif command == "u" and _count(rest, 1) is not None:
             num_tokens = self._writer.undo(_count(rest, 1) or 1)
-            taken = f"took back {console.counted(num_tokens, 'token')}"
-            console.to_user(taken if num_tokens else "nothing is left to take back")
+            taken = f"removed {console.counted(num_tokens, 'token')}"
+            console.to_user(taken if num_tokens else "there is nothing to undo")
         elif command == "" or (command == "r" and _count(rest, RUN_LENGTH) is not None):
             self._writer.run(_count(rest, RUN_LENGTH) or RUN_LENGTH if command else 1)
         elif command.isdecimal() and not rest and 1 <= int(command) <= len(self._choices):
             self._writer.take(self._choices[int(command) - 1])
         elif command.isdecimal():
             wanted = (
-                f"choose 1 to {len(self._choices)}"
-                if self._choices
-                else "the text has ended; u takes the last turn back"
+                f"choose 1 to {len(self._choices)}" if self._choices else "the text has ended; u undoes the last turn"
             )
             console.to_user(f"found {line!r}: {wanted}")
-        elif command in WANTED:
-            console.to_user(f"found {line!r}, but {command} wants {WANTED[command]}")
+        elif command in EXPECTED:
+            console.to_user(f"found {line!r}, but {command} takes {EXPECTED[command]}")
         else:
-            console.to_user(f"found {line!r}, which is no command\n{HELP}" if command != "?" else HELP)
+            console.to_user(f"found {line!r}, which is not a command\n{HELP}" if command != "?" else HELP)
 
 
 def _number(text: str) -> float | None:
     try:
-        found = float(text)
+        number = float(text)
     except ValueError:
         return None
-    return found if math.isfinite(found) else None
+    return number if math.isfinite(number) else None
 
 
 def _count(text: str, default: int) -> int | None:
-    """Return a count above 0, the default for nothing, None for anything else."""
+    """Return a count above 0, the default for an empty text, None for anything else."""
     text = text.strip()
     if not text:
         return default

@@ -1,4 +1,4 @@
-"""`charnn sample --novelty`: how much of what was written is copied."""
+"""`charnn sample --novelty`: how much of a sample is copied from the training text."""
 
 import math
 from typing import TYPE_CHECKING, Any
@@ -17,12 +17,11 @@ LONGEST_SHOWN = 200
 
 
 def texts_to_compare(model: "Model") -> "tuple[Ids, Ids]":
-    """Return the encoded training and held-out text beside a model. Raises ModelError where they are not there."""
-
+    """Return the encoded training and held-out text beside a model. Raises ModelError if they are missing."""
     for name in ("train.bin", "valid.bin"):
         if not (model.path / name).exists():
             raise ModelError(
-                f"{model.path / name}: is missing, the encoded text to compare with; restore it, or leave --novelty out"
+                f"{model.path / name}: the encoded text to compare with is missing; restore it, or leave --novelty out"
             )
     return charnn.api.open_ids(model.path / "train.bin", model.tokenizer), charnn.api.open_ids(
         model.path / "valid.bin", model.tokenizer
@@ -30,65 +29,60 @@ def texts_to_compare(model: "Model") -> "tuple[Ids, Ids]":
 
 
 def measure_samples(model: "Model", samples: "dict[int, Sample]") -> "dict[int, Novelty]":
-    """Compare samples with the training text beside the model. Raises ModelError where that is not there."""
+    """Compare samples with the training text beside the model. Raises ModelError if it is missing."""
     training, held_out = texts_to_compare(model)
     newline_id = model.tokenizer.vocabulary.ids.get("\n")
-    ids = [drawn.ids for drawn in samples.values()]
+    ids = [sample.ids for sample in samples.values()]
     return dict(
         zip(samples, charnn.api.measure_memorization(ids, training, held_out, newline_id=newline_id), strict=True)
     )
 
 
-def described(novelty: "Novelty", drawn: "Sample", model: "Model") -> str:
-    """Return the report on one sample, for people."""
-
+def described(novelty: "Novelty", sample: "Sample", model: "Model") -> str:
+    """Return the report on one sample as text."""
     copied = novelty.copied
-    total = len(drawn.ids)
+    total = len(sample.ids)
     if not total:
-        return "novelty: nothing was written\n"
-    span = charnn.api.decode(model.tokenizer, drawn.ids[copied.start : copied.start + copied.length]).replace(
+        return "novelty: the sample is empty\n"
+    span = charnn.api.decode(model.tokenizer, sample.ids[copied.start : copied.start + copied.length]).replace(
         "\n", "\u23ce"
     )
     shown = span if len(span) <= LONGEST_SHOWN else span[:LONGEST_SHOWN] + "..."
     where = f", line {novelty.line:,} of the training text" if novelty.line else ""
     lines = [
-        f"novelty: the longest span copied from the training text has {copied.length:,} of {total:,} tokens{where}:"
+        f"novelty: the longest span copied from the training text is {copied.length:,} of {total:,} tokens{where}:"
     ]
     lines.append(f"  {shown}")
-    lines.append(_shares(novelty))
+    lines.append(_rates(novelty))
     lines.append(_verdict(novelty))
     return "\n".join(lines) + "\n"
 
 
-def _shares(novelty: "Novelty") -> str:
-    """Return two rows of figures: of the sample, and of held-out text."""
+def _rates(novelty: "Novelty") -> str:
+    """Return the fractions of n-grams in the training text, for the sample and for held-out text."""
     orders = [order for order in SHOWN_ORDERS if not math.isnan(novelty.copied.shares[order - 1])]
     rows = ["  n-grams of".ljust(26) + "".join(f"{order:>6}" for order in orders) + "  tokens"]
     own = [novelty.copied.shares[order - 1] for order in orders]
-    rows.append("  in the training text".ljust(26) + "".join(f"{100 * share:>5.0f}%" for share in own))
+    rows.append("  in the training text".ljust(26) + "".join(f"{100 * rate:>5.0f}%" for rate in own))
     if novelty.held_out:
         others = [novelty.held_out_share(order) for order in orders]
         label = "  of held-out text" if novelty.reference == "held-out text" else "  of the rest of it"
-        rows.append(label.ljust(26) + "".join(f"{100 * share:>5.0f}%" for share in others))
+        rows.append(label.ljust(26) + "".join(f"{100 * rate:>5.0f}%" for rate in others))
     return "\n".join(rows)
 
 
 def _verdict(novelty: "Novelty") -> str:
     length = novelty.held_out_length
     if length is None:
-        return "  (the training text is too short to compare this with other parts of it)"
+        return "  (the training text is too short for a comparison with other parts of it)"
     is_held_out = novelty.reference == "held-out text"
-    other, rest = ("held-out text", "it") if is_held_out else ("other parts of it", "the rest")
-    reference = f"{other}, {novelty.piece_length:,} tokens of it, has at most {length:,} in a row in common with {rest}"
-    return (
-        f"  it copies: {reference}"
-        if novelty.is_copied
-        else f"  it does not copy more than a text of its kind: {reference}"
-    )
+    other, rest = ("held-out text", "it") if is_held_out else ("the training text", "the rest of it")
+    reference = f"{novelty.piece_length:,} tokens of {other} share at most {length:,} consecutive tokens with {rest}"
+    return f"  copied: {reference}" if novelty.is_copied else f"  not copied more than usual for such text: {reference}"
 
 
 def record_of(novelty: "Novelty") -> dict[str, Any]:
-    """Return the report on one sample, for scripts."""
+    """Return the report on one sample as a record."""
     copied = novelty.copied
     return {
         "longest_copied": copied.length,

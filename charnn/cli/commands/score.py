@@ -1,4 +1,4 @@
-"""`charnn score`: how probable a text is."""
+"""`charnn score`: the probability of a text."""
 
 import itertools
 import sys
@@ -13,13 +13,13 @@ from charnn.cli.commands.loading import load_directed, load_models
 from charnn.cli.commands.score_nbest import rescore
 from charnn.cli.commands.score_pairs import score_minimal_pairs
 from charnn.cli.commands.score_rollout import show_rollouts
-from charnn.cli.options import COMMON, Given, with_options
+from charnn.cli.options import COMMON, Overrides, with_options
 from charnn.cli.output import console
 from charnn.cli.output.lines import STDOUT, Lines
 from charnn.cli.output.score_output import ScoreOutput
 from charnn.cli.output.score_progress import Progress
 from charnn.config import ScoreOptions
-from charnn.errors import OptionError, TextError
+from charnn.errors import OptionError
 from charnn.interrupts import terminated_like_interrupted
 from charnn.options import chosen, pick, refuse_both
 
@@ -51,13 +51,13 @@ def score(
         str | None, typer.Option("-o", "--output", metavar="FILE", help="Write the records to this file."), COMMON
     ] = None,
     summary: Annotated[
-        str | None, typer.Option("--summary", metavar="FILE", help="Write the totals as JSON."), COMMON
+        str | None, typer.Option("--summary", metavar="FILE", help="Write the totals to this file, as JSON."), COMMON
     ] = None,
     *,
-    given: Given,
+    overrides: Overrides,
 ) -> None:
-    """Say how probable a text is: charnn score --text "The cats were full"."""
-    options = pick(ScoreOptions, given)
+    """Compute the probability of a text: charnn score --text "The cats were full"."""
+    options = pick(ScoreOptions, overrides)
     if text and files:
         raise OptionError("--text: found together with FILE, but they exclude each other; leave one out")
     compared = options.pairs or options.nbest
@@ -67,11 +67,11 @@ def score(
         refuse_both(flag, summary is not None, "--summary")
     elif not text and not files:
         if sys.stdin is not None and sys.stdin.isatty():
-            raise OptionError("FILE: found none; name a text to score, or give one with --text SENTENCE")
+            raise OptionError("FILE: found none; name a text to score, or pass one with --text SENTENCE")
         files = ["-"]
     if text and len(text) > 1 and options.unit == "stream":
         raise OptionError(
-            f"--text: found {len(text)} with --unit stream, but a stream is one text; join them, or leave --unit stream out"
+            f"--text: found {len(text)} texts with --unit stream, but a stream is one text; join them, or leave --unit out"
         )
     models = _load(model, options)
     inputs = [file for file in (*(files or []), options.pairs, options.nbest, options.fit_weights) if file]
@@ -96,10 +96,10 @@ def _units(files: list[str], model: "Model", options: ScoreOptions) -> Iterator[
 
 
 def _refuse_bad_targets(targets: dict[str, str | None], inputs: "Sequence[str]", models: "Sequence[Model]") -> None:
-    """Refuse files that could not be written in the end, or that something else is read from or written to.
+    """Refuse output files that cannot be written, or that the command reads or writes otherwise.
 
     Args:
-        targets: what is to be written, by option.
+        targets: the output files, by option.
     """
     read = {Path(file).resolve() for file in inputs if file != "-"}
     taken: dict[Path, str] = {}
@@ -109,15 +109,15 @@ def _refuse_bad_targets(targets: dict[str, str | None], inputs: "Sequence[str]",
         path = Path(file)
         charnn.api.refuse_unwritable(path)
         if path.suffix == ".gz":
-            raise OptionError(f"{flag}: found {file}, but it is not packed while it is written; name it without .gz")
+            raise OptionError(f"{flag}: found {file}, but the output is not compressed; name it without .gz")
         if path.exists() and not path.is_file():  # a device or a pipe
             continue
-        place = path.resolve()
-        if place in read or any(model.path.resolve() in place.parents for model in models):
+        target = path.resolve()
+        if target in read or any(model.path.resolve() in target.parents for model in models):
             raise OptionError(f"{flag}: found {file}, which the command reads from; name another file")
-        if place in taken:
-            raise OptionError(f"{flag}: found {file}, which {taken[place]} writes to as well; name two files")
-        taken[place] = flag
+        if target in taken:
+            raise OptionError(f"{flag}: found {file}, which {taken[target]} writes to as well; name two files")
+        taken[target] = flag
 
 
 def _load(named: "Sequence[str] | None", options: ScoreOptions) -> "list[Model]":
@@ -152,19 +152,19 @@ def _score_texts(
         scores = scorer.scores(units, options, with_tokens=written.wants_tokens)
         plain_scores = plain.scores(same_units, options) if plain else itertools.repeat(charnn.api.Score())
         try:
-            for found, beside in zip(scores, plain_scores, strict=False):
-                written.add(found)
-                total, plain_total = total + found, plain_total + beside
+            for score, plain_score in zip(scores, plain_scores, strict=False):
+                written.add(score)
+                total, plain_total = total + score, plain_total + plain_score
                 num_units += 1
-                progress.advance(found)
+                progress.advance(score)
         except KeyboardInterrupt:
             done = "in a running text" if options.unit == "stream" else f"after {console.counted(num_units, 'record')}"
             console.notice(f"interrupted {done}")
             raise
         if not num_units:
-            raise TextError(f"{name}: is empty; there is nothing to score")
+            raise charnn.api.empty_text_error(files, "there is nothing to score")
         if not total.num_tokens:
-            console.notice("no token was scored: --no-bos, --no-eos and --exclude-unk left none")
+            console.notice("no token was scored: --no-bos, --no-eos and --exclude-unk leave none")
         written.finish(total, 1 if options.unit == "stream" else num_units, plain_total if plain else None)
     if summary:
         how = {

@@ -1,4 +1,4 @@
-"""`charnn score --nbest`: rescoring hypotheses of what was said."""
+"""`charnn score --nbest`: rescoring n-best lists."""
 
 import itertools
 from collections.abc import Iterator, Sequence
@@ -8,7 +8,6 @@ import charnn
 from charnn.cli.output import console
 from charnn.cli.output.lines import Lines
 from charnn.config import ScoreOptions
-from charnn.errors import TextError
 from charnn.interrupts import terminated_like_interrupted
 
 if TYPE_CHECKING:
@@ -18,11 +17,11 @@ if TYPE_CHECKING:
 
 def rescore(models: "Sequence[Model]", file: str, options: ScoreOptions, output: str | None) -> None:
     """Write an n-best list with the model's log probabilities, or the best hypothesis of each ID."""
-
     scorer = charnn.api.build_scorer(models, options)
     hypotheses, same = itertools.tee(
         charnn.api.read_hypotheses(
-            file, charnn.api.read_units([file], None, unit=options.unit, encoding=options.encoding)
+            charnn.api.display_name(file),
+            charnn.api.read_units([file], None, unit=options.unit, encoding=options.encoding),
         )
     )
     best, num_lines = charnn.api.Best(), 0
@@ -38,7 +37,9 @@ def rescore(models: "Sequence[Model]", file: str, options: ScoreOptions, output:
             )
             best.take(hypothesis.id, total, hypothesis.text)
         if not num_lines:
-            raise TextError(f"{file}: is empty; write a hypothesis a line, ID, score and text separated by tabs")
+            raise charnn.api.empty_text_error(
+                [file], "write one hypothesis per line: ID, score and text, separated by tabs"
+            )
         for line in _best_lines(best.of_each, options):
             lines.write(line)
 

@@ -19,50 +19,48 @@ VERDICTS = {1.0: "good", 0.5: "tie", 0.0: "bad"}
 
 
 def score_minimal_pairs(models: "Sequence[Model]", file: str, options: ScoreOptions, output: str | None) -> None:
-    """Write how often the good one of two texts is more probable."""
-
+    """Write the accuracy on minimal pairs: how often the good text is the more probable one."""
     scorer = charnn.api.build_scorer(models, options)
-    found = charnn.api.read_pairs(
-        file, charnn.api.read_units([file], None, unit=options.unit, encoding=options.encoding)
+    name = charnn.api.display_name(file)
+    pair_file = charnn.api.read_pairs(
+        name, charnn.api.read_units([file], None, unit=options.unit, encoding=options.encoding)
     )
-    reserved = [name for name in found.categories if options.per_pair and name in PAIR_COLUMNS]
+    reserved = [column for column in pair_file.categories if options.per_pair and column in PAIR_COLUMNS]
     if reserved:
-        raise TextError(
-            f"{file}:1: found a category {reserved[0]}, which is what a figure of --per-pair is called; rename it"
-        )
-    scored = replace(options, eos=options.eos and not found.has_prefix)
-    texts = list(dict.fromkeys(text for pair in found.pairs for text in (pair.good, pair.bad)))
-    nats = {text: score.log_prob_nats for text, score in zip(texts, scorer.scores(texts, scored), strict=True)}
-    judged = [charnn.api.ScoredPair(pair, nats[pair.good], nats[pair.bad]) for pair in found.pairs]
-    shares = list(charnn.api.accuracies(judged, found.categories))
+        raise TextError(f"{name}:1: found a category {reserved[0]}, which is a column of --per-pair; rename it")
+    pair_options = replace(options, eos=options.eos and not pair_file.has_prefix)
+    texts = list(dict.fromkeys(text for pair in pair_file.pairs for text in (pair.good, pair.bad)))
+    nats = {text: score.log_prob_nats for text, score in zip(texts, scorer.scores(texts, pair_options), strict=True)}
+    scored_pairs = [charnn.api.ScoredPair(pair, nats[pair.good], nats[pair.bad]) for pair in pair_file.pairs]
+    results = list(charnn.api.accuracies(scored_pairs, pair_file.categories))
     if options.per_pair:
-        rows = (_pair_row(each, options) for each in judged)
-        title = f"pairs, log probabilities in base {options.base}; the margin is that of the good text"
+        rows = (_pair_row(each, options) for each in scored_pairs)
+        title = f"minimal pairs: log probabilities in base {options.base}; margin: good minus bad"
         write_rows(rows, form=options.format, output=output, title=title, shown=_shown_pair)
-        overall = shares[0]
+        overall = results[0]
         console.notice(
             f"accuracy {overall.accuracy:.2%}, 95 % interval {overall.low:.2%} to {overall.high:.2%}, over "
             f"{console.counted(overall.num_pairs, 'pair')} with {console.counted(overall.num_ties, 'tie')}"
         )
         return
-    title = "share of pairs whose good text is more probable, ties as half, with a 95 % interval (Wilson)"
-    rows = (_share_row(share, options) for share in shares)
-    write_rows(rows, form=options.format, output=output, title=title, shown=_shown_share)
+    title = "accuracy (ties count 1/2) with a 95 % confidence interval (Wilson)"
+    rows = (_accuracy_row(accuracy, options) for accuracy in results)
+    write_rows(rows, form=options.format, output=output, title=title, shown=_shown_accuracy)
 
 
-def _pair_row(judged: "ScoredPair", options: ScoreOptions) -> Row:
+def _pair_row(scored_pair: "ScoredPair", options: ScoreOptions) -> Row:
 
     base = options.base
     return {
-        "line": judged.pair.line,
-        "log_prob_good": charnn.api.in_base(judged.good_nats, base),
-        "log_prob_bad": charnn.api.in_base(judged.bad_nats, base),
-        "margin": charnn.api.in_base(judged.margin_nats, base),
+        "line": scored_pair.pair.line,
+        "log_prob_good": charnn.api.in_base(scored_pair.good_nats, base),
+        "log_prob_bad": charnn.api.in_base(scored_pair.bad_nats, base),
+        "margin": charnn.api.in_base(scored_pair.margin_nats, base),
         "log_base": base,
-        "verdict": VERDICTS[judged.points],
-        **judged.pair.categories,
-        "good": judged.pair.good,
-        "bad": judged.pair.bad,
+        "verdict": VERDICTS[scored_pair.points],
+        **scored_pair.pair.categories,
+        "good": scored_pair.pair.good,
+        "bad": scored_pair.pair.bad,
     }
 
 
@@ -70,27 +68,27 @@ def _shown_pair(row: Row) -> list[str]:
     return [console.visible_line(f"{value:.4f}" if isinstance(value, float) else str(value)) for value in row.values()]
 
 
-def _share_row(share: "Accuracy", options: ScoreOptions) -> Row:
+def _accuracy_row(accuracy: "Accuracy", options: ScoreOptions) -> Row:
 
     return {
-        "category": share.category or "all",
-        "value": share.value,
-        "pairs": share.num_pairs,
-        "ties": share.num_ties,
-        "accuracy": share.accuracy,
-        "low": share.low,
-        "high": share.high,
-        "mean_margin": charnn.api.in_base(share.mean_margin_nats, options.base),
+        "category": accuracy.category or "all",
+        "value": accuracy.value,
+        "pairs": accuracy.num_pairs,
+        "ties": accuracy.num_ties,
+        "accuracy": accuracy.accuracy,
+        "low": accuracy.low,
+        "high": accuracy.high,
+        "mean_margin": charnn.api.in_base(accuracy.mean_margin_nats, options.base),
         "log_base": options.base,
     }
 
 
-def _shown_share(row: Row) -> list[str]:
+def _shown_accuracy(row: Row) -> list[str]:
     percent = {"accuracy", "low", "high"}
-    return [_cell(value, is_share=name in percent) for name, value in row.items()]
+    return [_cell(value, is_percent=name in percent) for name, value in row.items()]
 
 
-def _cell(value: Any, *, is_share: bool) -> str:
-    if is_share:
+def _cell(value: Any, *, is_percent: bool) -> str:
+    if is_percent:
         return f"{value:.2%}"
     return console.visible_line(f"{value:.3f}" if isinstance(value, float) else str(value))

@@ -1,4 +1,4 @@
-"""`charnn score --rollout`: a model's losses after its own tokens."""
+"""`charnn score --rollout`: losses after reference and after generated context."""
 
 from typing import TYPE_CHECKING, Any
 
@@ -12,11 +12,11 @@ if TYPE_CHECKING:
     from charnn.storage.model_directory import Model
 
 COLUMNS = {
-    "true": "true tokens\nafter true",
-    "true_after_own": "true tokens\nafter own",
-    "own": "own tokens\nafter own",
-    "judged_own": "own tokens\nby n-gram",
-    "judged_true": "true tokens\nby n-gram",
+    "true": "reference\nafter ref.",
+    "true_after_own": "reference\nafter gen.",
+    "own": "generated\nafter gen.",
+    "judged_own": "generated\nby n-gram",
+    "judged_true": "reference\nby n-gram",
 }
 
 
@@ -24,28 +24,27 @@ def show_rollouts(model: "Model", text: str, options: ScoreOptions) -> None:
     """Write the losses by distance, as a table or as records.
 
     Raises:
-        OptionError: for a model of lines or documents, which begins anew where a text of its own ends.
+        OptionError: for a model of lines or documents, whose samples end with a unit.
     """
-
     if model.tokenizer.unit != "stream":
         raise OptionError(
             f"--rollout: found a model of units ({model.tokenizer.unit}), but it needs one of running text; "
             "train one with --unit stream"
         )
-    judge = None
+    ngrams = None
     if (model.path / charnn.api.NGRAM_FILE).exists():
-        judge = charnn.api.read_ngrams(
+        ngrams = charnn.api.read_ngrams(
             model.path, model.architecture.vocab_size, tokenizer_sha256=model.tokenizer_sha256
         )
-    found = charnn.api.roll_out(
-        charnn.api.Engine.of(model), model.tokenizer.encode(text), length=options.rollout, judge=judge
+    rollouts = charnn.api.roll_out(
+        charnn.api.Engine.of(model), model.tokenizer.encode(text), length=options.rollout, judge=ngrams
     )
     records = [
-        _record(found, low, high, options.log_base)
+        _record(rollouts, low, high, options.log_base)
         for low, high in [*charnn.api.bands(options.rollout), (1, options.rollout)]
     ]
     if options.format == "table":
-        _show_table(records, found.num_rollouts, options.log_base)
+        _show_table(records, rollouts.num_rollouts, options.log_base)
     elif options.format == "jsonl":
         for record in records:
             console.write_json(record)
@@ -55,19 +54,20 @@ def show_rollouts(model: "Model", text: str, options: ScoreOptions) -> None:
             console.write_line("\t".join("" if value is None else f"{value:.10g}" for value in record.values()))
 
 
-def _record(found: "Rollouts", low: int, high: int, base: str) -> dict[str, Any]:
+def _record(rollouts: "Rollouts", low: int, high: int, base: str) -> dict[str, Any]:
     """Return the mean losses over distances from `low` to `high`."""
-
     record: dict[str, Any] = {"from": low, "to": high}
     for name in COLUMNS:
-        losses = getattr(found, name)
+        losses = getattr(rollouts, name)
         record[name] = None if losses is None else charnn.api.in_base(float(losses[low - 1 : high].mean()), base)
     return record
 
 
 def _show_table(records: list[dict[str, Any]], num_rollouts: int, base: str) -> None:
     unit = {"e": "nats", "2": "bits", "10": "hartleys (base 10)"}[base]
-    table = console.new_table(title=f"mean loss in {unit} a token, {num_rollouts} places")
+    table = console.new_table(
+        title=f"mean loss of reference and generated tokens in {unit} per token, {num_rollouts} rollouts"
+    )
     table.add_column("distance", justify="right", no_wrap=True)
     for name in COLUMNS.values():
         table.add_column(name, justify="right", no_wrap=True)

@@ -1,37 +1,37 @@
-"""`charnn tokenize`: what a model makes of a text."""
+"""`charnn tokenize`: the tokens of a text and their ids."""
 
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 from charnn.cli.commands.loading import load_model
-from charnn.cli.options import COMMON, Given, ModelArgument, with_options
+from charnn.cli.options import COMMON, ModelArgument, Overrides, with_options
 from charnn.cli.output import console
 
 if TYPE_CHECKING:
     from charnn.text.tokenizers import Token
 
-LABELS = ("string", "tokens", "classes")
+LABELS = ("string", "tokens", "ids")
 
 
 @with_options()
 def tokenize(
-    text: Annotated[str, typer.Argument(help="The text to cut into tokens.")],
+    text: Annotated[str, typer.Argument(help="The text to tokenize.")],
     model: ModelArgument = None,
     format: Annotated[
         Literal["table", "jsonl"],
         typer.Option(
             "--format",
             metavar="NAME",
-            help="Three rows (table), or one JSON record a token (jsonl).",
+            help="Three rows (table), or one JSON record per token (jsonl).",
             show_default="table",
         ),
         COMMON,
     ] = "table",
     *,
-    given: Given,  # noqa: ARG001 (it has no options of its own)
+    overrides: Overrides,  # noqa: ARG001 (it has no options of its own)
 ) -> None:
-    """Show the tokens and ids (classes) of a text, and what becomes <unk>."""
+    """Show the tokens of a text with their ids, and which are unknown."""
     loaded = load_model(model)
     vocabulary = loaded.tokenizer.vocabulary
     tokens = loaded.tokenizer.tokenize(text)
@@ -50,13 +50,13 @@ def tokenize(
 
 
 def _list_of(unknown: list["Token"]) -> str:
-    places = [f"{token.text!r} at position {token.start + 1}" for token in unknown[:10]]
+    occurrences = [f"{token.text!r} at position {token.start + 1}" for token in unknown[:10]]
     more = [f"and {len(unknown) - 10} more"] if len(unknown) > 10 else []
-    return ": " + ", ".join([*places, *more]) if unknown else ""
+    return ": " + ", ".join([*occurrences, *more]) if unknown else ""
 
 
 def _wrapped(columns: list[tuple[str, str, str]], width: int) -> list[str]:
-    """Return the three rows, broken where the terminal ends."""
+    """Return the three rows, wrapped at the width of the terminal."""
     from rich.cells import cell_len, set_cell_size
 
     label_width = max(map(len, LABELS)) + 2

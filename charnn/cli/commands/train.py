@@ -1,4 +1,4 @@
-"""`charnn train`: text in, a model directory out."""
+"""`charnn train`: train a model on text and write a model directory."""
 
 import contextlib
 import itertools
@@ -12,7 +12,7 @@ import typer
 
 import charnn
 from charnn.cli.commands.train_find_lr import find_learning_rate
-from charnn.cli.options import COMMON, Given, with_options
+from charnn.cli.options import COMMON, Overrides, with_options
 from charnn.cli.output import console
 from charnn.cli.output.progress_line import ProgressLine
 from charnn.config import ModelOptions, TextOptions, TrainingOptions
@@ -51,39 +51,45 @@ def train(
         typer.Option(
             "--recipe",
             metavar="NAME",
-            help="Take options from a recipe (charnn recipes lists them) or a .toml file; others override.",
+            help="Take options from a recipe (charnn recipes lists them) or a .toml file; other options override it.",
         ),
         COMMON,
     ] = None,
     find_lr: Annotated[
         bool,
         typer.Option(
-            "--find-lr", help="LR range test: try learning rates from low to high, show the losses, keep no model."
+            "--find-lr",
+            help="LR range test: try learning rates from low to high and plot the losses; no model is kept.",
         ),
     ] = False,
     *,
-    given: Given,
+    overrides: Overrides,
 ) -> None:
     """Train a model on text: charnn train book.txt."""
     started = time.monotonic()
     keeps_no_model = find_lr and (resume or overwrite or output is not None)
     refuse_both("--find-lr", keeps_no_model, "--resume, --overwrite or -o (it keeps no model)")
-    refuse_both("--find-lr", find_lr and "learning_rate" in given, "--learning-rate (it tries many)")
-    refuse_both("--find-lr", find_lr and given.get("direction") == "both", "--direction both (it trains one network)")
+    refuse_both("--find-lr", find_lr and "learning_rate" in overrides, "--learning-rate (it tries many)")
+    refuse_both(
+        "--find-lr", find_lr and overrides.get("direction") == "both", "--direction both (it trains one network)"
+    )
     refuse_both("--resume", resume and overwrite, "--overwrite")
-    refuse_both("--recipe", resume and recipe is not None, "--resume (a run goes on with its own options)")
+    refuse_both("--recipe", resume and recipe is not None, "--resume (a run keeps its options)")
+    directory = _directory(output, texts, resume=resume)
+    if texts and not resume:
+        charnn.api.check_exist([*texts, *filter(None, [overrides.get("valid")])])
     request = charnn.api.make_request(
-        _directory(output, texts, resume=resume),
+        directory,
         texts or [],
-        given,
+        overrides,
         recipe=None if recipe is None else charnn.api.load_recipe(recipe),
         overwrite=overwrite,
         resume=resume,
     )
     if texts and resume:
-        console.notice("TEXT is not read again: a run goes on with the text that it was begun with")
+        console.notice("TEXT is not read again: a resumed run keeps the text that it was begun with")
     elif texts:
-        console.notice(f"reading {', '.join(texts)}")
+        console.notice(f"reading {', '.join(map(charnn.api.display_name, texts))}")
     if find_lr:
         with terminated_like_interrupted():
             find_learning_rate(request, started=started)
@@ -104,7 +110,7 @@ def train(
 def _directory(output: str | None, texts: list[str] | None, *, resume: bool) -> Path:
     """Return the run's directory."""
     if not texts and not resume:
-        raise OptionError("TEXT: found none; name the text to learn from: charnn train book.txt")
+        raise OptionError("TEXT: found none; name the text to train on: charnn train book.txt")
     if output is not None:
         if not Path(output).name:
             raise OptionError(
@@ -114,7 +120,7 @@ def _directory(output: str | None, texts: list[str] | None, *, resume: bool) -> 
     if texts:
         return charnn.api.default_directory(texts[0])
     directory = charnn.api.find_model(None)
-    console.notice(f"going on with the newest run, {directory}")
+    console.notice(f"resuming the newest run, {directory}")
     return directory
 
 
@@ -132,11 +138,11 @@ def _networks(request: "RunRequest", started: float) -> "Generator[Session, None
                 if number == 0 and request.recipe is not None and request.recipe.needs_gpu:
                     _warn_of_size(request.recipe, session)
                 yield session
-                kept = f"go on with: charnn train --resume -o {request.directory}"
+                kept = f"resume with: charnn train --resume -o {request.directory}"
 
 
 def _warn_of_size(recipe: "Recipe", session: "Session") -> None:
-    """Say what a recipe that was made for a GPU takes without one."""
+    """Tell the user how long a recipe for GPUs takes on a CPU."""
     plan, training = session.config.plan, session.config.training
     if plan.device != "cpu":
         return
@@ -148,19 +154,18 @@ def _warn_of_size(recipe: "Recipe", session: "Session") -> None:
         time_taken = f"{minutes / 60:,.1f} hours" if minutes >= 60 else f"{minutes:.1f} minutes"
         lasts = f", and {epochs:g} epochs of this text take about {time_taken}; --minutes ends it sooner"
     console.notice(
-        f"recipe {recipe.name} was made for a GPU: this processor reads about {speed:,} tokens/s{lasts}; "
-        "a smaller --hidden-size and --embedding-size are quicker"
+        f"recipe {recipe.name} was made for a GPU: this CPU trains on about {speed:,} tokens/s{lasts}; "
+        "a smaller --hidden-size and --embedding-size are faster"
     )
 
 
 @contextlib.contextmanager
 def _interruptible_reading(kept: str) -> Iterator[None]:
-    """Clean up and say so when the command is ended before training has begun.
+    """Clean up, and show a notice, if the command is interrupted before training begins.
 
     Args:
-        kept: what there is then.
+        kept: what the notice says of the files.
     """
-
     try:
         with terminated_like_interrupted():
             yield
@@ -175,7 +180,7 @@ def _show_outcome(session: "Session", stopped: "Stopped | None", signal_number: 
     run_directory = charnn.api.directory_of_run(directory, session.config)
     if stopped is not None and stopped.reason == "interrupted":
         console.notice(
-            f"interrupted and saved at step {stopped.step:,}; go on with: charnn train --resume -o {run_directory}"
+            f"interrupted and saved at step {stopped.step:,}; resume with: charnn train --resume -o {run_directory}"
         )
         raise typer.Exit(128 + (signal_number or signal.SIGINT))
     results = session.config.results
@@ -183,29 +188,29 @@ def _show_outcome(session: "Session", stopped: "Stopped | None", signal_number: 
         console.notice(f"stopped early at step {stopped.step:,}: validation no longer improved (--patience)")
     if not results.steps:
         console.notice(
-            "the budget was spent before the first step: the model has learned nothing; "
-            f"give it --minutes {charnn.api.minutes_to_learn(session):g} or more"
+            "the budget was spent before the first step: the model is untrained; "
+            f"train it with --minutes {charnn.api.minutes_to_learn(session):g} or more"
         )
     best = results.valid_loss_nats
-    figure = (
+    best_loss = (
         "nothing was held out"
         if best is None
-        else f"best validation {best:.4f} nats a token at step {results.best_step:,}"
+        else f"best validation {best:.4f} nats per token at step {results.best_step:,}"
     )
-    console.notice(f"{directory}: trained for {results.seconds:.0f} s, {results.steps:,} steps; {figure}")
+    console.notice(f"{directory}: trained for {results.seconds:.0f} s, {results.steps:,} steps; {best_loss}")
     if results.mixture_loss_nats is not None:
         console.notice(
-            f"the n-gram model of order {results.ngram_order} reaches {results.ngram_loss_nats:.4f}, both together "
-            f"{results.mixture_loss_nats:.4f} (--mix-ngram)"
+            f"{results.ngram_order}-gram model alone {results.ngram_loss_nats:.4f}, interpolated with the network "
+            f"{results.mixture_loss_nats:.4f} nats per token (--mix-ngram)"
         )
     if results.steps:
         console.notice(_next_command(session, run_directory))
 
 
 def _next_command(session: "Session", run_directory: Path) -> str:
-    """Say what to do with a trained model."""
+    """Return the command to try next with a trained model."""
     if session.architecture.direction == "forward":
-        return f"write with it: charnn sample -m {session.directory}"
+        return f"sample from it: charnn sample -m {session.directory}"
     if run_directory == session.directory:
-        return f"ask what comes before: charnn predict TEXT -m {session.directory}"
-    return f'ask both for a blank: charnn predict "text with ____ in it" -m {run_directory}'
+        return f"predict the token before a text: charnn predict TEXT -m {session.directory}"
+    return f'predict a missing token: charnn predict "text with ____ in it" -m {run_directory}'

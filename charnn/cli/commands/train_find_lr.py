@@ -1,4 +1,4 @@
-"""`charnn train --find-lr`: losses over learning rates."""
+"""`charnn train --find-lr`: an LR range test."""
 
 import math
 from typing import TYPE_CHECKING
@@ -16,10 +16,10 @@ PLOT_HEIGHT, WIDEST_PLOT, MARGIN = 14, 90, 10
 
 
 def find_learning_rate(request: "RunRequest", *, started: float) -> None:
-    """Try learning rates on a network that is not kept, and write a curve and a proposal.
+    """Run an LR range test on a network that is not kept, and write its curve and a proposed learning rate.
 
     Raises:
-        CharnnError: for anything wrong with what was given.
+        CharnnError: for options or texts that cannot be used.
     """
     with ProgressLine() as line:
         optimizer, trials = charnn.api.try_learning_rates(request, started=started, report=line.show)
@@ -28,7 +28,7 @@ def find_learning_rate(request: "RunRequest", *, started: float) -> None:
         console.write_line(row)
     best = min(trials, key=lambda trial: trial.smoothed_nats)
     console.write_line(
-        f"{optimizer}: the loss is lowest ({best.smoothed_nats:.3f} nats a token) at a rate of {best.rate:.2g}"
+        f"{optimizer}: the loss is lowest ({best.smoothed_nats:.3f} nats per token) at a learning rate of {best.rate:.2g}"
         f"{'' if best is trials[-1] else ' and rises above it'}; try --learning-rate {rate:.2g}"
     )
 
@@ -43,7 +43,7 @@ def _plot(trials: list["Trial"]) -> list[str]:
     ticks = [f"{rate:.1e}" for rate in (trials[0].rate, middle, trials[-1].rate)]
     axis = f"{ticks[0]}{ticks[1]:^{max(0, width - len(ticks[0]) - len(ticks[2]))}}{ticks[2]}"
     return [
-        "loss, nats a token (smoothed), over the learning rate",
+        "smoothed loss (nats per token) against learning rate",
         *(f"{label:>7} ┤{line}" for label, line in zip(labels, lines, strict=True)),
         f"{'':>7} └{'─' * width}",
         f"{'':>9}{axis}",

@@ -1,1 +1,1 @@
-"""What is shown: the console, tables, plots, records."""
+"""Output: the console, tables, plots, records."""

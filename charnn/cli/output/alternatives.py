@@ -1,4 +1,4 @@
-"""Each token of a sample with the likeliest ones in its place, in rows as wide as the terminal."""
+"""Each token of a sample with the most probable alternatives, in rows as wide as the terminal."""
 
 import math
 from typing import TYPE_CHECKING
@@ -12,34 +12,34 @@ if TYPE_CHECKING:
     from charnn.sampling.streams import Sample
 
 BOUNDS = ((0.5, "green"), (0.2, "cyan"), (0.05, "yellow"), (0.01, "dark_orange"), (0.0, "red"))
-"""Least probability and colour."""
-EXPLANATION = "top row: what was written, and its probability; below: the likeliest in its place"
+"""Least probability, and color."""
+EXPLANATION = "top row: selected tokens, probabilities; below: the most probable tokens"
 PROBABILITY_WIDTH = 4
-GAP = 2
+MARGIN = 2
 
 Cell = list[tuple[str, float, bool]]
-"""A drawn token, then the likeliest ones: what is shown of each, its probability, whether it was drawn."""
+"""The selected token, then the most probable ones: the text shown, the probability, whether it is the selected one."""
 
 
-def colour_of(prob: float) -> str:
-    """Return the colour of a token by its probability."""
-    return next(colour for bound, colour in BOUNDS if prob >= bound)
+def color_of(prob: float) -> str:
+    """Return the color of a token by its probability."""
+    return next(color for bound, color in BOUNDS if prob >= bound)
 
 
 def legend() -> "Text":
-    """Return a line that says what the colours mean."""
+    """Return the legend of the colors."""
     line = console.new_text("probability: ")
-    for bound, colour in BOUNDS:
-        line.append(f"from {bound:g}" if bound else "below", style=colour)
+    for bound, color in BOUNDS:
+        line.append(f"from {bound:g}" if bound else "below", style=color)
         line.append("  ")
     return line
 
 
 class AlternativesView:
-    """Lays cells out in rows, each shown once it is full.
+    """Lays out cells in rows, each shown once it is full.
 
     Args:
-        tokens: the vocabulary.
+        tokens: those of the vocabulary.
         width: columns of the terminal.
     """
 
@@ -48,19 +48,19 @@ class AlternativesView:
         self._cells: list[Cell] = []
         self._num_taken = 0
 
-    def take(self, drawn: "Sample") -> "list[Text]":
-        """Return the rows that the sample has filled since it was last taken; the rest once it has ended."""
+    def take(self, sample: "Sample") -> "list[Text]":
+        """Return the rows that are full since the last call; once the sample has ended, also the last row."""
         rows: list[Text] = []
-        for place in range(self._num_taken, len(drawn.alternatives)):
-            id = drawn.ids[place] if place < len(drawn.ids) else None
-            likeliest = drawn.alternatives[place]
-            cell: Cell = [(self._shown(id), math.exp(drawn.log_probs_nats[place]), True)]
-            cell += [(self._shown(other), math.exp(nats), other == id) for other, nats in likeliest]
+        for position in range(self._num_taken, len(sample.alternatives)):
+            id = sample.ids[position] if position < len(sample.ids) else None
+            most_probable = sample.alternatives[position]
+            cell: Cell = [(self._shown(id), math.exp(sample.log_probs_nats[position]), True)]
+            cell += [(self._shown(other), math.exp(nats), other == id) for other, nats in most_probable]
             if sum(map(_width, [*self._cells, cell])) > self._width and self._cells:
                 rows.append(self._row())
             self._cells.append(cell)
-        self._num_taken = len(drawn.alternatives)
-        if drawn.ended is not None and self._cells:
+        self._num_taken = len(sample.alternatives)
+        if sample.ended is not None and self._cells:
             rows.append(self._row())
         return rows
 
@@ -77,16 +77,16 @@ class AlternativesView:
                 if line >= len(cell):
                     row.append(" " * room)
                     continue
-                shown, prob, is_drawn = cell[line]
-                style = f"bold {colour_of(prob)}" if line == 0 else ("underline " if is_drawn else "") + "dim"
-                figure = f"{prob:.2f}".removeprefix("0") if prob < 0.995 else "1.0"
+                shown, prob, is_selected = cell[line]
+                style = f"bold {color_of(prob)}" if line == 0 else ("underline " if is_selected else "") + "dim"
+                shown_prob = f"{prob:.2f}".removeprefix("0") if prob < 0.995 else "1.0"
                 row.append(shown, style=style)
-                room -= console.cell_width(shown) + len(figure) + 1
-                row.append(" " + figure, style="" if line == 0 else "dim")
+                room -= console.cell_width(shown) + len(shown_prob) + 1
+                row.append(" " + shown_prob, style="" if line == 0 else "dim")
                 row.append(" " * room)
             row.append("\n")
         return row
 
 
 def _width(cell: Cell) -> int:
-    return max(console.cell_width(shown) for shown, _, _ in cell) + PROBABILITY_WIDTH + GAP
+    return max(console.cell_width(shown) for shown, _, _ in cell) + PROBABILITY_WIDTH + MARGIN

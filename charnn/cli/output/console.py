@@ -14,22 +14,22 @@ if TYPE_CHECKING:
 
 
 def prepare_streams() -> None:
-    """Write UTF-8 and plain line ends whatever the system says; bytes that a byte model wrote come out as they are."""
+    """Set the streams to UTF-8 and LF line ends on any system; the bytes that a byte model generates are kept."""
     for stream in (sys.stdout, sys.stderr):
         reconfigure = getattr(stream, "reconfigure", None)
         if reconfigure is not None:
             reconfigure(encoding="utf-8", errors="surrogateescape", newline="\n")
 
 
-def write(text: str, *, at_once: bool = True) -> None:
-    """Write a result, without a line end of its own."""
+def write(text: str, *, flush: bool = True) -> None:
+    """Write a result without adding a line end."""
     sys.stdout.write(text)
-    if at_once:
+    if flush:
         sys.stdout.flush()
 
 
 def is_terminal() -> bool:
-    """Tell whether somebody watches the results as they come."""
+    """Return whether results go to a terminal."""
     return sys.stdout.isatty()
 
 
@@ -44,13 +44,13 @@ def write_json(value: Any) -> None:
 
 
 def to_json(value: Any) -> str:
-    """Return JSON that is valid UTF-8 even where the text holds bytes that are not; infinite and undefined are null."""
+    """Return JSON that is valid UTF-8 even if the text contains invalid bytes; infinity and NaN become null."""
     text = json.dumps(_finite(value), ensure_ascii=False, allow_nan=False).translate(_LINE_ENDS)
     return text.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
 
 
 _LINE_ENDS = {ord(character): f"\\u{ord(character):04x}" for character in "\x85\u2028\u2029"}
-"""What some readers take for a line's end, though JSON does not."""
+"""Characters that some readers take for line ends, though JSON does not."""
 
 
 def _finite(value: Any) -> Any:
@@ -64,7 +64,7 @@ def _finite(value: Any) -> Any:
 
 
 def notice(message: str) -> None:
-    """Tell the user something that is no result; a terminal that was closed is no reason to stop."""
+    """Write a message to stderr; a closed terminal is ignored."""
     clear_notice_in_place()
     with contextlib.suppress(OSError):
         sys.stderr.write(f"charnn: {message}\n")
@@ -72,7 +72,7 @@ def notice(message: str) -> None:
 
 
 class _Notices(logging.Handler):
-    """Shows what the library logs as notices."""
+    """Logging handler that shows the library's messages as notices."""
 
     def emit(self, record: logging.LogRecord) -> None:
         """Show one."""
@@ -81,7 +81,7 @@ class _Notices(logging.Handler):
 
 @contextlib.contextmanager
 def library_notices() -> Iterator[None]:
-    """Show what the library logs while the block runs."""
+    """Show the library's log messages while the block runs."""
     logger, handler = logging.getLogger("charnn"), _Notices()
     before = logger.level
     logger.addHandler(handler)
@@ -118,42 +118,42 @@ def _rewrite_last_line(text: str) -> None:
 
 
 def notices_are_watched() -> bool:
-    """Tell whether somebody watches notices as they come."""
+    """Return whether notices go to a terminal."""
     return sys.stderr is not None and sys.stderr.isatty()
 
 
 def error_width() -> int:
-    """Return the columns that there are for notices."""
+    """Return the width of the terminal for notices, in columns."""
     return error_console().width
 
 
-def new_table(*, title: str | None = None, caption: str | None = None) -> "Table":
-    """Return a table without columns yet."""
+def new_table(*, title: str | None = None) -> "Table":
+    """Return a table without columns."""
     from rich import box
     from rich.table import Table
 
-    return Table(box=box.SIMPLE_HEAD, title=title, title_justify="left", caption=caption, caption_justify="left")
+    return Table(box=box.SIMPLE_HEAD, title=title, title_justify="left")
 
 
 def new_text(*parts: "str | tuple[str, str]") -> "Text":
-    """Return text that is put together of parts, each plain or with a style."""
+    """Return styled text assembled from parts, each plain or with a style."""
     from rich.text import Text
 
     return Text.assemble(*parts)
 
 
 def show(renderable: "RenderableType") -> None:
-    """Write a table or the like as a result."""
+    """Write a table or other renderable as a result."""
     output_console().print(renderable)
 
 
 def to_user(message: "RenderableType") -> None:
-    """Show something of a conversation, which is no result."""
+    """Write a renderable to stderr, for interactive use."""
     error_console().print(message)
 
 
 def prepare_input() -> None:
-    """Take bytes that are no UTF-8 as they are."""
+    """Accept bytes on standard input that are not UTF-8."""
     reconfigure = getattr(sys.stdin, "reconfigure", None)
     if reconfigure is not None:
         reconfigure(encoding="utf-8", errors="surrogateescape")
@@ -189,29 +189,29 @@ def counted(number: int, name: str) -> str:
 
 
 def cell_width(text: str) -> int:
-    """Return the columns that a text takes on a terminal."""
+    """Return the width of a text on a terminal, in columns."""
     from rich.cells import cell_len
 
     return cell_len(text)
 
 
 def terminal_width() -> int:
-    """Return the columns that there are for results."""
+    """Return the width of the terminal for results, in columns."""
     return output_console().width
 
 
-def has_colours() -> bool:
-    """Tell whether results go to a terminal that shows colours."""
+def has_colors() -> bool:
+    """Return whether results go to a terminal with colors."""
     return is_terminal() and output_console().color_system is not None
 
 
 def show_line(text: "RenderableType") -> None:
-    """Write a styled line of results as it is, whatever the width."""
+    """Write a styled line of results without wrapping."""
     output_console().print(text, soft_wrap=True)
 
 
 def fitting(text: str, width: int) -> str:
-    """Return a text cut to a number of columns, with an ellipsis where something is missing."""
+    """Return a text truncated to a number of columns, with an ellipsis if it was longer."""
     if cell_width(text) <= width:
         return text
     while text and cell_width(text) > width - 1:
@@ -220,12 +220,12 @@ def fitting(text: str, width: int) -> str:
 
 
 def padded(text: str, width: int) -> str:
-    """Return a text with spaces after it, as many as a column needs."""
+    """Return a text padded with spaces to a number of columns."""
     return text + " " * max(0, width - cell_width(text))
 
 
 def visible_line(text: str) -> str:
-    """Return a text with one visible character for each of its own, spaces as they are."""
+    """Return a text with each control character replaced by a visible one; spaces are kept."""
     return "".join(
         "⏎" if character == "\n" else character if character == " " or character.isprintable() else "·"
         for character in text
@@ -233,7 +233,7 @@ def visible_line(text: str) -> str:
 
 
 def visible(text: str) -> str:
-    """Return a token so that white space and control characters can be seen."""
+    """Return a token with white space and control characters made visible."""
     marks = {"\n": "⏎", " ": "␣", "\t": "⇥", "": "∅"}
     if text in marks:
         return marks[text]

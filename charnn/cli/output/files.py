@@ -1,4 +1,4 @@
-"""Which files a model and the cache consist of, for `charnn info --files`."""
+"""The files of a model and of the cache, for `charnn info --files`."""
 
 import time
 from collections.abc import Sequence
@@ -14,8 +14,7 @@ if TYPE_CHECKING:
 
 
 def show_files(paths: Sequence[Path], *, json: bool) -> None:
-    """Write the files of models, and what the cache keeps."""
-
+    """Write the files of models and the entries of the cache."""
     root = charnn.api.cache_directory()
     kept = charnn.api.entries(root)
     if json:
@@ -26,17 +25,17 @@ def show_files(paths: Sequence[Path], *, json: bool) -> None:
     for path in paths:
         files = charnn.api.stored_files(path)
         rows = [(file.name, file.num_bytes, file.purpose) for file in files]
-        _table(str(path), [*rows, ("all", sum(file.num_bytes for file in files), "")])
+        _table(str(path), [*rows, ("total", sum(file.num_bytes for file in files), "")])
     if root is None:
         console.write_line("no cache: CHARNN_CACHE_DIR is empty")
         return
     size = sum(entry.num_bytes for entry in kept)
     console.write_line(
-        f"cache {root}: {size:,} of {charnn.api.MOST_BYTES:,} bytes at most, {len(kept)} entries; it may be removed at any time"
+        f"cache {root}: {size:,} of {charnn.api.MOST_BYTES:,} bytes at most, {len(kept)} entries; it may be deleted at any time"
     )
     if kept:
         recent = [(entry.path.name[:12], entry.num_bytes, f"{entry.what}; {_ago(entry.used)}") for entry in kept[::-1]]
-        _table("in the cache, the last used first", recent)
+        _table("cache entries, most recently used first", recent)
 
 
 def _entry(entry: "Entry") -> dict[str, object]:
@@ -52,7 +51,7 @@ def _table(title: str, rows: Sequence[tuple[str, int, str]]) -> None:
     table = console.new_table(title=title)
     table.add_column("file", no_wrap=True)
     table.add_column("bytes", justify="right", no_wrap=True)
-    table.add_column("what", overflow="fold")
+    table.add_column("purpose", overflow="fold")
     for name, num_bytes, what in rows:
         table.add_row(name, f"{num_bytes:,}", what)
     console.show(table)

@@ -1,4 +1,4 @@
-"""Lines of results, on stdout or in a file that takes its place when all are written."""
+"""Lines of results, on stdout or in a file that is renamed to its final name when all are written."""
 
 from pathlib import Path
 from types import TracebackType
@@ -10,10 +10,10 @@ STDOUT = ("-", "/dev/stdout")
 
 
 class Lines:
-    """Where lines go.
+    """Writes lines to stdout or to a file.
 
     Args:
-        file: in place of stdout; what an interrupt or an error leaves of it keeps its whole lines under a name of its own.
+        file: None for stdout; after an interrupt or an error, the lines written so far are kept under another name.
     """
 
     def __init__(self, file: str | None) -> None:
@@ -32,7 +32,7 @@ class Lines:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        """Put the file in its place, or keep what there is of it."""
+        """Finish the file, or after an error keep the lines written so far."""
         if self._file is None:
             return
         if error is None:
@@ -48,5 +48,5 @@ class Lines:
         assert self._file is not None
         kept = self._file.abandon()
         if kept is not None:
-            state = "is as it was" if self._file.path.exists() else "was not written"
-            console.notice(f"{kept} has the lines so far; {self._file.path} {state}")
+            state = "is unchanged" if self._file.path.exists() else "was not written"
+            console.notice(f"{kept} has the lines written so far; {self._file.path} {state}")

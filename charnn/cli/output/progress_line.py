@@ -1,4 +1,4 @@
-"""How far the reading of a text has come: one line that is rewritten on a terminal, a line now and then elsewhere."""
+"""The progress of reading a text: one line that is rewritten on a terminal, occasional lines elsewhere."""
 
 import time
 from types import TracebackType
@@ -14,7 +14,7 @@ SECONDS_BETWEEN, SECONDS_BETWEEN_LINES = 0.2, 10.0
 
 
 class ProgressLine:
-    """Shows progress from the first second of some work on, and takes the line away when it is over."""
+    """Shows progress after the first second of a task, and clears the line when it is done."""
 
     def __init__(self) -> None:
         self._is_rewritten = console.notices_are_watched()
@@ -31,7 +31,7 @@ class ProgressLine:
         console.clear_notice_in_place()
 
     def show(self, progress: "Progress") -> None:
-        """Show how far work has come, if it is time."""
+        """Show the progress, if enough time has passed since the last call."""
         if progress.num_done >= progress.num_total:
             console.clear_notice_in_place()
             return
@@ -49,7 +49,7 @@ class ProgressLine:
 
 
 def in_words(progress: "Progress") -> str:
-    """Return progress as "reading big.txt: 31 %, 8.4 MB/s, 9 s left"."""
+    """Return a line such as "reading big.txt: 31 %, 8.4 MB/s, 9 s left"."""
     percent = 100 * progress.num_done // max(1, progress.num_total)
     rate = f"{progress.rate / 1e6:.1f} MB/s" if progress.unit == "bytes" else f"{progress.rate:,.0f} {progress.unit}/s"
     left = progress.seconds_left

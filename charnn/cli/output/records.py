@@ -1,4 +1,4 @@
-"""Rows of figures as a table, as tab-separated values or as JSON records, on stdout or in a file."""
+"""Rows of values as a table, as tab-separated values or as JSON records, on stdout or in a file."""
 
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
@@ -17,9 +17,9 @@ def write_rows(
 
     Args:
         form: "table", "tsv" or "jsonl".
-        output: a file in place of stdout.
-        title: of a table.
-        shown: the cells of a table's row.
+        output: a file instead of stdout.
+        title: of the table.
+        shown: returns the cells of a row of the table.
     """
     with Lines(output) as lines:
         for line in _lines(list(rows), form=form, title=title, shown=shown):
@@ -27,7 +27,6 @@ def write_rows(
 
 
 def _lines(rows: Sequence[Row], *, form: str, title: str, shown: Callable[[Row], list[str]]) -> Iterable[str]:
-
     if form == "jsonl":
         yield from (console.to_json(row) for row in rows)
     elif form == "tsv":
@@ -40,7 +39,7 @@ def _lines(rows: Sequence[Row], *, form: str, title: str, shown: Callable[[Row],
 
 
 def aligned(cells: Sequence[Sequence[str]]) -> Iterable[str]:
-    """Yield rows of cells as columns, numbers to the right; the first row is the heading."""
+    """Yield rows of cells as aligned columns, numbers on the right; the first row is the heading."""
     if not cells:
         return
     widths = [max(console.cell_width(row[column]) for row in cells) for column in range(len(cells[0]))]

@@ -1,4 +1,4 @@
-"""How `charnn sample` shows what was written: streamed, one after the other, or as records; with alternatives and novelty."""
+"""The output of `charnn sample`: streamed text, text one sample after another, or records; with alternatives and novelty."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -23,11 +23,11 @@ if TYPE_CHECKING:
 
 
 class SampleOutput:
-    """Takes pieces of samples as they come, and writes each sample in its turn.
+    """Receives pieces of samples as they are generated, and writes the samples in order.
 
     Args:
-        prompts: the text of each prompt; sample number i follows prompt i // --num-samples.
-        file: where to write in place of stdout; it is made when this is closed.
+        prompts: the text of each prompt; sample i continues prompt i // --num-samples.
+        file: an output file instead of stdout, which is written on closing.
     """
 
     def __init__(self, model: "Model", options: SampleOptions, prompts: Sequence[str], file: str | None) -> None:
@@ -58,40 +58,38 @@ class SampleOutput:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        """Write what is finished, whatever went wrong."""
+        """Write the finished samples, even after an error."""
         self.close(has_failed=error is not None)
 
     def take(self, piece: "Piece") -> None:
-        """Take what is new of a sample, and write what its turn has come for."""
-        number, fresh, drawn = piece
-        if number < self._next_number:  # an interrupt may tell twice that a sample has ended
+        """Receive a piece of a sample, and write the samples that are complete and next in order."""
+        number, fresh, sample = piece
+        if number < self._next_number:  # an interrupt may report the end of a sample twice
             return
         if self._streams:
             self._stream(fresh)
         if self._shows_rows and number == self._next_number:
-            self._show_rows(number, drawn)
-        if drawn.ended is not None:
-            self._finished[number] = drawn
+            self._show_rows(number, sample)
+        if sample.ended is not None:
+            self._finished[number] = sample
         if not self._options.novelty:
             self._write_finished()
 
     @property
     def only_streams(self) -> bool:
-        """Whether nothing of a sample is needed once its text was shown."""
+        """Whether a sample is not needed once its text has been shown."""
         return self._streams and not self._options.novelty and self._file is None
 
-    def take_all(self, number: int, found: "Sequence[Sample]") -> None:
-        """Take the texts that a search has found for a prompt, which may be fewer than were asked for."""
-
+    def take_all(self, number: int, samples: "Sequence[Sample]") -> None:
+        """Receive the results of beam search for a prompt, which may be fewer than requested."""
         first = number * self._options.num_samples
-        for place, drawn in enumerate(found):
-            self.take(charnn.api.Piece(first + place, drawn.text, drawn))
+        for index, sample in enumerate(samples):
+            self.take(charnn.api.Piece(first + index, sample.text, sample))
         if not self._options.novelty:
             self._next_number = first + self._options.num_samples
 
     def close(self, *, has_failed: bool = False) -> None:
-        """Judge all samples together, where that is asked for, and write the file."""
-
+        """Measure the novelty of the samples, if requested, and write what remains."""
         if self._options.novelty and self._finished:
             self._reports = measure_samples(self._model, self._finished)
         self._write_all()
@@ -103,7 +101,7 @@ class SampleOutput:
                 charnn.api.write_atomically(path, content.encode("utf-8", "surrogateescape"))
             except StorageError:
                 console.write(content)
-                console.notice(f"{path} could not be written, so the text is on standard output")
+                console.notice(f"{path} could not be written, so the text was written to standard output")
                 raise
 
     def _stream(self, fresh: str) -> None:
@@ -123,38 +121,38 @@ class SampleOutput:
             self._write_whole(number, self._finished[number])
         self._finished = {}
 
-    def _write_whole(self, number: int, drawn: "Sample") -> None:
+    def _write_whole(self, number: int, sample: "Sample") -> None:
         report = self._reports.get(number)
-        self._say_what_is_missing(number, drawn)
+        self._notice_early_end(number, sample)
         if self._options.format == "jsonl":
-            self._put(console.to_json(self._record(number, drawn, report)) + "\n")
+            self._put(console.to_json(self._record(number, sample, report)) + "\n")
             return
         if self._streams:
             self._put("" if self._last.endswith("\n") else "\n")
         elif self._shows_rows:
-            self._show_rows(number, drawn)
+            self._show_rows(number, sample)
             self._view = None
         else:
             if self._has_headings:
-                self._put(self._heading(number, drawn))
-            whole = self._shown_prompt(number) + drawn.text
+                self._put(self._heading(number, sample))
+            whole = self._shown_prompt(number) + sample.text
             self._put((whole.removesuffix("\n") if self._has_headings else whole) + "\n")
         if report is not None:
-            self._put(described(report, drawn, self._model))
+            self._put(described(report, sample, self._model))
 
-    def _show_rows(self, number: int, drawn: "Sample") -> None:
+    def _show_rows(self, number: int, sample: "Sample") -> None:
         if self._view is None:
             if number == 0:
                 self._put(EXPLANATION + "\n")
                 if console.is_terminal() and self._file is None:
                     self._show(legend())
             if self._has_headings:
-                self._put(self._heading(number, drawn))
+                self._put(self._heading(number, sample))
             prompt = self._shown_prompt(number)
             self._put(prompt + "\n" if prompt else "")
             width = console.output_console().width
             self._view = AlternativesView(self._model.tokenizer.vocabulary.tokens, width)
-        for row in self._view.take(drawn):
+        for row in self._view.take(sample):
             self._show(row)
 
     def _show(self, text: "Text") -> None:
@@ -163,20 +161,22 @@ class SampleOutput:
         else:
             console.show(text)
 
-    def _say_what_is_missing(self, number: int, drawn: "Sample") -> None:
-        if drawn.ended == "stuck":
+    def _notice_early_end(self, number: int, sample: "Sample") -> None:
+        if sample.ended == "stuck":
             console.notice(
                 f"sample {number + 1}: ended early, since --match, --no-repeat-ngram, --allow and --ban leave no token of the "
-                "vocabulary to go on with; allow more"
+                "vocabulary to continue with; allow more"
             )
-        elif drawn.matches is False:
-            console.notice(f"sample {number + 1}: ended ({drawn.ended}) before it matched --match as a whole; raise -n")
+        elif sample.matches is False:
+            console.notice(
+                f"sample {number + 1}: ended ({sample.ended}) before the whole of it matched --match; increase -n"
+            )
 
-    def _heading(self, number: int, drawn: "Sample") -> str:
-        prompt, place = divmod(number, self._options.num_samples)
+    def _heading(self, number: int, sample: "Sample") -> str:
+        prompt, index = divmod(number, self._options.num_samples)
         named = f"prompt {prompt + 1}, " if len(self._prompts) > 1 else ""
-        seed = f", seed {drawn.seed}" if self._options.draws else ""
-        return f"=== {named}sample {place + 1}{seed} ===\n"
+        seed = f", seed {sample.seed}" if self._options.draws else ""
+        return f"=== {named}sample {index + 1}{seed} ===\n"
 
     def _shown_prompt(self, number: int) -> str:
         return self._prompts[number // self._options.num_samples] if self._options.echo else ""
@@ -185,27 +185,27 @@ class SampleOutput:
         if self._file is not None:
             self._parts.append(text)
         else:
-            console.write(text, at_once=console.is_terminal())
+            console.write(text, flush=console.is_terminal())
 
-    def _record(self, number: int, drawn: "Sample", report: "Novelty | None") -> dict[str, Any]:
+    def _record(self, number: int, sample: "Sample", report: "Novelty | None") -> dict[str, Any]:
         record: dict[str, Any] = {
             "prompt": self._prompts[number // self._options.num_samples],
-            "text": drawn.text,
-            "seed": drawn.seed if self._options.draws else None,
-            "ids": drawn.ids,
-            "log_prob": drawn.log_prob_nats,
+            "text": sample.text,
+            "seed": sample.seed if self._options.draws else None,
+            "ids": sample.ids,
+            "log_prob": sample.log_prob_nats,
             "log_base": "e",
-            "perplexity": drawn.perplexity,
-            "ended": drawn.ended,
-            **({} if drawn.matches is None else {"matches": drawn.matches}),
+            "perplexity": sample.perplexity,
+            "ended": sample.ended,
+            **({} if sample.matches is None else {"matches": sample.matches}),
         }
         if self._options.show_alternatives:
-            record["tokens"] = self._tokens(drawn)
+            record["tokens"] = self._tokens(sample)
         if report is not None:
             record["novelty"] = record_of(report)
         return record
 
-    def _tokens(self, drawn: "Sample") -> list[dict[str, Any]]:
+    def _tokens(self, sample: "Sample") -> list[dict[str, Any]]:
         tokens = self._model.tokenizer.vocabulary.tokens
         return [
             {
@@ -216,5 +216,5 @@ class SampleOutput:
                     {"token": tokens[other], "id": other, "log_prob": nats} for other, nats in alternatives
                 ],
             }
-            for id, log_prob, alternatives in zip(drawn.ids, drawn.log_probs_nats, drawn.alternatives, strict=False)
+            for id, log_prob, alternatives in zip(sample.ids, sample.log_probs_nats, sample.alternatives, strict=False)
         ]

@@ -1,4 +1,4 @@
-"""How `charnn score` shows what was found: a table that grows row by row, or the lines of a format."""
+"""The output of `charnn score`: a table that grows row by row, or the lines of a format."""
 
 import math
 from dataclasses import replace
@@ -18,28 +18,28 @@ if TYPE_CHECKING:
 
 LOG_NAMES = {"e": "natural logarithm (nats)", "2": "base 2 (bits)", "10": "base 10"}
 SHADES = ((0.06, "color(28)"), (0.15, "color(64)"), (0.3, "color(142)"), (0.5, "color(172)"), (math.inf, "color(160)"))
-"""Up to which surprisal, as a share of that of an even guess among all tokens, a token has which colour."""
+"""Upper bounds of surprisal, as a fraction of that of a uniform distribution over the vocabulary, and their colors."""
 WIDTH_OF_NUMBERS, NARROWEST_TEXT = 51, 8
-"""Columns that a table's figures take up, and the least that is left for the text."""
+"""Columns for the numbers of a table, and the fewest for the text."""
 TOKEN_WIDTH = 16
 MOST_SHOWN = 1 << 16
-"""A running text that has more characters does not stand in its record."""
+"""A running text with more characters is left out of its record."""
 
 
 class ScoreOutput:
-    """Takes scores one by one and writes them.
+    """Receives scores one at a time and writes them.
 
     Args:
-        name: of the text.
-        lines: where to write.
+        name: of the input.
+        lines: the destination.
     """
 
     def __init__(self, options: ScoreOptions, *, name: str, lines: Lines, tokenizer: "Tokenizer") -> None:
         self._options = options
         self._lines = lines
         self._is_table = options.format == "table"
-        self._paints = self._is_table and not self._lines.is_file and console.has_colours()
-        self._even_nats = math.log(len(tokenizer.vocabulary))
+        self._paints = self._is_table and not self._lines.is_file and console.has_colors()
+        self._uniform_nats = math.log(len(tokenizer.vocabulary))
         self._format: Format | None = None if self._is_table else charnn.api.format_of(options, name)
         self._width = console.terminal_width() if self._is_table else 0
         self._stream_parts: list[Score] = []
@@ -48,7 +48,7 @@ class ScoreOutput:
 
     @property
     def wants_tokens(self) -> bool:
-        """Whether the tokens are shown in colours."""
+        """Whether tokens are shown in color."""
         return self._paints and self._options.unit != "stream"
 
     def _write(self, line: str | dict[str, Any]) -> None:
@@ -62,7 +62,7 @@ class ScoreOutput:
                 self._write(line)
 
     def add(self, score: "Score") -> None:
-        """Write a unit's score; of a running text, what can be written of a piece of it."""
+        """Write the score of a unit, or of a piece of a running text what can be written so far."""
         self._begin()
         if self._options.unit == "stream" and not self._writes_by_piece():
             self._keep_piece(score)
@@ -74,7 +74,7 @@ class ScoreOutput:
             self._show(score)
 
     def _keep_piece(self, score: "Score") -> None:
-        """Keep what the record of a running text needs of a piece: its tokens or, of a short one, its text."""
+        """Keep what the record of a running text needs from a piece: its tokens and, if it is short, its text."""
         self._stream_chars += len(score.text)
         if self._options.needs_tokens or self._stream_chars <= MOST_SHOWN:
             self._stream_parts.append(score)
@@ -86,10 +86,10 @@ class ScoreOutput:
         return details and self._options.format != "jsonl"
 
     def finish(self, total: "Score", num_units: int, plain: "Score | None") -> None:
-        """Write what is still to be written, and the totals.
+        """Write what remains, and the totals.
 
         Args:
-            plain: the totals of the model that does not adapt, where one does.
+            plain: the totals without adaptation, if the model adapts.
         """
         self._begin()
         if self._stream_parts:
@@ -117,8 +117,8 @@ class ScoreOutput:
         options = self._options
         title = f"log probabilities: {LOG_NAMES[options.base]}"
         if options.per_token:
-            figures = f"{'log prob':>10} {'prob':>10} {'rank':>7} {'entropy':>8} {'reduced':>8}"
-            heading = f"{'line':>6}  {'token':<{TOKEN_WIDTH}} {figures}"
+            numbers = f"{'log prob':>10} {'prob':>10} {'rank':>7} {'entropy':>8} {'reduced':>8}"
+            heading = f"{'line':>6}  {'token':<{TOKEN_WIDTH}} {numbers}"
             heading += "  alternatives and their probabilities" if options.alternatives else ""
         elif options.by_word:
             heading = f"{'line':>6}  {'log prob':>10} {'tokens':>7}  {'at':>6}  word"
@@ -139,31 +139,31 @@ class ScoreOutput:
 
         log_prob = charnn.api.in_base(score.log_prob_nats, self._options.base)
         counts = f"{score.num_tokens:>7} {score.num_unknown:>8}"
-        figures = f"{score.number:>6} {log_prob:>13.4f} {counts} {score.perplexity:>11.4g}  "
+        numbers = f"{score.number:>6} {log_prob:>13.4f} {counts} {score.perplexity:>11.4g}  "
         room = max(NARROWEST_TEXT, self._width - WIDTH_OF_NUMBERS)
         if self._paints and score.tokens:
-            console.show_line(self._painted(figures, score, room))
+            console.show_line(self._painted(numbers, score, room))
             return
         shown = console.fitting(console.visible_line(score.text[: room + 1]), room)
-        self._write((figures + shown).rstrip())
+        self._write((numbers + shown).rstrip())
 
-    def _painted(self, figures: str, score: "Score", room: int) -> "Text":
-        """Return a row whose text has each token in the colour of its surprisal."""
+    def _painted(self, numbers: str, score: "Score", room: int) -> "Text":
+        """Return a row with each token of the text in the color of its surprisal."""
         text = console.visible_line(score.text)
         fits = console.cell_width(text[: room + 1]) <= room
         shown = console.fitting(text[: room + 1], room)
-        row = console.new_text(figures + shown)
-        last = len(figures) + len(shown) - (0 if fits else 1)
+        row = console.new_text(numbers + shown)
+        last = len(numbers) + len(shown) - (0 if fits else 1)
         ends = [token.start for token in score.tokens[1:]] + [len(score.text)]
         for token, end in zip(score.tokens, ends, strict=True):
             if token.log_prob_nats is not None and token.start < end:
                 style = self._shade(token)
-                row.stylize(style, min(len(figures) + token.start, last), min(len(figures) + end, last))
+                row.stylize(style, min(len(numbers) + token.start, last), min(len(numbers) + end, last))
         return row
 
     def _shade(self, token: "ScoredToken") -> str:
-        share = -(token.log_prob_nats or 0.0) / self._even_nats
-        return next(style for most, style in SHADES if share < most)
+        fraction = -(token.log_prob_nats or 0.0) / self._uniform_nats
+        return next(style for most, style in SHADES if fraction < most)
 
     def _show_token(self, number: int, token: "ScoredToken") -> None:
 
@@ -174,13 +174,13 @@ class ScoreOutput:
             self._write(f"{number:>6}  {name} {'not scored':>10}")
             return
 
-        def figure(nats: float | None) -> str:
+        def shown(nats: float | None) -> str:
             return "" if nats is None else f"{charnn.api.in_base(nats, base):.3f}"
 
         log_prob = charnn.api.in_base(token.log_prob_nats, base)
         row = (
             f"{number:>6}  {name} {log_prob:>10.4f} {math.exp(token.log_prob_nats):>10.3g} "
-            f"{token.rank or '':>7} {figure(token.entropy_nats):>8} {figure(token.entropy_reduction_nats):>8}"
+            f"{token.rank or '':>7} {shown(token.entropy_nats):>8} {shown(token.entropy_reduction_nats):>8}"
         )
         others = "  ".join(f"{console.visible(name)} {math.exp(nats):.3g}" for name, nats in token.alternatives)
         row += f"  {others}" if others else ""
@@ -195,16 +195,16 @@ class ScoreOutput:
 
         for word in charnn.api.words_of(score, self._options):
             nats = word.log_prob_nats
-            figure = "not scored" if nats is None else f"{charnn.api.in_base(nats, self._options.base):.4f}"
+            shown = "not scored" if nats is None else f"{charnn.api.in_base(nats, self._options.base):.4f}"
             unknown = " <unk>" if word.is_unknown else ""
             name = console.visible(word.word)
-            self._write(f"{score.number:>6}  {figure:>10} {len(word.tokens):>7}  {word.start:>6}  {name}{unknown}")
+            self._write(f"{score.number:>6}  {shown:>10} {len(word.tokens):>7}  {word.start:>6}  {name}{unknown}")
 
 
 def _totals(total: "Score", plain: "Score | None", options: ScoreOptions) -> list[str]:
 
     facts = charnn.api.summary(total)
-    excluded = ", left out" if total.num_excluded else ""
+    excluded = ", excluded" if total.num_excluded else ""
     lines = [
         f"log probability {charnn.api.in_base(total.log_prob_nats, options.base):.4f} (base {options.base}), "
         f"{facts['nats_per_token']:.4f} nats per token",
@@ -218,7 +218,7 @@ def _totals(total: "Score", plain: "Score | None", options: ScoreOptions) -> lis
     if plain is not None:
         beside = charnn.api.summary(plain)
         lines.append(
-            f"the model as it is: perplexity {beside['perplexity']:.4f}, {beside['nats_per_token']:.4f} nats per token, "
+            f"without adaptation: perplexity {beside['perplexity']:.4f}, {beside['nats_per_token']:.4f} nats per token, "
             f"{beside['bits_per_char']:.4f} bits per character"
         )
     return lines

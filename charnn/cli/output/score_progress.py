@@ -1,4 +1,4 @@
-"""How far a long text is scored: a bar on stderr, with the rate and the time left."""
+"""The progress of scoring a long text: a bar on stderr, with the rate and the time left."""
 
 import sys
 import time
@@ -15,11 +15,11 @@ SECONDS_BEFORE_SHOWN, SECONDS_BETWEEN = 1.0, 0.2
 
 
 class Progress:
-    """Shows a bar once scoring has taken a second, where somebody watches.
+    """Shows a bar on a terminal once scoring has taken a second.
 
     Args:
-        files: what is read; packed files and standard input have no size to go by.
-        shown: whether to show anything at all.
+        files: the inputs; the size of gzip files and standard input is unknown.
+        shown: whether to show the bar.
     """
 
     def __init__(self, files: list[str], *, shown: bool) -> None:
@@ -37,7 +37,7 @@ class Progress:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        """Take the bar away."""
+        """Remove the bar."""
         if self._bar is not None:
             self._bar.stop()
 

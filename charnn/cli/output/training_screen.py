@@ -1,4 +1,4 @@
-"""What one sees of training: a live screen on a terminal, plain lines elsewhere. Both on stderr."""
+"""The display of training: a live screen on a terminal, plain lines elsewhere. Both on stderr."""
 
 import contextlib
 import math
@@ -27,16 +27,16 @@ SAMPLE_LENGTH, MOST_SAMPLE_LINES = 160, 8
 
 
 class Screen(Protocol):
-    """Shows events as they come."""
+    """Shows events."""
 
     def show(self, event: "Event") -> None:
-        """Show what happened."""
+        """Show an event."""
         ...
 
 
 @contextlib.contextmanager
 def open_screen(session: "Session") -> Iterator[Screen]:
-    """Give the screen that fits where stderr leads."""
+    """Yield a live screen if stderr is a terminal, else a plain one."""
     terminal = console.error_console()
     if not terminal.is_terminal:
         yield PlainScreen(session)
@@ -47,8 +47,8 @@ def open_screen(session: "Session") -> Iterator[Screen]:
         live.update(screen, refresh=True)
 
 
-class _Figures:
-    """Losses in the units that a reader compares."""
+class _Losses:
+    """Losses in nats per token and bits per character."""
 
     def __init__(self, session: "Session") -> None:
         corpus = session.config.corpus
@@ -71,7 +71,7 @@ def _tokens_per_char(size: "SplitSize") -> float:
 
 
 def headline(session: "Session") -> list[str]:
-    """Return the lines that say what is being trained on what, and what it is measured against."""
+    """Return the lines that describe the text, the network, the options that were chosen, and the n-gram baseline."""
     config = session.config
     shape, plan, training = config.architecture, config.plan, config.training
     num_parameters = sum(array.numel() for array in session.trainer.network.parameters())
@@ -86,69 +86,81 @@ def headline(session: "Session") -> list[str]:
         f"{'one-hot inputs' if shape.inputs == 'one-hot' else 'embedding ' + str(shape.embedding_size)}, "
         f"{num_parameters:,} parameters; {training.optimizer}, batch {training.batch_size} x {training.bptt_length}, "
         f"{_dropout(training)}; {plan.device}, {precision}; seed {config.seed}",
-        *_reasons(session),
+        *(_resumed(session) if session.trainer.position.step else _reasons(session)),
         *_baseline(session),
     ]
 
 
 def _dropout(training: TrainingOptions) -> str:
-    """Return what is left out of values: one share, or those of input, hidden layers and output."""
+    """Return the dropout rate: one, or those of the input, hidden layers and output."""
     everywhere = training.dropout
-    places = (training.input_dropout, training.hidden_dropout, training.output_dropout)
-    shares = [f"{everywhere if share is None else share:g}" for share in places]
+    by_location = (training.input_dropout, training.hidden_dropout, training.output_dropout)
+    rates = [f"{everywhere if rate is None else rate:g}" for rate in by_location]
     kind = training.dropout_kind
     name = "dropout" if kind == "locked" else f"{kind} dropout"
-    return f"{name} {shares[0] if len(set(shares)) == 1 else '/'.join(shares)}"
+    return f"{name} {rates[0] if len(set(rates)) == 1 else '/'.join(rates)}"
+
+
+def _resumed(session: "Session") -> list[str]:
+    """Return a line with the step that a run resumes from, and the budget that it has now."""
+    options, step = session.config.training, session.trainer.position.step
+    budgets = [
+        f"--minutes {options.minutes:g}" if options.minutes else "",
+        f"--steps {options.steps:,}" if options.steps else "",
+        f"--epochs {options.epochs:g}" if options.epochs else "",
+    ]
+    each = ", for each network" if session.config.asked.model.direction == "both" else ""
+    return [f"resumed at step {step:,}; total budget now {' and '.join(filter(None, budgets))}{each}"]
 
 
 def _reasons(session: "Session") -> list[str]:
-    """Return a line that says what was chosen, and why; runs begun by an older charnn do not know."""
+    """Return a line with the options that were chosen, and why; empty for runs of an older charnn."""
     config = session.config
     plan, shape, training = config.plan, config.architecture, config.training
     if plan.expected_epochs is None:
         return []
-    given = {name for group in asdict(config.asked).values() for name, value in group.items() if value is not None}
+    overrides = {name for group in asdict(config.asked).values() for name, value in group.items() if value is not None}
     tokens = f"{config.corpus.train.num_tokens:,} tokens"
     minutes = training.minutes
-    passes = f"{plan.expected_epochs:,.{0 if plan.expected_epochs >= 10 else 1}f}"
+    epochs = f"about {plan.expected_epochs:,.{0 if plan.expected_epochs >= 10 else 1}f} epochs"
     reasons = {
-        "hidden_size": f"width {shape.hidden_size} by {f'--minutes {minutes:g} and ' if minutes else ''}{tokens}",
-        "dropout": f"dropout {training.dropout:g} by about {passes} passes over them",
-        "ngram_dropout": f"n-gram dropout {training.ngram_dropout:g} by about {passes} passes",
+        "hidden_size": f"hidden size {shape.hidden_size} (from {f'--minutes {minutes:g} and ' if minutes else ''}{tokens})",
+        "dropout": f"dropout {training.dropout:g} ({epochs})",
+        "ngram_dropout": f"n-gram dropout {training.ngram_dropout:g} ({epochs})",
     }
     if shape.embedding_order == 1:
         del reasons["ngram_dropout"]
-    if given >= {"input_dropout", "hidden_dropout", "output_dropout"}:
+    if overrides >= {"input_dropout", "hidden_dropout", "output_dropout"}:
         del reasons["dropout"]
-    chosen = [reason for name, reason in reasons.items() if name not in given]
+    chosen = [reason for name, reason in reasons.items() if name not in overrides]
     most = session.trainer.workers.most
     speed = f"{plan.training_tokens_per_second:,} tokens/s with {most} thread{'s' if most > 1 else ''}"
-    return [f"chosen: {'; '.join(chosen)}; timed: {speed}" if chosen else f"timed: {speed}"]
+    return [f"auto: {', '.join(chosen)}; timed: {speed}" if chosen else f"timed: {speed}"]
 
 
 def _baseline(session: "Session") -> list[str]:
-    """Return a line with the figure of the n-gram model, if there is one."""
+    """Return a line with the loss of the n-gram model, if there is one."""
     results = session.config.results
     loss = results.ngram_loss_nats
     if loss is None:
         return []
-    figure = _Figures(session).valid(loss)
+    measured = _Losses(session).valid(loss)
     held_out = f"{len(session.held_out):,} held-out tokens"
-    return [f"an n-gram model of order {results.ngram_order} reaches {figure} on {held_out}"]
+    return [f"baseline: {results.ngram_order}-gram model, {measured} on {held_out}"]
 
 
 class PlainScreen:
     """A line at each evaluation."""
 
     def __init__(self, session: "Session") -> None:
-        self._figures = _Figures(session)
+        self._metrics = _Losses(session)
         self._session = session
         self._last: Progressed | None = None
         for line in headline(session):
             console.notice(line)
 
     def show(self, event: "Event") -> None:
-        """Show an evaluation or a return to an earlier step; remember the rest."""
+        """Show an evaluation or a rollback; keep other events for the next line."""
         if isinstance(event, charnn.api.Progressed):
             self._last = event
         elif isinstance(event, charnn.api.Evaluated):
@@ -157,7 +169,7 @@ class PlainScreen:
                 if self._last
                 else ""
             )
-            valid = self._figures.valid(event.valid_loss_nats) + (" (best)" if event.is_best else "")
+            valid = self._metrics.valid(event.valid_loss_nats) + (" (best)" if event.is_best else "")
             console.notice(f"{event.seconds:6.1f} s  step {event.step:,}  {trained}valid {valid}")
             console.notice(f"    | {_sample(self._session).replace(chr(10), '⏎')}")
         elif isinstance(event, charnn.api.RolledBack):
@@ -179,16 +191,16 @@ def _rolled_back(event: "RolledBack") -> str:
 
 def _speed_changed(event: "SpeedChanged") -> str:
     return (
-        f"training at {event.measured:,.0f} tokens/s, not the {event.planned:,.0f} that were timed before it began; the "
-        "learning rate, the evaluations and the end follow the clock"
+        f"training at {event.measured:,.0f} tokens/s instead of the {event.planned:,.0f} timed beforehand; the learning rate "
+        "schedule, evaluations and end are adjusted to the clock"
     )
 
 
 class LiveScreen:
-    """Bar, figures and a sample, redrawn in place."""
+    """Progress bar, losses and a sample, redrawn in place."""
 
     def __init__(self, session: "Session", terminal: Console) -> None:
-        self._figures = _Figures(session)
+        self._metrics = _Losses(session)
         self._terminal = terminal
         self._session = session
         self._trainer = session.trainer
@@ -199,7 +211,7 @@ class LiveScreen:
         self._sample: tuple[str, int] | None = None
 
     def show(self, event: "Event") -> None:
-        """Take in an event for the next redrawing."""
+        """Store an event for the next update."""
         if isinstance(event, charnn.api.Progressed):
             self._progressed = event
         elif isinstance(event, charnn.api.Evaluated):
@@ -222,7 +234,7 @@ class LiveScreen:
             parts.append(
                 Panel(
                     Text(text),
-                    title=f"what it writes after step {step:,}",
+                    title=f"sample at step {step:,}",
                     title_align="left",
                     border_style="dim",
                 )
@@ -248,25 +260,25 @@ class LiveScreen:
         grid = Table.grid(padding=(0, 2))
         grid.add_row(
             Text("training", style="cyan"),
-            self._figures.train(now.loss_nats),
+            self._metrics.train(now.loss_nats),
             f"step {now.step:,}, epoch {now.epoch:.2f}",
         )
         if self._evaluated is not None:
             grid.add_row(
                 Text("validation", style="green"),
-                self._figures.valid(self._evaluated.valid_loss_nats),
+                self._metrics.valid(self._evaluated.valid_loss_nats),
                 f"step {self._evaluated.step:,}",
             )
         if self._best is not None and self._best is not self._evaluated:
             grid.add_row(
                 Text("best", style="bold green"),
-                self._figures.valid(self._best.valid_loss_nats),
+                self._metrics.valid(self._best.valid_loss_nats),
                 f"step {self._best.step:,}",
             )
         details = (
             f"rate {now.learning_rate:.2g}, gradient norm {now.gradient_norm:.2f}, clipped {now.clipped_fraction:.0%}"
         )
-        grid.add_row(Text("gradient", style="dim"), Text(details, style="dim"), "")
+        grid.add_row(Text("optimizer", style="dim"), Text(details, style="dim"), "")
         return grid
 
 

@@ -187,10 +187,11 @@ def _refuse_to_destroy(directory: Path, overwrite: bool) -> None:
     if not directory.exists() or (overwrite and is_model(directory)):
         return
     if is_model(directory):
-        stopped = read_config(directory).results.stopped
-        state = "a finished" if stopped in ("budget", "patience") else "an unfinished"
+        is_finished = read_config(directory).results.stopped in ("budget", "patience")
+        state = "a finished" if is_finished else "an unfinished"
+        resume = "train it further with --resume and a larger budget" if is_finished else "finish it with --resume"
         raise ModelError(
-            f"{directory}: holds {state} model; go on with it (--resume), replace it (--overwrite), or name another place (-o)"
+            f"{directory}: holds {state} model; replace it with --overwrite, {resume}, or name another directory with -o"
         )
     if directory.is_file() or any(directory.iterdir()):
         raise ModelError(f"{directory}: exists and is no model of charnn's; name another place with -o")
