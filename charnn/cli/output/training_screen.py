@@ -121,7 +121,7 @@ def _reasons(session: "Session") -> list[str]:
     if given >= {"input_dropout", "hidden_dropout", "output_dropout"}:
         del reasons["dropout"]
     chosen = [reason for name, reason in reasons.items() if name not in given]
-    most = session.trainer.workers.most
+    most = session.trainer.workers.max_workers
     speed = f"{plan.training_tokens_per_second:,} tokens/s with {most} thread{'s' if most > 1 else ''}"
     return [f"chosen: {'; '.join(chosen)}; timed: {speed}" if chosen else f"timed: {speed}"]
 
