@@ -17,7 +17,7 @@ from rich.text import Text
 
 from charnn.cli.output.training_screen import LiveScreen
 from charnn.config import ModelOptions, TextOptions, TrainingOptions
-from charnn.training.run.create import begin
+from charnn.training.run.create import create_run
 from charnn.training.run.session import run
 
 HERE = Path(__file__).parent
@@ -33,7 +33,7 @@ def main() -> None:
     terminal = Console(record=True, width=WIDTH, file=io.StringIO(), force_terminal=True, highlight=False)
     with tempfile.TemporaryDirectory() as folder:
         directory = Path(folder, "runs", "fables")
-        session = begin(
+        session = create_run(
             directory,
             ["corpora/fables.txt"],
             text_options=TextOptions(),

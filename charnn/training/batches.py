@@ -1,6 +1,6 @@
-"""Batches: stretches of a stream side by side, or whole units packed by length. Time comes first.
+"""Batches: segments of a stream in parallel, or whole units packed by length. Time is the first dimension.
 
-Both are functions of (seed, epoch, index) alone, so that a position in the corpus is two numbers.
+Each batch is a function of (seed, epoch, index) alone, so a checkpoint stores the position in the corpus as two integers.
 """
 
 from itertools import pairwise
@@ -17,39 +17,44 @@ IdArray = npt.NDArray[np.int64]
 
 
 class Batch(NamedTuple):
-    """What one step learns from.
+    """The inputs and targets of one training step.
 
     Args:
-        inputs_TB: the true tokens read (teacher forcing).
-        targets_TB: the tokens that follow them, `IGNORED` where there is none.
-        places_TB: where in the text the targets stand.
-        num_targets: targets that count.
-        opens: whether the streams begin here, from an empty state.
-        length_share: the length that was drawn for this step over the usual one.
+        inputs_TB: the reference tokens (teacher forcing).
+        targets_TB: the next token of each input, `IGNORED` at padding.
+        positions_TB: positions of the targets in the text, in tokens.
+        num_targets: number of targets that are not padding.
+        is_first: whether all streams begin in this batch, from the initial state.
+        length_fraction: the drawn BPTT length divided by the configured one.
     """
 
     inputs_TB: IdArray
     targets_TB: IdArray
-    places_TB: IdArray
+    positions_TB: IdArray
     num_targets: int
-    opens: bool
+    is_first: bool
     length_fraction: float = 1.0
 
 
 class Batches(Protocol):
-    """An encoded text cut into batches."""
+    """The batches of an encoded text."""
 
     steps_per_epoch: int
 
     def batch(self, epoch: int, index: int) -> Batch | None:
-        """Return a batch of an epoch, or None past its end."""
+        """Return a batch of an epoch, or None past its end.
+
+        Args:
+            epoch: number of the epoch, from 0.
+            index: of the batch within the epoch.
+        """
         ...
 
 
 class UnknownNoise:
-    """Replaces rare tokens by <unk>, so that it is learned where the vocabulary leaves nothing unknown.
+    """Replaces rare tokens by <unk>, so that its embedding is learned even if the vocabulary covers the whole text.
 
-    Whether the token at a place is replaced in an epoch is decided by a hash of both: the same for input and target.
+    A hash of position and epoch decides whether a token is replaced, so its input and its target agree.
     """
 
     def __init__(self, vocabulary: Vocabulary, seed: int) -> None:
@@ -57,81 +62,89 @@ class UnknownNoise:
         self._unknown_id = vocabulary.unknown_id if self._replaceable.any() else None
         self._seed = seed
 
-    def apply(self, ids: IdArray, places: IdArray, epoch: int) -> None:
-        """Replace ids in place; `places` are their positions in the text, of the same shape."""
+    def apply(self, ids: IdArray, positions: IdArray, epoch: int) -> None:
+        """Replace ids in place.
+
+        Args:
+            ids: token ids, of any shape.
+            positions: their positions in the text, of the same shape.
+            epoch: number of the epoch, from 0.
+        """
         if self._unknown_id is None:
             return
         candidates = np.nonzero(self._replaceable[ids])
-        chosen = _uniform_hash(places[candidates], self._seed, epoch) < REPLACED_SHARE
-        ids[tuple(axis[chosen] for axis in candidates)] = self._unknown_id
+        is_replaced = _uniform_hash(positions[candidates], self._seed, epoch) < REPLACED_SHARE
+        ids[tuple(axis[is_replaced] for axis in candidates)] = self._unknown_id
 
 
-def _uniform_hash(places: IdArray, seed: int, epoch: int) -> npt.NDArray[np.float64]:
-    """Return a number in [0, 1) for each position, a function of the position alone."""
-    start = np.random.default_rng([seed, epoch, 1]).integers(2**63, dtype=np.uint64)
-    hashed: npt.NDArray[np.uint64] = splitmix64(places.astype(np.uint64) * np.uint64(WEYL_INCREMENT) + start)
+def _uniform_hash(positions: IdArray, seed: int, epoch: int) -> npt.NDArray[np.float64]:
+    """Return a number in [0, 1) for each position, independent of the other positions."""
+    key = np.random.default_rng([seed, epoch, 1]).integers(2**63, dtype=np.uint64)
+    hashed: npt.NDArray[np.uint64] = splitmix64(positions.astype(np.uint64) * np.uint64(WEYL_INCREMENT) + key)
     return (hashed >> np.uint64(11)).astype(np.float64) / 2.0**53
 
 
-USUAL_LENGTH, SPREAD_OF_LENGTH, LEAST_DRAWN_LENGTH = 0.95, 5, 5
+FULL_LENGTH_PROBABILITY, LENGTH_STD, MIN_DRAWN_LENGTH = 0.95, 5, 5
 
 
-class _Step(NamedTuple):
-    """What a step reads: which texts, from which of their tokens on, and how many tokens of each at most."""
+class _StepSlice(NamedTuple):
+    """The input of a step: indices of segments or units, the first token of each to process, and at most how many."""
 
     texts: IdArray
     first: int
     length: int
 
 
-class _Deal(NamedTuple):
-    """An epoch of lanes: the place in the text where it begins, and what each step reads, as `_steps` says."""
+class _EpochSteps(NamedTuple):
+    """An epoch of `LaneBatches`: the position in the text at which it begins, and its steps."""
 
     offset: int
-    steps: list[_Step]
+    steps: list[_StepSlice]
 
 
-def _steps(
-    groups: list[IdArray], lengths: IdArray, bptt_length: int, jitter: np.random.Generator | None
-) -> list[_Step]:
-    """Return the steps that groups of texts take which are read side by side.
+def _split_into_steps(
+    packs: list[IdArray], lengths: IdArray, bptt_length: int, jitter: np.random.Generator | None
+) -> list[_StepSlice]:
+    """Split packs of texts into steps of truncated backpropagation through time.
 
     Args:
-        jitter: draws each step's length; without it all are `bptt_length`.
+        packs: indices of the texts that are processed in parallel.
+        lengths: of all texts, in tokens.
+        jitter: draws the length of each step; without it every length is `bptt_length`.
     """
     steps = []
-    for group in groups:
-        first, longest = 0, int(lengths[group].max())
+    for pack in packs:
+        first, longest = 0, int(lengths[pack].max())
         while first < longest:
-            length = bptt_length if jitter is None else _drawn_length(bptt_length, jitter)
-            steps.append(_Step(group, first, length))
+            length = bptt_length if jitter is None else _draw_length(bptt_length, jitter)
+            steps.append(_StepSlice(pack, first, length))
             first += length
     return steps
 
 
-def _drawn_length(bptt_length: int, random: np.random.Generator) -> int:
-    """Return a length near `bptt_length`, or once in twenty near half of it.
+def _draw_length(bptt_length: int, random: np.random.Generator) -> int:
+    """Draw a length near `bptt_length`, or with probability 0.05 near half of it.
 
     Source: Merity et al. (2018), Regularizing and optimizing LSTM language models.
     """
-    middle = bptt_length if random.random() < USUAL_LENGTH else bptt_length / 2
-    return max(LEAST_DRAWN_LENGTH, round(random.normal(middle, SPREAD_OF_LENGTH)))
+    mean = bptt_length if random.random() < FULL_LENGTH_PROBABILITY else bptt_length / 2
+    return max(MIN_DRAWN_LENGTH, round(random.normal(mean, LENGTH_STD)))
 
 
 class LaneBatches:
-    """A stream cut into stretches of about one length, dealt anew to B lanes in each epoch and read side by side.
+    """A stream cut into segments of about equal length, assigned at random to B lanes in each epoch.
 
-    Each stretch is read from an empty state, which is carried to its end. So a step learns from B places that have nothing
-    to do with each other, where lanes that go through the whole text stay with the same few documents for long. An epoch begins
-    at a new random place and goes round the whole text, so that every token is a target once.
+    Each segment begins from the initial state, which is carried to its end. So the gradient of a step comes from B unrelated
+    parts of the text, whereas lanes through the whole text stay in the same few documents for many steps. An epoch begins at a
+    random position and wraps around the text, so that every token is a target once.
 
     Args:
-        ids: the text.
-        num_lanes: B, fewer where the text has fewer tokens.
-        bptt_length: tokens a step and lane.
-        carry_length: tokens a stretch at most; 0 makes one stretch of each lane.
-        seed: that of the order.
-        jitter: whether the length of each step is drawn (see `_drawn_length`).
+        ids: the encoded text (N,).
+        num_lanes: B, at most N.
+        bptt_length: tokens per step and lane.
+        carry_length: maximum tokens per segment; 0 makes each lane one segment.
+        seed: of the order of the segments.
+        jitter: randomize the length of each step (see `_draw_length`).
     """
 
     def __init__(
@@ -152,50 +165,57 @@ class LaneBatches:
         self._seed = seed
         self._bptt_length = bptt_length
         self.num_lanes = min(num_lanes, len(ids))
-        tokens_a_round = self.num_lanes * (carry_length or len(ids))
-        num_rounds = max(1, min(-(-len(ids) // tokens_a_round), len(ids) // self.num_lanes))
-        num_stretches = self.num_lanes * num_rounds
-        bounds = np.arange(num_stretches + 1) * len(ids) // num_stretches
+        tokens_per_round = self.num_lanes * (carry_length or len(ids))
+        num_rounds = max(1, min(-(-len(ids) // tokens_per_round), len(ids) // self.num_lanes))
+        num_segments = self.num_lanes * num_rounds
+        bounds = np.arange(num_segments + 1) * len(ids) // num_segments
         self._starts, self._lengths = bounds[:-1], np.diff(bounds)
-        self._planned_epoch = -1
-        self.steps_per_epoch = len(self._plan(0).steps)
+        self._cached_epoch = -1
+        self.steps_per_epoch = len(self._steps_of(0).steps)
 
     def batch(self, epoch: int, index: int) -> Batch | None:
         """Return a batch of an epoch, or None past its end."""
-        offset, steps = self._plan(epoch)
+        offset, steps = self._steps_of(epoch)
         if index >= len(steps):
             return None
         segments, first, length = steps[index]
         lengths = self._lengths[segments]
         times = np.arange(first - 1, min(first + length, int(lengths.max())))[:, None]
-        places = (self._starts[segments] + offset + times) % len(self._ids)
-        block = self._ids[places].astype(np.int64)
-        self._noise.apply(block, places, epoch)
+        positions = (self._starts[segments] + offset + times) % len(self._ids)
+        block = self._ids[positions].astype(np.int64)
+        self._noise.apply(block, positions, epoch)
         inputs, targets = block[:-1], block[1:].copy()
-        inputs[places[1:] == 0] = self._boundary_id
+        inputs[positions[1:] == 0] = self._boundary_id
         targets[times[1:] >= lengths] = IGNORED
         num_targets = int(np.count_nonzero(targets != IGNORED))
-        return Batch(inputs, targets, places[1:], num_targets, first == 0, length / self._bptt_length)
+        return Batch(inputs, targets, positions[1:], num_targets, first == 0, length / self._bptt_length)
 
-    def _plan(self, epoch: int) -> _Deal:
-        """Return where an epoch begins, and its steps."""
-        if epoch != self._planned_epoch:
+    def _steps_of(self, epoch: int) -> _EpochSteps:
+        """Return the steps of an epoch, which are cached."""
+        if epoch != self._cached_epoch:
             random = np.random.default_rng([self._seed, epoch])
             offset, order = int(random.integers(len(self._ids))), np.arange(len(self._starts))
             if len(order) > self.num_lanes:
                 order = random.permutation(order)
             rounds = [order[first : first + self.num_lanes] for first in range(0, len(order), self.num_lanes)]
             jitter = np.random.default_rng([self._seed, epoch, 2]) if self._jitter else None
-            self._deal = _Deal(offset, _steps(rounds, self._lengths, self._bptt_length, jitter))
-            self._planned_epoch = epoch
-        return self._deal
+            self._epoch_steps = _EpochSteps(offset, _split_into_steps(rounds, self._lengths, self._bptt_length, jitter))
+            self._cached_epoch = epoch
+        return self._epoch_steps
 
 
 class UnitBatches:
-    """Whole units (lines, documents), each read from an empty state, packed with others of about its length.
+    """Whole units (lines, documents), each from the initial state, packed with others of similar length.
 
-    Short units share a step in such numbers that a step has about B x T places; units longer than T go on in the next step
+    The number of units in a step is chosen so that it has about B x T tokens. Units longer than T continue in the next step
     with their state carried.
+
+    Args:
+        ids: the encoded text (N,); each unit ends with the boundary token.
+        batch_size: B.
+        bptt_length: T, maximum tokens per step and unit.
+        seed: of the order of the units and the noise; None sorts all units by length and adds no noise.
+        jitter: randomize the length of each step (see `_draw_length`).
     """
 
     def __init__(
@@ -203,7 +223,7 @@ class UnitBatches:
         ids: npt.NDArray[Any],
         vocabulary: Vocabulary,
         *,
-        num_lanes: int,
+        batch_size: int,
         bptt_length: int,
         seed: int | None,
         jitter: bool = False,
@@ -213,64 +233,64 @@ class UnitBatches:
         self._boundary_id = vocabulary.boundary_id
         self._noise = None if seed is None else UnknownNoise(vocabulary, seed)
         self._seed = seed
-        self._num_lanes = num_lanes
+        self._batch_size = batch_size
         self._bptt_length = bptt_length
         ends = np.flatnonzero(self._ids == self._boundary_id)
         self._starts = np.concatenate([[0], ends[:-1] + 1])
         self._lengths = ends - self._starts + 1
-        self._planned_epoch = -1
-        self.steps_per_epoch = len(self._plan(0))
+        self._cached_epoch = -1
+        self.steps_per_epoch = len(self._steps_of(0))
 
     def batch(self, epoch: int, index: int) -> Batch | None:
         """Return a batch of an epoch, or None past its end."""
-        plan = self._plan(epoch)
-        if index >= len(plan):
+        steps = self._steps_of(epoch)
+        if index >= len(steps):
             return None
-        units, first, length = plan[index]
+        units, first, length = steps[index]
         lengths = self._lengths[units]
         times = np.arange(first - 1, min(first + length, int(lengths.max())))[:, None]
-        places = np.clip(self._starts[units] + np.minimum(times, lengths - 1), 0, None)
-        block = self._ids[places].astype(np.int64)
+        positions = np.clip(self._starts[units] + np.minimum(times, lengths - 1), 0, None)
+        block = self._ids[positions].astype(np.int64)
         if self._noise is not None:
-            self._noise.apply(block, places, epoch)
+            self._noise.apply(block, positions, epoch)
         inputs, targets = block[:-1], block[1:].copy()
         inputs[np.broadcast_to(times[:-1] < 0, inputs.shape)] = self._boundary_id
         targets[times[1:] >= lengths] = IGNORED
         num_targets = int(np.count_nonzero(targets != IGNORED))
-        return Batch(inputs, targets, places[1:], num_targets, first == 0, length / self._bptt_length)
+        return Batch(inputs, targets, positions[1:], num_targets, first == 0, length / self._bptt_length)
 
-    def runs(self) -> list[range]:
-        """Return the batches of an epoch that go on with each other's units: each run begins where units open."""
-        opening = [index for index, step in enumerate(self._plan(0)) if step.first == 0]
-        return [range(*bounds) for bounds in pairwise([*opening, self.steps_per_epoch])]
+    def unit_ranges(self) -> list[range]:
+        """Return ranges of consecutive batches of epoch 0: the first of each starts units, and the others continue them."""
+        starts = [index for index, step in enumerate(self._steps_of(0)) if step.first == 0]
+        return [range(*bounds) for bounds in pairwise([*starts, self.steps_per_epoch])]
 
-    def _plan(self, epoch: int) -> list[_Step]:
-        """Return the steps of an epoch."""
-        if epoch != self._planned_epoch:
+    def _steps_of(self, epoch: int) -> list[_StepSlice]:
+        """Return the steps of an epoch, which are cached."""
+        if epoch != self._cached_epoch:
             jitter = np.random.default_rng([self._seed or 0, epoch, 2]) if self._jitter else None
-            self._cached_plan = _steps(self._groups(epoch), self._lengths, self._bptt_length, jitter)
-            self._planned_epoch = epoch
-        return self._cached_plan
+            self._cached_steps = _split_into_steps(self._packs(epoch), self._lengths, self._bptt_length, jitter)
+            self._cached_epoch = epoch
+        return self._cached_steps
 
-    def _groups(self, epoch: int) -> list[IdArray]:
-        """Return the units that are read side by side: random ones of about one length; without a seed, all by length."""
+    def _packs(self, epoch: int) -> list[IdArray]:
+        """Pack units of similar length, drawn at random; without a seed, in the order of their lengths."""
         num_units = len(self._starts)
         random = None if self._seed is None else np.random.default_rng([self._seed, epoch])
         order = np.arange(num_units) if random is None else random.permutation(num_units)
-        places_a_step = self._num_lanes * self._bptt_length
-        window = num_units if random is None else max(64 * self._num_lanes, 4096)
-        groups = []
-        for begin in range(0, num_units, window):
-            drawn = order[begin : begin + window]
-            by_length = drawn[np.argsort(self._lengths[drawn], kind="stable")]
-            taken = 0
-            while taken < len(by_length):
-                size = max(1, places_a_step // min(self._bptt_length, int(self._lengths[by_length[taken]])))
-                longest = int(self._lengths[by_length[min(taken + size, len(by_length)) - 1]])
-                size = max(1, places_a_step // min(self._bptt_length, longest))
-                groups.append(by_length[taken : taken + size])
-                taken += size
-        return groups if random is None else [groups[number] for number in random.permutation(len(groups))]
+        tokens_per_step = self._batch_size * self._bptt_length
+        window = num_units if random is None else max(64 * self._batch_size, 4096)
+        packs = []
+        for window_start in range(0, num_units, window):
+            candidates = order[window_start : window_start + window]
+            by_length = candidates[np.argsort(self._lengths[candidates], kind="stable")]
+            num_packed = 0
+            while num_packed < len(by_length):
+                size = max(1, tokens_per_step // min(self._bptt_length, int(self._lengths[by_length[num_packed]])))
+                longest = int(self._lengths[by_length[min(num_packed + size, len(by_length)) - 1]])
+                size = max(1, tokens_per_step // min(self._bptt_length, longest))
+                packs.append(by_length[num_packed : num_packed + size])
+                num_packed += size
+        return packs if random is None else [packs[index] for index in random.permutation(len(packs))]
 
 
 def make_batches(
@@ -278,21 +298,21 @@ def make_batches(
     vocabulary: Vocabulary,
     *,
     unit: str,
-    num_lanes: int,
+    batch_size: int,
     bptt_length: int,
     carry_length: int,
     seed: int,
     jitter: bool = False,
 ) -> Batches:
-    """Return the batches of a training text: lanes through a stream, or packed units, which need no `carry_length`."""
+    """Return the batches of a training text: `LaneBatches` of a stream, else `UnitBatches`, which ignore `carry_length`."""
     if unit == "stream":
         return LaneBatches(
             ids,
             vocabulary,
-            num_lanes=num_lanes,
+            num_lanes=batch_size,
             bptt_length=bptt_length,
             carry_length=carry_length,
             seed=seed,
             jitter=jitter,
         )
-    return UnitBatches(ids, vocabulary, num_lanes=num_lanes, bptt_length=bptt_length, seed=seed, jitter=jitter)
+    return UnitBatches(ids, vocabulary, batch_size=batch_size, bptt_length=bptt_length, seed=seed, jitter=jitter)

@@ -1,8 +1,7 @@
 """Validation: the log probability of each held-out token, in fp32, without dropout.
 
-A stream is one long forward pass with carried state. To read it in parallel it is cut into lanes, and each lane first
-reads, unscored, the `WARM_UP` tokens before it: by then the state is the one that it would have carried, as far as the cell
-remembers no longer.
+The hidden state is carried through a stream. For a parallel forward pass, it is split into batch rows, each warmed up on the
+`WARM_UP_TOKENS` tokens before it, so that its state approximates the carried one.
 """
 
 from collections.abc import Callable, Iterator
@@ -24,33 +23,33 @@ from charnn.training.network.network import Network, NetworkState
 from charnn.training.parallel.groups import group_bounds
 from charnn.training.parallel.workers import Workers
 
-WARM_UP = 384
-LONGEST_CHUNK = 128
-MOST_LOGITS = 1 << 25
-"""The most logits computed at once (128 MiB)."""
-LANE_TOKENS = 1536
-MOST_LANES = 128
-UNIT_LANES = 32
-FIXED_WINDOW_LANES = 32
+WARM_UP_TOKENS = 384
+MAX_CHUNK_LENGTH = 128
+MAX_LOGITS = 1 << 25
+"""Maximum number of logits in a forward pass (128 MiB)."""
+TOKENS_PER_ROW = 1536
+MAX_ROWS = 128
+UNIT_BATCH_SIZE = 32
+FIXED_WINDOW_BATCH_SIZE = 32
 FIXED_WINDOW = 256
-"""Tokens read from an empty state in the cold protocol, as nanoGPT counts."""
+"""Tokens in a window for `fixed_window_loss`, the context length of nanoGPT's character model."""
 
-MOST_STORED = 1 << 25
-"""The most logits kept for the fit of a temperature; with a large vocabulary only the text's beginning is fitted to."""
+MAX_STORED_LOGITS = 1 << 25
+"""Maximum number of logits stored to fit the temperature; with a large vocabulary it is fitted to the beginning of the text."""
 
 LogProbs = npt.NDArray[np.float32]
-Used = TypeVar("Used")
-ReadTokens = tuple[Tensor, IdArray, IdArray]
-"""Logits (T, B, V), the tokens that they are for (T, B), and the places of these in the text (T, B)."""
+Mapped = TypeVar("Mapped")
+Predictions = tuple[Tensor, IdArray, IdArray]
+"""Logits (T, B, V), their targets (T, B), and the positions of the targets in the text (T, B)."""
 
 
 @dataclass(frozen=True)
 class Validation:
-    """What the held-out text says of a network.
+    """The result of an evaluation on held-out text.
 
     Args:
-        loss: summed over its tokens, at the temperature.
-        temperature: what its logits are best divided by (Guo et al. 2017): above 1 where the network is too sure.
+        loss: summed over the tokens, at the temperature.
+        temperature: divisor of the logits with the lowest loss (Guo et al. 2017); above 1 if the network is overconfident.
     """
 
     loss: LossTotal
@@ -60,26 +59,27 @@ class Validation:
 def validate(
     network: Network, ids: IdArray, vocabulary: Vocabulary, *, unit: str, workers: Workers | None = None
 ) -> Validation:
-    """Return the loss over a held-out text (N,), each token after those before it in its unit.
+    """Evaluate a network on a held-out text, each token in the context of its unit.
 
     Args:
-        ids: the encoded text (see `held_out_part`).
-        unit: what is read from an empty state.
-        workers: among whom the reading is shared out; by default this thread does it all.
+        network: on its device.
+        ids: the encoded text (N,); see `held_out_part`.
+        unit: stream, line or document; each unit begins from the initial state.
+        workers: threads that the forward passes are divided among; by default only the calling thread.
     """
     workers = workers or Workers()
     if network.architecture.tie_weights:  # a scaled output layer would be a scaled embedding too
         return Validation(_summed(held_out_log_probs(network, ids, vocabulary, unit=unit, workers=workers)))
-    part = held_out_part(ids, vocabulary, unit=unit, max_tokens=MOST_STORED // network.architecture.vocab_size)
+    part = held_out_part(ids, vocabulary, unit=unit, max_tokens=MAX_STORED_LOGITS // network.architecture.vocab_size)
 
-    def kept(logits: Tensor, targets: IdArray, places: IdArray) -> tuple[Tensor, Tensor]:  # noqa: ARG001
+    def select(logits: Tensor, targets: IdArray, positions: IdArray) -> tuple[Tensor, Tensor]:  # noqa: ARG001
         counts = targets.ravel() != IGNORED
         return logits.flatten(0, 1)[torch.from_numpy(counts)].float(), _tensor(network, targets.ravel()[counts])
 
-    stored = _read(network, part, vocabulary, unit, workers, kept)
+    stored = _map_predictions(network, part, vocabulary, unit, workers, select)
 
     def loss_at(temperature: float) -> float:
-        return sum(workers.run([partial(_summed_loss, *some, temperature) for some in stored]))
+        return sum(workers.run([partial(_summed_loss, *predictions, temperature) for predictions in stored]))
 
     temperature = fit_temperature(loss_at)
     if len(part) < len(ids):
@@ -98,10 +98,10 @@ def _summed(log_probs: LogProbs) -> LossTotal:
 
 
 def held_out_part(ids: npt.NDArray[Any], vocabulary: Vocabulary, *, unit: str, max_tokens: int) -> IdArray:
-    """Return about the first `max_tokens` of a held-out text (N,), whole units of it."""
+    """Return about the first `max_tokens` tokens of a held-out text (N,), to the end of a unit."""
     if unit != "stream" and len(ids) > max_tokens:
-        ends = np.flatnonzero(np.asarray(ids) == vocabulary.boundary_id)
-        max_tokens = int(ends[min(int(np.searchsorted(ends, max_tokens)), len(ends) - 1)]) + 1
+        unit_ends = np.flatnonzero(np.asarray(ids) == vocabulary.boundary_id)
+        max_tokens = int(unit_ends[min(int(np.searchsorted(unit_ends, max_tokens)), len(unit_ends) - 1)]) + 1
     return np.asarray(ids[:max_tokens]).astype(np.int64)
 
 
@@ -114,47 +114,53 @@ def held_out_log_probs(
     temperature: float = 1.0,
     workers: Workers | None = None,
 ) -> LogProbs:
-    """Return log P of each token of a text (N,), in nats."""
+    """Return the log probability of each token of a text (N,), in nats."""
     result = np.zeros(len(ids), dtype=np.float32)
 
-    def written(logits: Tensor, targets: IdArray, places: IdArray) -> None:
-        result[places[targets != IGNORED]] = _log_probs(network, logits / temperature, targets)
+    def write(logits: Tensor, targets: IdArray, positions: IdArray) -> None:
+        result[positions[targets != IGNORED]] = _log_probs(network, logits / temperature, targets)
 
-    _read(network, ids, vocabulary, unit, workers or Workers(), written)
+    _map_predictions(network, ids, vocabulary, unit, workers or Workers(), write)
     return result
 
 
-Use = Callable[[Tensor, IdArray, IdArray], Used]
-"""What is done with logits (T, B, V), the tokens that they are for (T, B), and the places of these in the text (T, B)."""
+PredictionFunction = Callable[[Tensor, IdArray, IdArray], Mapped]
+"""A function of `Predictions`."""
 
 
-def _read(
-    network: Network, ids: IdArray, vocabulary: Vocabulary, unit: str, workers: Workers, use: Use[Used]
-) -> list[Used]:
-    """Read a text, and return what is made of each part of it; which parts there are does not depend on the workers."""
+def _map_predictions(
+    network: Network,
+    ids: IdArray,
+    vocabulary: Vocabulary,
+    unit: str,
+    workers: Workers,
+    function: PredictionFunction[Mapped],
+) -> list[Mapped]:
+    """Return a function's value for each batch of predictions; how the text is batched does not depend on the workers."""
     if unit == "stream":
-        readers = [
-            partial(_read_lanes, network, ids, vocabulary, lanes)
-            for lanes in _lane_groups(len(ids), network.device.type)
+        sources = [
+            partial(_predict_rows, network, ids, vocabulary, rows)
+            for rows in _row_groups(len(ids), network.device.type)
         ]
     else:
-        chunk = _chunk_length(network, UNIT_LANES)
-        batches = UnitBatches(ids, vocabulary, num_lanes=UNIT_LANES, bptt_length=chunk, seed=None)
-        readers = [partial(_read_units, network, batches, run) for run in batches.runs()]
+        chunk = _chunk_length(network, UNIT_BATCH_SIZE)
+        batches = UnitBatches(ids, vocabulary, batch_size=UNIT_BATCH_SIZE, bptt_length=chunk, seed=None)
+        sources = [partial(_predict_units, network, batches, indices) for indices in batches.unit_ranges()]
 
-    def used(reader: Callable[[], Iterator[ReadTokens]]) -> list[Used]:
+    def mapped(predict: Callable[[], Iterator[Predictions]]) -> list[Mapped]:
         with torch.no_grad():
-            return [use(*some) for some in reader()]
+            return [function(*predictions) for predictions in predict()]
 
-    return [some for part in workers.run([partial(used, reader) for reader in readers]) for some in part]
+    results = workers.run([partial(mapped, predict) for predict in sources])
+    return [value for values in results for value in values]
 
 
-class _Lanes(NamedTuple):
-    """A group of the lanes into which a stream is cut.
+class _RowGroup(NamedTuple):
+    """A group of the batch rows into which a stream is split.
 
     Args:
-        bounds: where all lanes begin and end.
-        first, last: the group's lanes.
+        bounds: of all rows in the text: row i is `bounds[i]:bounds[i + 1]`.
+        first, last: the rows of the group, `last` excluded.
     """
 
     bounds: IdArray
@@ -162,76 +168,84 @@ class _Lanes(NamedTuple):
     last: int
 
 
-def _lane_groups(num_tokens: int, device: str) -> list[_Lanes]:
-    num_lanes = int(np.clip(num_tokens // LANE_TOKENS, 1, MOST_LANES))
-    bounds = np.arange(num_lanes + 1) * num_tokens // num_lanes
-    return [_Lanes(bounds, first, last) for first, last in group_bounds(num_lanes, device)]
+def _row_groups(num_tokens: int, device: str) -> list[_RowGroup]:
+    num_rows = int(np.clip(num_tokens // TOKENS_PER_ROW, 1, MAX_ROWS))
+    bounds = np.arange(num_rows + 1) * num_tokens // num_rows
+    return [_RowGroup(bounds, first, last) for first, last in group_bounds(num_rows, device)]
 
 
-def _read_lanes(network: Network, ids: IdArray, vocabulary: Vocabulary, lanes: _Lanes) -> Iterator[ReadTokens]:
-    bounds, first_lane, last_lane = lanes
-    num_lanes = last_lane - first_lane
-    chunk = _chunk_length(network, num_lanes)
-    starts, lengths = bounds[first_lane:last_lane], np.diff(bounds)[first_lane:last_lane]
+def _predict_rows(network: Network, ids: IdArray, vocabulary: Vocabulary, rows: _RowGroup) -> Iterator[Predictions]:
+    bounds, first_row, last_row = rows
+    num_rows = last_row - first_row
+    chunk = _chunk_length(network, num_rows)
+    starts, lengths = bounds[first_row:last_row], np.diff(bounds)[first_row:last_row]
     longest = int(np.diff(bounds).max())
     context = np.concatenate([[vocabulary.boundary_id], ids])
-    state = network.initial_state(num_lanes)
-    warm_up = min(WARM_UP, int(bounds[1])) if len(bounds) > 2 else 0
+    state = network.initial_state(num_rows)
+    warm_up = min(WARM_UP_TOKENS, int(bounds[1])) if len(bounds) > 2 else 0
     for first in range(-warm_up, 0, chunk):
         times = np.arange(first, min(first + chunk, 0))[:, None]
         _, state = network(_tensor(network, context[np.maximum(starts + times, 0)]), state)
-    if first_lane == 0:
-        state = _with_fresh_first_lane(state, network.initial_state(1))
+    if first_row == 0:
+        state = _with_initial_first_row(state, network.initial_state(1))
     for first in range(0, longest, chunk):
         times = np.arange(first, min(first + chunk, longest))[:, None]
-        places = np.minimum(starts + times, len(ids) - 1)
-        targets = np.where(times < lengths, ids[places], IGNORED)
-        logits, state = network(_tensor(network, context[places]), state)
-        yield logits, targets, places
+        positions = np.minimum(starts + times, len(ids) - 1)
+        targets = np.where(times < lengths, ids[positions], IGNORED)
+        logits, state = network(_tensor(network, context[positions]), state)
+        yield logits, targets, positions
 
 
-def _read_units(network: Network, batches: UnitBatches, run: range) -> Iterator[ReadTokens]:
-    """Read the batches of one run, whose first opens its units."""
+def _predict_units(network: Network, batches: UnitBatches, indices: range) -> Iterator[Predictions]:
+    """Yield predictions for consecutive batches, the first of which starts its units."""
     state: NetworkState | None = None
-    for index in run:
+    for index in indices:
         batch = batches.batch(0, index)
         assert batch is not None
         state = state or network.initial_state(batch.inputs_TB.shape[1])
         logits, state = network(_tensor(network, batch.inputs_TB), state)
-        yield logits, batch.targets_TB, batch.places_TB
+        yield logits, batch.targets_TB, batch.positions_TB
 
 
 def fixed_window_loss(
     network: Network, ids: IdArray, vocabulary: Vocabulary, *, unit: str, workers: Workers | None = None
 ) -> LossTotal:
-    """Return the summed loss over windows of `FIXED_WINDOW` tokens, each read from an empty state.
+    """Return the summed loss over windows of `FIXED_WINDOW` tokens, each from the initial state.
 
-    The token before a window is its first context. Units of lines and documents are cut into windows of their own.
+    The first input of a window is the token before it. Lines and documents are split into windows separately.
+
+    Args:
+        network: on its device.
+        ids: the encoded text (N,).
+        unit: stream, line or document.
+        workers: threads that the windows are divided among; by default only the calling thread.
     """
     context = np.concatenate([[vocabulary.boundary_id], ids])
-    begins = np.zeros(1, dtype=np.int64)
+    unit_starts = np.zeros(1, dtype=np.int64)
     if unit != "stream":
-        begins = np.flatnonzero(context[:-1] == vocabulary.boundary_id)
-    ends = np.append(begins[1:], len(ids))
-    starts = np.concatenate([np.arange(begin, end, FIXED_WINDOW) for begin, end in zip(begins, ends, strict=True)])
+        unit_starts = np.flatnonzero(context[:-1] == vocabulary.boundary_id)
+    unit_ends = np.append(unit_starts[1:], len(ids))
+    starts = np.concatenate(
+        [np.arange(first, end, FIXED_WINDOW) for first, end in zip(unit_starts, unit_ends, strict=True)]
+    )
     lengths = np.minimum(np.append(starts[1:], len(ids)) - starts, FIXED_WINDOW)
     by_length = np.argsort(lengths, kind="stable")
-    lanes = max(1, min(FIXED_WINDOW_LANES, MOST_LOGITS // (FIXED_WINDOW * network.architecture.vocab_size)))
+    batch_size = max(1, min(FIXED_WINDOW_BATCH_SIZE, MAX_LOGITS // (FIXED_WINDOW * network.architecture.vocab_size)))
 
     @torch.no_grad()
     def loss_of(windows: IdArray) -> LossTotal:
         times = np.arange(int(lengths[windows].max()))[:, None]
-        places = np.minimum(starts[windows] + times, len(ids) - 1)
-        targets = np.where(times < lengths[windows], ids[places], IGNORED)
-        logits, _ = network(_tensor(network, context[places]), network.initial_state(len(windows)))
+        positions = np.minimum(starts[windows] + times, len(ids) - 1)
+        targets = np.where(times < lengths[windows], ids[positions], IGNORED)
+        logits, _ = network(_tensor(network, context[positions]), network.initial_state(len(windows)))
         return _summed(_log_probs(network, logits, targets))
 
-    groups = [by_length[first : first + lanes] for first in range(0, len(starts), lanes)]
-    return sum((workers or Workers()).run([partial(loss_of, group) for group in groups]), LossTotal())
+    batches = [by_length[first : first + batch_size] for first in range(0, len(starts), batch_size)]
+    return sum((workers or Workers()).run([partial(loss_of, windows) for windows in batches]), LossTotal())
 
 
 def _log_probs(network: Network, logits: Tensor, targets: IdArray) -> LogProbs:
-    """Return log P of the targets that count, in nats."""
+    """Return the log probabilities of the targets that are not padding, in nats."""
     losses = functional.cross_entropy(
         logits.flatten(0, 1).float(), _tensor(network, targets).flatten(), reduction="none", ignore_index=IGNORED
     )
@@ -239,15 +253,15 @@ def _log_probs(network: Network, logits: Tensor, targets: IdArray) -> LogProbs:
     return log_probs
 
 
-def _chunk_length(network: Network, num_lanes: int) -> int:
-    return int(np.clip(MOST_LOGITS // (num_lanes * network.architecture.vocab_size), 1, LONGEST_CHUNK))
+def _chunk_length(network: Network, num_rows: int) -> int:
+    return int(np.clip(MAX_LOGITS // (num_rows * network.architecture.vocab_size), 1, MAX_CHUNK_LENGTH))
 
 
-def _with_fresh_first_lane(state: NetworkState, initial: NetworkState) -> NetworkState:
-    """The first lane has no text before it: its state is the one with which a text begins."""
+def _with_initial_first_row(state: NetworkState, initial: NetworkState) -> NetworkState:
+    """Replace the state of the first row, which no text precedes, by the initial state."""
     return tuple(
-        tuple(torch.cat((fresh.to(part.dtype), part[1:])) for part, fresh in zip(layer, begin, strict=True))
-        for layer, begin in zip(state, initial, strict=True)
+        tuple(torch.cat((fresh.to(part.dtype), part[1:])) for part, fresh in zip(layer, initial_layer, strict=True))
+        for layer, initial_layer in zip(state, initial, strict=True)
     )
 
 

@@ -1,4 +1,4 @@
-"""What happens in training, as values: the trainer yields them, others show or save them."""
+"""Events of training, which the trainer yields and its callers show or save."""
 
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
@@ -8,18 +8,18 @@ StopReason = Literal["budget", "patience", "interrupted"]
 
 @dataclass(frozen=True)
 class Progressed:
-    """Some steps were done.
+    """Progress of training since the last such event.
 
     Args:
-        step: steps done since the beginning of the run.
-        progress: share of the budget that is spent.
-        seconds: time spent.
-        epoch: passes over the text, with fractions.
-        loss_nats: mean training loss a token since the last such event.
-        tokens_per_second: speed since then.
-        learning_rate: that of the last step.
+        step: steps since the start of the run.
+        progress: fraction of the budget that is spent.
+        seconds: spent since the start of the run.
+        epoch: epochs since the start of the run, with fractions.
+        loss_nats: mean training loss per token since the last such event.
+        tokens_per_second: since the last such event.
+        learning_rate: of the last step.
         gradient_norm: mean norm before clipping.
-        clipped_fraction: share of steps whose gradient was clipped.
+        clipped_fraction: fraction of steps whose gradient was clipped.
     """
 
     step: int
@@ -35,13 +35,16 @@ class Progressed:
 
 @dataclass(frozen=True)
 class Evaluated:
-    """The held-out text was read.
+    """An evaluation on the held-out text.
 
     Args:
-        valid_loss_nats: mean loss a token at the temperature, None where nothing is held out.
-        num_tokens: tokens that it is the mean of.
-        temperature: what the logits were divided by for it.
-        is_best: whether no earlier evaluation was as good.
+        step: steps since the start of the run.
+        progress: fraction of the budget that is spent.
+        seconds: spent since the start of the run.
+        valid_loss_nats: mean loss per token at the temperature; None if no text is held out.
+        num_tokens: number of evaluated tokens.
+        temperature: divisor of the logits, fitted to the held-out text.
+        is_best: whether the loss is the lowest so far.
     """
 
     step: int
@@ -55,14 +58,20 @@ class Evaluated:
 
 @dataclass(frozen=True)
 class CheckpointDue:
-    """Enough time has passed to save the state of training."""
+    """A checkpoint is due, after `save_every` seconds."""
 
     step: int
 
 
 @dataclass(frozen=True)
 class RolledBack:
-    """The loss was not finite: training goes on from an earlier step with a smaller peak of the learning rate."""
+    """The loss was not finite: training continues from an earlier step with half the peak learning rate.
+
+    Args:
+        step: at which the loss was not finite.
+        to_step: from which training continues.
+        learning_rate: the new peak.
+    """
 
     step: int
     to_step: int
@@ -71,10 +80,11 @@ class RolledBack:
 
 @dataclass(frozen=True)
 class SpeedChanged:
-    """A fifth of the time is over, and training is not as fast as it was timed before it began.
+    """After a fifth of the time budget, training is faster or slower than planned.
 
     Args:
-        planned, measured: tokens a second.
+        step: steps since the start of the run.
+        planned, measured: tokens per second.
     """
 
     step: int
@@ -84,7 +94,13 @@ class SpeedChanged:
 
 @dataclass(frozen=True)
 class Stopped:
-    """Training is over, or interrupted."""
+    """Training has ended or was interrupted.
+
+    Args:
+        step: steps since the start of the run.
+        seconds: spent since the start of the run.
+        reason: the budget is spent, validation no longer improves (patience), or `should_stop` returned True.
+    """
 
     step: int
     seconds: float

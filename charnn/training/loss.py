@@ -1,4 +1,4 @@
-"""The loss: cross-entropy summed in nats, with its count; and what is minimised beside it."""
+"""The loss: cross-entropy summed in nats, with its count; and the terms added to it in training."""
 
 import math
 from dataclasses import dataclass
@@ -7,12 +7,12 @@ from torch import Tensor
 from torch.nn import functional
 
 IGNORED = -100
-"""The target of a place that is padding."""
+"""The target at padding."""
 
 
 @dataclass(frozen=True)
 class LossTotal:
-    """A sum of losses in nats and the number of tokens that it is over; sums add up, averages do not."""
+    """A sum of losses in nats and its number of tokens; unlike means, sums can be added."""
 
     nats: float = 0.0
     num_tokens: int = 0
@@ -27,29 +27,43 @@ class LossTotal:
 
 
 def summed_cross_entropy(logits_TBV: Tensor, targets_TB: Tensor) -> Tensor:
-    """Return the sum over all places of -log P(target) in nats, in fp32, padding left out."""
+    """Return the summed cross-entropy of the targets, in nats and in fp32, without padding.
+
+    Args:
+        logits_TBV: of any floating-point type.
+        targets_TB: token ids, `IGNORED` at padding.
+    """
     logits = logits_TBV.flatten(0, 1).float()
     return functional.cross_entropy(logits, targets_TB.flatten(), reduction="sum", ignore_index=IGNORED)
 
 
-def summed_distance_from_uniform(logits_TBV: Tensor, targets_TB: Tensor) -> Tensor:
-    """Return the sum over all places of the mean of -log P over the vocabulary, in nats, padding left out.
+def summed_uniform_cross_entropy(logits_TBV: Tensor, targets_TB: Tensor) -> Tensor:
+    """Return the summed cross-entropy with the uniform distribution as target, in nats, without padding.
 
-    Label smoothing (Szegedy et al. 2016) minimises a mixture of this and the cross-entropy.
+    Label smoothing (Szegedy et al. 2016) minimizes a weighted mean of this and the cross-entropy of the targets.
     """
     log_probs = functional.log_softmax(logits_TBV.float(), dim=-1)
     return -log_probs.mean(dim=-1)[targets_TB != IGNORED].sum()
 
 
-def summed_activation_penalty(kept_TBH: Tensor, targets_TB: Tensor) -> Tensor:
-    """Return the mean square of each place's outputs, summed over the places that count (AR)."""
-    return kept_TBH.float()[targets_TB != IGNORED].square().mean(dim=-1).sum()
+def summed_activation_penalty(dropped_TBH: Tensor, targets_TB: Tensor) -> Tensor:
+    """Return the mean square of the outputs at each position, summed over positions without padding (AR).
+
+    Args:
+        dropped_TBH: outputs of the last layer after dropout.
+        targets_TB: token ids, `IGNORED` at padding.
+    """
+    return dropped_TBH.float()[targets_TB != IGNORED].square().mean(dim=-1).sum()
 
 
 def summed_temporal_penalty(raw_TBH: Tensor, targets_TB: Tensor) -> Tensor:
-    """Return the mean square of the change of outputs from one place that counts to the next, summed over such pairs (TAR).
+    """Return the mean square of the change of outputs from each position to the next, summed without padding (TAR).
 
-    Source: Merity et al. (2018), Regularizing and optimizing LSTM language models, for both penalties; zero for one token.
+    Args:
+        raw_TBH: outputs of the last layer before dropout; with T = 1 the penalty is zero.
+        targets_TB: token ids, `IGNORED` at padding.
+
+    Source: Merity et al. (2018), Regularizing and optimizing LSTM language models, for both penalties.
     """
     counts = targets_TB != IGNORED
     changes = raw_TBH[1:].float() - raw_TBH[:-1].float()

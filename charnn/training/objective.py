@@ -1,4 +1,4 @@
-"""What a step minimises: the loss of the targets after inputs that are true, or are not, and penalties beside it."""
+"""The training objective: cross-entropy with label smoothing, penalties, scheduled sampling and token noise."""
 
 from typing import Any, NamedTuple
 
@@ -14,19 +14,19 @@ from charnn.training.loss import (
     IGNORED,
     summed_activation_penalty,
     summed_cross_entropy,
-    summed_distance_from_uniform,
     summed_temporal_penalty,
+    summed_uniform_cross_entropy,
 )
 from charnn.training.network.network import Network, NetworkState
 
 
 class Objective(NamedTuple):
-    """What a batch, or a group of its lanes, says of a network.
+    """The objective of a batch, or of a group of its lanes.
 
     Args:
-        loss: cross-entropy of the group's targets in nats, summed, without gradient.
-        minimised: what the gradient is of: the group's part of a mean over the batch's targets.
-        state: that after the last token.
+        loss: summed cross-entropy of the targets in nats, detached.
+        objective_nats: the scalar to differentiate: this group's part of the mean over the targets of the batch.
+        state: after the last token.
     """
 
     loss: Tensor
@@ -35,11 +35,11 @@ class Objective(NamedTuple):
 
 
 class Counts(NamedTuple):
-    """What the sums over a whole batch are divided by.
+    """The denominators of the means over a batch.
 
     Args:
-        targets: targets that count.
-        changes: targets that count and follow one that does, which the temporal penalty is over.
+        targets: number of targets without padding.
+        changes: number of those whose predecessor is not padding, for the temporal penalty.
     """
 
     targets: int
@@ -47,7 +47,7 @@ class Counts(NamedTuple):
 
     @classmethod
     def of(cls, targets_TB: IdArray) -> "Counts":
-        """Count a batch's targets."""
+        """Count the targets of a batch."""
         is_target = targets_TB != IGNORED
         return cls(int(np.count_nonzero(is_target)), int(np.count_nonzero(is_target[1:] & is_target[:-1])))
 
@@ -63,18 +63,20 @@ def objective(
     generator: torch.Generator,
     teacher_forcing_probability: float = 1.0,
 ) -> Objective:
-    """Read a batch in training, or a group of its lanes: over all groups, the minimised parts add up to the whole.
+    """Compute the objective of a batch, or of a group of its lanes; the objective of a batch is the sum over its groups.
 
     Args:
-        inputs_TB: true tokens.
-        state: that before them; a gradient flows into it where it is learned.
-        counts: those of the whole batch.
-        options: which penalties, and how tokens are drawn.
-        generator: all that is random comes from it.
-        share_true: the share of inputs that stay true (see `drawn_inputs`).
+        network: on the device of the tensors.
+        inputs_TB: reference tokens.
+        targets_TB: the next tokens, `IGNORED` at padding.
+        state: before the first token; a learned initial state receives a gradient.
+        counts: of the whole batch.
+        options: the penalties, label smoothing and the passes of scheduled sampling.
+        generator: source of all randomness.
+        teacher_forcing_probability: of keeping a reference token as input (see `sampled_inputs`).
     """
     if teacher_forcing_probability < 1:
-        inputs_TB = drawn_inputs(
+        inputs_TB = sampled_inputs(
             network,
             inputs_TB,
             state,
@@ -83,15 +85,15 @@ def objective(
             generator=generator,
         )
     outputs = network.outputs(inputs_TB, state, generator)
-    logits_TBV = network.output(outputs.kept_TBH)
+    logits_TBV = network.output(outputs.dropped_TBH)
     loss = summed_cross_entropy(logits_TBV, targets_TB)
     objective_nats = loss
     if smoothing := options.label_smoothing:
-        spread = summed_distance_from_uniform(logits_TBV, targets_TB)
+        spread = summed_uniform_cross_entropy(logits_TBV, targets_TB)
         objective_nats = (1 - smoothing) * loss + smoothing * spread
     objective_nats = objective_nats / counts.targets
     if options.activation_penalty:
-        penalty = summed_activation_penalty(outputs.kept_TBH, targets_TB)
+        penalty = summed_activation_penalty(outputs.dropped_TBH, targets_TB)
         objective_nats = objective_nats + options.activation_penalty / counts.targets * penalty
     if options.temporal_penalty and counts.changes:
         penalty = summed_temporal_penalty(outputs.raw_TBH, targets_TB)
@@ -100,7 +102,7 @@ def objective(
 
 
 @torch.no_grad()
-def drawn_inputs(
+def sampled_inputs(
     network: Network,
     inputs_TB: Tensor,
     state: NetworkState,
@@ -109,16 +111,22 @@ def drawn_inputs(
     num_passes: int,
     generator: torch.Generator,
 ) -> Tensor:
-    """Replace inputs at random places by tokens drawn from the network's own predictions, for all places at once.
+    """Replace random inputs by samples from the network's own predictions, at all positions in parallel.
 
-    One pass draws each token after the true ones before it. A second draws after what the first left, and so on: after
-    T passes every token is drawn after the very tokens that the network will read, as if drawn one by one. The coins and the
-    draws' random numbers are the same in each pass. The first token of a batch, which an earlier batch predicted, stays.
+    The first pass samples each token given the reference tokens before it; each further pass samples given the output of the
+    pass before. With T passes the result equals sequential sampling. All passes use the same random numbers. The first input
+    of a batch, which an earlier batch predicted, is never replaced.
 
     Args:
-        share_true: the probability with which an input stays as it is.
-        num_passes: how often.
-        generator: all that is random comes from it.
+        network: on the device of the tensors.
+        inputs_TB: reference tokens.
+        state: before the first token.
+        teacher_forcing_probability: of keeping a reference token.
+        num_passes: forward passes.
+        generator: source of all randomness.
+
+    Returns:
+        The inputs with some replaced (T, B).
 
     Source: Bengio et al. (2015) for scheduled sampling; Duckworth et al. (2019), Parallel scheduled sampling.
     """
@@ -126,36 +134,41 @@ def drawn_inputs(
     is_drawn_TB = torch.rand(inputs_TB.shape, device=device, generator=generator) >= teacher_forcing_probability
     is_drawn_TB[0] = False
     uniforms_N = torch.rand(inputs_TB.shape, device=device, generator=generator)[is_drawn_TB]
-    read_TB = inputs_TB
+    mixed_TB = inputs_TB
     for _ in range(num_passes):
-        outputs_TBH = network.outputs(read_TB, state).kept_TBH
+        outputs_TBH = network.outputs(mixed_TB, state).dropped_TBH
         logits_NV = network.output(outputs_TBH[:-1][is_drawn_TB[1:]])
-        read_TB = inputs_TB.clone()
+        mixed_TB = inputs_TB.clone()
         cumulative_NV = torch.softmax(logits_NV.float(), dim=-1).cumsum(dim=-1)
-        read_TB[is_drawn_TB] = draw_rows(cumulative_NV, uniforms_N, torch)
-    return read_TB
+        mixed_TB[is_drawn_TB] = draw_rows(cumulative_NV, uniforms_N, torch)
+    return mixed_TB
 
 
 class TokenNoise:
-    """Replaces inputs at random places by tokens drawn from the text, each as often as it stands there.
+    """Replaces random inputs by samples from the unigram distribution of the text.
+
+    Args:
+        ids: the encoded text (N,).
+        probability: of replacing an input.
 
     Source: Xie et al. (2017), Data noising as smoothing in neural network language models (unigram noising).
     """
 
-    def __init__(self, ids: npt.NDArray[Any], share: float) -> None:
+    def __init__(self, ids: npt.NDArray[Any], probability: float) -> None:
         self._ids = ids
-        self._share = share
+        self._probability = probability
 
     def apply(self, inputs_TB: IdArray, random: np.random.Generator) -> IdArray:
         """Return the inputs with some replaced.
 
         Args:
-            random: all that is random comes from it.
+            inputs_TB: token ids.
+            random: source of all randomness.
         """
-        if not self._share:
+        if not self._probability:
             return inputs_TB
-        is_replaced = random.random(inputs_TB.shape) < self._share
-        places = random.integers(len(self._ids), size=int(is_replaced.sum()))
+        is_replaced = random.random(inputs_TB.shape) < self._probability
+        positions = random.integers(len(self._ids), size=int(is_replaced.sum()))
         noisy = inputs_TB.copy()
-        noisy[is_replaced] = np.asarray(self._ids[places])
+        noisy[is_replaced] = np.asarray(self._ids[positions])
         return noisy

@@ -1,4 +1,4 @@
-"""Where training stands in its text and its schedule."""
+"""The position of training in its text and its schedule."""
 
 from dataclasses import asdict, dataclass, field
 from typing import Any
@@ -6,7 +6,23 @@ from typing import Any
 
 @dataclass
 class Position:
-    """The scalars of a checkpoint; with its tensors, all that resuming needs."""
+    """The scalars of a checkpoint, which also contains tensors.
+
+    Args:
+        step: number of completed steps.
+        epoch: number of completed epochs.
+        batch_index: of the next batch in the epoch.
+        seconds: spent on the run.
+        next_evaluation: progress at which to evaluate next.
+        num_stale: evaluations since the best one.
+        best_loss_nats: lowest validation loss per token.
+        best_step: at which it was reached.
+        rate_scale: factor of the learning rate, after rollbacks and plateaus.
+        num_rollbacks: so far.
+        averaging_since: step at which NT-ASGD started to average; 0 if it has not.
+        losses: validation losses so far, in nats per token.
+        evaluation_seconds: recent median duration of an evaluation.
+    """
 
     step: int = 0
     epoch: int = 0
@@ -24,5 +40,5 @@ class Position:
 
     @classmethod
     def of(cls, scalars: dict[str, Any]) -> "Position":
-        """Return the position in a checkpoint; fields that an older version did not write have their defaults."""
+        """Return the position in a checkpoint; fields that an older version did not write keep their defaults."""
         return cls(**{name: scalars[name] for name in asdict(cls()) if name in scalars})

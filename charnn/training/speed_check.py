@@ -10,13 +10,12 @@ MIN_FRACTION_MEASURED = 0.05
 
 
 class SpeedCheck:
-    """Compares the speed with the planned one, once, where the budget is one of time.
+    """Compares the training speed with the planned one, once, for runs with a time budget.
 
-    Nothing has to be adjusted when they differ: rates and evaluations are functions of the progress, which is that of the
-    clock.
+    A difference needs no adjustment: learning rates and evaluations are functions of the fraction of time that is spent.
 
     Args:
-        planned: tokens per second measured before training began; None where nothing was.
+        planned: tokens per second measured before training; None if not measured.
     """
 
     def __init__(self, planned: float | None) -> None:
@@ -24,11 +23,11 @@ class SpeedCheck:
         self._seconds, self._num_tokens = 0.0, 0
 
     def add(self, seconds: float, num_tokens: int) -> None:
-        """Add a step."""
+        """Add the duration and the number of targets of a step."""
         self._seconds, self._num_tokens = self._seconds + seconds, self._num_tokens + num_tokens
 
     def change(self, step: int, progress: float, budget: Budget) -> SpeedChanged | None:
-        """Return how much the speed differs from the planned one, if it is time to compare them and it does."""
+        """Compare the speeds if it is time to; return an event if they differ by `MIN_RATIO_REPORTED` or more."""
         if not self._planned or budget.seconds is None or progress < PROGRESS_AT_CHECK:
             return None
         if self._seconds < MIN_FRACTION_MEASURED * budget.seconds:

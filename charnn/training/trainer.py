@@ -61,7 +61,7 @@ class _Tally:
 
 @dataclass
 class Trainer:
-    """The state of training; `run` trains.
+    """Trains a network; see `run`.
 
     Args:
         network: on its device.
@@ -72,9 +72,9 @@ class Trainer:
         options: resolved training options.
         precision: fp32 or bf16 (autocast).
         budget: of steps, of seconds, or both.
-        evaluation_interval: progress between evaluations, at least; more where they would take over a twentieth of the time.
-        position: where to start.
-        started: `time.monotonic()` at which the clock of this run started, less the seconds spent in earlier sessions.
+        evaluation_interval: minimum progress between evaluations; longer if they would take over a twentieth of the time.
+        position: from which to train.
+        started: `time.monotonic()` minus the seconds already spent on the run.
         workers: threads that the work of a step is divided among; the weights do not depend on how many there are.
         planned_speed: tokens per second measured before training.
     """
@@ -103,17 +103,20 @@ class Trainer:
         self._averaged = make_average(self.network, self.options.optimizer)
         self._schedule = Schedule.of(self.options)
         self._tally = _Tally()
-        self._unread: list[StepResult] = []
+        self._pending: list[StepResult] = []
         self._last_checkpoint = time.monotonic()
         self._checkpoint_interval = self.options.save_every
         self._snapshot = self.checkpoint()
 
     def seconds(self) -> float:
-        """Return the time spent on this model, earlier sessions included."""
+        """Return the seconds spent on the run, including those before it was resumed."""
         return time.monotonic() - self.started
 
     def run(self, should_stop: Callable[[], bool]) -> Generator[Event, None, None]:
-        """Train until the budget is spent, validation no longer improves, or `should_stop` says so.
+        """Train until the budget is spent, validation no longer improves, or `should_stop` returns True.
+
+        Args:
+            should_stop: called after each step.
 
         Yields:
             Events; at each, `position` and `checkpoint()` are those after the last step.
@@ -133,21 +136,21 @@ class Trainer:
                 if isinstance(evaluated, RolledBack):
                     continue
             if reason := self._reason_to_stop(progress, should_stop):
-                if not self._read_losses(at_once=True):
+                if not self._collect_losses(force=True):
                     yield self._roll_back()
                     continue
                 self.position.seconds = self.seconds()
                 yield Stopped(self.position.step, self.seconds(), reason)
                 return
-            begun = time.perf_counter()
+            start = time.perf_counter()
             step = self._prepare_step(self._learning_rate(progress), progress)
             result = self._finish_step(step, self.workers.run(step.tasks))
-            self._note_step(result, time.perf_counter() - begun)
+            self._note_step(result, time.perf_counter() - start)
             if change := self._speed_check.change(self.position.step, progress, self.budget):
                 yield change
             now = time.monotonic()
             saving = now - self._last_checkpoint >= self._checkpoint_interval
-            if not self._read_losses(at_once=saving):
+            if not self._collect_losses(force=saving):
                 yield self._roll_back()
                 continue
             if now - self._tally.since >= REPORT_SECONDS:
@@ -172,12 +175,12 @@ class Trainer:
         return self._peak_learning_rate() * self._schedule.rate_factor(progress)
 
     def learn(self, learning_rate: float) -> StepResult:
-        """Train on the next batch at a learning rate, as at the beginning of a run."""
+        """Train on the next batch with a learning rate; everything else is as at the start of a run."""
         step = self._prepare_step(learning_rate, progress=0.0)
         return self._finish_step(step, self.workers.run(step.tasks))
 
     def _prepare_step(self, learning_rate: float, progress: float) -> PreparedStep:
-        """Return the tasks of the next batch."""
+        """Prepare a step on the next batch."""
         momentum = self._schedule.momentum(progress)
         if momentum is not None:
             for optimizer in self.optimizers:
@@ -192,11 +195,11 @@ class Trainer:
         return self._training_step.prepare(
             self.noise.apply(batch.inputs_TB, noise),
             batch.targets_TB,
-            None if batch.opens else self.states,
+            None if batch.is_first else self.states,
             learning_rate=learning_rate * batch.length_fraction,
-            number=position.step,
+            step_index=position.step,
             teacher_forcing_probability=teacher_forcing_probability_at(
-                progress, last=self.options.teacher_forcing, descent=self.options.teacher_forcing_schedule
+                progress, final=self.options.teacher_forcing, descent=self.options.teacher_forcing_schedule
             ),
         )
 
@@ -206,25 +209,25 @@ class Trainer:
         self.states = result.states
         self.position.step += 1
         self.position.batch_index += 1
-        self.workers.run(self._averaged.additions(self.position.step))
+        self.workers.run(self._averaged.updates_after(self.position.step))
         return result
 
     def _note_step(self, result: StepResult, seconds: float) -> None:
         self._tuner.note(seconds, result.num_targets)
         self._speed_check.add(seconds, result.num_targets)
-        self._unread.append(result)
+        self._pending.append(result)
 
-    def _read_losses(self, *, at_once: bool) -> bool:
-        """Add pending losses to the tally, if there are enough of them or at once; return whether they are finite."""
-        if len(self._unread) < STEPS_PER_READ[self._device] and not at_once:
+    def _collect_losses(self, *, force: bool) -> bool:
+        """Add pending losses to the tally if there are enough of them or `force` is set; return whether they are finite."""
+        if len(self._pending) < STEPS_PER_READ[self._device] and not force:
             return True
         finite = True
-        for result in self._unread:
+        for result in self._pending:
             nats, norm = float(result.loss), float(result.norm)
             finite = finite and math.isfinite(nats) and math.isfinite(norm)
             self._tally.loss += LossTotal(nats, result.num_targets)
             self._tally.norms.append(norm)
-        self._unread.clear()
+        self._pending.clear()
         return finite
 
     def _report(self, progress: float) -> Iterator[Progressed]:
@@ -246,17 +249,17 @@ class Trainer:
         )
 
     def _evaluate(self, progress: float) -> Evaluated | RolledBack:
-        """Evaluate on the held-out text. Weights with a loss that is not finite are never the best, nor rolled back to."""
+        """Evaluate on the held-out text; if the loss is not finite, roll back."""
         position = self.position
-        if not self._read_losses(at_once=True):
+        if not self._collect_losses(force=True):
             return self._roll_back()
-        begun = time.monotonic()
+        start = time.monotonic()
         with self._averaged.in_place():
             validation = self.validate() if self.validate else Validation(LossTotal())
-        self._evaluation_seconds.append(time.monotonic() - begun)
+        self._evaluation_seconds.append(time.monotonic() - start)
         position.next_evaluation = self._next_evaluation(progress, self._evaluation_seconds[-1])
         position.evaluation_seconds = statistics.median(self._evaluation_seconds)
-        self._keep_time_for_the_end()
+        self._reserve_final_seconds()
         loss = validation.loss.nats_per_token if self.validate else None
         if loss is not None and not math.isfinite(loss):
             return self._roll_back()
@@ -265,21 +268,21 @@ class Trainer:
         if is_best:
             position.best_loss_nats, position.best_step = loss, position.step
         if loss is not None:
-            self._react(loss)
+            self._apply_validation_loss(loss)
         self._snapshot = self.checkpoint()
         self._tally = _Tally()
         return Evaluated(
             position.step, progress, self.seconds(), loss, validation.loss.num_tokens, validation.temperature, is_best
         )
 
-    def _keep_time_for_the_end(self) -> None:
-        """End the steps of a time budget early enough for the evaluations after them."""
+    def _reserve_final_seconds(self) -> None:
+        """Stop a time budget's steps early enough for the final evaluations."""
         if self.options.minutes and self.budget.seconds is not None and self.position.evaluation_seconds:
             seconds = seconds_for_steps(self.options.minutes, self.position.evaluation_seconds)
             self.budget = replace(self.budget, seconds=seconds)
 
-    def _react(self, loss_nats: float) -> None:
-        """Apply a validation loss to the schedules and averages that depend on it."""
+    def _apply_validation_loss(self, loss_nats: float) -> None:
+        """Update the plateau schedule and the triggered average by a validation loss."""
         position = self.position
         position.losses.append(loss_nats)
         if self._schedule.name == "plateau" and position.num_stale and position.num_stale % STALE_EVALUATIONS == 0:
@@ -287,10 +290,10 @@ class Trainer:
         if isinstance(self._averaged, TriggeredAverage) and not position.averaging_since:
             if is_triggered(position.losses):
                 position.averaging_since = position.step
-            self._averaged.begin(position.averaging_since)
+            self._averaged.start(position.averaging_since)
 
     def _next_evaluation(self, progress: float, seconds_taken: float) -> float:
-        """Return the progress at which to evaluate next; with a budget of steps alone, time has no influence on it."""
+        """Return the progress at which to evaluate next; it depends on the clock only with a time budget."""
         interval = self.evaluation_interval
         if self.budget.seconds:
             interval = max(interval, seconds_taken / MAX_EVALUATION_FRACTION / self.budget.seconds)
@@ -301,9 +304,9 @@ class Trainer:
         scale, num_rollbacks = self.position.rate_scale * 0.5, self.position.num_rollbacks + 1
         if num_rollbacks > MAX_ROLLBACKS:
             raise TrainingError(
-                f"step {failed_at}: the loss is not finite, and still so after {MAX_ROLLBACKS} returns to the last good "
-                f"state at ever lower rates (last {self._peak_learning_rate():.2g} at most); "
-                "start again with a lower --learning-rate"
+                f"step {failed_at}: the loss is not finite, even after {MAX_ROLLBACKS} rollbacks to the last finite "
+                f"loss, each with a lower learning rate (last {self._peak_learning_rate():.2g}); "
+                "restart with a lower --learning-rate"
             )
         self._load(*self._snapshot)
         self.position.rate_scale, self.position.num_rollbacks = scale, num_rollbacks
@@ -311,39 +314,39 @@ class Trainer:
         return RolledBack(failed_at, self.position.step, self._peak_learning_rate())
 
     def averaged_arrays(self, *, temperature: float = 1.0) -> Tensors:
-        """Return the averaged weights, which are evaluated and stored in the model."""
+        """Return copies of the averaged weights, which are evaluated and saved in the model."""
         with self._averaged.in_place():
             return self.network.arrays(temperature=temperature)
 
     def checkpoint(self) -> tuple[dict[str, Any], Tensors]:
-        """Return the scalars and copies of the tensors, by name, that resuming needs."""
+        """Return a checkpoint: the scalars, and copies of the tensors by name."""
         self.position.seconds = self.seconds()
         tensors = {f"network.{name}": array for name, array in self.network.arrays().items()}
         tensors |= {f"average.{name}": array for name, array in self._averaged.arrays().items()}
         tensors |= optimizer_arrays(self.optimizers)
         for layer, parts in enumerate(joined_state(self.states) if self.states else ()):
-            for number, part in enumerate(parts):
+            for index, part in enumerate(parts):
                 part = part.float() if part.is_floating_point() else part
-                tensors[f"recurrent.{layer}.{number}"] = part.cpu().numpy().copy()
+                tensors[f"recurrent.{layer}.{index}"] = part.cpu().numpy().copy()
         return asdict(self.position), tensors
 
     def restore(self, scalars: dict[str, Any], tensors: Tensors) -> None:
-        """Resume from what `checkpoint` returned, bit for bit; the clock keeps running."""
+        """Resume from a checkpoint, bit for bit; the clock keeps running."""
         self._load(scalars, tensors)
         self._snapshot = (scalars, tensors)
-        self._keep_time_for_the_end()
+        self._reserve_final_seconds()
 
     def _load(self, scalars: dict[str, Any], tensors: Tensors) -> None:
         self.position = Position.of(scalars)
         if isinstance(self._averaged, TriggeredAverage):
-            self._averaged.begin(self.position.averaging_since)
-        self.network.load_arrays(_below("network.", tensors))
-        self._averaged.load_arrays(_below("average.", tensors) or self.network.arrays())
-        load_optimizer_arrays(self.optimizers, _below("optimizer.", tensors))
-        self.states = self._split(_below("recurrent.", tensors))
+            self._averaged.start(self.position.averaging_since)
+        self.network.load_arrays(_strip_prefix("network.", tensors))
+        self._averaged.load_arrays(_strip_prefix("average.", tensors) or self.network.arrays())
+        load_optimizer_arrays(self.optimizers, _strip_prefix("optimizer.", tensors))
+        self.states = self._split(_strip_prefix("recurrent.", tensors))
 
     def _split(self, recurrent: Tensors) -> list[NetworkState] | None:
-        """Return the carried state of each group of lanes from a checkpoint's arrays; None where none was carried."""
+        """Return the carried state of each group of lanes from the arrays of a checkpoint; None if there is none."""
         if not recurrent:
             return None
         num_layers = len({key.split(".")[0] for key in recurrent})
@@ -358,5 +361,5 @@ class Trainer:
         return split_state(state, group_bounds(len(state[0][0]), self._device))
 
 
-def _below(prefix: str, tensors: Tensors) -> Tensors:
+def _strip_prefix(prefix: str, tensors: Tensors) -> Tensors:
     return {name.removeprefix(prefix): array for name, array in tensors.items() if name.startswith(prefix)}

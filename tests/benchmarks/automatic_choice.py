@@ -21,15 +21,15 @@ from training_runs import train
 
 from charnn.config import ModelOptions
 from charnn.training.planning.plan import (
-    LANES,
-    LANES_OF_WIDE,
+    DEFAULT_BATCH_SIZE,
     REFERENCE_SPEEDS,
-    SECONDS_TO_BEGIN,
-    SHARE_FOR_STEPS,
-    WIDE,
+    STARTUP_SECONDS,
+    STEP_TIME_FRACTION,
+    WIDE_BATCH_SIZE,
+    WIDE_HIDDEN_SIZE,
     choose_batch_size,
+    effective_time_factor,
     resolve_architecture,
-    worth_of_a_second,
 )
 
 BPTT = 128
@@ -43,14 +43,17 @@ SPEEDS = {
     (256, 16): 72e3,
     (384, 16): 43e3,
     (512, 32): 33e3,
-    **{(width, LANES_OF_WIDE if width >= WIDE else LANES): speed for width, speed in REFERENCE_SPEEDS.items()},
+    **{
+        (width, WIDE_BATCH_SIZE if width >= WIDE_HIDDEN_SIZE else DEFAULT_BATCH_SIZE): speed
+        for width, speed in REFERENCE_SPEEDS.items()
+    },
 }
 """Tokens a second by width and lanes: the quickest of ten steps each, all taking turns, LSTM, vectors of three characters."""
 
 
 def num_steps(minutes: float, width: int, lanes: int) -> int:
     """Return the steps that a budget allows."""
-    return int((minutes * 60 - SECONDS_TO_BEGIN) * SHARE_FOR_STEPS * SPEEDS[width, lanes] / (lanes * BPTT))
+    return int((minutes * 60 - STARTUP_SECONDS) * STEP_TIME_FRACTION * SPEEDS[width, lanes] / (lanes * BPTT))
 
 
 def run(text: Path, unit: str, minutes: float, choice: tuple[int, int, str], directory: Path) -> dict[str, Any]:
@@ -83,7 +86,7 @@ def chosen(found: dict[str, Any], minutes: float) -> tuple[int, int]:
 
     width, lanes = sizes(minutes * 60)
     passes = num_steps(minutes, width, lanes) * lanes * BPTT / num_tokens
-    return sizes(minutes * 60 * worth_of_a_second(width, SPEEDS[width, lanes], passes))
+    return sizes(minutes * 60 * effective_time_factor(width, SPEEDS[width, lanes], passes))
 
 
 def main() -> None:

@@ -20,7 +20,7 @@ from charnn.storage.locking import exclusive
 from charnn.storage.model_directory import read_model
 from charnn.training.events import Evaluated, Progressed, RolledBack
 from charnn.training.run import session as training
-from charnn.training.run.create import begin, minutes_to_learn
+from charnn.training.run.create import create_run, minutes_to_learn
 from tests.conftest import FABLES
 
 SMALL = ("--hidden-size", 16, "--embedding-size", 8, "--precision", "fp32", "--batch-size", 4, "--bptt", 16)
@@ -53,7 +53,7 @@ def test_stretches_are_of_streams_alone(charnn, text):
     charnn("train", text, "--steps", 2, *SMALL, "--carry", 48, "-o", "m")
     assert read_model(Path("m")).config.training.carry_length == 48
     refused = charnn("train", "--resume", "-o", "m", "--steps", 4, "--carry", 64)
-    assert "--carry: found 64, but the run to resume was begun with 48; leave it out" in refused.err
+    assert "--carry: found 64, but the run to resume was started with 48; leave it out" in refused.err
 
 
 def test_a_resumed_run_is_evaluated_at_its_end_however_seldom_it_is(charnn, text):
@@ -76,7 +76,7 @@ def test_a_run_of_an_older_charnn_goes_on_as_it_was_begun(charnn, text):
     old = {name: array for name, array in tensors.items() if not re.fullmatch(r"optimizer\.0\.\d+\.step", name)}
     assert len(old) < len(tensors)
     Path("m/training.safetensors").write_bytes(pack_tensors(old, header))
-    assert "begun with no such option" in charnn("train", "--resume", "-o", "m", "--steps", 8, "--carry", 64).err
+    assert "started with no such option" in charnn("train", "--resume", "-o", "m", "--steps", 8, "--carry", 64).err
     assert charnn("train", "--resume", "-o", "m", "--steps", 8).status == 0
     assert facts(charnn, "m")["steps"] == 8
 
@@ -170,7 +170,7 @@ def test_another_directory_is_never_overwritten(charnn, text, tmp_path):
     (tmp_path / "mine" / "thesis.tex").touch()
     result = charnn("train", text, "-o", "mine", "--overwrite", "--steps", 1)
     assert (result.status, result.err.splitlines()[-1]) == (
-        1, "charnn: error: mine: exists and is no model of charnn's; name another place with -o"
+        1, "charnn: error: mine: exists and is not a charnn model; name another directory with -o"
     )  # fmt: skip
     assert (tmp_path / "mine" / "thesis.tex").exists()
 
@@ -211,16 +211,16 @@ def test_an_interrupted_run_goes_on_to_the_same_bytes(charnn, text, unit, monkey
 
 def test_resuming_wants_a_run_and_the_options_that_it_was_begun_with(charnn, text):
     nothing = charnn("train", "--resume", "-o", "runs/none")
-    assert nothing.err.endswith("error: runs/none: found no run to resume; leave --resume out to begin one\n")
+    assert nothing.err.endswith("error: runs/none: found no run to resume; leave --resume out to start one\n")
     assert charnn("train", text, "--steps", 4, *SMALL).status == 0
     done = charnn("train", "--resume")
     assert done.status == 1
     assert "charnn: resuming the newest run, runs/text" in done.err
     assert "error: runs/text: has spent its budget (4 steps, " in done.err
-    assert done.err.endswith("to go on give it more than that, e.g. --resume --steps 8\n")
+    assert done.err.endswith("to extend it, resume with a larger one, e.g. --resume --steps 8\n")
     other = charnn("train", "--resume", "--cell", "gru")
     assert other.status == 2
-    assert "--cell: found gru, but the run to resume was begun with lstm; leave it out" in other.err
+    assert "--cell: found gru, but the run to resume was started with lstm; leave it out" in other.err
     more = charnn("train", "--resume", "--steps", 10)
     assert more.status == 0, more.err
     assert facts(charnn, "runs/text")["steps"] == 10
@@ -262,7 +262,7 @@ def test_a_loss_that_is_not_finite_ends_in_one_line_and_what_was_saved_stays(cha
     assert "the loss was not finite; back to step" in result.err
     last = result.err.splitlines()[-1]
     assert last.startswith("charnn: error: step ")
-    assert last.endswith("start again with a lower --learning-rate; what was saved in runs/text is whole")
+    assert last.endswith("restart with a lower --learning-rate; the files saved in runs/text are intact")
     assert read_model(Path("runs/text")).config.results.stopped is None
 
 
@@ -338,7 +338,7 @@ def test_a_disk_that_fills_up_in_training_loses_nothing(charnn, text, monkeypatc
     assert result.status == 1
     last = result.err.splitlines()[-1]
     assert "cannot be written: no space is left on the disk" in last
-    assert last.endswith("what was saved in m is whole; go on with: charnn train --resume -o m")
+    assert last.endswith("the files saved in m are intact; resume with: charnn train --resume -o m")
     monkeypatch.setattr(files, "_write_through", real)
     assert read_model(Path("m")).weights
     resumed = charnn("train", "--resume", "-o", "m", "--steps", 100)
@@ -370,7 +370,7 @@ def test_a_read_only_directory_is_one_line(charnn, tmp_path, request):
 
 
 def session_of(text, tmp_path, **options):
-    return begin(
+    return create_run(
         tmp_path / "run",
         [str(text)],
         text_options=TextOptions(),
@@ -458,7 +458,7 @@ def test_a_damaged_encoded_text_is_not_trained_on(charnn, text):
     Path("m/train.bin").write_bytes(content[:100])
     result = charnn("train", "--resume", "-o", "m", "--steps", 8)
     assert result.status == 1
-    assert f"m/train.bin: holds 100 tokens, the run was begun with {len(content):,}; restore the file" in result.err
+    assert f"m/train.bin: holds 100 tokens, the run was started with {len(content):,}; restore the file" in result.err
     Path("m/train.bin").unlink()
     assert "holds 0 tokens" in charnn("train", "--resume", "-o", "m", "--steps", 8).err
 

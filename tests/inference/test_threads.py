@@ -287,7 +287,7 @@ from charnn.sampling.streams import Plan
 from charnn.scoring import estimators, scorer
 from charnn.scoring.scorer import score_units
 from charnn.text.tokenizers import CharTokenizer
-from charnn.training.run.create import begin
+from charnn.training.run.create import create_run
 from charnn.training.run.session import run
 from tests.scoring.test_estimators import ENGINE, FIVE
 
@@ -333,7 +333,7 @@ def train():
     with tempfile.TemporaryDirectory() as folder:
         text = Path(folder, "text.txt")
         text.write_text("the cat sat on the mat\\n" * 200, encoding="utf-8")
-        session = begin(
+        session = create_run(
             Path(folder, "run"), [str(text)], text_options=TextOptions(), model_options=ModelOptions(hidden_size=8),
             training_options=TrainingOptions(steps=6, bptt_length=8, ngram_order=2), overwrite=False,
             started=time.monotonic(),

@@ -285,7 +285,7 @@ def test_a_run_of_the_first_format_goes_on(charnn, run):
     content["format_version"] = 1
     (run / "config.json").write_text(json.dumps(content), encoding="utf-8")
     refused = charnn("train", "--resume", "-o", run, "--steps", 130, "--carry", 64)
-    assert "--carry: found 64, but the run to resume was begun with no such option; leave it out" in refused.err
+    assert "--carry: found 64, but the run to resume was started with no such option; leave it out" in refused.err
     resumed = charnn("train", "--resume", "-o", run, "--steps", 130)
     assert resumed.status == 0, resumed.err
     config = read_config(run)

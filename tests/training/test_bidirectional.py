@@ -1,4 +1,4 @@
-"""Models that read from right to left, and pairs."""
+"""Backward and bidirectional models."""
 
 import json
 import math
@@ -84,7 +84,7 @@ def test_a_blank_is_judged_by_what_stands_on_either_side_of_it():
     assert set(score_blank(None, backward, LETTERS, blank)) == {"backward"}
 
 
-def test_a_blank_stands_once(charnn, run):
+def test_a_text_has_at_most_one_blank(charnn, run):
     refused = charnn("predict", "The ____ and the ____", "-m", run)
     assert (refused.status, refused.out) == (1, "")
     assert "found 2 blanks (____), but one is judged at a time" in refused.err
@@ -106,7 +106,7 @@ def test_a_backward_model_is_validated_on_what_it_scores(charnn, text):
     assert json.loads(before.out.splitlines()[0])["token"] == " "
 
 
-def test_a_pair_is_trained_in_one_directory_and_asked_together(charnn, text):
+def test_a_bidirectional_model_is_trained_in_one_directory_and_both_halves_score(charnn, text):
     done = charnn("train", text, *SMALL, "--direction", "both", "-o", "m", "--unit", "line")
     assert done.status == 0, done.err
     models = [read_model(Path(name)) for name in ("m", "m/backward")]
@@ -135,7 +135,7 @@ def test_a_pair_is_trained_in_one_directory_and_asked_together(charnn, text):
     assert charnn("sample", "-m", "m", "-n", 5).status == 0
 
 
-def test_a_pair_shares_its_minutes(charnn, text):
+def test_both_halves_divide_the_minutes(charnn, text):
     assert charnn("train", text, *SMALL, "--minutes", 3, "--direction", "both", "-o", "m").status == 0
     assert [read_model(Path(name)).config.training.minutes for name in ("m", "m/backward")] == [
         1.5,
@@ -143,7 +143,7 @@ def test_a_pair_shares_its_minutes(charnn, text):
     ]
 
 
-def test_an_interrupted_pair_goes_on_with_what_is_left(charnn, text, monkeypatch):
+def test_an_interrupted_bidirectional_run_is_resumed(charnn, text, monkeypatch):
     arguments = ("train", text, *SMALL, "--direction", "both")
     assert charnn(*arguments, "-o", "whole").status == 0
     real = session.run
@@ -180,14 +180,14 @@ def test_an_interrupted_pair_goes_on_with_what_is_left(charnn, text, monkeypatch
         (("predict", "The ____", "--mix-ngram"), "--mix-ngram: found together with a gap (____) in TEXT"),
     ],
 )
-def test_directions_that_cannot_be_had_are_refused(charnn, run, arguments, message):
+def test_unavailable_directions_are_refused(charnn, run, arguments, message):
     refused = charnn(*arguments, "-m", run)
     assert refused.status in (1, 2)
     assert message in refused.err
     assert refused.err.count("\n") == 1
 
 
-def test_the_backward_half_names_the_pair_to_go_on_with_and_never_makes_one_of_itself(charnn, text, monkeypatch):
+def test_the_backward_half_names_the_run_to_resume_and_is_never_bidirectional_itself(charnn, text, monkeypatch):
     real = session.run
     stopping = interrupted_after_ten_steps(real)
     monkeypatch.setattr(
@@ -204,7 +204,7 @@ def test_the_backward_half_names_the_pair_to_go_on_with_and_never_makes_one_of_i
     assert not Path("m/backward/backward").exists()
 
 
-def test_a_timed_pairs_advice_is_enough_to_go_on(charnn, text):
+def test_the_advised_minutes_suffice_to_extend_a_bidirectional_run(charnn, text):
     options = ("--hidden-size", 12, "--precision", "fp32", "--batch-size", 4, "--minutes", 0.1, "--direction", "both")
     assert charnn("train", text, *options, "-o", "m").status == 0
     spent = charnn("train", "--resume", "-o", "m")
@@ -234,10 +234,10 @@ def test_a_blank_is_a_whole_word(charnn, text, mark):
     assert "token 'cañ' at position 14 is not in the model's vocabulary" in unknown.err
 
 
-def test_a_pair_goes_on_as_a_pair_only_and_info_shows_both_halves(charnn, text):
+def test_a_bidirectional_run_is_resumed_only_as_such_and_info_shows_both_halves(charnn, text):
     assert charnn("train", text, *SMALL, "--direction", "both", "-o", "m").status == 0
     refused = charnn("train", "--resume", "-o", "m", "--steps", 30, "--direction", "forward")
-    assert "--direction: found forward, but the run to resume was begun with both; leave it out" in refused.err
+    assert "--direction: found forward, but the run to resume was started with both; leave it out" in refused.err
     facts = json.loads(charnn("info", "m", "--json").out)
     backward = json.loads(charnn("info", "m/backward", "--json").out)
     assert facts["backward_valid_loss_nats"] == backward["valid_loss_nats"]
@@ -261,7 +261,7 @@ def test_any_mark_may_stand_for_a_blank(charnn, text):
         assert found.status == 0, found.err
 
 
-def test_a_full_disk_between_the_halves_leaves_the_first_and_says_how_to_go_on(charnn, text, monkeypatch):
+def test_a_full_disk_between_the_halves_keeps_the_first_and_says_how_to_resume(charnn, text, monkeypatch):
     def fail(source, target, tokenizer):
         raise StorageError(f"{target}: cannot be written: no space is left on the disk; free some")
 
@@ -269,7 +269,7 @@ def test_a_full_disk_between_the_halves_leaves_the_first_and_says_how_to_go_on(c
         patch.setattr(create, "reverse_encoded", fail)
         refused = charnn("train", text, *SMALL, "--direction", "both", "-o", "m")
     assert refused.status == 1
-    assert refused.err.endswith("the forward half is whole; go on with: charnn train --resume -o m\n")
+    assert refused.err.endswith("the forward half is saved; resume with: charnn train --resume -o m\n")
     assert charnn("score", "-m", "m", "--text", "the cat").status == 0
     assert charnn("train", "--resume", "-o", "m").status == 0
     assert read_model(Path("m/backward")).architecture.direction == "backward"

@@ -7,7 +7,7 @@ import torch
 from charnn.config import Architecture, TrainingOptions
 from charnn.errors import OptionError
 from charnn.training.network import compilation
-from charnn.training.network.compilation import compilable_layers, compile_steps, wants_compiling
+from charnn.training.network.compilation import compilable_layers, compile_steps, should_compile
 from charnn.training.network.layers import EquationLayer
 from charnn.training.network.network import Network
 from tests.conftest import seeded
@@ -47,7 +47,7 @@ def test_compiled_steps_are_the_equations(monkeypatch):
         torch.testing.assert_close(found, wanted, rtol=1e-4, atol=1e-5)
 
 
-def test_without_a_compiler_the_steps_run_as_they_are_written(monkeypatch):
+def test_without_a_compiler_the_steps_run_uncompiled(monkeypatch):
     monkeypatch.setattr(compilation, "_has_compiler", lambda: False)
     made, notices = network(), []
     assert not compiled(made, notices)
@@ -57,7 +57,7 @@ def test_without_a_compiler_the_steps_run_as_they_are_written(monkeypatch):
     made(torch.zeros(9, 3, dtype=torch.int64), made.initial_state(3))
 
 
-def test_where_compiling_fails_training_goes_on_without(monkeypatch):
+def test_if_compilation_fails_the_steps_run_uncompiled(monkeypatch):
     def fail(*arguments, **options):
         raise RuntimeError("no space left\nand more")
 
@@ -80,11 +80,11 @@ def test_where_compiling_fails_training_goes_on_without(monkeypatch):
         ({"steps": 3, "compile": "yes"}, "line", True),
     ],
 )
-def test_compiling_is_for_long_runs_of_one_shape_unless_the_user_says_otherwise(options, unit, expected):
+def test_by_default_only_long_runs_of_one_shape_are_compiled(options, unit, expected):
     made = network()
     layers = compilable_layers(made)
     assert len(layers) == 1
-    assert wants_compiling(made.architecture, TrainingOptions(**options), unit=unit, layers=layers) == expected
+    assert should_compile(made.architecture, TrainingOptions(**options), unit=unit, layers=layers) == expected
 
 
 @pytest.mark.parametrize("cell", ["lstm", "mingru"])

@@ -5,11 +5,11 @@ import pytest
 
 from charnn.cli.output.plots import curve
 from charnn.errors import TrainingError
-from charnn.training.planning.lr_range_test import MARGIN_OF_ADAPTIVE, Trial, proposal, range_test
+from charnn.training.planning.lr_range_test import ADAPTIVE_MARGIN, Trial, proposal, range_test
 from tests.training.test_training import trainer
 
 
-def test_rates_rise_by_a_factor_until_the_loss_leaves_its_lowest_point():
+def test_learning_rates_increase_by_a_factor_until_the_loss_diverges():
     trials = list(range_test(trainer(dropout=0.0)))
     factors = [later.rate / earlier.rate for earlier, later in itertools.pairwise(trials)]
     assert factors == pytest.approx([factors[0]] * len(factors))
@@ -18,10 +18,10 @@ def test_rates_rise_by_a_factor_until_the_loss_leaves_its_lowest_point():
     assert 1e-4 < proposal(trials, "adamw") < 1
 
 
-def test_the_proposal_lies_below_the_rate_of_the_lowest_loss():
+def test_the_proposal_is_below_the_learning_rate_of_the_lowest_loss():
     losses = [3.0] * 10 + [2.0, 1.0, 2.0]
     trials = [Trial(10.0**number, loss, loss) for number, loss in enumerate(losses)]
-    assert proposal(trials, "muon") == pytest.approx(10.0**11 / MARGIN_OF_ADAPTIVE)
+    assert proposal(trials, "muon") == pytest.approx(10.0**11 / ADAPTIVE_MARGIN)
     assert proposal(trials, "sgd") == pytest.approx(10.0**11)
     with pytest.raises(TrainingError, match="the loss is not finite or rises from the first steps on"):
         proposal(trials[:9], "sgd")

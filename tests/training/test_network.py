@@ -49,7 +49,7 @@ def test_the_fused_layer_is_the_equations(architecture, weight_drop):
 
 
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
-def test_reading_in_chunks_with_carried_state_is_reading_at_once(architecture):
+def test_a_forward_pass_in_chunks_with_carried_state_is_one_forward_pass(architecture):
     network = network_of(architecture)
     ids = torch.arange(60).reshape(20, 3) % architecture.vocab_size
     whole, _ = network(ids, network.initial_state(3))
@@ -67,7 +67,7 @@ def test_detached_state_carries_no_gradient():
     assert not any(part.requires_grad for layer in detached(state) for part in layer)
 
 
-def test_place_dropout_leaves_out_whole_vectors_place_by_place():
+def test_position_dropout_drops_whole_vectors_at_single_positions():
     dropout = PositionDropout(0.25)
     values = dropout(torch.ones(60, 40, 5), seeded())
     assert torch.equal(values, values[..., :1].expand(60, 40, 5))
@@ -77,41 +77,41 @@ def test_place_dropout_leaves_out_whole_vectors_place_by_place():
 
 
 @pytest.mark.parametrize("kind", ["locked", "variational"])
-def test_locked_dropout_is_one_mask_for_all_steps_and_differs_between_streams(kind):
+def test_locked_dropout_has_one_mask_for_all_time_steps_and_differs_between_streams(kind):
     values = ValueDropout(0.5, kind)(torch.ones(6, 4, 50), seeded())
     assert set(values.unique().tolist()) == {0.0, 2.0}
     assert (values == values[:1]).all()
     assert not (values[0, 0] == values[0, 1]).all()
 
 
-def test_naive_dropout_differs_at_each_step():
+def test_naive_dropout_differs_at_each_time_step():
     values = ValueDropout(0.5, "naive")(torch.ones(6, 4, 50), seeded())
     assert set(values.unique().tolist()) == {0.0, 2.0}
     assert len({tuple(step.flatten().tolist()) for step in values}) == 6
 
 
 @pytest.mark.parametrize("cell", ["lstm", "gru", "rnn", "leaky", "mlstm", "mogrifier"])
-def test_only_variational_dropout_masks_the_recurrent_connection_and_by_one_mask(cell):
+def test_only_variational_dropout_masks_recurrent_connections_with_one_mask(cell):
     architecture = Architecture(cell, 11, 6, 40, 1, mogrifier_rounds=2 * (cell == "mogrifier"))
     masks = []
     for kind in ("naive", "locked", "variational"):
-        shares = RegularizationRates(kind, input=0.5, hidden=0.5, output=0.5, recurrent=0.5)
-        layer = make_layer(architecture, 0, shares)
+        rates = RegularizationRates(kind, input=0.5, hidden=0.5, output=0.5, recurrent=0.5)
+        layer = make_layer(architecture, 0, rates)
         drawn = layer._drawn_weights(3, seeded()) if isinstance(layer, EquationLayer) else {}
         masks.append(drawn.get("recurrent_mask"))
     assert masks[:2] == [None, None]
-    assert masks[2].shape == (3, 40)  # no time: the same at each step
+    assert masks[2].shape == (3, 40)  # no time dimension: the same at each step
     assert set(masks[2].unique().tolist()) == {0.0, 2.0}
     assert not torch.equal(masks[2][0], masks[2][1])
 
 
 @pytest.mark.parametrize("cell", ["lstm", "gru", "rnn", "leaky"])
-def test_without_dropout_the_kinds_are_one(cell):
+def test_without_dropout_all_kinds_are_equal(cell):
     results = []
     for kind in ("naive", "locked", "variational"):
         torch.manual_seed(5)
         options = TrainingOptions(dropout=0.0, dropout_kind=kind)
-        network = Network(Architecture(cell, 11, 6, 8, 2), shares=RegularizationRates.of(options))
+        network = Network(Architecture(cell, 11, 6, 8, 2), rates=RegularizationRates.of(options))
         logits, _ = network(torch.arange(60).reshape(20, 3) % 11, network.initial_state(3), seeded())
         logits.square().sum().backward()
         results.append([logits, *(weight.grad.to_dense() for weight in network.named_weights().values())])
@@ -120,7 +120,7 @@ def test_without_dropout_the_kinds_are_one(cell):
             assert torch.equal(found, wanted)
 
 
-def test_dropouts_of_places_are_the_general_one_unless_they_are_given():
+def test_dropout_is_the_default_of_dropout_by_location():
     assert RegularizationRates.of(TrainingOptions(dropout=0.5, input_dropout=0.1)) == RegularizationRates(
         input=0.1, hidden=0.5, output=0.5, recurrent=0.5
     )
@@ -132,16 +132,16 @@ def test_dropout_is_off_in_evaluation_and_at_zero():
     assert ValueDropout(0.0)(values, seeded()) is values
     assert TokenDropout(0.5, 11)(values, torch.zeros(2, 2, dtype=torch.long), None) is values
     architecture = Architecture("lstm", 11, 6, 8, 1)
-    shares = RegularizationRates("variational", 0.5, 0.5, 0.5, 0.5, 0.5, 0.5, weight_drop=0.5)
-    network = Network(architecture, shares=shares)
+    rates = RegularizationRates("variational", 0.5, 0.5, 0.5, 0.5, 0.5, 0.5, weight_drop=0.5)
+    network = Network(architecture, rates=rates)
     plain = network_of(architecture)
     network.load_arrays(plain.arrays())
     ids = torch.arange(12).reshape(6, 2) % 11
     torch.testing.assert_close(network(ids, network.initial_state(2))[0], plain(ids, plain.initial_state(2))[0])
 
 
-def test_embedding_dropout_leaves_out_a_token_wherever_it_stands():
-    # Tokens 0 to 4, each at twelve places: each is all there, doubled, or missing everywhere.
+def test_embedding_dropout_drops_a_token_at_all_positions():
+    # Tokens 0 to 4, each at twelve positions: each is doubled or zero at all of them.
     ids = torch.arange(60).reshape(20, 3) % 5
     values = TokenDropout(0.5, 5)(torch.ones(20, 3, 4), ids, seeded(1))
     for token in range(5):
@@ -149,7 +149,7 @@ def test_embedding_dropout_leaves_out_a_token_wherever_it_stands():
     assert set(values.unique().tolist()) == {0.0, 2.0}
 
 
-def test_weight_drop_leaves_out_recurrent_entries_and_no_others():
+def test_weight_drop_drops_entries_of_recurrent_matrices_only():
     architecture, generator = Architecture("lstm", 11, 6, 8, 1), seeded(1)
     layer = EquationLayer(architecture, 0, weight_drop=0.5)
     with torch.no_grad():
@@ -181,25 +181,25 @@ def test_arrays_are_copies():
     np.testing.assert_array_equal(kept["output.bias"], before)
 
 
-def test_the_forget_gate_begins_open_and_recurrent_blocks_orthogonal():
+def test_by_default_the_forget_bias_is_one_and_recurrent_blocks_are_orthogonal():
     weights = Network(Architecture("lstm", 11, 5, 6, 1)).named_weights()
     assert weights["layers.0.bias_ih"].split(6)[1].tolist() == [1.0] * 6
     for block in weights["layers.0.weight_hh"].split(6):
         torch.testing.assert_close(block @ block.T, torch.eye(6), atol=1e-5, rtol=0)
 
 
-def start(cell, **options):
+def initialized(cell, **options):
     architecture = Architecture(cell, 11, 5, 6, 2)
-    return Network(architecture, start=InitializationOptions(**options)).named_weights()
+    return Network(architecture, initialization=InitializationOptions(**options)).named_weights()
 
 
-def test_matrices_begin_as_they_are_told():
-    weights = start("lstm", init_input="uniform", init_recurrent="uniform", init_range=0.05)
+def test_matrices_are_initialized_by_their_options():
+    weights = initialized("lstm", init_input="uniform", init_recurrent="uniform", init_range=0.05)
     for name in ("layers.0.weight_ih", "layers.1.weight_hh", "embedding.weight", "output.weight"):
         assert 0.03 < weights[name].abs().max() <= 0.05
-    for block in start("rnn", init_recurrent="identity")["layers.0.weight_hh"].split(6):
+    for block in initialized("rnn", init_recurrent="identity")["layers.0.weight_hh"].split(6):
         assert torch.equal(block, torch.eye(6))
-    block = start("gru", init_input="orthogonal")["layers.0.weight_ih"].split(6)[0]
+    block = initialized("gru", init_input="orthogonal")["layers.0.weight_ih"].split(6)[0]
     torch.testing.assert_close(block.T @ block, torch.eye(5), atol=1e-5, rtol=0)
 
 
@@ -214,20 +214,22 @@ def test_matrices_begin_as_they_are_told():
         ("gru", "bias_ih", 1),
     ],
 )
-def test_the_forget_gate_begins_as_it_is_told(cell, name, block):
-    biases = start(cell, forget_bias=2.5)[f"layers.1.{name}"].split(6)
+def test_the_forget_bias_is_initialized_by_its_option(cell, name, block):
+    biases = initialized(cell, forget_bias=2.5)[f"layers.1.{name}"].split(6)
     assert [part.tolist() == [2.5] * 6 for part in biases] == [number == block for number in range(len(biases))]
-    assert start("mingru", forget_bias=2.5)["layers.0.bias_ih"].split(6)[0].tolist() == [-2.5] * 6  # z lets the new in
+    assert (
+        initialized("mingru", forget_bias=2.5)["layers.0.bias_ih"].split(6)[0].tolist() == [-2.5] * 6
+    )  # an open z replaces the state
     if cell == "mlstm":
-        assert start(cell)[f"layers.1.{name}"].split(6)[1].tolist() == [3.0] * 6
+        assert initialized(cell)[f"layers.1.{name}"].split(6)[1].tolist() == [3.0] * 6
 
 
 def test_a_leak_is_learned_unless_it_is_given():
-    learned = start("leaky")["layers.0.leak"]
+    learned = initialized("leaky")["layers.0.leak"]
     assert learned.requires_grad
     assert torch.sigmoid(learned).tolist() == pytest.approx(sorted(torch.sigmoid(learned).tolist()))
     assert torch.sigmoid(learned)[[0, -1]].tolist() == pytest.approx([0.047, 0.953], abs=1e-3)
-    fixed = start("leaky", leak=0.3)["layers.0.leak"]
+    fixed = initialized("leaky", leak=0.3)["layers.0.leak"]
     assert not fixed.requires_grad
     assert torch.sigmoid(fixed).tolist() == pytest.approx([0.3] * 6)
 

@@ -1,4 +1,4 @@
-"""What a step minimises."""
+"""The training objective."""
 
 import math
 
@@ -11,11 +11,11 @@ from charnn.training.loss import (
     IGNORED,
     summed_activation_penalty,
     summed_cross_entropy,
-    summed_distance_from_uniform,
     summed_temporal_penalty,
+    summed_uniform_cross_entropy,
 )
 from charnn.training.network.network import Network
-from charnn.training.objective import Counts, TokenNoise, drawn_inputs, objective
+from charnn.training.objective import Counts, TokenNoise, objective, sampled_inputs
 from tests.conftest import ramp_weights, seeded
 
 SHAPE = Architecture("lstm", 11, 6, 8, 1)
@@ -27,15 +27,15 @@ def network(scale=0.4):
     return made
 
 
-def test_the_activation_penalty_is_the_mean_square_of_each_place_that_counts():
-    # Means of squares (1 + 4) / 2, (9 + 16) / 2, (25 + 36) / 2; the second stream's second place is padding.
+def test_the_activation_penalty_is_the_mean_square_without_padding():
+    # Means of squares (1 + 4) / 2, (9 + 16) / 2, (25 + 36) / 2; the second stream's second position is padding.
     outputs = torch.tensor([[[1.0, 2.0], [3.0, 4.0]], [[5.0, 6.0], [100.0, 100.0]]])
     targets = torch.tensor([[0, 1], [2, IGNORED]])
     assert float(summed_activation_penalty(outputs, targets)) == pytest.approx(91 / 2)
     assert Counts.of(targets.numpy()) == Counts(targets=3, changes=1)
 
 
-def test_the_temporal_penalty_is_the_mean_square_of_each_change_between_what_counts():
+def test_the_temporal_penalty_is_the_mean_square_of_changes_without_padding():
     # One stream 1 -> 3 -> 2: 4 + 1; the other's only change leads to padding.
     outputs = torch.tensor([[[1.0], [7.0]], [[3.0], [9.0]], [[2.0], [50.0]]])
     targets = torch.tensor([[0, 1], [2, IGNORED], [3, IGNORED]])
@@ -49,9 +49,9 @@ def test_label_smoothing_spreads_over_the_whole_vocabulary():
     logits = torch.tensor([[[0.5, 0.25, 0.25]], [[0.1, 0.1, 0.8]]]).log()
     targets = torch.tensor([[0], [IGNORED]])
     assert float(summed_cross_entropy(logits, targets)) == pytest.approx(math.log(2))
-    assert float(summed_distance_from_uniform(logits, targets)) == pytest.approx(5 * math.log(2) / 3)
+    assert float(summed_uniform_cross_entropy(logits, targets)) == pytest.approx(5 * math.log(2) / 3)
     reference = torch.nn.functional.cross_entropy(logits[:1, 0], targets[0], label_smoothing=0.3)
-    smoothed = 0.7 * summed_cross_entropy(logits, targets) + 0.3 * summed_distance_from_uniform(logits, targets)
+    smoothed = 0.7 * summed_cross_entropy(logits, targets) + 0.3 * summed_uniform_cross_entropy(logits, targets)
     assert float(smoothed) == pytest.approx(float(reference))
 
 
@@ -72,7 +72,7 @@ def read(**options):
 
 
 @torch.no_grad()
-def test_penalties_join_what_is_minimised_and_not_what_is_reported():
+def test_penalties_are_part_of_the_objective_and_not_of_the_reported_loss():
     plain = read()
     assert float(plain.objective_nats) == pytest.approx(float(plain.loss) / 24)
     made = network()
@@ -82,7 +82,7 @@ def test_penalties_join_what_is_minimised_and_not_what_is_reported():
     assert float(penalised.loss) == pytest.approx(float(plain.loss))
     assert float(penalised.objective_nats) == pytest.approx(
         float(plain.objective_nats)
-        + 2 * float(outputs.kept_TBH.square().mean())
+        + 2 * float(outputs.dropped_TBH.square().mean())
         + 3 * float((outputs.raw_TBH[1:] - outputs.raw_TBH[:-1]).square().mean())
     )
     assert float(read(label_smoothing=0.5).loss) == pytest.approx(float(plain.loss))
@@ -90,16 +90,16 @@ def test_penalties_join_what_is_minimised_and_not_what_is_reported():
 
 
 @torch.no_grad()
-def test_the_activation_penalty_sees_the_outputs_after_dropout_and_the_temporal_one_before_it():
+def test_the_activation_penalty_is_after_dropout_and_the_temporal_one_before():
     made = network()
     made.output_dropout.probability = 0.9
     outputs = made.outputs(torch.zeros(4, 50, dtype=torch.long), made.initial_state(50), seeded(1))
-    assert float((outputs.kept_TBH == 0).float().mean()) == pytest.approx(0.9, abs=0.05)
+    assert float((outputs.dropped_TBH == 0).float().mean()) == pytest.approx(0.9, abs=0.05)
     assert not (outputs.raw_TBH == 0).any()
 
 
-def drawn_one_by_one(made, inputs, teacher_forcing_probability):
-    """Scheduled sampling as Bengio et al. describe it: each input is the true token or a draw after what was read so far."""
+def sampled_sequentially(made, inputs, teacher_forcing_probability):
+    """Scheduled sampling as Bengio et al. describe it: each input is the reference token or a sample given the inputs so far."""
     generator = seeded(4)
     is_drawn = torch.rand(inputs.shape, generator=generator) >= teacher_forcing_probability
     is_drawn[0] = False
@@ -117,12 +117,12 @@ def drawn_one_by_one(made, inputs, teacher_forcing_probability):
 
 
 @torch.no_grad()
-def test_as_many_passes_as_tokens_draw_what_drawing_one_by_one_does():
+def test_with_one_pass_per_token_parallel_sampling_is_sequential_sampling():
     made = network(scale=1.0)
     inputs = torch.arange(36).reshape(12, 3) % 11
-    expected = drawn_one_by_one(made, inputs, 0.4)
+    expected = sampled_sequentially(made, inputs, 0.4)
     found = [
-        drawn_inputs(
+        sampled_inputs(
             made,
             inputs,
             made.initial_state(3),
@@ -137,11 +137,11 @@ def test_as_many_passes_as_tokens_draw_what_drawing_one_by_one_does():
     assert not torch.equal(expected, inputs)
 
 
-def test_drawn_tokens_are_drawn_from_the_networks_predictions():
-    # The second token of 20,000 streams, after one and the same first: as often as the network says.
+def test_sampled_inputs_follow_the_predicted_distribution():
+    # The second token of 20,000 streams with the same first token: frequencies match the predicted probabilities.
     made = network(scale=1.0)
     inputs = torch.full((2, 20_000), 3)
-    drawn = drawn_inputs(
+    drawn = sampled_inputs(
         made, inputs, made.initial_state(20_000), teacher_forcing_probability=0.0, num_passes=1, generator=seeded()
     )
     assert torch.equal(drawn[0], inputs[0])
@@ -151,7 +151,7 @@ def test_drawn_tokens_are_drawn_from_the_networks_predictions():
     assert float(((counts - expected) ** 2 / expected).sum()) < 29.6  # chi-square, 10 degrees of freedom, 0.1 %
 
 
-def test_all_true_inputs_draw_nothing():
+def test_with_teacher_forcing_alone_no_input_is_sampled():
     made = network()
     inputs = torch.arange(12).reshape(4, 3) % 11
     generator = seeded()
@@ -168,7 +168,7 @@ def test_all_true_inputs_draw_nothing():
     assert torch.equal(generator.get_state(), before)
 
 
-def test_token_noise_draws_tokens_as_often_as_they_stand_in_the_text():
+def test_token_noise_follows_the_unigram_distribution():
     random = np.random.default_rng(0)
     text = np.array([1, 1, 1, 2] * 10, dtype=np.uint8)
     inputs = np.zeros((100, 400), dtype=np.int64)

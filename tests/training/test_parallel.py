@@ -1,4 +1,4 @@
-"""Groups of lanes and the workers that share them: the same bits on any number of workers."""
+"""Groups of lanes and workers: bit-identical results with any number of workers."""
 
 import subprocess
 import sys
@@ -20,7 +20,7 @@ from charnn.training.objective import Counts, objective
 from charnn.training.optim.averaging import AveragedWeights
 from charnn.training.optim.optimizers import make_optimizers
 from charnn.training.parallel import tuning
-from charnn.training.parallel.groups import generator_for, group_bounds, joined_state, split_state
+from charnn.training.parallel.groups import group_bounds, joined_state, make_generator, split_state
 from charnn.training.parallel.step import TrainingStep
 from charnn.training.parallel.tuning import WorkerTuner
 from charnn.training.parallel.workers import Workers, one_torch_thread
@@ -51,7 +51,7 @@ def test_the_number_of_groups_depends_on_the_lanes_alone(num_lanes, number):
     assert group_bounds(num_lanes, "cuda") == [(0, num_lanes)]
 
 
-def test_states_are_cut_and_put_together_again():
+def test_split_states_are_joined_again():
     state = ((torch.arange(10.0).reshape(5, 2), torch.ones(5, 3)), (torch.arange(5)[:, None],))
     parts = split_state(state, [(0, 2), (2, 5)])
     assert parts[1][0][0].tolist() == [[4, 5], [6, 7], [8, 9]]
@@ -59,9 +59,9 @@ def test_states_are_cut_and_put_together_again():
         assert all(torch.equal(one, other) for one, other in zip(found, wanted, strict=True))
 
 
-def test_a_generator_is_a_function_of_its_place():
+def test_a_generator_is_a_function_of_its_key():
     def drawn(*place):
-        return torch.rand(4, generator=generator_for(place)).tolist()
+        return torch.rand(4, generator=make_generator(place)).tolist()
 
     places = [(0, 0, 0), (0, 0, 1), (0, 1, 0), (1, 0, 0), (7, 3, 1)]
     assert [drawn(*place) for place in places] == [drawn(*place) for place in places]
@@ -76,14 +76,14 @@ def test_workers_return_results_in_the_tasks_order():
         assert made.run([threading.get_ident] * 4) == [threading.get_ident()] * 4
 
 
-def test_tasks_run_side_by_side():
+def test_tasks_run_in_parallel():
     meeting = threading.Barrier(3, timeout=60)
     with Workers(3) as made:  # each task waits for the other two
         names = made.run([lambda: meeting.wait() is not None and threading.current_thread().name] * 3)
     assert len(set(names)) == 3
 
 
-def test_the_first_error_is_raised_when_nothing_runs_any_more():
+def test_the_first_error_is_raised_after_all_tasks_have_ended():
     def fail():
         raise ValueError("the second")
 
@@ -94,18 +94,18 @@ def test_the_first_error_is_raised_when_nothing_runs_any_more():
         assert made.run([lambda: "still there"]) == ["still there"]
 
 
-def test_closed_workers_end_their_threads_and_begin_anew_when_asked():
+def test_closed_workers_end_their_threads_and_restart_on_demand():
     made, before = Workers(3), set(threading.enumerate())
     made.run([lambda: None] * 9)
-    begun = set(threading.enumerate()) - before
+    started = set(threading.enumerate()) - before
     made.close()
-    assert len(begun) == 2
-    assert not any(thread.is_alive() for thread in begun)
+    assert len(started) == 2
+    assert not any(thread.is_alive() for thread in started)
     assert made.run([lambda: 1] * 3) == [1, 1, 1]
     made.close()
 
 
-def test_torchs_threads_are_as_before_after_a_run_and_in_new_threads():
+def test_a_run_leaves_the_number_of_torch_threads_unchanged():
     before, inside, fresh = torch.get_num_threads(), [], []
     with Workers(2) as made:
         made.run([lambda: inside.append(torch.get_num_threads())] * 4)
@@ -125,7 +125,7 @@ import torch
 from charnn.training.parallel.workers import Workers, _Job
 made = Workers(3)
 made._start_threads()
-torch.set_num_threads(2)  # what a thread begins with that has not asked yet
+torch.set_num_threads(2)  # inherited by threads that have not asked yet
 job = _Job([torch.get_num_threads] * 20)
 made._jobs.put(job)
 job.wait()
@@ -133,7 +133,7 @@ print(set(job.results), torch.get_num_threads())
 """
 
 
-def test_a_worker_has_one_thread_from_its_first_operation_on():
+def test_a_worker_uses_one_torch_thread_from_its_first_operation():
     done = subprocess.run([sys.executable, "-c", WORKER_ON_ITS_OWN], capture_output=True, text=True, check=True)
     assert done.stdout.split() == ["{1}", "2"]
 
@@ -148,7 +148,7 @@ def trained(cell, num_workers, *, num_lanes=9, steps=4, change=None, **options):
     """Return the weights after some steps, the losses, and the state."""
     chosen = TrainingOptions(**{**EVERYTHING, "bptt_length": 5, **options})
     architecture = architecture_of(cell)
-    network = Network(architecture, shares=RegularizationRates.of(chosen))
+    network = Network(architecture, rates=RegularizationRates.of(chosen))
     network.load_arrays(ramp_weights(architecture))
     average = AveragedWeights(network)
     losses, states = [], None
@@ -160,11 +160,11 @@ def trained(cell, num_workers, *, num_lanes=9, steps=4, change=None, **options):
             targets = ids[1:].copy()
             targets[-1, 0] = IGNORED
             result = train_on(
-                step, ids[:-1], targets, states, learning_rate=0.05, number=number, teacher_forcing_probability=0.7
+                step, ids[:-1], targets, states, learning_rate=0.05, step_index=number, teacher_forcing_probability=0.7
             )
             states = result.states
             losses.append((float(result.loss), float(result.norm), result.num_targets))
-            made.run(average.additions(number + 1))
+            made.run(average.updates_after(number + 1))
     return network.arrays() | average.arrays(), losses, joined_state(states)
 
 
@@ -175,7 +175,7 @@ def train_on(step, inputs, targets, states, **options):
 
 @pytest.mark.parametrize("kind", ["locked", "variational"])
 @pytest.mark.parametrize("cell", ["lstm", "gru", "mogrifier", "mingru"])
-def test_weights_are_the_same_to_the_last_bit_on_any_number_of_workers(cell, kind):
+def test_weights_are_bit_identical_with_any_number_of_workers(cell, kind):
     weights, losses, state = trained(cell, 1, num_lanes=50, dropout_kind=kind)
     for num_workers, change in [(2, None), (4, None), (4, [1, 4, 2, 3])]:
         others, other_losses, other_state = trained(cell, num_workers, num_lanes=50, change=change, dropout_kind=kind)
@@ -187,7 +187,7 @@ def test_weights_are_the_same_to_the_last_bit_on_any_number_of_workers(cell, kin
 
 
 @pytest.mark.parametrize("optimizer", ["adamw", "sgd"])
-def test_so_they_are_with_other_optimizers(optimizer):
+def test_other_optimizers_are_bit_identical_too(optimizer):
     one, two = (trained("lstm", number, optimizer=optimizer, clip_value=0.01)[0] for number in (1, 2))
     for name, array in one.items():
         np.testing.assert_array_equal(array, two[name], err_msg=name)
@@ -196,7 +196,7 @@ def test_so_they_are_with_other_optimizers(optimizer):
 @pytest.mark.parametrize("cell", ["lstm", "mogrifier"])
 @pytest.mark.parametrize("tied", [False, True])
 def test_a_step_in_groups_is_a_step_on_the_whole_batch(cell, tied):
-    """The reference: the loss of the whole batch at once, its dense gradient, torch's clipping and torch's AdamW."""
+    """The reference: the loss of the whole batch, its dense gradient, torch's clipping and torch's AdamW."""
     options = TrainingOptions(
         optimizer="adamw",
         dropout=0.0,
@@ -215,7 +215,7 @@ def test_a_step_in_groups_is_a_step_on_the_whole_batch(cell, tied):
     targets[3:, 0] = IGNORED
     with Workers(2) as made:
         step = TrainingStep(ours, make_optimizers(ours, options), options, "fp32", made)
-        result = train_on(step, ids[:-1], targets, None, learning_rate=0.01, number=0)
+        result = train_on(step, ids[:-1], targets, None, learning_rate=0.01, step_index=0)
     whole = objective(
         theirs,
         torch.from_numpy(ids[:-1]),
@@ -240,7 +240,7 @@ def test_a_step_in_groups_is_a_step_on_the_whole_batch(cell, tied):
         torch.testing.assert_close(weight, theirs.named_weights()[name], rtol=1e-3, atol=2e-4, msg=name)
 
 
-def test_rows_of_a_table_that_a_step_did_not_touch_have_no_gradient():
+def test_rows_that_were_not_looked_up_have_no_gradient():
     options = TrainingOptions(optimizer="sgd", weight_decay=0.0, dropout=0.0, batch_size=2, clip_norm=0.0)
     shape = Architecture("lstm", 11, 6, 8, 1)
     network = Network(shape)
@@ -248,14 +248,14 @@ def test_rows_of_a_table_that_a_step_did_not_touch_have_no_gradient():
     step = TrainingStep(network, make_optimizers(network, options), options, "fp32", Workers())
     for number, tokens in enumerate([[[1, 2], [3, 1]], [[4, 4], [4, 5]]]):
         before = network.arrays()["embedding.weight"]
-        train_on(step, np.array(tokens), np.array(tokens), None, learning_rate=0.1, number=number)
+        train_on(step, np.array(tokens), np.array(tokens), None, learning_rate=0.1, step_index=number)
         moved = (network.arrays()["embedding.weight"] != before).any(axis=1)
         assert np.flatnonzero(moved).tolist() == sorted(np.unique(tokens).tolist())
 
 
 @pytest.mark.parametrize("optimizer", ["sgd", "adamw"])
-def test_rows_that_nothing_looks_up_only_decay(optimizer):
-    """Token 9 is never read: each of ten steps takes rate x decay of its vector away, and nothing else."""
+def test_rows_that_are_never_looked_up_only_decay(optimizer):
+    """Token 9 never occurs: in each of ten steps its embedding decays by learning rate x weight decay, and nothing else."""
     options = TrainingOptions(optimizer=optimizer, weight_decay=0.1, dropout=0.0, batch_size=2, clip_norm=0.0)
     shape = Architecture("lstm", 11, 6, 8, 1)
     network = Network(shape)
@@ -264,11 +264,11 @@ def test_rows_that_nothing_looks_up_only_decay(optimizer):
     step = TrainingStep(network, make_optimizers(network, options), options, "fp32", Workers())
     for number in range(10):
         tokens = np.array([[1, 2], [3 + number % 4, 1]])
-        train_on(step, tokens, tokens, None, learning_rate=0.1, number=number)
+        train_on(step, tokens, tokens, None, learning_rate=0.1, step_index=number)
     np.testing.assert_allclose(network.arrays()["embedding.weight"][9], before * 0.99**10, rtol=1e-5)
 
 
-def test_where_no_more_threads_can_be_started_those_there_are_do_the_work(monkeypatch):
+def test_if_no_more_threads_can_start_the_existing_ones_do_the_work(monkeypatch):
     start = threading.Thread.start
 
     def refused(thread):
@@ -279,11 +279,11 @@ def test_where_no_more_threads_can_be_started_those_there_are_do_the_work(monkey
     monkeypatch.setattr(threading.Thread, "start", refused)
     with Workers(4) as made:
         assert made.run([lambda number=number: number for number in range(9)]) == list(range(9))
-        assert (made.most, made.num_active) == (2, 2)
+        assert (made.max_workers, made.num_active) == (2, 2)
 
 
-def test_threads_that_read_the_same_parameters_do_not_deadlock():
-    """They did within a second, or now and then in training."""
+def test_concurrent_forward_passes_do_not_deadlock():
+    """Without `retained_accumulators` they did within a second, and sometimes in training."""
     program = (
         "import sys, threading, torch\n"
         "from charnn.config import Architecture, TrainingOptions\n"
@@ -309,7 +309,7 @@ def test_threads_that_read_the_same_parameters_do_not_deadlock():
 
 
 @pytest.mark.parametrize("unit", ["stream", "line"])
-def test_evaluation_is_the_same_to_the_last_bit_on_any_number_of_workers(unit):
+def test_evaluation_is_bit_identical_with_any_number_of_workers(unit):
     shape = architecture_of("lstm")
     network = Network(shape)
     network.load_arrays(ramp_weights(shape, 2.0))
@@ -329,17 +329,17 @@ def test_evaluation_is_the_same_to_the_last_bit_on_any_number_of_workers(unit):
     assert results[0] == results[1] == results[2]
 
 
-def test_runs_of_batches_begin_where_units_open():
+def test_unit_ranges_begin_where_units_begin():
     ids = np.array([id for length in (3, 40, 8, 1, 17) for id in (*[1] * length, 0)])
-    batches = UnitBatches(ids, PLAIN, num_lanes=2, bptt_length=8, seed=None)
-    runs = batches.runs()
+    batches = UnitBatches(ids, PLAIN, batch_size=2, bptt_length=8, seed=None)
+    runs = batches.unit_ranges()
     assert [index for run in runs for index in run] == list(range(batches.steps_per_epoch))
     for run in runs:
-        assert [batches.batch(0, index).opens for index in run] == [True] + [False] * (len(run) - 1)
+        assert [batches.batch(0, index).is_first for index in run] == [True] + [False] * (len(run) - 1)
 
 
 class Machine:
-    """Stands for a machine on which a step takes as long as it says for a number of workers."""
+    """Simulates a machine with given seconds per step by number of workers."""
 
     def __init__(self, most, seconds):
         self.workers = Workers(most)
@@ -356,31 +356,31 @@ class Machine:
             self.tuner.note(taken, 100)
 
 
-def test_the_fastest_number_of_workers_is_found_and_found_again():
+def test_the_number_of_workers_adapts_to_the_load():
     machine = Machine(4, {1: 0.4, 2: 0.2, 4: 0.3})
     machine.train(400)
     assert machine.workers.num_active == 2
     assert machine.history[0] == 4
-    assert machine.history.count(1) <= 400 * tuning.MOST_OF_THE_TIME
-    machine.seconds.update({1: 0.5, 2: 1.0, 4: 2.0})  # something else runs now
+    assert machine.history.count(1) <= 400 * tuning.MAX_TIME_FRACTION
+    machine.seconds.update({1: 0.5, 2: 1.0, 4: 2.0})  # another process is running
     machine.train(60)
     assert machine.workers.num_active == 1
-    machine.seconds.update({1: 0.3, 2: 0.2, 4: 0.1})  # nothing else any more
+    machine.seconds.update({1: 0.3, 2: 0.2, 4: 0.1})  # the other process has ended
     machine.train(250)
     assert machine.workers.num_active == 4
 
 
-def test_steps_whose_lengths_differ_for_good_do_not_make_trials_the_rule():
+def test_steps_of_varying_length_do_not_trigger_constant_comparisons():
     machine = Machine(4, {1: 0.2, 2: 0.1, 4: 0.05})
     for number in range(300):
         slower = 1 if number % 2 else 4
         machine.seconds = {most: slower * 0.2 / most for most in (1, 2, 4)}
         machine.train(10)
     tried = sum(number != 4 for number in machine.history)
-    assert tried < len(machine.history) * tuning.MOST_OF_THE_TIME_EARLY
+    assert tried < len(machine.history) * tuning.MAX_TIME_FRACTION_EARLY
 
 
-def test_numbers_that_are_as_good_as_the_one_in_use_do_not_replace_it():
+def test_an_equally_fast_number_of_workers_does_not_replace_the_current_one():
     machine = Machine(2, {1: 0.2, 2: 0.2})
     machine.train(1000)
     assert machine.workers.num_active == 2

@@ -13,13 +13,15 @@ def coefficients(length, num_streams=2, size=16):
 
 
 @pytest.mark.parametrize("length", [1, 2, 3, 5, 16, 17, 4096])
-def test_chunks_side_by_side_are_one_step_after_the_other(length):
-    kept, new, first = coefficients(length)
-    torch.testing.assert_close(parallel_scan(kept, new, first), sequential_scan(kept, new, first), rtol=0, atol=1e-5)
+def test_the_parallel_scan_is_the_sequential_scan(length):
+    decays, inputs, initial = coefficients(length)
+    torch.testing.assert_close(
+        parallel_scan(decays, inputs, initial), sequential_scan(decays, inputs, initial), rtol=0, atol=1e-5
+    )
 
 
 @pytest.mark.parametrize("cell", ["mingru", "minlstm"])
-def test_a_minimal_cells_scan_is_its_sequential_form_over_4096_steps(cell):
+def test_the_scan_of_a_minimal_cell_is_its_recurrence_over_4096_steps(cell):
     torch.manual_seed(0)
     architecture = Architecture(cell, 11, 6, 24, 1)
     layer = EquationLayer(architecture, 0)
@@ -35,15 +37,15 @@ def test_a_minimal_cells_scan_is_its_sequential_form_over_4096_steps(cell):
 
 
 @pytest.mark.parametrize("length", [1, 7, 600])
-def test_the_gradient_of_a_scan_is_that_of_its_steps(length):
+def test_the_gradient_of_a_scan_is_the_gradient_of_the_recurrence(length):
     tensors = [part.double().requires_grad_() for part in coefficients(length, 1, 2)]
     weights = torch.randn(length, 1, 2, dtype=torch.float64)
 
-    def stepwise(kept, new, first):
+    def stepwise(decays, inputs, initial):
         outputs = []
-        for a, b in zip(kept, new, strict=True):
-            first = a * first + b
-            outputs.append(first)
+        for a, b in zip(decays, inputs, strict=True):
+            initial = a * initial + b
+            outputs.append(initial)
         return torch.stack(outputs)
 
     found = torch.autograd.grad((linear_recurrence(*tensors) * weights).sum(), tensors)

@@ -1,4 +1,4 @@
-"""The options that courses and papers describe, each through the command line."""
+"""Techniques from papers, through the command line."""
 
 import json
 from pathlib import Path
@@ -49,7 +49,7 @@ TECHNIQUES = {
 
 
 @pytest.mark.parametrize("options", TECHNIQUES.values(), ids=TECHNIQUES)
-def test_each_trains_goes_on_bit_for_bit_and_scores_what_it_was_validated_on(charnn, text, options, monkeypatch):
+def test_each_technique_trains_resumes_bit_for_bit_and_scores_its_validation_loss(charnn, text, options, monkeypatch):
     arguments = ("train", text, *SMALL, *options)
     assert charnn(*arguments, "-o", "whole", "--steps", 24).status == 0
     real = session.run

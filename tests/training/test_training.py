@@ -23,25 +23,25 @@ from charnn.training.network.dropout import RegularizationRates
 from charnn.training.network.network import Network
 from charnn.training.objective import TokenNoise
 from charnn.training.optim.averaging import AveragedWeights
-from charnn.training.optim.muon import COEFFICIENTS, NEWTON_SCHULZ_STEPS, Muon, orthogonalised
+from charnn.training.optim.muon import COEFFICIENTS, NEWTON_SCHULZ_STEPS, Muon, orthogonalized
 from charnn.training.optim.optimizers import (
     SGD,
     AdamW,
     load_optimizer_arrays,
     make_optimizers,
     optimizer_arrays,
-    set_rate,
+    set_learning_rate,
 )
 from charnn.training.optim.schedule import Budget, seconds_for_steps
 from charnn.training.parallel.step import PreparedStep
 from charnn.training.parallel.workers import Workers
 from charnn.training.planning import plan as planning
 from charnn.training.planning import sizes, timing
-from charnn.training.planning.devices import choose_device, has_bf16_units, supported_precision
+from charnn.training.planning.devices import choose_device, supported_precision, supports_bf16
 from charnn.training.planning.memory import memory_kept, memory_returned
 from charnn.training.position import Position
 from charnn.training.run import create
-from charnn.training.run.metrics import count_beside, final_figures, read_held_out
+from charnn.training.run.metrics import estimate_ngrams, evaluate_ngrams, measure_final_metrics
 from charnn.training.speed_check import SpeedCheck
 from charnn.training.trainer import Trainer
 from tests.conftest import ramp_weights
@@ -58,7 +58,7 @@ def network(scale=0.4, order=1):
     return made
 
 
-def test_losses_are_summed_and_padding_is_left_out():
+def test_losses_are_summed_without_padding():
     logits = torch.zeros(2, 1, 4)
     total = summed_cross_entropy(logits, torch.tensor([[3], [IGNORED]]))
     assert float(total) == pytest.approx(math.log(4))
@@ -76,7 +76,7 @@ def slow_loss(model, ids, boundary):
 
 @pytest.mark.parametrize("num_ids", [1, 5, 1535, 3200, 9000])
 @pytest.mark.parametrize("order", [1, 3])
-def test_validation_in_lanes_is_one_long_forward_pass(num_ids, order):
+def test_validation_in_batch_rows_is_one_long_forward_pass(num_ids, order):
     model = network(order=order)
     ids = np.arange(num_ids) ** 2 % 11
     log_probs = held_out_log_probs(model, ids, PLAIN, unit="stream")
@@ -85,22 +85,22 @@ def test_validation_in_lanes_is_one_long_forward_pass(num_ids, order):
     assert model.training
 
 
-def test_validation_of_units_begins_each_from_an_empty_state():
+def test_validation_begins_each_unit_from_the_initial_state():
     model = network(order=2)
     units = [[1, 2, 3], [4], [5, 6] * 100]
     ids = np.array([id for unit in units for id in (*unit, 0)])
     log_probs = held_out_log_probs(model, ids, PLAIN, unit="line")
-    begin = 0
+    create_run = 0
     for unit in units:
-        own = log_probs[begin : begin + len(unit) + 1]
+        own = log_probs[create_run : create_run + len(unit) + 1]
         assert -own.sum() == pytest.approx(slow_loss(model, [*unit, 0], 0), rel=1e-5)
-        begin += len(own)
+        create_run += len(own)
     assert held_out_part(ids, PLAIN, unit="line", max_tokens=5).tolist() == [1, 2, 3, 0, 4, 0]
     assert held_out_part(ids, PLAIN, unit="stream", max_tokens=5).tolist() == [1, 2, 3, 0, 4]
 
 
 def drawn_from(model, number, *, temperature):
-    """Return a text that a network writes, each line from an empty state, too long ones broken off."""
+    """Sample a text from a network, each line from the initial state, truncating long ones."""
     random, ids = np.random.default_rng(1), [0]
     while len(ids) < number or ids[-1] != 0:
         if ids[-1] == 0:
@@ -113,7 +113,7 @@ def drawn_from(model, number, *, temperature):
 
 
 @pytest.mark.parametrize("unit", ["stream", "line"])
-def test_the_temperature_of_validation_is_the_best_there_is(unit, monkeypatch):
+def test_the_temperature_of_validation_has_the_lowest_loss(unit, monkeypatch):
     model = network(scale=2.0)
     ids = drawn_from(model, 600, temperature=1.5)
     found = validate(model, ids, PLAIN, unit=unit)
@@ -128,18 +128,18 @@ def test_the_temperature_of_validation_is_the_best_there_is(unit, monkeypatch):
     cooled = network()
     cooled.load_arrays(model.arrays(temperature=found.temperature))
     assert -held_out_log_probs(cooled, ids, PLAIN, unit=unit).sum() == pytest.approx(found.loss.nats, rel=1e-5)
-    monkeypatch.setattr("charnn.training.evaluation.MOST_STORED", 11 * 200)
+    monkeypatch.setattr("charnn.training.evaluation.MAX_STORED_LOGITS", 11 * 200)
     of_a_part = validate(model, ids, PLAIN, unit=unit)
     assert of_a_part.loss.num_tokens == len(ids)
     assert of_a_part.loss.nats < by_temperature[1.0]
 
 
-def test_tied_weights_are_left_as_they_are():
+def test_tied_weights_have_no_temperature():
     model = Network(replace(SHAPE, embedding_size=8, tie_weights=True))
     assert validate(model, np.arange(30) % 11, PLAIN, unit="stream").temperature == 1.0
 
 
-def test_the_cold_protocol_reads_windows_from_an_empty_state():
+def test_fixed_windows_begin_from_the_initial_state():
     model = network()
     ids = np.arange(600) ** 2 % 11
     windows = [(0, ids[:256]), (ids[255], ids[256:512]), (ids[511], ids[512:])]
@@ -154,7 +154,7 @@ def test_the_cold_protocol_reads_windows_from_an_empty_state():
     assert found.num_tokens == len(lines)
 
 
-def test_progress_is_the_larger_share_of_what_is_spent():
+def test_progress_is_the_larger_spent_fraction():
     assert Budget(steps=100, seconds=10).progress(20, 5) == 0.5
     assert Budget(steps=100, seconds=None).progress(20, 1e9) == 0.2
     assert Budget(steps=None, seconds=10).progress(10**9, 20) == 1.0
@@ -168,30 +168,30 @@ def test_every_parameter_has_exactly_one_optimizer_and_biases_are_not_decayed(na
     owned = [id(parameter) for optimizer in optimizers for parameter in optimizer.parameters]
     assert sorted(owned) == sorted(id(parameter) for parameter in model.parameters())
     before = {id(parameter): parameter.detach().clone() for parameter in model.parameters()}
-    set_rate(optimizers, 0.1)
+    set_learning_rate(optimizers, 0.1)
     for optimizer in optimizers:
         update(optimizer, [torch.zeros_like(parameter) for parameter in optimizer.parameters])
-    for parameter in model.parameters():  # without a gradient, only decay moves them
+    for parameter in model.parameters():  # without a gradient, only decay changes them
         factor = 1 - 0.1 * 0.5 if parameter.dim() == 2 else 1.0
         torch.testing.assert_close(parameter.detach(), factor * before[id(parameter)])
 
 
 def update(optimizer, gradients, scale=1.0):
-    """Do an update as one worker does."""
+    """Run an update in this thread."""
     for task in optimizer.updates([gradient.clone() for gradient in gradients], torch.tensor(scale)):
         task()
 
 
 @pytest.mark.parametrize("name", ["adamw", "sgd"])
-def test_optimizers_move_as_torchs_own_do(name, monkeypatch):
-    monkeypatch.setattr("charnn.training.optim.optimizers.PIECE_SIZE", 16)  # 60 numbers in four pieces
+def test_optimizers_update_as_torch_does(name, monkeypatch):
+    monkeypatch.setattr("charnn.training.optim.optimizers.FLAT_CHUNK_SIZE", 16)  # 60 numbers in four chunks
     weights = [torch.nn.Parameter(torch.cos(torch.arange(60.0)).reshape(12, 5)) for _ in range(2)]
     biases = [torch.nn.Parameter(torch.sin(torch.arange(7.0))) for _ in range(2)]
     make = {"adamw": AdamW, "sgd": SGD}[name]
     ours = make(weights[:1], biases[:1], weight_decay=0.3)
     groups = [{"params": weights[1:], "weight_decay": 0.3}, {"params": biases[1:], "weight_decay": 0.0}]
     theirs = torch.optim.AdamW(groups, lr=0.02, betas=(0.9, 0.99)) if name == "adamw" else torch.optim.SGD(groups, 0.02)
-    ours.rate = 0.02
+    ours.learning_rate = 0.02
     for number in range(10):
         gradients = [torch.sin(torch.arange(60.0) * 0.3 + number).reshape(12, 5), torch.cos(torch.arange(7.0) + number)]
         update(ours, gradients, scale=0.5)
@@ -203,19 +203,19 @@ def test_optimizers_move_as_torchs_own_do(name, monkeypatch):
 
 
 @pytest.mark.parametrize("name", ["muon", "adamw", "sgd"])
-def test_a_parameter_without_a_gradient_is_left_alone(name):
+def test_a_parameter_without_a_gradient_is_unchanged(name):
     model = network()
     optimizers = make_optimizers(model, TrainingOptions(optimizer=name, weight_decay=0.5, batch_size=32))
-    set_rate(optimizers, 0.1)
+    set_learning_rate(optimizers, 0.1)
     for optimizer in optimizers:
         assert optimizer.updates([None] * len(optimizer.parameters), torch.tensor(1.0)) == []
 
 
 @pytest.mark.parametrize("shape", [(40, 12), (12, 40), (16, 16), (1, 5)])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-def test_orthogonalised_matrices_are_what_newton_schulz_says(shape, dtype):
+def test_orthogonalized_matrices_are_those_of_newton_schulz(shape, dtype):
     matrices = torch.sin(torch.arange(2 * shape[0] * shape[1]) ** 1.5).reshape(2, *shape)
-    found = orthogonalised(matrices.to(dtype)).double()
+    found = orthogonalized(matrices.to(dtype)).double()
     a, b, c = COEFFICIENTS
     for matrix, update in zip(matrices.double(), found, strict=True):
         expected = matrix / matrix.norm()
@@ -224,14 +224,14 @@ def test_orthogonalised_matrices_are_what_newton_schulz_says(shape, dtype):
             expected = a * expected + (b * gram + c * gram @ gram) @ expected
         assert (update - expected).norm() / expected.norm() < (1e-4 if dtype == torch.float32 else 0.05)
         assert torch.linalg.svdvals(update).max() < 1.3
-    assert torch.equal(orthogonalised(torch.zeros_like(matrices)), torch.zeros_like(matrices))
+    assert torch.equal(orthogonalized(torch.zeros_like(matrices)), torch.zeros_like(matrices))
 
 
-def test_muon_with_enough_momentum_moves_as_torchs_own_does():
-    """Source: torch.optim.Muon, which iterates on the long matrix, in bf16."""
+def test_muon_updates_as_torch_does():
+    """Source: torch.optim.Muon, which iterates on the full matrix, in bf16."""
     ours, theirs = (torch.nn.Parameter(torch.cos(torch.arange(60.0)).reshape(12, 5)) for _ in range(2))
     optimizer = Muon([ours], weight_decay=0.1)
-    optimizer.rate = 0.02
+    optimizer.learning_rate = 0.02
     torchs = torch.optim.Muon(
         [theirs], lr=0.02, weight_decay=0.1, adjust_lr_fn="match_rms_adamw", ns_steps=NEWTON_SCHULZ_STEPS
     )
@@ -242,11 +242,11 @@ def test_muon_with_enough_momentum_moves_as_torchs_own_does():
     torch.testing.assert_close(ours, theirs, atol=0.01, rtol=0.02)
 
 
-def test_muon_moves_by_all_the_gradients_since_its_last_move():
+def test_a_muon_update_includes_all_gradients_since_the_last_one():
     before = torch.cos(torch.arange(60.0)).reshape(12, 5)
     moving, beside = torch.nn.Parameter(before.clone()), torch.nn.Parameter(torch.ones(12, 5))
-    optimizer = Muon([moving, beside], weight_decay=0.1, momentum=0.95, every=3, dtype=torch.float32)
-    optimizer.rate = 0.02
+    optimizer = Muon([moving, beside], weight_decay=0.1, momentum=0.95, steps_per_update=3, dtype=torch.float32)
+    optimizer.learning_rate = 0.02
     momentum, average = 0.95 ** (1 / 3), torch.zeros(12, 5)
     for number in range(3):
         assert torch.equal(moving, before), f"moved after {number} gradients"
@@ -255,17 +255,17 @@ def test_muon_moves_by_all_the_gradients_since_its_last_move():
         update(optimizer, [gradient, gradient.flip(0)])
     nesterov = momentum * average + (1 - momentum) * gradient
     length = 0.2 * math.sqrt(12)
-    expected = before * (1 - 0.02 * 0.1) - 0.02 * length * orthogonalised(nesterov[None])[0]
+    expected = before * (1 - 0.02 * 0.1) - 0.02 * length * orthogonalized(nesterov[None])[0]
     torch.testing.assert_close(moving.detach(), expected)
     assert (beside != 1).all()
 
 
 @pytest.mark.parametrize("name", ["muon", "adamw", "sgd"])
 @pytest.mark.parametrize("batch_size", [32, 16])
-def test_an_optimizers_state_survives_as_arrays(name, batch_size):
+def test_the_state_of_an_optimizer_is_restored_from_arrays(name, batch_size):
     def steps(model, optimizers, numbers):
         for number in numbers:
-            set_rate(optimizers, 0.01)
+            set_learning_rate(optimizers, 0.01)
             for optimizer in optimizers:
                 waves = [torch.sin(torch.arange(weight.numel()) * 0.3 + number) for weight in optimizer.parameters]
                 shapes = [weight.shape for weight in optimizer.parameters]
@@ -288,7 +288,7 @@ def test_an_optimizers_state_survives_as_arrays(name, batch_size):
 
 def trainer(steps=20, validate=lambda: Validation(LossTotal(1.0, 1)), position=None, interval=0.25, **options):
     made = TrainingOptions(**{"learning_rate": 0.01, "dropout": 0.3, "batch_size": 4, "optimizer": "adamw", **options})
-    model = Network(SHAPE, shares=RegularizationRates.of(made))
+    model = Network(SHAPE, rates=RegularizationRates.of(made))
     model.load_arrays(ramp_weights(SHAPE))
     ids = (np.arange(800) % 10 + 1).astype(np.uint8)
     return Trainer(
@@ -328,7 +328,7 @@ def test_a_trainer_learns_a_cycle():
     assert losses[-1] < 0.2
 
 
-def test_going_on_from_a_checkpoint_is_never_having_stopped():
+def test_resuming_from_a_checkpoint_is_bit_identical_to_not_stopping():
     whole = trainer(steps=40)
     list(whole.run(never))
     first = trainer(steps=40)
@@ -350,7 +350,7 @@ def test_weights_are_averaged_over_the_last_tenth_of_the_steps():
     for step in range(1, 2001):
         with torch.no_grad():
             model.output.bias.fill_(float(step))
-        for task in averaged.additions(step):
+        for task in averaged.updates_after(step):
             task()
     found = float(averaged.arrays()["output.bias"][0])
     assert 1700 < found < 1900
@@ -360,65 +360,65 @@ def test_weights_are_averaged_over_the_last_tenth_of_the_steps():
     assert next(model.parameters()) is model.embedding.weight
 
 
-def test_early_weights_are_taken_as_they_are():
+def test_the_average_of_early_steps_is_the_current_weights():
     model = network()
     averaged = AveragedWeights(model)
     with torch.no_grad():
         model.output.bias.fill_(5.0)
-    for task in averaged.additions(3):
+    for task in averaged.updates_after(3):
         task()
     assert float(averaged.arrays()["output.bias"][0]) == 5.0
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="glibc's malloc is what is told")
-def test_the_c_library_is_told_to_keep_memory_and_then_to_give_it_back(monkeypatch):
-    told = []
+def test_the_c_library_keeps_memory_and_then_returns_it(monkeypatch):
+    is_reported = []
 
     def tell(*, mmap_max, trim_threshold):
-        told.append((mmap_max, trim_threshold))
+        is_reported.append((mmap_max, trim_threshold))
         return False
 
     with memory_kept() as has_glibc:
         assert has_glibc == (hasattr(ctypes.CDLL(None), "mallopt") and hasattr(ctypes.CDLL(None), "malloc_trim"))
     keep, usual = (0, 2**31 - 1), (65536, 128 * 1024)
     with monkeypatch.context() as patch:
-        patch.setattr("charnn.training.planning.memory._tell", tell)
+        patch.setattr("charnn.training.planning.memory._configure_malloc", tell)
         with memory_kept(), memory_kept():
             pass
-        assert told == [keep, keep, usual]
-        told.clear()
+        assert is_reported == [keep, keep, usual]
+        is_reported.clear()
         with memory_returned():
             with memory_kept(trim=False):
-                assert told[-1] == keep
-            assert told[-1] == usual
-        assert told.count(keep) == 2
+                assert is_reported[-1] == keep
+            assert is_reported[-1] == usual
+        assert is_reported.count(keep) == 2
     monkeypatch.setenv("MALLOC_TRIM_THRESHOLD_", "100000")
-    with memory_kept() as has_told:
-        assert not has_told  # the user has
+    with memory_kept() as is_configured:
+        assert not is_configured  # the user has
 
 
 @pytest.mark.parametrize("unit", ["stream", "line"])
-def test_final_figures_are_those_of_network_and_ngrams(unit):
+def test_final_metrics_are_those_of_network_and_ngrams(unit):
     model = network(scale=2.0)
     ids = drawn_from(model, 3000, temperature=1.0)
-    ngrams = count_beside(ids[:2500], PLAIN, order=3, unit=unit, seconds=None)
+    ngrams = estimate_ngrams(ids[:2500], PLAIN, order=3, unit=unit, seconds=None)
     held_out = held_out_part(ids[2500:], PLAIN, unit=unit, max_tokens=500)
-    figures = final_figures(model, ngrams, held_out, PLAIN, unit=unit)
+    metrics = measure_final_metrics(model, ngrams, held_out, PLAIN, unit=unit)
     alone = -float(held_out_log_probs(model, held_out, PLAIN, unit=unit).mean())
-    ngram = -float(np.log(read_held_out(ngrams, held_out, PLAIN, unit=unit).probs).mean())
-    assert figures.mixture_loss_nats < max(alone, ngram)
-    assert figures.mixture_loss_nats == pytest.approx(alone, abs=0.05)  # the network wrote the text
-    assert figures.valid_loss_cold_nats == pytest.approx(alone, abs=0.05)
-    assert len(figures.mixture_weights) == 3
-    assert final_figures(model, None, held_out, PLAIN, unit=unit).mixture_loss_nats is None
+    ngram = -float(np.log(evaluate_ngrams(ngrams, held_out, PLAIN, unit=unit).probs).mean())
+    assert metrics.mixture_loss_nats < max(alone, ngram)
+    assert metrics.mixture_loss_nats == pytest.approx(alone, abs=0.05)  # the network wrote the text
+    assert metrics.fixed_window_loss_nats == pytest.approx(alone, abs=0.05)
+    assert len(metrics.mixture_weights) == 3
+    assert measure_final_metrics(model, None, held_out, PLAIN, unit=unit).mixture_loss_nats is None
 
 
-def test_of_a_text_too_long_for_the_budget_parts_are_counted(monkeypatch):
-    monkeypatch.setattr("charnn.training.run.metrics.TOKENS_COUNTED_A_SECOND", 100)
+def test_parts_of_a_text_too_long_for_the_budget_are_counted(monkeypatch):
+    monkeypatch.setattr("charnn.training.run.metrics.TOKENS_COUNTED_PER_SECOND", 100)
     ids = np.arange(10_000) % 11
-    few = count_beside(ids, PLAIN, order=2, unit="stream", seconds=70)
-    every = count_beside(ids, PLAIN, order=2, unit="stream", seconds=None)
-    assert every.num_ngrams - 11 == 12  # eleven pairs of the cycle, and the beginning after the boundary
+    few = estimate_ngrams(ids, PLAIN, order=2, unit="stream", seconds=70)
+    every = estimate_ngrams(ids, PLAIN, order=2, unit="stream", seconds=None)
+    assert every.num_ngrams - 11 == 12  # eleven pairs of the cycle, and the first token after the boundary
     assert few.num_ngrams - 11 > 12  # ten seams
     assert few.distribution([4])[0][5] > 0.5
 
@@ -439,7 +439,7 @@ def test_without_held_out_text_the_latest_weights_are_the_best():
     ] * 4
 
 
-def test_a_loss_that_is_not_finite_leads_back_at_half_the_rate():
+def test_a_loss_that_is_not_finite_is_rolled_back_to_half_the_learning_rate():
     made = trainer(steps=30, interval=0.5)
     events = []
     for event in made.run(never):
@@ -456,7 +456,7 @@ def test_a_loss_that_is_not_finite_leads_back_at_half_the_rate():
 
 
 def test_a_loss_that_stays_infinite_ends_training_with_advice():
-    with pytest.raises(TrainingError, match=r"the loss is not finite, .* start again with a lower --learning-rate"):
+    with pytest.raises(TrainingError, match=r"the loss is not finite, .* restart with a lower --learning-rate"):
         list(
             trainer(steps=50, learning_rate=1e38, optimizer="sgd", clip_norm=0.0, warmup=0.0, weight_decay=0.01).run(
                 never
@@ -477,7 +477,7 @@ def resolved(num_tokens=10**6, kind="char", seconds=90.0, vocab_size=65, device=
     )
 
 
-def test_sizes_grow_with_the_budget_and_the_corpus_and_yield_to_the_user():
+def test_default_sizes_grow_with_the_budget_and_the_corpus():
     widths = [resolved(seconds=seconds).hidden_size for seconds in (10, 40, 90, 300, 3600)]
     assert widths == sorted(widths)
     assert widths[0] < widths[-1]
@@ -495,24 +495,24 @@ def test_tied_weights_of_different_sizes_are_refused():
         resolved(tie_weights=True, embedding_size=5, hidden_size=6)
 
 
-def test_a_second_counts_by_the_machines_speed_and_the_passes():
+def test_the_effective_time_factor_depends_on_speed_and_epochs():
     speed = planning.REFERENCE_SPEEDS[256]
-    assert planning.worth_of_a_second(256, speed, 5) == 1
-    assert planning.worth_of_a_second(256, speed * 1.2, 5) == 1
-    assert planning.worth_of_a_second(256, speed * 4, 5) == 4
-    assert planning.worth_of_a_second(256, speed / 4, 5) == 0.25
-    assert planning.worth_of_a_second(256, speed, 0.5) == 0.5
-    assert planning.worth_of_a_second(256, speed, 50) == 1.5
-    assert planning.worth_of_a_second(333, speed, 5) == 1
+    assert planning.effective_time_factor(256, speed, 5) == 1
+    assert planning.effective_time_factor(256, speed * 1.2, 5) == 1
+    assert planning.effective_time_factor(256, speed * 4, 5) == 4
+    assert planning.effective_time_factor(256, speed / 4, 5) == 0.25
+    assert planning.effective_time_factor(256, speed, 0.5) == 0.5
+    assert planning.effective_time_factor(256, speed, 50) == 1.5
+    assert planning.effective_time_factor(333, speed, 5) == 1
 
 
-@pytest.mark.parametrize(("share_of_reference", "expected"), [(1.0, 256), (8.0, 512), (0.1, 128)])
-def test_a_width_is_chosen_anew_for_a_machine_of_another_speed(tmp_path, monkeypatch, share_of_reference, expected):
+@pytest.mark.parametrize(("speed_ratio", "expected"), [(1.0, 256), (8.0, 512), (0.1, 128)])
+def test_the_hidden_size_is_revised_for_a_machine_of_another_speed(tmp_path, monkeypatch, speed_ratio, expected):
     timed = []
 
     def measured(architecture, *_args, **_options):
         timed.append(architecture.hidden_size)
-        speed = share_of_reference * planning.REFERENCE_SPEEDS.get(architecture.hidden_size, 1e5)
+        speed = speed_ratio * planning.REFERENCE_SPEEDS.get(architecture.hidden_size, 1e5)
         return timing.Speed("fp32", 1, speed, speed, None)
 
     monkeypatch.setattr(planning, "measure_speed", measured)
@@ -535,12 +535,12 @@ def test_a_width_is_chosen_anew_for_a_machine_of_another_speed(tmp_path, monkeyp
     assert chosen(hidden_size=32) == 32
 
 
-def test_timing_ends_where_a_busy_machine_holds_a_step_up(monkeypatch):
+def test_timing_ends_early_on_a_busy_machine(monkeypatch):
     clock = itertools.count()
     calls = []
     monkeypatch.setattr(timing.time, "perf_counter", lambda: float(next(clock)))
 
-    def held_up(name, seconds):
+    def delayed(name, seconds):
         def do():
             calls.append(name)
             for _ in range(seconds):
@@ -549,13 +549,13 @@ def test_timing_ends_where_a_busy_machine_holds_a_step_up(monkeypatch):
         return do
 
     quick, stalled, never = timing._median_times(
-        [held_up("quick", 1), held_up("stalled", 50), held_up("never", 1)], "cpu", most_seconds=10
+        [delayed("quick", 1), delayed("stalled", 50), delayed("never", 1)], "cpu", max_seconds=10
     )
     assert calls == ["quick", "stalled"]
     assert quick < 5 < stalled < math.inf == never
 
 
-def test_a_short_text_gets_fewer_lanes():
+def test_a_short_text_gets_a_smaller_batch():
     def lanes(wanted, num_tokens, hidden_size=256):
         return planning.choose_batch_size(
             wanted, hidden_size=hidden_size, num_tokens=num_tokens, bptt_length=64, device="cpu"
@@ -566,7 +566,7 @@ def test_a_short_text_gets_fewer_lanes():
     assert [lanes(None, 10**6), lanes(None, 640), lanes(None, 3), lanes(50, 640), lanes(5, 10**6)] == [32, 10, 1, 10, 5]
 
 
-def test_a_stretch_is_about_512_tokens_in_whole_steps():
+def test_a_segment_is_about_512_tokens_in_whole_steps():
     def carry(unit="stream", **given):
         return planning.resolve_training(
             TrainingOptions(**given), unit=unit, num_epochs=1, num_tokens=10**6, batch_size=1
@@ -576,7 +576,7 @@ def test_a_stretch_is_about_512_tokens_in_whole_steps():
     assert [carry(carry_length=0), carry(carry_length=77), carry("line")] == [0, 77, None]
 
 
-def test_a_short_run_has_a_higher_rate_with_muon_alone():
+def test_a_short_run_has_a_higher_learning_rate_with_muon_only():
     def rate(num_steps, **given):
         options = TrainingOptions(**given)
         return planning.resolve_training(
@@ -588,7 +588,7 @@ def test_a_short_run_has_a_higher_rate_with_muon_alone():
     assert rate(700, learning_rate=0.005) == 0.005
 
 
-def test_ngrams_of_a_short_text_are_known_by_heart_sooner():
+def test_ngrams_of_a_short_text_are_memorized_sooner():
     def ngram_dropout(num_tokens, num_epochs):
         return planning.resolve_training(
             TrainingOptions(), unit="stream", num_tokens=num_tokens, num_epochs=num_epochs, batch_size=32
@@ -598,7 +598,7 @@ def test_ngrams_of_a_short_text_are_known_by_heart_sooner():
     assert ngram_dropout(10**6, 40) == ngram_dropout(125_000, 40) == 0.5
 
 
-def test_more_passes_over_the_text_bring_more_dropout():
+def test_dropout_grows_with_the_number_of_epochs():
     def dropout(num_epochs, wanted=None):
         options = TrainingOptions(dropout=wanted)
         return planning.resolve_training(
@@ -616,7 +616,7 @@ def test_more_passes_over_the_text_bring_more_dropout():
     assert many > 0.5
 
 
-def test_evaluations_take_a_twentieth_of_the_time_at_most():
+def test_evaluations_take_at_most_a_twentieth_of_the_time():
     def plan(num_valid, num_training, seconds=None):
         return planning.plan_evaluations(
             num_valid=num_valid, num_training=num_training, seconds=seconds, evaluation_speed=1e5
@@ -630,8 +630,8 @@ def test_evaluations_take_a_twentieth_of_the_time_at_most():
 
 
 @pytest.fixture
-def clocked(monkeypatch):
-    """Stands for a step: it takes as long as a dictionary says for its precision, on a clock of our own."""
+def fake_step(monkeypatch):
+    """Replaces steps by fake ones with given seconds per precision, on a fake clock."""
     clock, seconds, calls = [0.0], {"fp32": [0.3], "bf16": [0.1]}, []
 
     class Step:
@@ -652,12 +652,12 @@ def clocked(monkeypatch):
 
 
 @pytest.mark.parametrize(("faster", "ratio"), [("bf16", 3.0), ("fp32", None)])
-def test_with_a_time_budget_the_faster_precision_is_chosen(monkeypatch, clocked, faster, ratio):
-    monkeypatch.setattr(timing, "has_bf16_units", lambda _: True)
-    clocked[0].update({"bf16": [0.1], "fp32": [0.3]} if faster == "bf16" else {"bf16": [0.3], "fp32": [0.1]})
+def test_with_a_time_budget_the_faster_precision_is_chosen(monkeypatch, fake_step, faster, ratio):
+    monkeypatch.setattr(timing, "supports_bf16", lambda _: True)
+    fake_step[0].update({"bf16": [0.1], "fp32": [0.3]} if faster == "bf16" else {"bf16": [0.3], "fp32": [0.1]})
     speed = timing.measure_speed(SHAPE, TrainingOptions(bptt_length=4), batch_size=2, device="cpu", seconds=600)
     assert speed.precision == faster
-    assert speed.ratio == (None if ratio is None else pytest.approx(ratio))
+    assert speed.bf16_speedup == (None if ratio is None else pytest.approx(ratio))
     assert speed.training == pytest.approx(8 / 0.1)
 
 
@@ -665,22 +665,22 @@ def test_with_a_time_budget_the_faster_precision_is_chosen(monkeypatch, clocked,
     ("units", "wanted", "timed"),
     [(True, "auto", "bf16"), (False, "auto", "fp32"), (True, "fp32", "fp32"), (True, "bf16", "bf16")],
 )
-def test_with_a_budget_of_steps_the_processor_and_not_the_clock_decides(monkeypatch, clocked, units, wanted, timed):
-    monkeypatch.setattr(timing, "has_bf16_units", lambda _: units)
+def test_with_a_budget_of_steps_the_processor_and_not_the_clock_decides(monkeypatch, fake_step, units, wanted, timed):
+    monkeypatch.setattr(timing, "supports_bf16", lambda _: units)
     options = TrainingOptions(bptt_length=4, precision=wanted)
     speed = timing.measure_speed(SHAPE, options, batch_size=2, device="cpu")
-    assert (speed.precision, speed.ratio) == (timed, None)
-    assert set(clocked[1]) == {timed}
+    assert (speed.precision, speed.bf16_speedup) == (timed, None)
+    assert set(fake_step[1]) == {timed}
 
 
-def test_one_step_that_was_held_up_decides_nothing(monkeypatch, clocked):
-    monkeypatch.setattr(timing, "has_bf16_units", lambda _: True)
-    clocked[0].update({"bf16": [0.1, 0.1, 5.0, 0.1, 0.1, 0.1], "fp32": [0.2]})
+def test_one_delayed_step_does_not_change_the_precision(monkeypatch, fake_step):
+    monkeypatch.setattr(timing, "supports_bf16", lambda _: True)
+    fake_step[0].update({"bf16": [0.1, 0.1, 5.0, 0.1, 0.1, 0.1], "fp32": [0.2]})
     speed = timing.measure_speed(SHAPE, TrainingOptions(bptt_length=4), batch_size=2, device="cpu", seconds=6000)
     assert speed.precision == "bf16"
 
 
-def test_timing_leaves_generators_and_threads_alone():
+def test_timing_restores_generators_and_threads():
     before, threads = torch.get_rng_state(), torch.get_num_threads()
     speed = timing.measure_speed(SHAPE, TrainingOptions(bptt_length=4, precision="fp32"), batch_size=2, device="cpu")
     assert speed.training > 0
@@ -689,14 +689,14 @@ def test_timing_leaves_generators_and_threads_alone():
     assert torch.get_num_threads() == threads
 
 
-def test_bf16_where_it_cannot_run_is_fp32_and_a_line(monkeypatch):
-    monkeypatch.setattr("charnn.training.planning.devices.has_bf16_units", lambda _: False)
+def test_unsupported_bf16_becomes_fp32_with_a_notice(monkeypatch):
+    monkeypatch.setattr("charnn.training.planning.devices.supports_bf16", lambda _: False)
     with collected_notices() as notices:
         assert supported_precision("bf16", "cpu") == "fp32"
-    assert notices == ["--precision bf16: this processor has no bf16 units that torch can use; training in fp32"]
+    assert notices == ["--precision bf16: this processor does not support bf16; training in fp32"]
     with collected_notices() as notices:
         assert supported_precision("auto", "cpu") == "auto"
-        monkeypatch.setattr("charnn.training.planning.devices.has_bf16_units", lambda _: True)
+        monkeypatch.setattr("charnn.training.planning.devices.supports_bf16", lambda _: True)
         assert supported_precision("bf16", "cpu") == "bf16"
     assert notices == []
 
@@ -706,18 +706,18 @@ def test_bf16_where_it_cannot_run_is_fp32_and_a_line(monkeypatch):
     [
         ({"avx2": True}, True, False),
         ({"avx512_bf16": True}, True, True),
-        ({"avx512_bf16": True}, False, False),  # held to less by ONEDNN_MAX_CPU_ISA
+        ({"avx512_bf16": True}, False, False),  # restricted by ONEDNN_MAX_CPU_ISA
         ({"bf16": True}, True, True),  # arm64
     ],
 )
-def test_the_processor_and_onednn_are_both_asked_for_bf16(monkeypatch, capabilities, onednn, expected):
+def test_bf16_requires_support_of_the_processor_and_onednn(monkeypatch, capabilities, onednn, expected):
     monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: capabilities)
-    monkeypatch.setattr("charnn.training.planning.devices._onednn_has_bf16", lambda: onednn)
-    assert has_bf16_units("cpu") == expected
+    monkeypatch.setattr("charnn.training.planning.devices._onednn_supports_bf16", lambda: onednn)
+    assert supports_bf16("cpu") == expected
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
-def test_a_gpu_that_is_not_there_is_an_error():
+def test_a_missing_gpu_is_an_error():
     with pytest.raises(CharnnError) as error:
         choose_device("cuda")
     assert str(error.value) == (
@@ -731,7 +731,7 @@ def test_the_default_budget_is_five_minutes():
     assert planning.resolve_budget(TrainingOptions(steps=3)).minutes is None
 
 
-def test_a_loss_that_is_not_finite_right_after_resuming_leads_back_to_the_checkpoint():
+def test_a_loss_that_is_not_finite_after_resuming_is_rolled_back_to_the_checkpoint():
     first = trainer(steps=30)
     counter = itertools.count()
     list(first.run(lambda: next(counter) == 10))
@@ -759,7 +759,7 @@ def test_a_validation_loss_that_is_not_finite_is_never_the_best():
 
 
 class Clock:
-    """A clock for the trainer on which a step and an evaluation take as long as they are told."""
+    """A fake clock for the trainer, on which steps and evaluations take given seconds."""
 
     def __init__(self, monkeypatch):
         self.now = 0.0
@@ -775,7 +775,7 @@ class Clock:
 
 
 def timed_trainer(clock, *, step_seconds, evaluation_seconds, planned_speed):
-    """A trainer of one minute."""
+    """A trainer with a budget of one minute."""
     validate = clock.timed(lambda: Validation(LossTotal(1.0, 1)), evaluation_seconds)
     made = trainer(validate=validate, minutes=1.0, patience=0, save_every=1e9, interval=0.1)
     made.started, made._speed_check = 0.0, SpeedCheck(planned_speed)
@@ -784,20 +784,20 @@ def timed_trainer(clock, *, step_seconds, evaluation_seconds, planned_speed):
     return made
 
 
-@pytest.mark.parametrize(("planned", "told"), [(64.0, False), (80.0, False), (200.0, True), (20.0, True)])
-def test_a_speed_that_is_off_by_more_than_a_third_is_told_once_after_a_fifth_of_the_time(monkeypatch, planned, told):
+@pytest.mark.parametrize(("planned", "is_reported"), [(64.0, False), (80.0, False), (200.0, True), (20.0, True)])
+def test_an_unexpected_speed_is_reported_once_after_a_fifth_of_the_time(monkeypatch, planned, is_reported):
     clock = Clock(monkeypatch)
     made = timed_trainer(clock, step_seconds=1.0, evaluation_seconds=0.1, planned_speed=planned)
     events = list(made.run(never))
     changes = [event for event in events if isinstance(event, SpeedChanged)]
-    assert len(changes) == told
-    for change in changes:  # 4 lanes of 16 tokens a second
+    assert len(changes) == is_reported
+    for change in changes:  # 4 lanes of 16 tokens per second
         assert change == SpeedChanged(change.step, planned, pytest.approx(64.0, rel=0.05))
         assert 11 <= change.step <= 14
 
 
-def test_training_ends_in_time_where_evaluations_take_longer_than_planned(monkeypatch):
-    # Planned were 0.1 s for each; they take 5, so that the four at the end need 20 of the minute.
+def test_training_ends_in_time_if_evaluations_take_longer_than_planned(monkeypatch):
+    # Planned were 0.1 s for each; they take 5, so the four at the end need 20 s of the minute.
     clock = Clock(monkeypatch)
     made = timed_trainer(clock, step_seconds=1.0, evaluation_seconds=5.0, planned_speed=None)
     events = list(made.run(never))
@@ -806,7 +806,7 @@ def test_training_ends_in_time_where_evaluations_take_longer_than_planned(monkey
     assert last_step - 1 <= clock.now <= last_step + 1 + 5  # with the last evaluation, one of the four
 
 
-def test_half_of_a_time_budget_is_for_steps_however_long_the_end_takes():
+def test_at_least_half_of_a_time_budget_is_for_steps():
     assert seconds_for_steps(1.0, 0.5) == 60 - 1.5 - 2
     assert seconds_for_steps(1.0, 100.0) == 30
 
@@ -814,13 +814,13 @@ def test_half_of_a_time_budget_is_for_steps_however_long_the_end_takes():
 @pytest.mark.parametrize(
     ("minutes", "speed", "refused"), [(0.2, 640.0, True), (0.2, 64_000.0, False), (2.0, 640.0, False)]
 )
-def test_a_budget_without_room_for_a_step_is_refused_with_the_minutes_that_are_enough(minutes, speed, refused):
+def test_a_budget_without_room_for_a_step_is_refused_with_sufficient_minutes(minutes, speed, refused):
     options = TrainingOptions(minutes=minutes, batch_size=32, bptt_length=128)
     plan = planning.Plan(SHAPE, options, "cpu", timing.Speed("fp32", 1, speed, 1000.0, None), 0.1, 500, 0, 1.0)
     if not refused:
         create._refuse_too_little_time(plan, 4.0)
         return
-    # A step of 4,096 tokens takes 6.4 s, the end 1.5 and four readings of half a second: 4 + 20 * 6.4 + 3.5 = 135.5 s.
+    # A step of 4,096 tokens takes 6.4 s, the end 1.5 s and four evaluations of half a second: 4 + 20 * 6.4 + 3.5 = 135.5 s.
     with pytest.raises(TrainingError) as error:
         create._refuse_too_little_time(plan, 4.0)
     assert str(error.value) == (
@@ -829,7 +829,7 @@ def test_a_budget_without_room_for_a_step_is_refused_with_the_minutes_that_are_e
     )
 
 
-def test_a_resumed_run_keeps_as_much_time_for_the_end_as_before(monkeypatch):
+def test_a_resumed_run_reserves_the_same_time_for_the_end(monkeypatch):
     clock = Clock(monkeypatch)
     first = timed_trainer(clock, step_seconds=1.0, evaluation_seconds=5.0, planned_speed=None)
     list(first.run(lambda: first.position.step >= 12))

@@ -133,7 +133,7 @@ def _reasons(session: "Session") -> list[str]:
     if overrides >= {"input_dropout", "hidden_dropout", "output_dropout"}:
         del reasons["dropout"]
     chosen = [reason for name, reason in reasons.items() if name not in overrides]
-    most = session.trainer.workers.most
+    most = session.trainer.workers.max_workers
     speed = f"{plan.training_tokens_per_second:,} tokens/s with {most} thread{'s' if most > 1 else ''}"
     return [f"auto: {', '.join(chosen)}; timed: {speed}" if chosen else f"timed: {speed}"]
 

@@ -1,1 +1,1 @@
-"""The network that is trained: layers, dropout, initialization."""
+"""The torch network: layers, dropout, initialization, compilation."""

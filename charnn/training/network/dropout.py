@@ -1,4 +1,4 @@
-"""What is left out in training, so that nothing comes to depend on a single unit."""
+"""Dropout of values, positions and tokens, and its probabilities."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,15 +12,15 @@ from charnn.config.training import DropoutKind
 
 @dataclass(frozen=True)
 class RegularizationRates:
-    """The shares of a network that are left out in training.
+    """Dropout probabilities by location.
 
     Args:
-        kind: what has one mask (see `ValueDropout`).
-        input, hidden, output: of the first layer's input, between layers, of the last layer's output.
-        recurrent: of the recurrent connections, where the kind is variational.
-        embedding: of the vocabulary's vectors.
-        ngram: of the places, their n-grams' vectors.
-        weight_drop: of the recurrent matrices' entries.
+        kind: how masks are shared over time (see `ValueDropout`).
+        input, hidden, output: on the input of the first layer, between layers, on the output of the last layer.
+        recurrent: on the recurrent connections, if the kind is variational.
+        embedding: of whole tokens of the vocabulary (see `TokenDropout`).
+        ngram: of whole n-gram embeddings at single positions (see `PositionDropout`).
+        weight_drop: of entries of the recurrent matrices.
     """
 
     kind: DropoutKind = "locked"
@@ -34,18 +34,18 @@ class RegularizationRates:
 
     @classmethod
     def of(cls, options: TrainingOptions) -> "RegularizationRates":
-        """Return what resolved options say; those of places are `--dropout` where they are not given themselves."""
+        """Return the rates of resolved options; `--dropout` is the default for input, hidden and output dropout."""
         everywhere = options.dropout or 0.0
 
-        def share(own: float | None) -> float:
-            return everywhere if own is None else own
+        def rate(location_rate: float | None) -> float:
+            return everywhere if location_rate is None else location_rate
 
         return cls(
             kind=options.dropout_kind,
-            input=share(options.input_dropout),
-            hidden=share(options.hidden_dropout),
-            output=share(options.output_dropout),
-            recurrent=share(options.hidden_dropout),
+            input=rate(options.input_dropout),
+            hidden=rate(options.hidden_dropout),
+            output=rate(options.output_dropout),
+            recurrent=rate(options.hidden_dropout),
             embedding=options.embedding_dropout,
             ngram=options.ngram_dropout or 0.0,
             weight_drop=options.weight_drop,
@@ -53,25 +53,36 @@ class RegularizationRates:
 
 
 def keep_mask(size: Sequence[int], probability: float, device: torch.device, generator: torch.Generator) -> Tensor:
-    """Return zeros for what is left out, and for the rest the factor that keeps the mean."""
-    kept = 1 - probability
+    """Return a mask of 0 with the given probability, else 1 / (1 - probability), so that the mean is kept.
+
+    Args:
+        size: of the mask.
+        probability: of dropping an entry.
+        generator: on the same device.
+    """
+    keep_probability = 1 - probability
     drawn = torch.rand(tuple(size), dtype=torch.float32, device=device, generator=generator)
-    return (drawn < kept).to(torch.float32).div_(kept)
+    return (drawn < keep_probability).to(torch.float32).div_(keep_probability)
 
 
 class Dropout(nn.Module):
-    """Leaves out some values in training, the rest scaled up so that the mean stays; a subclass says what has one mask."""
+    """Inverted dropout; a subclass defines the size of the mask."""
 
     def __init__(self, probability: float) -> None:
         super().__init__()
         self.probability = probability
 
     def mask_size(self, values_TBD: Tensor) -> tuple[int, ...]:
-        """Return the size of a mask that has one entry for all that is kept or left out together."""
+        """Return the size of the mask, which is broadcast to the values."""
         raise NotImplementedError
 
     def forward(self, values_TBD: Tensor, generator: torch.Generator | None) -> Tensor:
-        """Return the values with some left out, drawn from a generator; without one, as in evaluation, unchanged."""
+        """Apply dropout.
+
+        Args:
+            values_TBD: values to drop.
+            generator: source of the mask; None, as in evaluation, leaves the values unchanged.
+        """
         if generator is None or self.probability == 0:
             return values_TBD
         mask = keep_mask(self.mask_size(values_TBD), self.probability, values_TBD.device, generator)
@@ -81,8 +92,8 @@ class Dropout(nn.Module):
 class ValueDropout(Dropout):
     """Dropout of single values.
 
-    naive: a new mask at each step (Zaremba et al. 2014). locked: one mask for all steps of a batch, as Merity et al. (2018)
-    named it. variational: that, and the recurrent connections have one too, which is the layer's to do (Gal and Ghahramani
+    naive: a new mask at each time step (Zaremba et al. 2014). locked: one mask for all time steps of a batch (Merity et al.
+    2018). variational: locked, with a mask on the recurrent connections too, which the layer applies (Gal and Ghahramani
     2016).
     """
 
@@ -91,25 +102,25 @@ class ValueDropout(Dropout):
         self.kind = kind
 
     def mask_size(self, values_TBD: Tensor) -> tuple[int, ...]:
-        """A feature of a stream, at one time (T, B, D) or at all times (1, B, D)."""
+        """One entry per feature and stream, at each time step (T, B, D) or for all of them (1, B, D)."""
         length, num_streams, size = values_TBD.shape
         return (length if self.kind == "naive" else 1), num_streams, size
 
 
 class PositionDropout(Dropout):
-    """Dropout of whole vectors at places of their own, drawn anew for each table of n-grams.
+    """Dropout of whole embeddings at single positions, with an independent mask for each n-gram order.
 
-    An n-gram's vector is soon known by heart. Where it is missing, the network has to do with shorter ones, as a smoothed
-    n-gram model does with contexts that it has not seen.
+    Embeddings of long n-grams soon memorize the text. Without them the network falls back to shorter n-grams, as a smoothed
+    n-gram model does for unseen contexts.
     """
 
     def mask_size(self, values_TBD: Tensor) -> tuple[int, ...]:
-        """All features at one time of a stream (T, B, 1)."""
+        """One entry per time step and stream, for all features (T, B, 1)."""
         return (*values_TBD.shape[:2], 1)
 
 
 class TokenDropout(nn.Module):
-    """Dropout of whole tokens, wherever they stand in a batch. Source: Gal and Ghahramani (2016), embedding dropout."""
+    """Dropout of whole tokens at all their positions in a batch. Source: Gal and Ghahramani (2016), embedding dropout."""
 
     def __init__(self, probability: float, vocab_size: int) -> None:
         super().__init__()
@@ -117,7 +128,13 @@ class TokenDropout(nn.Module):
         self.vocab_size = vocab_size
 
     def forward(self, vectors_TBE: Tensor, ids_TB: Tensor, generator: torch.Generator | None) -> Tensor:
-        """Return the vectors, zeros for the tokens that are left out; without a generator unchanged."""
+        """Apply dropout.
+
+        Args:
+            vectors_TBE: embeddings of the tokens.
+            ids_TB: token ids.
+            generator: source of the mask; None, as in evaluation, leaves the embeddings unchanged.
+        """
         if generator is None or self.probability == 0:
             return vectors_TBE
         mask_V = keep_mask((self.vocab_size,), self.probability, vectors_TBE.device, generator)

@@ -1,4 +1,4 @@
-"""The values that a network's weights begin with."""
+"""Initialization of the recurrent layers."""
 
 import torch
 from torch import Tensor, nn
@@ -17,20 +17,27 @@ FORGET_BIASES = {
 }
 """Jozefowicz et al. (2015) for the LSTM; Krause et al. (2016) for the multiplicative one."""
 _FORGET_BLOCKS = {"minlstm": 0, "mingru": 0}
-_OPENS_TO_FORGET = ("mingru",)
-"""Cells whose gate lets the new in where it is open, so that a bias towards keeping is a negative one."""
-WIDEST_LEAK = 3.0
-"""Learned leaks begin evenly spread between the logistic function of minus this and of this, about 0.05 and 0.95."""
+_OPEN_GATE_FORGETS = ("mingru",)
+"""Cells whose open gate replaces the state by new input, so that a positive forget bias is applied with a negative sign."""
+MAX_LEAK_LOGIT = 3.0
+"""Learned leaks are initialized with logits evenly spaced from minus this to this: leaks of about 0.05 to 0.95."""
 
 
 @torch.no_grad()
 def initialize_layer(
     weights: dict[str, nn.Parameter], hidden_size: int, cell: str, options: InitializationOptions
 ) -> None:
-    """Set a recurrent layer's weights, by name (see `layer_shapes`).
+    """Initialize the weights of a recurrent layer in place.
 
-    Matrices begin gate by gate as the options say, by default orthogonal on the layer's own output (Saxe et al. 2014) and after
-    Glorot and Bengio (2010) on its input; biases at zero, but for the forget gate's; learned initial states at zero.
+    Each gate's matrices are initialized separately, by default hidden-to-hidden ones orthogonally (Saxe et al. 2014) and
+    input-to-hidden ones after Glorot and Bengio (2010). Biases, except that of the forget gate, and learned initial states are
+    zero.
+
+    Args:
+        weights: by name (see `layer_shapes`).
+        hidden_size: H.
+        cell: name of the cell.
+        options: which initialization to use.
     """
     bound = options.init_range or hidden_size**-0.5
     for name, weight in weights.items():
@@ -64,12 +71,12 @@ def _initialize_vectors(
     if cell in FORGET_BIASES:
         bias = weights["bias_ih"] if "bias_ih" in weights else weights["bias_hh"]
         block = _FORGET_BLOCKS.get(cell, 1)
-        sign = -1 if cell in _OPENS_TO_FORGET else 1
+        sign = -1 if cell in _OPEN_GATE_FORGETS else 1
         bias[block * hidden_size : (block + 1) * hidden_size] = sign * forget_bias
     if "leak" in weights:
         leak = weights["leak"]
         if options.leak is None:
-            leak.copy_(torch.linspace(-WIDEST_LEAK, WIDEST_LEAK, len(leak)))
+            leak.copy_(torch.linspace(-MAX_LEAK_LOGIT, MAX_LEAK_LOGIT, len(leak)))
         else:
             leak.fill_(torch.tensor(options.leak).logit().item())
             leak.requires_grad_(False)

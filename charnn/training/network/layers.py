@@ -1,4 +1,4 @@
-"""Recurrent layers in torch: fused where torch has a fused layer, the cell's equations under autograd where it has none."""
+"""Recurrent layers in torch: fused layers, or for other cells their equations under autograd."""
 
 from collections.abc import Callable
 from typing import cast
@@ -12,10 +12,10 @@ from charnn.training.network.dropout import RegularizationRates, keep_mask
 from charnn.training.network.scan import linear_recurrence
 
 LayerState = tuple[Tensor, ...]
-"""Arrays (B, H), the layer's last output first."""
+"""Tensors (B, H); the first is the last output of the layer."""
 
 RECURRENT_WEIGHTS = ("weight_hh", "weight_mh", "weight_skip")
-"""The matrices on a layer's own output, of which weight drop leaves entries out."""
+"""The hidden-to-hidden matrices, to which weight drop applies."""
 _FUSED: dict[str, Callable[[int, int], nn.RNNBase]] = {"lstm": nn.LSTM, "gru": nn.GRU}
 _FUNCTIONS: dict[str, Callable[..., tuple[Tensor, ...]]] = {
     "LSTM": torch.lstm,
@@ -31,7 +31,7 @@ _FUSED_RNN: dict[str, Callable[[int, int], nn.RNNBase]] = {
 
 
 class RecurrentLayer(nn.Module):
-    """One recurrent layer over a run of tokens."""
+    """A recurrent layer over T time steps."""
 
     def named_weights(self) -> dict[str, nn.Parameter]:
         """Return the parameters by name (see `layer_shapes`)."""
@@ -40,15 +40,20 @@ class RecurrentLayer(nn.Module):
     def forward(
         self, inputs_TBI: Tensor, state: LayerState, generator: torch.Generator | None = None
     ) -> tuple[Tensor, LayerState]:
-        """Return what goes up to the next layer (T, B, O), the outputs first, and the state after the last token.
+        """Run the layer over T time steps.
 
         Args:
-            generator: what is left out in training is drawn from it; without one nothing is.
+            inputs_TBI: input features.
+            state: before the first time step.
+            generator: source of the dropout masks; None, as in evaluation, disables dropout.
+
+        Returns:
+            The input of the next layer (T, B, O), which starts with the outputs (T, B, H), and the state after the last step.
         """
         raise NotImplementedError
 
     def initial_state(self, num_streams: int) -> LayerState:
-        """Return the memory with which B streams begin."""
+        """Return the initial state of B streams."""
         raise NotImplementedError
 
 
@@ -57,8 +62,8 @@ class FusedLayer(RecurrentLayer):
 
     def __init__(self, architecture: Architecture, layer: int, *, weight_drop: float = 0.0) -> None:
         super().__init__()
-        make = _FUSED.get(architecture.cell) or _FUSED_RNN[architecture.nonlinearity]
-        self.recurrence = make(*architecture.layer_sizes(layer))
+        make_module = _FUSED.get(architecture.cell) or _FUSED_RNN[architecture.nonlinearity]
+        self.recurrence = make_module(*architecture.layer_sizes(layer))
         self.initial = _initial_parameters(architecture, layer)
         self._num_states = cell_of(architecture, layer).num_states
         self._weight_drop = weight_drop
@@ -71,40 +76,40 @@ class FusedLayer(RecurrentLayer):
     def forward(
         self, inputs_TBI: Tensor, state: LayerState, generator: torch.Generator | None = None
     ) -> tuple[Tensor, LayerState]:
-        """Return the outputs (T, B, H) and the state after the last token."""
-        deep = tuple(part.unsqueeze(0).to(inputs_TBI.dtype) for part in state)
-        hidden = deep if len(deep) > 1 else deep[0]
+        """Return the outputs (T, B, H) and the state after the last time step."""
+        stacked = tuple(array.unsqueeze(0).to(inputs_TBI.dtype) for array in state)
+        hidden = stacked if len(stacked) > 1 else stacked[0]
         if generator is not None and self._weight_drop:
             weight_hh = _dropped(self.named_weights()["weight_hh"], self._weight_drop, generator)
-            outputs_TBH, last = self._run(inputs_TBI, hidden, weight_hh)
+            outputs_TBH, last_state = self._run(inputs_TBI, hidden, weight_hh)
         else:
-            outputs_TBH, last = self.recurrence(inputs_TBI, hidden)
-        parts = last if isinstance(last, tuple) else (last,)
-        return outputs_TBH, tuple(part.squeeze(0) for part in parts)
+            outputs_TBH, last_state = self.recurrence(inputs_TBI, hidden)
+        arrays = last_state if isinstance(last_state, tuple) else (last_state,)
+        return outputs_TBH, tuple(array.squeeze(0) for array in arrays)
 
     def _run(
         self, inputs_TBI: Tensor, hidden: Tensor | tuple[Tensor, ...], weight_hh: Tensor
     ) -> tuple[Tensor, tuple[Tensor, ...]]:
-        """Run the layer with another recurrent matrix; the module, which several threads read, stays as it is."""
-        own = self.named_weights()
-        weights = [own["weight_ih"], weight_hh, own["bias_ih"], own["bias_hh"]]
+        """Run the layer with another hidden-to-hidden matrix, without changing the module, which several threads share."""
+        weights_by_name = self.named_weights()
+        weights = [weights_by_name["weight_ih"], weight_hh, weights_by_name["bias_ih"], weights_by_name["bias_hh"]]
         function = _FUNCTIONS[self.recurrence.mode]
-        outputs_TBH, *last = function(inputs_TBI, hidden, weights, True, 1, 0.0, True, False, False)
-        return outputs_TBH, tuple(last)
+        outputs_TBH, *last_state = function(inputs_TBI, hidden, weights, True, 1, 0.0, True, False, False)
+        return outputs_TBH, tuple(last_state)
 
     def initial_state(self, num_streams: int) -> LayerState:
-        """Return the memory with which B streams begin."""
+        """Return the initial state of B streams."""
         return _initial_state(self.initial, self.named_weights()["weight_hh"], self._num_states, num_streams)
 
 
 class EquationLayer(RecurrentLayer):
-    """A cell's own equations, token by token: the oracle of the fused layers, and the way of cells that have none.
+    """The equations of a cell, token by token: for cells without a fused layer, and as the reference of those that have one.
 
-    Where a cell's steps are linear in its state, they are one scan.
+    If the recurrence is linear in the state, it is computed by a scan.
     """
 
     CHUNK = 8
-    """Tokens in a compiled run of steps: more of them take longer to compile and are hardly faster."""
+    """Time steps per compiled call: more take longer to compile and are hardly faster."""
 
     def __init__(
         self, architecture: Architecture, layer: int, *, weight_drop: float = 0.0, recurrent_dropout: float = 0.0
@@ -128,7 +133,7 @@ class EquationLayer(RecurrentLayer):
     def forward(
         self, inputs_TBI: Tensor, state: LayerState, generator: torch.Generator | None = None
     ) -> tuple[Tensor, LayerState]:
-        """Return what goes up to the next layer (T, B, O), and the state after the last token."""
+        """Run the layer over T time steps; see `RecurrentLayer.forward`."""
         weights = self._drawn_weights(inputs_TBI.shape[1], generator)
         projected = self.cell.project(weights, inputs_TBI, torch)
         if self.cell.coefficients is not None:
@@ -146,24 +151,24 @@ class EquationLayer(RecurrentLayer):
     def _run(
         self, weights: dict[str, Tensor], projected_TBP: Tensor, state: LayerState
     ) -> tuple[list[Tensor], LayerState]:
-        """Return the arrays of each state that go up to the next layer (T, B, H), and the last state."""
+        """Return the state tensors that the next layer takes as input (T, B, H), and the last state."""
         passed_up: list[list[Tensor]] = [[] for _ in range(self.cell.num_outputs)]
         for projected_BP in projected_TBP:
             state = self.cell.step(weights, projected_BP, state, torch)
-            for parts, part in zip(passed_up, state, strict=False):
-                parts.append(part)
-        return [torch.stack(parts) for parts in passed_up], state
+            for arrays, array in zip(passed_up, state, strict=False):
+                arrays.append(array)
+        return [torch.stack(arrays) for arrays in passed_up], state
 
     def compile_steps(self) -> None:
-        """Run whole chunks of tokens compiled from now on, in training; the first one is when it is done."""
+        """Compile full chunks of time steps in training; the first call triggers the compilation."""
         self._compiled = torch.compile(self._run, dynamic=False)
 
     def run_uncompiled(self) -> None:
-        """Run all steps as they are written."""
+        """Run all time steps uncompiled."""
         self._compiled = None
 
     def _drawn_weights(self, num_streams: int, generator: torch.Generator | None) -> dict[str, Tensor]:
-        """Return the weights of this batch: in training, some left out, and with a mask for the recurrent products."""
+        """Return the weights for a batch: in training, with weight drop and the mask of recurrent dropout applied."""
         weights: dict[str, Tensor] = dict(self.weights.items())
         if generator is not None and self._weight_drop:
             for name in (name for name in RECURRENT_WEIGHTS if name in weights):
@@ -175,7 +180,7 @@ class EquationLayer(RecurrentLayer):
         return weights
 
     def initial_state(self, num_streams: int) -> LayerState:
-        """Return the memory with which B streams begin."""
+        """Return the initial state of B streams."""
         states = self.cell.num_states
         return _initial_state(self.initial, self.weights["weight_ih"], states, num_streams, self.hidden_size)
 
@@ -189,25 +194,26 @@ def _initial_state(
     learned: nn.ParameterDict, like: Tensor, num_states: int, num_streams: int, hidden_size: int | None = None
 ) -> LayerState:
     if len(learned):
-        return tuple(learned[f"initial_{number}"].expand(num_streams, -1) for number in range(num_states))
+        return tuple(learned[f"initial_{index}"].expand(num_streams, -1) for index in range(num_states))
     size = (num_streams, hidden_size or like.shape[1])
     return tuple(like.new_zeros(size) for _ in range(num_states))
 
 
 def _dropped(weight: Tensor, probability: float, generator: torch.Generator) -> Tensor:
-    """Leave out entries of a matrix for one batch. Source: Merity et al. (2018), Regularizing and optimizing LSTM models."""
+    """Drop entries of a matrix for one batch. Source: Merity et al. (2018), Regularizing and optimizing LSTM models."""
     return weight * keep_mask(weight.shape, probability, weight.device, generator)
 
 
-def make_layer(architecture: Architecture, layer: int, shares: RegularizationRates | None = None) -> RecurrentLayer:
-    """Return the fastest layer there is for a cell, its weights yet to be set (see `initialize_layer`).
+def make_layer(architecture: Architecture, layer: int, rates: RegularizationRates | None = None) -> RecurrentLayer:
+    """Return the fastest layer for a cell, with uninitialized weights (see `initialize_layer`).
 
     Args:
-        layer: its number, the lowest being 0.
-        shares: what is left out in training.
+        architecture: of the network.
+        layer: index of the layer, 0 being the lowest.
+        rates: dropout probabilities, by default 0.
     """
-    shares = shares or RegularizationRates()
-    recurrent_dropout = shares.recurrent if shares.kind == "variational" else 0.0
+    rates = rates or RegularizationRates()
+    recurrent_dropout = rates.recurrent if rates.kind == "variational" else 0.0
     if architecture.cell in ("lstm", "gru", "rnn") and not architecture.skip and not recurrent_dropout:
-        return FusedLayer(architecture, layer, weight_drop=shares.weight_drop)
-    return EquationLayer(architecture, layer, weight_drop=shares.weight_drop, recurrent_dropout=recurrent_dropout)
+        return FusedLayer(architecture, layer, weight_drop=rates.weight_drop)
+    return EquationLayer(architecture, layer, weight_drop=rates.weight_drop, recurrent_dropout=recurrent_dropout)

@@ -16,41 +16,42 @@ from charnn.training.network.initialization import initialize_layer
 from charnn.training.network.layers import LayerState, RecurrentLayer, make_layer
 
 NetworkState = tuple[LayerState, ...]
-"""One state a layer, the lowest first; then, where n-grams are embedded, one array of the last tokens (see `state_rows`)."""
+"""The state of each layer, lowest first; with n-gram embeddings, then a tensor of the last tokens (see `state_rows`)."""
 
 
 class Outputs(NamedTuple):
-    """What the recurrent layers make of a text.
+    """The outputs of the recurrent layers.
 
     Args:
-        raw_TBH: the last layer's outputs.
-        kept_TBH: the same after dropout, as the output layer sees them.
-        state: that after the last token.
+        raw_TBH: outputs of the last layer before dropout.
+        dropped_TBH: outputs of the last layer after dropout, the input of the output layer.
+        state: after the last token.
     """
 
     raw_TBH: Tensor
-    kept_TBH: Tensor
+    dropped_TBH: Tensor
     state: NetworkState
 
 
 class Network(nn.Module):
-    """A recurrent language model: ids of a token at each step in, logits of the next token out."""
+    """A recurrent language model: token ids in, logits of the next token out."""
 
     def __init__(
         self,
         architecture: Architecture,
         *,
-        shares: RegularizationRates | None = None,
-        start: InitializationOptions | None = None,
+        rates: RegularizationRates | None = None,
+        initialization: InitializationOptions | None = None,
     ) -> None:
-        """Make a network with fresh weights.
+        """Create a network with newly initialized weights.
 
         Args:
-            shares: what is left out in training, by default nothing.
-            start: what the weights begin with.
+            architecture: cell and sizes.
+            rates: dropout probabilities, by default 0.
+            initialization: of the weights.
         """
         super().__init__()
-        shares, start = shares or RegularizationRates(), start or InitializationOptions()
+        rates, initialization = rates or RegularizationRates(), initialization or InitializationOptions()
         self.architecture = shape = architecture
         self.embedding = None
         if shape.inputs == "embedding":
@@ -59,19 +60,19 @@ class Network(nn.Module):
             nn.Embedding(num_rows(shape.vocab_size, order), shape.embedding_size)
             for order in range(2, shape.embedding_order + 1)
         )
-        self.layers = nn.ModuleList(make_layer(shape, layer, shares) for layer in range(shape.num_layers))
-        self.token_dropout = TokenDropout(shares.embedding, shape.vocab_size)
-        self.ngram_dropout = PositionDropout(shares.ngram)
-        self.input_dropout = ValueDropout(shares.input, shares.kind)
-        self.hidden_dropout = ValueDropout(shares.hidden, shares.kind)
-        self.output_dropout = ValueDropout(shares.output, shares.kind)
+        self.layers = nn.ModuleList(make_layer(shape, layer, rates) for layer in range(shape.num_layers))
+        self.token_dropout = TokenDropout(rates.embedding, shape.vocab_size)
+        self.ngram_dropout = PositionDropout(rates.ngram)
+        self.input_dropout = ValueDropout(rates.input, rates.kind)
+        self.hidden_dropout = ValueDropout(rates.hidden, rates.kind)
+        self.output_dropout = ValueDropout(rates.output, rates.kind)
         self.output = nn.Linear(shape.output_size, shape.vocab_size)
-        self._start(start)
+        self._initialize(initialization)
 
-    def _start(self, options: InitializationOptions) -> None:
-        """Set all weights to what they begin with."""
-        for number, layer in enumerate(self._recurrent_layers()):
-            hidden_size = self.architecture.layer_sizes(number)[1]
+    def _initialize(self, options: InitializationOptions) -> None:
+        """Initialize all weights."""
+        for index, layer in enumerate(self._recurrent_layers()):
+            hidden_size = self.architecture.layer_sizes(index)[1]
             initialize_layer(layer.named_weights(), hidden_size, self.architecture.cell, options)
         tables = [table for table in (self.embedding, *self.ngram_embeddings) if table is not None]
         bound = options.init_range
@@ -92,11 +93,11 @@ class Network(nn.Module):
 
     @property
     def device(self) -> torch.device:
-        """Where the weights are."""
+        """The device of the weights."""
         return self.output.bias.device
 
     def initial_state(self, num_streams: int) -> NetworkState:
-        """Return the memory with which B streams begin."""
+        """Return the initial state of B streams."""
         layers = tuple(layer.initial_state(num_streams) for layer in self._recurrent_layers())
         num_tokens = self.architecture.embedding_order - 1
         if not num_tokens:
@@ -106,30 +107,30 @@ class Network(nn.Module):
     def forward(
         self, ids_TB: Tensor, state: NetworkState, generator: torch.Generator | None = None
     ) -> tuple[Tensor, NetworkState]:
-        """Read T tokens of B streams.
+        """Run the network on T tokens of B streams.
 
         Args:
             ids_TB: token ids.
-            state: what the last call returned, or `initial_state`.
-            generator: what is left out in training is drawn from it; without one, as in evaluation, nothing is.
+            state: returned by the last call, or by `initial_state`.
+            generator: source of the dropout masks; None, as in evaluation, disables dropout.
 
         Returns:
-            The logits (T, B, V) of the token after each, and the state after the last.
+            The logits of each next token (T, B, V), and the state after the last token.
         """
         outputs = self.outputs(ids_TB, state, generator)
-        return self.output(outputs.kept_TBH), outputs.state
+        return self.output(outputs.dropped_TBH), outputs.state
 
     def outputs(self, ids_TB: Tensor, state: NetworkState, generator: torch.Generator | None = None) -> Outputs:
-        """Read T tokens of B streams as far as the last recurrent layer."""
+        """Run the network on T tokens of B streams up to the last recurrent layer; see `forward`."""
         values, history = self._inputs(ids_TB, state, generator)
         raw, new_state = values, []
-        for number, (layer, layer_state) in enumerate(zip(self.layers, state, strict=False)):
-            size = self.architecture.layer_sizes(number)[1]
+        for index, (layer, layer_state) in enumerate(zip(self.layers, state, strict=False)):
+            size = self.architecture.layer_sizes(index)[1]
             passed_up, last = layer(values, layer_state, generator)
             raw, others = passed_up[..., :size], passed_up[..., size:]
-            if number and self.architecture.residual:
+            if index and self.architecture.residual:
                 raw = raw + values[..., :size]
-            is_last = number == len(self.layers) - 1
+            is_last = index == len(self.layers) - 1
             values = (self.output_dropout if is_last else self.hidden_dropout)(raw, generator)
             values = torch.cat((values, others), dim=-1) if others.shape[-1] else values
             new_state.append(last)
@@ -138,27 +139,27 @@ class Network(nn.Module):
     def _inputs(
         self, ids_TB: Tensor, state: NetworkState, generator: torch.Generator | None
     ) -> tuple[Tensor, NetworkState]:
-        """Return what the first layer takes in (T, B, E), and the last tokens as the end of a state."""
+        """Return the input of the first layer (T, B, E), and the last tokens as the last part of the state."""
         if self.embedding is None:
             ones = nn.functional.one_hot(ids_TB, self.architecture.vocab_size).to(self.output.bias.dtype)
             return self.input_dropout(self.token_dropout(ones, ids_TB, generator), generator), ()
         is_training, shape = generator is not None, self.architecture
         rows, history = state_rows(ids_TB, state, shape.embedding_order, shape.vocab_size, torch)
         tables = [self.embedding, *cast(list[nn.Embedding], list(self.ngram_embeddings))]
-        vectors = [_looked_up(*pair, is_training) for pair in zip(tables, rows, strict=True)]
+        vectors = [_lookup(*pair, is_training) for pair in zip(tables, rows, strict=True)]
         kept = [self.token_dropout(vectors[0], ids_TB, generator)]
         kept += [self.ngram_dropout(ngram_vectors, generator) for ngram_vectors in vectors[1:]]
         return self.input_dropout(summed(kept), generator), history
 
     def named_weights(self) -> dict[str, Tensor]:
-        """Return the parameters under the names that they have on disk (see `expected_shapes`)."""
+        """Return the parameters by the names that they have on disk (see `expected_shapes`)."""
         weights: dict[str, Tensor] = {}
         if self.embedding is not None:
             weights["embedding.weight"] = self.embedding.weight
         for order, table in enumerate(self.ngram_embeddings, start=2):
             weights[f"embedding.{order}.weight"] = cast(nn.Embedding, table).weight
-        for number, layer in enumerate(self._recurrent_layers()):
-            weights |= {f"layers.{number}.{name}": weight for name, weight in layer.named_weights().items()}
+        for index, layer in enumerate(self._recurrent_layers()):
+            weights |= {f"layers.{index}.{name}": weight for name, weight in layer.named_weights().items()}
         if not self.architecture.tie_weights:
             weights["output.weight"] = self.output.weight
         weights["output.bias"] = self.output.bias
@@ -166,7 +167,7 @@ class Network(nn.Module):
         return weights
 
     def arrays(self, *, temperature: float = 1.0) -> Tensors:
-        """Return copies of the weights as NumPy arrays, as they go to disk, with the logits divided by a temperature."""
+        """Return copies of the weights as fp32 arrays, with the output layer divided by a temperature."""
         arrays = {name: weight.detach().float().cpu().numpy().copy() for name, weight in self.named_weights().items()}
         if temperature != 1:
             arrays["output.weight"] /= temperature
@@ -174,17 +175,17 @@ class Network(nn.Module):
         return arrays
 
     def load_arrays(self, arrays: Tensors) -> None:
-        """Set the weights from arrays of the same names and shapes."""
+        """Load the weights from arrays of the same names and shapes."""
         with torch.no_grad():
             for name, weight in self.named_weights().items():
                 weight.copy_(torch.from_numpy(np.array(arrays[name])))
 
 
-def _looked_up(table: nn.Embedding, rows_TB: Tensor, is_training: bool) -> Tensor:
-    """Return rows of a table; in training their gradient is kept as rows, since a step touches few of many."""
+def _lookup(table: nn.Embedding, rows_TB: Tensor, is_training: bool) -> Tensor:
+    """Look up rows of an embedding table; in training their gradient is sparse, since a step uses few of many rows."""
     return nn.functional.embedding(rows_TB, table.weight, sparse=is_training)
 
 
 def detached(state: NetworkState) -> NetworkState:
-    """Return a state through which no gradient flows back: where BPTT is truncated."""
+    """Return the state detached from the graph, which truncates backpropagation through time."""
     return tuple(tuple(part.detach() for part in layer) for layer in state)

@@ -1,7 +1,7 @@
-"""Averaged weights: less noisy than those of the last step, and what is evaluated and saved.
+"""Averaged weights, which are less noisy than those of the last step: they are evaluated and saved.
 
-`torch.optim.swa_utils.AveragedModel` computes the same averages, bit for bit, but in one call that workers cannot divide, and
-it keeps a second network, whose weights have other names than a checkpoint's.
+`torch.optim.swa_utils.AveragedModel` computes the same averages, bit for bit, but in one call that cannot be divided among
+workers, and it keeps a second network, whose weights are named otherwise than in a checkpoint.
 """
 
 import contextlib
@@ -12,44 +12,48 @@ import torch
 
 from charnn.storage.checkpoint import Tensors
 from charnn.training.network.network import Network
-from charnn.training.optim.optimizers import pieces
+from charnn.training.optim.optimizers import flat_chunks
 from charnn.training.parallel.workers import Task
 
-EVERY = 8
-"""Steps between two additions to the average, so that it costs next to nothing."""
-FIRST_STEPS = 80
-"""Steps of which each is added."""
-SHARE = 0.1
-"""The share of all steps so far that the average reaches back, as an exponential window."""
-NON_MONOTONE = 5
-"""Evaluations in which the loss may be above the best before them, before NT-ASGD begins to average."""
+UPDATE_INTERVAL = 8
+"""Steps between updates of the average, so that it costs next to nothing."""
+NUM_FIRST_STEPS = 80
+"""Steps at the start of training after each of which the average is updated."""
+WINDOW_FRACTION = 0.1
+"""Length of the exponential window, as a fraction of all steps so far."""
+NON_MONOTONE_INTERVAL = 5
+"""Most recent evaluations that NT-ASGD disregards when it compares the current loss with the best one."""
 
 
 class AveragedWeights:
-    """An exponential moving average of a network's parameters over about the last tenth of its steps.
+    """An exponential moving average of the parameters of a network over about the last tenth of all steps.
 
-    Source: Polyak and Juditsky (1992) for averaging; the window grows with training, so that no length has to be chosen.
+    The window grows with training, so its length need not be chosen. Source: Polyak and Juditsky (1992) for averaging.
     """
 
     def __init__(self, network: Network) -> None:
         self._weights = network.named_weights()
         self._averages = {name: weight.detach().clone() for name, weight in self._weights.items()}
 
-    def additions(self, step: int) -> list[Task[None]]:
-        """Return tasks that take in the weights after a step (from 1): none, if it is not one of those that count."""
-        every = EVERY if step > FIRST_STEPS else 1
-        return [] if step % every else self._taking_in(min(1.0, every / (SHARE * step)))
+    def updates_after(self, step: int) -> list[Task[None]]:
+        """Return tasks that update the average after a step.
 
-    def _taking_in(self, share: float) -> list[Task[None]]:
+        Args:
+            step: number of the step, from 1; the list is empty for steps between two updates.
+        """
+        interval = UPDATE_INTERVAL if step > NUM_FIRST_STEPS else 1
+        return [] if step % interval else self._updates(min(1.0, interval / (WINDOW_FRACTION * step)))
+
+    def _updates(self, weight_fraction: float) -> list[Task[None]]:
         return [
-            partial(_take_in, average, weight, share)
+            partial(_update_average, average, weight, weight_fraction)
             for name, whole in self._weights.items()
-            for average, weight in zip(pieces(self._averages[name]), pieces(whole.detach()), strict=True)
+            for average, weight in zip(flat_chunks(self._averages[name]), flat_chunks(whole.detach()), strict=True)
         ]
 
     @contextlib.contextmanager
     def in_place(self) -> Iterator[None]:
-        """Let the network have the averages as its weights for a while."""
+        """Swap the averages into the network within a `with` block."""
         self._swap()
         try:
             yield
@@ -61,45 +65,45 @@ class AveragedWeights:
             weight.data, self._averages[name] = self._averages[name], weight.data
 
     def arrays(self) -> Tensors:
-        """Return copies of the averages as arrays."""
+        """Return copies of the averages as fp32 arrays."""
         return {name: average.float().cpu().numpy().copy() for name, average in self._averages.items()}
 
     def load_arrays(self, arrays: Tensors) -> None:
-        """Set the averages from arrays of the same names and shapes."""
+        """Load the averages from arrays of the same names and shapes."""
         for name, average in self._averages.items():
             average.copy_(torch.from_numpy(arrays[name].copy()))
 
 
 class TriggeredAverage(AveragedWeights):
-    """The plain mean of a network's parameters over all steps since `begin`, and before it those of the last step.
+    """The mean of the parameters of a network over all steps since `start`; before it, the parameters of the last step.
 
     Source: Merity et al. (2018), Regularizing and optimizing LSTM language models (NT-ASGD).
     """
 
     def __init__(self, network: Network) -> None:
         super().__init__(network)
-        self.begun_at = 0
+        self.started_at = 0
 
-    def begin(self, step: int) -> None:
-        """Average from the next step on."""
-        self.begun_at = step
+    def start(self, step: int) -> None:
+        """Start averaging after the given step; 0 averages nothing yet."""
+        self.started_at = step
 
-    def additions(self, step: int) -> list[Task[None]]:
-        """Return tasks that take in the weights after a step."""
-        return self._taking_in(1 / (step - self.begun_at) if self.begun_at else 1.0)
+    def updates_after(self, step: int) -> list[Task[None]]:
+        """Return tasks that update the average after a step (from 1)."""
+        return self._updates(1 / (step - self.started_at) if self.started_at else 1.0)
 
 
 @torch.no_grad()
-def _take_in(average: torch.Tensor, weight: torch.Tensor, share: float) -> None:
-    average.lerp_(weight, share)
+def _update_average(average: torch.Tensor, weight: torch.Tensor, weight_fraction: float) -> None:
+    average.lerp_(weight, weight_fraction)
 
 
 def is_triggered(losses: Sequence[float]) -> bool:
-    """Tell whether the last of the validation losses so far is above the best of all but the `NON_MONOTONE` before it."""
-    earlier = losses[: -1 - NON_MONOTONE]
+    """Return whether the last validation loss exceeds the best, disregarding the `NON_MONOTONE_INTERVAL` before the last."""
+    earlier = losses[: -1 - NON_MONOTONE_INTERVAL]
     return bool(earlier) and losses[-1] > min(earlier)
 
 
 def make_average(network: Network, optimizer: str) -> AveragedWeights:
-    """Return the average that goes with an optimizer."""
+    """Return the kind of average that an optimizer uses."""
     return (TriggeredAverage if optimizer == "nt-asgd" else AveragedWeights)(network)

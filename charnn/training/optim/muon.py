@@ -1,10 +1,10 @@
-"""Muon: momentum whose update is made orthogonal, with the products that this takes done on the small side of the matrix.
+"""Muon: momentum with an orthogonalized update, computed from the smaller Gram matrix.
 
 Source: Jordan et al. (2024), Muon: an optimizer for hidden layers in neural networks; the scale follows Liu et al. (2025), so
-that an update is as long as AdamW's.
+that updates have the norm of AdamW's.
 
-`torch.optim.Muon` always multiplies in bf16, which takes dozens of times as long on a processor without units for it. To make
-one loads torch's compiler, which takes seconds, and its step cannot be divided among workers.
+`torch.optim.Muon` always multiplies in bf16, which is dozens of times slower on a CPU that does not support it. Its constructor
+loads torch's compiler, which takes seconds, and its step cannot be divided among workers.
 """
 
 import math
@@ -17,11 +17,11 @@ from torch import Tensor
 from charnn.training.parallel.workers import Task
 
 NEWTON_SCHULZ_STEPS = 3
-"""Iterations; two more gain too little for the time that they take."""
+"""Iterations; two more would gain too little for their time."""
 COEFFICIENTS = (3.4445, -4.7750, 2.0315)
-"""Those of X <- a X + b X X'X + c X (X'X)^2, chosen by Jordan et al. to blow small singular values up quickly."""
+"""The a, b, c of X <- a X + b X X'X + c X (X'X)^2, chosen by Jordan et al. to increase small singular values quickly."""
 ADAMW_LENGTH = 0.2
-"""The root mean square of an entry of AdamW's update, by experience."""
+"""The typical root mean square of the entries of an AdamW update."""
 
 
 class Muon:
@@ -30,10 +30,10 @@ class Muon:
     Args:
         parameters: matrices.
         weight_decay: per update, scaled by the learning rate.
-        momentum: fraction of the momentum that an update keeps.
-        every: steps in an update, whose gradients all enter the momentum: where steps are short, the products of one
-            update would take longer than the gradient.
-        dtype: in which the products are done: bf16 where the processor has units for it.
+        momentum: decay factor per update.
+        steps_per_update: steps whose gradients are accumulated in the momentum before each update: with small batches, an
+            update takes longer than a gradient.
+        dtype: of the matrix products; bf16 if the processor supports it.
     """
 
     def __init__(
@@ -42,12 +42,12 @@ class Muon:
         *,
         weight_decay: float,
         momentum: float = 0.95,
-        every: int = 1,
+        steps_per_update: int = 1,
         dtype: torch.dtype = torch.bfloat16,
     ) -> None:
         self.parameters = list(parameters)
-        self.rate = 0.0
-        self.every = every
+        self.learning_rate = 0.0
+        self.steps_per_update = steps_per_update
         self.weight_decay = weight_decay
         self._dtype = dtype
         self._momenta = [torch.zeros_like(parameter) for parameter in self.parameters]
@@ -55,15 +55,15 @@ class Muon:
         self.set_momentum(momentum)
 
     def set_momentum(self, momentum: float) -> None:
-        """Set the fraction of the momentum that an update keeps; each of its steps keeps a root of it."""
-        self.momentum_a_step = float(momentum ** (1 / self.every))
+        """Set the decay factor per update; the factor per step is its root."""
+        self.momentum_per_step = float(momentum ** (1 / self.steps_per_update))
 
     def state(self, index: int) -> dict[str, Tensor]:
-        """Return momentum and counter of a parameter."""
+        """Return the momentum and the step counter of a parameter."""
         return {"momentum_buffer": self._momenta[index], "step": self._steps[index]}
 
     def updates(self, gradients: Sequence[Tensor | None], scale: Tensor) -> list[Task[None]]:
-        """Return a task for each matrix: its gradient enters the momentum, and if it is its turn it moves."""
+        """Return a task for each matrix, which adds its gradient to the momentum and, if an update is due, updates it."""
         tasks: list[Task[None]] = []
         for weight, gradient, momentum, step in zip(
             self.parameters, gradients, self._momenta, self._steps, strict=True
@@ -71,30 +71,30 @@ class Muon:
             if gradient is None:
                 continue
             step += 1
-            moves = int(step) % self.every == 0
-            tasks.append(partial(self._update, weight.detach(), gradient, momentum, scale, moves=moves))
+            is_due = int(step) % self.steps_per_update == 0
+            tasks.append(partial(self._update, weight.detach(), gradient, momentum, scale, is_due=is_due))
         return tasks
 
     @torch.no_grad()
-    def _update(self, weight: Tensor, gradient: Tensor, momentum: Tensor, scale: Tensor, *, moves: bool) -> None:
+    def _update(self, weight: Tensor, gradient: Tensor, momentum: Tensor, scale: Tensor, *, is_due: bool) -> None:
         gradient.mul_(scale)
-        momentum.lerp_(gradient, 1 - self.momentum_a_step)
-        if not moves:
+        momentum.lerp_(gradient, 1 - self.momentum_per_step)
+        if not is_due:
             return
-        update = orthogonalised(gradient.lerp(momentum, self.momentum_a_step).to(self._dtype)[None])[0]
+        update = orthogonalized(gradient.lerp(momentum, self.momentum_per_step).to(self._dtype)[None])[0]
         length = ADAMW_LENGTH * math.sqrt(max(weight.shape))
-        weight.mul_(1 - self.rate * self.weight_decay)
-        weight.add_(update.to(weight.dtype), alpha=-self.rate * length)
+        weight.mul_(1 - self.learning_rate * self.weight_decay)
+        weight.add_(update.to(weight.dtype), alpha=-self.learning_rate * length)
 
 
-def orthogonalised(matrices_KMN: Tensor) -> Tensor:
-    """Return about the nearest matrices with orthonormal rows or columns, by Newton-Schulz iteration.
+def orthogonalized(matrices_KMN: Tensor) -> Tensor:
+    """Return approximately the nearest matrices with orthonormal rows or columns, by Newton-Schulz iteration.
 
-    Every iterate is the matrix times a polynomial in its Gram matrix, which has the smaller side's size: the iteration is
-    done on that polynomial, and the long matrix enters twice only.
+    Every iterate is the matrix times a polynomial in its Gram matrix, whose size is the smaller dimension. The iteration
+    computes that polynomial, so only two products involve the larger dimension.
 
     Args:
-        matrices_KMN: K matrices of M rows.
+        matrices_KMN: K matrices of size M x N.
     """
     a, b, c = COEFFICIENTS
     matrices: Tensor = matrices_KMN / matrices_KMN.norm(dim=(1, 2), keepdim=True).clamp(min=1e-7)
@@ -102,12 +102,14 @@ def orthogonalised(matrices_KMN: Tensor) -> Tensor:
     gram = matrices.mT @ matrices if is_tall else matrices @ matrices.mT
     identity = torch.eye(gram.shape[1], dtype=gram.dtype, device=gram.device)
     polynomial = identity
-    for number in range(1, NEWTON_SCHULZ_STEPS + 1):
+    for iteration in range(1, NEWTON_SCHULZ_STEPS + 1):
         step = torch.baddbmm(gram, gram, gram, beta=b, alpha=c)
         polynomial = (
-            torch.add(step, identity, alpha=a) if number == 1 else torch.baddbmm(polynomial, step, polynomial, beta=a)
+            torch.add(step, identity, alpha=a)
+            if iteration == 1
+            else torch.baddbmm(polynomial, step, polynomial, beta=a)
         )
-        if number < NEWTON_SCHULZ_STEPS:
+        if iteration < NEWTON_SCHULZ_STEPS:
             half = torch.baddbmm(gram, gram, step, beta=a)
             gram = torch.baddbmm(half, step, half, beta=a)
     product: Tensor = matrices @ polynomial if is_tall else polynomial @ matrices

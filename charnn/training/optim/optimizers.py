@@ -1,7 +1,7 @@
-"""Optimizers whose updates are tasks that do not depend on each other, so that workers share them out.
+"""Optimizers whose updates are independent tasks, which are divided among workers.
 
-They are charnn's own, and not subclasses of `torch.optim.Optimizer`: its constructor loads torch's compiler, which takes
-longer than reading a book, and its steps cannot be divided. What they compute is torch's.
+They are not subclasses of `torch.optim.Optimizer`, whose constructor loads torch's compiler, which takes seconds, and whose
+steps cannot be divided. They compute the same updates as torch.
 """
 
 from collections.abc import Sequence
@@ -17,51 +17,52 @@ from charnn.storage.checkpoint import Tensors
 from charnn.training.network.network import Network
 from charnn.training.optim.muon import Muon
 from charnn.training.parallel.workers import Task
-from charnn.training.planning.devices import has_bf16_units
+from charnn.training.planning.devices import supports_bf16
 
 LEARNING_RATES = {"muon": 0.02, "adamw": 0.02, "sgd": 8.0, "nt-asgd": 8.0}
 WEIGHT_DECAYS = {"muon": 0.2, "adamw": 0.2, "sgd": 0.0, "nt-asgd": 0.0}
-TOKENS_A_MOVE, MOST_STEPS_A_MOVE = 2048, 4
-"""Muon moves once for so many tokens, or so many steps: a move after each 700 tokens learnt no more from as many tokens."""
-PIECE_SIZE = 1 << 17
-"""Numbers of a parameter in one task (512 KiB): cut by its size alone, so that no bit depends on who does which."""
+TOKENS_PER_UPDATE, MAX_STEPS_PER_UPDATE = 2048, 4
+"""Tokens, and maximum steps, per update of Muon: updates every 700 tokens were no better for the same number of tokens."""
+FLAT_CHUNK_SIZE = 1 << 17
+"""Elements of a parameter per task (512 KiB), a constant so that results do not depend on the workers, bit for bit."""
 
 
 class Optimizer(Protocol):
-    """Moves some parameters by their gradients.
+    """Updates some parameters with their gradients.
 
     Args:
-        parameters: in the order in which a checkpoint numbers them.
-        rate: learning rate of the next update.
+        parameters: in the order of their indices in a checkpoint.
+        learning_rate: of the next update.
     """
 
     parameters: list[Tensor]
-    rate: float
+    learning_rate: float
 
     def updates(self, gradients: Sequence[Tensor | None], scale: Tensor) -> list[Task[None]]:
-        """Return the next update as tasks that do not depend on each other.
+        """Return the next update as independent tasks.
 
         Args:
-            gradients: one for each parameter, which the tasks may overwrite; None leaves a parameter as it is.
-            scale: what they are multiplied by first (), on the parameters' device.
+            gradients: one for each parameter, which the tasks may overwrite; None leaves a parameter unchanged.
+            scale: factor of the gradients, a scalar tensor on the device of the parameters.
         """
         ...
 
     def set_momentum(self, momentum: float) -> None:
-        """Set the momentum, if there is one."""
+        """Set the momentum, if the optimizer has one."""
         ...
 
     def state(self, index: int) -> dict[str, Tensor]:
-        """Return moments and counters of a parameter by the names that torch's own optimizers give them."""
+        """Return the moments and the step counter of a parameter, named as in torch's optimizers."""
         ...
 
 
 class AdamW:
-    """Adam with decoupled weight decay, by torch's fused kernel, in pieces.
+    """Adam with decoupled weight decay, by torch's fused kernel on chunks of the parameters.
 
     Args:
         decayed, others: parameters with weight decay, and without.
         weight_decay: per update, scaled by the learning rate.
+        betas: decay factors of the first and second moments.
 
     Source: Kingma and Ba (2015); Loshchilov and Hutter (2019), Decoupled weight decay regularization.
     """
@@ -77,16 +78,16 @@ class AdamW:
         betas: tuple[float, float] = (0.9, 0.99),
     ) -> None:
         self.parameters = [*decayed, *others]
-        self.rate = 0.0
+        self.learning_rate = 0.0
         self._decays = [weight_decay] * len(decayed) + [0.0] * len(others)
         self._betas = betas
         self._means = [torch.zeros_like(parameter) for parameter in self.parameters]
         self._squares = [torch.zeros_like(parameter) for parameter in self.parameters]
         self._steps = [torch.zeros((), device=parameter.device) for parameter in self.parameters]
-        numbers = zip(self.parameters, self._means, self._squares, strict=True)
-        self._pieces = [
-            list(zip(pieces(weight.detach()), pieces(mean), pieces(square), strict=True))
-            for weight, mean, square in numbers
+        moments = zip(self.parameters, self._means, self._squares, strict=True)
+        self._chunks = [
+            list(zip(flat_chunks(weight.detach()), flat_chunks(mean), flat_chunks(square), strict=True))
+            for weight, mean, square in moments
         ]
 
     def updates(self, gradients: Sequence[Tensor | None], scale: Tensor) -> list[Task[None]]:
@@ -96,7 +97,7 @@ class AdamW:
             if gradient is None:
                 continue
             self._steps[index] += 1
-            for part, (weight, mean, square) in zip(pieces(gradient), self._pieces[index], strict=True):
+            for part, (weight, mean, square) in zip(flat_chunks(gradient), self._chunks[index], strict=True):
                 tasks.append(
                     partial(self._update, weight, part, mean, square, self._steps[index], self._decays[index], scale)
                 )
@@ -114,7 +115,7 @@ class AdamW:
                 [square],
                 [],
                 [step],
-                lr=self.rate,
+                lr=self.learning_rate,
                 beta1=self._betas[0],
                 beta2=self._betas[1],
                 weight_decay=decay,
@@ -133,15 +134,16 @@ class AdamW:
 
 
 class SGD:
-    """Gradient descent without momentum, with weight decay.
+    """Gradient descent without momentum, with decoupled weight decay.
 
     Args:
         decayed, others: parameters with weight decay, and without.
+        weight_decay: per update, scaled by the learning rate.
     """
 
     def __init__(self, decayed: Sequence[Tensor], others: Sequence[Tensor], *, weight_decay: float) -> None:
         self.parameters = [*decayed, *others]
-        self.rate = 0.0
+        self.learning_rate = 0.0
         self._decays = [weight_decay] * len(decayed) + [0.0] * len(others)
 
     def updates(self, gradients: Sequence[Tensor | None], scale: Tensor) -> list[Task[None]]:
@@ -150,34 +152,34 @@ class SGD:
             partial(self._update, weight, part, decay, scale)
             for parameter, gradient, decay in zip(self.parameters, gradients, self._decays, strict=True)
             if gradient is not None
-            for weight, part in zip(pieces(parameter.detach()), pieces(gradient), strict=True)
+            for weight, part in zip(flat_chunks(parameter.detach()), flat_chunks(gradient), strict=True)
         ]
 
     @torch.no_grad()
     def _update(self, weight: Tensor, gradient: Tensor, decay: float, scale: Tensor) -> None:
-        weight.mul_(1 - self.rate * decay)  # not added to the gradient, whose other rows must stay zero
-        weight.add_(gradient.mul_(scale), alpha=-self.rate)
+        weight.mul_(1 - self.learning_rate * decay)  # not added to the gradient, whose other rows must stay zero
+        weight.add_(gradient.mul_(scale), alpha=-self.learning_rate)
 
     def set_momentum(self, momentum: float) -> None:
-        """There is none."""
+        """Do nothing: there is no momentum."""
 
     def state(self, index: int) -> dict[str, Tensor]:  # noqa: ARG002
-        """There is none."""
+        """Return nothing: there are no moments."""
         return {}
 
 
-def pieces(tensor: Tensor) -> Sequence[Tensor]:
-    """Cut a tensor of any shape into views; on a GPU, which shares an operation out itself, it stays whole."""
-    if tensor.numel() <= PIECE_SIZE or tensor.device.type != "cpu":
+def flat_chunks(tensor: Tensor) -> Sequence[Tensor]:
+    """Split a tensor of any shape into flat views, one per task; on a GPU, and if it is small, it is one task."""
+    if tensor.numel() <= FLAT_CHUNK_SIZE or tensor.device.type != "cpu":
         return (tensor,)
-    return torch.split(tensor.view(-1), PIECE_SIZE)
+    return torch.split(tensor.view(-1), FLAT_CHUNK_SIZE)
 
 
 def make_optimizers(network: Network, options: TrainingOptions) -> list[Optimizer]:
-    """Return the optimizers that share a network's parameters among them.
+    """Return optimizers that together update all parameters of a network.
 
-    Muon takes the recurrent layers' matrices, and AdamW the embeddings, the output layer and the biases. Biases are never
-    decayed. Steps of few tokens share a move of Muon's.
+    With `muon`, Muon updates the matrices of the recurrent layers, and AdamW the embeddings, the output layer and the biases.
+    Biases have no weight decay.
     """
     weights = {name: weight for name, weight in network.named_weights().items() if weight.requires_grad}
     matrices = [weight for name, weight in weights.items() if name.startswith("layers.") and weight.dim() == 2]
@@ -187,38 +189,38 @@ def make_optimizers(network: Network, options: TrainingOptions) -> list[Optimize
     decay = WEIGHT_DECAYS[options.optimizer] if options.weight_decay is None else options.weight_decay
     if options.optimizer == "muon":
         assert options.batch_size is not None
-        steps_a_move = round(TOKENS_A_MOVE / (options.batch_size * options.bptt_length))
-        every = min(max(steps_a_move, 1), MOST_STEPS_A_MOVE)
-        dtype = torch.bfloat16 if has_bf16_units(device) else torch.float32
-        muon = Muon(matrices, weight_decay=decay, every=every, dtype=dtype)
+        steps_per_update = round(TOKENS_PER_UPDATE / (options.batch_size * options.bptt_length))
+        steps_per_update = min(max(steps_per_update, 1), MAX_STEPS_PER_UPDATE)
+        dtype = torch.bfloat16 if supports_bf16(device) else torch.float32
+        muon = Muon(matrices, weight_decay=decay, steps_per_update=steps_per_update, dtype=dtype)
         return [muon, AdamW(others, biases, weight_decay=decay)]
     if options.optimizer == "adamw":
         return [AdamW(matrices + others, biases, weight_decay=decay)]
     return [SGD(matrices + others, biases, weight_decay=decay)]
 
 
-def set_rate(optimizers: Sequence[Optimizer], rate: float) -> None:
+def set_learning_rate(optimizers: Sequence[Optimizer], learning_rate: float) -> None:
     """Set the learning rate of all parameters."""
     for optimizer in optimizers:
-        optimizer.rate = rate
+        optimizer.learning_rate = learning_rate
 
 
 def optimizer_arrays(optimizers: Sequence[Optimizer]) -> Tensors:
-    """Return the optimizers' moments and counters as arrays by name."""
+    """Return the moments and step counters of the optimizers as arrays by name."""
     return {
-        f"optimizer.{number}.{index}.{name}": value.detach().cpu().numpy().copy()
-        for number, optimizer in enumerate(optimizers)
+        f"optimizer.{optimizer_index}.{index}.{name}": value.detach().cpu().numpy().copy()
+        for optimizer_index, optimizer in enumerate(optimizers)
         for index in range(len(optimizer.parameters))
         for name, value in optimizer.state(index).items()
     }
 
 
 def load_optimizer_arrays(optimizers: Sequence[Optimizer], arrays: Tensors) -> None:
-    """Set the optimizers' moments and counters from arrays by name; what is not there is as before the first step."""
-    for number, optimizer in enumerate(optimizers):
+    """Load the moments and step counters of the optimizers from arrays by name; missing ones are set to zero."""
+    for optimizer_index, optimizer in enumerate(optimizers):
         for index in range(len(optimizer.parameters)):
             for name, value in optimizer.state(index).items():
-                array = arrays.get(f"{number}.{index}.{name}")
+                array = arrays.get(f"{optimizer_index}.{index}.{name}")
                 if array is None:
                     value.zero_()
                 else:

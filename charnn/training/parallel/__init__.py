@@ -1,1 +1,1 @@
-"""A step's work shared out: groups of lanes, and the workers that read them."""
+"""Training steps divided among threads: groups of lanes, and the workers that process them."""

@@ -1,4 +1,4 @@
-"""A training step: the gradient of each group of lanes, their sum, and the update, all shared out among workers."""
+"""A training step: the gradient of each group of lanes, their sum, and the update, all divided among workers."""
 
 import math
 from collections.abc import Sequence
@@ -13,8 +13,8 @@ from charnn.config import TrainingOptions
 from charnn.training.batches import IdArray
 from charnn.training.network.network import Network, NetworkState, detached
 from charnn.training.objective import Counts, objective
-from charnn.training.optim.optimizers import Optimizer, pieces, set_rate
-from charnn.training.parallel.groups import generator_for, group_bounds
+from charnn.training.optim.optimizers import Optimizer, flat_chunks, set_learning_rate
+from charnn.training.parallel.groups import group_bounds, make_generator
 from charnn.training.parallel.workers import Task, Workers
 
 CLIP_EPSILON = 1e-6
@@ -26,9 +26,9 @@ class StepResult(NamedTuple):
 
     Args:
         loss: the batch's summed loss in nats, on the device.
-        norm: the norm of its gradient before clipping, on the device.
+        norm: the norm of the gradient before clipping, on the device.
         states: the state of each group after its last token.
-        num_targets: the targets that the loss is summed over.
+        num_targets: number of targets that the loss is summed over.
     """
 
     loss: Tensor
@@ -51,7 +51,7 @@ class PreparedStep(NamedTuple):
     Args:
         tasks: one for each group of lanes, which runs it forward and backward.
         learning_rate: for the update that follows.
-        num_targets: the targets that the loss is summed over.
+        num_targets: number of targets that the loss is summed over.
     """
 
     tasks: Sequence[Task[GroupResult]]
@@ -59,21 +59,21 @@ class PreparedStep(NamedTuple):
     num_targets: int
 
 
-def held_accumulators(parameters: Sequence[Tensor]) -> list[Tensor]:
-    """Return what must be kept as long as several threads read the same parameters forward: without it they may deadlock.
+def retained_accumulators(parameters: Sequence[Tensor]) -> list[Tensor]:
+    """Return tensors that must stay alive while several threads run forward passes on the parameters, to avoid a deadlock.
 
-    An operation on a parameter makes a graph node (`AccumulateGrad`) where there is none, under a lock of the parameter; torch
-    takes Python's lock under it, since the node holds the parameter. Another thread that reads `parameter.T` has Python's
-    lock and waits for that of the parameter (torch 2.13). Where a graph that stays holds the nodes, none is made. The nodes
-    themselves would not do: one that Python holds is handed out under Python's lock, too.
+    The first operation on a parameter creates its graph node (`AccumulateGrad`) under a lock of the parameter, and torch then
+    acquires the GIL. Another thread that evaluates `parameter.T` holds the GIL and waits for the lock of the parameter (torch
+    2.13). While a live graph references the nodes, none is created. References to the nodes themselves do not suffice:
+    accessing a node that Python references also acquires the GIL under the lock.
     """
     return [weight.expand_as(weight) for weight in parameters]
 
 
 class _SummedGradient:
-    """The gradient of one parameter, added up over the groups in their order, in memory that is used again.
+    """The gradient of one parameter, summed over the groups in order, in a buffer that is reused.
 
-    A table's gradient comes as the rows that a group looked up. Only those are added, and set to zero again afterwards.
+    The gradient of an embedding table is sparse: only the rows that a group looked up are added, and reset before the next sum.
     """
 
     def __init__(self, parameter: Tensor, clip_value: float) -> None:
@@ -81,29 +81,29 @@ class _SummedGradient:
         self._clip_value = clip_value or math.inf
         self._touched: Tensor | None = None
 
-    def tasks(self, parts: Sequence[Tensor]) -> list[Task[Tensor]]:
-        """Return tasks that add up the groups' gradients, each of which returns the norm of what it added up."""
-        if parts[0].is_sparse:
-            return [partial(self._add_rows, parts)]
-        cut = [pieces(part.contiguous()) for part in parts]
-        return [partial(self._add, total, of) for total, *of in zip(pieces(self.total), *cut, strict=True)]
+    def tasks(self, gradients: Sequence[Tensor]) -> list[Task[Tensor]]:
+        """Return tasks that sum the gradients of the groups; each returns the norm of its sum."""
+        if gradients[0].is_sparse:
+            return [partial(self._add_rows, gradients)]
+        chunks = [flat_chunks(gradient.contiguous()) for gradient in gradients]
+        return [partial(self._add, total, of) for total, *of in zip(flat_chunks(self.total), *chunks, strict=True)]
 
     @torch.no_grad()
-    def _add(self, total: Tensor, parts: Sequence[Tensor]) -> Tensor:
-        total.copy_(parts[0])
-        for part in parts[1:]:
-            total.add_(part)
+    def _add(self, total: Tensor, gradients: Sequence[Tensor]) -> Tensor:
+        total.copy_(gradients[0])
+        for gradient in gradients[1:]:
+            total.add_(gradient)
         self._clip(total)
         norm: Tensor = torch.linalg.vector_norm(total)
         return norm
 
     @torch.no_grad()
-    def _add_rows(self, parts: Sequence[Tensor]) -> Tensor:
+    def _add_rows(self, gradients: Sequence[Tensor]) -> Tensor:
         if self._touched is not None:
             self.total.index_fill_(0, self._touched, 0.0)
-        for part in parts:
-            self.total.index_add_(0, part._indices()[0], part._values().to(self.total.dtype))
-        self._touched = torch.unique(torch.cat([part._indices()[0] for part in parts]))
+        for gradient in gradients:
+            self.total.index_add_(0, gradient._indices()[0], gradient._values().to(self.total.dtype))
+        self._touched = torch.unique(torch.cat([gradient._indices()[0] for gradient in gradients]))
         rows = self.total[self._touched]
         if math.isfinite(self._clip_value):
             self._clip(rows)
@@ -118,7 +118,7 @@ class _SummedGradient:
 
 @dataclass
 class TrainingStep:
-    """Training steps of a network; for each, `prepare` returns tasks, and `update` takes their results.
+    """Training steps of a network; for each, run the tasks from `prepare` and pass their results to `update`.
 
     Args:
         network: on its device.
@@ -137,7 +137,7 @@ class TrainingStep:
     def __post_init__(self) -> None:
         self._device = self.network.device.type
         self._parameters = [weight for optimizer in self.optimizers for weight in optimizer.parameters]
-        self._held = held_accumulators(self._parameters)
+        self._accumulators = retained_accumulators(self._parameters)
         self._sums = [_SummedGradient(weight, self.options.clip_value or 0.0) for weight in self._parameters]
 
     def prepare(
@@ -147,17 +147,18 @@ class TrainingStep:
         states: Sequence[NetworkState] | None,
         *,
         learning_rate: float,
-        number: int,
+        step_index: int,
         teacher_forcing_probability: float = 1.0,
     ) -> PreparedStep:
-        """Divide a batch into tasks, whose results `update` expects in their order.
+        """Divide a batch into tasks; `update` expects their results in the same order.
 
         Args:
             inputs_TB: input tokens.
-            targets_TB: the tokens that follow them, `IGNORED` where there is none.
-            states: of each group of lanes, or None for initial states.
-            number: of the step; everything random is a function of it, the seed and the group.
-            teacher_forcing_probability: of feeding the true token rather than the model's own.
+            targets_TB: the next tokens, `IGNORED` at padding.
+            states: of each group of lanes, or None for the initial state.
+            learning_rate: of the update.
+            step_index: all randomness is a function of it, the seed and the group.
+            teacher_forcing_probability: of feeding the reference token rather than a sample of the model's own.
         """
         bounds = group_bounds(inputs_TB.shape[1], self._device)
         counts = Counts.of(targets_TB)
@@ -168,7 +169,7 @@ class TrainingStep:
                 torch.from_numpy(targets_TB[:, first:last].copy()),
                 None if states is None else states[group],
                 counts=counts,
-                draws=(self.options.seed, number, group),
+                key=(self.options.seed, step_index, group),
                 teacher_forcing_probability=teacher_forcing_probability,
             )
             for group, (first, last) in enumerate(bounds)
@@ -176,7 +177,12 @@ class TrainingStep:
         return PreparedStep(tasks, learning_rate, counts.targets)
 
     def update(self, step: PreparedStep, groups: Sequence[GroupResult]) -> StepResult:
-        """Update the weights by the gradients of all groups."""
+        """Update the weights with the gradients of all groups.
+
+        Args:
+            step: from `prepare`.
+            groups: the results of its tasks, in order.
+        """
         loss = torch.stack([group.loss for group in groups]).sum()
         norm = self._update([group.gradients for group in groups], step.learning_rate)
         return StepResult(loss, norm, [group.state for group in groups], step.num_targets)
@@ -188,7 +194,7 @@ class TrainingStep:
         state: NetworkState | None,
         *,
         counts: Counts,
-        draws: tuple[int, ...],
+        key: tuple[int, ...],
         teacher_forcing_probability: float,
     ) -> GroupResult:
         """Run a group of lanes forward and backward."""
@@ -202,7 +208,7 @@ class TrainingStep:
                 state,
                 counts=counts,
                 options=self.options,
-                generator=generator_for(draws, self._device),
+                generator=make_generator(key, self._device),
                 teacher_forcing_probability=teacher_forcing_probability,
             )
         gradients = torch.autograd.grad(result.objective_nats, self._parameters, allow_unused=True)
@@ -211,20 +217,20 @@ class TrainingStep:
     def _update(self, gradients: Sequence[Sequence[Tensor | None]], learning_rate: float) -> Tensor:
         """Sum the gradients of the groups, clip the sum and update the weights; return the norm before clipping."""
         totals: list[Tensor | None] = []
-        adding: list[Task[Tensor]] = []
-        for total, parts in zip(self._sums, zip(*gradients, strict=True), strict=True):
-            present = [part for part in parts if part is not None]
+        additions: list[Task[Tensor]] = []
+        for total, of_groups in zip(self._sums, zip(*gradients, strict=True), strict=True):
+            present = [gradient for gradient in of_groups if gradient is not None]
             totals.append(total.total if present else None)
-            adding += total.tasks(present) if present else []
-        norm: Tensor = torch.linalg.vector_norm(torch.stack(self.workers.run(adding)))
+            additions += total.tasks(present) if present else []
+        norm: Tensor = torch.linalg.vector_norm(torch.stack(self.workers.run(additions)))
         scale = torch.ones_like(norm)
         if self.options.clip_norm:
             scale = (self.options.clip_norm / (norm + CLIP_EPSILON)).clamp(max=1.0)
-        scale = torch.where(norm.isfinite(), scale, 0.0)  # rows that nothing looked up stay zero, whatever it is
-        set_rate(self.optimizers, learning_rate)
+        scale = torch.where(norm.isfinite(), scale, 0.0)  # rows that were not looked up stay zero, whatever the norm
+        set_learning_rate(self.optimizers, learning_rate)
         updates: list[Task[None]] = []
-        waiting = iter(totals)
+        remaining = iter(totals)
         for optimizer in self.optimizers:
-            updates += optimizer.updates([next(waiting) for _ in optimizer.parameters], scale)
+            updates += optimizer.updates([next(remaining) for _ in optimizer.parameters], scale)
         self.workers.run(updates)
         return norm

@@ -1,6 +1,6 @@
-"""How many workers are fastest now: measured as training goes on, since a machine is idle at one moment and busy at the next.
+"""The fastest number of workers, measured repeatedly during training, since the load of a machine changes.
 
-The weights do not depend on the number, so it may change after every step.
+The weights do not depend on the number of workers, so it may change after every step.
 """
 
 import statistics
@@ -10,18 +10,18 @@ from collections.abc import Callable
 
 from charnn.training.parallel.workers import Workers
 
-SECONDS_BETWEEN = 30.0
-ROUNDS = 3
-"""Steps that each number of workers does in a trial; the median counts, so that one step that was held up decides nothing."""
-MOST_OF_THE_TIME = 0.05
-"""A trial that takes longer is made so much more rarely that trials take no more than this part of the time."""
-RECENT_STEPS, CHANGE = 9, 1.5
-"""A trial comes early where the median of so many steps takes this much longer or shorter than when the number was chosen."""
-MOST_OF_THE_TIME_EARLY = 0.2
-"""Early trials, too, are so far apart that they take no more than this part of the time: steps that differ in length for good
-(units of a line and of a page) would ask for one trial after another."""
-ADVANTAGE = 1.03
-"""By how much another number must be faster to be taken."""
+SECONDS_BETWEEN_COMPARISONS = 30.0
+STEPS_PER_CANDIDATE = 3
+"""Steps that each candidate runs in a comparison; their median is compared, so that one delayed step has no effect."""
+MAX_TIME_FRACTION = 0.05
+"""Maximum fraction of the time spent on comparisons; the longer they take, the rarer they are."""
+RECENT_STEPS, MIN_CHANGE = 9, 1.5
+"""A comparison comes early if the median time per token over this many steps has changed by this factor since the last one."""
+MAX_TIME_FRACTION_EARLY = 0.2
+"""Maximum fraction of the time spent on early comparisons: steps whose lengths always differ (units of a line and of a page)
+would otherwise trigger one after another."""
+MIN_SPEEDUP = 1.03
+"""Minimum speedup for which the number of workers is changed."""
 
 
 class WorkerTuner:
@@ -29,67 +29,72 @@ class WorkerTuner:
 
     Args:
         workers: whose number is set.
-        clock: seconds from any moment on.
+        clock: returns seconds since an arbitrary time.
     """
 
     def __init__(self, workers: Workers, clock: Callable[[], float] = time.perf_counter) -> None:
         self._workers, self._clock = workers, clock
-        self._candidates = sorted({2**power for power in range(8) if 2**power < workers.most} | {workers.most})
-        self._trial: list[int] = []
-        self._trial_seconds = 0.0
+        most = workers.max_workers
+        self._candidates = sorted({2**power for power in range(8) if 2**power < most} | {most})
+        self._queue: list[int] = []
+        self._comparison_seconds = 0.0
         self._times: dict[int, list[float]] = {}
         self._recent: deque[float] = deque(maxlen=RECENT_STEPS)
-        self._usual: float | None = None
-        self._begun = clock()
-        self._next_trial = self._begun + SECONDS_BETWEEN
-        self._next_early_trial = self._begun
+        self._baseline: float | None = None
+        self._started = clock()
+        self._next_comparison = self._started + SECONDS_BETWEEN_COMPARISONS
+        self._next_early_comparison = self._started
 
     def note(self, seconds: float, num_tokens: int) -> None:
-        """Take in how long a step took; the number of workers of the next one may differ.
+        """Record a step; this may change the number of workers for the next one.
 
         Args:
-            num_tokens: that it read.
+            seconds: that the step took.
+            num_tokens: number of its targets.
         """
         if len(self._candidates) < 2 or not num_tokens:
             return
-        a_token = seconds / num_tokens
-        if self._trial:
-            self._note_trial(seconds, a_token)
+        seconds_per_token = seconds / num_tokens
+        if self._queue:
+            self._note_comparison(seconds, seconds_per_token)
             return
-        self._recent.append(a_token)
+        self._recent.append(seconds_per_token)
         if len(self._recent) < RECENT_STEPS:
             return
-        if self._usual is None:
-            self._usual = statistics.median(self._recent)
-            self._next_trial = min(self._next_trial, self._begun + self._trial_cost(seconds) / MOST_OF_THE_TIME)
-        change = statistics.median(self._recent) / self._usual
-        has_changed = not 1 / CHANGE < change < CHANGE
-        if self._clock() >= (self._next_early_trial if has_changed else self._next_trial):
-            self._begin_trial()
+        if self._baseline is None:
+            self._baseline = statistics.median(self._recent)
+            self._next_comparison = min(
+                self._next_comparison, self._started + self._comparison_cost(seconds) / MAX_TIME_FRACTION
+            )
+        change = statistics.median(self._recent) / self._baseline
+        has_changed = not 1 / MIN_CHANGE < change < MIN_CHANGE
+        if self._clock() >= (self._next_early_comparison if has_changed else self._next_comparison):
+            self._start_comparison()
 
-    def _trial_cost(self, step_seconds: float) -> float:
-        """Return about how long a trial takes, where fewer workers take as much longer as they are fewer."""
-        return ROUNDS * step_seconds * sum(self._workers.most / number for number in self._candidates)
+    def _comparison_cost(self, step_seconds: float) -> float:
+        """Estimate the seconds of a comparison, in which the time of a step is inversely proportional to the workers."""
+        slowdowns = [self._workers.max_workers / num_workers for num_workers in self._candidates]
+        return STEPS_PER_CANDIDATE * step_seconds * sum(slowdowns)
 
-    def _begin_trial(self) -> None:
-        self._times = {number: [] for number in self._candidates}
-        self._trial = self._candidates * ROUNDS
-        self._trial_seconds = 0.0
+    def _start_comparison(self) -> None:
+        self._times = {num_workers: [] for num_workers in self._candidates}
+        self._queue = self._candidates * STEPS_PER_CANDIDATE
+        self._comparison_seconds = 0.0
         self._before = self._workers.num_active
-        self._workers.num_active = self._trial[0]
+        self._workers.num_active = self._queue[0]
 
-    def _note_trial(self, seconds: float, a_token: float) -> None:
-        self._times[self._trial.pop(0)].append(a_token)
-        self._trial_seconds += seconds
-        if self._trial:
-            self._workers.num_active = self._trial[0]
+    def _note_comparison(self, seconds: float, seconds_per_token: float) -> None:
+        self._times[self._queue.pop(0)].append(seconds_per_token)
+        self._comparison_seconds += seconds
+        if self._queue:
+            self._workers.num_active = self._queue[0]
             return
-        medians = {number: statistics.median(times) for number, times in self._times.items()}
+        medians = {num_workers: statistics.median(times) for num_workers, times in self._times.items()}
         fastest = min(medians, key=medians.__getitem__)
-        is_better = medians[fastest] * ADVANTAGE < medians[self._before]
+        is_better = medians[fastest] * MIN_SPEEDUP < medians[self._before]
         self._workers.num_active = fastest if is_better else self._before
-        self._usual = medians[self._workers.num_active]
+        self._baseline = medians[self._workers.num_active]
         self._recent.clear()
         now = self._clock()
-        self._next_trial = now + max(SECONDS_BETWEEN, self._trial_seconds / MOST_OF_THE_TIME)
-        self._next_early_trial = now + self._trial_seconds / MOST_OF_THE_TIME_EARLY
+        self._next_comparison = now + max(SECONDS_BETWEEN_COMPARISONS, self._comparison_seconds / MAX_TIME_FRACTION)
+        self._next_early_comparison = now + self._comparison_seconds / MAX_TIME_FRACTION_EARLY

@@ -1,9 +1,9 @@
-"""Workers: threads that take tasks from one list, each with one thread of torch's own.
+"""Workers: threads that take tasks from one list, each with a single torch thread.
 
-torch's own threads share every operation and wait for each other by spinning at its end, so that where something else takes
-one's core the others spin as long. Workers share out whole tasks (a group of lanes forward and backward, a piece of an
-update) and sleep when there is none left: a busy machine slows them in proportion. A task's result does not depend on which
-worker does it, nor on how many there are.
+torch divides every operation among its threads, which spin at the end until all have finished: if another process occupies the
+core of one, all others wait. Workers instead take whole tasks (the forward and backward pass of a group of lanes, a chunk of an
+update) and sleep if none is left, so a busy machine slows them down in proportion. The result of a task depends neither on the
+worker that runs it nor on the number of workers.
 """
 
 import contextlib
@@ -17,12 +17,12 @@ import torch
 
 Result = TypeVar("Result")
 Task = Callable[[], Result]
-"""A part of a step that depends on no other part of it."""
+"""A part of a step that is independent of its other parts."""
 
 
 @contextlib.contextmanager
 def one_torch_thread() -> Iterator[None]:
-    """Let torch use one thread for what this thread asks of it; afterwards as many as before."""
+    """Limit torch to one thread for operations of the calling thread, within a `with` block."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
@@ -32,7 +32,7 @@ def one_torch_thread() -> Iterator[None]:
 
 
 class _Job:
-    """One list of tasks, and what has come of them so far."""
+    """A list of tasks and their results so far."""
 
     def __init__(self, tasks: Sequence[Task[Any]]) -> None:
         self._tasks = tasks
@@ -43,69 +43,70 @@ class _Job:
         self.errors: list[tuple[int, BaseException]] = []
 
     def work(self) -> None:
-        """Do tasks until none is left to begin. Counting is one step of the interpreter, so no task is done twice."""
-        while (number := next(self._next)) < len(self._tasks):
+        """Run tasks until none is left to start. Incrementing the counter is atomic, so no task runs twice."""
+        while (index := next(self._next)) < len(self._tasks):
             try:
                 if not self.errors:
-                    self.results[number] = self._tasks[number]()
+                    self.results[index] = self._tasks[index]()
             except BaseException as error:
-                self.errors.append((number, error))
+                self.errors.append((index, error))
             if next(self._finished) == len(self._tasks):
                 self._all_finished.set()
 
     def wait(self) -> None:
-        """Return when the tasks that others began are finished too."""
+        """Wait until the tasks of all threads have finished."""
         self._all_finished.wait()
 
 
 class Workers:
-    """Threads for lists of tasks; the thread that hands a list over is the first of them.
+    """A pool of threads for lists of tasks; the calling thread is one of them.
 
     Example:
+        >>> from charnn.training.parallel.workers import Workers
         >>> with Workers(2) as workers:
         ...     workers.run([lambda: 1, lambda: 2, lambda: 3])
         [1, 2, 3]
     """
 
-    def __init__(self, most: int = 1) -> None:
-        """Make workers that sleep until there is something to do.
+    def __init__(self, max_workers: int = 1) -> None:
+        """Create workers; threads are started on first use.
 
         Args:
-            most: how many there are, the calling thread included.
+            max_workers: number of threads, including the calling one.
         """
-        self.most = max(1, most)
-        self.num_active = self.most
+        self.max_workers = max(1, max_workers)
+        self.num_active = self.max_workers
         self._jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
         self._threads: list[threading.Thread] = []
 
     def _start_threads(self) -> None:
         before = torch.get_num_threads()
         ready = threading.Semaphore(0)
-        for number in range(1, self.most):
-            thread = threading.Thread(target=self._serve, args=(ready,), name=f"charnn-worker-{number}", daemon=True)
+        for index in range(1, self.max_workers):
+            thread = threading.Thread(target=self._serve, args=(ready,), name=f"charnn-worker-{index}", daemon=True)
             try:
                 thread.start()
-            except RuntimeError:  # the system allows no more of them
-                self.most = self.num_active = number
+            except RuntimeError:  # the system allows no more threads
+                self.max_workers = self.num_active = index
                 break
             self._threads.append(thread)
         for _ in self._threads:
             ready.acquire()
-        torch.set_num_threads(before)  # what workers set is what other new threads would begin with
+        torch.set_num_threads(before)  # new threads inherit the number that the workers set
 
     def _serve(self, ready: threading.Semaphore) -> None:
-        torch.get_num_threads()  # a thread's own number counts once it has asked; before that it takes another's at any time
+        torch.get_num_threads()  # a thread has its own number only after this call; before, it takes that of others at any time
         torch.set_num_threads(1)
         ready.release()
         while (job := self._jobs.get()) is not None:
             job.work()
-            del job  # what a job holds must not outlive it
+            del job  # release its results now, not when the next job arrives
 
     def run(self, tasks: Sequence[Task[Result]]) -> list[Result]:
-        """Do tasks that do not depend on each other; return their results in the tasks' order.
+        """Run independent tasks; return their results in the order of the tasks.
 
         Raises:
-            What the first task that failed raised, once no other is under way.
+            The error of the first task that failed, after all running tasks have ended.
         """
         if min(self.num_active, len(tasks)) > 1 and not self._threads:
             self._start_threads()
@@ -118,7 +119,7 @@ class Workers:
             if tasks:
                 job.wait()
         if job.errors:
-            raise min(job.errors, key=lambda found: found[0])[1]
+            raise min(job.errors, key=lambda error: error[0])[1]
         return job.results
 
     def close(self) -> None:

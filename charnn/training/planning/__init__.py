@@ -1,1 +1,1 @@
-"""What is decided before training begins: sizes, speed, memory, learning rate."""
+"""Choices made before training: sizes, precision, batch size and learning rate, and the timing that they depend on."""

@@ -1,4 +1,4 @@
-"""Which learning rates a network learns at: a few steps each at ever higher ones.
+"""The learning rate range test: steps at increasing learning rates.
 
 Source: Smith (2017), Cyclical learning rates for training neural networks.
 """
@@ -10,27 +10,26 @@ from dataclasses import dataclass
 from charnn.errors import TrainingError
 from charnn.training.trainer import Trainer
 
-LOWEST, HIGHEST = 1e-5, 10.0
+MIN_LEARNING_RATE, MAX_LEARNING_RATE = 1e-5, 10.0
 NUM_STEPS = 150
-MEMORY = 0.9
-"""The share of the smoothed loss that is left of earlier steps."""
-DIVERGED = 1.0
-"""Nats a token above the lowest loss at which the test ends."""
-FEWEST_POINTS = 10
-MARGIN_OF_ADAPTIVE = 8.0
-"""How many times below the rate of the lowest loss one is proposed where moves are as long as the rate says: what suits 150
-rising steps is too much for a long run. Moves of SGD are as long as the gradient is, and the rate of the lowest loss itself
-was not too much."""
+SMOOTHING = 0.9
+"""The weight of earlier steps in the exponential moving average of the loss."""
+DIVERGENCE_NATS = 1.0
+"""Nats per token above the lowest smoothed loss at which the test ends."""
+MIN_POINTS = 10
+ADAPTIVE_MARGIN = 8.0
+"""For optimizers whose updates are normalized, the factor between the learning rate of the lowest loss and the proposed one:
+what works for 150 steps is too high for a long run. For SGD the learning rate of the lowest loss was not too high."""
 
 
 @dataclass(frozen=True)
 class Trial:
-    """A step of the test.
+    """A step of the range test.
 
     Args:
-        rate: its learning rate.
-        loss_nats: its batch's loss a token, before the step.
-        smoothed_nats: the same, with what is left of those before it.
+        rate: learning rate of the step.
+        loss_nats: loss per token of its batch, before the update.
+        smoothed_nats: exponential moving average of the losses so far.
     """
 
     rate: float
@@ -39,38 +38,41 @@ class Trial:
 
 
 def range_test(trainer: Trainer) -> Iterator[Trial]:
-    """Do steps at rates that rise by a constant factor, until the loss has left its lowest point for good.
+    """Train at learning rates that increase by a constant factor, until the loss diverges.
+
+    Args:
+        trainer: at the start of a run; its network is useless afterwards.
 
     Yields:
-        What each step found. The network is of no use afterwards.
+        A trial for each step.
     """
     mean, lowest = 0.0, math.inf
-    for number in range(NUM_STEPS):
-        rate = LOWEST * (HIGHEST / LOWEST) ** (number / (NUM_STEPS - 1))
+    for index in range(NUM_STEPS):
+        rate = MIN_LEARNING_RATE * (MAX_LEARNING_RATE / MIN_LEARNING_RATE) ** (index / (NUM_STEPS - 1))
         result = trainer.learn(rate)
         loss = float(result.loss) / result.num_targets
-        mean = MEMORY * mean + (1 - MEMORY) * loss
-        smoothed = mean / (1 - MEMORY ** (number + 1))
-        if not math.isfinite(loss) or smoothed > lowest + DIVERGED:
+        mean = SMOOTHING * mean + (1 - SMOOTHING) * loss
+        smoothed = mean / (1 - SMOOTHING ** (index + 1))
+        if not math.isfinite(loss) or smoothed > lowest + DIVERGENCE_NATS:
             return
         lowest = min(lowest, smoothed)
         yield Trial(rate, loss, smoothed)
 
 
 def proposal(trials: list[Trial], optimizer: str) -> float:
-    """Return a learning rate to begin with.
+    """Return the learning rate that a range test suggests.
 
     Args:
-        trials: what the test found.
-        optimizer: its name.
+        trials: of the test.
+        optimizer: name of the optimizer.
 
     Raises:
-        TrainingError: where the loss left its lowest point at once.
+        TrainingError: if the loss diverged in the first steps.
     """
-    if len(trials) < FEWEST_POINTS:
+    if len(trials) < MIN_POINTS:
         raise TrainingError(
             f"--find-lr: the loss is not finite or rises from the first steps on (after {len(trials)} of them, at rates around "
-            f"{LOWEST:g}); use --clip-norm, or another --init-recurrent"
+            f"{MIN_LEARNING_RATE:g}); use --clip-norm, or another --init-recurrent"
         )
     rate = min(trials, key=lambda trial: trial.smoothed_nats).rate
-    return rate / MARGIN_OF_ADAPTIVE if optimizer in ("muon", "adamw") else rate
+    return rate / ADAPTIVE_MARGIN if optimizer in ("muon", "adamw") else rate

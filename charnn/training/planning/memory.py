@@ -1,4 +1,4 @@
-"""How the process holds memory while it trains."""
+"""Settings of the C library's memory allocator during training."""
 
 import contextlib
 import ctypes
@@ -9,8 +9,8 @@ from collections.abc import Iterator
 
 _TRIM_THRESHOLD, _MMAP_MAX = -1, -4
 """Parameters of glibc's mallopt (malloc.h)."""
-_USUAL_TRIM_THRESHOLD, _USUAL_MMAP_MAX = 128 * 1024, 65536
-"""Their values when a process begins."""
+_DEFAULT_TRIM_THRESHOLD, _DEFAULT_MMAP_MAX = 128 * 1024, 65536
+"""Their default values."""
 _VARIABLES = (
     "MALLOC_TRIM_THRESHOLD_",
     "MALLOC_MMAP_MAX_",
@@ -18,38 +18,39 @@ _VARIABLES = (
     "MALLOC_TOP_PAD_",
     "GLIBC_TUNABLES",
 )
-"""By these a user sets them; then they stay as they are."""
+"""Environment variables by which a user sets them; if one is set, nothing is changed."""
 _lock = threading.RLock()
-"""Reentrant, since a generator that nobody wants any more may be closed at any moment, in a thread that holds it."""
+"""Reentrant, since garbage collection may close a generator at any moment, in a thread that holds the lock."""
 _num_holders = 0
 
 
 @contextlib.contextmanager
 def memory_kept(*, trim: bool = True) -> Iterator[bool]:
-    """Let the C library keep large blocks that are freed while the block runs; yields whether there was one to tell.
+    """Keep freed memory in the process within a `with` block; yields whether the C library supports it.
 
     Each step frees and allocates the same tens of megabytes. By default glibc returns them to the system and gets them back
-    page by page, zeroed: a fifth to a quarter of a step at 64 streams. Several threads may be in such a block at once.
+    page by page, zeroed, which takes a fifth to a quarter of a step at 64 streams. Several threads may use it concurrently.
 
     Args:
-        trim: whether what is kept goes back to the system at the end.
+        trim: return free memory to the system at the end.
     """
     global _num_holders
     with _lock:
         _num_holders += 1
-        has_told = _tell(mmap_max=0, trim_threshold=2**31 - 1)
+        is_configured = _configure_malloc(mmap_max=0, trim_threshold=2**31 - 1)
     try:
-        yield has_told
+        yield is_configured
     finally:
         with _lock:
             _num_holders -= 1
-            if not _num_holders and _tell(mmap_max=_USUAL_MMAP_MAX, trim_threshold=_USUAL_TRIM_THRESHOLD) and trim:
+            defaults = {"mmap_max": _DEFAULT_MMAP_MAX, "trim_threshold": _DEFAULT_TRIM_THRESHOLD}
+            if not _num_holders and _configure_malloc(**defaults) and trim:
                 ctypes.CDLL(None).malloc_trim(0)
 
 
 @contextlib.contextmanager
 def memory_returned() -> Iterator[None]:
-    """Return what blocks of `memory_kept(trim=False)` kept to the system at the end."""
+    """Return to the system at the end what `memory_kept(trim=False)` kept within a `with` block."""
     try:
         yield
     finally:
@@ -57,8 +58,8 @@ def memory_returned() -> Iterator[None]:
             pass
 
 
-def _tell(*, mmap_max: int, trim_threshold: int) -> bool:
-    """Set glibc's parameters; return whether there is a glibc."""
+def _configure_malloc(*, mmap_max: int, trim_threshold: int) -> bool:
+    """Set parameters of glibc's allocator; return whether it is glibc and they could be set."""
     if not sys.platform.startswith("linux") or any(name in os.environ for name in _VARIABLES):
         return False
     library = ctypes.CDLL(None)

@@ -1,4 +1,4 @@
-"""Choices that a user left open: sizes, batch, dropout and precision, from the corpus, the budget and the machine."""
+"""Options that the user left open (sizes, batch size, dropout, precision), chosen by the corpus, the budget and the machine."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -19,54 +19,54 @@ from charnn.training.trainer import MAX_EVALUATION_FRACTION
 
 logger = notice_logger(__name__)
 
-LANES, LANES_OF_WIDE, WIDE = 32, 64, 512
-"""Streams side by side on a processor; more of them keep its units busier where a layer is wide."""
-LANES_ON_GPU = 128
-SHORT_RUN_STEPS, RATE_OF_SHORT_RUN = 1200, 0.03
-"""Muon's rate where there are fewer steps than this: better by 0.5 to 0.9 % over 700 to 1,000 steps, by nothing over 1,500."""
+DEFAULT_BATCH_SIZE, WIDE_BATCH_SIZE, WIDE_HIDDEN_SIZE = 32, 64, 512
+"""Batch sizes on a CPU: the second for layers of at least `WIDE_HIDDEN_SIZE`, which process more tokens per second with it."""
+GPU_BATCH_SIZE = 128
+SHORT_RUN_STEPS, SHORT_RUN_LEARNING_RATE = 1200, 0.03
+"""Muon's learning rate for shorter runs: the loss was 0.5 to 0.9 % lower after 700 to 1,000 steps, no lower after 1,500."""
 CARRY_LENGTH = 512
-"""Long enough for what an LSTM remembers, and short enough that the lanes of a step come from all over a text."""
-MOST_EVALUATIONS = 40
-FEWEST_EVALUATIONS = 3
-"""Where the held-out text is so long that it could not be read this often, only its beginning is."""
-SECONDS_TO_BEGIN, SHARE_FOR_STEPS = 4.0, 0.85
-"""What loading torch and reading the text take of a time budget, and the share of the rest that is left for steps at the speed
-of the shortest one timed: so many passes were seen."""
+"""Tokens: longer than the context that an LSTM uses, short enough that the segments of a batch come from all over a text."""
+MAX_EVALUATIONS = 40
+MIN_EVALUATIONS = 3
+"""If the held-out text is too long for this many evaluations, only its beginning is evaluated."""
+STARTUP_SECONDS, STEP_TIME_FRACTION = 4.0, 0.85
+"""Seconds for loading torch and reading the text, and the fraction of the rest that steps fill at the measured
+speed, as observed."""
 
 REFERENCE_SPEEDS = {128: 192e3, 192: 123e3, 256: 91e3, 384: 53e3, 512: 37e3}
-"""Tokens a second at each width, of characters, on the machine on which the widths by seconds were found."""
-LIKE_THE_REFERENCE = 1.5
-"""A machine, or a vocabulary, that makes steps faster or slower by less than this gets the same widths."""
-_WORTH_BY_EPOCHS = ((2, 0.5), (15, 1.0), (float("inf"), 1.5))
-"""What a second is worth for width by the passes over the text: new text teaches more than width does, known text less."""
+"""Characters per second by hidden size, on the machine on which the hidden sizes by time budget were determined."""
+SAME_SPEED_RATIO = 1.5
+"""Factor by which the speed must differ from the reference to change the hidden size."""
+_TIME_FACTOR_BY_EPOCHS = ((2, 0.5), (15, 1.0), (float("inf"), 1.5))
+"""Effective-time factor by number of epochs: with few epochs more text helps more than a larger network, and vice versa."""
 _NGRAM_ORDERS = {"char": 7, "byte": 7}
 _NGRAM_DROPOUT_BY_EPOCHS = ((10, 0.0), (16, 0.25), (50, 0.5), (float("inf"), 0.75))
-EPOCHS_OF_A_MILLION, LEAST_NGRAM_DROPOUT = 10, 0.25
-"""Passes over a million tokens after which n-grams are known by heart; over an eighth of that, half as many passes."""
+MEMORIZATION_EPOCHS, MIN_NGRAM_DROPOUT = 10, 0.25
+"""Epochs over a million tokens after which n-grams are memorized (half as many over 125,000), and the dropout then."""
 _DROPOUT_BY_EPOCHS = ((4, 0.0), (10, 0.05), (30, 0.1), (60, 0.2), (100, 0.3), (float("inf"), 0.4))
 
 
 def resolve_budget(options: TrainingOptions) -> TrainingOptions:
-    """Return the options with the default budget where none is given."""
+    """Return the options, with the default budget if they have none."""
     if options.minutes is None and options.steps is None and options.epochs is None:
         return replace(options, minutes=DEFAULT_MINUTES)
     return options
 
 
-def worth_of_a_second(hidden_size: int, speed: float, num_epochs: float) -> float:
-    """Return what a second counts as when a width is chosen by the budget.
+def effective_time_factor(hidden_size: int, speed: float, num_epochs: float) -> float:
+    """Return the factor of a time budget by which the hidden size is chosen.
 
-    The widths by seconds are those of one machine and of texts that are read several times: a second counts as more on a
-    faster machine and where the text will be read often, and as less where much of it will not be read.
+    The hidden sizes by time budget were determined on one machine, for several epochs: the factor is larger on a faster machine
+    or for many epochs, and smaller if the budget does not suffice for the whole text.
 
     Args:
-        hidden_size: the width that was timed.
-        speed: tokens a second.
-        num_epochs: passes over the text that the budget allows at this speed.
+        hidden_size: of the network that was timed.
+        speed: tokens per second.
+        num_epochs: that the budget allows at this speed.
     """
     ratio = speed / REFERENCE_SPEEDS.get(hidden_size, speed)
-    worth = 1.0 if 1 / LIKE_THE_REFERENCE < ratio < LIKE_THE_REFERENCE else ratio
-    return worth * _by_epochs(_WORTH_BY_EPOCHS, num_epochs)
+    speed_factor = 1.0 if 1 / SAME_SPEED_RATIO < ratio < SAME_SPEED_RATIO else ratio
+    return speed_factor * _by_epochs(_TIME_FACTOR_BY_EPOCHS, num_epochs)
 
 
 def resolve_training(
@@ -75,22 +75,23 @@ def resolve_training(
     """Choose the training options that were left open.
 
     Args:
-        unit: what is independent in the text.
+        options: with a budget.
+        unit: stream, line or document.
         num_tokens: length of the training text.
-        num_epochs: passes over it that the budget is expected to allow.
-        batch_size: lanes (see `choose_batch_size`).
+        num_epochs: that the budget is expected to allow.
+        batch_size: see `choose_batch_size`.
     """
     rate = LEARNING_RATES[options.optimizer]
     num_steps = num_epochs * num_tokens / (batch_size * options.bptt_length)
     if options.optimizer == "muon" and num_steps < SHORT_RUN_STEPS:
-        rate = RATE_OF_SHORT_RUN
+        rate = SHORT_RUN_LEARNING_RATE
     carry_length = options.carry_length
     if carry_length is None and unit == "stream":
         carry_length = max(1, round(CARRY_LENGTH / options.bptt_length)) * options.bptt_length
     dropout = _by_epochs(_DROPOUT_BY_EPOCHS, num_epochs)
     ngram_dropout = _by_epochs(_NGRAM_DROPOUT_BY_EPOCHS, num_epochs)
-    if num_epochs > EPOCHS_OF_A_MILLION * (num_tokens / 1e6) ** (1 / 3):
-        ngram_dropout = max(ngram_dropout, LEAST_NGRAM_DROPOUT)
+    if num_epochs > MEMORIZATION_EPOCHS * (num_tokens / 1e6) ** (1 / 3):
+        ngram_dropout = max(ngram_dropout, MIN_NGRAM_DROPOUT)
     schedule = Schedule.of(options)
     return replace(
         options,
@@ -106,10 +107,14 @@ def resolve_training(
     )
 
 
-def choose_batch_size(wanted: int | None, *, hidden_size: int, num_tokens: int, bptt_length: int, device: str) -> int:
-    """Return the number of lanes: so many that each is at least one BPTT length long."""
-    usual = LANES_ON_GPU if device == "cuda" else LANES_OF_WIDE if hidden_size >= WIDE else LANES
-    return max(1, min(wanted or usual, num_tokens // bptt_length or 1))
+def choose_batch_size(
+    requested: int | None, *, hidden_size: int, num_tokens: int, bptt_length: int, device: str
+) -> int:
+    """Return the batch size: the requested one, or a default; at most such that each stream is one BPTT length long."""
+    default = WIDE_BATCH_SIZE if hidden_size >= WIDE_HIDDEN_SIZE else DEFAULT_BATCH_SIZE
+    if device == "cuda":
+        default = GPU_BATCH_SIZE
+    return max(1, min(requested or default, num_tokens // bptt_length or 1))
 
 
 def plan_evaluations(
@@ -118,46 +123,46 @@ def plan_evaluations(
     num_training: float,
     seconds: float | None,
     evaluation_speed: float,
-    most: int = MOST_EVALUATIONS,
+    max_evaluations: int = MAX_EVALUATIONS,
 ) -> tuple[float, int]:
-    """Decide how often and on how much held-out text to evaluate, in about a twentieth of the time at most.
+    """Choose how often and on how much held-out text to evaluate, in at most about a twentieth of the time.
 
     Args:
-        num_valid: tokens held out.
-        num_training: tokens that the budget of steps will train on.
-        seconds: the time budget; where it is None the plan depends on counts alone, so that a run can be repeated.
-        evaluation_speed: tokens a second.
-        most: evaluations; for NT-ASGD, which looks for one that is no better, one a pass.
+        num_valid: number of held-out tokens.
+        num_training: number of tokens that training processes.
+        seconds: the time budget; if None the result depends on counts alone, so that a run can be repeated.
+        evaluation_speed: tokens per second.
+        max_evaluations: for NT-ASGD, which is triggered by evaluations, at least one per epoch.
 
     Returns:
-        The progress between two evaluations, and the most tokens that each reads.
+        The progress between two evaluations, and the maximum tokens of an evaluation.
     """
     affordable = MAX_EVALUATION_FRACTION * (
         num_training * EVALUATION_SPEED_RATIO if seconds is None else seconds * evaluation_speed
     )
-    max_tokens = int(min(num_valid, max(affordable / FEWEST_EVALUATIONS, 2000)))
-    number = min(max(affordable / max_tokens, 1), most) if num_valid else MOST_EVALUATIONS / 2
-    return 1 / number, max_tokens
+    max_tokens = int(min(num_valid, max(affordable / MIN_EVALUATIONS, 2000)))
+    num_evaluations = min(max(affordable / max_tokens, 1), max_evaluations) if num_valid else MAX_EVALUATIONS / 2
+    return 1 / num_evaluations, max_tokens
 
 
 def _by_epochs(table: Sequence[tuple[float, float]], num_epochs: float) -> float:
-    """Return the value of the first row whose limit is not passed."""
+    """Return the value of the first row whose limit is at least the number of epochs."""
     return next(value for limit, value in table if num_epochs <= limit)
 
 
 @dataclass(frozen=True)
 class Plan:
-    """All that is decided before the first step.
+    """The choices made before the first step.
 
     Args:
         architecture: resolved sizes.
         options: resolved training options.
         device: cpu or cuda.
-        speed: what was measured.
+        speed: as measured.
         evaluation_interval: progress between evaluations.
-        max_valid_tokens: held-out tokens that an evaluation reads.
-        ngram_order: that of the n-gram model to be counted, 0 for none.
-        expected_epochs: passes over the text that the budget is expected to allow.
+        max_valid_tokens: number of held-out tokens in an evaluation.
+        ngram_order: of the n-gram model to count; 0 for none.
+        expected_epochs: that the budget is expected to allow.
     """
 
     architecture: Architecture
@@ -174,7 +179,7 @@ class Plan:
         return PlanFacts(
             device=self.device,
             precision=self.speed.precision,
-            bf16_speedup=self.speed.ratio,
+            bf16_speedup=self.speed.bf16_speedup,
             expected_epochs=self.expected_epochs,
             training_tokens_per_second=round(self.speed.training),
             evaluation_interval=self.evaluation_interval,
@@ -192,12 +197,14 @@ def make_plan(
     device: str,
     workers: Workers,
 ) -> Plan:
-    """Decide all that the user left open.
+    """Choose all options that the user left open.
 
     Args:
+        model_options: as given.
         options: with a budget.
         corpus: encoded.
-        workers: who will train.
+        device: cpu or cuda.
+        workers: threads to train with.
     """
     num_tokens = corpus.train.num_tokens
     seconds = options.minutes * 60 if options.minutes else None
@@ -226,7 +233,9 @@ def make_plan(
         num_training=num_training,
         seconds=seconds,
         evaluation_speed=speed.evaluation,
-        most=max(MOST_EVALUATIONS, round(options.epochs or 0)) if options.optimizer == "nt-asgd" else MOST_EVALUATIONS,
+        max_evaluations=max(MAX_EVALUATIONS, round(options.epochs or 0))
+        if options.optimizer == "nt-asgd"
+        else MAX_EVALUATIONS,
     )
     num_epochs = num_training / num_tokens
     options = resolve_training(
@@ -249,16 +258,16 @@ def _choose_sizes(
     seconds: float | None,
     workers: Workers,
 ) -> tuple[Architecture, Speed, int]:
-    """Choose the network's sizes and the lanes, time them, and choose anew where the time says so."""
+    """Choose the sizes of the network and the batch size, time them, and revise them if the speed requires it."""
     num_tokens = corpus.train.num_tokens
 
-    def choose(worth: float | None) -> tuple[Architecture, int]:
+    def choose(effective_seconds: float | None) -> tuple[Architecture, int]:
         architecture = resolve_architecture(
             model_options,
             kind=corpus.tokenizer.kind,
             vocab_size=len(corpus.tokenizer.vocabulary),
             num_tokens=num_tokens,
-            seconds=worth,
+            seconds=effective_seconds,
             device=device,
         )
         batch_size = choose_batch_size(
@@ -280,22 +289,22 @@ def _choose_sizes(
     if seconds is None or device == "cuda":
         return architecture, speed, batch_size
     num_epochs = _expected_tokens(options, batch_size, num_tokens, speed) / num_tokens
-    fitting, batch_size_of_fitting = choose(
-        seconds * worth_of_a_second(architecture.hidden_size, speed.training, num_epochs)
+    revised, revised_batch_size = choose(
+        seconds * effective_time_factor(architecture.hidden_size, speed.training, num_epochs)
     )
-    if fitting == architecture:
+    if revised == architecture:
         return architecture, speed, batch_size
-    return fitting, timed(fitting, batch_size_of_fitting), batch_size_of_fitting
+    return revised, timed(revised, revised_batch_size), revised_batch_size
 
 
 def _expected_tokens(options: TrainingOptions, batch_size: int, num_tokens: int, speed: Speed) -> float:
-    """Return how many tokens the budget will train on: counted from steps and epochs, estimated from minutes."""
-    expectations: list[float] = []
+    """Return the number of tokens that the budget allows: exact for steps and epochs, estimated for minutes."""
+    estimates: list[float] = []
     if options.steps:
-        expectations.append(options.steps * batch_size * options.bptt_length)
+        estimates.append(options.steps * batch_size * options.bptt_length)
     if options.epochs:
-        expectations.append(options.epochs * num_tokens)
+        estimates.append(options.epochs * num_tokens)
     if options.minutes:
-        seconds = max(options.minutes * 60 - SECONDS_TO_BEGIN, 0.0)
-        expectations.append(max(seconds * SHARE_FOR_STEPS * speed.training, 1.0))
-    return float(min(expectations))
+        seconds = max(options.minutes * 60 - STARTUP_SECONDS, 0.0)
+        estimates.append(max(seconds * STEP_TIME_FRACTION * speed.training, 1.0))
+    return float(min(estimates))

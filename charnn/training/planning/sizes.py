@@ -1,11 +1,11 @@
-"""The sizes of a network: what a user left open, by the text, the time and the device; and what does not go together."""
+"""The sizes of a network, chosen by the text, the time budget and the device where left open, and checked for consistency."""
 
 from charnn.config import Architecture, ModelOptions
 from charnn.errors import OptionError
 from charnn.options import refuse_idle
 
 _HIDDEN_SIZE_BY_SECONDS = ((40, 128), (70, 192), (150, 256), (480, 384), (float("inf"), 512))
-MOST_ONE_HOT = 4096
+MAX_ONE_HOT_VOCAB_SIZE = 4096
 MOGRIFIER_ROUNDS = 5
 
 
@@ -15,14 +15,15 @@ def resolve_architecture(
     """Choose the sizes that were left open.
 
     Args:
-        kind: what a token is.
+        options: as given.
+        kind: of the tokenizer.
         vocab_size: tokens in the vocabulary.
         num_tokens: length of the training text.
-        seconds: the time budget, None where steps or epochs are counted instead.
+        seconds: the time budget; None for a budget of steps or epochs.
         device: cpu or cuda.
 
     Raises:
-        OptionError: where the sizes do not go together.
+        OptionError: if the sizes are inconsistent.
     """
     budget = 120.0 if seconds is None else seconds * (20 if device == "cuda" else 1)
     hidden_size = next(size for limit, size in _HIDDEN_SIZE_BY_SECONDS if budget <= limit)
@@ -31,10 +32,10 @@ def resolve_architecture(
     elif num_tokens < 400_000:
         hidden_size = min(hidden_size, 256)
     one_hot = options.inputs == "one-hot"
-    if one_hot and vocab_size > MOST_ONE_HOT:
+    if one_hot and vocab_size > MAX_ONE_HOT_VOCAB_SIZE:
         raise OptionError(
-            f"--inputs one-hot: found {vocab_size:,} tokens in the vocabulary, but more than {MOST_ONE_HOT:,} zeros a token "
-            "would fill the memory; use --inputs embedding, or a smaller --vocab-size"
+            f"--inputs one-hot: found {vocab_size:,} tokens in the vocabulary, but more than {MAX_ONE_HOT_VOCAB_SIZE:,} zeros "
+            "per token would fill the memory; use --inputs embedding, or a smaller --vocab-size"
         )
     hidden_size = options.hidden_size or (options.tie_weights and options.embedding_size) or hidden_size
     embedding_size = options.embedding_size or (
@@ -43,7 +44,7 @@ def resolve_architecture(
     num_layers = options.num_layers or (
         2 if device == "cuda" or options.cell == "depth-lstm" or options.residual else 1
     )
-    mogrifies = options.cell == "mogrifier"
+    is_mogrifier = options.cell == "mogrifier"
     architecture = Architecture(
         cell=options.cell,
         vocab_size=vocab_size,
@@ -56,8 +57,8 @@ def resolve_architecture(
         residual=options.residual,
         skip=options.skip,
         nonlinearity=options.nonlinearity,
-        mogrifier_rounds=(options.mogrifier_rounds or MOGRIFIER_ROUNDS) if mogrifies else 0,
-        mogrifier_rank=(options.mogrifier_rank or 0) if mogrifies else 0,
+        mogrifier_rounds=(options.mogrifier_rounds or MOGRIFIER_ROUNDS) if is_mogrifier else 0,
+        mogrifier_rank=(options.mogrifier_rank or 0) if is_mogrifier else 0,
         initial_state=options.initial_state,
         direction="backward" if options.direction == "backward" else "forward",
     )
@@ -66,7 +67,7 @@ def resolve_architecture(
 
 
 def _check_sizes(shape: Architecture) -> None:
-    """Refuse sizes that do not go together. Raises OptionError."""
+    """Raise OptionError if the sizes are inconsistent."""
     refuse_idle("--cell depth-lstm", shape.cell == "depth-lstm" and shape.num_layers == 1, "--num-layers 2 or more")
     if shape.output_size == shape.hidden_size:
         return

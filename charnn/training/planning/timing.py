@@ -1,4 +1,4 @@
-"""How fast this machine trains a network now: a few steps of it, in each precision that is open."""
+"""The speed of training on this machine: a few timed steps in each candidate precision."""
 
 import math
 import statistics
@@ -17,37 +17,37 @@ from charnn.training.network.network import Network
 from charnn.training.optim.optimizers import make_optimizers
 from charnn.training.parallel.step import TrainingStep
 from charnn.training.parallel.workers import Workers
-from charnn.training.planning.devices import has_bf16_units
+from charnn.training.planning.devices import supports_bf16
 from charnn.training.planning.memory import memory_kept
 
-MOST_ROUNDS, FEWEST_ROUNDS = 6, 4
-HOPELESS = 1.5
-"""Times the shortest step, beyond which a precision is timed no more."""
-SHARE_FOR_TIMING = 0.02
-"""The share of a time budget after which no further round of timing is begun; four rounds may take thrice that."""
-SECONDS_FOR_TIMING = 1.5
-"""The same where steps or epochs are counted: the speed is for information, and for nothing that the weights depend on."""
+MAX_ROUNDS, MIN_ROUNDS = 6, 4
+MAX_SLOWDOWN = 1.5
+"""Factor of the fastest precision's time at which the other is no longer timed."""
+TIMING_FRACTION = 0.02
+"""Fraction of a time budget for timing; the first four rounds may take three times as long."""
+TIMING_SECONDS = 1.5
+"""The same in seconds for a budget of steps or epochs, where the weights do not depend on the speed."""
 
 TIMED_DROPOUT = 0.1
-"""What stands for a dropout that is not chosen yet."""
+"""Dropout in timed steps if it is not chosen yet."""
 
 
 @dataclass(frozen=True)
 class Speed:
-    """What the timing of a step found.
+    """The measured speed of training.
 
     Args:
-        precision: the faster arithmetic; by what the processor has, where the clock must not decide.
-        num_workers: threads that shared a step.
-        training, evaluation: tokens a second.
-        ratio: how many times as fast as fp32, where bf16 was chosen over it.
+        precision: the faster one, or without a time budget the one that the device supports.
+        num_workers: threads that steps were divided among.
+        training, evaluation: tokens per second.
+        bf16_speedup: over fp32, if both were timed and bf16 was faster.
     """
 
     precision: str
     num_workers: int
     training: float
     evaluation: float
-    ratio: float | None
+    bf16_speedup: float | None
 
 
 def measure_speed(
@@ -59,20 +59,23 @@ def measure_speed(
     seconds: float | None = None,
     workers: Workers | None = None,
 ) -> Speed:
-    """Time a few training steps, and an evaluation, on a network of this shape.
+    """Time a few training steps of a network, and estimate the speed of evaluation.
 
-    Leaves torch's random generators and its number of threads as they were.
+    Torch's random generators and number of threads are restored afterwards.
 
     Args:
-        batch_size: lanes.
-        seconds: the time budget; without one the precision is not chosen by the clock, so that a run can be repeated.
-        workers: among whom a step is shared out.
+        architecture: of the network.
+        options: of training.
+        batch_size: B.
+        device: cpu or cuda.
+        seconds: the time budget; without one the precision does not depend on timing, so that a run can be repeated.
+        workers: threads that a step is divided among.
     """
     workers = workers or Workers()
     precisions = _precisions(options.precision, device, may_time=seconds is not None)
     with memory_kept(), torch.random.fork_rng(devices=[0] if device == "cuda" else []):
         timed = replace(options, dropout=TIMED_DROPOUT) if options.dropout is None else options
-        network = Network(architecture, shares=RegularizationRates.of(timed)).to(device)
+        network = Network(architecture, rates=RegularizationRates.of(timed)).to(device)
         optimizers = make_optimizers(network, replace(timed, batch_size=batch_size))
         steps = [TrainingStep(network, optimizers, timed, precision, workers) for precision in precisions]
         size = (options.bptt_length, batch_size)
@@ -83,14 +86,14 @@ def measure_speed(
                 for step in steps
             ],
             device,
-            SECONDS_FOR_TIMING if seconds is None else SHARE_FOR_TIMING * seconds,
+            TIMING_SECONDS if seconds is None else TIMING_FRACTION * seconds,
         )
     fastest = min(range(len(steps)), key=training.__getitem__)
-    # without its gradient a step is a third of the work
+    # a forward pass is about a third of a step
     evaluation = ids_TB.size / training[fastest] * EVALUATION_SPEED_RATIO
     has_choice = len(steps) == 2 and precisions[fastest] == "bf16" and math.isfinite(training[1 - fastest])
-    ratio = training[1 - fastest] / training[fastest] if has_choice else None
-    return Speed(precisions[fastest], workers.num_active, ids_TB.size / training[fastest], evaluation, ratio)
+    bf16_speedup = training[1 - fastest] / training[fastest] if has_choice else None
+    return Speed(precisions[fastest], workers.num_active, ids_TB.size / training[fastest], evaluation, bf16_speedup)
 
 
 def _train_on(step: TrainingStep, ids_TB: IdArray, teacher_forcing_probability: float, workers: Workers) -> None:
@@ -99,44 +102,44 @@ def _train_on(step: TrainingStep, ids_TB: IdArray, teacher_forcing_probability: 
         ids_TB,
         None,
         learning_rate=1e-3,
-        number=0,
+        step_index=0,
         teacher_forcing_probability=teacher_forcing_probability,
     )
     step.update(prepared, workers.run(prepared.tasks))
 
 
 EVALUATION_SPEED_RATIO = 3.0
-"""How many times as fast as training an evaluation is taken to be; the trainer goes by how long its own take."""
+"""Assumed ratio of evaluation speed to training speed; the trainer uses the measured duration of its evaluations."""
 
 
-def _precisions(wanted: str, device: str, *, may_time: bool) -> list[str]:
-    """Return the precisions to time: the one that is wanted, or those that the device has units for."""
-    if wanted == "bf16" or (wanted == "auto" and has_bf16_units(device)):
-        return ["bf16", "fp32"] if wanted == "auto" and may_time else ["bf16"]
+def _precisions(requested: str, device: str, *, may_time: bool) -> list[str]:
+    """Return the precisions to time: the requested one, or those that the device supports."""
+    if requested == "bf16" or (requested == "auto" and supports_bf16(device)):
+        return ["bf16", "fp32"] if requested == "auto" and may_time else ["bf16"]
     return ["fp32"]
 
 
-def _median_times(work: Sequence[Callable[[], object]], device: str, most_seconds: float) -> list[float]:
-    """Return the median time of each piece of work in seconds, from rounds in which they take turns.
+def _median_times(work: Sequence[Callable[[], object]], device: str, max_seconds: float) -> list[float]:
+    """Return the median time of each function in seconds, over rounds that call each of them once.
 
-    The first round is not counted where there are more. What is far behind after the second takes no further part. Once the
-    time is over, no round is begun after the fourth, and nothing at all once it is over thrice: a machine that is busy with
-    other things can hold a step up for seconds. What never had its turn has an infinite time.
+    The first round is a warm-up, and ignored if there are others. A function that is much slower than the fastest is not called
+    after the second round. After `max_seconds` only the first four rounds continue, and after three times that nothing does,
+    since on a busy machine a single step may take seconds. The time of a function that was never called is infinite.
     """
     times: list[list[float]] = [[] for _ in work]
-    started = time.perf_counter()
-    for number in range(MOST_ROUNDS):
-        for place, (do, taken) in enumerate(zip(work, times, strict=True)):
-            begun = time.perf_counter()
-            allowed = most_seconds * (1 if number >= FEWEST_ROUNDS else 3)
-            if (number or place) and begun - started > allowed:
+    first_start = time.perf_counter()
+    for round_index in range(MAX_ROUNDS):
+        for index, (run, taken) in enumerate(zip(work, times, strict=True)):
+            start = time.perf_counter()
+            allowed = max_seconds * (1 if round_index >= MIN_ROUNDS else 3)
+            if (round_index or index) and start - first_start > allowed:
                 return [_median(others) for others in times]
-            if number > 1 and min(taken[1:]) > HOPELESS * min(min(others[1:]) for others in times):
+            if round_index > 1 and min(taken[1:]) > MAX_SLOWDOWN * min(min(others[1:]) for others in times):
                 continue
-            do()
+            run()
             if device == "cuda":
                 torch.cuda.synchronize()
-            taken.append(time.perf_counter() - begun)
+            taken.append(time.perf_counter() - start)
     return [_median(taken) for taken in times]
 
 

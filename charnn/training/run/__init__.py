@@ -1,1 +1,1 @@
-"""A run: begun, resumed, trained, measured."""
+"""A run: create or resume it, train, and compute its final metrics."""

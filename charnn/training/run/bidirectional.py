@@ -1,4 +1,4 @@
-"""A pair of networks that read a text from either side: one budget, shared, and what is left to do of it."""
+"""The two networks of a bidirectional model: their directories and how they divide the budget."""
 
 from pathlib import Path
 
@@ -11,26 +11,26 @@ FINISHED = ("budget", "patience")
 
 
 def is_forward_half(config: RunConfig) -> bool:
-    """Tell whether a model was begun as the forward half of a pair, in whose directory the other lies."""
+    """Return whether a model is the forward half of a bidirectional model; its directory contains the backward half."""
     return is_half_of_bidirectional(config) and config.architecture.direction == "forward"
 
 
 def directory_of_run(directory: Path, config: RunConfig) -> Path:
-    """Return the directory by which a user names a run: for the backward half of a pair, that of the pair."""
+    """Return the directory of the run that a model belongs to: the parent, for the backward half of a bidirectional model."""
     return directory.parent if is_half_of_bidirectional(config) and not is_forward_half(config) else directory
 
 
-def with_a_budget(given: OptionValues) -> OptionValues:
-    """Return options with the default budget where none is given."""
-    return given if any(name in given for name in BUDGETS) else {**given, "minutes": DEFAULT_MINUTES}
+def with_default_budget(overrides: OptionValues) -> OptionValues:
+    """Return the overrides with the default budget added if they contain none."""
+    return overrides if any(name in overrides for name in BUDGETS) else {**overrides, "minutes": DEFAULT_MINUTES}
 
 
-def half_of_budget(given: OptionValues) -> OptionValues:
-    """Return options with each network's half of the minutes; steps and epochs are a network's own."""
-    return {**given, "minutes": given["minutes"] / 2} if "minutes" in given else given
+def half_of_budget(overrides: OptionValues) -> OptionValues:
+    """Return the overrides with half of the minutes; steps and epochs apply to each network."""
+    return {**overrides, "minutes": overrides["minutes"] / 2} if "minutes" in overrides else overrides
 
 
-def is_finished(config: RunConfig, given: OptionValues) -> bool:
-    """Tell whether the forward half has nothing left to do, no other budget being given than it has spent."""
+def is_finished(config: RunConfig, overrides: OptionValues) -> bool:
+    """Return whether the forward half has finished and the overrides do not change its budget."""
     has_stopped = config.results.stopped in FINISHED
-    return has_stopped and all(given.get(name) in (None, getattr(config.training, name)) for name in BUDGETS)
+    return has_stopped and all(overrides.get(name) in (None, getattr(config.training, name)) for name in BUDGETS)

@@ -1,4 +1,4 @@
-"""A new run: the texts are read, all that is open is decided, and the directory is filled."""
+"""Creating a run: read the texts, choose the options left open, and write the model directory."""
 
 import contextlib
 import math
@@ -41,18 +41,18 @@ from charnn.training.optim.schedule import seconds_for_steps, seconds_to_end
 from charnn.training.planning.devices import choose_device
 from charnn.training.planning.plan import Plan, make_plan, resolve_budget
 from charnn.training.position import Position
-from charnn.training.run.metrics import count_beside, read_held_out, tokens_to_count
+from charnn.training.run.metrics import estimate_ngrams, evaluate_ngrams, tokens_to_count
 from charnn.training.run.session import Session, close_text, make_session, make_workers, open_text, save
 
 logger = notice_logger(__name__)
 
-FEWEST_STEPS = 20
-"""Steps below which training is of no use."""
-SLOW_STEP = 0.5
-"""Seconds of a step from which on a time budget without room for two of them is refused, rather than spent on nothing."""
+MIN_STEPS = 20
+"""Steps that a recommended time budget has room for; with fewer, training is of no use."""
+SLOW_STEP_SECONDS = 0.5
+"""If a step takes at least this long, a time budget without room for two steps is refused."""
 
 
-def begin(
+def create_run(
     directory: Path,
     texts: Sequence[str],
     *,
@@ -64,18 +64,20 @@ def begin(
     report: Report | None = None,
     recipe: str | None = None,
 ) -> Session:
-    """Read the texts and set up a new run in `directory`; what lies there stays until the new run is whole.
+    """Read the texts and create a run in `directory`; an existing model there is replaced only once the new run is complete.
 
     Args:
-        overwrite: replace a model that lies there.
+        directory: of the model.
+        texts: files to train on (see `find_sources`).
+        overwrite: replace an existing model.
         started: `time.monotonic()` from which the time budget counts.
-        report: told how far the reading of the text and the counting of n-grams have come.
-        recipe: the name of the one that options come from.
+        report: called with the progress of reading the text and counting n-grams.
+        recipe: the name of the recipe that options come from.
 
     Raises:
-        CharnnError: for anything wrong with what was given; the directory is then as it was.
+        CharnnError: for invalid options or texts; the directory is then unchanged.
     """
-    _refuse_to_destroy(directory, overwrite)
+    _refuse_to_overwrite(directory, overwrite)
     check_together(text_options, model_options, training_options)
     options = resolve_budget(training_options)
     device = choose_device(options.device)
@@ -108,17 +110,17 @@ def begin(
     return session
 
 
-def begin_backward(forward: Path, *, started: float) -> Session:
-    """Set up the other half of a pair: the same network on the same text, read from right to left.
+def create_backward_half(forward: Path, *, started: float) -> Session:
+    """Create the backward half of a bidirectional model: the same architecture on the same text, from right to left.
 
-    It lies in the directory `BACKWARD` of the model that reads from left to right, and needs nothing but what is there.
+    Its directory is `BACKWARD` in the directory of the forward half.
 
     Args:
-        forward: that model's directory.
+        forward: the directory of the forward half.
         started: `time.monotonic()` from which the time budget counts.
 
     Raises:
-        CharnnError: where the model is damaged or nothing can be written.
+        CharnnError: if the forward half is damaged or the directory cannot be written.
     """
     model = read_model(forward)
     backward = replace(model.architecture, direction="backward")
@@ -145,10 +147,10 @@ def _complete(
     text_key: str = "",
     report: Report | None = None,
 ) -> None:
-    """Fill a new run's directory with what training begins with.
+    """Write the tokenizer, the n-gram model and the first checkpoint of a new run.
 
     Args:
-        text_key: names the encoded text in the cache; empty where it is not kept.
+        text_key: of the encoded text in the cache; empty if it is not cached.
     """
     write_tokenizer(session.directory, session.tokenizer)
     if ngram_order:
@@ -158,16 +160,16 @@ def _complete(
 
 
 def _refuse_too_little_time(plan: Plan, seconds: float) -> None:
-    """Refuse a time budget in which no step could be finished.
+    """Raise TrainingError for a time budget in which no step could be finished.
 
     Args:
-        seconds: that are spent.
+        seconds: already spent.
     """
     minutes, batch_size = plan.options.minutes, plan.options.batch_size
     assert batch_size is not None
     step_seconds = batch_size * plan.options.bptt_length / plan.speed.training
     evaluation_seconds = plan.max_valid_tokens / plan.speed.evaluation
-    if minutes is None or step_seconds < SLOW_STEP:
+    if minutes is None or step_seconds < SLOW_STEP_SECONDS:
         return
     if seconds_for_steps(minutes, evaluation_seconds) - seconds >= 2 * step_seconds:
         return
@@ -179,11 +181,11 @@ def _refuse_too_little_time(plan: Plan, seconds: float) -> None:
 
 
 def _minutes_for(seconds: float, step_seconds: float, evaluation_seconds: float) -> float:
-    """Return the minutes, to a tenth, that are enough for a few steps and the end after so many seconds."""
-    return math.ceil((seconds + FEWEST_STEPS * step_seconds + seconds_to_end(evaluation_seconds)) / 6) / 10
+    """Return the minutes, to a tenth, that suffice for `MIN_STEPS` steps and the end of a run after some seconds."""
+    return math.ceil((seconds + MIN_STEPS * step_seconds + seconds_to_end(evaluation_seconds)) / 6) / 10
 
 
-def _refuse_to_destroy(directory: Path, overwrite: bool) -> None:
+def _refuse_to_overwrite(directory: Path, overwrite: bool) -> None:
     if not directory.exists() or (overwrite and is_model(directory)):
         return
     if is_model(directory):
@@ -194,7 +196,7 @@ def _refuse_to_destroy(directory: Path, overwrite: bool) -> None:
             f"{directory}: holds {state} model; replace it with --overwrite, {resume}, or name another directory with -o"
         )
     if directory.is_file() or any(directory.iterdir()):
-        raise ModelError(f"{directory}: exists and is no model of charnn's; name another place with -o")
+        raise ModelError(f"{directory}: exists and is not a charnn model; name another directory with -o")
 
 
 def _add_ngrams(
@@ -205,7 +207,7 @@ def _add_ngrams(
     text_key: str,
     report: Report | None,
 ) -> None:
-    """Put the n-gram model beside the network, from the cache where an earlier run has counted the same."""
+    """Add the n-gram model, from the cache if an earlier run counted the same text."""
     tokenizer, directory = session.tokenizer, session.directory
     ids = open_ids(directory / "train.bin", tokenizer)
     seconds = options.minutes * 60 if options.minutes else None
@@ -217,11 +219,11 @@ def _add_ngrams(
         order=order,
         num_tokens=tokens_to_count(len(ids), seconds),
     )
-    session.ngrams = _kept_ngrams(session, root, key)
+    session.ngrams = _cached_ngrams(session, root, key)
     if session.ngrams is not None:
         logger.info(f"n-grams up to order {session.ngrams.order}: taken from the cache, counted by an earlier run")
     else:
-        session.ngrams = count_beside(
+        session.ngrams = estimate_ngrams(
             ids, tokenizer.vocabulary, order=order, unit=tokenizer.unit, seconds=seconds, report=report
         )
         write_ngrams(directory, session.ngrams, tokenizer_sha256=session.config.tokenizer_sha256)
@@ -230,12 +232,12 @@ def _add_ngrams(
         )
     session.config.results.ngram_order = session.ngrams.order
     if len(session.held_out):
-        reading = read_held_out(session.ngrams, session.held_out, tokenizer.vocabulary, unit=tokenizer.unit)
-        session.config.results.ngram_loss_nats = -float(np.log(reading.probs).mean())
+        evaluation = evaluate_ngrams(session.ngrams, session.held_out, tokenizer.vocabulary, unit=tokenizer.unit)
+        session.config.results.ngram_loss_nats = -float(np.log(evaluation.probs).mean())
 
 
-def _kept_ngrams(session: Session, root: Path | None, key: str) -> NgramModel | None:
-    """Copy the n-gram model from the cache into the run's directory and return it, or None where it is not kept."""
+def _cached_ngrams(session: Session, root: Path | None, key: str) -> NgramModel | None:
+    """Copy the n-gram model from the cache into the directory of the run and return it, or None if it is not cached."""
     if cache.fetch(root, key, session.directory) is None:
         return None
     try:
@@ -249,7 +251,7 @@ def _kept_ngrams(session: Session, root: Path | None, key: str) -> NgramModel | 
 
 
 def _add_spelling(directory: Path, corpus: Corpus, *, tokenizer_sha256: str) -> None:
-    """Put the model of spellings beside the network, from the cache where it is there."""
+    """Add the spelling model, from the cache if it is there."""
     root = cache.cache_directory() if corpus.key else None
     key = cache.make_key(what="spelling", text=corpus.key)
     if cache.fetch(root, key, directory) is None:
@@ -259,13 +261,13 @@ def _add_spelling(directory: Path, corpus: Corpus, *, tokenizer_sha256: str) -> 
 
 
 def minutes_to_learn(session: Session) -> float:
-    """Return the --minutes that would have been enough for a few steps, where none were made: from what was measured."""
+    """Return the `--minutes` that suffice for `MIN_STEPS` steps at the measured speed, for a run that finished none."""
     plan, options = session.config.plan, session.config.training
     assert options.batch_size is not None
     assert plan.training_tokens_per_second is not None
     step_seconds = options.batch_size * options.bptt_length / plan.training_tokens_per_second
     minutes = _minutes_for(session.config.results.seconds, step_seconds, plan.evaluation_seconds)
-    return minutes * 2 if is_half_of_bidirectional(session.config) else minutes  # which both networks share
+    return minutes * 2 if is_half_of_bidirectional(session.config) else minutes  # divided between both networks
 
 
 def _make_config(corpus: Corpus, asked: AskedOptions, plan: Plan, recipe: str | None) -> RunConfig:

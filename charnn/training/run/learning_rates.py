@@ -1,4 +1,4 @@
-"""Learning rates tried on a run that is not kept."""
+"""A learning rate range test on a temporary run."""
 
 import tempfile
 from dataclasses import replace
@@ -7,19 +7,23 @@ from pathlib import Path
 from charnn.text.progress import Report
 from charnn.training.planning.lr_range_test import Trial, range_test
 from charnn.training.planning.memory import memory_kept
-from charnn.training.run.create import begin
+from charnn.training.run.create import create_run
 from charnn.training.run.networks import RunRequest
 from charnn.training.run.session import close_text
 
 
 def try_learning_rates(request: RunRequest, *, started: float, report: Report) -> tuple[str, list[Trial]]:
-    """Begin a run in a directory for the time being, and return its optimizer and the trials of a range test.
+    """Run a learning rate range test in a temporary directory; return the name of the optimizer and the trials.
+
+    Args:
+        started: `time.monotonic()` from which the time budget counts.
+        report: called with the progress of reading the text.
 
     Raises:
         CharnnError: for anything wrong with the request.
     """
     with tempfile.TemporaryDirectory(prefix="charnn-", ignore_cleanup_errors=True) as folder:
-        session = begin(
+        session = create_run(
             Path(folder, "run"),
             request.texts,
             text_options=request.text_options,

@@ -1,4 +1,4 @@
-"""The figures that stand beside the validation loss: the n-gram model's, the mixture's, and the network's from empty states."""
+"""Final metrics besides the validation loss: over fixed windows, of the n-gram model, and interpolated with it."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -15,12 +15,12 @@ from charnn.training.evaluation import fixed_window_loss, held_out_log_probs
 from charnn.training.network.network import Network
 from charnn.training.parallel.workers import Workers
 
-SHARE_FOR_COUNTING = 0.1
-"""The share of a time budget that the counting of n-grams may take, at `TOKENS_COUNTED_A_SECOND`."""
-TOKENS_COUNTED_A_SECOND = 2_000_000
+COUNTING_TIME_FRACTION = 0.1
+"""Maximum fraction of a time budget for counting n-grams, at `TOKENS_COUNTED_PER_SECOND`."""
+TOKENS_COUNTED_PER_SECOND = 2_000_000
 
 
-def count_beside(
+def estimate_ngrams(
     ids: npt.NDArray[Any],
     vocabulary: Vocabulary,
     *,
@@ -33,11 +33,12 @@ def count_beside(
 
     Args:
         ids: the encoded text (N,).
-        order: tokens in the longest n-gram.
-        seconds: the time budget; of a text that is too long for it, evenly spread parts are counted.
-        report: told how far the counting has come.
+        order: of the n-gram model.
+        unit: stream, line or document; n-grams do not cross the boundary of a unit.
+        seconds: the time budget; if the text is too long for it, ten evenly spaced parts are counted. None counts it all.
+        report: called with the progress of counting.
     """
-    ids = _spread_part(ids, tokens_to_count(len(ids), seconds))
+    ids = _spaced_parts(ids, tokens_to_count(len(ids), seconds))
     counts = count_ngrams(
         ids,
         order=order,
@@ -50,36 +51,36 @@ def count_beside(
 
 
 def tokens_to_count(num_tokens: int, seconds: float | None) -> int:
-    """Return how many tokens of a text the n-gram model is estimated from in a time budget."""
-    return (
-        num_tokens if seconds is None else min(num_tokens, int(seconds * SHARE_FOR_COUNTING * TOKENS_COUNTED_A_SECOND))
-    )
+    """Return the number of tokens from which the n-gram model is estimated in a time budget of some seconds."""
+    if seconds is None:
+        return num_tokens
+    return min(num_tokens, int(seconds * COUNTING_TIME_FRACTION * TOKENS_COUNTED_PER_SECOND))
 
 
-def _spread_part(ids: npt.NDArray[Any], most: int) -> npt.NDArray[Any]:
-    """Return a text, or where it is longer than `most` tokens, a tenth of that from each of ten places."""
-    if len(ids) <= most:
+def _spaced_parts(ids: npt.NDArray[Any], max_tokens: int) -> npt.NDArray[Any]:
+    """Return at most `max_tokens` tokens of a text, from ten evenly spaced positions if it is longer."""
+    if len(ids) <= max_tokens:
         return ids
-    length = max(1, most // 10)
+    length = max(1, max_tokens // 10)
     return np.concatenate([ids[start : start + length] for start in range(0, len(ids) - length + 1, len(ids) // 10)])
 
 
 @dataclass(frozen=True)
-class Figures:
-    """What is said of a model beside its validation loss; losses in nats a token.
+class FinalMetrics:
+    """Metrics of a trained model besides its validation loss; losses in nats per token.
 
     Args:
-        valid_loss_cold_nats: the network's, over windows from an empty state (see `fixed_window_loss`).
-        mixture_loss_nats: network and n-gram model mixed, each half of the text with weights fitted to the other.
-        mixture_weights: the network's weights, fitted to all of it (order,).
+        fixed_window_loss_nats: of the network, over fixed windows (see `fixed_window_loss`).
+        mixture_loss_nats: interpolated with the n-gram model, each half of the text with weights fitted to the other half.
+        mixture_weights: of the network, by length of the n-gram context, fitted to the whole text (order,).
     """
 
-    valid_loss_cold_nats: float
+    fixed_window_loss_nats: float
     mixture_loss_nats: float | None = None
     mixture_weights: list[float] | None = None
 
 
-def final_figures(
+def measure_final_metrics(
     network: Network,
     ngrams: NgramModel | None,
     ids: npt.NDArray[np.int64],
@@ -87,17 +88,17 @@ def final_figures(
     *,
     unit: str,
     workers: Workers | None = None,
-) -> Figures:
-    """Measure a trained network on a held-out text (N,), and the mixture with its n-gram model."""
-    cold = fixed_window_loss(network, ids, vocabulary, unit=unit, workers=workers).nats_per_token
+) -> FinalMetrics:
+    """Evaluate a trained network, alone and interpolated with its n-gram model, on a held-out text (N,)."""
+    fixed_window_nats = fixed_window_loss(network, ids, vocabulary, unit=unit, workers=workers).nats_per_token
     if ngrams is None:
-        return Figures(cold)
+        return FinalMetrics(fixed_window_nats)
     log_probs = held_out_log_probs(network, ids, vocabulary, unit=unit, workers=workers).astype(np.float64)
-    reading = read_held_out(ngrams, ids, vocabulary, unit=unit)
-    weights = fit_weights(log_probs, reading, ngrams.order)
-    return Figures(cold, cross_fitted_loss(log_probs, reading, ngrams.order), weights.tolist())
+    evaluation = evaluate_ngrams(ngrams, ids, vocabulary, unit=unit)
+    weights = fit_weights(log_probs, evaluation, ngrams.order)
+    return FinalMetrics(fixed_window_nats, cross_fitted_loss(log_probs, evaluation, ngrams.order), weights.tolist())
 
 
-def read_held_out(ngrams: NgramModel, ids: npt.NDArray[np.int64], vocabulary: Vocabulary, *, unit: str) -> Reading:
-    """Return what an n-gram model makes of a held-out text (N,)."""
+def evaluate_ngrams(ngrams: NgramModel, ids: npt.NDArray[np.int64], vocabulary: Vocabulary, *, unit: str) -> Reading:
+    """Evaluate an n-gram model on a held-out text (N,)."""
     return ngrams.read_text(ids, boundary_id=vocabulary.boundary_id, cut_at_boundary=unit != "stream")

@@ -16,9 +16,9 @@ from charnn.recipes import Recipe
 from charnn.storage.locking import exclusive
 from charnn.storage.model_directory import BACKWARD, DEFAULT_ROOT, is_model, read_config
 from charnn.text.progress import Report
-from charnn.training.run.bidirectional import half_of_budget, is_finished, is_forward_half, with_a_budget
-from charnn.training.run.create import begin, begin_backward
-from charnn.training.run.resume import go_on
+from charnn.training.run.bidirectional import half_of_budget, is_finished, is_forward_half, with_default_budget
+from charnn.training.run.create import create_backward_half, create_run
+from charnn.training.run.resume import resume_run
 from charnn.training.run.session import Session
 
 logger = notice_logger(__name__)
@@ -26,16 +26,16 @@ logger = notice_logger(__name__)
 
 @dataclass(frozen=True)
 class RunRequest:
-    """A run to begin, or to go on with; see `make_request`.
+    """A run to start or resume; see `make_request`.
 
     Args:
         directory: of the run.
-        texts: what to learn from (see `find_sources`).
-        overrides: the options that were given, by field name.
-        text_options, model_options, training_options: all of them; of a bidirectional model each network's.
-        recipe: what some of them come from.
-        overwrite: replace a model that lies there.
-        resume: go on where the run stopped.
+        texts: files to train on (see `find_sources`).
+        overrides: options that the user gave, by field name.
+        text_options, model_options, training_options: all options; for a bidirectional model, those of each network.
+        recipe: source of the options that the user did not give.
+        overwrite: replace an existing model.
+        resume: resume the run from its last checkpoint.
     """
 
     directory: Path
@@ -58,22 +58,29 @@ def make_request(
     overwrite: bool = False,
     resume: bool = False,
 ) -> RunRequest:
-    """Return what a run is to be.
+    """Return a request to start or resume a run.
 
     Args:
-        overrides: options by field name; others are the recipe's, or keep their defaults.
+        directory: of the run.
+        texts: files to train on (see `find_sources`).
+        overrides: options by field name; the others come from the recipe or are the defaults.
+        recipe: published settings to start from.
+        overwrite: replace an existing model.
+        resume: resume the run from its last checkpoint.
 
     Raises:
-        OptionError: for options out of bounds, or that do not go together.
+        OptionError: for options that are out of bounds or incompatible.
     """
     options = overrides
     if recipe is not None:
         options, left_out = settle(recipe.options, overrides)
         if left_out:
-            logger.info(f"recipe {recipe.name}: left out {', '.join(left_out)}, idle beside the options given")
+            logger.info(
+                f"recipe {recipe.name}: left out {', '.join(left_out)}, which have no effect with the options given"
+            )
     text_options, model_options = pick(TextOptions, options), pick(ModelOptions, options)
     if model_options.direction == "both" and not resume:
-        options = half_of_budget(with_a_budget(options))
+        options = half_of_budget(with_default_budget(options))
     training_options = pick(TrainingOptions, options)
     return RunRequest(
         directory, texts, overrides, text_options, model_options, training_options, recipe, overwrite, resume
@@ -81,32 +88,33 @@ def make_request(
 
 
 def default_directory(text: str) -> Path:
-    """Return where the model of a text lies where nothing else is said: `runs/` and the name of the file."""
+    """Return the default model directory of a text: `runs/` and the name of the file."""
     name = "stdin" if text == "-" else Path(text.rstrip("/")).name.removesuffix(".gz")
     return DEFAULT_ROOT / (portable_name(Path(name).stem.replace("*", "all")) or "text")
 
 
 def networks(request: RunRequest, *, started: float, report: Report | None = None) -> Generator[Session, None, None]:
-    """Yield each network of a run, which must be trained (see `charnn.training.run.session.run`) before the next is asked for.
+    """Yield each network of a run; train it (see `charnn.training.run.session.run`) before requesting the next one.
 
-    The run's directory is locked until the last is done, or the iterator is closed.
+    The directory of the run is locked until the iterator is exhausted or closed.
 
     Args:
-        started: `time.monotonic()` from which the first one's time budget counts.
-        report: told how far the reading of a text has come.
+        request: see `make_request`.
+        started: `time.monotonic()` from which the time budget of the first network counts.
+        report: called with the progress of reading the text.
 
     Raises:
         CharnnError: for anything wrong with the request; the directory is then as it was.
     """
     with exclusive(request.directory):
         if request.resume:
-            yield from _resumed(request, started)
+            yield from _resumed_networks(request, started)
         else:
-            yield from _begun(request, started, report)
+            yield from _new_networks(request, started, report)
 
 
-def _begun(request: RunRequest, started: float, report: Report | None) -> Generator[Session, None, None]:
-    yield begin(
+def _new_networks(request: RunRequest, started: float, report: Report | None) -> Generator[Session, None, None]:
+    yield create_run(
         request.directory,
         request.texts,
         text_options=request.text_options,
@@ -118,33 +126,33 @@ def _begun(request: RunRequest, started: float, report: Report | None) -> Genera
         recipe=None if request.recipe is None else request.recipe.name,
     )
     if request.model_options.direction == "both":
-        yield _backward_begun(request.directory)
+        yield _create_backward_half(request.directory)
 
 
-def _resumed(request: RunRequest, started: float) -> Generator[Session, None, None]:
+def _resumed_networks(request: RunRequest, started: float) -> Generator[Session, None, None]:
     directory, overrides = request.directory, request.overrides
-    pair = is_model(directory) and is_forward_half(read_config(directory))
-    if pair and overrides.get("direction") not in (None, "both"):
+    is_bidirectional = is_model(directory) and is_forward_half(read_config(directory))
+    if is_bidirectional and overrides.get("direction") not in (None, "both"):
         raise OptionError(
-            f"--direction: found {overrides['direction']}, but the run to resume was begun with both; leave it out"
+            f"--direction: found {overrides['direction']}, but the run to resume was started with both; leave it out"
         )
-    overrides = half_of_budget(overrides) if pair else overrides
-    if not pair or not is_finished(read_config(directory), overrides):
-        yield go_on(directory, overrides, started=started)
-    if not pair:
+    overrides = half_of_budget(overrides) if is_bidirectional else overrides
+    if not is_bidirectional or not is_finished(read_config(directory), overrides):
+        yield resume_run(directory, overrides, started=started)
+    if not is_bidirectional:
         return
     backward = directory / BACKWARD
     if is_model(backward):
-        yield go_on(backward, overrides, started=time.monotonic())
+        yield resume_run(backward, overrides, started=time.monotonic())
     else:
-        yield _backward_begun(directory)
+        yield _create_backward_half(directory)
 
 
-def _backward_begun(directory: Path) -> Session:
-    """Begin the half of a bidirectional model that reads from right to left."""
-    logger.info("and now from right to left")
+def _create_backward_half(directory: Path) -> Session:
+    """Create the backward half of a bidirectional model."""
+    logger.info("now training the backward half, from right to left")
     try:
-        return begin_backward(directory, started=time.monotonic())
+        return create_backward_half(directory, started=time.monotonic())
     except StorageError as error:
-        advice = f"the forward half is whole; go on with: charnn train --resume -o {directory}"
+        advice = f"the forward half is saved; resume with: charnn train --resume -o {directory}"
         raise StorageError(f"{error}; {advice}") from error

@@ -1,4 +1,4 @@
-"""Going on with a run from its last checkpoint, bit for bit."""
+"""Resuming a run from its last checkpoint, bit for bit."""
 
 import json
 import math
@@ -23,7 +23,7 @@ from charnn.storage.model_directory import (
 from charnn.storage.run_config import PlanFacts, RunConfig
 from charnn.text.corpus import open_ids
 from charnn.text.tokenizers import Tokenizer
-from charnn.training.planning.devices import choose_device, has_bf16_units
+from charnn.training.planning.devices import choose_device, supports_bf16
 from charnn.training.position import Position
 from charnn.training.run.session import Session, make_session
 
@@ -32,27 +32,28 @@ logger = notice_logger(__name__)
 CHANGEABLE_ON_RESUME = (*BUDGETS, "patience", "learning_rate", "save_every", "threads")
 
 
-def go_on(directory: Path, given: OptionValues, *, started: float) -> Session:
-    """Go on with a run from its last checkpoint, bit for bit.
+def resume_run(directory: Path, overrides: OptionValues, *, started: float) -> Session:
+    """Resume a run from its last checkpoint, bit for bit.
 
     Args:
-        given: options named on the command line; only budgets, patience and learning rate may differ from before.
-        started: `time.monotonic()` now.
+        directory: of the model.
+        overrides: options that the user gave; only those in `CHANGEABLE_ON_RESUME` may differ from the run's own.
+        started: the current `time.monotonic()`.
 
     Raises:
-        ModelError: where there is nothing to resume.
-        OptionError: for an option that cannot change.
+        ModelError: if there is no run to resume, or its budget is spent.
+        OptionError: for an option that cannot be changed.
     """
     if not is_model(directory):
-        raise ModelError(f"{directory}: found no run to resume; leave --resume out to begin one")
+        raise ModelError(f"{directory}: found no run to resume; leave --resume out to start one")
     finish_interrupted_writes(directory)
     model = read_model(directory)
     config = model.config
-    options, changed = _changed_options(config, given)
+    options, budget_changed = _changed_options(config, overrides)
     scalars, tensors = read_training_state(directory)
     config.training = options
     _check_corpus(directory, config, model.tokenizer)
-    config.plan = _keep_precision(_keep_device(config.plan))
+    config.plan = _available_precision(_available_device(config.plan))
     position = Position.of(scalars)
     session = make_session(directory, config, model.tokenizer, position, started - position.seconds)
     session.generation = model.generation
@@ -61,7 +62,7 @@ def go_on(directory: Path, given: OptionValues, *, started: float) -> Session:
     session.trainer.restore(scalars, tensors)
     trainer = session.trainer
     progress = trainer.budget.progress(position.step, position.seconds)
-    if changed:
+    if budget_changed:
         trainer.position.next_evaluation = min(1.0, progress + trainer.evaluation_interval)
     if trainer.budget.seconds is not None and config.results.valid_loss_nats is not None:
         trainer.position.best_loss_nats = config.results.valid_loss_nats
@@ -71,25 +72,25 @@ def go_on(directory: Path, given: OptionValues, *, started: float) -> Session:
         larger = _larger_budget(options, position, is_half_of_bidirectional(config))
         raise ModelError(
             f"{directory}: has spent its budget ({position.step:,} steps, {position.seconds:.0f} s); "
-            f"to go on give it more than that, e.g. --resume {larger}"
+            f"to extend it, resume with a larger one, e.g. --resume {larger}"
         )
-    trainer.position.num_stale = 0 if changed else trainer.position.num_stale
-    _forget_metrics_after(directory, position.step)
+    trainer.position.num_stale = 0 if budget_changed else trainer.position.num_stale
+    _drop_metrics_after(directory, position.step)
     return session
 
 
-def _changed_options(config: RunConfig, given: OptionValues) -> tuple[TrainingOptions, bool]:
-    before = {name: value for group in config.option_values().values() for name, value in group.items()}
+def _changed_options(config: RunConfig, overrides: OptionValues) -> tuple[TrainingOptions, bool]:
+    stored = {name: value for group in config.option_values().values() for name, value in group.items()}
     asked = {name: value for group in asdict(config.asked).values() for name, value in group.items()}
     declared = {name: option for group in GROUPS for name, (_, option) in declared_options(group).items()}
-    for name, value in given.items():
-        existed = name not in config.later_options
-        if name not in CHANGEABLE_ON_RESUME and not (existed and value in (before[name], asked[name])):
+    for name, value in overrides.items():
+        is_stored = name not in config.later_options
+        if name not in CHANGEABLE_ON_RESUME and not (is_stored and value in (stored[name], asked[name])):
             flag = flags_of(name, declared[name])[-1]
-            begun_with = before[name] if existed else "no such option"
-            raise OptionError(f"{flag}: found {value}, but the run to resume was begun with {begun_with}; leave it out")
+            original = stored[name] if is_stored else "no such option"
+            raise OptionError(f"{flag}: found {value}, but the run to resume was started with {original}; leave it out")
     options = config.training
-    changes = {name: value for name, value in given.items() if name in CHANGEABLE_ON_RESUME}
+    changes = {name: value for name, value in overrides.items() if name in CHANGEABLE_ON_RESUME}
     if any(name in changes for name in BUDGETS):
         changes = {**dict.fromkeys(BUDGETS), **changes}
     resumed = replace(options, **changes)
@@ -97,43 +98,44 @@ def _changed_options(config: RunConfig, given: OptionValues) -> tuple[TrainingOp
 
 
 def _check_corpus(directory: Path, config: RunConfig, tokenizer: Tokenizer) -> None:
-    """Refuse to train on a damaged encoded text. Raises ModelError."""
+    """Raise ModelError if a file of the encoded text is missing or has another length."""
     for split in ("train", "valid"):
         file, expected = directory / f"{split}.bin", config.corpus.size(split).num_tokens
-        found = len(open_ids(file, tokenizer)) if file.exists() else 0
-        if found != expected:
+        num_found = len(open_ids(file, tokenizer)) if file.exists() else 0
+        if num_found != expected:
             raise ModelError(
-                f"{file}: holds {found:,} tokens, the run was begun with {expected:,}; restore the file, or begin anew"
+                f"{file}: holds {num_found:,} tokens, the run was started with {expected:,}; "
+                "restore the file, or start a new run"
             )
 
 
-def _keep_device(plan: PlanFacts) -> PlanFacts:
-    """Go on with the device of before; where it is gone, on the processor, in fp32."""
+def _available_device(plan: PlanFacts) -> PlanFacts:
+    """Keep the device of the run, or fall back to the CPU in fp32 if it had a GPU and there is none."""
     if plan.device == "cuda" and choose_device("auto") == "cpu":
-        logger.info("the run was begun on a GPU and there is none: going on on the processor, in fp32")
+        logger.info("the run was started on a GPU and there is none: resuming on the CPU, in fp32")
         return replace(plan, device="cpu", precision="fp32", bf16_speedup=None)
     return plan
 
 
-def _keep_precision(plan: PlanFacts) -> PlanFacts:
-    """Go on in the precision of before; where this machine has no units for it, in fp32."""
-    if plan.precision == "bf16" and not has_bf16_units(plan.device):
+def _available_precision(plan: PlanFacts) -> PlanFacts:
+    """Keep the precision of the run, or fall back to fp32 if this machine does not support bf16."""
+    if plan.precision == "bf16" and not supports_bf16(plan.device):
         logger.info(
-            "the run was begun in bf16 and this machine has no units for it: going on in fp32, so to other weights"
+            "the run was started in bf16 and this machine does not support it: resuming in fp32, so the weights will differ"
         )
         return replace(plan, precision="fp32", bf16_speedup=None)
     return plan
 
 
-def _larger_budget(options: TrainingOptions, position: Position, shared: bool) -> str:
-    """Return twice what was spent, in the budget's own unit; minutes that a pair shares are those of both."""
+def _larger_budget(options: TrainingOptions, position: Position, is_bidirectional: bool) -> str:
+    """Return an option with twice the spent budget; the minutes of a bidirectional model are for both networks."""
     if options.minutes:
-        return f"--minutes {max(0.1, position.seconds / 30) * (2 if shared else 1):.2g}"
+        return f"--minutes {max(0.1, position.seconds / 30) * (2 if is_bidirectional else 1):.2g}"
     return f"--steps {position.step * 2}" if options.steps else f"--epochs {2 * (position.epoch + 1)}"
 
 
-def _forget_metrics_after(directory: Path, step: int) -> None:
-    """Drop the records of steps that were done after the last checkpoint: they will be done again."""
+def _drop_metrics_after(directory: Path, step: int) -> None:
+    """Drop the records of steps after the last checkpoint, which will be repeated."""
     path = directory / "metrics.jsonl"
     if path.exists():
         kept = [line for line in path.read_text(encoding="utf-8").splitlines() if _step_of(line) <= step]

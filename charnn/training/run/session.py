@@ -1,4 +1,4 @@
-"""A training run and its model directory: train, and save what happens. `beginning` and `resuming` make one."""
+"""A training run and its model directory: train, and save the results; see `create` and `resume`."""
 
 import contextlib
 import json
@@ -34,7 +34,7 @@ from charnn.training.parallel.workers import Workers
 from charnn.training.planning.memory import memory_kept, memory_returned
 from charnn.training.position import Position
 from charnn.training.run.bidirectional import directory_of_run
-from charnn.training.run.metrics import final_figures
+from charnn.training.run.metrics import measure_final_metrics
 from charnn.training.trainer import Trainer
 
 
@@ -44,13 +44,13 @@ class Session:
 
     Args:
         directory: the model directory.
-        config: what `config.json` says.
-        tokenizer: its vocabulary.
-        trainer: at its position.
-        generation: that of the weights on disk.
-        unsaved_best: the best weights so far, where they are not on disk yet.
-        ngrams: the n-gram model beside the network, if there is one.
-        held_out: the held-out tokens that an evaluation reads (N,).
+        config: the contents of `config.json`.
+        tokenizer: of the model.
+        trainer: at the position from which training starts.
+        generation: of the weights on disk.
+        unsaved_best: the best weights so far, if they are not on disk yet.
+        ngrams: the n-gram model to interpolate with, if there is one.
+        held_out: ids of the held-out tokens for evaluation (N,).
     """
 
     directory: Path
@@ -64,11 +64,11 @@ class Session:
 
     @property
     def architecture(self) -> Architecture:
-        """The network's shape."""
+        """The architecture of the network."""
         return self.trainer.network.architecture
 
     def model(self) -> Model:
-        """Return the network as it is now, as if read from disk."""
+        """Return the current averaged weights as a model."""
         arrays = self.trainer.averaged_arrays()
         sha256 = self.config.tokenizer_sha256
         return Model(
@@ -85,13 +85,13 @@ def make_session(
     *,
     workers: Workers | None = None,
 ) -> Session:
-    """Return what `config.json` describes, with fresh weights, over the encoded text that lies in the directory.
+    """Return a session with newly initialized weights for the encoded text in a directory.
 
     Args:
-        config: whole (see `Session`).
-        position: where to begin.
-        started: `time.monotonic()` at which its clock began.
-        workers: who trains; new ones where there are none yet.
+        config: complete (see `Session`).
+        position: from which to train.
+        started: `time.monotonic()` at which the clock of the run started.
+        workers: threads to train with; created if None.
     """
     options, plan = config.training, config.plan
     workers = workers or make_workers(options, plan.device)
@@ -100,11 +100,11 @@ def make_session(
         torch.manual_seed(options.seed)
         network = Network(
             config.architecture,
-            shares=RegularizationRates.of(options),
-            start=config.asked.model,
+            rates=RegularizationRates.of(options),
+            initialization=config.asked.model,
         ).to(plan.device)
     compile_steps(network, options, unit=tokenizer.unit, device=plan.device, precision=plan.precision)
-    batches, noise = _read_from(directory, options, tokenizer)
+    batches, noise = _open_training_text(directory, options, tokenizer)
     steps = [options.steps] if options.steps else []
     steps += [max(1, round(options.epochs * batches.steps_per_epoch))] if options.epochs else []
     seconds = seconds_for_steps(options.minutes, plan.evaluation_seconds) if options.minutes else None
@@ -115,7 +115,7 @@ def make_session(
         max_tokens=plan.max_valid_tokens,
     )
 
-    def read_validation() -> Validation:
+    def evaluate() -> Validation:
         return validate(network, held_out, tokenizer.vocabulary, unit=tokenizer.unit, workers=workers)
 
     trainer = Trainer(
@@ -123,7 +123,7 @@ def make_session(
         optimizers=make_optimizers(network, options),
         batches=batches,
         noise=noise,
-        validate=read_validation if len(held_out) else None,
+        validate=evaluate if len(held_out) else None,
         options=options,
         precision=plan.precision,
         budget=Budget(steps=min(steps, default=None), seconds=seconds),
@@ -137,20 +137,20 @@ def make_session(
 
 
 def make_workers(options: TrainingOptions, device: str) -> Workers:
-    """Return as many workers as there are cores, or as the options allow; on a GPU, which shares work out itself, one."""
+    """Return one worker per core, or as many as `--threads` allows; one for a GPU, which parallelizes each operation itself."""
     cores = available_cores() if options.threads is None else options.threads
     return Workers(cores if device == "cpu" else 1)
 
 
-def _read_from(directory: Path, options: TrainingOptions, tokenizer: Tokenizer) -> tuple[Batches, TokenNoise]:
-    """Return what reads the training text, memory-mapped."""
+def _open_training_text(directory: Path, options: TrainingOptions, tokenizer: Tokenizer) -> tuple[Batches, TokenNoise]:
+    """Return batches and token noise over the memory-mapped training text."""
     assert options.batch_size is not None
     ids = open_ids(directory / "train.bin", tokenizer)
     batches = make_batches(
         ids,
         tokenizer.vocabulary,
         unit=tokenizer.unit,
-        num_lanes=options.batch_size,
+        batch_size=options.batch_size,
         bptt_length=options.bptt_length,
         carry_length=options.carry_length or 0,
         seed=options.seed,
@@ -160,27 +160,31 @@ def _read_from(directory: Path, options: TrainingOptions, tokenizer: Tokenizer) 
 
 
 def close_text(session: Session) -> None:
-    """Close the training text, so that the run's directory can be moved or removed; no step can be taken until `open_text`."""
+    """Close the training text, so that its directory can be moved or removed; training is possible again after `open_text`."""
     del session.trainer.batches, session.trainer.noise
 
 
 def open_text(session: Session) -> None:
-    """Open the training text in the run's directory again."""
+    """Reopen the training text in the directory of the run."""
     trainer = session.trainer
-    trainer.batches, trainer.noise = _read_from(session.directory, trainer.options, session.tokenizer)
+    trainer.batches, trainer.noise = _open_training_text(session.directory, trainer.options, session.tokenizer)
 
 
 def run(session: Session, *, should_stop: Callable[[], bool]) -> Generator[Event, None, None]:
-    """Train, saving the model where it is the best so far and the state of training often enough.
+    """Train, and save the best model so far and checkpoints.
+
+    Args:
+        should_stop: called after each step; training stops when it returns True.
 
     Yields:
-        The trainer's events, after what they call for is on disk.
+        The events of the trainer; the files that belong to an event are written before it is yielded.
 
     Raises:
-        TrainingError: where the loss stays infinite; StorageError: where the disk is full.
+        TrainingError: if the loss stays infinite or NaN.
+        StorageError: if the disk is full.
     """
     with (
-        _explained(session),
+        _errors_explained(session),
         memory_returned(),
         session.trainer.workers,
         contextlib.closing(session.trainer.run(should_stop)) as events,
@@ -190,56 +194,56 @@ def run(session: Session, *, should_stop: Callable[[], bool]) -> Generator[Event
                 event = next(events, None)
                 if event is None:
                     return
-                _record(session, event)
+                _handle(session, event)
             if not isinstance(event, CheckpointDue):
                 _append_metrics(session.directory, event)
             yield event
 
 
 @contextlib.contextmanager
-def _explained(session: Session) -> Iterator[None]:
-    """Add to an error what of the run is stored."""
+def _errors_explained(session: Session) -> Iterator[None]:
+    """Add to an error that the saved files are intact, and how to resume."""
     try:
         yield
     except CharnnError as error:
         run_directory = directory_of_run(session.directory, session.config)
-        advice = f"; go on with: charnn train --resume -o {run_directory}" if isinstance(error, StorageError) else ""
-        raise type(error)(f"{error}; what was saved in {session.directory} is whole{advice}") from error
+        advice = f"; resume with: charnn train --resume -o {run_directory}" if isinstance(error, StorageError) else ""
+        raise type(error)(f"{error}; the files saved in {session.directory} are intact{advice}") from error
 
 
-def _record(session: Session, event: Event) -> None:
-    """Keep the results of an event, and save what is due."""
+def _handle(session: Session, event: Event) -> None:
+    """Record the results of an event, and save the model or a checkpoint if it is due."""
     if isinstance(event, Evaluated):
-        _note_results(session, event)
+        _record_results(session, event)
         if event.is_best:
             session.unsaved_best = session.trainer.averaged_arrays(temperature=event.temperature)
     if isinstance(event, Stopped):
         session.config.results.stopped = event.reason
-        _note_effort(session)
+        _record_effort(session)
         if session.config.results.best_step == 0 and event.step > 0:
             session.unsaved_best = session.trainer.averaged_arrays()  # better than the initialization
-        _note_figures(session)
+        _measure_best_weights(session)
     if isinstance(event, (CheckpointDue, Stopped)):
         save(session)
 
 
-def _note_results(session: Session, event: Evaluated) -> None:
+def _record_results(session: Session, event: Evaluated) -> None:
     if event.is_best:
         results = session.config.results
         results.valid_loss_nats, results.temperature = event.valid_loss_nats, event.temperature
         results.valid_num_tokens, results.best_step = event.num_tokens, event.step
-    _note_effort(session)
+    _record_effort(session)
 
 
-def _note_figures(session: Session) -> None:
-    """Measure the best weights, once training is over: from empty states, and mixed with the n-gram model."""
+def _measure_best_weights(session: Session) -> None:
+    """Compute the final metrics of the best weights: over fixed windows, and interpolated with the n-gram model."""
     if not len(session.held_out):
         return
-    with torch.random.fork_rng(devices=[]):  # what a new network draws must not change how training goes on
+    with torch.random.fork_rng(devices=[]):  # initialization must not advance the generator of training
         network = Network(session.architecture).to(session.config.plan.device)
     network.load_arrays(session.unsaved_best or read_model(session.directory).weights)
     tokenizer = session.tokenizer
-    figures = final_figures(
+    metrics = measure_final_metrics(
         network,
         session.ngrams,
         session.held_out,
@@ -247,18 +251,18 @@ def _note_figures(session: Session) -> None:
         unit=tokenizer.unit,
         workers=session.trainer.workers,
     )
-    session.config.mixture_weights = figures.mixture_weights
-    session.config.results.valid_loss_cold_nats = figures.valid_loss_cold_nats
-    session.config.results.mixture_loss_nats = figures.mixture_loss_nats
+    session.config.mixture_weights = metrics.mixture_weights
+    session.config.results.valid_loss_cold_nats = metrics.fixed_window_loss_nats
+    session.config.results.mixture_loss_nats = metrics.mixture_loss_nats
 
 
-def _note_effort(session: Session) -> None:
+def _record_effort(session: Session) -> None:
     results = session.config.results
     results.steps, results.seconds = session.trainer.position.step, round(session.trainer.seconds(), 2)
 
 
 def save(session: Session) -> None:
-    """Save the best weights where they are new, and the state of training after them."""
+    """Save the best weights if they are new, then a checkpoint."""
     if session.unsaved_best is None:
         update_config(session.directory, session.config, generation=session.generation)
     else:
