@@ -20,7 +20,7 @@ class OptionError(CharnnError):
     exit_status = 2
 
 
-class IdleOptionError(OptionError):
+class IneffectiveOptionError(OptionError):
     """An option would do nothing beside the others.
 
     Args:

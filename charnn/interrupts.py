@@ -24,14 +24,14 @@ def handled_by(handler: Handler) -> Iterator[None]:
     try:
         if threading.current_thread() is threading.main_thread():
             for number in INTERRUPTS:
-                found = signal.getsignal(number)
-                if number == signal.SIGINT or found != signal.SIG_IGN:
-                    before[number] = signal.SIG_DFL if found is None else found
+                handler_before = signal.getsignal(number)
+                if number == signal.SIGINT or handler_before != signal.SIG_IGN:
+                    before[number] = signal.SIG_DFL if handler_before is None else handler_before
                     signal.signal(number, handler)
         yield
     finally:
-        for number, found in before.items():
-            signal.signal(number, found)
+        for number, handler_before in before.items():
+            signal.signal(number, handler_before)
 
 
 @contextlib.contextmanager
@@ -46,7 +46,7 @@ def terminated_like_interrupted() -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def noted_interrupts() -> Iterator[Callable[[], int | None]]:
+def deferred_interrupts() -> Iterator[Callable[[], int | None]]:
     """Let the first interrupt only be noted, so that the step in hand is finished and saved; a second one acts.
 
     Yields:
@@ -54,10 +54,10 @@ def noted_interrupts() -> Iterator[Callable[[], int | None]]:
     """
     received: list[int] = []
 
-    def note(number: int, frame: FrameType | None) -> None:  # noqa: ARG001
+    def defer(number: int, frame: FrameType | None) -> None:  # noqa: ARG001
         if received:
             raise KeyboardInterrupt
         received.append(number)
 
-    with handled_by(note):
+    with handled_by(defer):
         yield lambda: received[0] if received else None

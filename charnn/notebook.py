@@ -8,8 +8,8 @@ from typing import Protocol
 
 SHADES = ((0.06, "#e3f1e3"), (0.15, "#d6ecc8"), (0.3, "#f3eec0"), (0.5, "#f9dcb8"), (math.inf, "#f5c1bb"))
 """Up to which surprisal, as a fraction of 12 bits, a token has which background: from expected to surprising."""
-MOST_BITS = 12.0
-MOST_TOKENS = 2000
+MAX_BITS = 12.0
+MAX_TOKENS = 2000
 """Tokens that are shown, at most."""
 
 
@@ -27,11 +27,11 @@ class Token(Protocol):
         ...
 
 
-def coloured(tokens: Iterable[Token], caption: str) -> str:
+def colored(tokens: Iterable[Token], caption: str) -> str:
     """Return tokens on backgrounds that tell their surprisal, which a tooltip gives in bits, above a caption."""
     parts = []
     for number, token in enumerate(tokens):
-        if number == MOST_TOKENS:
+        if number == MAX_TOKENS:
             parts.append("…")
             break
         shown = html.escape(token.token).replace("\n", "⏎<br>")
@@ -39,7 +39,7 @@ def coloured(tokens: Iterable[Token], caption: str) -> str:
             parts.append(f"<span>{shown}</span>")
             continue
         bits = -token.log_prob_nats / math.log(2) + 0.0
-        shade = next(colour for bound, colour in SHADES if bits / MOST_BITS <= bound)
+        shade = next(color for bound, color in SHADES if bits / MAX_BITS <= bound)
         parts.append(f'<span style="background:{shade};color:#111" title="{bits:.2f} bits">{shown}</span>')
     return (
         f'<div style="white-space:pre-wrap;overflow-wrap:anywhere;font-family:monospace">{"".join(parts)}</div>'

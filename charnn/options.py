@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass, fields
 from difflib import get_close_matches
 from typing import Annotated, Any, Literal, TypeVar, get_args, get_origin, get_type_hints
 
-from charnn.errors import IdleOptionError, OptionError
+from charnn.errors import IneffectiveOptionError, OptionError
 
 OptionValues = dict[str, Any]
 """Options by field name, as a command line or a recipe gives them: what a dataclass of options is made from."""
@@ -109,7 +109,7 @@ class Checked:
         check_options(self)
 
 
-def refuse_idle(flag: str, given: bool, needed: str) -> None:
+def refuse_ineffective(flag: str, given: bool, needed: str) -> None:
     """Refuse an option that would do nothing.
 
     Args:
@@ -122,7 +122,7 @@ def refuse_idle(flag: str, given: bool, needed: str) -> None:
     """
     if given:
         message = f"{flag}: found without {needed}, where it would do nothing; add that or leave this out"
-        raise IdleOptionError(message, flags=re.findall(r"--[a-z-]+", flag))
+        raise IneffectiveOptionError(message, flags=re.findall(r"--[a-z-]+", flag))
 
 
 def refuse_both(flag: str, given: bool, other: str) -> None:

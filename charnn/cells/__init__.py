@@ -104,17 +104,17 @@ def _recurrent(num_gates: int, num_states: int, combine: Callable[..., State], *
 
 
 def _rnn(architecture: Architecture, layer: int) -> Cell:  # noqa: ARG001
-    squash = relu if architecture.nonlinearity == "relu" else tanh
-    return _recurrent(1, 1, partial(rnn, squash), additive=True)
+    activation = relu if architecture.nonlinearity == "relu" else tanh
+    return _recurrent(1, 1, partial(rnn, activation), additive=True)
 
 
 def _leaky(architecture: Architecture, layer: int) -> Cell:  # noqa: ARG001
-    squash = relu if architecture.nonlinearity == "relu" else tanh
+    activation = relu if architecture.nonlinearity == "relu" else tanh
 
     def shapes(input_size: int, hidden_size: int) -> Shapes:
         return {**_recurrent_shapes(1, input_size, hidden_size), "leak": (hidden_size,)}
 
-    return Cell(shapes, 1, 1, partial(leaky, squash))
+    return Cell(shapes, 1, 1, partial(leaky, activation))
 
 
 def _gru(architecture: Architecture, layer: int) -> Cell:  # noqa: ARG001
@@ -172,8 +172,8 @@ def _minimal(coefficients: Callable[[Array, Namespace], tuple[Array, Array]], nu
         return {"weight_ih": (num_gates * hidden_size, input_size), "bias_ih": (num_gates * hidden_size,)}
 
     def step(weights: Weights, projected_BG: Array, state: Sequence[Array], xp: Namespace) -> State:  # noqa: ARG001
-        kept, new = coefficients(projected_BG, xp)
-        return (kept * state[0] + new,)
+        decay, new = coefficients(projected_BG, xp)
+        return (decay * state[0] + new,)
 
     return lambda architecture, layer: Cell(shapes, num_gates, 1, step, coefficients=coefficients)  # noqa: ARG005
 

@@ -11,10 +11,10 @@ def lstm(projected_BG: Any, recurrent_BG: Any, state: Sequence[Any], xp: Any) ->
 
     Source: Hochreiter and Schmidhuber (1997), with the forget gate of Gers et al. (2000).
     """
-    _, memory = state
+    _, cell_state = state
     input_gate, forget_gate, candidate, output_gate = split_gates(projected_BG + recurrent_BG, 4)
-    memory = sigmoid(forget_gate, xp) * memory + sigmoid(input_gate, xp) * xp.tanh(candidate)
-    return (sigmoid(output_gate, xp) * xp.tanh(memory), memory)
+    cell_state = sigmoid(forget_gate, xp) * cell_state + sigmoid(input_gate, xp) * xp.tanh(candidate)
+    return (sigmoid(output_gate, xp) * xp.tanh(cell_state), cell_state)
 
 
 def mlstm(weights: Weights, projected_BG: Any, state: Sequence[Any], xp: Any) -> tuple[Any, ...]:
@@ -51,18 +51,18 @@ def depth_lstm(weights: Weights, projected_BG: Any, state: Sequence[Any], xp: An
 
     Source: Yao et al. (2015), Depth-gated LSTM.
     """
-    hidden, memory = state
+    hidden, cell_state = state
     size = hidden.shape[-1]
     recurrent_BG = recurrent_product(weights, hidden) + weights["bias_hh"]
     input_gate, forget_gate, candidate, output_gate = split_gates(projected_BG[:, : 4 * size] + recurrent_BG, 4)
     below = projected_BG[:, 5 * size :]
-    depth_gate = projected_BG[:, 4 * size : 5 * size] + weights["weight_cd"] * memory + weights["weight_ld"] * below
-    memory = (
-        sigmoid(forget_gate, xp) * memory
+    depth_gate = projected_BG[:, 4 * size : 5 * size] + weights["weight_cd"] * cell_state + weights["weight_ld"] * below
+    cell_state = (
+        sigmoid(forget_gate, xp) * cell_state
         + sigmoid(input_gate, xp) * xp.tanh(candidate)
         + sigmoid(depth_gate, xp) * below
     )
-    return (sigmoid(output_gate, xp) * xp.tanh(memory), memory)
+    return (sigmoid(output_gate, xp) * xp.tanh(cell_state), cell_state)
 
 
 def mogrifier(

@@ -40,7 +40,7 @@ def minlstm(projected: Array, xp: Any) -> tuple[Array, Array]:
     Source: Feng et al. (2024), Were RNNs all we needed?
     """
     size = projected.shape[-1] // 3
-    forget, entry, candidate = (projected[..., number * size : (number + 1) * size] for number in range(3))
+    forget, input_gate, candidate = (projected[..., number * size : (number + 1) * size] for number in range(3))
     zero = forget * 0
-    difference = xp.logaddexp(zero, -entry) - xp.logaddexp(zero, -forget)
+    difference = xp.logaddexp(zero, -input_gate) - xp.logaddexp(zero, -forget)
     return sigmoid(difference, xp), sigmoid(-difference, xp) * positive(candidate, xp)

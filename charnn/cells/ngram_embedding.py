@@ -6,14 +6,14 @@ Written once for NumPy arrays and torch tensors.
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-MOST_ROWS = 16_381
+MAX_ROWS = 16_381
 """Rows of a table, at most; a prime, so that n-grams hashed by division spread evenly."""
 
 
 def num_rows(vocab_size: int, order: int) -> int:
     """Return the rows of the table for n-grams of one order: one each, or where that is too many, shared ones."""
     every: int = (vocab_size + 1) ** order
-    return min(every, MOST_ROWS)
+    return min(every, MAX_ROWS)
 
 
 def ngram_rows(digits: Sequence[Any], vocab_size: int) -> list[Any]:

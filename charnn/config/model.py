@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Annotated, Literal
 
 from charnn.errors import OptionError
-from charnn.options import Checked, Option, refuse_idle
+from charnn.options import Checked, Option, refuse_ineffective
 
 CellName = Literal["lstm", "gru", "rnn", "leaky", "mogrifier", "mlstm", "depth-lstm", "mingru", "minlstm"]
 REGISTERED_CELLS: set[str] = set()
@@ -15,7 +15,7 @@ InitialState = Literal["zero", "learned"]
 InitialMatrix = Literal["orthogonal", "xavier", "uniform", "identity"]
 Direction = Literal["forward", "backward", "both"]
 
-MODEL, START = "Model", "Initialization"
+MODEL, INITIALIZATION = "Model", "Initialization"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,10 +24,10 @@ class InitializationOptions(Checked):
 
     init_input: Annotated[
         Literal["orthogonal", "xavier", "uniform"],
-        Option("Initialization of input-to-hidden weights, gate by gate.", panel=START),
+        Option("Initialization of input-to-hidden weights, gate by gate.", panel=INITIALIZATION),
     ] = "xavier"
     init_recurrent: Annotated[
-        InitialMatrix, Option("Initialization of hidden-to-hidden weights, gate by gate.", panel=START)
+        InitialMatrix, Option("Initialization of hidden-to-hidden weights, gate by gate.", panel=INITIALIZATION)
     ] = "orthogonal"
     init_range: Annotated[
         float | None,
@@ -36,7 +36,7 @@ class InitializationOptions(Checked):
             above=0,
             at_most=10,
             automatic="1 / square root of --hidden-size",
-            panel=START,
+            panel=INITIALIZATION,
         ),
     ] = None
     forget_bias: Annotated[
@@ -46,7 +46,7 @@ class InitializationOptions(Checked):
             at_least=-20,
             at_most=20,
             automatic="1 (LSTMs), 3 (mlstm), 0 (GRUs)",
-            panel=START,
+            panel=INITIALIZATION,
         ),
     ] = None
     leak: Annotated[
@@ -142,28 +142,34 @@ class ModelOptions(InitializationOptions):
         """Check bounds, and that no option is given that this cell has no use for."""
         super().__post_init__()
         cell = self.cell
-        refuse_idle("--leak", self.leak is not None and cell != "leaky", "--cell leaky")
-        refuse_idle("--forget-bias", self.forget_bias is not None and cell in ("rnn", "leaky"), "a --cell with gates")
-        refuse_idle(
+        refuse_ineffective("--leak", self.leak is not None and cell != "leaky", "--cell leaky")
+        refuse_ineffective(
+            "--forget-bias", self.forget_bias is not None and cell in ("rnn", "leaky"), "a --cell with gates"
+        )
+        refuse_ineffective(
             "--nonlinearity", self.nonlinearity != "tanh" and cell not in ("rnn", "leaky"), "--cell rnn or leaky"
         )
         mogrifies = self.mogrifier_rounds is not None or self.mogrifier_rank is not None
-        refuse_idle("--mogrifier-rounds or --mogrifier-rank", mogrifies and cell != "mogrifier", "--cell mogrifier")
+        refuse_ineffective(
+            "--mogrifier-rounds or --mogrifier-rank", mogrifies and cell != "mogrifier", "--cell mogrifier"
+        )
         uniform = "uniform" in (self.init_input, self.init_recurrent)
-        refuse_idle(
+        refuse_ineffective(
             "--init-range", self.init_range is not None and not uniform, "--init-input or --init-recurrent uniform"
         )
         no_recurrence = cell in ("mingru", "minlstm")
-        refuse_idle("--init-recurrent", self.init_recurrent != "orthogonal" and no_recurrence, "a recurrent matrix")
+        refuse_ineffective(
+            "--init-recurrent", self.init_recurrent != "orthogonal" and no_recurrence, "a recurrent matrix"
+        )
         if self.skip == 1:
             raise OptionError("--skip: found 1, which every cell has; give 2 or more, or 0 for none")
         if self.skip and cell in ("mingru", "minlstm", "mogrifier"):
             raise OptionError(f"--skip: found with --cell {cell}, which has no place for it; choose another cell")
         one_hot = self.inputs == "one-hot"
-        refuse_idle("--embedding-size", one_hot and self.embedding_size is not None, "--inputs embedding")
-        refuse_idle("--embedding-order", one_hot and (self.embedding_order or 1) > 1, "--inputs embedding")
-        refuse_idle("--tie-weights", one_hot and self.tie_weights, "--inputs embedding")
-        refuse_idle("--residual", self.residual and self.num_layers == 1, "--num-layers 2 or more")
+        refuse_ineffective("--embedding-size", one_hot and self.embedding_size is not None, "--inputs embedding")
+        refuse_ineffective("--embedding-order", one_hot and (self.embedding_order or 1) > 1, "--inputs embedding")
+        refuse_ineffective("--tie-weights", one_hot and self.tie_weights, "--inputs embedding")
+        refuse_ineffective("--residual", self.residual and self.num_layers == 1, "--num-layers 2 or more")
 
 
 @dataclass(frozen=True)

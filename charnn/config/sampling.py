@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Annotated, Literal
 
 from charnn.errors import OptionError
-from charnn.options import Checked, Option, refuse_both, refuse_idle
+from charnn.options import Checked, Option, refuse_both, refuse_ineffective
 
 OnUnknown = Literal["error", "skip", "unk"]
 WeightFormat = Literal["fp32", "bf16", "int8"]
@@ -225,7 +225,7 @@ class EndOptions(Checked):
     ] = None
 
     @property
-    def most_tokens(self) -> int | None:
+    def max_tokens(self) -> int | None:
         """Tokens that a sample may have, or None where there is no limit."""
         if self.length is None:
             return LENGTH if self.until is None else LENGTH_UNTIL
@@ -308,26 +308,28 @@ class SampleOptions(SpeedOptions, OutputOptions, PromptOptions, EndOptions, Sear
             "--min-p": self.min_p,
         }
         given = " and ".join(flag for flag, value in filters.items() if value is not None)
-        refuse_idle(given, bool(given) and not self.draws, "a draw by temperature")
+        refuse_ineffective(given, bool(given) and not self.draws, "a draw by temperature")
         moved = self.final_temperature is not None
-        refuse_idle("--final-temperature", moved and self.most_tokens is None, "an end (-n)")
+        refuse_ineffective("--final-temperature", moved and self.max_tokens is None, "an end (-n)")
         refuse_both("--greedy", self.greedy and moved, "--final-temperature")
         refuse_both("--greedy", self.greedy and self.temperature != 1, "--temperature")
-        refuse_idle("--seed", self.seed is not None and self.beam is None and not self.draws, "a draw by temperature")
+        refuse_ineffective(
+            "--seed", self.seed is not None and self.beam is None and not self.draws, "a draw by temperature"
+        )
         alike = self.num_samples > 1 and self.beam is None and not self.draws
-        refuse_idle("--num-samples", alike, "a draw by temperature")
-        penalised = self.repetition_penalty != 1 or self.presence_penalty or self.frequency_penalty
-        refuse_idle("--penalty-window", self.penalty_window != 64 and not penalised, "a penalty for repetition")
+        refuse_ineffective("--num-samples", alike, "a draw by temperature")
+        penalized = self.repetition_penalty != 1 or self.presence_penalty or self.frequency_penalty
+        refuse_ineffective("--penalty-window", self.penalty_window != 64 and not penalized, "a penalty for repetition")
 
     def _check_search(self) -> None:
         if self.beam is None:
-            idle = {
+            ineffective = {
                 "--length-penalty": self.length_penalty != 0,
                 "--beam-groups": self.beam_groups != 1,
                 "--diversity": self.diversity != 0.5,
             }
-            for flag, given in idle.items():
-                refuse_idle(flag, given, "--beam")
+            for flag, given in ineffective.items():
+                refuse_ineffective(flag, given, "--beam")
             return
         excluded = {
             "--greedy": self.greedy,
@@ -338,7 +340,7 @@ class SampleOptions(SpeedOptions, OutputOptions, PromptOptions, EndOptions, Sear
         }
         for flag, given in excluded.items():
             refuse_both(flag, given, "--beam")
-        refuse_idle("--diversity", self.diversity != 0.5 and self.beam_groups == 1, "--beam-groups 2 or more")
+        refuse_ineffective("--diversity", self.diversity != 0.5 and self.beam_groups == 1, "--beam-groups 2 or more")
         if self.beam % self.beam_groups:
             raise OptionError(
                 f"--beam-groups: found {self.beam_groups} for {self.beam} hypotheses, but each group must have as many; "

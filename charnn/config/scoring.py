@@ -8,17 +8,17 @@ from charnn.config.model import Direction
 from charnn.config.sampling import Device, MixNgram
 from charnn.config.text import Unit
 from charnn.errors import OptionError
-from charnn.options import Checked, Option, OptionValues, refuse_all, refuse_both, refuse_idle
+from charnn.options import Checked, Option, OptionValues, refuse_all, refuse_both, refuse_ineffective
 
 ScoreFormat = Literal["table", "tsv", "jsonl", "kenlm", "srilm", "lmzoo", "neural-complexity"]
 LOG_OF_BASE = {"e": 1.0, "2": math.log(2), "10": math.log(10)}
 BASE_OF_FORMAT = {"kenlm": "10", "srilm": "10", "lmzoo": "2", "neural-complexity": "2"}
 """Formats of other programs, and the base of the logarithms that these expect."""
 FIT = "fit"
-LEAST_TEMPERATURE, MOST_TEMPERATURE = 0.01, 100.0
+MIN_TEMPERATURE, MAX_TEMPERATURE = 0.01, 100.0
 CACHE_SIZE = 2000
 
-WHAT, JUDGES, UNKNOWN, ADAPTATION, COMPARING, SHOWN = (
+SCORED_TEXT, SCORERS, UNKNOWN, ADAPTATION, COMPARING, SHOWN = (
     "What is scored",
     "The models",
     "Unknown words",
@@ -29,24 +29,26 @@ WHAT, JUDGES, UNKNOWN, ADAPTATION, COMPARING, SHOWN = (
 
 
 @dataclass(frozen=True, kw_only=True)
-class WhatOptions(Checked):
+class ScoredTextOptions(Checked):
     """What is scored."""
 
     unit: Annotated[
         Unit,
-        Option("A record is a line, a blank-line-separated document, or the whole text.", panel=WHAT, common=True),
+        Option(
+            "A record is a line, a blank-line-separated document, or the whole text.", panel=SCORED_TEXT, common=True
+        ),
     ] = "line"
     state: Annotated[
         Literal["reset", "carry"],
-        Option("Read each unit from the initial state, or carry the hidden state.", panel=WHAT),
+        Option("Read each unit from the initial state, or carry the hidden state.", panel=SCORED_TEXT),
     ] = "reset"
-    bos: Annotated[bool, Option("Score the first token, with the boundary as its context.", panel=WHAT)] = True
-    eos: Annotated[bool, Option("Score the boundary that closes a unit.", panel=WHAT)] = True
-    encoding: Annotated[str, Option("The encoding of the text files.", panel=WHAT, metavar="NAME")] = "utf-8"
+    bos: Annotated[bool, Option("Score the first token, with the boundary as its context.", panel=SCORED_TEXT)] = True
+    eos: Annotated[bool, Option("Score the boundary that closes a unit.", panel=SCORED_TEXT)] = True
+    encoding: Annotated[str, Option("The encoding of the text files.", panel=SCORED_TEXT, metavar="NAME")] = "utf-8"
 
 
 @dataclass(frozen=True, kw_only=True)
-class JudgeOptions(Checked):
+class ScorerOptions(Checked):
     """Who gives the probabilities."""
 
     weight: Annotated[
@@ -55,7 +57,7 @@ class JudgeOptions(Checked):
             "A model's weight in the mean of several models' probabilities; once for each -m, in the same order.",
             flags=("-w", "--weight"),
             above=0,
-            panel=JUDGES,
+            panel=SCORERS,
         ),
     ] = ()
     fit_weights: Annotated[
@@ -63,7 +65,7 @@ class JudgeOptions(Checked):
         Option(
             "Fit the weights to maximize the probability of this file.",
             automatic="equal weights unless -w",
-            panel=JUDGES,
+            panel=SCORERS,
             metavar="FILE",
         ),
     ] = None
@@ -73,7 +75,7 @@ class JudgeOptions(Checked):
         Option(
             "Which of two bidirectional models scores; both give the mean of two log probabilities.",
             automatic="the model's own, or forward",
-            panel=JUDGES,
+            panel=SCORERS,
         ),
     ] = None
     temperature: Annotated[
@@ -81,11 +83,11 @@ class JudgeOptions(Checked):
         Option(
             "Divide the logits by this number, or by the best one for the model's own held-out text (fit).",
             flags=("-t", "--temperature"),
-            panel=JUDGES,
+            panel=SCORERS,
             metavar="X",
         ),
     ] = "1"
-    device: Annotated[Device, Option("Where the network runs; cuda needs torch and a GPU.", panel=JUDGES)] = "cpu"
+    device: Annotated[Device, Option("Where the network runs; cuda needs torch and a GPU.", panel=SCORERS)] = "cpu"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -232,7 +234,7 @@ class ShowOptions(Checked):
 
 
 @dataclass(frozen=True, kw_only=True)
-class ScoreOptions(ShowOptions, CompareOptions, AdaptOptions, UnknownOptions, JudgeOptions, WhatOptions):
+class ScoreOptions(ShowOptions, CompareOptions, AdaptOptions, UnknownOptions, ScorerOptions, ScoredTextOptions):
     """All options of scoring."""
 
     @property
@@ -277,8 +279,8 @@ class ScoreOptions(ShowOptions, CompareOptions, AdaptOptions, UnknownOptions, Ju
         for weight in self.weight:
             if not 0 < weight < math.inf:
                 raise OptionError(f"-w: found {weight:g}, but it must be above 0 and finite")
-        refuse_idle("--no-eos", not self.eos and self.unit == "stream", "--unit line or document")
-        refuse_idle("--state", self.state == "carry" and self.unit == "stream", "--unit line or document")
+        refuse_ineffective("--no-eos", not self.eos and self.unit == "stream", "--unit line or document")
+        refuse_ineffective("--state", self.state == "carry" and self.unit == "stream", "--unit line or document")
         self._check_directions()
         self._check_unknown()
         self._check_adaptation()
@@ -288,13 +290,13 @@ class ScoreOptions(ShowOptions, CompareOptions, AdaptOptions, UnknownOptions, Ju
 
     def _check_temperature(self) -> None:
         try:
-            found = float(self.temperature)
+            temperature = float(self.temperature)
         except ValueError:
-            found = math.nan
-        if not LEAST_TEMPERATURE <= found <= MOST_TEMPERATURE:
+            temperature = math.nan
+        if not MIN_TEMPERATURE <= temperature <= MAX_TEMPERATURE:
             raise OptionError(
-                f"--temperature: found {self.temperature!r}, but it must be a number from {LEAST_TEMPERATURE:g} to "
-                f"{MOST_TEMPERATURE:g}, or {FIT}"
+                f"--temperature: found {self.temperature!r}, but it must be a number from {MIN_TEMPERATURE:g} to "
+                f"{MAX_TEMPERATURE:g}, or {FIT}"
             )
 
     def _check_directions(self) -> None:
@@ -327,13 +329,13 @@ class ScoreOptions(ShowOptions, CompareOptions, AdaptOptions, UnknownOptions, Ju
             "--cache-weight": self.cache_weight is not None,
             "--cache-sharpness": self.cache_sharpness is not None,
         }.items():
-            refuse_idle(flag, given and not self.cache, "--cache")
+            refuse_ineffective(flag, given and not self.cache, "--cache")
         for flag, given in {
             "--dynamic-stretch": self.dynamic_stretch is not None,
             "--dynamic-rate": self.dynamic_rate is not None,
             "--dynamic-decay": self.dynamic_decay is not None,
         }.items():
-            refuse_idle(flag, given and not self.dynamic, "--dynamic")
+            refuse_ineffective(flag, given and not self.dynamic, "--dynamic")
         refuse_both("--cache", self.cache and self.dynamic, "--dynamic")
         adapting = "--cache" if self.cache else "--dynamic"
         refuse_both(adapting, self.fit_weights is not None and (self.cache or self.dynamic), "--fit-weights")
@@ -350,13 +352,13 @@ class ScoreOptions(ShowOptions, CompareOptions, AdaptOptions, UnknownOptions, Ju
         for flag, given in {"--no-bos": not self.bos, "--no-eos": not self.eos, "--by-word": self.by_word}.items():
             refuse_both(flag, given and strict, f"--format {self.format}")
         refuse_both("--by-word", self.by_word and self.per_token, "--per-token")
-        refuse_idle("--alternatives", self.alternatives > 0 and not self.per_token, "--per-token")
-        refuse_idle("--spaces", self.spaces != "before" and not self.by_word, "--by-word")
+        refuse_ineffective("--alternatives", self.alternatives > 0 and not self.per_token, "--per-token")
+        refuse_ineffective("--spaces", self.spaces != "before" and not self.by_word, "--by-word")
 
     def _check_comparing(self) -> None:
-        refuse_idle("--per-pair", self.per_pair and self.pairs is None, "--pairs")
-        refuse_idle("--lm-scale", self.lm_scale is not None and self.nbest is None, "--nbest")
-        refuse_idle("--word-penalty", self.word_penalty != 0 and self.lm_scale is None, "--lm-scale")
+        refuse_ineffective("--per-pair", self.per_pair and self.pairs is None, "--pairs")
+        refuse_ineffective("--lm-scale", self.lm_scale is not None and self.nbest is None, "--nbest")
+        refuse_ineffective("--word-penalty", self.word_penalty != 0 and self.lm_scale is None, "--lm-scale")
         refuse_both("--pairs", self.pairs is not None and self.nbest is not None, "--nbest")
         for flag, given in {"--pairs": self.pairs is not None, "--nbest": self.nbest is not None}.items():
             if not given:
@@ -377,7 +379,7 @@ class ScoreOptions(ShowOptions, CompareOptions, AdaptOptions, UnknownOptions, Ju
     def _check_rollout(self) -> None:
         if not self.rollout:
             return
-        refuse_idle("--rollout", self.unit != "stream", "--unit stream")
+        refuse_ineffective("--rollout", self.unit != "stream", "--unit stream")
         others = {
             "--direction both": self.direction == "both",
             "--mix-ngram": self.mix_ngram,

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
-from charnn.options import Checked, Option, refuse_idle
+from charnn.options import Checked, Option, refuse_ineffective
 
 TokenizerKind = Literal["char", "byte", "word", "subword"]
 Unit = Literal["stream", "line", "document"]
@@ -73,14 +73,18 @@ class TextOptions(Checked):
         """Check bounds, and that no option is given that this tokenizer has no use for."""
         super().__post_init__()
         kind = self.tokenizer
-        refuse_idle("--pretokenized", self.pretokenized and kind != "word", "--tokenizer word")
-        refuse_idle("--subword-model", self.subword_model != "unigram" and kind != "subword", "--tokenizer subword")
-        refuse_idle("--no-spell", not self.spell and kind != "word", "--tokenizer word")
-        refuse_idle("--vocab-size", self.vocab_size is not None and kind == "byte", "another --tokenizer than byte")
-        refuse_idle(
+        refuse_ineffective("--pretokenized", self.pretokenized and kind != "word", "--tokenizer word")
+        refuse_ineffective(
+            "--subword-model", self.subword_model != "unigram" and kind != "subword", "--tokenizer subword"
+        )
+        refuse_ineffective("--no-spell", not self.spell and kind != "word", "--tokenizer word")
+        refuse_ineffective(
+            "--vocab-size", self.vocab_size is not None and kind == "byte", "another --tokenizer than byte"
+        )
+        refuse_ineffective(
             "--min-count", self.min_count is not None and kind in ("byte", "subword"), "--tokenizer char or word"
         )
-        refuse_idle(
+        refuse_ineffective(
             "--valid-fraction", self.valid is not None and self.valid_fraction != 0.1, "the end of TEXT as validation"
         )
-        refuse_idle("--encoding", self.encoding != "utf-8" and kind == "byte", "another --tokenizer than byte")
+        refuse_ineffective("--encoding", self.encoding != "utf-8" and kind == "byte", "another --tokenizer than byte")

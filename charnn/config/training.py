@@ -4,18 +4,18 @@ from dataclasses import dataclass
 from typing import Annotated, Literal
 
 from charnn.errors import OptionError
-from charnn.options import Checked, Option, refuse_idle
+from charnn.options import Checked, Option, refuse_ineffective
 
 OptimizerName = Literal["muon", "adamw", "sgd", "nt-asgd"]
 ScheduleName = Literal["linear", "cosine", "one-cycle", "exponential", "plateau", "constant"]
 DropoutKind = Literal["naive", "locked", "variational"]
-Descent = Literal["linear", "exponential", "inverse-sigmoid"]
+ForcingSchedule = Literal["linear", "exponential", "inverse-sigmoid"]
 Precision = Literal["auto", "fp32", "bf16"]
 
 DEFAULT_MINUTES = 5.0
 BUDGETS = ("minutes", "steps", "epochs")
 
-BUDGET, OPTIMIZER, REGULARISATION, TRAINING, FORCING = (
+BUDGET, OPTIMIZER, REGULARIZATION, TRAINING, FORCING = (
     "Budget",
     "Optimizer and schedule",
     "Regularisation",
@@ -139,7 +139,7 @@ class OptimizerOptions(Checked):
 
 
 @dataclass(frozen=True, kw_only=True)
-class RegularisationOptions(Checked):
+class RegularizationOptions(Checked):
     """What keeps a network from learning its text by heart."""
 
     dropout: Annotated[
@@ -149,7 +149,7 @@ class RegularisationOptions(Checked):
             at_least=0,
             below=1,
             automatic="by the passes that the budget allows",
-            panel=REGULARISATION,
+            panel=REGULARIZATION,
             common=True,
         ),
     ] = None
@@ -157,13 +157,13 @@ class RegularisationOptions(Checked):
         DropoutKind,
         Option(
             "A mask per time step (naive), one for all (locked), or also on the recurrence (variational).",
-            panel=REGULARISATION,
+            panel=REGULARIZATION,
         ),
     ] = "locked"
     input_dropout: Annotated[
         float | None,
         Option(
-            "Dropout on the input of the first layer.", at_least=0, below=1, automatic="--dropout", panel=REGULARISATION
+            "Dropout on the input of the first layer.", at_least=0, below=1, automatic="--dropout", panel=REGULARIZATION
         ),
     ] = None
     hidden_dropout: Annotated[
@@ -173,13 +173,13 @@ class RegularisationOptions(Checked):
             at_least=0,
             below=1,
             automatic="--dropout",
-            panel=REGULARISATION,
+            panel=REGULARIZATION,
         ),
     ] = None
     output_dropout: Annotated[
         float | None,
         Option(
-            "Dropout on the output of the last layer.", at_least=0, below=1, automatic="--dropout", panel=REGULARISATION
+            "Dropout on the output of the last layer.", at_least=0, below=1, automatic="--dropout", panel=REGULARIZATION
         ),
     ] = None
     embedding_dropout: Annotated[
@@ -188,7 +188,7 @@ class RegularisationOptions(Checked):
             "Drop the whole embeddings of some tokens, at every position in a batch.",
             at_least=0,
             below=1,
-            panel=REGULARISATION,
+            panel=REGULARIZATION,
         ),
     ] = 0.0
     ngram_dropout: Annotated[
@@ -198,13 +198,13 @@ class RegularisationOptions(Checked):
             at_least=0,
             below=1,
             automatic="by the passes that the budget allows",
-            panel=REGULARISATION,
+            panel=REGULARIZATION,
         ),
     ] = None
     weight_drop: Annotated[
         float,
         Option(
-            "DropConnect on the recurrent matrices, drawn once per update.", at_least=0, below=1, panel=REGULARISATION
+            "DropConnect on the recurrent matrices, drawn once per update.", at_least=0, below=1, panel=REGULARIZATION
         ),
     ] = 0.0
     activation_penalty: Annotated[
@@ -213,7 +213,7 @@ class RegularisationOptions(Checked):
             "Activation regularization: weight of the mean square of the last layer's output, after dropout.",
             flags=("--ar",),
             at_least=0,
-            panel=REGULARISATION,
+            panel=REGULARIZATION,
         ),
     ] = 0.0
     temporal_penalty: Annotated[
@@ -222,7 +222,7 @@ class RegularisationOptions(Checked):
             "Temporal activation regularization: weight of the mean square of its change over time, before dropout.",
             flags=("--tar",),
             at_least=0,
-            panel=REGULARISATION,
+            panel=REGULARIZATION,
         ),
     ] = 0.0
     label_smoothing: Annotated[
@@ -231,7 +231,7 @@ class RegularisationOptions(Checked):
             "Probability of the target that is spread over all tokens.",
             at_least=0,
             below=1,
-            panel=REGULARISATION,
+            panel=REGULARIZATION,
         ),
     ] = 0.0
     token_noise: Annotated[
@@ -240,7 +240,7 @@ class RegularisationOptions(Checked):
             "Fraction of input tokens replaced by random ones of the text.",
             at_least=0,
             below=1,
-            panel=REGULARISATION,
+            panel=REGULARIZATION,
         ),
     ] = 0.0
 
@@ -260,7 +260,7 @@ class ForcingOptions(Checked):
         ),
     ] = 1.0
     teacher_forcing_schedule: Annotated[
-        Descent, Option("How that probability falls from 1 (Bengio et al. 2015).", panel=FORCING)
+        ForcingSchedule, Option("How that probability falls from 1 (Bengio et al. 2015).", panel=FORCING)
     ] = "linear"
     sampling_passes: Annotated[
         int,
@@ -273,7 +273,7 @@ class ForcingOptions(Checked):
 
 
 @dataclass(frozen=True, kw_only=True)
-class TrainingOptions(ForcingOptions, RegularisationOptions, OptimizerOptions, BudgetOptions):
+class TrainingOptions(ForcingOptions, RegularizationOptions, OptimizerOptions, BudgetOptions):
     """How the network learns, and for how long."""
 
     batch_size: Annotated[
@@ -359,8 +359,8 @@ class TrainingOptions(ForcingOptions, RegularisationOptions, OptimizerOptions, B
         super().__post_init__()
         schedule = self.schedule or ("constant" if self.optimizer == "nt-asgd" else "linear")
         falls = schedule in ("linear", "cosine", "exponential")
-        refuse_idle("--hold", self.hold > 0 and not falls, "--schedule linear, cosine or exponential")
-        refuse_idle(
+        refuse_ineffective("--hold", self.hold > 0 and not falls, "--schedule linear, cosine or exponential")
+        refuse_ineffective(
             "--final-rate",
             self.final_rate is not None and schedule in ("plateau", "constant"),
             "a --schedule that falls",
@@ -368,13 +368,13 @@ class TrainingOptions(ForcingOptions, RegularisationOptions, OptimizerOptions, B
         if self.hold and self.hold < (self.warmup or 0):
             raise OptionError(f"--hold: found {self.hold:g}, but it must be at least --warmup {self.warmup:g}, or 0")
         forced = self.teacher_forcing == 1
-        refuse_idle(
+        refuse_ineffective(
             "--teacher-forcing-schedule",
             forced and self.teacher_forcing_schedule != "linear",
             "--teacher-forcing below 1",
         )
-        refuse_idle("--teacher-forcing", not forced and self.bptt_length == 1, "--bptt 2 or more")
-        refuse_idle("--sampling-passes", forced and self.sampling_passes > 1, "--teacher-forcing below 1")
+        refuse_ineffective("--teacher-forcing", not forced and self.bptt_length == 1, "--bptt 2 or more")
+        refuse_ineffective("--sampling-passes", forced and self.sampling_passes > 1, "--teacher-forcing below 1")
         if self.teacher_forcing == 0 and self.teacher_forcing_schedule == "exponential":
             raise OptionError(
                 "--teacher-forcing: found 0, which an exponential fall never reaches; give it a little more"

@@ -15,9 +15,9 @@ import numpy.typing as npt
 Keys = npt.NDArray[np.uint64]
 Counts = npt.NDArray[np.int64]
 
-MOST_BITS = 63
+MAX_KEY_BITS = 63
 TOKENS_AT_ONCE = 1 << 22
-MOST_NGRAMS = 1 << 23
+MAX_NGRAMS = 1 << 23
 """The most different n-grams that are kept; where a text has more, the order is lowered."""
 
 
@@ -38,14 +38,14 @@ class NgramCounts:
     counts: Counts
 
 
-def bits_a_token(vocab_size: int) -> int:
+def bits_per_token(vocab_size: int) -> int:
     """Return the bits that an id + 1 below `vocab_size` + 1 needs."""
     return vocab_size.bit_length()
 
 
 def affordable_order(order: int, vocab_size: int) -> int:
     """Return the order, or the highest below it whose n-grams fit into a key."""
-    return max(1, min(order, MOST_BITS // bits_a_token(vocab_size)))
+    return max(1, min(order, MAX_KEY_BITS // bits_per_token(vocab_size)))
 
 
 def window_keys(contexts: npt.NDArray[Any], order: int, bits: int) -> Keys:
@@ -68,7 +68,7 @@ def count_ngrams(
     vocab_size: int,
     boundary_id: int,
     cut_at_boundary: bool,
-    max_ngrams: int = MOST_NGRAMS,
+    max_ngrams: int = MAX_NGRAMS,
     advance: Callable[[int], None] | None = None,
 ) -> NgramCounts:
     """Count the n-grams that end at each token of a text.
@@ -80,12 +80,12 @@ def count_ngrams(
         max_ngrams: more different ones than this lower the order by one, as often as it takes.
         advance: told how many more tokens were read.
     """
-    bits = bits_a_token(vocab_size)
+    bits = bits_per_token(vocab_size)
     order = affordable_order(order, vocab_size)
     pending: list[NgramCounts] = []
     for keys in keys_by_chunk(ids, order, bits, boundary_id, cut_at_boundary):
-        found = _distinct(_shortened(keys, order, bits), np.ones(len(keys), dtype=np.int64))
-        pending.append(NgramCounts(order, bits, *found))
+        distinct = _distinct(_shortened(keys, order, bits), np.ones(len(keys), dtype=np.int64))
+        pending.append(NgramCounts(order, bits, *distinct))
         while len(pending) > 1 and len(pending[-2].keys) < 2 * len(pending[-1].keys):
             last = pending.pop()
             pending[-1] = _merged(pending[-1], last)
@@ -122,10 +122,10 @@ def keys_by_chunk(
 
 def _masks_since_boundary(window: npt.NDArray[np.int64], order: int, bits: int, boundary_id: int) -> Keys:
     """Return, for each token, the bits of the tokens from the last boundary before it on."""
-    places = np.arange(len(window))
-    boundaries = np.where(window == boundary_id, places, -order)
+    positions = np.arange(len(window))
+    boundaries = np.where(window == boundary_id, positions, -order)
     last_before = np.concatenate([[-order], np.maximum.accumulate(boundaries)[:-1]])
-    num_tokens = np.minimum(places - last_before + 1, order).astype(np.uint64)
+    num_tokens = np.minimum(positions - last_before + 1, order).astype(np.uint64)
     masks: Keys = (np.uint64(1) << (num_tokens * np.uint64(bits))) - np.uint64(1)
     return masks
 

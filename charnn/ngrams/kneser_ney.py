@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from charnn.ngrams.counting import Counts, Keys, NgramCounts, bits_a_token, group_starts, keys_by_chunk, window_keys
+from charnn.ngrams.counting import Counts, Keys, NgramCounts, bits_per_token, group_starts, keys_by_chunk, window_keys
 
 Floats = npt.NDArray[np.float64]
 _STORED = ("keys", "discounted", "backoffs")
@@ -45,7 +45,7 @@ def _contexts(keys: Keys, bits: int) -> tuple[Keys, npt.NDArray[np.int64]]:
 
 
 @dataclass(frozen=True)
-class Reading:
+class NgramScores:
     """What an n-gram model makes of the tokens of a text.
 
     Args:
@@ -58,7 +58,7 @@ class Reading:
 
     def part(self, part: slice) -> "Reading":
         """Return what it makes of some of the tokens."""
-        return Reading(self.probs[part], self.matched[part])
+        return NgramScores(self.probs[part], self.matched[part])
 
 
 class NgramModel:
@@ -95,17 +95,17 @@ class NgramModel:
         matched = key = 0
         for length, level in enumerate(self.levels[: len(context)], start=1):
             key |= (context[-length] + 1) << ((length - 1) * self.bits)
-            place = int(level.contexts.searchsorted(np.uint64(key)))
-            if place == len(level.contexts) or int(level.contexts[place]) != key:
+            position = int(level.contexts.searchsorted(np.uint64(key)))
+            if position == len(level.contexts) or int(level.contexts[position]) != key:
                 break
-            first, last = level.starts[place], level.starts[place + 1]
-            probs *= level.backoffs[place]
+            first, last = level.starts[position], level.starts[position + 1]
+            probs *= level.backoffs[position]
             followers = (level.keys[first:last] & np.uint64((1 << self.bits) - 1)).astype(np.int64) - 1
             probs[followers] += level.discounted[first:last]
             matched = length
         return probs, matched
 
-    def read(self, contexts: npt.NDArray[Any], targets: npt.NDArray[Any]) -> Reading:
+    def read(self, contexts: npt.NDArray[Any], targets: npt.NDArray[Any]) -> NgramScores:
         """Return what it makes of texts whose tokens are all given.
 
         Args:
@@ -114,33 +114,33 @@ class NgramModel:
         """
         return self._read(window_keys(contexts, self.order - 1, self.bits), targets)
 
-    def read_text(self, ids: npt.NDArray[Any], *, boundary_id: int, cut_at_boundary: bool) -> Reading:
+    def read_text(self, ids: npt.NDArray[Any], *, boundary_id: int, cut_at_boundary: bool) -> NgramScores:
         """Return what it makes of each token of an encoded text (N,) (see `count_ngrams`)."""
-        readings, first = [self._read(np.zeros(0, dtype=np.uint64), np.zeros(0, dtype=np.int64))], 0
+        parts, first = [self._read(np.zeros(0, dtype=np.uint64), np.zeros(0, dtype=np.int64))], 0
         for keys in keys_by_chunk(ids, self.order, self.bits, boundary_id, cut_at_boundary):
             targets = np.asarray(ids[first : first + len(keys)]).astype(np.int64)
-            readings.append(self._read(keys >> np.uint64(self.bits), targets))
+            parts.append(self._read(keys >> np.uint64(self.bits), targets))
             first += len(keys)
-        return Reading(
-            np.concatenate([reading.probs for reading in readings]),
-            np.concatenate([reading.matched for reading in readings]),
+        return NgramScores(
+            np.concatenate([scores.probs for scores in parts]),
+            np.concatenate([scores.matched for scores in parts]),
         )
 
-    def _read(self, history: Keys, targets: npt.NDArray[Any]) -> Reading:
+    def _read(self, history: Keys, targets: npt.NDArray[Any]) -> NgramScores:
         digits = targets.astype(np.uint64) + np.uint64(1)
         probs = self.unigrams[targets]
         matched = np.zeros(targets.shape, dtype=np.int64)
         for length, level in enumerate(self.levels, start=1):
             context = history & np.uint64((1 << (length * self.bits)) - 1)
             whole = context >> np.uint64((length - 1) * self.bits) > 0
-            place, known = _find(level.contexts, context)
+            position, known = _find(level.contexts, context)
             known &= whole
-            place = place[known]
-            found, seen = _find(level.keys, (context[known] << np.uint64(self.bits)) | digits[known])
-            discounted = np.where(seen, level.discounted[found], 0.0)
-            probs[known] = discounted + level.backoffs[place] * probs[known]
+            position = position[known]
+            index, seen = _find(level.keys, (context[known] << np.uint64(self.bits)) | digits[known])
+            discounted = np.where(seen, level.discounted[index], 0.0)
+            probs[known] = discounted + level.backoffs[position] * probs[known]
             matched[known] = length
-        return Reading(probs, matched)
+        return NgramScores(probs, matched)
 
     def arrays(self) -> dict[str, npt.NDArray[Any]]:
         """Return the model as named arrays, as they go to disk; what follows from others is left out."""
@@ -154,8 +154,8 @@ def _find(values: Keys, wanted: Keys) -> tuple[npt.NDArray[np.int64], npt.NDArra
     """Return where wanted values stand in sorted ones, and whether they do."""
     if len(values) == 0:
         return np.zeros(wanted.shape, dtype=np.int64), np.zeros(wanted.shape, dtype=bool)
-    places = np.minimum(values.searchsorted(wanted), len(values) - 1)
-    return places, values[places] == wanted
+    positions = np.minimum(values.searchsorted(wanted), len(values) - 1)
+    return positions, values[positions] == wanted
 
 
 def estimate(ngrams: NgramCounts, vocab_size: int) -> NgramModel:
@@ -200,18 +200,18 @@ def _discounts(counts: Counts) -> Floats:
     if not (n1 and n2 and n3 and n4):
         return np.array((0.0, *DEFAULT_DISCOUNTS))
     y = n1 / (n1 + 2 * n2)
-    found = (1 - 2 * y * n2 / n1, 2 - 3 * y * n3 / n2, 3 - 4 * y * n4 / n3)
-    if not all(0 <= discount <= number for number, discount in enumerate(found, start=1)):
+    discounts = (1 - 2 * y * n2 / n1, 2 - 3 * y * n3 / n2, 3 - 4 * y * n4 / n3)
+    if not all(0 <= discount <= number for number, discount in enumerate(discounts, start=1)):
         return np.array((0.0, *DEFAULT_DISCOUNTS))
-    return np.array((0.0, *found))
+    return np.array((0.0, *discounts))
 
 
 def _smooth(keys: Keys, counts: Counts, bits: int) -> Level:
     contexts, starts = _contexts(keys, bits)
-    taken = np.minimum(_discounts(counts)[np.minimum(counts, 3)], counts)
-    totals, left = _sums(counts, starts), _sums(taken, starts)
-    discounted = (counts - taken) / np.repeat(totals, np.diff(starts))
-    return Level(keys, discounted.astype(np.float32), (left / totals).astype(np.float32), contexts, starts)
+    discounts = np.minimum(_discounts(counts)[np.minimum(counts, 3)], counts)
+    totals, backoff_mass = _sums(counts, starts), _sums(discounts, starts)
+    discounted = (counts - discounts) / np.repeat(totals, np.diff(starts))
+    return Level(keys, discounted.astype(np.float32), (backoff_mass / totals).astype(np.float32), contexts, starts)
 
 
 def _sums(values: npt.NDArray[Any], starts: npt.NDArray[np.int64]) -> npt.NDArray[Any]:
@@ -223,10 +223,10 @@ def _smooth_unigrams(keys: Keys, counts: Counts, vocab_size: int) -> Floats:
     uniform = np.full(vocab_size, 1 / vocab_size)
     if len(keys) == 0:
         return uniform
-    taken = np.minimum(_discounts(counts)[np.minimum(counts, 3)], counts)
+    discounts = np.minimum(_discounts(counts)[np.minimum(counts, 3)], counts)
     total = counts.sum()
-    probs: Floats = uniform * (taken.sum() / total)
-    probs[keys.astype(np.int64) - 1] += (counts - taken) / total
+    probs: Floats = uniform * (discounts.sum() / total)
+    probs[keys.astype(np.int64) - 1] += (counts - discounts) / total
     return probs
 
 
@@ -242,7 +242,7 @@ def from_arrays(arrays: dict[str, npt.NDArray[Any]], vocab_size: int) -> NgramMo
         raise ValueError(f"holds {', '.join(sorted(arrays))}")
     if arrays["1.probs"].shape != (vocab_size,):
         raise ValueError(f"is for a vocabulary of {len(arrays['1.probs']):,}, the network has {vocab_size:,}")
-    bits, levels = bits_a_token(vocab_size), []
+    bits, levels = bits_per_token(vocab_size), []
     for number in range(2, order + 1):
         keys, discounted, backoffs = (arrays[f"{number}.{name}"] for name in _STORED)
         contexts, starts = _contexts(keys, bits)

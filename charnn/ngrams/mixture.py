@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from charnn.ngrams.kneser_ney import Floats, NgramModel, Reading
+from charnn.ngrams.kneser_ney import Floats, NgramModel, NgramScores
 from charnn.optimize import fit_mixture_weights
 
 EM_ITERATIONS = 40
@@ -18,14 +18,14 @@ PRIOR_TOKENS = 20.0
 """Tokens that the weight common to all classes counts as in each of them."""
 
 
-def fit_weights(network_log_probs: Floats, reading: Reading, order: int) -> Floats:
+def fit_weights(network_log_probs: Floats, scores: NgramScores, order: int) -> Floats:
     """Return the network's weights (order,), one for each length of the matched context, that make a text most probable.
 
     Args:
         network_log_probs: what the network gives to each target, in nats (N,).
         reading: what the n-gram model makes of them.
     """
-    probs = [np.exp(network_log_probs), reading.probs]
+    probs = [np.exp(network_log_probs), scores.probs]
 
     def common_weight(before: float, posteriors: Iterator[Floats]) -> float:
         network_N = next(posteriors)
@@ -38,14 +38,14 @@ def fit_weights(network_log_probs: Floats, reading: Reading, order: int) -> Floa
         maximize=common_weight,
         max_iterations=EM_ITERATIONS,
     )
-    counts = np.bincount(reading.matched, minlength=order) + PRIOR_TOKENS
+    counts = np.bincount(scores.matched, minlength=order) + PRIOR_TOKENS
 
     def class_weights(_: Floats, posteriors: Iterator[Floats]) -> Floats:
-        sums = np.bincount(reading.matched, next(posteriors), minlength=order)
+        sums = np.bincount(scores.matched, next(posteriors), minlength=order)
         return np.asarray((sums + PRIOR_TOKENS * common) / counts)
 
     def of_tokens(weights: Floats) -> tuple[Floats, Floats]:
-        weights_N = weights[reading.matched]
+        weights_N = weights[scores.matched]
         return weights_N, 1 - weights_N
 
     return fit_mixture_weights(
@@ -60,9 +60,9 @@ class Mixture:
     ngrams: NgramModel
     weights: Floats
 
-    def of_reading(self, network_log_probs: Floats, reading: Reading) -> Floats:
+    def mixed_log_probs(self, network_log_probs: Floats, scores: NgramScores) -> Floats:
         """Return the mixture's log probabilities in nats of given targets (see `NgramModel.read`)."""
-        return mixed(network_log_probs, reading, self.weights)
+        return mixed(network_log_probs, scores, self.weights)
 
     def log_distribution(self, network_log_probs_V: Floats, context: Sequence[int]) -> Floats:
         """Return the mixture's log probabilities (V,) of what follows a context of ids from the boundary on."""
@@ -71,18 +71,18 @@ class Mixture:
         return np.asarray(np.log(weight * np.exp(network_log_probs_V) + (1 - weight) * ngram_probs))
 
 
-def mixed(network_log_probs: Floats, reading: Reading, weights: Floats) -> Floats:
+def mixed(network_log_probs: Floats, scores: NgramScores, weights: Floats) -> Floats:
     """Return the log probabilities in nats of a network and of an n-gram model, interpolated."""
-    weight = weights[reading.matched]
-    return np.asarray(np.log(weight * np.exp(network_log_probs) + (1 - weight) * reading.probs))
+    weight = weights[scores.matched]
+    return np.asarray(np.log(weight * np.exp(network_log_probs) + (1 - weight) * scores.probs))
 
 
-def cross_fitted_loss(network_log_probs: Floats, reading: Reading, order: int) -> float:
+def cross_fitted_loss(network_log_probs: Floats, scores: NgramScores, order: int) -> float:
     """Return the mixture's mean loss in nats, each half of a text read with weights fitted to the other half."""
     half = len(network_log_probs) // 2
     halves = [slice(0, half), slice(half, None)]
     total = 0.0
     for scored, other in (halves, halves[::-1]):
-        weights = fit_weights(network_log_probs[other], reading.part(other), order)
-        total -= float(mixed(network_log_probs[scored], reading.part(scored), weights).sum())
+        weights = fit_weights(network_log_probs[other], scores.part(other), order)
+        total -= float(mixed(network_log_probs[scored], scores.part(scored), weights).sum())
     return total / len(network_log_probs) if len(network_log_probs) else math.nan

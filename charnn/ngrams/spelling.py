@@ -64,14 +64,14 @@ class WordSpelling:
         self.characters, self.ngrams, self.known_mass = tuple(characters), ngrams, known_mass
         self._ids = {character: NUM_SPECIALS + number for number, character in enumerate(self.characters)}
         self._log_other = -math.log(NUM_CODE_POINTS - len(self.characters))
-        self._log_share = -math.log1p(-known_mass)
+        self._log_normalization = -math.log1p(-known_mass)
         self.log_prob = functools.lru_cache(maxsize=1 << 16)(self._log_prob)
 
     def _log_prob(self, word: str) -> float:
         """See `Spelling`."""
-        return self._plain_log_prob(word) + self._log_share
+        return self._unnormalized_log_prob(word) + self._log_normalization
 
-    def _plain_log_prob(self, word: str) -> float:
+    def _unnormalized_log_prob(self, word: str) -> float:
         return float(self.log_probs([word])[0])
 
     def log_probs(self, words: Sequence[str]) -> npt.NDArray[np.float64]:
@@ -81,9 +81,9 @@ class WordSpelling:
         for column, word in enumerate(words):
             targets_TB[: len(word), column] = [self._ids.get(character, OTHER) for character in word]
         contexts_TB = np.concatenate((np.full((1, len(words)), END), targets_TB[:-1]))
-        is_there = np.arange(longest)[:, None] <= np.array([len(word) for word in words])
+        is_in_word = np.arange(longest)[:, None] <= np.array([len(word) for word in words])
         log_probs_TB = np.log(self.ngrams.read(contexts_TB, targets_TB).probs) + self._log_other * (targets_TB == OTHER)
-        return np.asarray((log_probs_TB * is_there).sum(axis=0))
+        return np.asarray((log_probs_TB * is_in_word).sum(axis=0))
 
     def arrays(self) -> dict[str, npt.NDArray[Any]]:
         """Return the model as named arrays, as they go to disk, beside `characters`."""
@@ -97,10 +97,10 @@ class WordSpelling:
             ValueError: where they are no such model.
         """
         ngram_arrays = {name: array for name, array in arrays.items() if name != "known_mass"}
-        mass = arrays.get("known_mass", np.zeros(0))
-        if mass.shape != (1,) or not 0 <= float(mass[0]) < 1:
+        known_mass = arrays.get("known_mass", np.zeros(0))
+        if known_mass.shape != (1,) or not 0 <= float(known_mass[0]) < 1:
             raise ValueError("has no known_mass between 0 and 1")
-        return cls(characters, from_arrays(ngram_arrays, NUM_SPECIALS + len(characters)), float(mass[0]))
+        return cls(characters, from_arrays(ngram_arrays, NUM_SPECIALS + len(characters)), float(known_mass[0]))
 
 
 def learn_spelling(words: Sequence[str], vocabulary: Collection[str], *, order: int = ORDER) -> WordSpelling:
@@ -119,8 +119,8 @@ def learn_spelling(words: Sequence[str], vocabulary: Collection[str], *, order: 
     counts = count_ngrams(
         np.array(text, dtype=np.int64), order=order, vocab_size=vocab_size, boundary_id=END, cut_at_boundary=True
     )
-    plain = WordSpelling(characters, estimate(counts, vocab_size), 0.0)
+    unnormalized = WordSpelling(characters, estimate(counts, vocab_size), 0.0)
     known = sorted(vocabulary, key=len)
     batches = (known[first : first + WORDS_AT_ONCE] for first in range(0, len(known), WORDS_AT_ONCE))
-    mass = math.fsum(float(np.exp(plain.log_probs(batch)).sum()) for batch in batches)
-    return WordSpelling(characters, plain.ngrams, mass)
+    known_mass = math.fsum(float(np.exp(unnormalized.log_probs(batch)).sum()) for batch in batches)
+    return WordSpelling(characters, unnormalized.ngrams, known_mass)

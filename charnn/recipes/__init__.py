@@ -92,7 +92,7 @@ def _options_of(where: str, values: OptionValues, group: type) -> OptionValues:
     """Return the options of one table by field name."""
     declared = {flags_of(name, option)[-1].lstrip("-"): name for name, (_, option) in declared_options(group).items()}
     kinds = {name: kind for name, (kind, _) in declared_options(group).items()}
-    found = {}
+    options = {}
     for key, value in values.items():
         if key not in declared:
             near = get_close_matches(key, declared, 1)
@@ -102,8 +102,8 @@ def _options_of(where: str, values: OptionValues, group: type) -> OptionValues:
                 else "; see charnn train --help-all, without the dashes before the name"
             )
             raise OptionError(f"{where}: found {key!r}, which is no option of this table{meant}")
-        found[declared[key]] = _check_kind(where, key, value, kinds[declared[key]])
-    return found
+        options[declared[key]] = _check_kind(where, key, value, kinds[declared[key]])
+    return options
 
 
 def _check_kind(where: str, key: str, value: Any, declared: Any) -> Any:

@@ -33,7 +33,7 @@ def pack_tensors(tensors: Tensors, header: dict[str, Any]) -> bytes:
     return packed
 
 
-class Pair(NamedTuple):
+class Checkpoint(NamedTuple):
     """One generation as it was found: its contents and the two files that hold it."""
 
     description: dict[str, Any]
@@ -41,7 +41,7 @@ class Pair(NamedTuple):
     files: tuple[Path, Path]
 
 
-def newest_pair(path: Path, json_name: str, tensors_name: str) -> Pair:
+def newest_checkpoint(path: Path, json_name: str, tensors_name: str) -> Checkpoint:
     """Find the newest generation of which both files are whole, under their own names or the staged ones.
 
     Raises:
@@ -50,14 +50,14 @@ def newest_pair(path: Path, json_name: str, tensors_name: str) -> Pair:
     complaints: list[ModelError] = []
     descriptions = _candidates(path / json_name, _read_description, complaints)
     tensors = _candidates(path / tensors_name, read_tensors, complaints)
-    pairs = {
-        header["generation"]: Pair(description, arrays, (json_file, tensors_file))
+    checkpoints = {
+        header["generation"]: Checkpoint(description, arrays, (json_file, tensors_file))
         for json_file, description in reversed(descriptions)
         for tensors_file, (arrays, header) in reversed(tensors)
         if header["generation"] == description.get("generation")
     }
-    if pairs:
-        return pairs[max(pairs)]
+    if checkpoints:
+        return checkpoints[max(checkpoints)]
     if complaints:
         raise complaints[-1]
     raise ModelError(
@@ -67,16 +67,16 @@ def newest_pair(path: Path, json_name: str, tensors_name: str) -> Pair:
 
 def _candidates(file: Path, read: Callable[[Path], Any], complaints: list[ModelError]) -> list[tuple[Path, Any]]:
     """Read a file and its staged form, if they are there; what is wrong with them joins the complaints."""
-    found = []
+    candidates = []
     for candidate in (file, staged(file)):
         if candidate.exists():
             try:
-                found.append((candidate, read(candidate)))
+                candidates.append((candidate, read(candidate)))
             except ModelError as error:
                 complaints.append(error)
-    if not found and not complaints:
+    if not candidates and not complaints:
         complaints.append(_missing(file))
-    return found
+    return candidates
 
 
 def _missing(file: Path) -> ModelError:

@@ -19,7 +19,7 @@ from charnn.files import json_bytes, read_json, sha256_hex, staged, write_atomic
 from charnn.ngrams.kneser_ney import NgramModel, from_arrays
 from charnn.ngrams.mixture import Mixture
 from charnn.ngrams.spelling import Spelling, UniformSpelling, WordSpelling
-from charnn.storage.checkpoint import FORMAT_VERSION, Tensors, newest_pair, pack_tensors, read_tensors
+from charnn.storage.checkpoint import FORMAT_VERSION, Tensors, newest_checkpoint, pack_tensors, read_tensors
 from charnn.storage.json_values import UNREADABLE, read_architecture, unreadable
 from charnn.storage.run_files import NGRAM_FILE, SPELLING_FILE
 from charnn.text.tokenizers import Tokenizer, load_tokenizer
@@ -30,7 +30,10 @@ if TYPE_CHECKING:
 DEFAULT_ROOT = Path("runs")
 BACKWARD = "backward"
 """Where, in the directory of a model that reads from left to right, its counterpart lies."""
-MODEL_PAIR, TRAINING_PAIR = PAIRS = (("config.json", "model.safetensors"), ("training.json", "training.safetensors"))
+MODEL_FILES, TRAINING_FILES = CHECKPOINT_FILES = (
+    ("config.json", "model.safetensors"),
+    ("training.json", "training.safetensors"),
+)
 
 
 @dataclass(frozen=True)
@@ -232,7 +235,7 @@ def read_model(path: Path) -> Model:
     Raises:
         ModelError: naming what is missing, damaged, of another version or of another model.
     """
-    content, tensors = _read_pair(path, MODEL_PAIR)
+    content, tensors = _read_checkpoint(path, MODEL_FILES)
     file = f"{path}/config.json"
     try:
         architecture, sha256 = read_architecture(content["architecture"], file), str(content["tokenizer_sha256"])
@@ -304,13 +307,13 @@ def read_training_state(path: Path) -> tuple[dict[str, Any], Tensors]:
     Raises:
         ModelError: where it is missing or damaged.
     """
-    return _read_pair(path, TRAINING_PAIR)
+    return _read_checkpoint(path, TRAINING_FILES)
 
 
-def _read_pair(path: Path, names: tuple[str, str]) -> tuple[dict[str, Any], Tensors]:
+def _read_checkpoint(path: Path, names: tuple[str, str]) -> tuple[dict[str, Any], Tensors]:
     _refuse_non_models(path)
-    pair = newest_pair(path, *names)
-    return pair.description, pair.tensors
+    checkpoint = newest_checkpoint(path, *names)
+    return checkpoint.description, checkpoint.tensors
 
 
 def _tokenizer_names(path: Path) -> list[str]:
@@ -351,13 +354,13 @@ def finish_interrupted_writes(path: Path) -> None:
     Raises:
         ModelError: where there is no whole generation.
     """
-    for names in PAIRS:
+    for names in CHECKPOINT_FILES:
         files = [path / name for name in names]
         if any(staged(file).exists() for file in files):
-            pair = newest_pair(path, *names)
-            for file, found in zip(files, pair.files, strict=True):
-                if found != file:
-                    found.replace(file)
+            checkpoint = newest_checkpoint(path, *names)
+            for file, stored in zip(files, checkpoint.files, strict=True):
+                if stored != file:
+                    stored.replace(file)
                 staged(file).unlink(missing_ok=True)
 
 

@@ -22,10 +22,10 @@ from charnn import __version__
 ENVIRONMENT_VARIABLE = "CHARNN_CACHE_DIR"
 FORMAT_VERSION = 1
 MOST_BYTES = 2 << 30
-SMALLEST_TEXT = 1 << 20
+MIN_TEXT_BYTES = 1 << 20
 """Bytes of text from which on it is worth it."""
 _MANIFEST, _UNFINISHED = "manifest.json", "new-"
-_SECONDS_UNFINISHED = 24 * 3600.0
+_MAX_SECONDS_UNFINISHED = 24 * 3600.0
 """After this long, what another process has begun is taken for what it has left behind."""
 _BYTES_AT_ONCE = 1 << 20
 
@@ -36,11 +36,11 @@ def cache_directory() -> Path | None:
     if given is not None:
         return Path(given) if given else None
     with contextlib.suppress(RuntimeError):  # a user without a home directory
-        return _usual_place() / "charnn"
+        return _platform_cache() / "charnn"
     return None
 
 
-def _usual_place() -> Path:
+def _platform_cache() -> Path:
     if sys.platform == "win32":
         return Path(os.environ.get("LOCALAPPDATA") or Path.home() / "AppData" / "Local")
     if sys.platform == "darwin":
@@ -48,7 +48,7 @@ def _usual_place() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
 
 
-def make_key(**facts: Any) -> str:
+def make_cache_key(**facts: Any) -> str:
     """Return what names the result of some work: a digest of all that it depends on."""
     versions = {"cache_format_version": FORMAT_VERSION, "charnn_version": __version__}
     text = json.dumps(versions | facts, sort_keys=True, ensure_ascii=True)
@@ -66,7 +66,7 @@ def fetch(root: Path | None, key: str, directory: Path) -> dict[str, Any] | None
     try:
         manifest = json.loads((entry / _MANIFEST).read_bytes())
         facts: dict[str, Any] = manifest["facts"]
-        if make_key(facts=facts) != manifest["digest"]:
+        if make_cache_key(facts=facts) != manifest["digest"]:
             raise ValueError(f"{entry / _MANIFEST}: is damaged")
         for name, digest in manifest["files"].items():
             _copy(entry / name, directory / name, digest)
@@ -82,18 +82,18 @@ def fetch(root: Path | None, key: str, directory: Path) -> dict[str, Any] | None
 
 def _copy(source: Path, target: Path, digest: str) -> None:
     """Copy a file and flush it to disk. Raises ValueError where it is not what it was."""
-    found = hashlib.sha256()
+    hasher = hashlib.sha256()
     with source.open("rb") as reading, target.open("wb") as writing:
         while content := reading.read(_BYTES_AT_ONCE):
-            found.update(content)
+            hasher.update(content)
             writing.write(content)
         writing.flush()
         os.fsync(writing.fileno())
-    if found.hexdigest() != digest:
+    if hasher.hexdigest() != digest:
         raise ValueError(f"{source}: is damaged")
 
 
-def keep(root: Path | None, key: str, files: Mapping[str, Path], facts: Mapping[str, Any]) -> None:
+def store(root: Path | None, key: str, files: Mapping[str, Path], facts: Mapping[str, Any]) -> None:
     """Copy files into a new entry, and remove old ones where there is no room. What cannot be kept is not."""
     if root is None or sum(path.stat().st_size for path in files.values()) > MOST_BYTES:
         return
@@ -106,7 +106,7 @@ def keep(root: Path | None, key: str, files: Mapping[str, Path], facts: Mapping[
                 shutil.copyfile(path, unfinished / name)
                 with path.open("rb") as file:
                     digests[name] = hashlib.file_digest(file, "sha256").hexdigest()
-            manifest = {"files": digests, "facts": facts, "digest": make_key(facts=facts)}
+            manifest = {"files": digests, "facts": facts, "digest": make_cache_key(facts=facts)}
             (unfinished / _MANIFEST).write_text(json.dumps(manifest), encoding="utf-8")  # ASCII: names may be no UTF-8
             unfinished.replace(root / key)
         finally:
@@ -132,19 +132,19 @@ class Entry:
 
 def entries(root: Path | None) -> list[Entry]:
     """Return what is kept, that which was not used for longest first."""
-    found = []
+    listed = []
     for path in root.glob("*/") if root is not None and root.is_dir() else ():
         with contextlib.suppress(OSError, ValueError, AttributeError):  # another process may be removing it
             used = (path / _MANIFEST).stat().st_mtime
             facts = json.loads((path / _MANIFEST).read_bytes()).get("facts", {})
             num_bytes = sum(file.stat().st_size for file in path.iterdir())
-            found.append(Entry(path, str(facts.get("what", "?")), num_bytes, used))
-    return sorted(found, key=lambda entry: entry.used)
+            listed.append(Entry(path, str(facts.get("what", "?")), num_bytes, used))
+    return sorted(listed, key=lambda entry: entry.used)
 
 
 def _make_room(root: Path) -> None:
     for path in root.glob(_UNFINISHED + "*"):
-        if time.time() - path.stat().st_mtime > _SECONDS_UNFINISHED:
+        if time.time() - path.stat().st_mtime > _MAX_SECONDS_UNFINISHED:
             shutil.rmtree(path, ignore_errors=True)
     kept = entries(root)
     excess = sum(entry.num_bytes for entry in kept) - MOST_BYTES

@@ -27,14 +27,14 @@ from charnn.text.affordable import (
     needs_no_measuring,
     reading_seconds,
 )
-from charnn.text.cache import SMALLEST_TEXT
-from charnn.text.encoding import Encoded, encode_pieces, encode_words
+from charnn.text.cache import MIN_TEXT_BYTES
+from charnn.text.cached_corpus import fetch_encoded, store_encoded
+from charnn.text.encoding import Encoded, encode_chunks, encode_words
 from charnn.text.facts import SplitSize, TextFile
-from charnn.text.kept_corpus import fetch_encoded, keep_encoded
 from charnn.text.progress import Meter, Report
 from charnn.text.reading import RAW, Source, find_sources, read_text
 from charnn.text.selection import Selection, Stamp, stored_size
-from charnn.text.splitting import Piece, all_valid, stream_splitter, unit_splitter
+from charnn.text.splitting import SplitChunk, all_valid, stream_splitter, unit_splitter
 from charnn.text.tokenizer_training import train_tokenizer
 from charnn.text.tokenizers import Tokenizer
 
@@ -53,7 +53,7 @@ class Corpus:
         train, valid: sizes of the two parts.
         files: name, size and sha256 of each text.
         rare_words: see `TrainedWordTokenizer`.
-        key: names the encoded text in the cache; empty where it is not kept.
+        cache_key: key of the encoded text in the cache; empty where it is not cached.
     """
 
     directory: Path
@@ -61,8 +61,8 @@ class Corpus:
     train: SplitSize
     valid: SplitSize
     files: list[TextFile]
-    rare_words: Sequence[str] = ()
-    key: str = ""
+    spelling_examples: Sequence[str] = ()
+    cache_key: str = ""
 
     def ids(self, split: str) -> npt.NDArray[np.unsignedinteger[Any]]:
         """Return the ids (N,) of "train" or "valid", memory-mapped."""
@@ -130,18 +130,18 @@ def prepare_corpus(
         text = Selection(_without(valid, find_sources(texts, spool=spool)), valid, options, seed)
         if not any(map(stored_size, text.sources)):
             raise TextError(f"{text.name}: is empty; there is nothing to learn from")
-        cache = _Cache(cache_root if text.num_bytes >= SMALLEST_TEXT else None, text.stamps())
+        cache = _Cache(cache_root if text.num_bytes >= MIN_TEXT_BYTES else None, text.stamps())
         if can_be_hashed(text.num_bytes, minutes):
             cache = cache._replace(whole=text.facts(report))
-        kept = _find_kept(directory, text, [1.0], cache)
-        if kept is None and minutes is not None and not needs_no_measuring(text.num_bytes, minutes):
+        cached = _find_cached(directory, text, [1.0], cache)
+        if cached is None and minutes is not None and not needs_no_measuring(text.num_bytes, minutes):
             fraction, needed = _affordable(directory, text, minutes)
             if fraction < 1:
-                kept = _find_kept(directory, text, like_fractions(fraction), cache)
+                cached = _find_cached(directory, text, like_fractions(fraction), cache)
                 text = text.beginning(fraction)
-            if fraction < 1 and kept is None:
+            if fraction < 1 and cached is None:
                 logger.info(_what_is_read(text, minutes, needed))
-        return kept or _encode_and_keep(directory, text, cache, report)
+        return cached or _encode_and_store(directory, text, cache, report)
     finally:
         with contextlib.suppress(PermissionError):  # an error left it open, and tells more
             spool.unlink(missing_ok=True)
@@ -161,12 +161,12 @@ class _Cache(NamedTuple):
     whole: list[TextFile] | None = None
 
 
-def _find_kept(directory: Path, text: Selection, fractions: Sequence[float], cache: _Cache) -> Corpus | None:
+def _find_cached(directory: Path, text: Selection, fractions: Sequence[float], cache: _Cache) -> Corpus | None:
     """Return the first of these fractions of a text that is in the cache, if there is one."""
     if cache.root is None or cache.whole is None:
         return None
     for part in (text if fraction == 1 else text.beginning(fraction) for fraction in fractions):
-        key = part.key(cache.whole)
+        key = part.cache_key(cache.whole)
         encoded = fetch_encoded(cache.root, key, directory, part)
         if encoded is not None:
             return _corpus(directory, encoded, cache.whole if part.is_whole else part.facts(), key)
@@ -196,7 +196,7 @@ def _what_is_read(text: Selection, minutes: float, needed: float) -> str:
     )
 
 
-def _encode_and_keep(
+def _encode_and_store(
     directory: Path,
     text: Selection,
     cache: _Cache,
@@ -212,14 +212,14 @@ def _encode_and_keep(
         )
     key = ""
     if cache.root is not None and cache.whole is not None and text.stamps() == cache.stamps:
-        key = text.key(cache.whole)
-        keep_encoded(cache.root, key, directory, encoded, text)
+        key = text.cache_key(cache.whole)
+        store_encoded(cache.root, key, directory, encoded, text)
     return _corpus(directory, encoded, facts, key)
 
 
 def _corpus(directory: Path, encoded: Encoded, facts: list[TextFile], key: str) -> Corpus:
     sizes = encoded.sizes
-    return Corpus(directory, encoded.tokenizer, sizes["train"], sizes["valid"], facts, encoded.rare_words, key)
+    return Corpus(directory, encoded.tokenizer, sizes["train"], sizes["valid"], facts, encoded.spelling_examples, key)
 
 
 def _encode(directory: Path, text: Selection, report: Report | None) -> Encoded:
@@ -238,7 +238,7 @@ def _encode(directory: Path, text: Selection, report: Report | None) -> Encoded:
     else:
         split = unit_splitter(first_pass, options.unit, fraction, text.seed, text.name, notes)
 
-    def pieces(what: str) -> Iterator[Piece]:
+    def split_chunks(what: str) -> Iterator[SplitChunk]:
         advance = meter(what, (*text.sources, *text.valid))
         return itertools.chain(
             split(read_text(text.sources, encoding, advance=advance)),
@@ -246,14 +246,14 @@ def _encode(directory: Path, text: Selection, report: Report | None) -> Encoded:
         )
 
     def training_texts() -> Iterator[str]:
-        for piece in split(read_text(text.sources, encoding, advance=meter("counting the tokens of", text.sources))):
-            if piece.split == "train":
-                yield piece.text(options.unit)
+        for chunk in split(read_text(text.sources, encoding, advance=meter("counting the tokens of", text.sources))):
+            if chunk.split == "train":
+                yield chunk.text(options.unit)
 
     if options.tokenizer == "word":
-        return encode_words(directory, pieces("reading"), options)._replace(notes=notes)
+        return encode_words(directory, split_chunks("reading"), options)._replace(notes=notes)
     tokenizer = train_tokenizer(options, training_texts, seed=text.seed)
-    return Encoded(tokenizer, encode_pieces(directory, pieces("reading"), tokenizer), notes=notes)
+    return Encoded(tokenizer, encode_chunks(directory, split_chunks("reading"), tokenizer), notes=notes)
 
 
 def _without(held_out: Sequence[Source], sources: Sequence[Source]) -> list[Source]:

@@ -25,15 +25,15 @@ class Decoder(Protocol):
         ...
 
 
-class PieceDecoder:
+class TokenDecoder:
     """Each token is its own text."""
 
-    def __init__(self, pieces: Sequence[str]) -> None:
-        self._pieces = pieces
+    def __init__(self, texts: Sequence[str]) -> None:
+        self._texts = texts
 
     def push(self, id: int) -> str:
         """See `Decoder`."""
-        return self._pieces[id]
+        return self._texts[id]
 
     def flush(self) -> str:
         """See `Decoder`."""

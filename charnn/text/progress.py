@@ -16,8 +16,8 @@ class Progress:
         seconds: since this work began.
     """
 
-    what: str
-    unit: str
+    task: str
+    quantity: str
     num_done: int
     num_total: int
     seconds: float
@@ -44,16 +44,16 @@ class Meter:
         report: told at each step, and at the beginning; None for nobody.
     """
 
-    def __init__(self, what: str, unit: str, num_total: int, report: Report | None) -> None:
-        self._what, self._unit, self._num_total = what, unit, num_total
+    def __init__(self, task: str, quantity: str, num_total: int, report: Report | None) -> None:
+        self._task, self._quantity, self._num_total = task, quantity, num_total
         self._report = report
         self._num_done = 0
-        self._began = time.monotonic()
+        self._started = time.monotonic()
         self.advance(0)
 
     def advance(self, number: int) -> None:
         """Count so many more."""
         self._num_done += number
         if self._report is not None:
-            seconds = time.monotonic() - self._began
-            self._report(Progress(self._what, self._unit, self._num_done, self._num_total, seconds))
+            seconds = time.monotonic() - self._started
+            self._report(Progress(self._task, self._quantity, self._num_done, self._num_total, seconds))

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 from charnn.config import TextOptions
 from charnn.options import as_json
-from charnn.text.cache import make_key
+from charnn.text.cache import make_cache_key
 from charnn.text.facts import TextFile
 from charnn.text.progress import Meter, Report
 from charnn.text.reading import Source, sha256_of
@@ -75,15 +75,15 @@ class Selection:
 
     def stamps(self) -> list[Stamp]:
         """Return those of the files; what was encoded is not kept under their digests if they changed meanwhile."""
-        found = [source.path.stat() for source in (*self.sources, *self.valid) if source.path is not None]
-        return [(status.st_size, status.st_mtime_ns) for status in found]
+        statuses = [source.path.stat() for source in (*self.sources, *self.valid) if source.path is not None]
+        return [(status.st_size, status.st_mtime_ns) for status in statuses]
 
     def facts(self, report: Report | None = None) -> list[TextFile]:
         """Read what is selected once, and return what one knows it by."""
         meter = Meter(f"taking the digest of {self.short_name}", "bytes", self.num_bytes, report)
         return [_facts(source, meter) for source in (*self.sources, *self.valid)]
 
-    def key(self, facts: Sequence[TextFile]) -> str:
+    def cache_key(self, facts: Sequence[TextFile]) -> str:
         """Return what names the encoded text in the cache: a digest of all that it depends on.
 
         Args:
@@ -96,7 +96,7 @@ class Selection:
             for each, source in zip(facts, (*self.sources, *self.valid), strict=True)
         ]
         is_subword = options["tokenizer"] == "subword"
-        return make_key(
+        return make_cache_key(
             what="text",
             tokenizer_format_version=FORMAT_VERSION,
             sentencepiece=importlib.metadata.version("sentencepiece") if is_subword else None,

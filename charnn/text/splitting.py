@@ -12,12 +12,12 @@ from charnn.config import Unit
 from charnn.errors import TextError
 from charnn.text.reading import documents, lines, whole_lines
 
-UNITS_A_PIECE = 4096
-FEWEST_UNITS = 5
+UNITS_PER_CHUNK = 4096
+MIN_UNITS = 5
 """From this number of units on, at least one is held out."""
 
 
-class Piece(NamedTuple):
+class SplitChunk(NamedTuple):
     """A run of text of one split: some characters of a stream, or whole units."""
 
     split: str
@@ -28,7 +28,7 @@ class Piece(NamedTuple):
         return self.texts[0] if unit == "stream" else "\n".join(self.texts) + "\n"
 
 
-Splitter = Callable[[Iterator[str]], Iterator[Piece]]
+Splitter = Callable[[Iterator[str]], Iterator[SplitChunk]]
 """Cuts the chunks of a text into pieces of either split."""
 
 
@@ -62,7 +62,7 @@ def unit_splitter(
     _refuse_blank(num_units > 0, names)
     num_held_out = round(num_units * fraction)
     if fraction and num_held_out == 0:
-        num_held_out = int(num_units >= FEWEST_UNITS)
+        num_held_out = int(num_units >= MIN_UNITS)
     if fraction and num_held_out in (0, num_units):
         num_held_out = 0
         notes.append(f"{names}: too few units to hold any out ({num_units}); training without validation")
@@ -76,14 +76,14 @@ def _refuse_blank(has_text: bool, names: str) -> None:
         raise TextError(f"{names}: holds white space only; there is nothing to learn from")
 
 
-def all_valid(chunks: Iterator[str], unit: Unit) -> Iterator[Piece]:
+def all_valid(chunks: Iterator[str], unit: Unit) -> Iterator[SplitChunk]:
     """Yield a whole text as validation pieces."""
     if unit == "stream":
-        yield from (Piece("valid", [text]) for text in whole_lines(chunks))
+        yield from (SplitChunk("valid", [text]) for text in whole_lines(chunks))
         return
     units = _units(chunks, unit)
-    while texts := list(itertools.islice(units, UNITS_A_PIECE)):
-        yield Piece("valid", texts)
+    while texts := list(itertools.islice(units, UNITS_PER_CHUNK)):
+        yield SplitChunk("valid", texts)
 
 
 def _units(chunks: Iterator[str], unit: Unit) -> Iterator[str]:
@@ -91,23 +91,23 @@ def _units(chunks: Iterator[str], unit: Unit) -> Iterator[str]:
     return documents(chunks) if unit == "document" else (line for line in lines(chunks) if line.strip())
 
 
-def _split_stream(chunks: Iterator[str], num_train: int) -> Iterator[Piece]:
-    place = 0
+def _split_stream(chunks: Iterator[str], num_train: int) -> Iterator[SplitChunk]:
+    position = 0
     for text in whole_lines(chunks):
-        cut = min(max(num_train - place, 0), len(text))
+        cut = min(max(num_train - position, 0), len(text))
         if cut:
-            yield Piece("train", [text[:cut]])
+            yield SplitChunk("train", [text[:cut]])
         if cut < len(text):
-            yield Piece("valid", [text[cut:]])
-        place += len(text)
+            yield SplitChunk("valid", [text[cut:]])
+        position += len(text)
 
 
-def _split_units(units: Iterator[str], held_out: npt.NDArray[np.bool_]) -> Iterator[Piece]:
+def _split_units(units: Iterator[str], held_out: npt.NDArray[np.bool_]) -> Iterator[SplitChunk]:
     gathered: dict[str, list[str]] = {"train": [], "valid": []}
     for number, unit in enumerate(units):
         split = "valid" if held_out[number] else "train"
         gathered[split].append(unit)
-        if len(gathered[split]) == UNITS_A_PIECE:
-            yield Piece(split, gathered[split])
+        if len(gathered[split]) == UNITS_PER_CHUNK:
+            yield SplitChunk(split, gathered[split])
             gathered[split] = []
-    yield from (Piece(split, texts) for split, texts in gathered.items() if texts)
+    yield from (SplitChunk(split, texts) for split, texts in gathered.items() if texts)

@@ -24,10 +24,10 @@ from charnn.text.vocabulary import DOCUMENT_BOUNDARY, NEWLINE, UNKNOWN, Vocabula
 from charnn.text.word_ids import PretokenizedEncoder, WordEncoder
 from charnn.text.words import GLUE
 
-LONGEST_SENTENCE = 4096
-FEWEST_RARE_WORDS = 5000
+MAX_SENTENCE_CHARS = 4096
+MIN_SPELLING_EXAMPLES = 5000
 """From so many words on, the unknown ones alone tell how unknown words are spelled."""
-CHARS_A_SUBWORD = 300
+CHARS_PER_SUBWORD = 300
 """Where no size is given, one subword for so many characters of the training text."""
 
 
@@ -35,7 +35,7 @@ class TrainedWordTokenizer(NamedTuple):
     """A tokenizer of words, and those that are rare: unknown ones, or where these are few the rarest."""
 
     tokenizer: WordTokenizer | PretokenizedTokenizer
-    rare_words: Sequence[str]
+    spelling_examples: Sequence[str]
 
 
 def train_tokenizer(options: TextOptions, texts: Callable[[], Iterator[str]], *, seed: int) -> Tokenizer:
@@ -88,12 +88,12 @@ class NumberedWords:
 
     def count(self, numbers: npt.NDArray[np.int64], *, num_documents: int = 0) -> None:
         """Count words that are trained on; a boundary counts as the line end that closes a document's last line."""
-        found = np.bincount(numbers, minlength=len(self._numbers))
-        if len(found) > len(self._counts):
-            self._counts = np.pad(self._counts, (0, 2 * len(found) - len(self._counts)))
-        found[self.number_of(NEWLINE)] += num_documents
-        found[self.boundary] = 0
-        self._counts[: len(found)] += found
+        word_counts = np.bincount(numbers, minlength=len(self._numbers))
+        if len(word_counts) > len(self._counts):
+            self._counts = np.pad(self._counts, (0, 2 * len(word_counts) - len(self._counts)))
+        word_counts[self.number_of(NEWLINE)] += num_documents
+        word_counts[self.boundary] = 0
+        self._counts[: len(word_counts)] += word_counts
 
     def counts(self) -> dict[str, int]:
         """Return how often each word was counted; those that never were are left out."""
@@ -117,7 +117,9 @@ def make_word_tokenizer(options: TextOptions, counts: Mapping[str, int]) -> Trai
             min_count=options.min_count or 1,
             max_size=options.vocab_size,
         )
-        return TrainedWordTokenizer(PretokenizedTokenizer(vocabulary, options.unit), _rare_words(counts, vocabulary))
+        return TrainedWordTokenizer(
+            PretokenizedTokenizer(vocabulary, options.unit), _spelling_examples(counts, vocabulary)
+        )
     vocabulary = build_vocabulary(
         counts,
         boundary=boundary,
@@ -125,15 +127,15 @@ def make_word_tokenizer(options: TextOptions, counts: Mapping[str, int]) -> Trai
         min_count=options.min_count or 2,
         max_size=options.vocab_size or 20_000,
     )
-    return TrainedWordTokenizer(WordTokenizer(vocabulary, options.unit), _rare_words(counts, vocabulary))
+    return TrainedWordTokenizer(WordTokenizer(vocabulary, options.unit), _spelling_examples(counts, vocabulary))
 
 
-def _rare_words(counts: Mapping[str, int], vocabulary: Vocabulary) -> list[str]:
+def _spelling_examples(counts: Mapping[str, int], vocabulary: Vocabulary) -> list[str]:
     """Return the words that are unknown, in a fixed order, and the rarest known ones where these are fewer than wanted."""
     words = [word for word in counts if not word.isspace() and word not in (UNKNOWN, GLUE, DOCUMENT_BOUNDARY)]
     unknown = sorted(word for word in words if word not in vocabulary.ids)
     known = sorted((word for word in words if word in vocabulary.ids), key=lambda word: (counts[word], word))
-    return unknown + known[: max(0, FEWEST_RARE_WORDS - len(unknown))]
+    return unknown + known[: max(0, MIN_SPELLING_EXAMPLES - len(unknown))]
 
 
 def _train_subwords(
@@ -141,7 +143,7 @@ def _train_subwords(
 ) -> SubwordTokenizer:
     import sentencepiece
 
-    wanted = options.vocab_size or int(np.clip(sum(map(len, texts())) // CHARS_A_SUBWORD, 256, 8000))
+    wanted = options.vocab_size or int(np.clip(sum(map(len, texts())) // CHARS_PER_SUBWORD, 256, 8000))
     model = io.BytesIO()
     sentencepiece.set_random_generator_seed(seed)
     try:
@@ -168,21 +170,23 @@ def _train_subwords(
             minloglevel=2,
         )
     except RuntimeError as error:
-        least = re.search(r"required_chars\. \d+ vs (\d+)", str(error))
-        if least is None:
+        minimum = re.search(r"required_chars\. \d+ vs (\d+)", str(error))
+        if minimum is None:
             raise
         raise OptionError(
-            f"--vocab-size: found {wanted}, but this text needs at least {least.group(1)} subwords, one for each of its "
-            f"characters; pass --vocab-size {int(least.group(1)) * 2} or so"
+            f"--vocab-size: found {wanted}, but this text needs at least {minimum.group(1)} subwords, one for each of its "
+            f"characters; pass --vocab-size {int(minimum.group(1)) * 2} or so"
         ) from error
     processor = sentencepiece.SentencePieceProcessor(model_proto=model.getvalue())
     tokens = tuple(processor.id_to_piece(id) for id in range(processor.get_piece_size()))
-    blank = Vocabulary(tokens, (0,) * len(tokens), boundary_id=tokens.index(boundary), unknown_id=tokens.index(UNKNOWN))
-    tokenizer = SubwordTokenizer(blank, options.unit, model.getvalue())
+    uncounted = Vocabulary(
+        tokens, (0,) * len(tokens), boundary_id=tokens.index(boundary), unknown_id=tokens.index(UNKNOWN)
+    )
+    tokenizer = SubwordTokenizer(uncounted, options.unit, model.getvalue())
     counts = np.zeros(len(tokens), dtype=np.int64)
     for text in texts():
         counts += np.bincount(tokenizer.encode(text), minlength=len(tokens))
-    tokenizer.vocabulary = Vocabulary(tokens, tuple(counts.tolist()), blank.boundary_id, blank.unknown_id)
+    tokenizer.vocabulary = Vocabulary(tokens, tuple(counts.tolist()), uncounted.boundary_id, uncounted.unknown_id)
     return tokenizer
 
 
@@ -190,4 +194,4 @@ def _short_lines(texts: Iterator[str]) -> Iterator[str]:
     """Yield lines, long ones in parts: SentencePiece passes over a line that is longer than its limit without a word."""
     for text in texts:
         for line in text.split("\n"):
-            yield from (line[first : first + LONGEST_SENTENCE] for first in range(0, len(line), LONGEST_SENTENCE))
+            yield from (line[first : first + MAX_SENTENCE_CHARS] for first in range(0, len(line), MAX_SENTENCE_CHARS))

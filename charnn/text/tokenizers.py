@@ -15,7 +15,7 @@ from charnn.config import Unit
 from charnn.errors import ModelError
 from charnn.files import json_bytes, read_json
 from charnn.text.characters import characters_only, whole_characters
-from charnn.text.decoders import ByteDecoder, Decoder, PieceDecoder, PretokenizedDecoder, WordDecoder
+from charnn.text.decoders import ByteDecoder, Decoder, PretokenizedDecoder, TokenDecoder, WordDecoder
 from charnn.text.reading import RAW
 from charnn.text.vocabulary import DOCUMENT_BOUNDARY, NEWLINE, UNKNOWN, Vocabulary, as_text
 from charnn.text.word_ids import PRETOKENIZED_WORD, PretokenizedEncoder, WordEncoder
@@ -95,7 +95,7 @@ class CharTokenizer:
 
     def decoder(self) -> Decoder:
         """Return a decoder that gives each token's own text."""
-        return PieceDecoder(self.vocabulary.tokens)
+        return TokenDecoder(self.vocabulary.tokens)
 
     def files(self) -> dict[str, bytes]:
         """Return tokenizer.json."""
@@ -178,7 +178,7 @@ class WordTokenizer:
     def encode(self, text: str) -> Ids:
         """Return the ids of words, line ends and unexpected gaps."""
         if len(text) >= LONG_TEXT:
-            return _encode_with_one_of(self._encoders, text, lambda: WordEncoder(self.id_of))
+            return _encode_with_any(self._encoders, text, lambda: WordEncoder(self.id_of))
         return np.fromiter((self.id_of(word) for word, _ in split_words(text)), dtype=np.int64)
 
     def tokenize(self, text: str) -> list[Token]:
@@ -210,7 +210,7 @@ class PretokenizedTokenizer:
 
     def encode(self, text: str) -> Ids:
         """Return the ids of words and line ends."""
-        return _encode_with_one_of(self._encoders, text, lambda: PretokenizedEncoder(self.id_of))
+        return _encode_with_any(self._encoders, text, lambda: PretokenizedEncoder(self.id_of))
 
     def tokenize(self, text: str) -> list[Token]:
         """Return words and line ends."""
@@ -233,14 +233,14 @@ class PretokenizedTokenizer:
 _Encoder = TypeVar("_Encoder", WordEncoder, PretokenizedEncoder)
 
 
-def _encode_with_one_of(idle: list[_Encoder], text: str, make: Callable[[], _Encoder]) -> Ids:
+def _encode_with_any(available: list[_Encoder], text: str, make: Callable[[], _Encoder]) -> Ids:
     """Encode with an encoder that remembers earlier texts, or where another thread has it, with a new one."""
     try:
-        encoder = idle.pop()
+        encoder = available.pop()
     except IndexError:
         encoder = make()
     ids = encoder.encode(text)
-    idle.append(encoder)
+    available.append(encoder)
     return ids
 
 
@@ -282,7 +282,7 @@ class SubwordTokenizer:
 
     def decoder(self) -> Decoder:
         """Return a decoder that gives each piece's text."""
-        return PieceDecoder(self._texts)
+        return TokenDecoder(self._texts)
 
     def files(self) -> dict[str, bytes]:
         """Return tokenizer.json and SentencePiece's own tokenizer.model."""

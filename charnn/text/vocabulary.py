@@ -9,18 +9,18 @@ import numpy.typing as npt
 UNKNOWN = "<unk>"
 DOCUMENT_BOUNDARY = "</s>"
 NEWLINE = "\n"
-SPACE_MARK = "\u2581"
+SPACE_SYMBOL = "\u2581"
 """What SentencePiece writes for a space."""
 
-RARE_SHARE = 0.01
+MAX_RARE_FRACTION = 0.01
 """Where a corpus leaves nothing unknown, the rarest tokens that make up at most this share of it stand in for <unk> ..."""
-REPLACED_SHARE = 0.01
+REPLACEMENT_PROBABILITY = 0.01
 """... at this share of their places, drawn anew each epoch: at most one token in ten thousand."""
 
 
 def as_text(token: str) -> str:
     """Return a token's name with spaces in place of SentencePiece's mark."""
-    return token.replace(SPACE_MARK, " ")
+    return token.replace(SPACE_SYMBOL, " ")
 
 
 @dataclass(frozen=True)
@@ -76,18 +76,18 @@ def build_vocabulary(
         min_count: rarer tokens become <unk>.
         max_size: how many tokens to keep, the specials counted in.
     """
-    kept_anyway = dict.fromkeys([boundary, *always])
+    required = dict.fromkeys([boundary, *always])
     candidates = sorted(
-        (token for token in counts if token not in kept_anyway and token != UNKNOWN and counts[token] >= min_count),
+        (token for token in counts if token not in required and token != UNKNOWN and counts[token] >= min_count),
         key=lambda token: (-counts[token], token),
     )
-    room = len(candidates) if max_size is None else max(0, max_size - 1 - len(kept_anyway))
-    kept = sorted([*kept_anyway, *candidates[:room]], key=lambda token: (-counts.get(token, 0), token))
-    num_unknown = sum(counts.values()) - sum(counts.get(token, 0) for token in kept)
-    tokens = (UNKNOWN, *kept)
+    room = len(candidates) if max_size is None else max(0, max_size - 1 - len(required))
+    selected = sorted([*required, *candidates[:room]], key=lambda token: (-counts.get(token, 0), token))
+    num_unknown = sum(counts.values()) - sum(counts.get(token, 0) for token in selected)
+    tokens = (UNKNOWN, *selected)
     return Vocabulary(
         tokens=tokens,
-        counts=(num_unknown, *(counts.get(token, 0) for token in kept)),
+        counts=(num_unknown, *(counts.get(token, 0) for token in selected)),
         boundary_id=tokens.index(boundary),
         unknown_id=0,
     )
@@ -96,7 +96,7 @@ def build_vocabulary(
 def replaceable_tokens(vocabulary: Vocabulary) -> npt.NDArray[np.bool_]:
     """Mark the tokens that stand in for <unk> in training, so that it is learned: a mask (V,), all False where none must.
 
-    They are the rarest types that together make up at most `RARE_SHARE` of the text, and the rarest one in any case.
+    They are the rarest types that together make up at most `MAX_RARE_FRACTION` of the text, and the rarest one in any case.
     """
     mask = np.zeros(len(vocabulary), dtype=bool)
     counts = np.array(vocabulary.counts)
@@ -105,7 +105,7 @@ def replaceable_tokens(vocabulary: Vocabulary) -> npt.NDArray[np.bool_]:
     occurring = np.flatnonzero(counts)
     occurring = occurring[occurring != vocabulary.boundary_id]
     rarest_first = occurring[np.argsort(counts[occurring], kind="stable")]
-    share = np.cumsum(counts[rarest_first]) / max(1, counts.sum())
-    mask[rarest_first[share <= RARE_SHARE]] = True
+    cumulative_fraction = np.cumsum(counts[rarest_first]) / max(1, counts.sum())
+    mask[rarest_first[cumulative_fraction <= MAX_RARE_FRACTION]] = True
     mask[rarest_first[:1]] = True
     return mask

@@ -16,19 +16,19 @@ import numpy.typing as npt
 from charnn.text.vocabulary import NEWLINE
 from charnn.text.words import expected_gap, split_words
 
-MOST_CHUNKS = 1 << 19
+MAX_CACHED_FRAGMENTS = 1 << 19
 """Chunks that are remembered; where there are more, all are forgotten."""
-_NO_GAP, _NO_CHUNK = -1, 1
+_NO_GAP, _NO_FRAGMENT = -1, 1
 _OTHER_SPACES = re.compile(r"[^\S\n ]")
 _PARTS = re.compile(r"\n|[^\S\n]++|\S++")
-_ENDS_A_CHUNK = frozenset(",.;:!?")
-_LINE_END_MARK = "\ufdd0"  # a code point that is no character and never will be
+_FRAGMENT_ENDINGS = frozenset(",.;:!?")
+_LINE_END_PLACEHOLDER = "\ufdd0"  # a code point that is no character and never will be
 PRETOKENIZED_WORD = re.compile(r"\n|\S+")
 
 Integers = npt.NDArray[np.int64]
 
 
-class _Chunks(dict[str, int]):
+class _Fragments(dict[str, int]):
     """Numbers chunks (runs with or without white space) in order of appearance, and knows the ids of the tokens in each.
 
     Attributes:
@@ -46,23 +46,23 @@ class _Chunks(dict[str, int]):
         self._add(NEWLINE, [NEWLINE])
         self._add("", [])  # stands for the end of the text, which has no token
 
-    def __missing__(self, chunk: str) -> int:
-        if chunk.isalpha():
-            number = self[chunk] = len(self.bits)
-            self.ids.append(self._id_of(chunk))
+    def __missing__(self, fragment: str) -> int:
+        if fragment.isalpha():
+            number = self[fragment] = len(self.bits)
+            self.ids.append(self._id_of(fragment))
             self.starts.append(len(self.ids))
-            self.bits.append(_BITS_OF_A_WORD)
+            self.bits.append(_WORD_BITS)
             return number
-        if chunk[-1] in _ENDS_A_CHUNK and chunk[:-1].isalpha():
-            return self._add(chunk, [chunk[:-1], chunk[-1]])
-        return self._add(chunk, [word for word, _ in split_words(chunk)])
+        if fragment[-1] in _FRAGMENT_ENDINGS and fragment[:-1].isalpha():
+            return self._add(fragment, [fragment[:-1], fragment[-1]])
+        return self._add(fragment, [word for word, _ in split_words(fragment)])
 
-    def _add(self, chunk: str, tokens: list[str]) -> int:
-        number = self[chunk] = len(self.bits)
+    def _add(self, fragment: str, tokens: list[str]) -> int:
+        number = self[fragment] = len(self.bits)
         self.ids.extend([self._id_of(token) for token in tokens])
         self.starts.append(len(self.ids))
         first, last = (tokens[0], tokens[-1]) if tokens else (NEWLINE, NEWLINE)
-        self.bits.append(_bits_before(last) | _bits_after(first) | (_IS_GAP if _is_gap(chunk) else 0))
+        self.bits.append(_bits_before(last) | _bits_after(first) | (_IS_GAP if _is_gap(fragment) else 0))
         return number
 
 
@@ -96,11 +96,11 @@ def _bits_after(first: str) -> int:
     return bits << _SHIFT
 
 
-_BITS_OF_A_WORD = _bits_before("a") | _bits_after("a")
+_WORD_BITS = _bits_before("a") | _bits_after("a")
 
 
-def _is_gap(chunk: str) -> bool:
-    return chunk.isspace() and chunk != NEWLINE
+def _is_gap(fragment: str) -> bool:
+    return fragment.isspace() and fragment != NEWLINE
 
 
 class WordEncoder:
@@ -112,12 +112,12 @@ class WordEncoder:
 
     def __init__(self, id_of: Callable[[str], int]) -> None:
         self._id_of = id_of
-        self._chunks = _Chunks(id_of)
+        self._fragments = _Fragments(id_of)
 
     def encode(self, text: str) -> Integers:
         """Return the ids (N,) of what `split_words` finds in a text."""
-        if len(self._chunks) > MOST_CHUNKS:
-            self._chunks = _Chunks(self._id_of)
+        if len(self._fragments) > MAX_CACHED_FRAGMENTS:
+            self._fragments = _Fragments(self._id_of)
         cut = self._cut_anywhere if _OTHER_SPACES.search(text) else self._cut_at_spaces
         return self._assemble(*cut(text))
 
@@ -127,38 +127,38 @@ class WordEncoder:
         Each line end is made a chunk of its own with a space on either side, which is no gap.
         """
         parts = text.replace("\n", " \n ").split(" ")
-        chunks = self._numbers(parts)
-        places = np.flatnonzero(chunks != _NO_CHUNK)
-        chunks, places = np.append(chunks[places], _NO_CHUNK), np.append(places, len(parts))
-        is_line_end = (chunks == 0) | (chunks == _NO_CHUNK)
+        fragments = self._numbers(parts)
+        positions = np.flatnonzero(fragments != _NO_FRAGMENT)
+        fragments, positions = np.append(fragments[positions], _NO_FRAGMENT), np.append(positions, len(parts))
+        is_line_end = (fragments == 0) | (fragments == _NO_FRAGMENT)
         follows_line_end = np.concatenate([[True], is_line_end[:-1]])
-        num_spaces = np.diff(places, prepend=-1) - is_line_end - follows_line_end
+        num_spaces = np.diff(positions, prepend=-1) - is_line_end - follows_line_end
         widths = np.flatnonzero(np.bincount(num_spaces))
         ids = np.full(widths[-1] + 1, _NO_GAP, dtype=np.int64)
         for width in widths[widths > 0].tolist():
             ids[width] = self._id_of(" " * width)
-        return chunks, ids[num_spaces]
+        return fragments, ids[num_spaces]
 
     def _cut_anywhere(self, text: str) -> tuple[Integers, Integers]:
         """Do the same for a text with any white space."""
         parts = self._numbers(_PARTS.findall(text))
-        is_gap = np.append(_view(self._chunks.bits, np.uint8)[parts] & _IS_GAP != 0, False)
+        is_gap = np.append(_view(self._fragments.bits, np.uint8)[parts] & _IS_GAP != 0, False)
         gaps = np.full(len(is_gap) + 1, _NO_GAP, dtype=np.int64)
         gap_parts = parts[is_gap[:-1]]
-        gaps[1:][is_gap] = _view(self._chunks.ids, np.int64)[_view(self._chunks.starts, np.int64)[gap_parts]]
-        return np.append(parts, _NO_CHUNK)[~is_gap], gaps[:-1][~is_gap]
+        gaps[1:][is_gap] = _view(self._fragments.ids, np.int64)[_view(self._fragments.starts, np.int64)[gap_parts]]
+        return np.append(parts, _NO_FRAGMENT)[~is_gap], gaps[:-1][~is_gap]
 
     def _numbers(self, parts: list[str]) -> Integers:
-        return np.fromiter(map(self._chunks.__getitem__, parts), dtype=np.int64, count=len(parts))
+        return np.fromiter(map(self._fragments.__getitem__, parts), dtype=np.int64, count=len(parts))
 
-    def _assemble(self, chunks: Integers, gaps: Integers) -> Integers:
+    def _assemble(self, fragments: Integers, gaps: Integers) -> Integers:
         """Return the ids of chunks (M,) with those of gaps (M,), where they are not the expected ones, before them."""
-        bits = _view(self._chunks.bits, np.uint8)[chunks]
+        bits = _view(self._fragments.bits, np.uint8)[fragments]
         is_joined = np.concatenate([[True], bits[:-1] & (bits[1:] >> _SHIFT) & _ANY_RULE != 0])
         has_gap = (gaps != _NO_GAP) & (is_joined | (gaps != self._id_of(" ")))
-        starts = _view(self._chunks.starts, np.int64)
-        firsts = starts[chunks]
-        lengths = starts[chunks + 1] - firsts
+        starts = _view(self._fragments.starts, np.int64)
+        firsts = starts[fragments]
+        lengths = starts[fragments + 1] - firsts
         ends = np.cumsum(lengths + has_gap)
         is_gap = np.zeros(ends[-1], dtype=bool)
         is_gap[(ends - lengths - 1)[has_gap]] = True
@@ -166,7 +166,7 @@ class WordEncoder:
         sources += np.arange(len(sources))
         ids = np.empty(len(is_gap), dtype=np.int64)
         ids[is_gap] = gaps[has_gap]
-        ids[~is_gap] = _view(self._chunks.ids, np.int64)[sources]
+        ids[~is_gap] = _view(self._fragments.ids, np.int64)[sources]
         return ids
 
 
@@ -174,7 +174,7 @@ def _view(values: "array[int]", dtype: npt.DTypeLike) -> npt.NDArray[Any]:
     return np.frombuffer(values, dtype=dtype)
 
 
-class _Remembered(dict[str, int]):
+class _CachedIds(dict[str, int]):
     """The ids of words, each asked for once."""
 
     def __init__(self, id_of: Callable[[str], int]) -> None:
@@ -194,16 +194,16 @@ class PretokenizedEncoder:
     """
 
     def __init__(self, id_of: Callable[[str], int]) -> None:
-        self._ids = _Remembered(id_of)
+        self._ids = _CachedIds(id_of)
 
     def encode(self, text: str) -> Integers:
         """Return the ids (N,) of what `PRETOKENIZED_WORD` finds in a text."""
-        if len(self._ids) > MOST_CHUNKS:
+        if len(self._ids) > MAX_CACHED_FRAGMENTS:
             self._ids.clear()
-        if _LINE_END_MARK in text:
+        if _LINE_END_PLACEHOLDER in text:
             parts = PRETOKENIZED_WORD.findall(text)
-            self._ids.pop(_LINE_END_MARK, None)  # here it is a word
+            self._ids.pop(_LINE_END_PLACEHOLDER, None)  # here it is a word
         else:
-            parts = text.replace("\n", f" {_LINE_END_MARK} ").split()
-            self._ids[_LINE_END_MARK] = self._ids[NEWLINE]
+            parts = text.replace("\n", f" {_LINE_END_PLACEHOLDER} ").split()
+            self._ids[_LINE_END_PLACEHOLDER] = self._ids[NEWLINE]
         return np.fromiter(map(self._ids.__getitem__, parts), dtype=np.int64, count=len(parts))

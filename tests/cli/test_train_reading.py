@@ -99,7 +99,7 @@ def test_work_of_less_than_a_second_is_not_shown(capsys):
 
 @pytest.fixture
 def cached(tmp_path, monkeypatch):
-    monkeypatch.setattr(corpus, "SMALLEST_TEXT", 0)
+    monkeypatch.setattr(corpus, "MIN_TEXT_BYTES", 0)
     monkeypatch.setenv("CHARNN_CACHE_DIR", str(tmp_path / "kept"))
     (tmp_path / "text.txt").write_text(TEXT, encoding="utf-8")
     return tmp_path / "kept"

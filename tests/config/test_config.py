@@ -1,7 +1,7 @@
 import pytest
 
 from charnn.config import ModelOptions, SampleOptions, TextOptions, TrainingOptions
-from charnn.config.compatibility import check_together, settle
+from charnn.config.compatibility import check_compatibility, merge_recipe
 from charnn.errors import OptionError
 from charnn.options import Option, as_json, flags_of, pick
 
@@ -64,18 +64,21 @@ def test_a_flag_is_the_fields_name_unless_it_says_otherwise():
 
 def test_what_a_user_gives_leaves_a_recipes_idle_options_out():
     recipe = {"cell": "mogrifier", "mogrifier_rank": 4, "mogrifier_rounds": 5, "carry_length": 0, "dropout": 0.3}
-    assert settle(recipe, {}) == (recipe, [])
-    assert settle(recipe, {"cell": "lstm"}) == (
+    assert merge_recipe(recipe, {}) == (recipe, [])
+    assert merge_recipe(recipe, {"cell": "lstm"}) == (
         {"cell": "lstm", "carry_length": 0, "dropout": 0.3},
         ["--mogrifier-rank", "--mogrifier-rounds"],
     )
-    assert settle(recipe, {"unit": "line"})[1] == ["--carry"]
+    assert merge_recipe(recipe, {"unit": "line"})[1] == ["--carry"]
     with pytest.raises(OptionError, match="--mogrifier-rounds or --mogrifier-rank: found without"):
-        settle(recipe, {"cell": "lstm", "mogrifier_rank": 3})
+        merge_recipe(recipe, {"cell": "lstm", "mogrifier_rank": 3})
     sgd = {"optimizer": "sgd", "learning_rate": 20.0, "schedule": "exponential", "hold": 0.3}
-    assert settle(sgd, {"optimizer": "adamw"}) == ({"optimizer": "adamw"}, ["--learning-rate", "--schedule", "--hold"])
-    assert settle(sgd, {"schedule": "constant"})[1] == ["--hold"]
-    assert settle(sgd, {"optimizer": "sgd"})[1] == []
+    assert merge_recipe(sgd, {"optimizer": "adamw"}) == (
+        {"optimizer": "adamw"},
+        ["--learning-rate", "--schedule", "--hold"],
+    )
+    assert merge_recipe(sgd, {"schedule": "constant"})[1] == ["--hold"]
+    assert merge_recipe(sgd, {"optimizer": "sgd"})[1] == []
 
 
 @pytest.mark.parametrize(
@@ -96,7 +99,7 @@ def test_what_a_user_gives_leaves_a_recipes_idle_options_out():
 def test_options_that_those_of_another_group_make_idle_are_refused(options, message):
     groups = (TextOptions, ModelOptions, TrainingOptions)
     with pytest.raises(OptionError, match=message):
-        check_together(*(group(**given) for group, given in zip(groups, options, strict=True)))
+        check_compatibility(*(group(**given) for group, given in zip(groups, options, strict=True)))
 
 
 @pytest.mark.parametrize(

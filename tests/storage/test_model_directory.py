@@ -218,7 +218,7 @@ def test_after_a_crash_the_whole_generation_outlives_a_write_that_fails(tmp_path
     # The crash: weights renamed into place, their description still staged.
     (tmp_path / "training.json").rename(staged(tmp_path / "training.json"))
     (tmp_path / "training.json").write_bytes(old)
-    monkeypatch.setattr("charnn.storage.model_directory.PAIRS", (("training.json", "training.safetensors"),))
+    monkeypatch.setattr("charnn.storage.model_directory.CHECKPOINT_FILES", (("training.json", "training.safetensors"),))
     finish_interrupted_writes(tmp_path)
     assert not staged(tmp_path / "training.json").exists()
 

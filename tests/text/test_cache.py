@@ -24,7 +24,7 @@ TEXT = FABLES.read_text(encoding="utf-8")[:40_000]
 @pytest.fixture
 def root(tmp_path, monkeypatch):
     """A cache for texts of any length."""
-    monkeypatch.setattr(corpus, "SMALLEST_TEXT", 0)
+    monkeypatch.setattr(corpus, "MIN_TEXT_BYTES", 0)
     return tmp_path / "kept"
 
 
@@ -64,7 +64,7 @@ def test_a_second_run_takes_the_same_from_the_cache(tmp_path, root, monkeypatch,
     second = prepared(tmp_path, root, notes=notes, **options)
     assert contents(second) == contents(first)
     assert (second.train, second.valid, second.files, second.key) == (first.train, first.valid, first.files, first.key)
-    assert list(second.rare_words) == list(first.rare_words)
+    assert list(second.spelling_examples) == list(first.spelling_examples)
     assert notes == [f"{tmp_path / 'text.txt'}: taken from the cache, where an earlier run left it encoded"]
     assert sorted(path.name for path in second.directory.iterdir()) == ["train.bin", "valid.bin"]
 
@@ -113,7 +113,7 @@ def test_the_seed_matters_where_it_draws_what_is_held_out(tmp_path, root):
 def test_a_packed_text_is_not_taken_for_the_packed_bytes(tmp_path):
     options = TextOptions(tokenizer="byte")
     facts = [TextFile("a", 1, "0" * 64)]
-    keys = [selection.Selection([Source(name, Path(name))], [], options, 1).key(facts) for name in ("a.gz", "a")]
+    keys = [selection.Selection([Source(name, Path(name))], [], options, 1).cache_key(facts) for name in ("a.gz", "a")]
     assert keys[0] != keys[1]
 
 
@@ -179,7 +179,7 @@ def test_a_text_is_encoded_where_there_is_no_room_for_keeping_it(tmp_path, root,
 def kept(root, name, size=1000):
     file = root.parent / "content"
     file.write_bytes(bytes(size))
-    cache.keep(root, name, {"content": file}, {"what": name})
+    cache.store(root, name, {"content": file}, {"what": name})
 
 
 def test_what_was_not_used_for_longest_makes_room(tmp_path, monkeypatch):
@@ -212,7 +212,7 @@ def test_two_at_once_leave_one_whole_entry(tmp_path):
     root = tmp_path / "kept"
     file = tmp_path / "content"
     file.write_bytes(bytes(200_000))
-    threads = [threading.Thread(target=cache.keep, args=(root, "same", {"content": file}, {})) for _ in range(8)]
+    threads = [threading.Thread(target=cache.store, args=(root, "same", {"content": file}, {})) for _ in range(8)]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -224,7 +224,7 @@ def test_two_at_once_leave_one_whole_entry(tmp_path):
 
 def test_a_cache_that_cannot_be_written_is_none(tmp_path):
     (tmp_path / "file").write_text("")
-    cache.keep(tmp_path / "file", "one", {"content": tmp_path / "file"}, {})
+    cache.store(tmp_path / "file", "one", {"content": tmp_path / "file"}, {})
     assert cache.fetch(tmp_path / "file", "one", tmp_path) is None
     assert cache.entries(tmp_path / "file") == cache.entries(None) == []
 
@@ -375,19 +375,19 @@ def test_progress_counts_every_byte_of_every_pass(tmp_path, root):
     prepared(tmp_path, root, LONG, tokenizer="char", report=seen.append)
     by_pass = {}
     for progress in seen:
-        by_pass.setdefault(progress.what.split(f" {tmp_path}")[0], []).append(progress)
+        by_pass.setdefault(progress.task.split(f" {tmp_path}")[0], []).append(progress)
     assert list(by_pass) == ["taking the digest of", "looking through", "counting the tokens of", "reading"]
     for each in by_pass.values():
         done = [progress.num_done for progress in each]
         assert done == sorted(done)
         assert done[0] == 0
         assert done[-1] == each[-1].num_total == len(LONG)
-        assert all(progress.seconds >= 0 and progress.unit == "bytes" for progress in each)
+        assert all(progress.seconds >= 0 and progress.quantity == "bytes" for progress in each)
 
 
 def test_a_manifest_holds_names_that_are_no_utf8(tmp_path, root):
     name = os.fsdecode(b"caf\xe9.txt")
-    cache.keep(root, "key", {}, {"what": name})
+    cache.store(root, "key", {}, {"what": name})
     assert json.loads((root / "key" / "manifest.json").read_bytes())["facts"]["what"] == name
     assert cache.fetch(root, "key", tmp_path) == {"what": name}
 

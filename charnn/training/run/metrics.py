@@ -7,7 +7,7 @@ import numpy as np
 import numpy.typing as npt
 
 from charnn.ngrams.counting import count_ngrams
-from charnn.ngrams.kneser_ney import NgramModel, Reading, estimate
+from charnn.ngrams.kneser_ney import NgramModel, NgramScores, estimate
 from charnn.ngrams.mixture import cross_fitted_loss, fit_weights
 from charnn.text.progress import Meter, Report
 from charnn.text.vocabulary import Vocabulary
@@ -98,6 +98,6 @@ def final_figures(
     return Figures(cold, cross_fitted_loss(log_probs, reading, ngrams.order), weights.tolist())
 
 
-def read_held_out(ngrams: NgramModel, ids: npt.NDArray[np.int64], vocabulary: Vocabulary, *, unit: str) -> Reading:
+def read_held_out(ngrams: NgramModel, ids: npt.NDArray[np.int64], vocabulary: Vocabulary, *, unit: str) -> NgramScores:
     """Return what an n-gram model makes of a held-out text (N,)."""
     return ngrams.read_text(ids, boundary_id=vocabulary.boundary_id, cut_at_boundary=unit != "stream")

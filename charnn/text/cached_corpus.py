@@ -15,7 +15,7 @@ from charnn.text.tokenizers import load_tokenizer
 logger = notice_logger(__name__)
 
 
-def keep_encoded(root: Path, key: str, directory: Path, encoded: Encoded, text: Selection) -> None:
+def store_encoded(root: Path, key: str, directory: Path, encoded: Encoded, text: Selection) -> None:
     """Keep an encoded text whose ids lie in a directory, if there is room for it."""
     files = {f"{split}.bin": directory / f"{split}.bin" for split in SPLITS}
     with contextlib.suppress(OSError), tempfile.TemporaryDirectory(dir=directory) as folder:
@@ -25,10 +25,10 @@ def keep_encoded(root: Path, key: str, directory: Path, encoded: Encoded, text: 
         facts = {
             "what": f"{text.options.tokenizer} tokens of {text.description}",
             "sizes": {split: asdict(size) for split, size in encoded.sizes.items()},
-            "rare_words": encoded.rare_words,
+            "rare_words": encoded.spelling_examples,
             "notes": encoded.notes,
         }
-        cache.keep(root, key, files, facts)
+        cache.store(root, key, files, facts)
 
 
 def fetch_encoded(root: Path, key: str, directory: Path, text: Selection) -> Encoded | None:
