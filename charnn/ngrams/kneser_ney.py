@@ -56,7 +56,7 @@ class NgramScores:
     probs: Floats
     matched: npt.NDArray[np.int64]
 
-    def part(self, part: slice) -> "Reading":
+    def part(self, part: slice) -> "NgramScores":
         """Return what it makes of some of the tokens."""
         return NgramScores(self.probs[part], self.matched[part])
 

@@ -49,7 +49,7 @@ def test_what_was_chosen_and_why_is_said(charnn, text):
 def test_stretches_are_of_streams_alone(charnn, text):
     said = charnn("train", text, "--steps", 2, *SMALL, "--unit", "line", "--carry", 64)
     assert said.status == 2
-    assert "--carry: found without --unit stream, where it would do nothing" in said.err
+    assert "--carry: has no effect without --unit stream" in said.err
     charnn("train", text, "--steps", 2, *SMALL, "--carry", 48, "-o", "m")
     assert read_model(Path("m")).config.training.carry_length == 48
     refused = charnn("train", "--resume", "-o", "m", "--steps", 4, "--carry", 64)
@@ -262,7 +262,7 @@ def test_a_loss_that_is_not_finite_ends_in_one_line_and_what_was_saved_stays(cha
         (("train", "folder"), 1, "folder: found no text in this directory"),
         (("train", "text.txt", "--dropout", 1), 2, "--dropout: found 1, but it must be at least 0 and below 1"),
         (("train", "text.txt", "--minutes", 0), 2, "--minutes: found 0, but it must be above 0"),
-        (("train", "text.txt", "--resume", "--overwrite"), 2, "--resume: found together with --overwrite"),
+        (("train", "text.txt", "--resume", "--overwrite"), 2, "--resume: cannot be combined with --overwrite"),
         (("train", "text.txt", "--encoding", "klingon"), 2, "--encoding: found 'klingon', which is no known text encoding"),
         (("train", "text.txt", "--valid", "missing.txt"), 1, "missing.txt: no such file or directory"),
         (("train", "text.txt", "--tokenizer", "subword", "--vocab-size", 5), 2, "--vocab-size: found 5, but this text needs"),
@@ -547,7 +547,7 @@ def test_an_empty_validation_file_is_one_line(charnn, text):
 def test_dropout_of_ngrams_that_are_not_embedded_is_refused(charnn, text):
     result = charnn("train", text, "--steps", 2, *SMALL, "--embedding-order", 1, "--ngram-dropout", 0.5)
     assert result.status == 2
-    assert "--ngram-dropout: found without --embedding-order 2 or more, where it would do nothing" in result.err
+    assert "--ngram-dropout: has no effect without --embedding-order 2 or more" in result.err
     assert not Path("runs").exists() or not list(Path("runs").iterdir())
     assert charnn("train", text, "--steps", 2, *SMALL, "--embedding-order", 1, "-o", "m").status == 0
     assert facts(charnn, "m")["ngram_dropout"] == 0

@@ -174,10 +174,10 @@ def test_an_interrupted_pair_goes_on_with_what_is_left(charnn, text, monkeypatch
         ),
         (
             ("score", "--text", "The", "--direction", "both", "--no-bos"),
-            "--no-bos: found together with --direction both",
+            "--no-bos: cannot be combined with --direction both",
         ),
         (("predict", "The", "--direction", "both"), "--direction both: found no blank (____) in TEXT"),
-        (("predict", "The ____", "--mix-ngram"), "--mix-ngram: found together with a blank (____) in TEXT"),
+        (("predict", "The ____", "--mix-ngram"), "--mix-ngram: cannot be combined with a blank (____) in TEXT"),
     ],
 )
 def test_directions_that_cannot_be_had_are_refused(charnn, run, arguments, message):

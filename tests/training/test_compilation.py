@@ -90,5 +90,5 @@ def test_compiling_is_for_long_runs_of_one_shape_unless_the_user_says_otherwise(
 @pytest.mark.parametrize("cell", ["lstm", "mingru"])
 def test_fused_layers_and_scans_have_nothing_to_compile(cell):
     assert compilable_layers(network(cell)) == []
-    with pytest.raises(OptionError, match="--compile: found without a cell that runs token by token"):
+    with pytest.raises(OptionError, match="--compile: has no effect without a cell that runs token by token"):
         compiled(network(cell), [])

@@ -2,7 +2,7 @@
 
 from charnn.config import Architecture, ModelOptions
 from charnn.errors import OptionError
-from charnn.options import refuse_ineffective
+from charnn.options import refuse_unused
 
 _HIDDEN_SIZE_BY_SECONDS = ((40, 128), (70, 192), (150, 256), (480, 384), (float("inf"), 512))
 MOST_ONE_HOT = 4096
@@ -67,9 +67,7 @@ def resolve_architecture(
 
 def _check_sizes(shape: Architecture) -> None:
     """Refuse sizes that do not go together. Raises OptionError."""
-    refuse_ineffective(
-        "--cell depth-lstm", shape.cell == "depth-lstm" and shape.num_layers == 1, "--num-layers 2 or more"
-    )
+    refuse_unused("--cell depth-lstm", shape.cell == "depth-lstm" and shape.num_layers == 1, "--num-layers 2 or more")
     if shape.output_size == shape.hidden_size:
         return
     sizes = f"--embedding-size {shape.embedding_size} and --hidden-size {shape.hidden_size}"
