@@ -471,7 +471,7 @@ def test_two_trainings_do_not_share_a_directory(charnn, text):
         result = charnn("train", text, "--steps", 1, *SMALL)
     assert result.status == 1
     assert result.err.endswith(
-        "error: runs/text: another charnn is training here; wait for it, or name another place with -o\n"
+        "error: runs/text: another charnn is training here; wait for it, or name another directory with -o\n"
     )
     assert charnn("train", text, "--steps", 1, *SMALL).status == 0
     assert [path.name for path in Path("runs").iterdir()] == ["text"]

@@ -118,8 +118,8 @@ def test_options_that_those_of_another_group_make_idle_are_refused(options, mess
         (lambda: ModelOptions(cell="rnn", forget_bias=2), "--forget-bias: has no effect without a --cell with gates"),
         (lambda: ModelOptions(forget_bias=float("nan")), "--forget-bias: found nan, but it must be at least -20"),
         (lambda: ModelOptions(nonlinearity="relu"), "--nonlinearity: has no effect without --cell rnn or leaky"),
-        (lambda: ModelOptions(cell="mingru", skip=4), "--skip: found with --cell mingru, which has no place for it"),
-        (lambda: ModelOptions(skip=1), "--skip: found 1, which every cell has"),
+        (lambda: ModelOptions(cell="mingru", skip=4), "--skip: found with --cell mingru, which does not support it"),
+        (lambda: ModelOptions(skip=1), "--skip: found 1, which is the ordinary recurrence"),
         (
             lambda: ModelOptions(inputs="one-hot", tie_weights=True),
             "--tie-weights: has no effect without --inputs embedding",
@@ -151,7 +151,7 @@ def test_options_that_those_of_another_group_make_idle_are_refused(options, mess
         ),
         (
             lambda: TrainingOptions(teacher_forcing=0, teacher_forcing_schedule="exponential"),
-            "--teacher-forcing: found 0, which an exponential fall never reaches",
+            "--teacher-forcing: found 0, which exponential decay never reaches",
         ),
     ],
 )

@@ -170,7 +170,7 @@ def test_an_interrupted_pair_goes_on_with_what_is_left(charnn, text, monkeypatch
     [
         (
             ("score", "--text", "The", "--direction", "backward"),
-            "holds a model that reads forward, none that reads backward",
+            "is a model that reads forward, not backward",
         ),
         (
             ("score", "--text", "The", "--direction", "both", "--no-bos"),
@@ -244,7 +244,10 @@ def test_a_pair_goes_on_as_a_pair_only_and_info_shows_both_halves(charnn, text):
     assert backward["backward_valid_loss_nats"] is None
     shutil.rmtree("m/backward")
     unfinished = charnn("score", "-m", "m", "--text", "the cat", "--direction", "both")
-    assert "a pair whose backward half is not begun yet; go on with: charnn train --resume -o m" in unfinished.err
+    assert (
+        "is a bidirectional model without its backward half; train it with: charnn train --resume -o m"
+        in unfinished.err
+    )
 
 
 def test_a_model_of_one_direction_says_what_it_does_not_see(charnn, run):
