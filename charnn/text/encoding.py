@@ -1,7 +1,7 @@
-"""From pieces of text to ids on disk, `train.bin` and `valid.bin`.
+"""Encoding of text chunks into ids on disk, `train.bin` and `valid.bin`.
 
-Words are cut out of the text once: they are numbered as they appear, written as these numbers, and when all are counted and
-the vocabulary is known, the numbers on disk are exchanged for ids.
+Text is split into words once: they are numbered in order of appearance and written as these numbers, which are replaced by
+ids when all words are counted and the vocabulary is known.
 """
 
 import contextlib
@@ -22,7 +22,7 @@ from charnn.text.tokenizers import Tokenizer
 from charnn.text.vocabulary import NEWLINE
 
 SPLITS = ("train", "valid")
-NUMBERS_AT_ONCE = 1 << 20
+BLOCK_NUMBERS = 1 << 20
 _NUMBER = np.dtype(np.uint32)
 
 
@@ -30,8 +30,8 @@ class Encoded(NamedTuple):
     """An encoded text whose ids are on disk.
 
     Args:
-        tokenizer: made from the training part alone.
-        sizes: by split.
+        tokenizer: built from the training split only.
+        sizes: sizes by split.
         rare_words: see `TrainedWordTokenizer`.
         notes: what a user should know of the text.
     """
@@ -62,7 +62,7 @@ def encode_documents(tokenizer: Tokenizer, documents: Sequence[str]) -> npt.NDAr
 
 
 def encode_words(directory: Path, split_chunks: Iterator[SplitChunk], options: TextOptions) -> Encoded:
-    """Make a tokenizer of words from the pieces that are trained on, and write the ids of both splits."""
+    """Build a word tokenizer from the training split, and write the ids of both splits."""
     words = NumberedWords(pretokenized=options.pretokenized)
     totals = {split: np.zeros(5, dtype=np.int64) for split in SPLITS}
     with _opened(directory, ".numbers") as files:
@@ -86,7 +86,7 @@ def encode_words(directory: Path, split_chunks: Iterator[SplitChunk], options: T
 def _document_numbers(words: NumberedWords, documents: Sequence[str]) -> npt.NDArray[np.int64]:
     """Return the numbers of documents, each closed by the boundary's.
 
-    They are encoded as one text: two line ends in a row stand between documents and never in one.
+    They are encoded as one text, in which two consecutive line ends occur only between documents.
     """
     numbers = words.encode("\n\n".join(documents) + "\n\n")
     is_newline = numbers == words.number_of(NEWLINE)
@@ -102,10 +102,10 @@ def _exchange(
     ids: npt.NDArray[np.int64],
     tokenizer: Tokenizer,
 ) -> int:
-    """Write ids for the numbers in a file, remove it, and return how many are unknown."""
+    """Replace the numbers in a file by ids, and return how many tokens are unknown."""
     num_unknown = 0
     with path.open("rb") as numbers_file:
-        while content := numbers_file.read(NUMBERS_AT_ONCE * _NUMBER.itemsize):
+        while content := numbers_file.read(BLOCK_NUMBERS * _NUMBER.itemsize):
             decoded_ids = ids[np.frombuffer(content, dtype=_NUMBER)]
             num_unknown += _num_unknown(decoded_ids, tokenizer.vocabulary.unknown_id)
             file.write(decoded_ids.astype(tokenizer.vocabulary.dtype).tobytes())
@@ -115,7 +115,7 @@ def _exchange(
 
 @contextlib.contextmanager
 def _opened(directory: Path, suffix: str) -> Iterator[dict[str, IO[bytes]]]:
-    """Open a file for each split, which is on disk when the block ends well."""
+    """Open a file for each split, flushed to disk when the block ends without an exception."""
     paths = {split: directory / (split + suffix) for split in SPLITS}
     with contextlib.ExitStack() as stack:
         stack.enter_context(explain_write_errors(paths["train"]))
@@ -127,7 +127,7 @@ def _opened(directory: Path, suffix: str) -> Iterator[dict[str, IO[bytes]]]:
 
 
 def _sizes(text: str, chunk: SplitChunk) -> tuple[int, int, int]:
-    """Return characters, bytes and units."""
+    """Return the numbers of characters, bytes and units."""
     num_bytes = len(text) if text.isascii() else len(text.encode("utf-8", "surrogateescape"))
     return len(text), num_bytes, len(chunk.texts)
 

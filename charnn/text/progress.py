@@ -1,4 +1,4 @@
-"""How far long work has come, for somebody to show."""
+"""Progress of long operations."""
 
 import time
 from collections.abc import Callable
@@ -7,13 +7,13 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Progress:
-    """How far work on a text has come.
+    """Progress of an operation on a text.
 
     Args:
         what: is being done, such as "reading big.txt".
         unit: what is counted, "bytes" or "tokens".
-        num_done, num_total: how many of them.
-        seconds: since this work began.
+        num_done, num_total: completed and total number.
+        seconds: time since the start.
     """
 
     task: str
@@ -24,12 +24,12 @@ class Progress:
 
     @property
     def rate(self) -> float:
-        """How many were done a second."""
+        """Completed number per second."""
         return self.num_done / self.seconds if self.seconds > 0 else 0.0
 
     @property
     def seconds_left(self) -> float | None:
-        """How long the rest will take at this rate, if anything was done yet."""
+        """Estimated remaining time; None before the first step."""
         return (self.num_total - self.num_done) / self.rate if self.rate else None
 
 
@@ -37,11 +37,11 @@ Report = Callable[[Progress], None]
 
 
 class Meter:
-    """Counts what is done and reports it.
+    """Counts completed work and reports it.
 
     Args:
         what, unit, num_total: see `Progress`.
-        report: told at each step, and at the beginning; None for nobody.
+        report: called at the start and after each step; None for no reports.
     """
 
     def __init__(self, task: str, quantity: str, num_total: int, report: Report | None) -> None:
@@ -52,7 +52,7 @@ class Meter:
         self.advance(0)
 
     def advance(self, number: int) -> None:
-        """Count so many more."""
+        """Add to the completed number."""
         self._num_done += number
         if self._report is not None:
             seconds = time.monotonic() - self._started

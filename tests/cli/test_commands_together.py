@@ -213,7 +213,10 @@ def test_mixing_wants_an_ngram_model_that_fits(charnn, run):
     config["mixture_weights"] = config["mixture_weights"][1:]
     (run / "config.json").write_text(json.dumps(config))
     file.write_bytes(content)
-    assert "has order 7, config.json weights for 6; restore the files that belong together" in charnn(*mixed).err
+    assert (
+        "has order 7, but config.json has weights for order 6; restore the files that belong together"
+        in charnn(*mixed).err
+    )
     config["mixture_weights"] = None
     (run / "config.json").write_text(json.dumps(config))
     result = charnn(*mixed)

@@ -541,7 +541,7 @@ def test_the_minutes_that_are_enough_follow_from_what_was_measured(text, tmp_pat
 def test_an_empty_validation_file_is_one_line(charnn, text):
     Path("empty.txt").touch()
     result = charnn("train", text, "--valid", "empty.txt", "--steps", 1)
-    assert (result.status, "empty.txt: holds no text to validate on" in result.err) == (1, True)
+    assert (result.status, "empty.txt: contains no text to validate on" in result.err) == (1, True)
 
 
 def test_dropout_of_ngrams_that_are_not_embedded_is_refused(charnn, text):

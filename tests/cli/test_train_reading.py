@@ -116,7 +116,7 @@ def test_a_second_run_counts_nothing_again_and_comes_to_the_same_model(
     second = charnn(*train, "-o", "second")
     assert (first.status, second.status) == (0, 0), second.err
     assert "taken from the cache" not in first.err
-    assert "charnn: text.txt: taken from the cache, where an earlier run left it encoded\n" in second.err
+    assert "charnn: text.txt: taken from the cache, encoded by an earlier run\n" in second.err
     assert "charnn: n-grams up to order 3: taken from the cache, counted by an earlier run\n" in second.err
     for name in (
         "train.bin",
