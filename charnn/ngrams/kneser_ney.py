@@ -1,6 +1,6 @@
-"""Interpolated modified Kneser-Ney smoothing: the n-gram model that a network is measured against, and mixed with.
+"""Interpolated modified Kneser-Ney smoothing: the n-gram model as a baseline, and for interpolation with a network.
 
-Source: Chen and Goodman (1999); the figures follow Heafield et al. (2013), whose lmplz estimates the same model.
+Source: Chen and Goodman (1999); details as in Heafield et al. (2013), whose lmplz estimates the same model.
 """
 
 from collections.abc import Sequence
@@ -15,7 +15,7 @@ from charnn.ngrams.counting import Counts, Keys, NgramCounts, bits_per_token, gr
 Floats = npt.NDArray[np.float64]
 _STORED = ("keys", "discounted", "backoffs")
 DEFAULT_DISCOUNTS = (0.5, 1.0, 1.5)
-"""Taken where a text is too small for its own: for counts of 1, of 2 and of more."""
+"""Discounts for counts of 1, 2 and more, if a text is too small to estimate them."""
 
 
 @dataclass(frozen=True)
@@ -23,11 +23,11 @@ class Level:
     """The n-grams of one order.
 
     Args:
-        keys: sorted (M,), see `counting`.
+        keys: sorted keys (M,), see `counting`.
         discounted: (count - discount) / count of the context (M,).
-        backoffs: the probability mass that each context leaves to the order below (C,).
-        contexts: the keys' contexts, sorted (C,).
-        starts: where each context's n-grams begin, and where the last one's end (C + 1,).
+        backoffs: backoff weight of each context (C,).
+        contexts: contexts of the keys, sorted (C,).
+        starts: index of the first n-gram of each context, then M (C + 1,).
     """
 
     keys: Keys
@@ -38,7 +38,7 @@ class Level:
 
 
 def _contexts(keys: Keys, bits: int) -> tuple[Keys, npt.NDArray[np.int64]]:
-    """Return the contexts of sorted n-grams, and where those of each begin and the last one's end."""
+    """Return the contexts of sorted n-grams, and the index of the first n-gram of each, then their number."""
     context_of_each = keys >> np.uint64(bits)
     starts = group_starts(context_of_each)
     return context_of_each[starts], np.append(starts, len(keys))
@@ -46,28 +46,28 @@ def _contexts(keys: Keys, bits: int) -> tuple[Keys, npt.NDArray[np.int64]]:
 
 @dataclass(frozen=True)
 class NgramScores:
-    """What an n-gram model makes of the tokens of a text.
+    """The probabilities of an n-gram model for the tokens of a text.
 
     Args:
         probs: probability of each target.
-        matched: tokens of the longest context that was seen in training, 0 to order - 1.
+        matched: length of the longest context that was seen in training, 0 to order - 1.
     """
 
     probs: Floats
     matched: npt.NDArray[np.int64]
 
     def part(self, part: slice) -> "NgramScores":
-        """Return what it makes of some of the tokens."""
+        """Return the scores of a slice of the tokens."""
         return NgramScores(self.probs[part], self.matched[part])
 
 
 class NgramModel:
-    """An n-gram model that is only read.
+    """An estimated n-gram model.
 
     Args:
         unigrams: probability of each token (V,).
-        levels: orders 2, 3 and so on.
-        bits: bits a token has in a key.
+        levels: the n-grams of orders 2, 3, ...
+        bits: bits per token in a key.
     """
 
     def __init__(self, unigrams: Floats, levels: list[Level], bits: int) -> None:
@@ -77,19 +77,19 @@ class NgramModel:
 
     @property
     def order(self) -> int:
-        """Tokens in the longest n-gram."""
+        """Maximum n-gram order."""
         return len(self.levels) + 1
 
     @property
     def num_ngrams(self) -> int:
-        """N-grams of all orders."""
+        """Number of n-grams of all orders."""
         return len(self.unigrams) + sum(len(level.keys) for level in self.levels)
 
     def distribution(self, context: Sequence[int]) -> tuple[Floats, int]:
-        """Return the probabilities (V,) of what follows a context, and the tokens of it that were matched.
+        """Return the probabilities (V,) of the next token, and the length of the matched context.
 
         Args:
-            context: ids (N,) from the boundary on; the last `order` - 1 count.
+            context: ids (N,) since the boundary; only the last `order` - 1 matter.
         """
         probs = self.unigrams.copy()
         matched = key = 0
@@ -106,16 +106,16 @@ class NgramModel:
         return probs, matched
 
     def read(self, contexts: npt.NDArray[Any], targets: npt.NDArray[Any]) -> NgramScores:
-        """Return what it makes of texts whose tokens are all given.
+        """Score texts.
 
         Args:
-            contexts: ids read (T, ...), time first; the first is a boundary.
-            targets: the ids that follow them (T, ...).
+            contexts: input ids (T, ...), time first; the first is a boundary.
+            targets: the next id at each position (T, ...).
         """
         return self._read(window_keys(contexts, self.order - 1, self.bits), targets)
 
     def read_text(self, ids: npt.NDArray[Any], *, boundary_id: int, cut_at_boundary: bool) -> NgramScores:
-        """Return what it makes of each token of an encoded text (N,) (see `count_ngrams`)."""
+        """Score each token of an encoded text (N,) (see `count_ngrams`)."""
         parts, first = [self._read(np.zeros(0, dtype=np.uint64), np.zeros(0, dtype=np.int64))], 0
         for keys in keys_by_chunk(ids, self.order, self.bits, boundary_id, cut_at_boundary):
             targets = np.asarray(ids[first : first + len(keys)]).astype(np.int64)
@@ -143,7 +143,7 @@ class NgramModel:
         return NgramScores(probs, matched)
 
     def arrays(self) -> dict[str, npt.NDArray[Any]]:
-        """Return the model as named arrays, as they go to disk; what follows from others is left out."""
+        """Return the model as named arrays, as stored on disk, without those that follow from others."""
         named: dict[str, npt.NDArray[Any]] = {"1.probs": self.unigrams}
         for order, level in enumerate(self.levels, start=2):
             named |= {f"{order}.{name}": getattr(level, name) for name in _STORED}
@@ -151,7 +151,7 @@ class NgramModel:
 
 
 def _find(values: Keys, wanted: Keys) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.bool_]]:
-    """Return where wanted values stand in sorted ones, and whether they do."""
+    """Return the index of each wanted value in sorted values, and whether it is present."""
     if len(values) == 0:
         return np.zeros(wanted.shape, dtype=np.int64), np.zeros(wanted.shape, dtype=bool)
     positions = np.minimum(values.searchsorted(wanted), len(values) - 1)
@@ -159,10 +159,10 @@ def _find(values: Keys, wanted: Keys) -> tuple[npt.NDArray[np.int64], npt.NDArra
 
 
 def estimate(ngrams: NgramCounts, vocab_size: int) -> NgramModel:
-    """Smooth counts into a model.
+    """Estimate a model from counts.
 
-    The highest order, and n-grams that begin a unit, have their plain counts; the others count the different tokens that
-    come before them. The unigrams are interpolated with the uniform distribution over the vocabulary.
+    The highest order, and n-grams at the beginning of a unit, use plain counts; the others use the number of distinct tokens
+    that precede them (adjusted counts). Unigrams are interpolated with the uniform distribution over the vocabulary.
     """
     bits, levels = ngrams.bits, []
     keys, counts = ngrams.keys, ngrams.counts
@@ -174,14 +174,14 @@ def estimate(ngrams: NgramCounts, vocab_size: int) -> NgramModel:
 
 
 def _one_token_less(keys: Keys, short_counts: Counts, order: int, bits: int) -> tuple[Keys, Counts]:
-    """Return the n-grams of the order below and their adjusted counts.
+    """Return the n-grams of the next lower order and their adjusted counts.
 
-    To sort keys alone is many times faster than to sort what belongs to them too. So the n-grams of full length are shortened,
-    sorted and counted, each being one different token before its suffix, and then merged with the few that begin a unit.
+    Sorting keys alone is many times faster than sorting keys with counts. So the n-grams of full length are shortened, sorted
+    and counted (each is one distinct token before its suffix), and then merged with the few at the beginning of units.
 
     Args:
-        keys: sorted, those shorter than `order` first: they begin a unit.
-        short_counts: the plain counts of these.
+        keys: sorted; those shorter than `order` come first, they begin a unit.
+        short_counts: plain counts of the shorter ones.
     """
     num_short = len(short_counts)
     suffixes = np.sort(keys[num_short:] & np.uint64((1 << ((order - 1) * bits)) - 1))
@@ -195,7 +195,7 @@ def _one_token_less(keys: Keys, short_counts: Counts, order: int, bits: int) -> 
 
 
 def _discounts(counts: Counts) -> Floats:
-    """Return what is taken from counts of 0, 1, 2 and 3 or more."""
+    """Return the discounts for counts of 0, 1, 2 and 3 or more."""
     n1, n2, n3, n4 = (int(np.count_nonzero(counts == number)) for number in (1, 2, 3, 4))
     if not (n1 and n2 and n3 and n4):
         return np.array((0.0, *DEFAULT_DISCOUNTS))
@@ -215,7 +215,7 @@ def _smooth(keys: Keys, counts: Counts, bits: int) -> Level:
 
 
 def _sums(values: npt.NDArray[Any], starts: npt.NDArray[np.int64]) -> npt.NDArray[Any]:
-    """Return the sum of each run of values; `starts` ends with their number."""
+    """Return the sum of each run of values; the last of `starts` is their number."""
     return np.add.reduceat(values, starts[:-1]) if len(values) else values
 
 
@@ -231,10 +231,10 @@ def _smooth_unigrams(keys: Keys, counts: Counts, vocab_size: int) -> Floats:
 
 
 def from_arrays(arrays: dict[str, npt.NDArray[Any]], vocab_size: int) -> NgramModel:
-    """Return the model that `NgramModel.arrays` named.
+    """Return the model of the arrays that `NgramModel.arrays` returned.
 
     Raises:
-        ValueError: where they are no such model of this vocabulary.
+        ValueError: if they are not a model of this vocabulary.
     """
     order = 1 + sum(name.endswith(".keys") for name in arrays)
     names = ["1.probs", *(f"{number}.{name}" for number in range(2, order + 1) for name in _STORED)]

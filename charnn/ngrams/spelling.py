@@ -1,8 +1,7 @@
-"""How probable a spelling is, for words that a model knows only as <unk>.
+"""Spelling models: the probability of the characters of out-of-vocabulary words.
 
-A word's spelling is a string of characters and its end. P(word) = P(<unk>) P(spelling), where the spellings that stand for
-words of the vocabulary have none: their part is shared among all others. So a model of words gives every string a
-probability, and all strings together still have probability 1.
+A spelling is a string of characters and an end symbol. P(word) = P(<unk>) P(spelling), where spellings of vocabulary words have
+probability 0 and the others are renormalized. So a word model assigns a probability to every string, and these sum to 1.
 """
 
 import functools
@@ -22,11 +21,11 @@ NUM_CODE_POINTS = 0x110000
 ORDER = 5
 WORDS_AT_ONCE = 1024
 END, OTHER, NUM_SPECIALS = 0, 1, 2
-"""Ids of a word's end and of a character that the rare words have not shown, and how many there are of these."""
+"""Ids of the end of a word and of an unknown character, and the number of such special ids."""
 
 
 class Spelling(Protocol):
-    """Gives spellings a probability."""
+    """Assigns probabilities to spellings."""
 
     def log_prob(self, word: str) -> float:
         """Return log P(spelling | unknown) in nats."""
@@ -35,11 +34,11 @@ class Spelling(Protocol):
 
 @dataclass(frozen=True)
 class UniformSpelling:
-    """Every character that is not known is as likely as any other.
+    """Uniform distribution over all unknown characters.
 
     Args:
-        num_known: characters that are.
-        is_run: whether what is unknown are runs of such characters, each going on with a probability of one half.
+        num_known: number of known characters.
+        is_run: whether unknown tokens are runs of such characters, each continued with probability 1/2.
     """
 
     num_known: int
@@ -52,12 +51,12 @@ class UniformSpelling:
 
 
 class WordSpelling:
-    """A Kneser-Ney model of a word's characters; see `learn_spelling`.
+    """A Kneser-Ney model of the characters of words; see `learn_spelling`.
 
     Args:
-        characters: those with an id of their own, in the order of their ids.
-        ngrams: over ids; the unknown character's probability is shared by all other code points.
-        known_mass: what it would give to all words of the vocabulary together.
+        characters: known characters, in the order of their ids.
+        ngrams: n-gram model over ids; the probability of the unknown character is divided equally among all other code points.
+        known_mass: total probability of the vocabulary before renormalization.
     """
 
     def __init__(self, characters: Sequence[str], ngrams: NgramModel, known_mass: float) -> None:
@@ -75,7 +74,7 @@ class WordSpelling:
         return float(self.log_probs([word])[0])
 
     def log_probs(self, words: Sequence[str]) -> npt.NDArray[np.float64]:
-        """Return log P(spelling) in nats of words (B,), those of the vocabulary not left out."""
+        """Return log P(spelling) of words in nats (B,), before renormalization."""
         longest = max(map(len, words), default=0) + 1
         targets_TB = np.full((longest, len(words)), END, dtype=np.int64)
         for column, word in enumerate(words):
@@ -86,15 +85,15 @@ class WordSpelling:
         return np.asarray((log_probs_TB * is_in_word).sum(axis=0))
 
     def arrays(self) -> dict[str, npt.NDArray[Any]]:
-        """Return the model as named arrays, as they go to disk, beside `characters`."""
+        """Return the model as named arrays, as stored on disk together with `characters`."""
         return {**self.ngrams.arrays(), "known_mass": np.array([self.known_mass])}
 
     @classmethod
     def from_arrays(cls, characters: Sequence[str], arrays: dict[str, npt.NDArray[Any]]) -> "WordSpelling":
-        """Return the model that `arrays` named.
+        """Return the model of the arrays that `arrays` returned.
 
         Raises:
-            ValueError: where they are no such model.
+            ValueError: if they are not a spelling model.
         """
         ngram_arrays = {name: array for name, array in arrays.items() if name != "known_mass"}
         known_mass = arrays.get("known_mass", np.zeros(0))
@@ -104,12 +103,12 @@ class WordSpelling:
 
 
 def learn_spelling(words: Sequence[str], vocabulary: Collection[str], *, order: int = ORDER) -> WordSpelling:
-    """Learn how words that a model does not know are spelled.
+    """Train a spelling model for out-of-vocabulary words.
 
     Args:
-        words: rare ones, each once; characters that only one of them has stand for those that none has.
-        vocabulary: what is known, and so is never spelled.
-        order: characters in the longest n-gram, a word's end counted.
+        words: distinct examples; characters that occur in only one of them train the unknown character.
+        vocabulary: known words, which are never spelled.
+        order: maximum n-gram order in characters, including the end of a word.
     """
     num_words_with = Counter(character for word in words for character in set(word))
     characters = sorted(character for character, count in num_words_with.items() if count > 1)
