@@ -196,7 +196,8 @@ def known_cells() -> tuple[str, ...]:
     """Return the names of all cells, including registered ones.
 
     Example:
-        >>> "lstm" in charnn.cells.known_cells()
+        >>> from charnn.cells import known_cells
+        >>> "lstm" in known_cells()
         True
     """
     return tuple(_MAKERS)
@@ -230,7 +231,15 @@ def register_cell(name: str, cell: Cell | Callable[[Architecture, int], Cell]) -
 
 
 def cell_of(architecture: Architecture, layer: int = 0) -> Cell:
-    """Return the recurrence of a layer, where 0 is the lowest."""
+    """Return the recurrence of a layer, where 0 is the lowest.
+
+    Example:
+        >>> from charnn.cells import cell_of
+        >>> from charnn.config import Architecture
+        >>> architecture = Architecture("lstm", vocab_size=9, embedding_size=4, hidden_size=8, num_layers=1)
+        >>> cell_of(architecture).num_gates
+        4
+    """
     name = architecture.cell
     if name not in _MAKERS:
         raise ModelError(
@@ -266,7 +275,15 @@ def _with_skip(cell: Cell, distance: int) -> Cell:
 
 
 def layer_shapes(architecture: Architecture, layer: int) -> Shapes:
-    """Return the name and shape of each weight of a recurrent layer."""
+    """Return the name and shape of each weight of a recurrent layer.
+
+    Example:
+        >>> from charnn.cells import layer_shapes
+        >>> from charnn.config import Architecture
+        >>> architecture = Architecture("lstm", vocab_size=9, embedding_size=4, hidden_size=8, num_layers=1)
+        >>> layer_shapes(architecture, 0)["weight_ih"]
+        (32, 4)
+    """
     input_size, hidden_size = architecture.layer_sizes(layer)
     cell = cell_of(architecture, layer)
     shapes = cell.shapes(input_size, hidden_size)

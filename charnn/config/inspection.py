@@ -10,7 +10,13 @@ from charnn.options import Checked, Option, refuse_both
 
 @dataclass(frozen=True, kw_only=True)
 class PredictOptions(Checked):
-    """Prediction of the next token, or of a missing one."""
+    """Prediction of the next token, or of a missing one.
+
+    Example:
+        >>> from charnn.config import PredictOptions
+        >>> PredictOptions().top
+        10
+    """
 
     mix_ngram: MixNgram = False
     direction: Annotated[
@@ -36,7 +42,13 @@ class PredictOptions(Checked):
 
 @dataclass(frozen=True, kw_only=True)
 class FillOptions(Checked):
-    """Infilling: candidates, search, output."""
+    """Infilling: candidates, search, output.
+
+    Example:
+        >>> from charnn.config import FillOptions
+        >>> FillOptions(candidates=("was", "were")).beam
+        100
+    """
 
     candidates: Annotated[
         tuple[str, ...],
@@ -76,7 +88,13 @@ class FillOptions(Checked):
 
 @dataclass(frozen=True, kw_only=True)
 class ComparisonOptions(Checked):
-    """Comparison of two models."""
+    """Comparison of two models.
+
+    Example:
+        >>> from charnn.config import ComparisonOptions
+        >>> ComparisonOptions().tolerance
+        1.0
+    """
 
     state: Annotated[
         Literal["reset", "carry"] | None,

@@ -63,7 +63,13 @@ class InitializationOptions(Checked):
 
 @dataclass(frozen=True, kw_only=True)
 class ModelOptions(InitializationOptions):
-    """The architecture of the network, and its initialization."""
+    """The architecture of the network, and its initialization.
+
+    Example:
+        >>> from charnn.config import ModelOptions
+        >>> ModelOptions(cell="gru", num_layers=2).tie_weights
+        False
+    """
 
     cell: Annotated[CellName, Option("The recurrent cell.", others=REGISTERED_CELLS, panel=MODEL, common=True)] = "lstm"
     hidden_size: Annotated[
@@ -170,7 +176,13 @@ class ModelOptions(InitializationOptions):
 
 @dataclass(frozen=True)
 class Architecture:
-    """The resolved architecture of a network: all that is needed to rebuild it from its weights."""
+    """The resolved architecture of a network: all that is needed to rebuild it from its weights.
+
+    Example:
+        >>> from charnn.config import Architecture
+        >>> Architecture("lstm", vocab_size=9, embedding_size=4, hidden_size=8, num_layers=2).layer_sizes(0)
+        (4, 8)
+    """
 
     cell: CellName
     vocab_size: int

@@ -287,7 +287,13 @@ class SpeedOptions(Checked):
 
 @dataclass(frozen=True, kw_only=True)
 class SampleOptions(SpeedOptions, OutputOptions, PromptOptions, EndOptions, SearchOptions, RuleOptions, DrawOptions):
-    """All options of sampling."""
+    """All options of sampling.
+
+    Example:
+        >>> from charnn.config import SampleOptions
+        >>> SampleOptions(top_p=0.9).max_tokens
+        500
+    """
 
     def __post_init__(self) -> None:
         """Check bounds, and that no option is without effect beside the others."""

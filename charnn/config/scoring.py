@@ -234,7 +234,13 @@ class ShowOptions(Checked):
 
 @dataclass(frozen=True, kw_only=True)
 class ScoreOptions(ShowOptions, CompareOptions, AdaptOptions, UnknownOptions, ScorerOptions, ScoredTextOptions):
-    """All options of scoring."""
+    """All options of scoring.
+
+    Example:
+        >>> from charnn.config import ScoreOptions
+        >>> ScoreOptions(format="srilm").base
+        '10'
+    """
 
     @property
     def base(self) -> str:

@@ -13,7 +13,13 @@ TEXT = "Text and tokens"
 
 @dataclass(frozen=True, kw_only=True)
 class TextOptions(Checked):
-    """Tokenization, and what is held out for validation."""
+    """Tokenization, and what is held out for validation.
+
+    Example:
+        >>> from charnn.config import TextOptions
+        >>> TextOptions(tokenizer="word").unit
+        'stream'
+    """
 
     tokenizer: Annotated[TokenizerKind, Option("Kind of token.", panel=TEXT, common=True)] = "char"
     vocab_size: Annotated[

@@ -278,7 +278,13 @@ class ForcingOptions(Checked):
 
 @dataclass(frozen=True, kw_only=True)
 class TrainingOptions(ForcingOptions, RegularizationOptions, OptimizerOptions, BudgetOptions):
-    """All options of training."""
+    """All options of training.
+
+    Example:
+        >>> from charnn.config import TrainingOptions
+        >>> TrainingOptions(steps=100).optimizer
+        'muon'
+    """
 
     batch_size: Annotated[
         int | None,

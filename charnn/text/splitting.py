@@ -1,4 +1,4 @@
-"""What is held out of a text: the end of a stream, or lines or documents drawn by a seed."""
+"""Splitting a text into training and validation: the end of a stream, or lines or documents drawn with a seed."""
 
 import functools
 import itertools
@@ -14,26 +14,26 @@ from charnn.text.reading import documents, lines, whole_lines
 
 UNITS_PER_CHUNK = 4096
 MIN_UNITS = 5
-"""From this number of units on, at least one is held out."""
+"""Minimum number of units at which at least one is held out."""
 
 
 class SplitChunk(NamedTuple):
-    """A run of text of one split: some characters of a stream, or whole units."""
+    """A chunk of text that belongs to one split: part of a stream, or complete units."""
 
     split: str
     texts: Sequence[str]
 
     def text(self, unit: Unit) -> str:
-        """Return all of it as one text."""
+        """Return the chunk as one text."""
         return self.texts[0] if unit == "stream" else "\n".join(self.texts) + "\n"
 
 
 Splitter = Callable[[Iterator[str]], Iterator[SplitChunk]]
-"""Cuts the chunks of a text into pieces of either split."""
+"""Assigns the chunks of a text to splits."""
 
 
 def stream_splitter(chunks: Iterator[str], fraction: float, names: str, notes: list[str]) -> Splitter:
-    """Read a stream once, and return what holds out its end.
+    """Read a stream once, and return a splitter that holds out its end.
 
     Args:
         notes: receives what a user should know.
@@ -53,7 +53,7 @@ def stream_splitter(chunks: Iterator[str], fraction: float, names: str, notes: l
 def unit_splitter(
     chunks: Iterator[str], unit: Unit, fraction: float, seed: int, names: str, notes: list[str]
 ) -> Splitter:
-    """Read lines or documents once, and return what holds out some of them, drawn by the seed.
+    """Read lines or documents once, and return a splitter that holds out some of them, drawn with the seed.
 
     Args:
         notes: receives what a user should know.
@@ -73,11 +73,11 @@ def unit_splitter(
 
 def _refuse_blank(has_text: bool, names: str) -> None:
     if not has_text:
-        raise TextError(f"{names}: holds white space only; there is nothing to learn from")
+        raise TextError(f"{names}: contains only white space; there is nothing to learn from")
 
 
 def all_valid(chunks: Iterator[str], unit: Unit) -> Iterator[SplitChunk]:
-    """Yield a whole text as validation pieces."""
+    """Yield a whole text as validation chunks."""
     if unit == "stream":
         yield from (SplitChunk("valid", [text]) for text in whole_lines(chunks))
         return
@@ -87,7 +87,7 @@ def all_valid(chunks: Iterator[str], unit: Unit) -> Iterator[SplitChunk]:
 
 
 def _units(chunks: Iterator[str], unit: Unit) -> Iterator[str]:
-    """Yield the units of a text; blank lines are none."""
+    """Yield the units of a text, without blank lines."""
     return documents(chunks) if unit == "document" else (line for line in lines(chunks) if line.strip())
 
 

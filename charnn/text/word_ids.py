@@ -1,7 +1,7 @@
-"""Words of long texts as ids, a million characters at a time: what `split_words` finds, by looking chunks up.
+"""Fast encoding of words of long texts, equal to `split_words`, with a cache of fragments.
 
-Most of what stands between two spaces has stood there before. So a text is cut at its spaces and line ends alone, each chunk is
-looked up in a dictionary, and what remains, the gaps that need tokens of their own, is done for all chunks at once.
+Most fragments between two spaces repeat. So a text is split at its spaces and line ends only, the ids of each fragment are
+looked up in a dictionary, and the gaps that need tokens are handled for all fragments in one vectorized operation.
 """
 
 import functools
@@ -17,24 +17,24 @@ from charnn.text.vocabulary import NEWLINE
 from charnn.text.words import expected_gap, split_words
 
 MAX_CACHED_FRAGMENTS = 1 << 19
-"""Chunks that are remembered; where there are more, all are forgotten."""
+"""Maximum number of cached fragments; if there are more, the cache is cleared."""
 _NO_GAP, _NO_FRAGMENT = -1, 1
 _OTHER_SPACES = re.compile(r"[^\S\n ]")
 _PARTS = re.compile(r"\n|[^\S\n]++|\S++")
 _FRAGMENT_ENDINGS = frozenset(",.;:!?")
-_LINE_END_PLACEHOLDER = "\ufdd0"  # a code point that is no character and never will be
+_LINE_END_PLACEHOLDER = "\ufdd0"  # a code point that is permanently not a character
 PRETOKENIZED_WORD = re.compile(r"\n|\S+")
 
 Integers = npt.NDArray[np.int64]
 
 
 class _Fragments(dict[str, int]):
-    """Numbers chunks (runs with or without white space) in order of appearance, and knows the ids of the tokens in each.
+    """Numbers fragments (runs with or without white space) in order of appearance, and stores the ids of their tokens.
 
     Attributes:
-        ids: those of all chunks, one chunk after the other.
-        starts: where each chunk's ids begin in `ids`, and where the last one's end.
-        bits: what each chunk asks of the gaps around it (see `_bits`).
+        ids: ids of all fragments, concatenated.
+        starts: index of the first id of each fragment in `ids`, then their number.
+        bits: rules for the gaps around each fragment (see `_bits_before` and `_bits_after`).
     """
 
     def __init__(self, id_of: Callable[[str], int]) -> None:
@@ -44,7 +44,7 @@ class _Fragments(dict[str, int]):
         self.starts = array("q", [0])
         self.bits = array("B")
         self._add(NEWLINE, [NEWLINE])
-        self._add("", [])  # stands for the end of the text, which has no token
+        self._add("", [])  # represents the end of the text, which has no token
 
     def __missing__(self, fragment: str) -> int:
         if fragment.isalpha():
@@ -75,7 +75,7 @@ _ANY_RULE, _SHIFT, _IS_GAP = 7, 3, 64
 def _bits_before(last: str) -> int:
     """Return the bits of a token that stands before a gap.
 
-    `expected_gap` is asked about three neighbours that stand for all others: a word, a closing mark and a quote.
+    `expected_gap` is asked about three neighbors that represent all others: a word, a closing mark and a quote.
     """
     bits = _CLOSING
     if expected_gap(last, "a") == "":
@@ -104,10 +104,10 @@ def _is_gap(fragment: str) -> bool:
 
 
 class WordEncoder:
-    """Gives the ids of a text's words, line ends and unexpected gaps.
+    """Encodes words, line ends and unexpected gaps.
 
     Args:
-        id_of: a token's id.
+        id_of: returns the id of a token.
     """
 
     def __init__(self, id_of: Callable[[str], int]) -> None:
@@ -115,16 +115,16 @@ class WordEncoder:
         self._fragments = _Fragments(id_of)
 
     def encode(self, text: str) -> Integers:
-        """Return the ids (N,) of what `split_words` finds in a text."""
+        """Return the ids (N,) of the tokens of `split_words`."""
         if len(self._fragments) > MAX_CACHED_FRAGMENTS:
             self._fragments = _Fragments(self._id_of)
         cut = self._cut_anywhere if _OTHER_SPACES.search(text) else self._cut_at_spaces
         return self._assemble(*cut(text))
 
     def _cut_at_spaces(self, text: str) -> tuple[Integers, Integers]:
-        """Return the chunks (M,) of a text without other white space than spaces and line ends, and the gaps before them (M,).
+        """Return the fragments (M,) of a text whose only white space is spaces and line ends, and the gaps before them (M,).
 
-        Each line end is made a chunk of its own with a space on either side, which is no gap.
+        Each line end becomes a separate fragment with a space on either side, which is not a gap.
         """
         parts = text.replace("\n", " \n ").split(" ")
         fragments = self._numbers(parts)
@@ -152,7 +152,7 @@ class WordEncoder:
         return np.fromiter(map(self._fragments.__getitem__, parts), dtype=np.int64, count=len(parts))
 
     def _assemble(self, fragments: Integers, gaps: Integers) -> Integers:
-        """Return the ids of chunks (M,) with those of gaps (M,), where they are not the expected ones, before them."""
+        """Return the ids of fragments (M,), each preceded by the id of its gap (M,) unless that is the expected one."""
         bits = _view(self._fragments.bits, np.uint8)[fragments]
         is_joined = np.concatenate([[True], bits[:-1] & (bits[1:] >> _SHIFT) & _ANY_RULE != 0])
         has_gap = (gaps != _NO_GAP) & (is_joined | (gaps != self._id_of(" ")))
@@ -175,7 +175,7 @@ def _view(values: "array[int]", dtype: npt.DTypeLike) -> npt.NDArray[Any]:
 
 
 class _CachedIds(dict[str, int]):
-    """The ids of words, each asked for once."""
+    """A cache of the ids of words."""
 
     def __init__(self, id_of: Callable[[str], int]) -> None:
         super().__init__()
@@ -187,17 +187,17 @@ class _CachedIds(dict[str, int]):
 
 
 class PretokenizedEncoder:
-    """Gives the ids of what white space separates, and of line ends.
+    """Encodes words separated by white space, and line ends.
 
     Args:
-        id_of: a token's id.
+        id_of: returns the id of a token.
     """
 
     def __init__(self, id_of: Callable[[str], int]) -> None:
         self._ids = _CachedIds(id_of)
 
     def encode(self, text: str) -> Integers:
-        """Return the ids (N,) of what `PRETOKENIZED_WORD` finds in a text."""
+        """Return the ids (N,) of the matches of `PRETOKENIZED_WORD`."""
         if len(self._ids) > MAX_CACHED_FRAGMENTS:
             self._ids.clear()
         if _LINE_END_PLACEHOLDER in text:

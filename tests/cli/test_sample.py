@@ -51,7 +51,7 @@ def test_what_is_wrong_with_a_prompt_is_said_before_anything_is_written(charnn, 
     assert (result.status, result.out) == (1, "")
     assert "prompts.txt:2: character '☃' (U+2603) at position 5 is not in the model's vocabulary" in result.err
     (tmp_path / "empty.txt").write_text("", encoding="utf-8")
-    assert "empty.txt: holds no line" in charnn("sample", "--prompts", "empty.txt", "-m", run).err
+    assert "empty.txt: contains no line" in charnn("sample", "--prompts", "empty.txt", "-m", run).err
 
 
 @pytest.mark.parametrize(
