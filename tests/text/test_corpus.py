@@ -111,7 +111,7 @@ def test_the_shortest_texts_still_train(tmp_path, text, options, held_out):
 
 
 @pytest.mark.parametrize("unit", ["stream", "line", "document"])
-@pytest.mark.parametrize(("text", "message"), [("", "is empty"), (" \n\t\n", "holds white space only")])
+@pytest.mark.parametrize(("text", "message"), [("", "is empty"), (" \n\t\n", "contains only white space")])
 def test_a_text_without_text_is_refused(tmp_path, unit, text, message):
     with pytest.raises(TextError) as error:
         prepared(tmp_path, text, unit=unit)
