@@ -1,11 +1,11 @@
-"""How many processor cores there are for this process."""
+"""The number of processor cores that this process may use."""
 
 import os
 
 
 def available_cores() -> int:
-    """Return how many cores this process may use: those that it is bound to, where the system tells, otherwise all; no more
-    than `OMP_NUM_THREADS` allows."""
+    """Return the number of cores that this process may use: those of its affinity mask if the system has one, otherwise all,
+    and at most `OMP_NUM_THREADS`."""
     has_affinity = hasattr(os, "sched_getaffinity")
     cores = len(os.sched_getaffinity(0)) if has_affinity else os.cpu_count() or 1
     allowed = os.environ.get("OMP_NUM_THREADS", "").split(",")[0].strip()

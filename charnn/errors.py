@@ -1,6 +1,6 @@
-"""What can go wrong that is not charnn's fault, as a tree of exceptions.
+"""The exceptions that charnn raises for errors of a user or of the system.
 
-A message says what is wrong, where, what was found, what was wanted and what to do next, in one line. The command line
+A message says in one line what is wrong, where, what was expected and what to do next. The command line
 prints it and exits with `exit_status`. What users should know that is not an error is logged (see `charnn.notices`).
 """
 
@@ -9,22 +9,22 @@ from collections.abc import Sequence
 
 
 class CharnnError(Exception):
-    """Something in what was given cannot be used."""
+    """Base class of the errors that a user can correct."""
 
     exit_status = 1
 
 
 class OptionError(CharnnError):
-    """An option is out of its range, or contradicts another one."""
+    """An option is out of range, or contradicts another one."""
 
     exit_status = 2
 
 
-class IdleOptionError(OptionError):
-    """An option would do nothing beside the others.
+class UnusedOptionError(OptionError):
+    """An option has no effect beside the others.
 
     Args:
-        flags: its spelling; several where any of them may be meant.
+        flags: the option; several if any of them may be meant.
     """
 
     def __init__(self, message: str, *, flags: Sequence[str] = ()) -> None:
@@ -33,19 +33,19 @@ class IdleOptionError(OptionError):
 
 
 class TextError(CharnnError):
-    """A text cannot be read, or holds nothing to learn from."""
+    """A text cannot be read, or is empty."""
 
 
 class UnknownTokenError(CharnnError):
-    """A text holds a token that the vocabulary does not."""
+    """A text contains a token that is not in the vocabulary."""
 
 
 class ModelError(CharnnError):
-    """A model directory is missing, damaged, or of another kind than expected."""
+    """A model directory is missing, damaged or of an unexpected kind."""
 
 
 class TrainingError(CharnnError):
-    """Training cannot go on."""
+    """Training cannot continue."""
 
 
 class StorageError(CharnnError):
@@ -53,5 +53,5 @@ class StorageError(CharnnError):
 
 
 def in_terms_of_arguments(message: str) -> str:
-    """Return a message that names options as the command line does (`--top-k`) with the names of arguments (`top_k`)."""
-    return re.sub(r"(?<![\w-])--([a-z][a-z-]*[a-z])", lambda found: found[1].replace("-", "_"), message)
+    """Return a message with the flags in it (`--top-k`) replaced by the names of arguments (`top_k`)."""
+    return re.sub(r"(?<![\w-])--([a-z][a-z-]*[a-z])", lambda match: match[1].replace("-", "_"), message)

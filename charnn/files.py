@@ -1,7 +1,7 @@
-"""Writes that either happen wholly or not at all, and the reading of JSON.
+"""Atomic writes, and reading of JSON.
 
-Data goes to `NAME.new` beside its place, is flushed to disk and renamed. Where two files must agree, both are staged
-before either is renamed, so that at every instant one whole generation lies on disk, under the names or the staged ones.
+Data is written to `NAME.new` in the same directory, flushed to disk and renamed. If two files must agree, both are staged
+before either is renamed, so that one complete generation is on disk at any time, under the final or the staged names.
 """
 
 import contextlib
@@ -19,12 +19,12 @@ from charnn.errors import ModelError, StorageError
 
 STAGED_SUFFIX = ".new"
 PART_SUFFIX = ".part"
-"""What a file is called that an interrupt cut short."""
-BYTES_AT_ONCE = 1 << 16
+"""Suffix of a file that an interrupt left incomplete."""
+BLOCK_BYTES = 1 << 16
 WAITS_SECONDS = (0.02, 0.05, 0.1, 0.2, 0.4)
 
 SHARING_VIOLATION = 32
-"""Windows' number of the error that a file is in use."""
+"""Error number of Windows for a file in use."""
 
 _REMEDIES = {
     errno.ENOSPC: "no space is left on the disk; free some and run the command again",
@@ -37,13 +37,13 @@ _REMEDIES = {
 
 
 def staged(path: Path) -> Path:
-    """Return the name under which a file lies until it is renamed into place."""
+    """Return the name under which a file is staged before it is renamed."""
     return path.with_name(path.name + STAGED_SUFFIX)
 
 
 @contextlib.contextmanager
 def explain_write_errors(path: Path) -> Iterator[None]:
-    """Turn the operating system's refusal to write `path` into a StorageError with a remedy."""
+    """Convert an OSError on writing `path` into a StorageError with a remedy."""
     try:
         yield
     except OSError as error:
@@ -54,7 +54,7 @@ def explain_write_errors(path: Path) -> Iterator[None]:
 
 
 def refuse_unwritable(path: Path) -> None:
-    """Refuse a file that could not be written in the end, before any work is done for it. Raises StorageError."""
+    """Check in advance that a file can be written. Raises StorageError."""
     if path.is_dir():
         raise StorageError(f"{path}: is a directory, but a file was to be written; name a file in it")
     if path.exists() and not path.is_file():
@@ -70,7 +70,7 @@ def write_together(files: Sequence[tuple[Path, bytes]]) -> None:
     """Replace files that must agree with each other, all of them or none.
 
     Args:
-        files: pairs of path and content, all in one directory.
+        files: path and content of each, all in one directory.
 
     Raises:
         StorageError: on a full or read-only disk; the files are then as they were.
@@ -83,7 +83,7 @@ def write_together(files: Sequence[tuple[Path, bytes]]) -> None:
                 _write_through(staged(path), content)
     except BaseException:
         for path in written:
-            with contextlib.suppress(OSError):  # the first error is the one to tell
+            with contextlib.suppress(OSError):  # the first error is reported
                 path.unlink(missing_ok=True)
         raise
     for path, _ in files:
@@ -93,10 +93,10 @@ def write_together(files: Sequence[tuple[Path, bytes]]) -> None:
 
 
 def write_atomically(path: Path, content: bytes) -> None:
-    """Replace one file wholly or not at all; what a link points to, and devices and pipes, are written to as they are.
+    """Replace one file atomically; links are followed, devices and pipes are written directly.
 
     Raises:
-        StorageError: where that is not possible.
+        StorageError: if that is not possible.
     """
     if path.exists() and not path.is_file():
         with explain_write_errors(path):
@@ -106,10 +106,10 @@ def write_atomically(path: Path, content: bytes) -> None:
 
 
 class LineFile:
-    """A file that grows line by line and takes its place when it is closed; devices and pipes are written to as they are."""
+    """A file written line by line and renamed to its final name on closing; devices and pipes are written directly."""
 
     def __init__(self, path: Path) -> None:
-        """Begin. Raises StorageError where it could not be written in the end."""
+        """Open the file. Raises StorageError if it cannot be written."""
         refuse_unwritable(path)
         self.path = path
         self._is_plain = not path.exists() or path.is_file()
@@ -124,7 +124,7 @@ class LineFile:
             self._file.write(text + "\n")
 
     def close(self) -> None:
-        """Put the file in its place. Raises StorageError."""
+        """Rename the file to its final name. Raises StorageError."""
         with explain_write_errors(self.path):
             self._file.flush()
             if self._is_plain:
@@ -135,7 +135,7 @@ class LineFile:
                 _flush_directory(self._target.parent)
 
     def abandon(self) -> Path | None:
-        """Stop in the middle: the whole lines there are stay in a file of their own, which is returned, if there are any."""
+        """Stop early: complete lines, if any, stay in a separate file, whose path is returned."""
         with contextlib.suppress(OSError):  # a full disk may refuse the last lines
             self._file.close()
         if not self._is_plain or not self._growing.exists():
@@ -144,19 +144,23 @@ class LineFile:
         if not num_bytes:
             self._growing.unlink()
             return None
-        kept = self._target.with_name(self._target.name + PART_SUFFIX)
+        partial = self._target.with_name(self._target.name + PART_SUFFIX)
         os.truncate(self._growing, num_bytes)
-        self._growing.replace(kept)
-        return self.path.with_name(self.path.name + PART_SUFFIX) if self.path.parent.resolve() == kept.parent else kept
+        self._growing.replace(partial)
+        return (
+            self.path.with_name(self.path.name + PART_SUFFIX)
+            if self.path.parent.resolve() == partial.parent
+            else partial
+        )
 
 
 def _bytes_of_whole_lines(path: Path) -> int:
-    """Return where the last line end of a file is."""
+    """Return the size of the complete lines of a file."""
     size = path.stat().st_size
     with path.open("rb") as file:
-        for first in range((size - 1) // BYTES_AT_ONCE * BYTES_AT_ONCE, -1, -BYTES_AT_ONCE):
+        for first in range((size - 1) // BLOCK_BYTES * BLOCK_BYTES, -1, -BLOCK_BYTES):
             file.seek(first)
-            end = file.read(BYTES_AT_ONCE).rfind(b"\n")
+            end = file.read(BLOCK_BYTES).rfind(b"\n")
             if end >= 0:
                 return first + end + 1
     return 0
@@ -170,7 +174,7 @@ def _write_through(path: Path, content: bytes) -> None:
 
 
 def _replace(source: Path, target: Path) -> None:
-    """Rename a file over another; for a moment it may be refused, as it is on Windows while somebody reads that one."""
+    """Rename a file over another, with retries: Windows refuses while another process reads it."""
     for seconds in WAITS_SECONDS:
         try:
             source.replace(target)
@@ -182,7 +186,7 @@ def _replace(source: Path, target: Path) -> None:
 
 
 def _flush_directory(directory: Path) -> None:
-    """Write a directory's entries to disk; a system that opens no directory, as Windows, does so itself."""
+    """Flush the entries of a directory to disk; Windows, which cannot open directories, does so itself."""
     try:
         descriptor = os.open(directory, os.O_RDONLY)
     except PermissionError:
@@ -201,16 +205,16 @@ def make_directory(path: Path) -> None:
 
 @contextlib.contextmanager
 def staging_directory(target: Path) -> Iterator[Path]:
-    """Yield a fresh directory that takes the place of `target` when the block ends well, and vanishes when it does not.
+    """Yield a new directory that replaces `target` if the block ends without an exception, and is removed otherwise.
 
-    The block leaves no file in it open or memory-mapped: Windows moves no directory that holds such a file.
+    No file in it may be open or memory-mapped at the end of the block: Windows does not move directories with such files.
 
     Raises:
-        StorageError: where it cannot be made.
+        StorageError: if it cannot be created.
     """
     staging, replaced = (target.with_name(f".{target.name}.charnn-{suffix}") for suffix in ("new", "old"))
     if replaced.exists() and not target.exists():
-        replaced.rename(target)  # an earlier swap was cut short
+        replaced.rename(target)  # an earlier swap was interrupted
     shutil.rmtree(staging, ignore_errors=True)
     make_directory(staging)
     try:
@@ -221,7 +225,7 @@ def staging_directory(target: Path) -> Iterator[Path]:
 
 
 def _swap(staging: Path, target: Path, replaced: Path) -> None:
-    """Put one directory in the place of another, which vanishes only when that has happened."""
+    """Replace one directory by another, and remove the old one afterwards."""
     with explain_write_errors(target):
         try:
             if target.exists():
@@ -238,17 +242,17 @@ def _swap(staging: Path, target: Path, replaced: Path) -> None:
 
 _FORBIDDEN = str.maketrans(dict.fromkeys('<>:"/\\|?*', "-"))
 _RESERVED = {"con", "prn", "aux", "nul", *(f"{device}{number}" for device in ("com", "lpt") for number in range(10))}
-"""Names of devices on Windows, whatever follows a point in them."""
+"""Device names on Windows, with any extension."""
 
 
 def portable_name(name: str) -> str:
-    """Return a name that every system takes, like another one; it may be empty.
+    """Return a similar name that is valid on every system; it may be empty.
 
     Source: Microsoft, Naming Files, Paths, and Namespaces.
     """
     plain = "".join(character for character in name.translate(_FORBIDDEN) if character.isprintable()).rstrip(". ")
-    device, point, rest = plain.partition(".")
-    return f"{device}-{point}{rest}" if device.rstrip(" ").lower() in _RESERVED else plain
+    device, dot, rest = plain.partition(".")
+    return f"{device}-{dot}{rest}" if device.rstrip(" ").lower() in _RESERVED else plain
 
 
 def json_bytes(value: Any) -> bytes:
@@ -257,7 +261,7 @@ def json_bytes(value: Any) -> bytes:
 
 
 def sha256_hex(*contents: bytes) -> str:
-    """Return the SHA-256 of the contents, one after the other, in hexadecimal."""
+    """Return the SHA-256 of the concatenated contents, in hexadecimal."""
     digest = hashlib.sha256()
     for content in contents:
         digest.update(content)
@@ -265,10 +269,10 @@ def sha256_hex(*contents: bytes) -> str:
 
 
 def read_json(path: str, content: bytes, newest_version: int) -> dict[str, Any]:
-    """Parse a JSON object of one of charnn's formats.
+    """Parse a JSON object with a format version.
 
     Raises:
-        ModelError: where it is damaged, or of a newer version than this charnn reads.
+        ModelError: if it is damaged, or of a newer version than this charnn supports.
     """
     try:
         value = json.loads(content.decode("utf-8"))

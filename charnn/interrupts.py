@@ -1,4 +1,4 @@
-"""What ends a command from outside: Ctrl-C, the end that a system asks for, and that of the terminal."""
+"""Signals that interrupt a command: Ctrl-C, termination by the system, a closed terminal."""
 
 import contextlib
 import signal
@@ -9,34 +9,34 @@ from types import FrameType
 INTERRUPTS: tuple[int, ...] = tuple(
     getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP", "SIGBREAK") if hasattr(signal, name)
 )
-"""Windows has no SIGHUP, and SIGBREAK (Ctrl-Break) nobody else."""
+"""Windows has no SIGHUP; only Windows has SIGBREAK (Ctrl-Break)."""
 
 Handler = Callable[[int, FrameType | None], None]
 
 
 @contextlib.contextmanager
 def handled_by(handler: Handler) -> Iterator[None]:
-    """Let a function handle what ends a command while the block runs.
+    """Handle the signals that interrupt a command with a function while the block runs.
 
-    Only the main thread can set handlers: in another one nothing is done. What `nohup` made the process ignore stays ignored.
+    Has no effect outside the main thread, which alone can set handlers. Signals that are ignored (`nohup`) stay ignored.
     """
     before: dict[int, Handler | int] = {}
     try:
         if threading.current_thread() is threading.main_thread():
             for number in INTERRUPTS:
-                found = signal.getsignal(number)
-                if number == signal.SIGINT or found != signal.SIG_IGN:
-                    before[number] = signal.SIG_DFL if found is None else found
+                handler_before = signal.getsignal(number)
+                if number == signal.SIGINT or handler_before != signal.SIG_IGN:
+                    before[number] = signal.SIG_DFL if handler_before is None else handler_before
                     signal.signal(number, handler)
         yield
     finally:
-        for number, found in before.items():
-            signal.signal(number, found)
+        for number, handler_before in before.items():
+            signal.signal(number, handler_before)
 
 
 @contextlib.contextmanager
 def terminated_like_interrupted() -> Iterator[None]:
-    """Let all that ends a command raise KeyboardInterrupt while the block runs, as Ctrl-C does."""
+    """Raise KeyboardInterrupt for all signals that interrupt a command while the block runs, as for Ctrl-C."""
 
     def interrupt(number: int, frame: FrameType | None) -> None:  # noqa: ARG001
         raise KeyboardInterrupt
@@ -46,18 +46,18 @@ def terminated_like_interrupted() -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def noted_interrupts() -> Iterator[Callable[[], int | None]]:
-    """Let the first interrupt only be noted, so that the step in hand is finished and saved; a second one acts.
+def deferred_interrupts() -> Iterator[Callable[[], int | None]]:
+    """Defer the first interrupt, so that the current step is completed and saved; a second one raises KeyboardInterrupt.
 
     Yields:
-        What returns the number of the signal that came, or None.
+        A function that returns the number of the received signal, or None.
     """
     received: list[int] = []
 
-    def note(number: int, frame: FrameType | None) -> None:  # noqa: ARG001
+    def defer(number: int, frame: FrameType | None) -> None:  # noqa: ARG001
         if received:
             raise KeyboardInterrupt
         received.append(number)
 
-    with handled_by(note):
+    with handled_by(defer):
         yield lambda: received[0] if received else None

@@ -11,7 +11,7 @@ from charnn.analysis.comparison import Difference, compare_files
 from charnn.config import ComparisonOptions
 from charnn.config.arguments import TrainArguments
 from charnn.errors import ModelError, OptionError
-from charnn.interrupts import noted_interrupts
+from charnn.interrupts import deferred_interrupts
 from charnn.language_model import LanguageModel, speaking_of_arguments
 from charnn.options import with_tuples
 from charnn.recipes import load_recipe
@@ -105,7 +105,7 @@ def _train_network(
     from charnn.training.run.session import run  # loads torch
 
     bar, reason = notebook.ProgressBar(), None
-    with noted_interrupts() as interruption:
+    with deferred_interrupts() as interruption:
 
         def must_stop() -> bool:
             return interruption() is not None or (should_stop is not None and should_stop())

@@ -1,4 +1,4 @@
-"""What a notebook shows of charnn's objects: HTML without scripts or styles from elsewhere."""
+"""HTML representations of charnn's objects in notebooks, without external scripts or styles."""
 
 import html
 import importlib
@@ -7,14 +7,14 @@ from collections.abc import Iterable, Mapping
 from typing import Protocol
 
 SHADES = ((0.06, "#e3f1e3"), (0.15, "#d6ecc8"), (0.3, "#f3eec0"), (0.5, "#f9dcb8"), (math.inf, "#f5c1bb"))
-"""Up to which surprisal, as a fraction of 12 bits, a token has which background: from expected to surprising."""
-MOST_BITS = 12.0
-MOST_TOKENS = 2000
-"""Tokens that are shown, at most."""
+"""Background colors by surprisal, as upper bounds in fractions of `MAX_BITS`, from expected to surprising."""
+MAX_BITS = 12.0
+MAX_TOKENS = 2000
+"""Maximum number of tokens that are shown."""
 
 
 class Token(Protocol):
-    """What is shown of a token."""
+    """A token and its log probability."""
 
     @property
     def token(self) -> str:
@@ -23,15 +23,15 @@ class Token(Protocol):
 
     @property
     def log_prob_nats(self) -> float | None:
-        """Its log probability; None where it was not scored."""
+        """Its log probability; None if it was not scored."""
         ...
 
 
-def coloured(tokens: Iterable[Token], caption: str) -> str:
-    """Return tokens on backgrounds that tell their surprisal, which a tooltip gives in bits, above a caption."""
+def colored(tokens: Iterable[Token], caption: str) -> str:
+    """Return tokens colored by surprisal, with the surprisal in bits as a tooltip, above a caption."""
     parts = []
     for number, token in enumerate(tokens):
-        if number == MOST_TOKENS:
+        if number == MAX_TOKENS:
             parts.append("…")
             break
         shown = html.escape(token.token).replace("\n", "⏎<br>")
@@ -39,7 +39,7 @@ def coloured(tokens: Iterable[Token], caption: str) -> str:
             parts.append(f"<span>{shown}</span>")
             continue
         bits = -token.log_prob_nats / math.log(2) + 0.0
-        shade = next(colour for bound, colour in SHADES if bits / MOST_BITS <= bound)
+        shade = next(color for bound, color in SHADES if bits / MAX_BITS <= bound)
         parts.append(f'<span style="background:{shade};color:#111" title="{bits:.2f} bits">{shown}</span>')
     return (
         f'<div style="white-space:pre-wrap;overflow-wrap:anywhere;font-family:monospace">{"".join(parts)}</div>'
@@ -57,22 +57,22 @@ def card(title: str, facts: Mapping[str, str]) -> str:
 
 
 class ProgressBar:
-    """A bar in the notebook that this runs in; nothing elsewhere."""
+    """A progress bar in a notebook; has no effect elsewhere."""
 
     def __init__(self) -> None:
         self._handle = _display_handle()
 
     def show(self, fraction: float | None, loss_nats: float | None) -> None:
-        """Show how much of training is done, from 0 to 1; nothing where that is not known."""
+        """Show the completed fraction of training, from 0 to 1; None shows nothing."""
         if self._handle is None or fraction is None:
             return
-        label = f"{100 * fraction:.0f} %" + ("" if loss_nats is None else f", loss {loss_nats:.3f} nats a token")
+        label = f"{100 * fraction:.0f} %" + ("" if loss_nats is None else f", loss {loss_nats:.3f} nats per token")
         markup = f'<progress max="1" value="{fraction:.4f}" style="width:60%"></progress> {label}'
         self._handle.update({"text/html": markup, "text/plain": label}, raw=True)
 
 
 def _display_handle() -> "DisplayHandle | None":
-    """Return what shows something that changes, where this is a notebook's kernel."""
+    """Return the handle of an updatable display in a notebook, None elsewhere."""
     try:
         shell = importlib.import_module("IPython").get_ipython()
     except ImportError:
@@ -85,12 +85,12 @@ def _display_handle() -> "DisplayHandle | None":
 
 
 class DisplayHandle(Protocol):
-    """IPython's."""
+    """The DisplayHandle of IPython."""
 
     def display(self, data: Mapping[str, str], *, raw: bool) -> None:
-        """Show something for the first time."""
+        """Display the data."""
         ...
 
     def update(self, data: Mapping[str, str], *, raw: bool) -> None:
-        """Replace what is shown."""
+        """Replace the displayed data."""
         ...

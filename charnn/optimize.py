@@ -1,6 +1,6 @@
-"""One-dimensional minimization, the temperature of a distribution, and the EM algorithm for mixture weights.
+"""One-dimensional minimization, temperature scaling, and the EM algorithm for mixture weights.
 
-Only arithmetic is asked of arrays, so NumPy is not imported here.
+Arrays only need arithmetic, so NumPy is not imported here.
 """
 
 import math
@@ -13,11 +13,11 @@ TEMPERATURES, TEMPERATURE_TOLERANCE = (0.5, 2.0), 1e-3
 
 
 def golden_section_minimize(function: Callable[[float], float], low: float, high: float, *, tolerance: float) -> float:
-    """Return where a unimodal function of one variable has its minimum.
+    """Return the minimizer of a unimodal function of one variable.
 
     Args:
-        low, high: the interval that is searched.
-        tolerance: length of the interval at which the search ends.
+        low, high: the search interval.
+        tolerance: length of the interval at which the search stops.
 
     Source: Kiefer (1953), Sequential minimax search for a maximum.
     """
@@ -35,7 +35,7 @@ def golden_section_minimize(function: Callable[[float], float], low: float, high
 
 
 def fit_temperature(loss: Callable[[float], float]) -> float:
-    """Return the temperature between 0.5 and 2 by which logits are divided for the lowest loss.
+    """Return the softmax temperature between 0.5 and 2 with the lowest loss.
 
     Args:
         loss: cross-entropy of a held-out text at a temperature.
@@ -58,12 +58,12 @@ def fit_mixture_weights(
 
     Args:
         weights: initial weights, in any parametrization.
-        probs: what each component gives to each token, K arrays (N,).
+        probs: probability of each token under each component, K arrays (N,).
         expand: returns the weight of each component, K numbers or arrays (N,).
         maximize: the M step: returns new weights, from the old ones and each component's posterior probabilities (N,),
-            which are computed as they are asked for.
-        max_iterations: EM iterations at most.
-        has_converged: tells from the weights before and after an iteration whether it was the last.
+            which are computed lazily.
+        max_iterations: maximum number of EM iterations.
+        has_converged: decides from the weights before and after an iteration whether to stop.
 
     Source: Dempster, Laird and Rubin (1977); Jelinek and Mercer (1980) for language models.
     """
@@ -75,7 +75,7 @@ def fit_mixture_weights(
 
 
 def _posteriors(weights: Sequence[Any], probs: Sequence[Any]) -> Iterator[Any]:
-    """Yield each component's posterior probability of having emitted each token (N,), by Bayes' rule: the E step."""
+    """Yield each component's posterior probability of having generated each token (N,), by Bayes' rule: the E step."""
     joint = [weight * prob for weight, prob in zip(weights, probs, strict=True)]
     total = sum(joint[1:], start=joint[0])
     return (each / total for each in joint)

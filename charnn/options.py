@@ -1,6 +1,6 @@
-"""What an option is: a field of a dataclass, with its type, default, bounds and help text, and how it is checked.
+"""Options: fields of dataclasses, with type, default, bounds and help text, and their checks.
 
-Only the standard library is imported here and in `config`, so that `--help` stays quick.
+Only the standard library is imported here and in `config`, so that `--help` is fast.
 """
 
 import math
@@ -10,25 +10,25 @@ from dataclasses import asdict, dataclass, fields
 from difflib import get_close_matches
 from typing import Annotated, Any, Literal, TypeVar, get_args, get_origin, get_type_hints
 
-from charnn.errors import IdleOptionError, OptionError
+from charnn.errors import OptionError, UnusedOptionError
 
 OptionValues = dict[str, Any]
-"""Options by field name, as a command line or a recipe gives them: what a dataclass of options is made from."""
+"""Options by field name, as set by a command line or a recipe: the arguments of a dataclass of options."""
 
 
 @dataclass(frozen=True)
 class Option:
-    """What a command line needs to know of an option beyond its type and default.
+    """The properties of an option beyond its type and default.
 
     Args:
         help: one sentence for `--help` and the option reference.
-        flags: the spellings; `--field-name` where empty.
-        at_least, above, at_most, below: bounds of a number, in the option's own unit.
-        automatic: how the value is found where the default is None.
-        others: names that are choices too, known while the program runs.
-        panel: the heading under which `--help-all` shows it.
-        common: whether most people need it, so that `--help` shows it.
-        metavar: what stands for the value in the help; by the type where empty.
+        flags: its flags; `--field-name` if empty.
+        at_least, above, at_most, below: bounds of a number.
+        automatic: how the value is determined if the default is None.
+        others: further choices, registered at run time.
+        panel: heading under which `--help-all` lists it.
+        common: whether `--help` lists it.
+        metavar: placeholder of the value in the help; by type if empty.
     """
 
     help: str
@@ -57,7 +57,7 @@ class Option:
 
 
 def flags_of(name: str, option: Option) -> tuple[str, ...]:
-    """Return the spellings of an option on the command line, the longest form last."""
+    """Return the flags of an option, the long form last."""
     return option.flags or ("--" + name.replace("_", "-"),)
 
 
@@ -72,7 +72,7 @@ def declared_options(group: type) -> dict[str, tuple[Any, Option]]:
 
 
 def choices_of(kind: Any) -> list[Any]:
-    """Return the values that a type allows, where it lists them."""
+    """Return the values of a Literal type, alone or in a union."""
     return [choice for part in (kind, *get_args(kind)) if get_origin(part) is Literal for choice in get_args(part)]
 
 
@@ -80,7 +80,7 @@ def check_options(options: Any) -> None:
     """Check each field of an options dataclass against its bounds and choices.
 
     Raises:
-        OptionError: naming the option, what was found and what was wanted.
+        OptionError: naming the option, its value and what is allowed.
     """
     for name, (kind, option) in declared_options(type(options)).items():
         value = getattr(options, name)
@@ -102,59 +102,59 @@ def check_options(options: Any) -> None:
 
 
 class Checked:
-    """A dataclass of options, checked when it is made."""
+    """A dataclass of options, checked on construction."""
 
     def __post_init__(self) -> None:
         """Check bounds and choices. Raises OptionError."""
         check_options(self)
 
 
-def refuse_idle(flag: str, given: bool, needed: str) -> None:
-    """Refuse an option that would do nothing.
+def refuse_unused(flag: str, is_unused: bool, needed: str) -> None:
+    """Refuse an option that has no effect.
 
     Args:
         flag: the option, or several.
-        given: whether it is.
-        needed: what it needs.
+        is_unused: whether it is set although it has no effect.
+        needed: what it requires.
 
     Raises:
-        IdleOptionError: where it is given without that.
+        UnusedOptionError: if it is unused.
     """
-    if given:
-        message = f"{flag}: found without {needed}, where it would do nothing; add that or leave this out"
-        raise IdleOptionError(message, flags=re.findall(r"--[a-z-]+", flag))
+    if is_unused:
+        message = f"{flag}: has no effect without {needed}; add that or leave this out"
+        raise UnusedOptionError(message, flags=re.findall(r"--[a-z-]+", flag))
 
 
-def refuse_both(flag: str, given: bool, other: str) -> None:
-    """Refuse an option beside another that excludes it. Raises OptionError."""
-    if given:
-        raise OptionError(f"{flag}: found together with {other}, but they exclude each other; leave one out")
+def refuse_both(flag: str, are_both_set: bool, other: str) -> None:
+    """Refuse two options that exclude each other. Raises OptionError."""
+    if are_both_set:
+        raise OptionError(f"{flag}: cannot be combined with {other}; leave one out")
 
 
-def refuse_all(given: dict[str, bool], other: str) -> None:
-    """Refuse each of some options beside another that excludes it.
+def refuse_all(flags: dict[str, bool], other: str) -> None:
+    """Refuse options that exclude another one.
 
     Args:
-        given: whether each is, by flag.
+        flags: whether each is set, by flag.
 
     Raises:
-        OptionError: for the first that is.
+        OptionError: for the first that is set.
     """
-    for flag, is_given in given.items():
-        refuse_both(flag, is_given, other)
+    for flag, is_set in flags.items():
+        refuse_both(flag, is_set, other)
 
 
 Group = TypeVar("Group")
 
 
-def pick(group: type[Group], given: OptionValues) -> Group:
-    """Make a dataclass from those of the given values that are its fields."""
+def pick(group: type[Group], values: OptionValues) -> Group:
+    """Make a dataclass from those values that are its fields."""
     names = {field.name for field in fields(group)}  # type: ignore[arg-type]
-    return group(**{name: value for name, value in given.items() if name in names})
+    return group(**{name: value for name, value in values.items() if name in names})
 
 
 def chosen(options: Any) -> OptionValues:
-    """Return those values of an options dataclass that are not its defaults."""
+    """Return the values of an options dataclass that differ from the defaults."""
     return {
         field.name: getattr(options, field.name)
         for field in fields(options)
@@ -163,24 +163,25 @@ def chosen(options: Any) -> OptionValues:
 
 
 def as_json(options: Any) -> OptionValues:
-    """Return an options dataclass as plain JSON values."""
+    """Return an options dataclass as JSON values."""
     return asdict(options)
 
 
-def with_tuples(given: Mapping[str, object], known: Collection[str]) -> dict[str, Any]:
-    """Return arguments with tuples for lists and the like, which is what options hold.
+def with_tuples(arguments: Mapping[str, object], known: Collection[str]) -> dict[str, Any]:
+    """Return keyword arguments with sequences converted to tuples, as options require.
 
     Args:
-        known: the names that there are.
+        arguments: by name.
+        known: the valid names.
 
     Raises:
-        OptionError: for another name, with the nearest.
+        OptionError: for an unknown name, with the closest valid one.
     """
-    for name in given:
+    for name in arguments:
         if name not in known:
             near = get_close_matches(name, known, n=1)
             raise OptionError(f"{name}: no such option{f'; did you mean {near[0]}?' if near else ''}")
     return {
         name: value if isinstance(value, str) or not isinstance(value, Sequence) else tuple(value)
-        for name, value in given.items()
+        for name, value in arguments.items()
     }

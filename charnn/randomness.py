@@ -1,6 +1,6 @@
-"""Random numbers: drawing from a categorical distribution, and hashing integers.
+"""Sampling from categorical distributions, and integer hashing.
 
-The random numbers themselves are the caller's, so what is drawn is a function of them alone. Arrays are NumPy's or torch's;
+Random numbers are passed in by the caller, so that a sample is a function of them. Arrays are those of NumPy or torch;
 neither is imported here.
 """
 
@@ -8,7 +8,7 @@ from typing import Any
 
 _FIRST_FACTOR, _SECOND_FACTOR, _MASK = 0xBF58476D1CE4E5B9, 0x94D049BB133111EB, 2**64 - 1
 WEYL_INCREMENT = 0x9E3779B97F4A7C15
-"""What SplitMix64 adds to its state between two numbers: 2^64 over the golden ratio."""
+"""The increment of the state in SplitMix64: 2^64 divided by the golden ratio."""
 
 
 def draw(cumulative_V: Any, uniform: float) -> int:
@@ -19,7 +19,7 @@ def draw(cumulative_V: Any, uniform: float) -> int:
         uniform: random number in [0, 1).
 
     Returns:
-        The first token at which the cumulative distribution passes the number.
+        The first token at which the cumulative distribution exceeds the number.
 
     Source: Devroye (1986), Non-uniform random variate generation, section III.2.
     """
@@ -28,7 +28,7 @@ def draw(cumulative_V: Any, uniform: float) -> int:
 
 
 def draw_rows(cumulative_NV: Any, uniforms_N: Any, xp: Any) -> Any:
-    """Draw a token from each of N distributions, the same as `draw` does, whose binary search NumPy has for one row only.
+    """Draw a token from each of N distributions, equal to `draw` on each row.
 
     Args:
         xp: numpy or torch.

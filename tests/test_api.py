@@ -206,7 +206,7 @@ def test_a_bidirectional_model_is_trained_and_loaded_whole(tmp_path):
     ]
     with pytest.raises(charnn.ModelError, match="holds no model of direction both; train one with direction='both'"):
         backward_only.fill(gap, names, direction="both")
-    with pytest.raises(charnn.OptionError, match="mix_ngram: found together with two networks"):
+    with pytest.raises(charnn.OptionError, match="mix_ngram: cannot be combined with two networks"):
         model.fill(gap, names, mix_ngram=True)
     assert model.path == Path("runs/book")
     forward, backward = (model.score("The fox.", direction=name) for name in ("forward", "backward"))
@@ -222,7 +222,7 @@ def test_a_bidirectional_model_is_trained_and_loaded_whole(tmp_path):
         (lambda model: model.sample("The", top_k=0), "top_k: found 0, but it must be at least 1"),
         (lambda model: model.sample("The", stop="x"), "stop: found 'x', but it must be a list"),
         (lambda model: model.sample("Ж"), "is not in the model's vocabulary"),
-        (lambda model: model.score("The", dynamic_rate=0.1), "dynamic_rate: found without dynamic"),
+        (lambda model: model.score("The", dynamic_rate=0.1), "dynamic_rate: has no effect without dynamic"),
         (lambda model: model.fill("no gap"), "found no gap"),
         (lambda model: model.sample("The", topk=3), "topk: no such option; did you mean top_k?"),
         (lambda model: model.score("The", by_word=True), "by_word: no such option"),

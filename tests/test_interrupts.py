@@ -6,7 +6,7 @@ import threading
 import pytest
 
 from charnn import interrupts
-from charnn.interrupts import handled_by, noted_interrupts, terminated_like_interrupted
+from charnn.interrupts import deferred_interrupts, handled_by, terminated_like_interrupted
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="Windows sends a process no signal but its end")
 HERE = [pytest.param(number, id=signal.Signals(number).name) for number in interrupts.INTERRUPTS]
@@ -31,7 +31,7 @@ def test_each_ends_a_command_as_ctrl_c_does_and_what_it_replaced_comes_back(numb
 @pytest.mark.parametrize("number", HERE)
 def test_the_first_is_noted_and_the_second_acts(number):
     before = handlers()
-    with pytest.raises(KeyboardInterrupt), noted_interrupts() as interruption:
+    with pytest.raises(KeyboardInterrupt), deferred_interrupts() as interruption:
         assert interruption() is None
         send(number)
         assert interruption() == number
@@ -43,7 +43,7 @@ def test_another_thread_than_the_main_one_leaves_them_alone():
     before, seen = handlers(), []
 
     def work():
-        with noted_interrupts() as interruption:
+        with deferred_interrupts() as interruption:
             seen.append((interruption(), handlers()))
 
     thread = threading.Thread(target=work)

@@ -38,7 +38,7 @@ __all__ = [
 Namespace = Any
 """The module of array functions, `numpy` or `torch`."""
 State = tuple[Array, ...]
-"""A layer's memory: arrays (B, H), the output first."""
+"""The state of a layer: arrays (B, H), the output first."""
 Shapes = dict[str, tuple[int, ...]]
 
 
@@ -63,7 +63,7 @@ class Cell:
         step: (weights, projected_BP, state, xp) -> state.
         combine: (projected_BG, recurrent_BG, state, xp) -> state, for a cell that sees its previous output through one product,
             W_hh h + b_hh; else None.
-        is_additive: whether only the sum of the two projections matters, so that one product over [W_ih|W_hh] will do.
+        is_additive: whether only the sum of the two projections matters, so that one product over [W_ih|W_hh] suffices.
         coefficients: (projected (..., G), xp) -> a, b (..., H), where a step is h' = a * h + b; else None.
         project: (weights, inputs (..., I), xp) -> what a step takes in (..., P).
         projects: whether that is W_ih x + b_ih.
@@ -104,17 +104,17 @@ def _recurrent(num_gates: int, num_states: int, combine: Callable[..., State], *
 
 
 def _rnn(architecture: Architecture, layer: int) -> Cell:  # noqa: ARG001
-    squash = relu if architecture.nonlinearity == "relu" else tanh
-    return _recurrent(1, 1, partial(rnn, squash), additive=True)
+    activation = relu if architecture.nonlinearity == "relu" else tanh
+    return _recurrent(1, 1, partial(rnn, activation), additive=True)
 
 
 def _leaky(architecture: Architecture, layer: int) -> Cell:  # noqa: ARG001
-    squash = relu if architecture.nonlinearity == "relu" else tanh
+    activation = relu if architecture.nonlinearity == "relu" else tanh
 
     def shapes(input_size: int, hidden_size: int) -> Shapes:
         return {**_recurrent_shapes(1, input_size, hidden_size), "leak": (hidden_size,)}
 
-    return Cell(shapes, 1, 1, partial(leaky, squash))
+    return Cell(shapes, 1, 1, partial(leaky, activation))
 
 
 def _gru(architecture: Architecture, layer: int) -> Cell:  # noqa: ARG001
@@ -138,7 +138,7 @@ def _mlstm(architecture: Architecture, layer: int) -> Cell:  # noqa: ARG001
 
 
 def _depth_lstm(architecture: Architecture, layer: int) -> Cell:
-    """Above the first layer, which has no memory below it."""
+    """Used above the first layer, which is an LSTM since there is no cell state below it."""
     num_outputs = 1 if layer == architecture.num_layers - 1 else 2
     if not layer:
         return replace(_lstm(architecture, layer), num_outputs=num_outputs)
@@ -172,8 +172,8 @@ def _minimal(coefficients: Callable[[Array, Namespace], tuple[Array, Array]], nu
         return {"weight_ih": (num_gates * hidden_size, input_size), "bias_ih": (num_gates * hidden_size,)}
 
     def step(weights: Weights, projected_BG: Array, state: Sequence[Array], xp: Namespace) -> State:  # noqa: ARG001
-        kept, new = coefficients(projected_BG, xp)
-        return (kept * state[0] + new,)
+        decay, new = coefficients(projected_BG, xp)
+        return (decay * state[0] + new,)
 
     return lambda architecture, layer: Cell(shapes, num_gates, 1, step, coefficients=coefficients)  # noqa: ARG005
 
@@ -193,21 +193,27 @@ CELL_NAMES = tuple(_MAKERS)
 
 
 def known_cells() -> tuple[str, ...]:
-    """Return the names of all cells, registered ones among them."""
+    """Return the names of all cells, including registered ones.
+
+    Example:
+        >>> from charnn.cells import known_cells
+        >>> "lstm" in known_cells()
+        True
+    """
     return tuple(_MAKERS)
 
 
 def register_cell(name: str, cell: Cell | Callable[[Architecture, int], Cell]) -> None:
-    """Make a cell of your own known by a name, for training and for models that were trained with it.
+    """Register a custom cell under a name, for training and for models that were trained with it.
 
-    A model names its cell and holds no code, so the cell is registered in each process, before its models are loaded.
+    A model stores the name of its cell and no code, so register the cell in each process before loading its models.
 
     Args:
-        name: lower case, not that of a cell of charnn's.
-        cell: the recurrence, or what makes it for an architecture and the number of a layer.
+        name: lower-case name, different from those of the built-in cells.
+        cell: the recurrence, or a function that returns it for an architecture and the index of a layer.
 
     Raises:
-        OptionError: for a name that is taken, or is no name.
+        OptionError: for an invalid name, or that of a built-in cell.
 
     Example:
         >>> def step(weights, projected_BG, state, xp):
@@ -217,15 +223,23 @@ def register_cell(name: str, cell: Cell | Callable[[Architecture, int], Cell]) -
         >>> charnn.register_cell("adder", charnn.Cell(shapes, num_gates=1, num_states=1, step=step))
     """
     if name in CELL_NAMES:
-        raise OptionError(f"name: found {name!r}, which is a cell of charnn's; choose another")
+        raise OptionError(f"name: found {name!r}, which is a built-in cell; choose another name")
     if not re.fullmatch(r"[a-z][a-z0-9-]*", name):
-        raise OptionError(f"name: found {name!r}, but it must be of lower-case letters, digits and hyphens")
+        raise OptionError(f"name: found {name!r}, but it must consist of lower-case letters, digits and hyphens")
     _MAKERS[name] = cell if not isinstance(cell, Cell) else lambda architecture, layer: cell  # noqa: ARG005
     REGISTERED_CELLS.add(name)
 
 
 def cell_of(architecture: Architecture, layer: int = 0) -> Cell:
-    """Return the recurrence of a layer, the lowest being 0."""
+    """Return the recurrence of a layer, where 0 is the lowest.
+
+    Example:
+        >>> from charnn.cells import cell_of
+        >>> from charnn.config import Architecture
+        >>> architecture = Architecture("lstm", vocab_size=9, embedding_size=4, hidden_size=8, num_layers=1)
+        >>> cell_of(architecture).num_gates
+        4
+    """
     name = architecture.cell
     if name not in _MAKERS:
         raise ModelError(
@@ -236,10 +250,9 @@ def cell_of(architecture: Architecture, layer: int = 0) -> Cell:
 
 
 def _with_skip(cell: Cell, distance: int) -> Cell:
-    """Connect a cell to its own output `distance` steps back: S h joins its input projection.
+    """Add a recurrent skip connection: S h from `distance` steps back is added to the input projection.
 
-    The state ends with the outputs from two steps back to that one, so the last of them is at its distance when the next token
-    comes.
+    The state ends with the outputs of the steps before, so that the last of them is `distance` steps back at the next token.
 
     Source: Lin et al. (1996), Learning long-term dependencies in NARX recurrent neural networks.
     """
@@ -249,20 +262,28 @@ def _with_skip(cell: Cell, distance: int) -> Cell:
         return {**inner, "weight_skip": (inner["weight_ih"][0], hidden_size)}
 
     def step(weights: Weights, projected_BP: Array, state: Sequence[Array], xp: Namespace) -> State:
-        own, earlier = tuple(state[: cell.num_states]), tuple(state[cell.num_states :])
+        inner_state, earlier = tuple(state[: cell.num_states]), tuple(state[cell.num_states :])
         skipped_BG = recurrent_product(weights, earlier[-1], "weight_skip")
-        if projected_BP.shape[-1] > skipped_BG.shape[-1]:  # a memory from below, which nothing is added to
+        if projected_BP.shape[-1] > skipped_BG.shape[-1]:  # the cell state of the layer below is passed through
             rows = skipped_BG.shape[-1]
             projected_BP = xp.concatenate((projected_BP[:, :rows] + skipped_BG, projected_BP[:, rows:]), -1)
         else:
             projected_BP = projected_BP + skipped_BG
-        return (*cell.step(weights, projected_BP, own, xp), own[0], *earlier[:-1])
+        return (*cell.step(weights, projected_BP, inner_state, xp), inner_state[0], *earlier[:-1])
 
     return replace(cell, shapes=shapes, num_states=cell.num_states + distance - 1, step=step, combine=None)
 
 
 def layer_shapes(architecture: Architecture, layer: int) -> Shapes:
-    """Return name and shape of each weight of a recurrent layer."""
+    """Return the name and shape of each weight of a recurrent layer.
+
+    Example:
+        >>> from charnn.cells import layer_shapes
+        >>> from charnn.config import Architecture
+        >>> architecture = Architecture("lstm", vocab_size=9, embedding_size=4, hidden_size=8, num_layers=1)
+        >>> layer_shapes(architecture, 0)["weight_ih"]
+        (32, 4)
+    """
     input_size, hidden_size = architecture.layer_sizes(layer)
     cell = cell_of(architecture, layer)
     shapes = cell.shapes(input_size, hidden_size)

@@ -1,4 +1,4 @@
-"""What the cells share: products with the previous output, cutting a projection into its gates, and the logistic function."""
+"""Functions common to the cells: recurrent products, splitting of gates, the logistic function."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -6,10 +6,10 @@ from typing import Any
 Array = Any
 """A NumPy array or a torch tensor."""
 Weights = Mapping[str, Array]
-"""One layer's parameters by name; in training also `RECURRENT_MASK`, where one is drawn."""
+"""One layer's parameters by name; in training also `RECURRENT_MASK`, with variational dropout."""
 
 RECURRENT_MASK = "recurrent_mask"
-"""What the previous output is multiplied by on its way into a recurrent product (B, H): variational dropout."""
+"""Name of the mask (B, H) by which the previous output is multiplied in recurrent products: variational dropout."""
 
 
 def recurrent_product(weights: Weights, hidden_BH: Array, name: str = "weight_hh") -> Array:
@@ -20,12 +20,12 @@ def recurrent_product(weights: Weights, hidden_BH: Array, name: str = "weight_hh
 
 
 def split_gates(gates_BG: Array, num_gates: int) -> tuple[Array, ...]:
-    """Cut (B, G) into `num_gates` blocks (B, H)."""
+    """Split (B, G) into `num_gates` blocks (B, H)."""
     return tuple(gates_BG.reshape(len(gates_BG), num_gates, -1).swapaxes(0, 1))
 
 
 def sigmoid(x: Array, xp: Any) -> Array:
-    """Return 1 / (1 + exp(-x)): the array's own, or by way of tanh, which cannot overflow."""
+    """Return 1 / (1 + exp(-x)): the array's own method, or computed with tanh, which cannot overflow."""
     if hasattr(x, "sigmoid"):
         return x.sigmoid()
     return xp.tanh(x * 0.5) * 0.5 + 0.5

@@ -1,4 +1,4 @@
-"""Long short-term memory and its relatives. Gate order i, f, g, o."""
+"""Long short-term memory and its variants. Gate order i, f, g, o."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -11,17 +11,17 @@ def lstm(projected_BG: Any, recurrent_BG: Any, state: Sequence[Any], xp: Any) ->
 
     Source: Hochreiter and Schmidhuber (1997), with the forget gate of Gers et al. (2000).
     """
-    _, memory = state
+    _, cell_state = state
     input_gate, forget_gate, candidate, output_gate = split_gates(projected_BG + recurrent_BG, 4)
-    memory = sigmoid(forget_gate, xp) * memory + sigmoid(input_gate, xp) * xp.tanh(candidate)
-    return (sigmoid(output_gate, xp) * xp.tanh(memory), memory)
+    cell_state = sigmoid(forget_gate, xp) * cell_state + sigmoid(input_gate, xp) * xp.tanh(candidate)
+    return (sigmoid(output_gate, xp) * xp.tanh(cell_state), cell_state)
 
 
 def mlstm(weights: Weights, projected_BG: Any, state: Sequence[Any], xp: Any) -> tuple[Any, ...]:
-    """m = (W_mx x) * (W_mh h), and an LSTM whose gates see m in place of h.
+    """m = (W_mx x) * (W_mh h), and an LSTM whose gates see m instead of h.
 
     Args:
-        projected_BG: the gates' share of the input, then that of m (B, 5H).
+        projected_BG: input projection of the gates, then W_mx x (B, 5H).
 
     Source: Krause et al. (2016), Multiplicative LSTM for sequence modelling.
     """
@@ -31,10 +31,10 @@ def mlstm(weights: Weights, projected_BG: Any, state: Sequence[Any], xp: Any) ->
 
 
 def depth_project(weights: Weights, inputs: Array, xp: Any) -> Array:
-    """Return the projection of the output of the layer below (..., 5H), and that layer's memory (..., H) as it is.
+    """Return the projection of the output of the layer below (..., 5H), and the cell state of that layer (..., H) unchanged.
 
     Args:
-        inputs: output and memory of the layer below, side by side (..., 2H).
+        inputs: output and cell state of the layer below, concatenated (..., 2H).
     """
     size = inputs.shape[-1] // 2
     projected = inputs[..., :size] @ weights["weight_ih"].T + weights["bias_ih"]
@@ -42,7 +42,7 @@ def depth_project(weights: Weights, inputs: Array, xp: Any) -> Array:
 
 
 def depth_lstm(weights: Weights, projected_BG: Any, state: Sequence[Any], xp: Any) -> tuple[Any, ...]:
-    """An LSTM into whose memory that of the layer below enters by a gate of its own.
+    """An LSTM with a gate from the cell state of the layer below.
 
     d = s(W_d x + w_c * c + w_l * c_below + b_d), c' = s(f) * c + s(i) * tanh(g) + d * c_below, h' = s(o) * tanh(c').
 
@@ -51,31 +51,31 @@ def depth_lstm(weights: Weights, projected_BG: Any, state: Sequence[Any], xp: An
 
     Source: Yao et al. (2015), Depth-gated LSTM.
     """
-    hidden, memory = state
+    hidden, cell_state = state
     size = hidden.shape[-1]
     recurrent_BG = recurrent_product(weights, hidden) + weights["bias_hh"]
     input_gate, forget_gate, candidate, output_gate = split_gates(projected_BG[:, : 4 * size] + recurrent_BG, 4)
     below = projected_BG[:, 5 * size :]
-    depth_gate = projected_BG[:, 4 * size : 5 * size] + weights["weight_cd"] * memory + weights["weight_ld"] * below
-    memory = (
-        sigmoid(forget_gate, xp) * memory
+    depth_gate = projected_BG[:, 4 * size : 5 * size] + weights["weight_cd"] * cell_state + weights["weight_ld"] * below
+    cell_state = (
+        sigmoid(forget_gate, xp) * cell_state
         + sigmoid(input_gate, xp) * xp.tanh(candidate)
         + sigmoid(depth_gate, xp) * below
     )
-    return (sigmoid(output_gate, xp) * xp.tanh(memory), memory)
+    return (sigmoid(output_gate, xp) * xp.tanh(cell_state), cell_state)
 
 
 def mogrifier(
     num_rounds: int, rank: int, weights: Weights, inputs_BI: Any, state: Sequence[Any], xp: Any
 ) -> tuple[Any, ...]:
-    """Input and previous output gate each other in turn, then an LSTM reads them.
+    """Input and previous output gate each other alternately, then an LSTM step follows.
 
     Round 1, 3, ...: x <- 2 s(Q h + b) * x; round 2, 4, ...: h <- 2 s(R x + b) * h.
 
     Args:
-        num_rounds: how often.
-        rank: of Q and R, which then are products of two matrices; 0 for full ones.
-        inputs_BI: the input itself, which nothing can be computed of before the state is known.
+        num_rounds: number of rounds.
+        rank: rank of Q and R as products of two matrices; 0 for full rank.
+        inputs_BI: the input itself, since its projection depends on the state.
 
     Source: Melis et al. (2020), Mogrifier LSTM.
     """

@@ -1,4 +1,4 @@
-"""Cells whose gates do not see the previous output: each step is h' = a * h + b, with a and b known before the first step."""
+"""Cells whose gates do not depend on the previous output: h' = a * h + b, where a and b do not depend on h."""
 
 from typing import Any
 
@@ -6,7 +6,7 @@ from charnn.cells.gates import Array, sigmoid
 
 
 def positive(x: Array, xp: Any) -> Array:
-    """g(x) = x + 0.5 for x >= 0, s(x) below: rising, and above 0 throughout."""
+    """g(x) = x + 0.5 for x >= 0, s(x) below: increasing and positive."""
     return xp.where(x >= 0, x + 0.5, sigmoid(x, xp))
 
 
@@ -29,7 +29,7 @@ def mingru(projected: Array, xp: Any) -> tuple[Array, Array]:
 def minlstm(projected: Array, xp: Any) -> tuple[Array, Array]:
     """h' = f' * h + i' * g(W_h x), f' = f / (f + i), i' = i / (f + i), f = s(W_f x), i = s(W_i x).
 
-    The ratio is taken as s(log f - log i), which is exact where both gates are nearly closed.
+    The ratio is computed as s(log f - log i), which is accurate when both gates are nearly closed.
 
     Args:
         projected: gates f, i, h for any number of tokens (..., 3H).
@@ -40,7 +40,7 @@ def minlstm(projected: Array, xp: Any) -> tuple[Array, Array]:
     Source: Feng et al. (2024), Were RNNs all we needed?
     """
     size = projected.shape[-1] // 3
-    forget, entry, candidate = (projected[..., number * size : (number + 1) * size] for number in range(3))
+    forget, input_gate, candidate = (projected[..., number * size : (number + 1) * size] for number in range(3))
     zero = forget * 0
-    difference = xp.logaddexp(zero, -entry) - xp.logaddexp(zero, -forget)
+    difference = xp.logaddexp(zero, -input_gate) - xp.logaddexp(zero, -forget)
     return sigmoid(difference, xp), sigmoid(-difference, xp) * positive(candidate, xp)

@@ -1,4 +1,4 @@
-"""The embedding of a token: the sum of its vector and those of the n-grams that it ends, which share a table for each order.
+"""The embedding of a token: the sum of its vector and those of the n-grams that end with it, in one table per order.
 
 Written once for NumPy arrays and torch tensors.
 """
@@ -6,21 +6,21 @@ Written once for NumPy arrays and torch tensors.
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-MOST_ROWS = 16_381
-"""Rows of a table, at most; a prime, so that n-grams hashed by division spread evenly."""
+MAX_ROWS = 16_381
+"""Maximum rows of a table; a prime, so that n-grams hashed by division are spread evenly."""
 
 
 def num_rows(vocab_size: int, order: int) -> int:
-    """Return the rows of the table for n-grams of one order: one each, or where that is too many, shared ones."""
+    """Return the rows of the table for n-grams of one order: one each, or if there are too many, hashed ones."""
     every: int = (vocab_size + 1) ** order
-    return min(every, MOST_ROWS)
+    return min(every, MAX_ROWS)
 
 
 def ngram_rows(digits: Sequence[Any], vocab_size: int) -> list[Any]:
-    """Return the rows of the n-grams of orders 2, 3, ... that the last of some tokens ends.
+    """Return the rows of the n-grams of orders 2, 3, ... that end with the last token.
 
     Args:
-        digits: the tokens, the latest last, each as id + 1, 0 for none: numbers, or arrays of one shape.
+        digits: the tokens, the latest last, each as id + 1, 0 for none: numbers, or arrays of the same shape.
     """
     rows = []
     for order in range(2, len(digits) + 1):
@@ -36,7 +36,7 @@ def embedding_rows(ids_TB: Any, history_BN: Any, vocab_size: int, xp: Any) -> tu
 
     Args:
         ids_TB: token ids (T, B).
-        history_BN: the N tokens before each stream, the latest last, as id + 1, 0 where there is none (B, N).
+        history_BN: the N tokens before each stream, the latest last, as id + 1, 0 for none (B, N).
         xp: numpy or torch.
 
     Returns:
@@ -52,11 +52,11 @@ def embedding_rows(ids_TB: Any, history_BN: Any, vocab_size: int, xp: Any) -> tu
 
 
 def state_rows(ids_TB: Any, state: Sequence[Any], order: int, vocab_size: int, xp: Any) -> tuple[list[Any], Any]:
-    """Return the same, given a network's state, and the history as the end of the new state.
+    """Return the same rows, given a network's state, and the history as the end of the new state.
 
     Args:
-        state: a network's state, whose last part is ``(history_BN,)`` where n-grams are embedded.
-        order: tokens of the longest n-gram that is embedded, 1 where none is.
+        state: a network's state, whose last part is ``(history_BN,)`` with n-gram embeddings.
+        order: maximum order of the n-gram embeddings, 1 for none.
     """
     if order == 1:
         return [ids_TB], ()
@@ -65,7 +65,7 @@ def state_rows(ids_TB: Any, state: Sequence[Any], order: int, vocab_size: int, x
 
 
 def summed(vectors: Iterable[Any]) -> Any:
-    """Return the sum of an embedding's vectors, added up from the first order on, in training as in inference."""
+    """Return the sum of vectors, in the order of training and inference alike, from the first order on."""
     total, *others = vectors
     for vector in others:
         total = total + vector

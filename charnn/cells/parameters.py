@@ -1,4 +1,4 @@
-"""The parameters of a network: names and shapes, as `model.safetensors` has them."""
+"""The parameters of a network: names and shapes, as in `model.safetensors`."""
 
 from charnn.cells import Array, Weights, layer_shapes
 from charnn.cells.ngram_embedding import num_rows

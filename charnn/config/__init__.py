@@ -1,7 +1,7 @@
 """Every option, declared once.
 
-The command line and the option reference (charnn/cli/OPTIONS.md) are made from these dataclasses, `config.json` is written from
-them, and recipes set them. A name's module is imported when it is used: a command imports its own options only.
+The command line and the option reference (charnn/cli/OPTIONS.md) are generated from these dataclasses, `config.json` is
+written from them, and recipes set them. A name's module is imported on first use: a command imports only its own options.
 """
 
 import importlib

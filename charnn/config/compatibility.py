@@ -1,57 +1,57 @@
-"""Options that make each other idle, across their groups."""
+"""Compatibility of options across their groups."""
 
 from charnn.config.model import ModelOptions
 from charnn.config.text import TextOptions
 from charnn.config.training import TrainingOptions
-from charnn.errors import IdleOptionError
-from charnn.options import OptionValues, declared_options, flags_of, pick, refuse_idle
+from charnn.errors import UnusedOptionError
+from charnn.options import OptionValues, declared_options, flags_of, pick, refuse_unused
 
 GROUPS = (TextOptions, ModelOptions, TrainingOptions)
-OF_AN_OPTIMIZER = ("learning_rate", "weight_decay", "schedule", "warmup", "hold", "final_rate")
+OPTIMIZER_OPTIONS = ("learning_rate", "weight_decay", "schedule", "warmup", "hold", "final_rate")
 
 
-def check_together(text: TextOptions, model: ModelOptions, training: TrainingOptions) -> None:
-    """Refuse options that those of another group leave nothing to do.
+def check_compatibility(text: TextOptions, model: ModelOptions, training: TrainingOptions) -> None:
+    """Refuse options that have no effect beside those of another group.
 
     Raises:
-        IdleOptionError: naming the option and what it needs.
+        UnusedOptionError: naming the option and what it needs.
     """
-    refuse_idle("--carry", training.carry_length is not None and text.unit != "stream", "--unit stream")
+    refuse_unused("--carry", training.carry_length is not None and text.unit != "stream", "--unit stream")
     if model.cell in ("mingru", "minlstm"):
         needed = "a cell that has recurrent matrices"
-        refuse_idle("--weight-drop", training.weight_drop > 0, needed)
-        refuse_idle("--dropout-kind variational", training.dropout_kind == "variational", needed)
+        refuse_unused("--weight-drop", training.weight_drop > 0, needed)
+        refuse_unused("--dropout-kind variational", training.dropout_kind == "variational", needed)
     one_layer = model.num_layers == 1 and training.dropout_kind != "variational"
-    refuse_idle("--hidden-dropout", one_layer and bool(training.hidden_dropout), "--num-layers 2 or more")
+    refuse_unused("--hidden-dropout", one_layer and bool(training.hidden_dropout), "--num-layers 2 or more")
 
 
-def settle(recipe: OptionValues, given: OptionValues) -> tuple[OptionValues, list[str]]:
-    """Let options that a user gave override those of a recipe, and leave out what is idle beside them.
+def merge_recipe(recipe: OptionValues, overrides: OptionValues) -> tuple[OptionValues, list[str]]:
+    """Override the options of a recipe, and leave out those of the recipe that then have no effect.
 
     Args:
         recipe, given: options by field name.
 
     Returns:
-        The options together, and the flags of those that were left out.
+        The merged options, and the flags of those that were left out.
 
     Raises:
-        OptionError: for a value out of bounds, or an option of the user's own that would do nothing.
+        OptionError: for a value out of bounds, or an override that has no effect.
     """
-    kept = {name: value for name, value in recipe.items() if name not in given}
-    idle: list[str] = []
-    if "optimizer" in given and given["optimizer"] != recipe.get("optimizer"):
-        idle += [name for name in OF_AN_OPTIMIZER if name in kept]
+    remaining = {name: value for name, value in recipe.items() if name not in overrides}
+    unused: list[str] = []
+    if "optimizer" in overrides and overrides["optimizer"] != recipe.get("optimizer"):
+        unused += [name for name in OPTIMIZER_OPTIONS if name in remaining]
     while True:
-        settled = {**{name: value for name, value in kept.items() if name not in idle}, **given}
+        merged = {**{name: value for name, value in remaining.items() if name not in unused}, **overrides}
         try:
-            check_together(*(pick(group, settled) for group in GROUPS))  # type: ignore[arg-type]
-        except IdleOptionError as error:
-            named = [name for name in kept if _flag(name) in error.flags and name not in idle]
-            if not named:
+            check_compatibility(*(pick(group, merged) for group in GROUPS))  # type: ignore[arg-type]
+        except UnusedOptionError as error:
+            new = [name for name in remaining if _flag(name) in error.flags and name not in unused]
+            if not new:
                 raise
-            idle += named
+            unused += new
         else:
-            return settled, [_flag(name) for name in idle]
+            return merged, [_flag(name) for name in unused]
 
 
 def _flag(field: str) -> str:

@@ -4,58 +4,58 @@ from dataclasses import dataclass
 from typing import Annotated, Literal
 
 from charnn.errors import OptionError
-from charnn.options import Checked, Option, refuse_idle
+from charnn.options import Checked, Option, refuse_unused
 
 CellName = Literal["lstm", "gru", "rnn", "leaky", "mogrifier", "mlstm", "depth-lstm", "mingru", "minlstm"]
 REGISTERED_CELLS: set[str] = set()
-"""The names of cells that were registered from outside the package."""
+"""Names of cells registered from outside the package."""
 Nonlinearity = Literal["tanh", "relu"]
 Inputs = Literal["embedding", "one-hot"]
 InitialState = Literal["zero", "learned"]
 InitialMatrix = Literal["orthogonal", "xavier", "uniform", "identity"]
 Direction = Literal["forward", "backward", "both"]
 
-MODEL, START = "Model", "Initialization"
+MODEL, INITIALIZATION = "Model", "Initialization"
 
 
 @dataclass(frozen=True, kw_only=True)
 class InitializationOptions(Checked):
-    """The values that a network's weights begin with."""
+    """Initialization of the weights."""
 
     init_input: Annotated[
         Literal["orthogonal", "xavier", "uniform"],
-        Option("Initialization of input-to-hidden weights, gate by gate.", panel=START),
+        Option("Initialization of input-to-hidden weights, gate by gate.", panel=INITIALIZATION),
     ] = "xavier"
     init_recurrent: Annotated[
-        InitialMatrix, Option("Initialization of hidden-to-hidden weights, gate by gate.", panel=START)
+        InitialMatrix, Option("Initialization of hidden-to-hidden weights, gate by gate.", panel=INITIALIZATION)
     ] = "orthogonal"
     init_range: Annotated[
         float | None,
         Option(
-            "Bound of the uniform initialization, used for embeddings and the output layer too.",
+            "Bound of the uniform initialization, also for the embeddings and the output layer.",
             above=0,
             at_most=10,
             automatic="1 / square root of --hidden-size",
-            panel=START,
+            panel=INITIALIZATION,
         ),
     ] = None
     forget_bias: Annotated[
         float | None,
         Option(
-            "Initial bias towards remembering, of an LSTM's forget gate or a GRU's update gate.",
+            "Initial bias of the LSTM's forget gate or the GRU's update gate; larger values retain more of the state.",
             at_least=-20,
             at_most=20,
             automatic="1 (LSTMs), 3 (mlstm), 0 (GRUs)",
-            panel=START,
+            panel=INITIALIZATION,
         ),
     ] = None
     leak: Annotated[
         float | None,
         Option(
-            "Fraction of its previous state that a leaky unit keeps.",
+            "Fraction of the previous hidden state that is retained, 1 - the leaking rate (leaky).",
             at_least=0.001,
             at_most=0.999,
-            automatic="learned, one a unit",
+            automatic="learned, one per unit",
             panel=MODEL,
         ),
     ] = None
@@ -63,7 +63,13 @@ class InitializationOptions(Checked):
 
 @dataclass(frozen=True, kw_only=True)
 class ModelOptions(InitializationOptions):
-    """The shape of the network, and what it begins with."""
+    """The architecture of the network, and its initialization.
+
+    Example:
+        >>> from charnn.config import ModelOptions
+        >>> ModelOptions(cell="gru", num_layers=2).tie_weights
+        False
+    """
 
     cell: Annotated[CellName, Option("The recurrent cell.", others=REGISTERED_CELLS, panel=MODEL, common=True)] = "lstm"
     hidden_size: Annotated[
@@ -81,7 +87,7 @@ class ModelOptions(InitializationOptions):
         Option(
             "Recurrent layers.",
             at_least=1,
-            automatic="1; on a GPU, for depth-lstm or --residual 2",
+            automatic="1; 2 on a GPU, for depth-lstm or with --residual",
             panel=MODEL,
             common=True,
         ),
@@ -93,7 +99,7 @@ class ModelOptions(InitializationOptions):
     embedding_order: Annotated[
         int | None,
         Option(
-            "Add embeddings of the last 2, 3, ... tokens, up to this many, to a token's own; 1 adds none.",
+            "Add embeddings of n-grams up to this order to each token embedding; 1 adds none.",
             at_least=1,
             at_most=8,
             automatic="3 (char, byte), 1 (word, subword)",
@@ -106,17 +112,15 @@ class ModelOptions(InitializationOptions):
     tie_weights: Annotated[
         bool,
         Option(
-            "Share weights between embedding and output layer; the last layer then has the embedding's size.",
+            "Tie the weights of embedding and output layer; the last recurrent layer then has the embedding size.",
             panel=MODEL,
         ),
     ] = False
-    residual: Annotated[
-        bool, Option("Add each layer's input to its output, from the second layer on.", panel=MODEL)
-    ] = False
+    residual: Annotated[bool, Option("Residual connections from the second layer on.", panel=MODEL)] = False
     skip: Annotated[
         int,
         Option(
-            "Skip connection of each layer to its output this many steps back; 0 for none.",
+            "Recurrent skip connection of each layer over this many time steps; 0 for none.",
             at_least=0,
             at_most=256,
             panel=MODEL,
@@ -126,49 +130,59 @@ class ModelOptions(InitializationOptions):
     mogrifier_rounds: Annotated[
         int | None,
         Option(
-            "Rounds in which input and state gate each other before a step.", at_least=1, automatic="5", panel=MODEL
+            "Rounds of mutual gating of input and hidden state per step (mogrifier).",
+            at_least=1,
+            automatic="5",
+            panel=MODEL,
         ),
     ] = None
     mogrifier_rank: Annotated[
         int | None,
-        Option("Rank of the mogrifier's matrices; 0 for full ones.", at_least=0, automatic="0", panel=MODEL),
+        Option("Rank of the mogrifier matrices; 0 for full rank.", at_least=0, automatic="0", panel=MODEL),
     ] = None
     initial_state: Annotated[InitialState, Option("Initial hidden state.", panel=MODEL)] = "zero"
     direction: Annotated[
-        Direction, Option("Read from left to right, from right to left, or train a model of each.", panel=MODEL)
+        Direction,
+        Option("Read from left to right (forward), right to left (backward), or train both models.", panel=MODEL),
     ] = "forward"
 
     def __post_init__(self) -> None:
-        """Check bounds, and that no option is given that this cell has no use for."""
+        """Check bounds, and that no option is without effect for this cell."""
         super().__post_init__()
         cell = self.cell
-        refuse_idle("--leak", self.leak is not None and cell != "leaky", "--cell leaky")
-        refuse_idle("--forget-bias", self.forget_bias is not None and cell in ("rnn", "leaky"), "a --cell with gates")
-        refuse_idle(
+        refuse_unused("--leak", self.leak is not None and cell != "leaky", "--cell leaky")
+        refuse_unused("--forget-bias", self.forget_bias is not None and cell in ("rnn", "leaky"), "a --cell with gates")
+        refuse_unused(
             "--nonlinearity", self.nonlinearity != "tanh" and cell not in ("rnn", "leaky"), "--cell rnn or leaky"
         )
         mogrifies = self.mogrifier_rounds is not None or self.mogrifier_rank is not None
-        refuse_idle("--mogrifier-rounds or --mogrifier-rank", mogrifies and cell != "mogrifier", "--cell mogrifier")
+        refuse_unused("--mogrifier-rounds or --mogrifier-rank", mogrifies and cell != "mogrifier", "--cell mogrifier")
         uniform = "uniform" in (self.init_input, self.init_recurrent)
-        refuse_idle(
+        refuse_unused(
             "--init-range", self.init_range is not None and not uniform, "--init-input or --init-recurrent uniform"
         )
         no_recurrence = cell in ("mingru", "minlstm")
-        refuse_idle("--init-recurrent", self.init_recurrent != "orthogonal" and no_recurrence, "a recurrent matrix")
+        refuse_unused("--init-recurrent", self.init_recurrent != "orthogonal" and no_recurrence, "a recurrent matrix")
         if self.skip == 1:
-            raise OptionError("--skip: found 1, which every cell has; give 2 or more, or 0 for none")
+            raise OptionError("--skip: found 1, which is the ordinary recurrence; use 2 or more, or 0 for none")
         if self.skip and cell in ("mingru", "minlstm", "mogrifier"):
-            raise OptionError(f"--skip: found with --cell {cell}, which has no place for it; choose another cell")
+            raise OptionError(f"--skip: found with --cell {cell}, which does not support it; choose another cell")
         one_hot = self.inputs == "one-hot"
-        refuse_idle("--embedding-size", one_hot and self.embedding_size is not None, "--inputs embedding")
-        refuse_idle("--embedding-order", one_hot and (self.embedding_order or 1) > 1, "--inputs embedding")
-        refuse_idle("--tie-weights", one_hot and self.tie_weights, "--inputs embedding")
-        refuse_idle("--residual", self.residual and self.num_layers == 1, "--num-layers 2 or more")
+        refuse_unused("--embedding-size", one_hot and self.embedding_size is not None, "--inputs embedding")
+        refuse_unused("--embedding-order", one_hot and (self.embedding_order or 1) > 1, "--inputs embedding")
+        refuse_unused("--tie-weights", one_hot and self.tie_weights, "--inputs embedding")
+        refuse_unused("--residual", self.residual and self.num_layers == 1, "--num-layers 2 or more")
 
 
 @dataclass(frozen=True)
 class Architecture:
-    """The resolved shape of a network: all that is needed to rebuild it around its weights."""
+    """The resolved architecture of a network: all that is needed to rebuild it from its weights.
+
+    Example:
+        >>> from charnn.config import Architecture
+        >>> Architecture("lstm", vocab_size=9, embedding_size=4, hidden_size=8, num_layers=2).layer_sizes(0)
+        (4, 8)
+    """
 
     cell: CellName
     vocab_size: int
@@ -187,7 +201,7 @@ class Architecture:
     direction: Literal["forward", "backward"] = "forward"
 
     def layer_sizes(self, layer: int) -> tuple[int, int]:
-        """Return how many numbers a recurrent layer takes in from below, and how many units it has."""
+        """Return the input size and the hidden size of a recurrent layer."""
         first = self.vocab_size if self.inputs == "one-hot" else self.embedding_size
         return (self.hidden_size if layer else first), (
             self.output_size if layer == self.num_layers - 1 else self.hidden_size
@@ -195,5 +209,5 @@ class Architecture:
 
     @property
     def output_size(self) -> int:
-        """Units of the last layer: as many as the output layer's vectors have numbers."""
+        """Units of the last recurrent layer, which is the input size of the output layer."""
         return self.embedding_size if self.tie_weights else self.hidden_size

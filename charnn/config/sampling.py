@@ -1,10 +1,10 @@
-"""Options of writing: how a token is chosen, what may be written, where a sample ends and begins, and what is shown."""
+"""Options of sampling: token selection, constraints, beam search, stopping, prompts, output."""
 
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
 from charnn.errors import OptionError
-from charnn.options import Checked, Option, refuse_both, refuse_idle
+from charnn.options import Checked, Option, refuse_both, refuse_unused
 
 OnUnknown = Literal["error", "skip", "unk"]
 WeightFormat = Literal["fp32", "bf16", "int8"]
@@ -20,10 +20,10 @@ ENDLESS = -1
 
 SPEED, DRAW, SEARCH, RULES, ENDING, PROMPT, OUTPUT = (
     "Speed",
-    "Choosing a token",
-    "Searching for the most probable text",
-    "What may be written",
-    "Where a sample ends",
+    "Token selection",
+    "Beam search",
+    "Penalties and constraints",
+    "Stopping",
     "The prompt",
     "Output",
 )
@@ -31,7 +31,7 @@ SPEED, DRAW, SEARCH, RULES, ENDING, PROMPT, OUTPUT = (
 
 @dataclass(frozen=True, kw_only=True)
 class DrawOptions(Checked):
-    """How the next token is chosen."""
+    """Token selection."""
 
     temperature: Annotated[
         float,
@@ -46,21 +46,21 @@ class DrawOptions(Checked):
     final_temperature: Annotated[
         float | None,
         Option(
-            "Change linearly from --temperature to this over the length.",
+            "Change the temperature linearly to this over the length.",
             at_least=0,
             automatic="--temperature throughout",
             panel=DRAW,
         ),
     ] = None
-    greedy: Annotated[bool, Option("Always take the most probable token.", panel=DRAW)] = False
+    greedy: Annotated[bool, Option("Always select the most probable token.", panel=DRAW)] = False
     top_k: Annotated[
         int | None,
-        Option("Draw from the k most probable tokens.", at_least=1, automatic="all", panel=DRAW, common=True),
+        Option("Sample from the k most probable tokens.", at_least=1, automatic="all", panel=DRAW, common=True),
     ] = None
     typical_p: Annotated[
         float | None,
         Option(
-            "Draw from the fewest tokens with a surprisal near the entropy whose probabilities reach p together.",
+            "Locally typical sampling: the tokens with a surprisal closest to the entropy whose total probability reaches p.",
             above=0,
             at_most=1,
             automatic="all",
@@ -70,7 +70,7 @@ class DrawOptions(Checked):
     top_p: Annotated[
         float | None,
         Option(
-            "Draw from the most probable tokens that together reach p.",
+            "Nucleus sampling: the most probable tokens whose total probability reaches p.",
             above=0,
             at_most=1,
             automatic="all",
@@ -81,7 +81,7 @@ class DrawOptions(Checked):
     min_p: Annotated[
         float | None,
         Option(
-            "Draw from the tokens with at least this fraction of the highest probability.",
+            "Sample from the tokens with at least this fraction of the highest probability.",
             above=0,
             at_most=1,
             automatic="all",
@@ -104,7 +104,7 @@ class DrawOptions(Checked):
 
 @dataclass(frozen=True, kw_only=True)
 class RuleOptions(Checked):
-    """What may be written, and what is made less likely."""
+    """Penalties, and constraints on what may be generated."""
 
     repetition_penalty: Annotated[
         float,
@@ -115,11 +115,12 @@ class RuleOptions(Checked):
         float, Option("Subtract this many nats for each recent occurrence of a token.", panel=RULES)
     ] = 0.0
     penalty_window: Annotated[
-        int, Option("How many of the last tokens, the prompt's included, are recent.", at_least=1, panel=RULES)
+        int,
+        Option("Number of last tokens, including the prompt, that the penalties apply to.", at_least=1, panel=RULES),
     ] = 64
     no_repeat_ngram: Annotated[
         int,
-        Option("Write no n-gram of this order twice, the prompt's included; 0 may.", at_least=0, panel=RULES),
+        Option("Never repeat an n-gram of this many tokens; 0 disables this.", at_least=0, panel=RULES),
     ] = 0
     logit_bias: Annotated[
         tuple[str, ...],
@@ -131,27 +132,32 @@ class RuleOptions(Checked):
     ] = ()
     allow: Annotated[
         str | None,
-        Option("Write tokens made of these characters only.", automatic="all", panel=RULES, metavar="CHARACTERS"),
+        Option("Generate only tokens made of these characters.", automatic="all", panel=RULES, metavar="CHARACTERS"),
     ] = None
     ban: Annotated[
         str | None,
-        Option("Write no token that has one of these characters.", automatic="none", panel=RULES, metavar="CHARACTERS"),
+        Option(
+            "Generate no token that contains one of these characters.",
+            automatic="none",
+            panel=RULES,
+            metavar="CHARACTERS",
+        ),
     ] = None
     allow_token: Annotated[
         tuple[str, ...],
         Option(
-            "Allow this token too, beside --allow; without it nothing else. May be repeated.",
+            "Allow this token, in addition to --allow; without --allow, only these tokens. May be repeated.",
             panel=RULES,
             metavar="TOKEN",
         ),
     ] = ()
     ban_token: Annotated[
-        tuple[str, ...], Option("Never write this token; may be repeated.", panel=RULES, metavar="TOKEN")
+        tuple[str, ...], Option("Never generate this token; may be repeated.", panel=RULES, metavar="TOKEN")
     ] = ()
     match: Annotated[
         str | None,
         Option(
-            "Write only what can grow into a text that, without the prompt, matches this regular expression as a whole.",
+            "Generate only text (without the prompt) that can be completed to a full match of this regular expression.",
             automatic="anything",
             panel=RULES,
             metavar="REGEX",
@@ -161,21 +167,21 @@ class RuleOptions(Checked):
 
 @dataclass(frozen=True, kw_only=True)
 class SearchOptions(Checked):
-    """Beam search, which draws nothing."""
+    """Beam search, which is deterministic."""
 
     beam: Annotated[
         int | None,
         Option(
-            "Beam search with this many hypotheses; --num-samples gives the best of them.",
+            "Beam search with this many hypotheses; --num-samples of them are returned, the best first.",
             at_least=1,
-            automatic="draw",
+            automatic="sampling",
             panel=SEARCH,
         ),
     ] = None
     length_penalty: Annotated[
         float,
         Option(
-            "Divide the log probability of a text by its length to this power, so that longer ones may win.",
+            "Divide the log probability of a hypothesis by its length to this power; larger values favor longer texts.",
             at_least=0,
             at_most=10,
             panel=SEARCH,
@@ -183,12 +189,16 @@ class SearchOptions(Checked):
     ] = 0.0
     beam_groups: Annotated[
         int,
-        Option("Diverse beam search: groups, each made to differ from those before it.", at_least=1, panel=SEARCH),
+        Option(
+            "Diverse beam search: number of groups, each penalized for tokens of earlier groups.",
+            at_least=1,
+            panel=SEARCH,
+        ),
     ] = 1
     diversity: Annotated[
         float,
         Option(
-            "Nats that a token loses for each earlier group that has it at the same position.",
+            "Penalty in nats for each earlier group that has the same token at the same position.",
             at_least=0,
             panel=SEARCH,
         ),
@@ -202,10 +212,10 @@ class EndOptions(Checked):
     length: Annotated[
         int | None,
         Option(
-            "Maximum number of tokens, not counting the prompt; -1 writes until interrupted.",
+            "Maximum number of tokens, not counting the prompt; -1 for no limit (until interrupted).",
             flags=("-n", "--length"),
             at_least=ENDLESS,
-            automatic=f"{LENGTH}, with --until {LENGTH_UNTIL}",
+            automatic=f"{LENGTH}; with --until, {LENGTH_UNTIL}",
             panel=ENDING,
             common=True,
         ),
@@ -217,16 +227,16 @@ class EndOptions(Checked):
     until: Annotated[
         Until | None,
         Option(
-            "End a sample with a sentence, a line, or a unit (as in training).",
-            automatic="at its length",
+            "End a sample at the end of a sentence, line, or unit (as in training).",
+            automatic="by --length",
             panel=ENDING,
             common=True,
         ),
     ] = None
 
     @property
-    def most_tokens(self) -> int | None:
-        """Tokens that a sample may have, or None where there is no limit."""
+    def max_tokens(self) -> int | None:
+        """Maximum number of tokens of a sample, None for no limit."""
         if self.length is None:
             return LENGTH if self.until is None else LENGTH_UNTIL
         return None if self.length == ENDLESS else self.length
@@ -237,50 +247,56 @@ class PromptOptions(Checked):
     """How a prompt is read and shown."""
 
     encoding: Annotated[str, Option("The encoding of prompt files.", panel=PROMPT, metavar="NAME")] = "utf-8"
-    echo: Annotated[bool, Option("Write the prompt before the text that follows it.", panel=PROMPT)] = True
+    echo: Annotated[bool, Option("Print the prompt before the generated text.", panel=PROMPT)] = True
     on_unknown: PromptOnUnknown = "error"
 
 
 @dataclass(frozen=True, kw_only=True)
 class OutputOptions(Checked):
-    """What is written, and what is shown beside it."""
+    """Number of samples, and output format."""
 
     num_samples: Annotated[
         int,
-        Option("Samples per prompt; number i has the seed + i.", at_least=1, panel=OUTPUT, common=True),
+        Option("Samples per prompt; sample i uses the seed + i.", at_least=1, panel=OUTPUT, common=True),
     ] = 1
     format: Annotated[
         Literal["text", "jsonl"], Option("Plain text, or one JSON record per sample.", panel=OUTPUT, common=True)
     ] = "text"
     show_alternatives: Annotated[
         int,
-        Option("Show each token with this many of the most probable ones; 0 for none.", at_least=0, panel=OUTPUT),
+        Option("Show this many of the most probable tokens at each position; 0 for none.", at_least=0, panel=OUTPUT),
     ] = 0
-    novelty: Annotated[bool, Option("Say how much of each sample is copied from the training text.", panel=OUTPUT)] = (
-        False
-    )
+    novelty: Annotated[
+        bool, Option("Report how much of each sample is copied from the training text.", panel=OUTPUT)
+    ] = False
 
 
 @dataclass(frozen=True, kw_only=True)
 class SpeedOptions(Checked):
-    """What the network is run by."""
+    """Device and precision of inference."""
 
     weights: Annotated[
         WeightFormat,
         Option(
-            "Quantize the weights, on torch: bf16 for many streams, int8 for few of a large model.",
+            "Quantize the weights (runs on torch): bf16 for many streams, int8 for few streams of a large model.",
             panel=SPEED,
         ),
     ] = "fp32"
-    device: Annotated[Device, Option("Where to run; cuda on torch.", panel=SPEED)] = "cpu"
+    device: Annotated[Device, Option("Device; cuda runs on torch.", panel=SPEED)] = "cpu"
 
 
 @dataclass(frozen=True, kw_only=True)
 class SampleOptions(SpeedOptions, OutputOptions, PromptOptions, EndOptions, SearchOptions, RuleOptions, DrawOptions):
-    """How new text is written with a model."""
+    """All options of sampling.
+
+    Example:
+        >>> from charnn.config import SampleOptions
+        >>> SampleOptions(top_p=0.9).max_tokens
+        500
+    """
 
     def __post_init__(self) -> None:
-        """Check bounds, and that nothing is asked for that another option leaves nothing to do."""
+        """Check bounds, and that no option is without effect beside the others."""
         super().__post_init__()
         self._check_texts()
         refuse_both("--weights int8", self.weights == "int8" and self.device == "cuda", "--device cuda, which has bf16")
@@ -289,7 +305,7 @@ class SampleOptions(SpeedOptions, OutputOptions, PromptOptions, EndOptions, Sear
 
     @property
     def draws(self) -> bool:
-        """Whether anything is left to chance."""
+        """Whether sampling is random."""
         return not self.greedy and self.beam is None and (self.temperature > 0 or bool(self.final_temperature))
 
     def _check_texts(self) -> None:
@@ -308,26 +324,28 @@ class SampleOptions(SpeedOptions, OutputOptions, PromptOptions, EndOptions, Sear
             "--min-p": self.min_p,
         }
         given = " and ".join(flag for flag, value in filters.items() if value is not None)
-        refuse_idle(given, bool(given) and not self.draws, "a draw by temperature")
+        refuse_unused(given, bool(given) and not self.draws, "sampling by temperature")
         moved = self.final_temperature is not None
-        refuse_idle("--final-temperature", moved and self.most_tokens is None, "an end (-n)")
+        refuse_unused("--final-temperature", moved and self.max_tokens is None, "a limit (-n)")
         refuse_both("--greedy", self.greedy and moved, "--final-temperature")
         refuse_both("--greedy", self.greedy and self.temperature != 1, "--temperature")
-        refuse_idle("--seed", self.seed is not None and self.beam is None and not self.draws, "a draw by temperature")
+        refuse_unused(
+            "--seed", self.seed is not None and self.beam is None and not self.draws, "sampling by temperature"
+        )
         alike = self.num_samples > 1 and self.beam is None and not self.draws
-        refuse_idle("--num-samples", alike, "a draw by temperature")
-        penalised = self.repetition_penalty != 1 or self.presence_penalty or self.frequency_penalty
-        refuse_idle("--penalty-window", self.penalty_window != 64 and not penalised, "a penalty for repetition")
+        refuse_unused("--num-samples", alike, "sampling by temperature")
+        penalized = self.repetition_penalty != 1 or self.presence_penalty or self.frequency_penalty
+        refuse_unused("--penalty-window", self.penalty_window != 64 and not penalized, "a repetition penalty")
 
     def _check_search(self) -> None:
         if self.beam is None:
-            idle = {
+            unused = {
                 "--length-penalty": self.length_penalty != 0,
                 "--beam-groups": self.beam_groups != 1,
                 "--diversity": self.diversity != 0.5,
             }
-            for flag, given in idle.items():
-                refuse_idle(flag, given, "--beam")
+            for flag, given in unused.items():
+                refuse_unused(flag, given, "--beam")
             return
         excluded = {
             "--greedy": self.greedy,
@@ -338,18 +356,18 @@ class SampleOptions(SpeedOptions, OutputOptions, PromptOptions, EndOptions, Sear
         }
         for flag, given in excluded.items():
             refuse_both(flag, given, "--beam")
-        refuse_idle("--diversity", self.diversity != 0.5 and self.beam_groups == 1, "--beam-groups 2 or more")
+        refuse_unused("--diversity", self.diversity != 0.5 and self.beam_groups == 1, "--beam-groups 2 or more")
         if self.beam % self.beam_groups:
             raise OptionError(
-                f"--beam-groups: found {self.beam_groups} for {self.beam} hypotheses, but each group must have as many; "
-                "choose a divisor"
+                f"--beam-groups: found {self.beam_groups} for {self.beam} hypotheses, but all groups must be of "
+                "equal size; choose a divisor"
             )
         if self.beam_groups > self.num_samples:
             raise OptionError(
-                f"--beam-groups: found {self.beam_groups} for --num-samples {self.num_samples}, so that some would search for "
-                "nothing; ask for as many samples at least"
+                f"--beam-groups: found {self.beam_groups} for --num-samples {self.num_samples}, so that some would return "
+                "nothing; request at least as many samples"
             )
         if self.num_samples > self.beam:
             raise OptionError(
-                f"--num-samples: found {self.num_samples}, but --beam {self.beam} keeps no more than that; raise --beam"
+                f"--num-samples: found {self.num_samples}, but --beam {self.beam} has fewer hypotheses; increase --beam"
             )

@@ -1,4 +1,4 @@
-"""Options of scoring: what is scored, by whom, what becomes of unknown words, and how the figures are given."""
+"""Options of scoring: text, models, unknown tokens, adaptation, comparison, output."""
 
 import math
 from dataclasses import dataclass, fields, replace
@@ -8,54 +8,48 @@ from charnn.config.model import Direction
 from charnn.config.sampling import Device, MixNgram
 from charnn.config.text import Unit
 from charnn.errors import OptionError
-from charnn.options import Checked, Option, OptionValues, refuse_all, refuse_both, refuse_idle
+from charnn.options import Checked, Option, OptionValues, refuse_all, refuse_both, refuse_unused
 
 ScoreFormat = Literal["table", "tsv", "jsonl", "kenlm", "srilm", "lmzoo", "neural-complexity"]
 LOG_OF_BASE = {"e": 1.0, "2": math.log(2), "10": math.log(10)}
 BASE_OF_FORMAT = {"kenlm": "10", "srilm": "10", "lmzoo": "2", "neural-complexity": "2"}
-"""Formats of other programs, and the base of the logarithms that these expect."""
+"""Formats of other programs, and the base of the logarithms in each."""
 FIT = "fit"
-LEAST_TEMPERATURE, MOST_TEMPERATURE = 0.01, 100.0
+MIN_TEMPERATURE, MAX_TEMPERATURE = 0.01, 100.0
 CACHE_SIZE = 2000
 
-WHAT, JUDGES, UNKNOWN, ADAPTATION, COMPARING, SHOWN = (
-    "What is scored",
-    "The models",
-    "Unknown words",
-    "Adapting to the text",
-    "Comparing",
-    "What is shown",
-)
+TEXT, SCORERS, UNKNOWN = "Scored text", "Models", "Unknown words"
+ADAPTATION, COMPARISON, OUTPUT = "Adaptation", "Comparison", "Output"
 
 
 @dataclass(frozen=True, kw_only=True)
-class WhatOptions(Checked):
-    """What is scored."""
+class ScoredTextOptions(Checked):
+    """The text that is scored."""
 
     unit: Annotated[
         Unit,
-        Option("A record is a line, a blank-line-separated document, or the whole text.", panel=WHAT, common=True),
+        Option("A record is a line, a blank-line-separated document, or the whole text.", panel=TEXT, common=True),
     ] = "line"
     state: Annotated[
         Literal["reset", "carry"],
-        Option("Read each unit from the initial state, or carry the hidden state.", panel=WHAT),
+        Option("Read each unit from the initial state, or carry the hidden state.", panel=TEXT),
     ] = "reset"
-    bos: Annotated[bool, Option("Score the first token, with the boundary as its context.", panel=WHAT)] = True
-    eos: Annotated[bool, Option("Score the boundary that closes a unit.", panel=WHAT)] = True
-    encoding: Annotated[str, Option("The encoding of the text files.", panel=WHAT, metavar="NAME")] = "utf-8"
+    bos: Annotated[bool, Option("Score the first token, with the boundary as its context.", panel=TEXT)] = True
+    eos: Annotated[bool, Option("Score the boundary that closes a unit.", panel=TEXT)] = True
+    encoding: Annotated[str, Option("The encoding of the text files.", panel=TEXT, metavar="NAME")] = "utf-8"
 
 
 @dataclass(frozen=True, kw_only=True)
-class JudgeOptions(Checked):
-    """Who gives the probabilities."""
+class ScorerOptions(Checked):
+    """The models that score, and how they are combined."""
 
     weight: Annotated[
         tuple[float, ...],
         Option(
-            "A model's weight in the mean of several models' probabilities; once for each -m, in the same order.",
+            "Interpolation weight of a model; once for each -m, in the same order.",
             flags=("-w", "--weight"),
             above=0,
-            panel=JUDGES,
+            panel=SCORERS,
         ),
     ] = ()
     fit_weights: Annotated[
@@ -63,7 +57,7 @@ class JudgeOptions(Checked):
         Option(
             "Fit the weights to maximize the probability of this file.",
             automatic="equal weights unless -w",
-            panel=JUDGES,
+            panel=SCORERS,
             metavar="FILE",
         ),
     ] = None
@@ -71,26 +65,26 @@ class JudgeOptions(Checked):
     direction: Annotated[
         Direction | None,
         Option(
-            "Which of two bidirectional models scores; both give the mean of two log probabilities.",
+            "Direction of a bidirectional model that scores; both is the mean of the two log probabilities.",
             automatic="the model's own, or forward",
-            panel=JUDGES,
+            panel=SCORERS,
         ),
     ] = None
     temperature: Annotated[
         str,
         Option(
-            "Divide the logits by this number, or by the best one for the model's own held-out text (fit).",
+            "Softmax temperature, a number or fit: the best one for the model's own held-out text.",
             flags=("-t", "--temperature"),
-            panel=JUDGES,
+            panel=SCORERS,
             metavar="X",
         ),
     ] = "1"
-    device: Annotated[Device, Option("Where the network runs; cuda needs torch and a GPU.", panel=JUDGES)] = "cpu"
+    device: Annotated[Device, Option("Where the network runs; cuda needs torch and a GPU.", panel=SCORERS)] = "cpu"
 
 
 @dataclass(frozen=True, kw_only=True)
 class UnknownOptions(Checked):
-    """What becomes of tokens that the model does not know."""
+    """Unknown tokens."""
 
     exclude_unk: Annotated[
         bool, Option("Leave unknown tokens out of every sum and count; they still serve as context.", panel=UNKNOWN)
@@ -98,7 +92,7 @@ class UnknownOptions(Checked):
     unk_penalty: Annotated[
         float | None,
         Option(
-            "Give each unknown token this log probability, in the base of --log-base.",
+            "Log probability of each unknown token, in the base of --log-base.",
             at_most=0,
             automatic="the model's own for <unk>",
             panel=UNKNOWN,
@@ -106,22 +100,22 @@ class UnknownOptions(Checked):
     ] = None
     spell: Annotated[
         bool,
-        Option("Give each unknown token the probability of <unk> times that of its spelling.", panel=UNKNOWN),
+        Option("Multiply the probability of <unk> by the probability of the spelling.", panel=UNKNOWN),
     ] = False
 
 
 @dataclass(frozen=True, kw_only=True)
 class AdaptOptions(Checked):
-    """How a model adapts to the text that it scores."""
+    """Adaptation of a model to the text that it scores."""
 
     dynamic: Annotated[
         bool,
-        Option("Dynamic evaluation: learn from the scored text (needs torch).", panel=ADAPTATION, common=True),
+        Option("Dynamic evaluation: gradient steps on the scored text (needs torch).", panel=ADAPTATION, common=True),
     ] = False
     dynamic_stretch: Annotated[
         int | None,
         Option(
-            "Tokens that are scored before each update of the weights.",
+            "Segment length: tokens scored before each update of the weights.",
             at_least=1,
             automatic="20 (char, byte), 5 (word, subword)",
             panel=ADAPTATION,
@@ -129,12 +123,17 @@ class AdaptOptions(Checked):
     ] = None
     dynamic_rate: Annotated[
         float | None,
-        Option("Their learning rate.", at_least=0, automatic="fitted on the held-out text", panel=ADAPTATION),
+        Option(
+            "Learning rate of dynamic evaluation.",
+            at_least=0,
+            automatic="fitted on the held-out text",
+            panel=ADAPTATION,
+        ),
     ] = None
     dynamic_decay: Annotated[
         float | None,
         Option(
-            "Decay of the weights back to the trained ones.",
+            "Decay of the weights toward the trained weights.",
             at_least=0,
             below=1,
             automatic="fitted on the held-out text",
@@ -143,16 +142,16 @@ class AdaptOptions(Checked):
     ] = None
     cache: Annotated[
         bool,
-        Option("Neural cache: raise tokens that followed similar states.", panel=ADAPTATION, common=True),
+        Option("Neural cache: favor tokens that followed similar hidden states.", panel=ADAPTATION, common=True),
     ] = False
     cache_size: Annotated[
         int | None,
-        Option("Tokens that the cache remembers.", at_least=1, automatic=str(CACHE_SIZE), panel=ADAPTATION),
+        Option("Number of past tokens in the cache.", at_least=1, automatic=str(CACHE_SIZE), panel=ADAPTATION),
     ] = None
     cache_weight: Annotated[
         float | None,
         Option(
-            "Weight of the cache in the interpolation.",
+            "Interpolation weight of the cache.",
             at_least=0,
             below=1,
             automatic="fitted on the held-out text",
@@ -162,7 +161,7 @@ class AdaptOptions(Checked):
     cache_sharpness: Annotated[
         float | None,
         Option(
-            "Flattening parameter theta of the cache; 0 weights all states alike.",
+            "Flattening parameter theta of the cache; 0 weights all states equally.",
             at_least=0,
             automatic="fitted on the held-out text",
             panel=ADAPTATION,
@@ -172,87 +171,95 @@ class AdaptOptions(Checked):
 
 @dataclass(frozen=True, kw_only=True)
 class CompareOptions(Checked):
-    """Comparing sentences with each other."""
+    """Comparison of sentences."""
 
     pairs: Annotated[
         str | None,
         Option(
-            "Score minimal pairs: a TSV with columns good and bad, optionally prefix, and any categories.",
+            "Score minimal pairs: a TSV with columns good, bad, optionally prefix, and any category columns.",
             automatic="none",
-            panel=COMPARING,
+            panel=COMPARISON,
             common=True,
             metavar="FILE",
         ),
     ] = None
-    per_pair: Annotated[bool, Option("Print the margin of each pair.", panel=COMPARING)] = False
+    per_pair: Annotated[bool, Option("Print the margin of each pair.", panel=COMPARISON)] = False
     nbest: Annotated[
         str | None,
-        Option("Rescore an n-best list: ID, score, text (TSV).", automatic="none", panel=COMPARING, metavar="FILE"),
+        Option("Rescore an n-best list: ID, score, text (TSV).", automatic="none", panel=COMPARISON, metavar="FILE"),
     ] = None
     lm_scale: Annotated[
         float | None,
         Option(
-            "Choose the best hypothesis of each ID by its score plus this times the model's log probability.",
+            "Select the best hypothesis of each ID by its score plus this times the model's log probability.",
             at_least=0,
-            automatic="choose none, give the log probabilities",
-            panel=COMPARING,
+            automatic="no selection, only log probabilities",
+            panel=COMPARISON,
         ),
     ] = None
-    word_penalty: Annotated[float, Option("Add this to a hypothesis for each of its words.", panel=COMPARING)] = 0.0
+    word_penalty: Annotated[float, Option("Add this to a hypothesis for each of its words.", panel=COMPARISON)] = 0.0
 
 
 @dataclass(frozen=True, kw_only=True)
 class ShowOptions(Checked):
-    """How the figures are given."""
+    """Output of the scores."""
 
-    format: Annotated[ScoreFormat, Option("How to print the records.", panel=SHOWN, common=True)] = "table"
+    format: Annotated[ScoreFormat, Option("Output format of the records.", panel=OUTPUT, common=True)] = "table"
     log_base: Annotated[
         Literal["e", "2", "10"],
-        Option("Base of the logarithms (kenlm, srilm: 10; lmzoo, neural-complexity: 2).", panel=SHOWN, common=True),
+        Option("Base of the logarithms (kenlm, srilm: 10; lmzoo, neural-complexity: 2).", panel=OUTPUT, common=True),
     ] = "e"
     per_token: Annotated[
         bool,
-        Option("Give each token's log probability, rank, entropy and entropy reduction.", panel=SHOWN, common=True),
+        Option("Show each token's log probability, rank, entropy and entropy reduction.", panel=OUTPUT, common=True),
     ] = False
     alternatives: Annotated[
         int,
-        Option("With --per-token, show this many of the most probable tokens.", at_least=0, panel=SHOWN),
+        Option("With --per-token, show this many of the most probable tokens.", at_least=0, panel=OUTPUT),
     ] = 0
     by_word: Annotated[
-        bool, Option("Sum over the tokens of each word (between white space).", panel=SHOWN, common=True)
+        bool, Option("Sum over the tokens of each white-space-separated word.", panel=OUTPUT, common=True)
     ] = False
     spaces: Annotated[
         Literal["before", "after"],
-        Option("With --by-word, whether white space counts with the word after it or before it.", panel=SHOWN),
+        Option(
+            "With --by-word, add white space to the next word (before) or to the previous one (after).", panel=OUTPUT
+        ),
     ] = "before"
     rollout: Annotated[
         int,
-        Option("Exposure bias: the losses along rollouts of so many tokens; 0 measures none.", at_least=0, panel=SHOWN),
+        Option("Exposure bias: losses along rollouts of this many tokens; 0 for none.", at_least=0, panel=OUTPUT),
     ] = 0
 
 
 @dataclass(frozen=True, kw_only=True)
-class ScoreOptions(ShowOptions, CompareOptions, AdaptOptions, UnknownOptions, JudgeOptions, WhatOptions):
-    """All options of scoring."""
+class ScoreOptions(ShowOptions, CompareOptions, AdaptOptions, UnknownOptions, ScorerOptions, ScoredTextOptions):
+    """All options of scoring.
+
+    Example:
+        >>> from charnn.config import ScoreOptions
+        >>> ScoreOptions(format="srilm").base
+        '10'
+    """
 
     @property
     def base(self) -> str:
-        """The base of the logarithms that are shown: "e", "2" or "10"."""
+        """Base of the logarithms in the output: "e", "2" or "10"."""
         return BASE_OF_FORMAT.get(self.format, self.log_base)
 
     @property
     def needs_tokens(self) -> bool:
-        """Whether a record tells of single tokens."""
+        """Whether records contain scores of single tokens."""
         return self.per_token or self.by_word or self.format in BASE_OF_FORMAT
 
     @property
     def needs_distributions(self) -> bool:
-        """Whether a record tells of tokens that were not in the text."""
+        """Whether records need the full distribution at each position."""
         return self.per_token or self.format == "neural-complexity"
 
     @property
     def adapts(self) -> bool:
-        """Whether what is asked for stands beside the plain figure."""
+        """Whether scores are shown next to those without adaptation."""
         return self.dynamic or self.cache or self.temperature == FIT
 
     @property
@@ -261,24 +268,24 @@ class ScoreOptions(ShowOptions, CompareOptions, AdaptOptions, UnknownOptions, Ju
         return self.eos and self.unit != "stream"
 
     def plain(self, weights: tuple[float, ...]) -> "ScoreOptions":
-        """Return the options of scoring the same text without adapting to it, for its totals alone.
+        """Return the options for scoring the same text without adaptation, for its totals only.
 
         Args:
-            weights: of several models, as they were given or fitted.
+            weights: interpolation weights of several models, given or fitted.
         """
         defaults: OptionValues = {each.name: each.default for each in (*fields(AdaptOptions), *fields(ShowOptions))}
         return replace(self, **defaults, temperature="1", weight=weights, fit_weights=None)
 
     def __post_init__(self) -> None:
-        """Check bounds, and that no option is given that would do nothing or contradicts another."""
+        """Check bounds, and that no option is without effect or contradicts another."""
         super().__post_init__()
         if self.temperature != FIT:
             self._check_temperature()
         for weight in self.weight:
             if not 0 < weight < math.inf:
                 raise OptionError(f"-w: found {weight:g}, but it must be above 0 and finite")
-        refuse_idle("--no-eos", not self.eos and self.unit == "stream", "--unit line or document")
-        refuse_idle("--state", self.state == "carry" and self.unit == "stream", "--unit line or document")
+        refuse_unused("--no-eos", not self.eos and self.unit == "stream", "--unit line or document")
+        refuse_unused("--state", self.state == "carry" and self.unit == "stream", "--unit line or document")
         self._check_directions()
         self._check_unknown()
         self._check_adaptation()
@@ -288,13 +295,13 @@ class ScoreOptions(ShowOptions, CompareOptions, AdaptOptions, UnknownOptions, Ju
 
     def _check_temperature(self) -> None:
         try:
-            found = float(self.temperature)
+            temperature = float(self.temperature)
         except ValueError:
-            found = math.nan
-        if not LEAST_TEMPERATURE <= found <= MOST_TEMPERATURE:
+            temperature = math.nan
+        if not MIN_TEMPERATURE <= temperature <= MAX_TEMPERATURE:
             raise OptionError(
-                f"--temperature: found {self.temperature!r}, but it must be a number from {LEAST_TEMPERATURE:g} to "
-                f"{MOST_TEMPERATURE:g}, or {FIT}"
+                f"--temperature: found {self.temperature!r}, but it must be a number from {MIN_TEMPERATURE:g} to "
+                f"{MAX_TEMPERATURE:g}, or {FIT}"
             )
 
     def _check_directions(self) -> None:
@@ -327,13 +334,13 @@ class ScoreOptions(ShowOptions, CompareOptions, AdaptOptions, UnknownOptions, Ju
             "--cache-weight": self.cache_weight is not None,
             "--cache-sharpness": self.cache_sharpness is not None,
         }.items():
-            refuse_idle(flag, given and not self.cache, "--cache")
+            refuse_unused(flag, given and not self.cache, "--cache")
         for flag, given in {
             "--dynamic-stretch": self.dynamic_stretch is not None,
             "--dynamic-rate": self.dynamic_rate is not None,
             "--dynamic-decay": self.dynamic_decay is not None,
         }.items():
-            refuse_idle(flag, given and not self.dynamic, "--dynamic")
+            refuse_unused(flag, given and not self.dynamic, "--dynamic")
         refuse_both("--cache", self.cache and self.dynamic, "--dynamic")
         adapting = "--cache" if self.cache else "--dynamic"
         refuse_both(adapting, self.fit_weights is not None and (self.cache or self.dynamic), "--fit-weights")
@@ -350,13 +357,13 @@ class ScoreOptions(ShowOptions, CompareOptions, AdaptOptions, UnknownOptions, Ju
         for flag, given in {"--no-bos": not self.bos, "--no-eos": not self.eos, "--by-word": self.by_word}.items():
             refuse_both(flag, given and strict, f"--format {self.format}")
         refuse_both("--by-word", self.by_word and self.per_token, "--per-token")
-        refuse_idle("--alternatives", self.alternatives > 0 and not self.per_token, "--per-token")
-        refuse_idle("--spaces", self.spaces != "before" and not self.by_word, "--by-word")
+        refuse_unused("--alternatives", self.alternatives > 0 and not self.per_token, "--per-token")
+        refuse_unused("--spaces", self.spaces != "before" and not self.by_word, "--by-word")
 
     def _check_comparing(self) -> None:
-        refuse_idle("--per-pair", self.per_pair and self.pairs is None, "--pairs")
-        refuse_idle("--lm-scale", self.lm_scale is not None and self.nbest is None, "--nbest")
-        refuse_idle("--word-penalty", self.word_penalty != 0 and self.lm_scale is None, "--lm-scale")
+        refuse_unused("--per-pair", self.per_pair and self.pairs is None, "--pairs")
+        refuse_unused("--lm-scale", self.lm_scale is not None and self.nbest is None, "--nbest")
+        refuse_unused("--word-penalty", self.word_penalty != 0 and self.lm_scale is None, "--lm-scale")
         refuse_both("--pairs", self.pairs is not None and self.nbest is not None, "--nbest")
         for flag, given in {"--pairs": self.pairs is not None, "--nbest": self.nbest is not None}.items():
             if not given:
@@ -377,7 +384,7 @@ class ScoreOptions(ShowOptions, CompareOptions, AdaptOptions, UnknownOptions, Ju
     def _check_rollout(self) -> None:
         if not self.rollout:
             return
-        refuse_idle("--rollout", self.unit != "stream", "--unit stream")
+        refuse_unused("--rollout", self.unit != "stream", "--unit stream")
         others = {
             "--direction both": self.direction == "both",
             "--mix-ngram": self.mix_ngram,

@@ -1,9 +1,9 @@
-"""Options of the text and its tokens."""
+"""Options of the text and the tokenizer."""
 
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
-from charnn.options import Checked, Option, refuse_idle
+from charnn.options import Checked, Option, refuse_unused
 
 TokenizerKind = Literal["char", "byte", "word", "subword"]
 Unit = Literal["stream", "line", "document"]
@@ -13,13 +13,19 @@ TEXT = "Text and tokens"
 
 @dataclass(frozen=True, kw_only=True)
 class TextOptions(Checked):
-    """How a text becomes tokens, and what is held out of it."""
+    """Tokenization, and what is held out for validation.
 
-    tokenizer: Annotated[TokenizerKind, Option("What a token is.", panel=TEXT, common=True)] = "char"
+    Example:
+        >>> from charnn.config import TextOptions
+        >>> TextOptions(tokenizer="word").unit
+        'stream'
+    """
+
+    tokenizer: Annotated[TokenizerKind, Option("Kind of token.", panel=TEXT, common=True)] = "char"
     vocab_size: Annotated[
         int | None,
         Option(
-            "Keep this many of the most frequent tokens; the rest become <unk>.",
+            "Maximum vocabulary size: the most frequent tokens; the others become <unk>.",
             at_least=3,
             automatic="all (char), 20000 (word), by corpus size (subword)",
             panel=TEXT,
@@ -27,7 +33,7 @@ class TextOptions(Checked):
     ] = None
     min_count: Annotated[
         int | None,
-        Option("Tokens rarer than this become <unk>.", at_least=1, automatic="1, for words 2", panel=TEXT),
+        Option("Tokens rarer than this become <unk>.", at_least=1, automatic="1; 2 for words", panel=TEXT),
     ] = None
     pretokenized: Annotated[
         bool,
@@ -38,12 +44,12 @@ class TextOptions(Checked):
     ] = "unigram"
     spell: Annotated[
         bool,
-        Option("For words: train a spelling model of rare words, for score --spell.", panel=TEXT),
+        Option("For word models: train a spelling model for out-of-vocabulary words, for score --spell.", panel=TEXT),
     ] = True
     unit: Annotated[
         Unit,
         Option(
-            "What is independent: one running text, each line, or each document (between blank lines).",
+            "Independent unit of text: the whole stream, each line, or each document (separated by blank lines).",
             panel=TEXT,
             common=True,
         ),
@@ -62,7 +68,7 @@ class TextOptions(Checked):
     valid_fraction: Annotated[
         float,
         Option(
-            "Fraction held out: the end of a stream, or whole units drawn with the seed.",
+            "Fraction held out: the end of a stream, or lines or documents drawn with the seed.",
             at_least=0,
             below=1,
             panel=TEXT,
@@ -70,17 +76,19 @@ class TextOptions(Checked):
     ] = 0.1
 
     def __post_init__(self) -> None:
-        """Check bounds, and that no option is given that this tokenizer has no use for."""
+        """Check bounds, and that no option is without effect for this tokenizer."""
         super().__post_init__()
         kind = self.tokenizer
-        refuse_idle("--pretokenized", self.pretokenized and kind != "word", "--tokenizer word")
-        refuse_idle("--subword-model", self.subword_model != "unigram" and kind != "subword", "--tokenizer subword")
-        refuse_idle("--no-spell", not self.spell and kind != "word", "--tokenizer word")
-        refuse_idle("--vocab-size", self.vocab_size is not None and kind == "byte", "another --tokenizer than byte")
-        refuse_idle(
+        refuse_unused("--pretokenized", self.pretokenized and kind != "word", "--tokenizer word")
+        refuse_unused("--subword-model", self.subword_model != "unigram" and kind != "subword", "--tokenizer subword")
+        refuse_unused("--no-spell", not self.spell and kind != "word", "--tokenizer word")
+        refuse_unused(
+            "--vocab-size", self.vocab_size is not None and kind == "byte", "--tokenizer char, word or subword"
+        )
+        refuse_unused(
             "--min-count", self.min_count is not None and kind in ("byte", "subword"), "--tokenizer char or word"
         )
-        refuse_idle(
+        refuse_unused(
             "--valid-fraction", self.valid is not None and self.valid_fraction != 0.1, "the end of TEXT as validation"
         )
-        refuse_idle("--encoding", self.encoding != "utf-8" and kind == "byte", "another --tokenizer than byte")
+        refuse_unused("--encoding", self.encoding != "utf-8" and kind == "byte", "--tokenizer char, word or subword")

@@ -1,24 +1,24 @@
-"""Options of training: what may be spent, what is learned from a step, and what keeps it from learning by heart."""
+"""Options of training: budget, optimizer, regularization, scheduled sampling."""
 
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
 from charnn.errors import OptionError
-from charnn.options import Checked, Option, refuse_idle
+from charnn.options import Checked, Option, refuse_unused
 
 OptimizerName = Literal["muon", "adamw", "sgd", "nt-asgd"]
 ScheduleName = Literal["linear", "cosine", "one-cycle", "exponential", "plateau", "constant"]
 DropoutKind = Literal["naive", "locked", "variational"]
-Descent = Literal["linear", "exponential", "inverse-sigmoid"]
+ForcingSchedule = Literal["linear", "exponential", "inverse-sigmoid"]
 Precision = Literal["auto", "fp32", "bf16"]
 
 DEFAULT_MINUTES = 5.0
 BUDGETS = ("minutes", "steps", "epochs")
 
-BUDGET, OPTIMIZER, REGULARISATION, TRAINING, FORCING = (
+BUDGET, OPTIMIZER, REGULARIZATION, TRAINING, FORCING = (
     "Budget",
     "Optimizer and schedule",
-    "Regularisation",
+    "Regularization",
     "Training",
     "Teacher forcing",
 )
@@ -26,12 +26,12 @@ BUDGET, OPTIMIZER, REGULARISATION, TRAINING, FORCING = (
 
 @dataclass(frozen=True, kw_only=True)
 class BudgetOptions(Checked):
-    """What training may spend."""
+    """The training budget."""
 
     minutes: Annotated[
         float | None,
         Option(
-            "Stop after this many minutes, reading the text included.",
+            "Stop after this many minutes, including the time to read the text.",
             flags=("--minutes",),
             above=0,
             automatic="5, unless --steps or --epochs is given",
@@ -58,22 +58,22 @@ class BudgetOptions(Checked):
 
 @dataclass(frozen=True, kw_only=True)
 class OptimizerOptions(Checked):
-    """How a gradient becomes a move."""
+    """The optimizer and its learning-rate schedule."""
 
     optimizer: Annotated[
         OptimizerName,
         Option(
-            "Muon (for the recurrent layers' matrices, AdamW for the rest), AdamW, plain SGD, or SGD whose weights are "
-            "averaged once validation no longer improves.",
+            "Muon (matrices of the recurrent layers; AdamW for the rest), AdamW, plain SGD, or SGD with weight averaging "
+            "once the validation loss no longer improves.",
             panel=OPTIMIZER,
         ),
     ] = "muon"
     learning_rate: Annotated[
         float | None,
         Option(
-            "The peak learning rate.",
+            "Peak learning rate.",
             above=0,
-            automatic="0.02, muon in a short run 0.03, sgd and nt-asgd 8",
+            automatic="0.02; muon in a short run 0.03; sgd and nt-asgd 8",
             panel=OPTIMIZER,
         ),
     ] = None
@@ -82,33 +82,33 @@ class OptimizerOptions(Checked):
         Option(
             "Decoupled weight decay of the matrices, per update, scaled by the learning rate.",
             at_least=0,
-            automatic="muon and adamw 0.2, sgd and nt-asgd 0",
+            automatic="0.2; sgd and nt-asgd 0",
             panel=OPTIMIZER,
         ),
     ] = None
     schedule: Annotated[
         ScheduleName | None,
         Option(
-            "How the learning rate falls from its peak: linearly, along a cosine, after a long warmup (one-cycle), "
-            "exponentially, when validation no longer improves (plateau), or not at all.",
-            automatic="linear, for nt-asgd constant",
+            "Learning-rate decay from the peak: linear, cosine, one-cycle (long warmup), exponential, plateau (when the "
+            "validation loss no longer improves), or constant.",
+            automatic="linear; nt-asgd constant",
             panel=OPTIMIZER,
         ),
     ] = None
     warmup: Annotated[
         float | None,
         Option(
-            "Fraction of the budget in which the learning rate rises to its peak.",
+            "Fraction of the budget during which the learning rate rises to its peak.",
             at_least=0,
             below=1,
-            automatic="0.02, one-cycle 0.3",
+            automatic="0.02; one-cycle 0.3",
             panel=OPTIMIZER,
         ),
     ] = None
     hold: Annotated[
         float,
         Option(
-            "Fraction of the budget after which the learning rate begins to fall (linear, cosine, exponential).",
+            "Fraction of the budget before the learning rate starts to decay (linear, cosine, exponential).",
             at_least=0,
             below=1,
             panel=OPTIMIZER,
@@ -117,53 +117,57 @@ class OptimizerOptions(Checked):
     final_rate: Annotated[
         float | None,
         Option(
-            "Final learning rate, as a fraction of its peak.",
+            "Final learning rate, as a fraction of the peak.",
             above=0,
             at_most=1,
-            automatic="0.01, one-cycle 0.0001",
+            automatic="0.01; one-cycle 0.0001",
             panel=OPTIMIZER,
         ),
     ] = None
     clip_norm: Annotated[
         float,
         Option(
-            "Clip the norm of the gradient to this; 0 never clips.",
+            "Maximum gradient norm; 0 disables clipping.",
             at_least=0,
             panel=OPTIMIZER,
         ),
     ] = 1.0
     clip_value: Annotated[
         float,
-        Option("Clip each entry of the gradient to this, before its norm; 0 never clips.", at_least=0, panel=OPTIMIZER),
+        Option(
+            "Maximum absolute value of gradient entries, before --clip-norm; 0 disables it.",
+            at_least=0,
+            panel=OPTIMIZER,
+        ),
     ] = 0.0
 
 
 @dataclass(frozen=True, kw_only=True)
-class RegularisationOptions(Checked):
-    """What keeps a network from learning its text by heart."""
+class RegularizationOptions(Checked):
+    """Regularization of the network."""
 
     dropout: Annotated[
         float | None,
         Option(
-            "Dropout on the input of the first layer, between layers and on the output of the last.",
+            "Dropout on the input of the first layer, between layers, and on the output of the last layer.",
             at_least=0,
             below=1,
-            automatic="by the passes that the budget allows",
-            panel=REGULARISATION,
+            automatic="by the epochs that the budget allows",
+            panel=REGULARIZATION,
             common=True,
         ),
     ] = None
     dropout_kind: Annotated[
         DropoutKind,
         Option(
-            "A mask per time step (naive), one for all (locked), or also on the recurrence (variational).",
-            panel=REGULARISATION,
+            "One mask per time step (naive), one for all steps (locked), or also on the recurrent connections (variational).",
+            panel=REGULARIZATION,
         ),
     ] = "locked"
     input_dropout: Annotated[
         float | None,
         Option(
-            "Dropout on the input of the first layer.", at_least=0, below=1, automatic="--dropout", panel=REGULARISATION
+            "Dropout on the input of the first layer.", at_least=0, below=1, automatic="--dropout", panel=REGULARIZATION
         ),
     ] = None
     hidden_dropout: Annotated[
@@ -173,38 +177,38 @@ class RegularisationOptions(Checked):
             at_least=0,
             below=1,
             automatic="--dropout",
-            panel=REGULARISATION,
+            panel=REGULARIZATION,
         ),
     ] = None
     output_dropout: Annotated[
         float | None,
         Option(
-            "Dropout on the output of the last layer.", at_least=0, below=1, automatic="--dropout", panel=REGULARISATION
+            "Dropout on the output of the last layer.", at_least=0, below=1, automatic="--dropout", panel=REGULARIZATION
         ),
     ] = None
     embedding_dropout: Annotated[
         float,
         Option(
-            "Drop the whole embeddings of some tokens, at every position in a batch.",
+            "Drop the entire embeddings of some tokens, at all positions in a batch.",
             at_least=0,
             below=1,
-            panel=REGULARISATION,
+            panel=REGULARIZATION,
         ),
     ] = 0.0
     ngram_dropout: Annotated[
         float | None,
         Option(
-            "Fraction of positions at which the embeddings of 2, 3, ... tokens are dropped in training.",
+            "Fraction of positions at which the n-gram embeddings are dropped in training (see --embedding-order).",
             at_least=0,
             below=1,
-            automatic="by the passes that the budget allows",
-            panel=REGULARISATION,
+            automatic="by the epochs that the budget allows",
+            panel=REGULARIZATION,
         ),
     ] = None
     weight_drop: Annotated[
         float,
         Option(
-            "DropConnect on the recurrent matrices, drawn once per update.", at_least=0, below=1, panel=REGULARISATION
+            "DropConnect on the recurrent matrices, sampled once per update.", at_least=0, below=1, panel=REGULARIZATION
         ),
     ] = 0.0
     activation_penalty: Annotated[
@@ -213,7 +217,7 @@ class RegularisationOptions(Checked):
             "Activation regularization: weight of the mean square of the last layer's output, after dropout.",
             flags=("--ar",),
             at_least=0,
-            panel=REGULARISATION,
+            panel=REGULARIZATION,
         ),
     ] = 0.0
     temporal_penalty: Annotated[
@@ -222,50 +226,50 @@ class RegularisationOptions(Checked):
             "Temporal activation regularization: weight of the mean square of its change over time, before dropout.",
             flags=("--tar",),
             at_least=0,
-            panel=REGULARISATION,
+            panel=REGULARIZATION,
         ),
     ] = 0.0
     label_smoothing: Annotated[
         float,
         Option(
-            "Probability of the target that is spread over all tokens.",
+            "Label smoothing: probability that is spread uniformly over all tokens.",
             at_least=0,
             below=1,
-            panel=REGULARISATION,
+            panel=REGULARIZATION,
         ),
     ] = 0.0
     token_noise: Annotated[
         float,
         Option(
-            "Fraction of input tokens replaced by random ones of the text.",
+            "Fraction of input tokens that are replaced by random tokens of the text.",
             at_least=0,
             below=1,
-            panel=REGULARISATION,
+            panel=REGULARIZATION,
         ),
     ] = 0.0
 
 
 @dataclass(frozen=True, kw_only=True)
 class ForcingOptions(Checked):
-    """How many of the tokens that a network reads in training are the true ones."""
+    """Teacher forcing and scheduled sampling."""
 
     teacher_forcing: Annotated[
         float,
         Option(
-            "Scheduled sampling: probability of true inputs at the end of training, the others being sampled from the "
-            "network; 1 is teacher forcing throughout.",
+            "Scheduled sampling: probability of reference inputs at the end of training (the others are sampled from the "
+            "network); 1 is teacher forcing throughout.",
             at_least=0,
             at_most=1,
             panel=FORCING,
         ),
     ] = 1.0
     teacher_forcing_schedule: Annotated[
-        Descent, Option("How that probability falls from 1 (Bengio et al. 2015).", panel=FORCING)
+        ForcingSchedule, Option("How that probability decays from 1 (Bengio et al. 2015).", panel=FORCING)
     ] = "linear"
     sampling_passes: Annotated[
         int,
         Option(
-            "Parallel scheduled-sampling passes, each reading the tokens sampled in the one before.",
+            "Parallel scheduled-sampling passes; each reads the tokens sampled in the previous pass.",
             at_least=1,
             panel=FORCING,
         ),
@@ -273,22 +277,31 @@ class ForcingOptions(Checked):
 
 
 @dataclass(frozen=True, kw_only=True)
-class TrainingOptions(ForcingOptions, RegularisationOptions, OptimizerOptions, BudgetOptions):
-    """How the network learns, and for how long."""
+class TrainingOptions(ForcingOptions, RegularizationOptions, OptimizerOptions, BudgetOptions):
+    """All options of training.
+
+    Example:
+        >>> from charnn.config import TrainingOptions
+        >>> TrainingOptions(steps=100).optimizer
+        'muon'
+    """
 
     batch_size: Annotated[
         int | None,
         Option(
             "Batch size: segments of text per update.",
             at_least=1,
-            automatic="32, for a wide network 64, fewer for a small text",
+            automatic="32; 64 for a wide network; fewer for a small text",
             panel=TRAINING,
         ),
     ] = None
     bptt_length: Annotated[
         int,
         Option(
-            "BPTT length: tokens through which the gradient flows back.", flags=("--bptt",), at_least=1, panel=TRAINING
+            "BPTT length: tokens through which gradients are backpropagated.",
+            flags=("--bptt",),
+            at_least=1,
+            panel=TRAINING,
         ),
     ] = 128
     bptt_jitter: Annotated[
@@ -301,7 +314,7 @@ class TrainingOptions(ForcingOptions, RegularisationOptions, OptimizerOptions, B
     carry_length: Annotated[
         int | None,
         Option(
-            "Tokens after which the hidden state is reset and reading goes on elsewhere; 0 never resets it.",
+            "Reset the hidden state after this many tokens; 0 never resets it.",
             flags=("--carry",),
             at_least=0,
             automatic="about 512",
@@ -311,36 +324,36 @@ class TrainingOptions(ForcingOptions, RegularisationOptions, OptimizerOptions, B
     ngram_order: Annotated[
         int | None,
         Option(
-            "Order of the n-gram model counted beside the network; 0 counts none.",
+            "Order of the n-gram model that is estimated in addition to the network; 0 for none.",
             at_least=0,
             at_most=16,
-            automatic="7 (char, byte), 4 (word, subword), lower where the n-grams are too many",
+            automatic="7 (char, byte), 4 (word, subword); lower for too many n-grams",
             panel=TRAINING,
         ),
     ] = None
     save_every: Annotated[
         float,
         Option(
-            "Seconds between checkpoints; longer where saving would take over a twentieth of the time.",
+            "Seconds between checkpoints; more where saving would take over 5 % of the time.",
             above=0,
             panel=TRAINING,
         ),
     ] = 15.0
-    seed: Annotated[int, Option("Seed of everything random.", at_least=0, below=2**31, panel=TRAINING, common=True)] = 1
+    seed: Annotated[int, Option("Random seed.", at_least=0, below=2**31, panel=TRAINING, common=True)] = 1
     device: Annotated[Literal["auto", "cpu", "cuda"], Option("Where to train.", panel=TRAINING, common=True)] = "auto"
     threads: Annotated[
         int | None,
         Option(
             "Maximum number of training threads; the weights do not depend on it.",
             at_least=1,
-            automatic="as many as there are cores",
+            automatic="the number of cores",
             panel=TRAINING,
         ),
     ] = None
     precision: Annotated[
         Precision,
         Option(
-            "Precision of training; auto takes bf16 where the processor has it and, with --minutes, it is faster.",
+            "Training precision; auto uses bf16 where the processor supports it and, with --minutes, where it is faster.",
             panel=TRAINING,
         ),
     ] = "auto"
@@ -348,34 +361,32 @@ class TrainingOptions(ForcingOptions, RegularisationOptions, OptimizerOptions, B
     compile: Annotated[
         Literal["auto", "yes", "no"],
         Option(
-            "Compile the steps of a cell that torch has no fused layer for; auto does where there is a compiler and at least "
-            "10 minutes a layer.",
+            "Compile the steps of cells without a fused layer in torch; auto does so if there is a compiler and the budget "
+            "is at least 10 minutes per layer.",
             panel=TRAINING,
         ),
     ] = "auto"
 
     def __post_init__(self) -> None:
-        """Check bounds, and that no option is given that another makes idle."""
+        """Check bounds, and that no option is without effect beside the others."""
         super().__post_init__()
         schedule = self.schedule or ("constant" if self.optimizer == "nt-asgd" else "linear")
-        falls = schedule in ("linear", "cosine", "exponential")
-        refuse_idle("--hold", self.hold > 0 and not falls, "--schedule linear, cosine or exponential")
-        refuse_idle(
+        decays = schedule in ("linear", "cosine", "exponential")
+        refuse_unused("--hold", self.hold > 0 and not decays, "--schedule linear, cosine or exponential")
+        refuse_unused(
             "--final-rate",
             self.final_rate is not None and schedule in ("plateau", "constant"),
-            "a --schedule that falls",
+            "a --schedule with decay",
         )
         if self.hold and self.hold < (self.warmup or 0):
             raise OptionError(f"--hold: found {self.hold:g}, but it must be at least --warmup {self.warmup:g}, or 0")
         forced = self.teacher_forcing == 1
-        refuse_idle(
+        refuse_unused(
             "--teacher-forcing-schedule",
             forced and self.teacher_forcing_schedule != "linear",
             "--teacher-forcing below 1",
         )
-        refuse_idle("--teacher-forcing", not forced and self.bptt_length == 1, "--bptt 2 or more")
-        refuse_idle("--sampling-passes", forced and self.sampling_passes > 1, "--teacher-forcing below 1")
+        refuse_unused("--teacher-forcing", not forced and self.bptt_length == 1, "--bptt 2 or more")
+        refuse_unused("--sampling-passes", forced and self.sampling_passes > 1, "--teacher-forcing below 1")
         if self.teacher_forcing == 0 and self.teacher_forcing_schedule == "exponential":
-            raise OptionError(
-                "--teacher-forcing: found 0, which an exponential fall never reaches; give it a little more"
-            )
+            raise OptionError("--teacher-forcing: found 0, which exponential decay never reaches; use a larger value")

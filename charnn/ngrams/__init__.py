@@ -1,1 +1,1 @@
-"""N-gram models over tokens: counted, smoothed, and mixed with a network."""
+"""N-gram models over tokens: counted, smoothed, and interpolated with a network."""

@@ -1,8 +1,8 @@
-"""Counting n-grams of a long text in memory that does not grow with it.
+"""Counting the n-grams of a long text in bounded memory.
 
-An n-gram is one 64-bit number, a fixed number of bits for each of its tokens, the last token lowest; 0 stands for no token
-(before the beginning of a unit), id + 1 for a token. So n-grams with one context lie side by side in sorted order, and to
-drop the oldest token is to mask the highest bits.
+An n-gram is one 64-bit key with a fixed number of bits per token, the last token lowest; 0 represents no token (before the
+beginning of a unit), id + 1 a token. So n-grams with the same context are adjacent in sorted order, and masking the highest
+bits removes the oldest token.
 """
 
 from collections.abc import Callable, Iterator
@@ -15,21 +15,21 @@ import numpy.typing as npt
 Keys = npt.NDArray[np.uint64]
 Counts = npt.NDArray[np.int64]
 
-MOST_BITS = 63
+MAX_KEY_BITS = 63
 TOKENS_AT_ONCE = 1 << 22
-MOST_NGRAMS = 1 << 23
-"""The most different n-grams that are kept; where a text has more, the order is lowered."""
+MAX_NGRAMS = 1 << 23
+"""Maximum number of distinct n-grams; if a text has more, the order is lowered."""
 
 
 @dataclass(frozen=True)
 class NgramCounts:
-    """The n-grams of one order in a text, those that a unit's beginning cuts short among them.
+    """The n-grams of one order in a text, including shorter ones at the beginning of units.
 
     Args:
-        order: tokens in the longest.
-        bits: bits a token has in a key.
-        keys: sorted (M,).
-        counts: how often each occurs (M,).
+        order: maximum number of tokens.
+        bits: bits per token in a key.
+        keys: sorted keys (M,).
+        counts: count of each (M,).
     """
 
     order: int
@@ -38,18 +38,18 @@ class NgramCounts:
     counts: Counts
 
 
-def bits_a_token(vocab_size: int) -> int:
-    """Return the bits that an id + 1 below `vocab_size` + 1 needs."""
+def bits_per_token(vocab_size: int) -> int:
+    """Return the number of bits for the values 0 to `vocab_size`."""
     return vocab_size.bit_length()
 
 
 def affordable_order(order: int, vocab_size: int) -> int:
-    """Return the order, or the highest below it whose n-grams fit into a key."""
-    return max(1, min(order, MOST_BITS // bits_a_token(vocab_size)))
+    """Return the order, or the highest lower one whose n-grams fit into a key."""
+    return max(1, min(order, MAX_KEY_BITS // bits_per_token(vocab_size)))
 
 
 def window_keys(contexts: npt.NDArray[Any], order: int, bits: int) -> Keys:
-    """Return the key of the last `order` tokens at each place (T, ...), those before the first being no tokens.
+    """Return the key of the last `order` tokens at each position (T, ...).
 
     Args:
         contexts: ids (T, ...), time first.
@@ -68,24 +68,24 @@ def count_ngrams(
     vocab_size: int,
     boundary_id: int,
     cut_at_boundary: bool,
-    max_ngrams: int = MOST_NGRAMS,
+    max_ngrams: int = MAX_NGRAMS,
     advance: Callable[[int], None] | None = None,
 ) -> NgramCounts:
     """Count the n-grams that end at each token of a text.
 
     Args:
-        ids: the text (N,), memory-mapped or not; understood to follow a boundary.
-        order: tokens in an n-gram; lowered where keys or memory do not allow it.
-        cut_at_boundary: whether a context reaches back no further than the last boundary (lines, documents).
-        max_ngrams: more different ones than this lower the order by one, as often as it takes.
-        advance: told how many more tokens were read.
+        ids: the text (N,), memory-mapped or not, with an implicit boundary before it.
+        order: tokens per n-gram; lowered if keys or memory do not allow it.
+        cut_at_boundary: whether contexts end at the last boundary (lines, documents).
+        max_ngrams: the order is lowered until there are at most this many distinct n-grams.
+        advance: called with the number of tokens that were read.
     """
-    bits = bits_a_token(vocab_size)
+    bits = bits_per_token(vocab_size)
     order = affordable_order(order, vocab_size)
     pending: list[NgramCounts] = []
     for keys in keys_by_chunk(ids, order, bits, boundary_id, cut_at_boundary):
-        found = _distinct(_shortened(keys, order, bits), np.ones(len(keys), dtype=np.int64))
-        pending.append(NgramCounts(order, bits, *found))
+        distinct = _distinct(_shortened(keys, order, bits), np.ones(len(keys), dtype=np.int64))
+        pending.append(NgramCounts(order, bits, *distinct))
         while len(pending) > 1 and len(pending[-2].keys) < 2 * len(pending[-1].keys):
             last = pending.pop()
             pending[-1] = _merged(pending[-1], last)
@@ -107,7 +107,7 @@ def _nothing() -> tuple[Keys, Counts]:
 def keys_by_chunk(
     ids: npt.NDArray[Any], order: int, bits: int, boundary_id: int, cut_at_boundary: bool
 ) -> Iterator[Keys]:
-    """Yield the keys of the n-grams that end at each token of a text (see `count_ngrams`), some millions at a time."""
+    """Yield the keys of the n-grams that end at each token of a text (see `count_ngrams`), in blocks of some millions."""
     for first in range(0, len(ids), TOKENS_AT_ONCE):
         before = max(0, first - order + 1)
         window = np.asarray(ids[before : first + TOKENS_AT_ONCE]).astype(np.int64)
@@ -121,11 +121,11 @@ def keys_by_chunk(
 
 
 def _masks_since_boundary(window: npt.NDArray[np.int64], order: int, bits: int, boundary_id: int) -> Keys:
-    """Return, for each token, the bits of the tokens from the last boundary before it on."""
-    places = np.arange(len(window))
-    boundaries = np.where(window == boundary_id, places, -order)
+    """Return, for each token, a mask of the tokens since the last boundary before it."""
+    positions = np.arange(len(window))
+    boundaries = np.where(window == boundary_id, positions, -order)
     last_before = np.concatenate([[-order], np.maximum.accumulate(boundaries)[:-1]])
-    num_tokens = np.minimum(places - last_before + 1, order).astype(np.uint64)
+    num_tokens = np.minimum(positions - last_before + 1, order).astype(np.uint64)
     masks: Keys = (np.uint64(1) << (num_tokens * np.uint64(bits))) - np.uint64(1)
     return masks
 
@@ -135,7 +135,7 @@ def _shortened(keys: Keys, order: int, bits: int) -> Keys:
 
 
 def _distinct(keys: Keys, counts: Counts) -> tuple[Keys, Counts]:
-    """Return the different keys in order, and the sum of the counts of each."""
+    """Return the distinct keys, sorted, and the total count of each."""
     if (counts == 1).all():
         keys = np.sort(keys)
         starts = group_starts(keys)
@@ -147,7 +147,7 @@ def _distinct(keys: Keys, counts: Counts) -> tuple[Keys, Counts]:
 
 
 def group_starts(values: Keys) -> npt.NDArray[np.int64]:
-    """Return where each run of equal values begins."""
+    """Return the index at which each run of equal values begins."""
     return np.flatnonzero(np.concatenate([[True], values[1:] != values[:-1]])[: len(values)])
 
 

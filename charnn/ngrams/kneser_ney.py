@@ -1,6 +1,6 @@
-"""Interpolated modified Kneser-Ney smoothing: the n-gram model that a network is measured against, and mixed with.
+"""Interpolated modified Kneser-Ney smoothing: the n-gram model as a baseline, and for interpolation with a network.
 
-Source: Chen and Goodman (1999); the figures follow Heafield et al. (2013), whose lmplz estimates the same model.
+Source: Chen and Goodman (1999); details as in Heafield et al. (2013), whose lmplz estimates the same model.
 """
 
 from collections.abc import Sequence
@@ -10,12 +10,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from charnn.ngrams.counting import Counts, Keys, NgramCounts, bits_a_token, group_starts, keys_by_chunk, window_keys
+from charnn.ngrams.counting import Counts, Keys, NgramCounts, bits_per_token, group_starts, keys_by_chunk, window_keys
 
 Floats = npt.NDArray[np.float64]
 _STORED = ("keys", "discounted", "backoffs")
 DEFAULT_DISCOUNTS = (0.5, 1.0, 1.5)
-"""Taken where a text is too small for its own: for counts of 1, of 2 and of more."""
+"""Discounts for counts of 1, 2 and more, if a text is too small to estimate them."""
 
 
 @dataclass(frozen=True)
@@ -23,11 +23,11 @@ class Level:
     """The n-grams of one order.
 
     Args:
-        keys: sorted (M,), see `counting`.
+        keys: sorted keys (M,), see `counting`.
         discounted: (count - discount) / count of the context (M,).
-        backoffs: the probability mass that each context leaves to the order below (C,).
-        contexts: the keys' contexts, sorted (C,).
-        starts: where each context's n-grams begin, and where the last one's end (C + 1,).
+        backoffs: backoff weight of each context (C,).
+        contexts: contexts of the keys, sorted (C,).
+        starts: index of the first n-gram of each context, then M (C + 1,).
     """
 
     keys: Keys
@@ -38,36 +38,36 @@ class Level:
 
 
 def _contexts(keys: Keys, bits: int) -> tuple[Keys, npt.NDArray[np.int64]]:
-    """Return the contexts of sorted n-grams, and where those of each begin and the last one's end."""
+    """Return the contexts of sorted n-grams, and the index of the first n-gram of each, then their number."""
     context_of_each = keys >> np.uint64(bits)
     starts = group_starts(context_of_each)
     return context_of_each[starts], np.append(starts, len(keys))
 
 
 @dataclass(frozen=True)
-class Reading:
-    """What an n-gram model makes of the tokens of a text.
+class NgramScores:
+    """The probabilities of an n-gram model for the tokens of a text.
 
     Args:
         probs: probability of each target.
-        matched: tokens of the longest context that was seen in training, 0 to order - 1.
+        matched: length of the longest context that was seen in training, 0 to order - 1.
     """
 
     probs: Floats
     matched: npt.NDArray[np.int64]
 
-    def part(self, part: slice) -> "Reading":
-        """Return what it makes of some of the tokens."""
-        return Reading(self.probs[part], self.matched[part])
+    def part(self, part: slice) -> "NgramScores":
+        """Return the scores of a slice of the tokens."""
+        return NgramScores(self.probs[part], self.matched[part])
 
 
 class NgramModel:
-    """An n-gram model that is only read.
+    """An estimated n-gram model.
 
     Args:
         unigrams: probability of each token (V,).
-        levels: orders 2, 3 and so on.
-        bits: bits a token has in a key.
+        levels: the n-grams of orders 2, 3, ...
+        bits: bits per token in a key.
     """
 
     def __init__(self, unigrams: Floats, levels: list[Level], bits: int) -> None:
@@ -77,73 +77,73 @@ class NgramModel:
 
     @property
     def order(self) -> int:
-        """Tokens in the longest n-gram."""
+        """Maximum n-gram order."""
         return len(self.levels) + 1
 
     @property
     def num_ngrams(self) -> int:
-        """N-grams of all orders."""
+        """Number of n-grams of all orders."""
         return len(self.unigrams) + sum(len(level.keys) for level in self.levels)
 
     def distribution(self, context: Sequence[int]) -> tuple[Floats, int]:
-        """Return the probabilities (V,) of what follows a context, and the tokens of it that were matched.
+        """Return the probabilities (V,) of the next token, and the length of the matched context.
 
         Args:
-            context: ids (N,) from the boundary on; the last `order` - 1 count.
+            context: ids (N,) since the boundary; only the last `order` - 1 matter.
         """
         probs = self.unigrams.copy()
         matched = key = 0
         for length, level in enumerate(self.levels[: len(context)], start=1):
             key |= (context[-length] + 1) << ((length - 1) * self.bits)
-            place = int(level.contexts.searchsorted(np.uint64(key)))
-            if place == len(level.contexts) or int(level.contexts[place]) != key:
+            position = int(level.contexts.searchsorted(np.uint64(key)))
+            if position == len(level.contexts) or int(level.contexts[position]) != key:
                 break
-            first, last = level.starts[place], level.starts[place + 1]
-            probs *= level.backoffs[place]
+            first, last = level.starts[position], level.starts[position + 1]
+            probs *= level.backoffs[position]
             followers = (level.keys[first:last] & np.uint64((1 << self.bits) - 1)).astype(np.int64) - 1
             probs[followers] += level.discounted[first:last]
             matched = length
         return probs, matched
 
-    def read(self, contexts: npt.NDArray[Any], targets: npt.NDArray[Any]) -> Reading:
-        """Return what it makes of texts whose tokens are all given.
+    def read(self, contexts: npt.NDArray[Any], targets: npt.NDArray[Any]) -> NgramScores:
+        """Score texts.
 
         Args:
-            contexts: ids read (T, ...), time first; the first is a boundary.
-            targets: the ids that follow them (T, ...).
+            contexts: input ids (T, ...), time first; the first is a boundary.
+            targets: the next id at each position (T, ...).
         """
         return self._read(window_keys(contexts, self.order - 1, self.bits), targets)
 
-    def read_text(self, ids: npt.NDArray[Any], *, boundary_id: int, cut_at_boundary: bool) -> Reading:
-        """Return what it makes of each token of an encoded text (N,) (see `count_ngrams`)."""
-        readings, first = [self._read(np.zeros(0, dtype=np.uint64), np.zeros(0, dtype=np.int64))], 0
+    def read_text(self, ids: npt.NDArray[Any], *, boundary_id: int, cut_at_boundary: bool) -> NgramScores:
+        """Score each token of an encoded text (N,) (see `count_ngrams`)."""
+        parts, first = [self._read(np.zeros(0, dtype=np.uint64), np.zeros(0, dtype=np.int64))], 0
         for keys in keys_by_chunk(ids, self.order, self.bits, boundary_id, cut_at_boundary):
             targets = np.asarray(ids[first : first + len(keys)]).astype(np.int64)
-            readings.append(self._read(keys >> np.uint64(self.bits), targets))
+            parts.append(self._read(keys >> np.uint64(self.bits), targets))
             first += len(keys)
-        return Reading(
-            np.concatenate([reading.probs for reading in readings]),
-            np.concatenate([reading.matched for reading in readings]),
+        return NgramScores(
+            np.concatenate([scores.probs for scores in parts]),
+            np.concatenate([scores.matched for scores in parts]),
         )
 
-    def _read(self, history: Keys, targets: npt.NDArray[Any]) -> Reading:
+    def _read(self, history: Keys, targets: npt.NDArray[Any]) -> NgramScores:
         digits = targets.astype(np.uint64) + np.uint64(1)
         probs = self.unigrams[targets]
         matched = np.zeros(targets.shape, dtype=np.int64)
         for length, level in enumerate(self.levels, start=1):
             context = history & np.uint64((1 << (length * self.bits)) - 1)
             whole = context >> np.uint64((length - 1) * self.bits) > 0
-            place, known = _find(level.contexts, context)
+            position, known = _find(level.contexts, context)
             known &= whole
-            place = place[known]
-            found, seen = _find(level.keys, (context[known] << np.uint64(self.bits)) | digits[known])
-            discounted = np.where(seen, level.discounted[found], 0.0)
-            probs[known] = discounted + level.backoffs[place] * probs[known]
+            position = position[known]
+            index, seen = _find(level.keys, (context[known] << np.uint64(self.bits)) | digits[known])
+            discounted = np.where(seen, level.discounted[index], 0.0)
+            probs[known] = discounted + level.backoffs[position] * probs[known]
             matched[known] = length
-        return Reading(probs, matched)
+        return NgramScores(probs, matched)
 
     def arrays(self) -> dict[str, npt.NDArray[Any]]:
-        """Return the model as named arrays, as they go to disk; what follows from others is left out."""
+        """Return the model as named arrays, as stored on disk, without those that follow from others."""
         named: dict[str, npt.NDArray[Any]] = {"1.probs": self.unigrams}
         for order, level in enumerate(self.levels, start=2):
             named |= {f"{order}.{name}": getattr(level, name) for name in _STORED}
@@ -151,18 +151,18 @@ class NgramModel:
 
 
 def _find(values: Keys, wanted: Keys) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.bool_]]:
-    """Return where wanted values stand in sorted ones, and whether they do."""
+    """Return the index of each wanted value in sorted values, and whether it is present."""
     if len(values) == 0:
         return np.zeros(wanted.shape, dtype=np.int64), np.zeros(wanted.shape, dtype=bool)
-    places = np.minimum(values.searchsorted(wanted), len(values) - 1)
-    return places, values[places] == wanted
+    positions = np.minimum(values.searchsorted(wanted), len(values) - 1)
+    return positions, values[positions] == wanted
 
 
 def estimate(ngrams: NgramCounts, vocab_size: int) -> NgramModel:
-    """Smooth counts into a model.
+    """Estimate a model from counts.
 
-    The highest order, and n-grams that begin a unit, have their plain counts; the others count the different tokens that
-    come before them. The unigrams are interpolated with the uniform distribution over the vocabulary.
+    The highest order, and n-grams at the beginning of a unit, use plain counts; the others use the number of distinct tokens
+    that precede them (adjusted counts). Unigrams are interpolated with the uniform distribution over the vocabulary.
     """
     bits, levels = ngrams.bits, []
     keys, counts = ngrams.keys, ngrams.counts
@@ -174,14 +174,14 @@ def estimate(ngrams: NgramCounts, vocab_size: int) -> NgramModel:
 
 
 def _one_token_less(keys: Keys, short_counts: Counts, order: int, bits: int) -> tuple[Keys, Counts]:
-    """Return the n-grams of the order below and their adjusted counts.
+    """Return the n-grams of the next lower order and their adjusted counts.
 
-    To sort keys alone is many times faster than to sort what belongs to them too. So the n-grams of full length are shortened,
-    sorted and counted, each being one different token before its suffix, and then merged with the few that begin a unit.
+    Sorting keys alone is many times faster than sorting keys with counts. So the n-grams of full length are shortened, sorted
+    and counted (each is one distinct token before its suffix), and then merged with the few at the beginning of units.
 
     Args:
-        keys: sorted, those shorter than `order` first: they begin a unit.
-        short_counts: the plain counts of these.
+        keys: sorted; those shorter than `order` come first, they begin a unit.
+        short_counts: plain counts of the shorter ones.
     """
     num_short = len(short_counts)
     suffixes = np.sort(keys[num_short:] & np.uint64((1 << ((order - 1) * bits)) - 1))
@@ -195,27 +195,27 @@ def _one_token_less(keys: Keys, short_counts: Counts, order: int, bits: int) -> 
 
 
 def _discounts(counts: Counts) -> Floats:
-    """Return what is taken from counts of 0, 1, 2 and 3 or more."""
+    """Return the discounts for counts of 0, 1, 2 and 3 or more."""
     n1, n2, n3, n4 = (int(np.count_nonzero(counts == number)) for number in (1, 2, 3, 4))
     if not (n1 and n2 and n3 and n4):
         return np.array((0.0, *DEFAULT_DISCOUNTS))
     y = n1 / (n1 + 2 * n2)
-    found = (1 - 2 * y * n2 / n1, 2 - 3 * y * n3 / n2, 3 - 4 * y * n4 / n3)
-    if not all(0 <= discount <= number for number, discount in enumerate(found, start=1)):
+    discounts = (1 - 2 * y * n2 / n1, 2 - 3 * y * n3 / n2, 3 - 4 * y * n4 / n3)
+    if not all(0 <= discount <= number for number, discount in enumerate(discounts, start=1)):
         return np.array((0.0, *DEFAULT_DISCOUNTS))
-    return np.array((0.0, *found))
+    return np.array((0.0, *discounts))
 
 
 def _smooth(keys: Keys, counts: Counts, bits: int) -> Level:
     contexts, starts = _contexts(keys, bits)
-    taken = np.minimum(_discounts(counts)[np.minimum(counts, 3)], counts)
-    totals, left = _sums(counts, starts), _sums(taken, starts)
-    discounted = (counts - taken) / np.repeat(totals, np.diff(starts))
-    return Level(keys, discounted.astype(np.float32), (left / totals).astype(np.float32), contexts, starts)
+    discounts = np.minimum(_discounts(counts)[np.minimum(counts, 3)], counts)
+    totals, backoff_mass = _sums(counts, starts), _sums(discounts, starts)
+    discounted = (counts - discounts) / np.repeat(totals, np.diff(starts))
+    return Level(keys, discounted.astype(np.float32), (backoff_mass / totals).astype(np.float32), contexts, starts)
 
 
 def _sums(values: npt.NDArray[Any], starts: npt.NDArray[np.int64]) -> npt.NDArray[Any]:
-    """Return the sum of each run of values; `starts` ends with their number."""
+    """Return the sum of each run of values; the last of `starts` is their number."""
     return np.add.reduceat(values, starts[:-1]) if len(values) else values
 
 
@@ -223,18 +223,18 @@ def _smooth_unigrams(keys: Keys, counts: Counts, vocab_size: int) -> Floats:
     uniform = np.full(vocab_size, 1 / vocab_size)
     if len(keys) == 0:
         return uniform
-    taken = np.minimum(_discounts(counts)[np.minimum(counts, 3)], counts)
+    discounts = np.minimum(_discounts(counts)[np.minimum(counts, 3)], counts)
     total = counts.sum()
-    probs: Floats = uniform * (taken.sum() / total)
-    probs[keys.astype(np.int64) - 1] += (counts - taken) / total
+    probs: Floats = uniform * (discounts.sum() / total)
+    probs[keys.astype(np.int64) - 1] += (counts - discounts) / total
     return probs
 
 
 def from_arrays(arrays: dict[str, npt.NDArray[Any]], vocab_size: int) -> NgramModel:
-    """Return the model that `NgramModel.arrays` named.
+    """Return the model of the arrays that `NgramModel.arrays` returned.
 
     Raises:
-        ValueError: where they are no such model of this vocabulary.
+        ValueError: if they are not a model of this vocabulary.
     """
     order = 1 + sum(name.endswith(".keys") for name in arrays)
     names = ["1.probs", *(f"{number}.{name}" for number in range(2, order + 1) for name in _STORED)]
@@ -242,7 +242,7 @@ def from_arrays(arrays: dict[str, npt.NDArray[Any]], vocab_size: int) -> NgramMo
         raise ValueError(f"holds {', '.join(sorted(arrays))}")
     if arrays["1.probs"].shape != (vocab_size,):
         raise ValueError(f"is for a vocabulary of {len(arrays['1.probs']):,}, the network has {vocab_size:,}")
-    bits, levels = bits_a_token(vocab_size), []
+    bits, levels = bits_per_token(vocab_size), []
     for number in range(2, order + 1):
         keys, discounted, backoffs = (arrays[f"{number}.{name}"] for name in _STORED)
         contexts, starts = _contexts(keys, bits)

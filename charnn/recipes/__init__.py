@@ -1,4 +1,4 @@
-"""Recipes: files of options with published settings and their source, and a user's own of the same form."""
+"""Recipes: published settings with their sources, and files of the same format by users."""
 
 import tomllib
 from dataclasses import dataclass
@@ -20,14 +20,14 @@ _KINDS = {int: "a whole number", float: "a number", bool: "true or false", str: 
 
 @dataclass(frozen=True)
 class Recipe:
-    """Settings of a published model, or a user's own.
+    """Settings of a published model, or of a user.
 
     Args:
-        name: that of its file.
-        about: one line.
-        source: where the settings stand.
-        guess: which of them do not stand there and are charnn's own, or nothing.
-        needs_gpu: whether a processor would take days for it.
+        name: stem of its file.
+        about: one-line description.
+        source: publication of the settings.
+        guess: settings that the publication does not specify; may be empty.
+        needs_gpu: whether training takes days without a GPU.
         options: values by field name (see `charnn.config`).
     """
 
@@ -40,38 +40,36 @@ class Recipe:
 
 
 def recipe_names() -> list[str]:
-    """Return the names of charnn's own recipes, sorted."""
+    """Return the names of the recipes in charnn, sorted."""
     files = resources.files(__name__).iterdir()
     return sorted(file.name.removesuffix(_SUFFIX) for file in files if file.name.endswith(_SUFFIX))
 
 
-def load_recipe(given: str) -> Recipe:
-    """Read one of charnn's own recipes by its name, or a file that ends in .toml.
+def load_recipe(name: str) -> Recipe:
+    """Read a recipe of charnn by name, or a .toml file.
 
     Raises:
-        OptionError: where there is none, or where it says what is no option, naming the file and the line's key.
+        OptionError: if it does not exist, or contains an unknown option, naming the file and the key.
     """
-    if given.endswith(_SUFFIX):
-        path = Path(given)
+    if name.endswith(_SUFFIX):
+        path = Path(name)
         if not path.is_file():
-            raise OptionError(f"--recipe: found no file {given}; check the path, or name one that charnn recipes lists")
-        return _parsed(path.stem, given, path.read_bytes())
+            raise OptionError(f"--recipe: no such file {name}; check the path, or name one that charnn recipes lists")
+        return _parsed(path.stem, name, path.read_bytes())
     names = recipe_names()
-    if given not in names:
-        near = get_close_matches(given, names, 1)
-        meant = (
-            f"did you mean {near[0]}" if near else f"it must be one of {', '.join(names)}, or a file that ends in .toml"
-        )
-        raise OptionError(f"--recipe: found {given!r}, but {meant}{'?' if near else ''}")
-    file = resources.files(__name__) / f"{given}{_SUFFIX}"
-    return _parsed(given, f"recipe {given}", file.read_bytes())
+    if name not in names:
+        near = get_close_matches(name, names, 1)
+        meant = f"did you mean {near[0]}" if near else f"it must be one of {', '.join(names)}, or a .toml file"
+        raise OptionError(f"--recipe: found {name!r}, but {meant}{'?' if near else ''}")
+    file = resources.files(__name__) / f"{name}{_SUFFIX}"
+    return _parsed(name, f"recipe {name}", file.read_bytes())
 
 
 def _parsed(name: str, where: str, content: bytes) -> Recipe:
     try:
         tables = tomllib.loads(content.decode("utf-8"))
     except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise OptionError(f"{where}: is no TOML ({error}); see charnn's own recipes for the form") from error
+        raise OptionError(f"{where}: is not valid TOML ({error}); see the recipes of charnn for the format") from error
     facts = {key: tables.pop(key) for key in FACTS if key in tables}
     for key, value in facts.items():
         _check_kind(where, key, value, FACTS[key])
@@ -92,7 +90,7 @@ def _options_of(where: str, values: OptionValues, group: type) -> OptionValues:
     """Return the options of one table by field name."""
     declared = {flags_of(name, option)[-1].lstrip("-"): name for name, (_, option) in declared_options(group).items()}
     kinds = {name: kind for name, (kind, _) in declared_options(group).items()}
-    found = {}
+    options = {}
     for key, value in values.items():
         if key not in declared:
             near = get_close_matches(key, declared, 1)
@@ -101,13 +99,13 @@ def _options_of(where: str, values: OptionValues, group: type) -> OptionValues:
                 if near
                 else "; see charnn train --help-all, without the dashes before the name"
             )
-            raise OptionError(f"{where}: found {key!r}, which is no option of this table{meant}")
-        found[declared[key]] = _check_kind(where, key, value, kinds[declared[key]])
-    return found
+            raise OptionError(f"{where}: found {key!r}, which is not an option of this table{meant}")
+        options[declared[key]] = _check_kind(where, key, value, kinds[declared[key]])
+    return options
 
 
 def _check_kind(where: str, key: str, value: Any, declared: Any) -> Any:
-    """Return a value as its option has it: whole numbers are numbers too. Choices and bounds are checked later."""
+    """Return a value in the type of its option: whole numbers are converted to float. Choices and bounds are checked later."""
     kinds = [kind for kind in get_args(declared) or (declared,) if kind is not NoneType]
     plain = [kind if kind in _KINDS else str for kind in kinds]
     if float in plain and isinstance(value, int) and not isinstance(value, bool):

@@ -101,9 +101,9 @@ class BeamSearch:
         mixture: Mixture | None = None,
     ) -> None:
         assert options.beam is not None
-        assert options.most_tokens is not None
+        assert options.max_tokens is not None
         self._options, self._tokenizer, self._mixture = options, tokenizer, mixture
-        self._most_tokens: int = options.most_tokens
+        self._most_tokens: int = options.max_tokens
         self._size = options.beam // options.beam_groups
         self._chooser = TokenSelector(tokenizer, options)
         self._can_gain = self._chooser.can_raise

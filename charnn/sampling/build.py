@@ -80,7 +80,7 @@ def build_sampler(model: Model, stepper: Stepper, options: SampleOptions, *, kee
     Args:
         keeps_history: whether samples remember what was written; one that is only streamed need not.
     """
-    keeps = options.most_tokens is not None or keeps_history
+    keeps = options.max_tokens is not None or keeps_history
     mixture = read_mixture(model) if options.mix_ngram else None
     return Sampler(stepper, model.tokenizer, options, mixture=mixture, keeps_history=keeps)
 

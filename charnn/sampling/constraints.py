@@ -11,7 +11,7 @@ from charnn.config import SampleOptions
 from charnn.errors import OptionError
 from charnn.text.decoders import Decoder
 from charnn.text.tokenizers import Tokenizer
-from charnn.text.vocabulary import SPACE_MARK, Vocabulary, as_text
+from charnn.text.vocabulary import SPACE_SYMBOL, Vocabulary, as_text
 from charnn.text.words import GLUE
 
 Bias = npt.NDArray[np.float64]
@@ -78,7 +78,7 @@ def _texts(tokenizer: Tokenizer, flag: str, characters: set[str]) -> list[str]:
 
 def _find_token(flag: str, vocabulary: Vocabulary, text: str) -> int:
     wanted = unescaped(text)
-    for spelled in (wanted, wanted.replace(" ", SPACE_MARK), wanted.strip(" ")):
+    for spelled in (wanted, wanted.replace(" ", SPACE_SYMBOL), wanted.strip(" ")):
         if spelled in vocabulary.ids:
             if vocabulary.ids[spelled] == vocabulary.unknown_id:
                 raise OptionError(f"{flag}: found {text!r}, which is never written anyway; leave it out")

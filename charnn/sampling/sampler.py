@@ -65,7 +65,7 @@ class Sampler:
         self._chooser = TokenSelector(tokenizer, options)
         self._keeps_history = keeps_history
         self._opening: Opening | None = None
-        self._most_tokens = options.most_tokens
+        self._most_tokens = options.max_tokens
         needs_all = mixture is not None or options.show_alternatives > 0
         self._quick = None if needs_all else quick_draw(self._chooser, options, stepper.largest_logit)
         self._pattern = None if options.match is None else Pattern(options.match, tokenizer)

@@ -58,7 +58,7 @@ class TokenSelector:
         self.bias_V = bias if bias.any() else None
         penalties = (options.repetition_penalty, options.presence_penalty, options.frequency_penalty)
         self._constant_temperature: float | None = 0.0 if options.greedy else options.temperature
-        if options.final_temperature is not None and options.most_tokens != 1:
+        if options.final_temperature is not None and options.max_tokens != 1:
             self._constant_temperature = None
         self._opening_id = None if tokenizer.unit == "stream" else tokenizer.vocabulary.boundary_id
         self._filters = _chosen_filters(options)
@@ -69,7 +69,7 @@ class TokenSelector:
         """Return that of the token at a place, the first being 0."""
         if self._constant_temperature is not None:
             return self._constant_temperature
-        first, last, length = self._options.temperature, self._options.final_temperature, self._options.most_tokens
+        first, last, length = self._options.temperature, self._options.final_temperature, self._options.max_tokens
         assert last is not None
         assert length is not None
         return first + (last - first) * min(1.0, place / (length - 1))

@@ -13,7 +13,7 @@ from charnn.inference.devices import require_gpu
 from charnn.inference.engine import Engine
 from charnn.ngrams.spelling import Spelling
 from charnn.notices import notice_logger
-from charnn.options import refuse_both, refuse_idle
+from charnn.options import refuse_both, refuse_unused
 from charnn.scoring.cache import CachedEstimator, CacheSettings, fit_cache
 from charnn.scoring.estimators import Estimator, Interpolation, NetworkEstimator
 from charnn.scoring.scorer import score_stream, score_units, token_log_probs, with_ngrams
@@ -73,7 +73,7 @@ def build_scorer(models: Sequence[Model], options: ScoreOptions) -> Scorer:
     is_forward_half = options.direction == "both"
     tokenizer = models[0].tokenizer
     for option, given in {"-w": bool(options.weight), "--fit-weights": options.fit_weights is not None}.items():
-        refuse_idle(option, given and (is_forward_half or len(models) == 1), "several models (-m A -m B)")
+        refuse_unused(option, given and (is_forward_half or len(models) == 1), "several models (-m A -m B)")
     refuse_both("-w", bool(options.weight) and options.fit_weights is not None, "--fit-weights")
     _refuse_unfit(models, options)
     estimators = [_estimator(model, options) for model in models]

@@ -177,7 +177,7 @@ class _MixedReader:
         reading = self._mixture.ngrams.read(contexts, targets)
         self._before_NB = contexts[len(contexts) - min(len(contexts), self._mixture.ngrams.order - 1) :]
         if estimate.log_probs_TBV is None:
-            log_probs = self._mixture.of_reading(estimate.log_probs_TB, reading.part(slice(num_before, None)))
+            log_probs = self._mixture.mixed_log_probs(estimate.log_probs_TB, reading.part(slice(num_before, None)))
             return Estimate(log_probs, None)
         log_probs_TBV = np.empty_like(estimate.log_probs_TBV)
         for time, stream in np.ndindex(targets_TB.shape):

@@ -8,7 +8,7 @@ from charnn.config import ScoreOptions
 from charnn.config.scoring import LOG_OF_BASE
 from charnn.scoring.scores import Score, ScoredToken
 from charnn.scoring.words import ScoredWord, scored_words
-from charnn.text.vocabulary import SPACE_MARK
+from charnn.text.vocabulary import SPACE_SYMBOL
 
 TSV_COLUMNS = (
     "line",
@@ -232,7 +232,7 @@ def visible_token(token: str) -> str:
 
 def _visible_character(character: str) -> str:
     if character == " ":
-        return SPACE_MARK
+        return SPACE_SYMBOL
     if character.isspace() or not (character.isprintable() or "\udc80" <= character <= "\udcff"):
         return "".join(f"<0x{byte:02X}>" for byte in character.encode("utf-8", "surrogatepass"))
     return character

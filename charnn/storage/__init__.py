@@ -1,1 +1,1 @@
-"""What lies on disk: model directories, checkpoints, the configuration of a run."""
+"""Model directories, checkpoints and run configurations on disk."""

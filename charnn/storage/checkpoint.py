@@ -1,7 +1,7 @@
-"""Two files that are one: a description in JSON and tensors in safetensors, of the same generation.
+"""Checkpoints: a description in JSON and tensors in safetensors, of the same generation.
 
-Both carry the same generation number (the training step at which they were written), and the newest whole pair is read,
-under the files' own names or the staged ones that a crash left behind.
+Both files contain the same generation number (the training step at which they were written). The newest complete checkpoint
+is read, under the final names or the staged ones that a crash left behind.
 """
 
 import json
@@ -19,7 +19,7 @@ from charnn.errors import ModelError
 from charnn.files import read_json, staged
 
 FORMAT_VERSION = 3
-"""3 since cells have options of their own, 2 since n-grams can be embedded; older ones are read too."""
+"""Version 2 added n-gram embeddings, version 3 options of cells; older versions are supported."""
 _PICKLE_NAMES = ("pytorch_model.bin", "*.pt", "*.pth", "*.pkl", "*.ckpt", "*.bin")
 _PICKLE_BEGINNINGS = (b"PK", b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05")
 _ENCODED_TEXT = ("train.bin", "valid.bin")
@@ -28,36 +28,36 @@ Tensors = dict[str, npt.NDArray[Any]]
 
 
 def pack_tensors(tensors: Tensors, header: dict[str, Any]) -> bytes:
-    """Return a safetensors file; the header is one metadata entry, so that equal contents give equal bytes."""
+    """Return the bytes of a safetensors file; the header is one metadata entry, so that equal contents give equal bytes."""
     packed: bytes = save_safetensors(tensors, {"charnn": json.dumps(header, sort_keys=True)})
     return packed
 
 
-class Pair(NamedTuple):
-    """One generation as it was found: its contents and the two files that hold it."""
+class Checkpoint(NamedTuple):
+    """One generation: its contents and the two files that store it."""
 
     description: dict[str, Any]
     tensors: Tensors
     files: tuple[Path, Path]
 
 
-def newest_pair(path: Path, json_name: str, tensors_name: str) -> Pair:
-    """Find the newest generation of which both files are whole, under their own names or the staged ones.
+def newest_checkpoint(path: Path, json_name: str, tensors_name: str) -> Checkpoint:
+    """Return the newest generation of which both files are complete, under their final names or the staged ones.
 
     Raises:
-        ModelError: where there is none, naming what is missing, damaged, newer than this charnn or a pickle.
+        ModelError: if there is none, naming what is missing, damaged, of a newer version or a pickle.
     """
     complaints: list[ModelError] = []
     descriptions = _candidates(path / json_name, _read_description, complaints)
     tensors = _candidates(path / tensors_name, read_tensors, complaints)
-    pairs = {
-        header["generation"]: Pair(description, arrays, (json_file, tensors_file))
+    checkpoints = {
+        header["generation"]: Checkpoint(description, arrays, (json_file, tensors_file))
         for json_file, description in reversed(descriptions)
         for tensors_file, (arrays, header) in reversed(tensors)
         if header["generation"] == description.get("generation")
     }
-    if pairs:
-        return pairs[max(pairs)]
+    if checkpoints:
+        return checkpoints[max(checkpoints)]
     if complaints:
         raise complaints[-1]
     raise ModelError(
@@ -66,17 +66,17 @@ def newest_pair(path: Path, json_name: str, tensors_name: str) -> Pair:
 
 
 def _candidates(file: Path, read: Callable[[Path], Any], complaints: list[ModelError]) -> list[tuple[Path, Any]]:
-    """Read a file and its staged form, if they are there; what is wrong with them joins the complaints."""
-    found = []
+    """Read a file and its staged version, as far as they exist; errors are appended to the complaints."""
+    candidates = []
     for candidate in (file, staged(file)):
         if candidate.exists():
             try:
-                found.append((candidate, read(candidate)))
+                candidates.append((candidate, read(candidate)))
             except ModelError as error:
                 complaints.append(error)
-    if not found and not complaints:
+    if not candidates and not complaints:
         complaints.append(_missing(file))
-    return found
+    return candidates
 
 
 def _missing(file: Path) -> ModelError:
@@ -96,10 +96,10 @@ def _read_description(file: Path) -> dict[str, Any]:
 
 
 def read_tensors(file: Path) -> tuple[Tensors, dict[str, Any]]:
-    """Return a safetensors file's arrays and its header.
+    """Return the arrays and the header of a safetensors file.
 
     Raises:
-        ModelError: where it is damaged, of a newer version or a pickle.
+        ModelError: if it is damaged, of a newer version or a pickle.
     """
     content = file.read_bytes()
     if (

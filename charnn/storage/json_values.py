@@ -1,4 +1,4 @@
-"""Values of JSON objects, checked against the dataclasses that they are read into; and a network's shape, read so."""
+"""Validation of JSON objects against dataclasses; reading an architecture."""
 
 from collections.abc import Mapping
 from dataclasses import asdict, fields
@@ -12,21 +12,21 @@ from charnn.errors import ModelError
 
 _MAY_BE_ZERO = ("skip", "mogrifier_rounds", "mogrifier_rank")
 UNREADABLE = (KeyError, TypeError, ValueError, AttributeError)
-"""What values that are missing, or none that a field can have, raise."""
+"""The exceptions that missing or invalid values raise."""
 
 
 def unreadable(file: str, error: Exception) -> ModelError:
-    """Return what a user is told of such an error."""
-    return ModelError(f"{file}: describes no model that charnn knows ({error}); restore the file")
+    """Return the error that a user sees for such an exception."""
+    return ModelError(f"{file}: does not describe a model that charnn knows ({error}); restore the file")
 
 
 def read_architecture(values: Mapping[str, Any], file: str) -> Architecture:
-    """Read the network's shape, of which nothing may be unknown: its weights could not be read without it."""
+    """Read the architecture of a network, in which every field must be known."""
     architecture = Architecture(**values)
     cell = architecture.cell
     if isinstance(cell, str) and cell not in known_cells():
         raise ModelError(
-            f"{file}: has the cell {cell!r}, which charnn does not know; if it is one of your own, call "
+            f"{file}: has the cell {cell!r}, which charnn does not know; if it is a custom cell, call "
             f"charnn.register_cell({cell!r}, ...) first, otherwise restore config.json"
         )
     check_values(Architecture, values)
@@ -42,15 +42,15 @@ def _hints(kind: type) -> dict[str, Any]:
 
 
 def names_of(kind: type) -> set[str]:
-    """Return the fields of a dataclass."""
+    """Return the field names of a dataclass."""
     return {each.name for each in fields(kind)}
 
 
 def check_values(kind: type, values: Mapping[str, Any]) -> None:
-    """Raise ValueError where a value is none that its field can have."""
+    """Check values against the types of their fields. Raises ValueError."""
     for name, value in values.items():
-        is_own_cell = name == "cell" and value in known_cells()
-        if not is_own_cell and not _fits(_hints(kind)[name], value):
+        is_known_cell = name == "cell" and value in known_cells()
+        if not is_known_cell and not _fits(_hints(kind)[name], value):
             raise ValueError(_complaint(name, value))
 
 

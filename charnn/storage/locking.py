@@ -1,4 +1,4 @@
-"""One process at a time in a directory. It is a module of its own because `filelock` takes long to import."""
+"""Exclusive access to a directory. A separate module because `filelock` is slow to import."""
 
 import contextlib
 from collections.abc import Iterator
@@ -12,12 +12,12 @@ from charnn.files import explain_write_errors, make_directory
 
 @contextlib.contextmanager
 def exclusive(target: Path) -> Iterator[None]:
-    """Keep a directory to this process while the block runs, with a lock file beside it.
+    """Lock a directory for this process while the block runs, with a lock file next to it.
 
-    The operating system holds the lock, so that one of a process that was killed is no obstacle.
+    The operating system releases the lock of a process that was killed.
 
     Raises:
-        StorageError: where another process has it, or the lock cannot be written.
+        StorageError: if another process holds the lock, or the lock file cannot be written.
     """
     file = target.with_name(f".{target.name}.charnn-lock")
     make_directory(file.parent)
@@ -27,19 +27,19 @@ def exclusive(target: Path) -> Iterator[None]:
             lock.acquire(timeout=0)
         except Timeout:
             raise StorageError(
-                f"{target}: another charnn is training here; wait for it, or name another place with -o"
+                f"{target}: another charnn is training here; wait for it, or name another directory with -o"
             ) from None
     try:
         yield
     finally:
-        was_removed = _remove(file)  # while the lock is held, lest it be that of the next process
+        was_removed = _remove(file)  # before the release, so that the lock file of the next process is not removed
         lock.release()
         if not was_removed:
             _remove(file)
 
 
 def _remove(file: Path) -> bool:
-    """Remove a lock file; return False where the system keeps open files, as Windows does."""
+    """Remove a lock file; return False where the system does not remove open files (Windows)."""
     try:
         file.unlink(missing_ok=True)
     except OSError:

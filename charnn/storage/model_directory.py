@@ -1,6 +1,6 @@
-"""What a model is on disk: safetensors and JSON, checked when read, replaced as a whole when written.
+"""Model directories: safetensors and JSON, validated on reading, replaced atomically on writing.
 
-`config.json` and `model.safetensors` are one pair, `training.json` and `training.safetensors` another (see `pairs`).
+`config.json` and `model.safetensors` form one checkpoint, `training.json` and `training.safetensors` another.
 """
 
 from collections.abc import Callable
@@ -19,7 +19,7 @@ from charnn.files import json_bytes, read_json, sha256_hex, staged, write_atomic
 from charnn.ngrams.kneser_ney import NgramModel, from_arrays
 from charnn.ngrams.mixture import Mixture
 from charnn.ngrams.spelling import Spelling, UniformSpelling, WordSpelling
-from charnn.storage.checkpoint import FORMAT_VERSION, Tensors, newest_pair, pack_tensors, read_tensors
+from charnn.storage.checkpoint import FORMAT_VERSION, Tensors, newest_checkpoint, pack_tensors, read_tensors
 from charnn.storage.json_values import UNREADABLE, read_architecture, unreadable
 from charnn.storage.run_files import NGRAM_FILE, SPELLING_FILE
 from charnn.text.tokenizers import Tokenizer, load_tokenizer
@@ -29,22 +29,25 @@ if TYPE_CHECKING:
 
 DEFAULT_ROOT = Path("runs")
 BACKWARD = "backward"
-"""Where, in the directory of a model that reads from left to right, its counterpart lies."""
-MODEL_PAIR, TRAINING_PAIR = PAIRS = (("config.json", "model.safetensors"), ("training.json", "training.safetensors"))
+"""Subdirectory of a forward model that stores the backward model of a bidirectional model."""
+MODEL_FILES, TRAINING_FILES = CHECKPOINT_FILES = (
+    ("config.json", "model.safetensors"),
+    ("training.json", "training.safetensors"),
+)
 
 
 @dataclass(frozen=True)
 class Model:
-    """A model as read from disk.
+    """A model read from disk.
 
     Args:
         path: its directory.
-        architecture: the network's shape.
+        architecture: the network's architecture.
         tokenizer: its vocabulary.
         weights: fp32 arrays by name (see `expected_shapes`).
-        generation: the training step that the weights are of.
-        tokenizer_sha256: what ties all of them to the vocabulary.
-        read_config: reads what else `config.json` says.
+        generation: the training step of the weights.
+        tokenizer_sha256: digest of the tokenizer that the weights belong to.
+        read_config: reads the rest of `config.json`.
     """
 
     path: Path
@@ -57,38 +60,38 @@ class Model:
 
     @cached_property
     def config(self) -> "RunConfig":
-        """What `config.json` says; read when it is asked for, since running a model takes none of it. Raises ModelError."""
+        """The content of `config.json`, read on first access, since inference does not need it. Raises ModelError."""
         return self.read_config()
 
 
 def tokenizer_hash(files: dict[str, bytes]) -> str:
-    """Return what ties weights to a vocabulary: the SHA-256 of the tokenizer's files in the order of their names."""
+    """Return the SHA-256 of a tokenizer's files, in the order of their names."""
     return sha256_hex(*(files[name] for name in sorted(files)))
 
 
-def find_model(given: str | None) -> Path:
-    """Return the model directory that a user named, or the newest under `runs/`.
+def find_model(path: str | None) -> Path:
+    """Return the given model directory, or the newest under `runs/`.
 
     Raises:
-        ModelError: where there is none.
+        ModelError: if there is none.
     """
-    if given is not None:
-        return Path(given)
-    configs = [path for path in DEFAULT_ROOT.glob("*/config.json") if not path.parent.name.startswith(".")]
+    if path is not None:
+        return Path(path)
+    configs = [file for file in DEFAULT_ROOT.glob("*/config.json") if not file.parent.name.startswith(".")]
     if not configs:
         raise ModelError(
-            f"{DEFAULT_ROOT}/: found no model below {Path.cwd()}; name one with -m RUN, or make one with: charnn train TEXT"
+            f"{DEFAULT_ROOT}/: no model in {Path.cwd()}; name one with -m RUN, or train one with: charnn train TEXT"
         )
-    return max(configs, key=lambda path: path.stat().st_mtime).parent
+    return max(configs, key=lambda file: file.stat().st_mtime).parent
 
 
 def is_model(path: Path) -> bool:
-    """Tell whether a directory holds a model."""
+    """Return whether a directory contains a model."""
     return (path / "config.json").exists()
 
 
 def is_half_of_bidirectional(config: "RunConfig") -> bool:
-    """Tell whether a model was begun as one half of a pair that reads from both sides."""
+    """Return whether a model is one direction of a bidirectional model."""
     return config.asked.model.direction == "both"
 
 
@@ -102,9 +105,9 @@ def write_model(path: Path, config: "RunConfig", weights: Tensors, *, generation
     """Replace `config.json` and `model.safetensors` together.
 
     Args:
-        config: what `config.json` says beside the format version and the generation.
+        config: content of `config.json`, except format version and generation.
         weights: arrays by name; written as fp32.
-        generation: the training step that both files stand for.
+        generation: the training step of both files.
     """
     header = {
         "format_version": FORMAT_VERSION,
@@ -121,7 +124,7 @@ def write_model(path: Path, config: "RunConfig", weights: Tensors, *, generation
 
 
 def update_config(path: Path, config: "RunConfig", *, generation: int) -> None:
-    """Replace `config.json` alone, its weights staying as they are."""
+    """Replace `config.json` only."""
     write_atomically(path / "config.json", _config_bytes(config, generation))
 
 
@@ -130,7 +133,7 @@ def _config_bytes(config: "RunConfig", generation: int) -> bytes:
 
 
 def write_training_state(path: Path, scalars: dict[str, Any], tensors: Tensors, *, generation: int) -> None:
-    """Replace `training.json` and `training.safetensors` together: all that resuming needs beyond the model."""
+    """Replace `training.json` and `training.safetensors` together: all that resuming needs in addition to the model."""
     header = {"format_version": FORMAT_VERSION, "generation": generation}
     write_together(
         [
@@ -141,23 +144,21 @@ def write_training_state(path: Path, scalars: dict[str, Any], tensors: Tensors, 
 
 
 def write_ngrams(path: Path, ngrams: NgramModel, *, tokenizer_sha256: str) -> None:
-    """Write the n-gram model that stands beside the network."""
+    """Write the n-gram model of a network."""
     header = {"format_version": FORMAT_VERSION, "generation": 0, "tokenizer_sha256": tokenizer_sha256}
     arrays = {name: np.ascontiguousarray(array) for name, array in ngrams.arrays().items()}
     write_atomically(path / NGRAM_FILE, pack_tensors(arrays, header))
 
 
 def read_ngrams(path: Path, vocab_size: int, *, tokenizer_sha256: str) -> NgramModel:
-    """Read the n-gram model beside a network.
+    """Read the n-gram model of a network.
 
     Raises:
-        ModelError: where it is missing, damaged or of another vocabulary.
+        ModelError: if it is missing, damaged or of another vocabulary.
     """
     file = path / NGRAM_FILE
     if not file.exists():
-        raise ModelError(
-            f"{file}: is missing, the n-gram model; train again without --ngram-order 0, or leave it out of use"
-        )
+        raise ModelError(f"{file}: the n-gram model is missing; train again without --ngram-order 0, or do not use it")
     arrays, header = read_tensors(file)
     if header.get("tokenizer_sha256") != tokenizer_sha256:
         raise ModelError(f"{file}: belongs to another tokenizer; restore the file that was saved with this model")
@@ -168,7 +169,7 @@ def read_ngrams(path: Path, vocab_size: int, *, tokenizer_sha256: str) -> NgramM
 
 
 def write_spelling(path: Path, spelling: WordSpelling, *, tokenizer_sha256: str) -> None:
-    """Write the model of how unknown words are spelled."""
+    """Write the spelling model."""
     header = {
         "format_version": FORMAT_VERSION,
         "generation": 0,
@@ -180,22 +181,20 @@ def write_spelling(path: Path, spelling: WordSpelling, *, tokenizer_sha256: str)
 
 
 def read_spelling(model: Model) -> Spelling:
-    """Return what says how probable the spelling of an unknown token is.
+    """Return the spelling model for the unknown tokens of a model.
 
     Raises:
-        ModelError: where a model of words has none, or a damaged one, or another's; for bytes, which are all known.
+        ModelError: if the spelling model of a word model is missing, damaged or of another tokenizer; for byte models.
     """
     tokenizer = model.tokenizer
     num_characters = sum(len(token) == 1 for token in tokenizer.vocabulary.tokens)
     if tokenizer.kind == "byte":
-        raise ModelError(f"{model.path}: is a model of bytes, to which nothing is unknown; leave --spell out")
+        raise ModelError(f"{model.path}: is a byte model, which has no unknown tokens; leave --spell out")
     if tokenizer.kind in ("char", "subword"):
         return UniformSpelling(num_characters, is_run=tokenizer.kind == "subword")
     file = model.path / SPELLING_FILE
     if not file.exists():
-        raise ModelError(
-            f"{file}: is missing, the model of spellings; train again without --no-spell, or leave --spell out"
-        )
+        raise ModelError(f"{file}: the spelling model is missing; train again without --no-spell, or leave --spell out")
     arrays, header = read_tensors(file)
     if header.get("tokenizer_sha256") != model.tokenizer_sha256:
         raise ModelError(f"{file}: belongs to another tokenizer; restore the file that was saved with this model")
@@ -206,33 +205,33 @@ def read_spelling(model: Model) -> Spelling:
 
 
 def read_mixture(model: Model) -> Mixture:
-    """Read what `--mix-ngram` mixes a model's network with.
+    """Read the n-gram model and the interpolation weights of a model, for `--mix-ngram`.
 
     Raises:
-        ModelError: where the model has no n-gram model, or was not trained to the end.
+        ModelError: if the model has no n-gram model, or its training is not complete.
     """
     weights = model.config.mixture_weights
     if weights is None:
-        reason = "its training has not ended, nothing was held out, or it was told --ngram-order 0"
+        reason = "training is not complete, nothing was held out, or --ngram-order was 0"
         raise ModelError(
-            f"{model.path}: has no n-gram model to mix with ({reason}); leave --mix-ngram out, or train to the end"
+            f"{model.path}: has no n-gram model to interpolate with ({reason}); leave --mix-ngram out, or complete training"
         )
     ngrams = read_ngrams(model.path, model.architecture.vocab_size, tokenizer_sha256=model.tokenizer_sha256)
     if len(weights) != ngrams.order:
         raise ModelError(
-            f"{model.path / NGRAM_FILE}: has order {ngrams.order}, config.json weights for {len(weights)}; "
+            f"{model.path / NGRAM_FILE}: has order {ngrams.order}, but config.json has weights for order {len(weights)}; "
             "restore the files that belong together"
         )
     return Mixture(ngrams, np.array(weights, dtype=np.float64))
 
 
 def read_model(path: Path) -> Model:
-    """Read and check a model directory.
+    """Read and validate a model directory.
 
     Raises:
         ModelError: naming what is missing, damaged, of another version or of another model.
     """
-    content, tensors = _read_pair(path, MODEL_PAIR)
+    content, tensors = _read_checkpoint(path, MODEL_FILES)
     file = f"{path}/config.json"
     try:
         architecture, sha256 = read_architecture(content["architecture"], file), str(content["tokenizer_sha256"])
@@ -251,66 +250,66 @@ def read_model(path: Path) -> Model:
     _check_shapes(path, architecture, tokenizer, tensors)
     for name, array in tensors.items():
         if not np.isfinite(array).all():
-            raise ModelError(f"{path}/model.safetensors: {name} holds numbers that are not finite; restore the file")
+            raise ModelError(f"{path}/model.safetensors: {name} contains non-finite numbers; restore the file")
     generation = content["generation"]
     return Model(path, architecture, tokenizer, tensors, generation, sha256, lambda: _config_of(content, file))
 
 
 def read_directed(path: Path, wanted: Direction | None) -> list[Model]:
-    """Read the models of a directory that read in a direction: one, or the two of a pair, forward first.
+    """Read the models of a directory for a direction: one, or both of a bidirectional model, the forward one first.
 
     Args:
-        wanted: None for whatever direction the model itself has, forward of a pair.
+        wanted: None for the model's own direction, forward for a bidirectional model.
 
     Raises:
-        ModelError: where there is no model of that direction.
+        ModelError: if there is no model of that direction.
     """
     model = read_model(path)
-    found: dict[str, Path] = {model.architecture.direction: path}
+    paths: dict[str, Path] = {model.architecture.direction: path}
     if is_model(path / BACKWARD):
-        found["backward"] = path / BACKWARD
+        paths["backward"] = path / BACKWARD
     if wanted is None:
         return [model]
     names = ("forward", "backward") if wanted == "both" else (wanted,)
     for name in names:
-        if name not in found and is_half_of_bidirectional(model.config):
+        if name not in paths and is_half_of_bidirectional(model.config):
             raise ModelError(
-                f"{path}: holds a pair whose backward half is not begun yet; go on with: charnn train --resume -o {path}"
+                f"{path}: is a bidirectional model without its backward half; train it with: charnn train --resume -o {path}"
             )
-        if name not in found:
+        if name not in paths:
             raise ModelError(
-                f"{path}: holds a model that reads {' and '.join(found)}, none that reads {name}; "
-                f"leave --direction {wanted} out, or train a pair with --direction both"
+                f"{path}: is a model that reads {' and '.join(paths)}, not {name}; "
+                f"leave --direction {wanted} out, or train with --direction both"
             )
-    return [model if found[name] == path else read_model(found[name]) for name in names]
+    return [model if paths[name] == path else read_model(paths[name]) for name in names]
 
 
 def read_config(path: Path) -> "RunConfig":
-    """Read and check `config.json` alone. Raises ModelError."""
+    """Read and validate `config.json` only. Raises ModelError."""
     _refuse_non_models(path)
     file = path / "config.json"
     return _config_of(read_json(str(file), file.read_bytes(), FORMAT_VERSION), str(file))
 
 
 def _config_of(content: dict[str, Any], file: str) -> "RunConfig":
-    from charnn.storage.run_config import RunConfig  # and with it the options of training
+    from charnn.storage.run_config import RunConfig  # imports the options of training
 
     return RunConfig.from_json(content, file)
 
 
 def read_training_state(path: Path) -> tuple[dict[str, Any], Tensors]:
-    """Read what resuming needs: scalars and tensors of the newest whole generation.
+    """Read the training state: scalars and tensors of the newest complete generation.
 
     Raises:
-        ModelError: where it is missing or damaged.
+        ModelError: if it is missing or damaged.
     """
-    return _read_pair(path, TRAINING_PAIR)
+    return _read_checkpoint(path, TRAINING_FILES)
 
 
-def _read_pair(path: Path, names: tuple[str, str]) -> tuple[dict[str, Any], Tensors]:
+def _read_checkpoint(path: Path, names: tuple[str, str]) -> tuple[dict[str, Any], Tensors]:
     _refuse_non_models(path)
-    pair = newest_pair(path, *names)
-    return pair.description, pair.tensors
+    checkpoint = newest_checkpoint(path, *names)
+    return checkpoint.description, checkpoint.tensors
 
 
 def _tokenizer_names(path: Path) -> list[str]:
@@ -323,46 +322,48 @@ def _check_shapes(path: Path, architecture: Architecture, tokenizer: Tokenizer, 
             f"{path}: the tokenizer has {len(tokenizer.vocabulary)} tokens, the model {architecture.vocab_size}; "
             "restore the files that belong together"
         )
-    found = {name: array.shape for name, array in tensors.items()}
+    shapes = {name: array.shape for name, array in tensors.items()}
     expected = expected_shapes(architecture)
-    if found != expected:
-        name = next(name for name in {**expected, **found} if found.get(name) != expected.get(name))
+    if shapes != expected:
+        name = next(name for name in {**expected, **shapes} if shapes.get(name) != expected.get(name))
         raise ModelError(
-            f"{path}/model.safetensors: {name} has shape {found.get(name)}, config.json wants {expected.get(name)}; "
+            f"{path}/model.safetensors: {name} has shape {shapes.get(name)}, but config.json requires {expected.get(name)}; "
             "restore the files that belong together"
         )
 
 
 def _refuse_non_models(path: Path) -> None:
     if not path.exists():
-        raise ModelError(f"{path}: no such model directory (looked in {Path.cwd()}); check -m, or see what runs/ holds")
-    if path.is_file():
-        raise ModelError(f"{path}: is a file; a model is a directory, as charnn train makes it: name the directory")
-    if not (path / "config.json").exists() and not staged(path / "config.json").exists():
-        found = ", ".join(sorted(child.name for child in path.iterdir())[:4]) or "nothing"
         raise ModelError(
-            f"{path}: is no model directory: found {found}, but no config.json; name one that charnn train made"
+            f"{path}: no such model directory (looked in {Path.cwd()}); check -m, or see the models in runs/"
+        )
+    if path.is_file():
+        raise ModelError(f"{path}: is a file; a model is a directory that charnn train creates: name the directory")
+    if not (path / "config.json").exists() and not staged(path / "config.json").exists():
+        names = ", ".join(sorted(child.name for child in path.iterdir())[:4]) or "nothing"
+        raise ModelError(
+            f"{path}: is not a model directory: it contains {names}, but no config.json; name one that charnn train created"
         )
 
 
 def finish_interrupted_writes(path: Path) -> None:
-    """Rename what a crash left staged into place, so that the next write starts from one whole generation of each pair.
+    """Complete the renames that a crash interrupted, so that each checkpoint is one complete generation before the next write.
 
     Raises:
-        ModelError: where there is no whole generation.
+        ModelError: if there is no complete generation.
     """
-    for names in PAIRS:
+    for names in CHECKPOINT_FILES:
         files = [path / name for name in names]
         if any(staged(file).exists() for file in files):
-            pair = newest_pair(path, *names)
-            for file, found in zip(files, pair.files, strict=True):
-                if found != file:
-                    found.replace(file)
+            checkpoint = newest_checkpoint(path, *names)
+            for file, stored in zip(files, checkpoint.files, strict=True):
+                if stored != file:
+                    stored.replace(file)
                 staged(file).unlink(missing_ok=True)
 
 
 def with_backward_half(model: Model) -> list[Model]:
-    """Return a model, and the backward half beside it where it is bidirectional."""
+    """Return a model, and the backward model too if it is bidirectional."""
     if model.architecture.direction == "forward" and is_model(model.path / BACKWARD):
         return read_directed(model.path, "both")
     return [model]

@@ -1,8 +1,8 @@
-"""The configuration of a run: all that `config.json` says, as dataclasses from the moment it is read until it is written.
+"""The configuration of a run: the content of `config.json` as dataclasses.
 
-Each fact is stored once. The file repeats some (the sizes of the network and the seed stand in `options` too) because tools
-read them there: `RunConfig.to_json` writes them where the format has them, `RunConfig.from_json` takes each from one place
-and brings a file of an older format up to date, so that nothing else knows that there were any.
+Each value is stored once. The file repeats some (the sizes of the network and the seed are in `options` too) because tools
+read them there: `RunConfig.to_json` writes all of them, `RunConfig.from_json` reads each from one key and migrates files of
+older formats.
 """
 
 from collections.abc import Mapping
@@ -19,13 +19,13 @@ from charnn.text.facts import SplitSize, TextFile
 
 _GROUPS = {"text": TextOptions, "model": ModelOptions, "training": TrainingOptions}
 _RETIRED_OF_PLAN = {"num_threads", "num_evaluations"}
-"""Keys that older files have and nothing reads any more."""
+"""Obsolete keys of older files."""
 _UNKNOWN_VERSION = "unknown"
 
 
 @dataclass(frozen=True)
 class Versions:
-    """The versions with which a run was begun."""
+    """The versions with which a run was started."""
 
     charnn: str = _UNKNOWN_VERSION
     torch: str = _UNKNOWN_VERSION
@@ -34,7 +34,7 @@ class Versions:
 
 @dataclass(frozen=True)
 class AskedOptions:
-    """The options as they were given, None where the choice was left open."""
+    """The options as set by the user, None where they are chosen automatically."""
 
     text: TextOptions
     model: ModelOptions
@@ -43,19 +43,18 @@ class AskedOptions:
 
 @dataclass(frozen=True, kw_only=True)
 class PlanFacts:
-    """What was decided before the first step, beside architecture and options.
+    """Decisions before the first step, apart from architecture and options.
 
     Args:
-        device: cpu or cuda, where the option may say auto.
-        precision: fp32 or bf16, where the option may say auto.
-        bf16_speedup: how many times as fast as fp32, where bf16 was chosen over it.
-        expected_epochs: passes over the text that the budget was expected to allow; None in runs of an older charnn.
-        training_tokens_per_second: what was timed.
+        device: cpu or cuda (the option may be auto).
+        precision: fp32 or bf16 (the option may be auto).
+        bf16_speedup: speedup of bf16 over fp32, if bf16 was chosen by timing.
+        expected_epochs: epochs that the budget was expected to allow; None in runs of older versions.
+        training_tokens_per_second: measured speed.
         evaluation_interval: progress between two evaluations, from 0 to 1.
-        max_valid_tokens: held-out tokens that an evaluation reads.
-        ngram_order: of the n-gram model to be counted, 0 for none. The one that was counted may have a lower order
-            (`Results.ngram_order`).
-        evaluation_seconds: what an evaluation was expected to take.
+        max_valid_tokens: number of held-out tokens per evaluation.
+        ngram_order: planned order of the n-gram model, 0 for none. The actual order may be lower (`Results.ngram_order`).
+        evaluation_seconds: expected duration of an evaluation.
     """
 
     device: str
@@ -71,7 +70,7 @@ class PlanFacts:
 
 @dataclass(frozen=True)
 class CorpusFacts:
-    """What is known of the text: its files, and the sizes of its two parts."""
+    """The files of the text, and the sizes of its two splits."""
 
     files: list[TextFile]
     train: SplitSize
@@ -84,17 +83,17 @@ class CorpusFacts:
 
 @dataclass
 class Results:
-    """How good the model is; losses in nats a token, None before they are measured.
+    """Results of training; losses in nats per token, None before they are measured.
 
     Args:
-        valid_loss_nats: the best validation loss, and `valid_num_tokens` how many tokens it was measured on.
-        valid_loss_cold_nats: over windows that begin with the initial state.
-        ngram_loss_nats: of the n-gram model, whose order is `ngram_order` (0: there is none).
-        mixture_loss_nats: of network and n-gram model interpolated.
-        temperature: by which the logits were divided, fitted to the held-out text.
-        best_step: at which the best loss was reached.
-        steps, seconds: that training took.
-        stopped: why training ended, None while it goes on.
+        valid_loss_nats: best validation loss, over `valid_num_tokens` tokens.
+        valid_loss_cold_nats: fixed-window loss: over windows that start from the initial state.
+        ngram_loss_nats: loss of the n-gram model of order `ngram_order` (0 for none).
+        mixture_loss_nats: loss of the network interpolated with the n-gram model.
+        temperature: softmax temperature fitted to the held-out text.
+        best_step: step of the best validation loss.
+        steps, seconds: duration of training.
+        stopped: why training ended, None while it is running.
     """
 
     valid_loss_nats: float | None = None
@@ -112,21 +111,21 @@ class Results:
 
 @dataclass(kw_only=True)
 class RunConfig:
-    """All that `config.json` says.
+    """The content of `config.json`.
 
     Args:
-        architecture: the network's resolved shape.
-        asked: the options as they were given.
-        training: the training options, resolved. The resolved options of the text are those that were asked for, those of the
-            model follow from the architecture.
-        plan: what else was decided before the first step.
-        tokenizer_sha256: of the vocabulary that the weights belong to.
-        corpus: what is known of the text.
-        versions: with which the run was begun.
-        mixture_weights: the network's weights beside the n-gram model, by the order of the n-gram (order,).
-        results: how good the model is.
-        recipe: the name of the one that options come from.
-        later_options: the options that did not exist yet when the run was begun; not written.
+        architecture: the network's resolved architecture.
+        asked: the options as set by the user.
+        training: the resolved training options. Those of the text need no resolution, those of the model follow from the
+            architecture.
+        plan: further decisions before the first step.
+        tokenizer_sha256: digest of the tokenizer that the weights belong to.
+        corpus: files and sizes of the text.
+        versions: versions with which the run was started.
+        mixture_weights: interpolation weights of the network, by length of the matched n-gram context (order,).
+        results: results of training.
+        recipe: name of the recipe, if any.
+        later_options: options that did not exist when the run was started; not written.
     """
 
     architecture: Architecture
@@ -143,11 +142,11 @@ class RunConfig:
 
     @property
     def seed(self) -> int:
-        """What everything that is drawn at random depends on."""
+        """The random seed of the run."""
         return self.training.seed
 
     def option_values(self) -> dict[str, OptionValues]:
-        """Return the resolved options by group and name, as `config.json` has them."""
+        """Return the resolved options by group and name, as in `config.json`."""
         shape, model = asdict(self.architecture), as_json(self.asked.model)
         return {
             "text": as_json(self.asked.text),
@@ -156,7 +155,7 @@ class RunConfig:
         }
 
     def to_json(self) -> dict[str, Any]:
-        """Return what `config.json` says, but for the format version and the generation."""
+        """Return the content of `config.json`, except format version and generation."""
         return {
             **{f"{name}_version": version for name, version in asdict(self.versions).items()},
             "seed": self.seed,
@@ -177,15 +176,15 @@ class RunConfig:
 
     @classmethod
     def from_json(cls, content: Mapping[str, Any], file: str) -> "RunConfig":
-        """Make a configuration from what `config.json` says, in its present format or an older one.
+        """Make a configuration from the content of `config.json`, in the current format or an older one.
 
         Args:
-            content: with its format version, which is not newer than this charnn's.
+            content: the JSON object, with a format version that is not newer than `FORMAT_VERSION`.
             file: its path, for messages.
 
         Raises:
-            ModelError: where something is missing or no value that it can have, or where a file of the present format holds
-                what this charnn does not know, which a newer one has written.
+            ModelError: if a value is missing or invalid, or if a file of the current format has unknown keys, which a newer
+                charnn has written.
         """
         try:
             if content["format_version"] == FORMAT_VERSION:
@@ -222,22 +221,22 @@ _TOP_LEVEL = {
 
 
 def _migrated(content: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what a file of an older format says in the present one.
+    """Convert the content of a file from an older format to the current one.
 
-    What is merely missing has its default, which means the old behaviour: an architecture without `embedding_order` embeds
-    no n-grams, results without a temperature are those of temperature 1.
+    Missing keys take their defaults, which mean the old behavior: an architecture without `embedding_order` has no n-gram
+    embeddings, results without a temperature have temperature 1.
     """
     options, plan = content["options"], dict(content["plan"])
-    if "evaluation_interval" not in plan and "num_evaluations" in plan:  # the first charnn planned their number
+    if "evaluation_interval" not in plan and "num_evaluations" in plan:  # the first version stored their number
         plan["evaluation_interval"] = 1 / plan["num_evaluations"]
-    # An option that was left open is resolved now; before it existed, no n-grams were left out in training.
+    # Without this key, n-gram embeddings were not dropped in training.
     training = {"ngram_dropout": 0.0, **options["training"]}
-    given = {**options, **content.get("options_given", {})}  # what was left open was not noted at first
-    return {**content, "options": {**options, "training": training}, "options_given": given, "plan": plan}
+    asked = {**options, **content.get("options_given", {})}  # the first version stored the resolved options only
+    return {**content, "options": {**options, "training": training}, "options_given": asked, "plan": plan}
 
 
 def _refuse_unknown(content: Mapping[str, Any], file: str) -> None:
-    """Refuse what only a newer charnn can have written, lest it be lost when the file is written again. Raises ModelError."""
+    """Refuse keys of a newer charnn, which would be lost when the file is rewritten. Raises ModelError."""
     corpus = content["corpus"]
     known: list[tuple[str, Mapping[str, Any], set[str]]] = [
         ("", content, _TOP_LEVEL),
@@ -282,14 +281,14 @@ Part = TypeVar("Part")
 def _part(kind: type[Part], values: Mapping[str, Any]) -> Part:
     """Make a dataclass from those values of a JSON object that are its fields, with defaults for the others.
 
-    Options are not checked against each other: they were when the run was begun, by the rules of that day.
+    Options are not checked against each other: they were when the run was started, by the rules of that version.
 
     Raises:
-        TypeError: where it is no object, or one without a default is missing.
-        ValueError: where a field cannot have its value.
+        TypeError: if it is not an object, or a field without a default is missing.
+        ValueError: if a value is invalid.
     """
     if not isinstance(values, Mapping):
-        raise TypeError(f"{values!r} is no JSON object")
+        raise TypeError(f"{values!r} is not a JSON object")
     known = {name: values[name] for name in names_of(kind) if name in values}
     check_values(kind, known)
     if not issubclass(kind, Checked):

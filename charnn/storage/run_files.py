@@ -1,4 +1,4 @@
-"""The files of a model's directory, and what each of them is for."""
+"""The files of a model directory and their purposes."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,22 +8,22 @@ SPELLING_FILE = "spelling.safetensors"
 FILES = {
     "config.json": "options, the text's files, results",
     "tokenizer.json": "the vocabulary",
-    "tokenizer.model": "the vocabulary of subwords, as SentencePiece has it",
-    "model.safetensors": "the weights; to write and score",
+    "tokenizer.model": "the SentencePiece model of a subword tokenizer",
+    "model.safetensors": "the weights; for sampling and scoring",
     NGRAM_FILE: "the n-gram model; for --mix-ngram and --resume",
-    SPELLING_FILE: "how rare words are spelled; for --spell",
-    "training.json": "where training stands; for --resume",
-    "training.safetensors": "live weights, optimizer and carried state; for --resume",
-    "metrics.jsonl": "what happened in training, one event a line",
+    SPELLING_FILE: "the spelling model; for --spell",
+    "training.json": "position of training; for --resume",
+    "training.safetensors": "live weights, optimizer and hidden state; for --resume",
+    "metrics.jsonl": "metrics of training, one event per line",
     "train.bin": "the encoded text; for --resume, --novelty and --dynamic",
-    "valid.bin": "the held-out text; for --resume and what is fitted to it",
+    "valid.bin": "the held-out text; for --resume and fitted parameters",
 }
-"""What each file of a model's directory is for."""
+"""The purpose of each file of a model directory."""
 
 
 @dataclass(frozen=True)
 class StoredFile:
-    """A file of a model's directory: its name there, its size, and what it is for (empty for one that is not charnn's)."""
+    """A file of a model directory: its name, size and purpose (empty for files that charnn did not write)."""
 
     name: str
     num_bytes: int
@@ -31,7 +31,7 @@ class StoredFile:
 
 
 def stored_files(path: Path) -> list[StoredFile]:
-    """Return the files of a model's directory, the largest first, those of a backward half among them."""
+    """Return the files of a model directory, including those of a backward model, the largest first."""
     return sorted(
         (
             StoredFile(file.relative_to(path).as_posix(), file.stat().st_size, FILES.get(file.name, ""))

@@ -1,59 +1,59 @@
-"""How much of a text can be read in the time there is: measured on its beginning."""
+"""How much of a text can be read within the time budget, measured on its beginning."""
 
 import time
 from collections.abc import Callable
 
 READING_FRACTION = 0.25
-"""The fraction of a time budget that reading may take; counting n-grams beside it may take a tenth."""
+"""Fraction of the time budget for reading; counting n-grams may take another tenth."""
 ALWAYS_READ = 1 << 20
-"""Bytes that are read whatever the time; so much, and twice as much, need not be measured."""
+"""Bytes that are read in any case; texts of up to twice this size need no measurement."""
 SLOWEST_SPEED = 100_000
-"""Bytes a second that any machine reads: a text that can be read at this speed is not measured."""
+"""Bytes per second of the slowest machine: a text that can be read at this speed needs no measurement."""
 HASHING_SPEED, HASHING_FRACTION = 300e6, 0.2
-"""Bytes a second that a digest takes, and the fraction of the time for reading in which that of all the text is still made."""
+"""Bytes per second of hashing, and the fraction of the reading time that hashing the whole text may take."""
 _MEASURING_FRACTION, _MOST_SECONDS_MEASURING, _MARGIN, _MOST_FASTER, _CERTAIN = 0.15, 4.0, 0.8, 1.5, 2.0
 _FRACTIONS = tuple(2 ** (-step / 2) for step in range(1, 60))
-"""Coarse, so that the next run with the same budget reads as much and takes it from the cache."""
+"""Coarse steps, so that the next run with the same budget reads the same fraction, from the cache."""
 
 
 def reading_seconds(minutes: float) -> float:
-    """Return how long reading may take in a time budget."""
+    """Return the time for reading in a time budget."""
     return minutes * 60 * READING_FRACTION
 
 
 def like_fractions(fraction: float) -> list[float]:
-    """Return the fractions that are not much smaller than this one, the largest first."""
+    """Return the steps down to about half of a fraction, the largest first."""
     return [step for step in _FRACTIONS if step >= fraction / 2.1]
 
 
 def can_be_hashed(num_bytes: int, minutes: float | None) -> bool:
-    """Tell whether there is time to take the digest of a whole text."""
+    """Return whether there is time to hash a whole text."""
     return minutes is None or num_bytes < HASHING_SPEED * HASHING_FRACTION * reading_seconds(minutes) + ALWAYS_READ
 
 
 def needs_no_measuring(num_bytes: int, minutes: float) -> bool:
-    """Tell whether a text is so short that it can be read in any case."""
+    """Return whether a text is short enough to be read in any case."""
     return num_bytes <= max(2 * ALWAYS_READ, SLOWEST_SPEED * reading_seconds(minutes))
 
 
 def _speed(size: float, seconds: float, more: float, seconds_more: float) -> float:
-    """Return bytes a second of the last bytes alone, as the first ones are slow: their words are new. But noise is no speed."""
+    """Return the bytes per second of the last bytes only (the first words are all new), bounded against noise."""
     overall = size / max(seconds, 1e-9)
     return min(more / seconds_more, _MOST_FASTER * overall) if seconds_more > 0 else overall
 
 
 def affordable_fraction(num_bytes: int, seconds: float, read: Callable[[float], None]) -> tuple[float, float]:
-    """Find out how much of a text can be read.
+    """Measure which fraction of a text can be read.
 
     Args:
-        num_bytes: of the text.
-        seconds: that reading may take.
-        read: reads this fraction of the text in the way that is measured.
+        num_bytes: size of the text.
+        seconds: time for reading.
+        read: function that reads a fraction of the text.
 
     Returns:
-        The fraction, and the seconds that all of the text would take.
+        The fraction, and the seconds that the whole text would take.
     """
-    began = time.monotonic()
+    started = time.monotonic()
     size, last_size, last_seconds = float(ALWAYS_READ), 0.0, 0.0
     while True:
         if size >= num_bytes:
@@ -62,7 +62,7 @@ def affordable_fraction(num_bytes: int, seconds: float, read: Callable[[float], 
         read(size / num_bytes)
         took = time.monotonic() - before
         speed = _speed(size, took, size - last_size, took - last_seconds)
-        spent = time.monotonic() - began
+        spent = time.monotonic() - started
         if _CERTAIN * num_bytes / speed < seconds - spent:
             return 1.0, num_bytes / speed
         if spent + 2 * took > min(_MEASURING_FRACTION * seconds, _MOST_SECONDS_MEASURING):

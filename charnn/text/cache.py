@@ -1,7 +1,7 @@
-"""What was made of a long text, kept for the next run: encoded text, and what is counted in it.
+"""A cache of encoded texts and their n-gram counts, for later runs on the same text.
 
 An entry is a directory of files and a manifest with their digests. It is written under a temporary name and renamed, so it is
-there wholly or not at all, whoever else writes it at the same time. The entries that were not used for longest make room.
+complete or absent, even with concurrent writers. The least recently used entries are evicted.
 """
 
 import contextlib
@@ -22,25 +22,25 @@ from charnn import __version__
 ENVIRONMENT_VARIABLE = "CHARNN_CACHE_DIR"
 FORMAT_VERSION = 1
 MOST_BYTES = 2 << 30
-SMALLEST_TEXT = 1 << 20
-"""Bytes of text from which on it is worth it."""
+MIN_TEXT_BYTES = 1 << 20
+"""Shorter texts are not cached."""
 _MANIFEST, _UNFINISHED = "manifest.json", "new-"
-_SECONDS_UNFINISHED = 24 * 3600.0
-"""After this long, what another process has begun is taken for what it has left behind."""
-_BYTES_AT_ONCE = 1 << 20
+_MAX_SECONDS_UNFINISHED = 24 * 3600.0
+"""Unfinished entries older than this are regarded as abandoned."""
+_BLOCK_BYTES = 1 << 20
 
 
 def cache_directory() -> Path | None:
-    """Return where the cache lies, or None where there is none: `CHARNN_CACHE_DIR`, or the system's place for such things."""
-    given = os.environ.get(ENVIRONMENT_VARIABLE)
-    if given is not None:
-        return Path(given) if given else None
+    """Return the cache directory: `CHARNN_CACHE_DIR`, or that of the platform; None if there is none."""
+    configured = os.environ.get(ENVIRONMENT_VARIABLE)
+    if configured is not None:
+        return Path(configured) if configured else None
     with contextlib.suppress(RuntimeError):  # a user without a home directory
-        return _usual_place() / "charnn"
+        return _platform_cache() / "charnn"
     return None
 
 
-def _usual_place() -> Path:
+def _platform_cache() -> Path:
     if sys.platform == "win32":
         return Path(os.environ.get("LOCALAPPDATA") or Path.home() / "AppData" / "Local")
     if sys.platform == "darwin":
@@ -48,15 +48,15 @@ def _usual_place() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
 
 
-def make_key(**facts: Any) -> str:
-    """Return what names the result of some work: a digest of all that it depends on."""
+def make_cache_key(**facts: Any) -> str:
+    """Return the cache key of a result: a digest of everything that it depends on."""
     versions = {"cache_format_version": FORMAT_VERSION, "charnn_version": __version__}
     text = json.dumps(versions | facts, sort_keys=True, ensure_ascii=True)
     return hashlib.sha256(text.encode()).hexdigest()
 
 
 def fetch(root: Path | None, key: str, directory: Path) -> dict[str, Any] | None:
-    """Copy the files of an entry into a directory, and return its facts; None where there is no such entry.
+    """Copy the files of an entry into a directory and return its facts; None if there is no such entry.
 
     A damaged entry is removed.
     """
@@ -66,35 +66,35 @@ def fetch(root: Path | None, key: str, directory: Path) -> dict[str, Any] | None
     try:
         manifest = json.loads((entry / _MANIFEST).read_bytes())
         facts: dict[str, Any] = manifest["facts"]
-        if make_key(facts=facts) != manifest["digest"]:
+        if make_cache_key(facts=facts) != manifest["digest"]:
             raise ValueError(f"{entry / _MANIFEST}: is damaged")
         for name, digest in manifest["files"].items():
             _copy(entry / name, directory / name, digest)
-        with contextlib.suppress(OSError):  # a cache that may only be read
+        with contextlib.suppress(OSError):  # a read-only cache
             os.utime(entry / _MANIFEST)
     except (FileNotFoundError, ValueError, KeyError, TypeError, AttributeError):
         shutil.rmtree(entry, ignore_errors=True)
         return None
-    except OSError:  # the entry cannot be read now, or there is no room for the copy
+    except OSError:  # the entry is unreadable, or the disk is full
         return None
     return facts
 
 
 def _copy(source: Path, target: Path, digest: str) -> None:
-    """Copy a file and flush it to disk. Raises ValueError where it is not what it was."""
-    found = hashlib.sha256()
+    """Copy a file and flush it to disk. Raises ValueError if its digest differs."""
+    hasher = hashlib.sha256()
     with source.open("rb") as reading, target.open("wb") as writing:
-        while content := reading.read(_BYTES_AT_ONCE):
-            found.update(content)
+        while content := reading.read(_BLOCK_BYTES):
+            hasher.update(content)
             writing.write(content)
         writing.flush()
         os.fsync(writing.fileno())
-    if found.hexdigest() != digest:
+    if hasher.hexdigest() != digest:
         raise ValueError(f"{source}: is damaged")
 
 
-def keep(root: Path | None, key: str, files: Mapping[str, Path], facts: Mapping[str, Any]) -> None:
-    """Copy files into a new entry, and remove old ones where there is no room. What cannot be kept is not."""
+def store(root: Path | None, key: str, files: Mapping[str, Path], facts: Mapping[str, Any]) -> None:
+    """Copy files into a new entry, and evict old ones if necessary. Entries that cannot be stored are skipped."""
     if root is None or sum(path.stat().st_size for path in files.values()) > MOST_BYTES:
         return
     with contextlib.suppress(OSError):
@@ -106,8 +106,8 @@ def keep(root: Path | None, key: str, files: Mapping[str, Path], facts: Mapping[
                 shutil.copyfile(path, unfinished / name)
                 with path.open("rb") as file:
                     digests[name] = hashlib.file_digest(file, "sha256").hexdigest()
-            manifest = {"files": digests, "facts": facts, "digest": make_key(facts=facts)}
-            (unfinished / _MANIFEST).write_text(json.dumps(manifest), encoding="utf-8")  # ASCII: names may be no UTF-8
+            manifest = {"files": digests, "facts": facts, "digest": make_cache_key(facts=facts)}
+            (unfinished / _MANIFEST).write_text(json.dumps(manifest), encoding="utf-8")  # ASCII: names may not be UTF-8
             unfinished.replace(root / key)
         finally:
             shutil.rmtree(unfinished, ignore_errors=True)
@@ -116,12 +116,12 @@ def keep(root: Path | None, key: str, files: Mapping[str, Path], facts: Mapping[
 
 @dataclass(frozen=True)
 class Entry:
-    """One thing that is kept.
+    """An entry of the cache.
 
     Args:
-        what: it is, for people.
-        num_bytes: of all its files.
-        used: when it was last used, in seconds since 1970.
+        what: description for users.
+        num_bytes: size of all its files.
+        used: time of last use, in seconds since 1970.
     """
 
     path: Path
@@ -131,24 +131,24 @@ class Entry:
 
 
 def entries(root: Path | None) -> list[Entry]:
-    """Return what is kept, that which was not used for longest first."""
-    found = []
+    """Return the entries, the least recently used first."""
+    listed = []
     for path in root.glob("*/") if root is not None and root.is_dir() else ():
         with contextlib.suppress(OSError, ValueError, AttributeError):  # another process may be removing it
             used = (path / _MANIFEST).stat().st_mtime
             facts = json.loads((path / _MANIFEST).read_bytes()).get("facts", {})
             num_bytes = sum(file.stat().st_size for file in path.iterdir())
-            found.append(Entry(path, str(facts.get("what", "?")), num_bytes, used))
-    return sorted(found, key=lambda entry: entry.used)
+            listed.append(Entry(path, str(facts.get("what", "?")), num_bytes, used))
+    return sorted(listed, key=lambda entry: entry.used)
 
 
 def _make_room(root: Path) -> None:
     for path in root.glob(_UNFINISHED + "*"):
-        if time.time() - path.stat().st_mtime > _SECONDS_UNFINISHED:
+        if time.time() - path.stat().st_mtime > _MAX_SECONDS_UNFINISHED:
             shutil.rmtree(path, ignore_errors=True)
-    kept = entries(root)
-    excess = sum(entry.num_bytes for entry in kept) - MOST_BYTES
-    for entry in kept:
+    stored = entries(root)
+    excess = sum(entry.num_bytes for entry in stored) - MOST_BYTES
+    for entry in stored:
         if excess <= 0:
             return
         shutil.rmtree(entry.path, ignore_errors=True)

@@ -1,4 +1,4 @@
-"""What Python calls a character and is none: halves of surrogate pairs. U+DC80 to U+DCFF stand for bytes that are no UTF-8."""
+"""Replacement of lone surrogates. U+DC80 to U+DCFF represent bytes that are not UTF-8 (surrogateescape)."""
 
 import re
 
@@ -8,10 +8,10 @@ _HALF_OR_BYTE = re.compile("[\ud800-\udfff]")
 
 
 def whole_characters(text: str) -> str:
-    """Return a text with U+FFFD for halves of surrogate pairs, which nothing can write."""
+    """Replace lone surrogates, which cannot be encoded, by U+FFFD, except escaped bytes."""
     return text if text.isascii() else _HALF.sub(REPLACEMENT, text)
 
 
 def characters_only(text: str) -> str:
-    """Return a text with U+FFFD for halves of surrogate pairs, and for bytes that are no UTF-8."""
+    """Replace lone surrogates, including escaped bytes, by U+FFFD."""
     return text if text.isascii() else _HALF_OR_BYTE.sub(REPLACEMENT, text)

@@ -1,7 +1,7 @@
 """The corpus: text streamed into `train.bin` and `valid.bin`, never held in memory as a whole.
 
-One pass over the text measures it, one encodes it; of characters, bytes and subwords, which are quickly cut, another one counts
-before. A unit (a line or a document) is written with its closing boundary; the opening one of the first unit is understood.
+The first pass over the text measures it, the last one encodes it; for characters, bytes and subwords a pass between them counts
+tokens. A unit (a line or a document) is written with its closing boundary; the opening one of the first unit is implicit.
 """
 
 import contextlib
@@ -27,20 +27,20 @@ from charnn.text.affordable import (
     needs_no_measuring,
     reading_seconds,
 )
-from charnn.text.cache import SMALLEST_TEXT
-from charnn.text.encoding import Encoded, encode_pieces, encode_words
+from charnn.text.cache import MIN_TEXT_BYTES
+from charnn.text.cached_corpus import fetch_encoded, store_encoded
+from charnn.text.encoding import Encoded, encode_chunks, encode_words
 from charnn.text.facts import SplitSize, TextFile
-from charnn.text.kept_corpus import fetch_encoded, keep_encoded
 from charnn.text.progress import Meter, Report
 from charnn.text.reading import RAW, Source, display_name, empty_text_error, find_sources, read_text
 from charnn.text.selection import Selection, Stamp, stored_size
-from charnn.text.splitting import Piece, all_valid, stream_splitter, unit_splitter
+from charnn.text.splitting import SplitChunk, all_valid, stream_splitter, unit_splitter
 from charnn.text.tokenizer_training import train_tokenizer
 from charnn.text.tokenizers import Tokenizer
 
 logger = notice_logger(__name__)
 
-TOKENS_REVERSED_AT_ONCE = 1 << 20
+REVERSED_BLOCK_TOKENS = 1 << 20
 
 
 @dataclass(frozen=True)
@@ -48,12 +48,12 @@ class Corpus:
     """An encoded corpus on disk.
 
     Args:
-        directory: where `train.bin` and `valid.bin` lie.
-        tokenizer: made from the training part alone.
-        train, valid: sizes of the two parts.
+        directory: directory of `train.bin` and `valid.bin`.
+        tokenizer: built from the training split only.
+        train, valid: sizes of the two splits.
         files: name, size and sha256 of each text.
         rare_words: see `TrainedWordTokenizer`.
-        key: names the encoded text in the cache; empty where it is not kept.
+        cache_key: key of the encoded text in the cache; empty where it is not cached.
     """
 
     directory: Path
@@ -61,8 +61,8 @@ class Corpus:
     train: SplitSize
     valid: SplitSize
     files: list[TextFile]
-    rare_words: Sequence[str] = ()
-    key: str = ""
+    spelling_examples: Sequence[str] = ()
+    cache_key: str = ""
 
     def ids(self, split: str) -> npt.NDArray[np.unsignedinteger[Any]]:
         """Return the ids (N,) of "train" or "valid", memory-mapped."""
@@ -70,7 +70,7 @@ class Corpus:
 
 
 def open_ids(path: Path, tokenizer: Tokenizer) -> npt.NDArray[np.unsignedinteger[Any]]:
-    """Memory-map encoded text (N,), which may be empty."""
+    """Memory-map encoded text (N,), possibly empty."""
     dtype = tokenizer.vocabulary.dtype
     if path.stat().st_size == 0:
         return np.zeros(0, dtype=dtype)
@@ -78,26 +78,26 @@ def open_ids(path: Path, tokenizer: Tokenizer) -> npt.NDArray[np.unsignedinteger
 
 
 def reverse_encoded(source: Path, target: Path, tokenizer: Tokenizer) -> None:
-    """Write encoded text as it is read from right to left; both may be the same file.
+    """Write encoded text in reverse; source and target may be the same file.
 
-    A boundary that closes units closes them still. Only a part of the text is in memory at a time.
+    Closing boundaries still close their units. Only a part of the text is in memory at a time.
     """
     dtype = np.dtype(tokenizer.vocabulary.dtype)
     num_tokens = source.stat().st_size // dtype.itemsize
     num_closing = min(num_tokens, int(tokenizer.unit != "stream"))
-    fresh = target.with_name(target.name + ".reversed")
-    with explain_write_errors(target), source.open("rb") as text, fresh.open("wb") as file:
+    reversed_file = target.with_name(target.name + ".reversed")
+    with explain_write_errors(target), source.open("rb") as text, reversed_file.open("wb") as file:
 
         def read(first: int, end: int) -> npt.NDArray[np.unsignedinteger[Any]]:
             text.seek(first * dtype.itemsize)
             return np.frombuffer(text.read((end - first) * dtype.itemsize), dtype=dtype)
 
-        for end in range(num_tokens - num_closing, 0, -TOKENS_REVERSED_AT_ONCE):
-            file.write(read(max(0, end - TOKENS_REVERSED_AT_ONCE), end)[::-1].tobytes())
+        for end in range(num_tokens - num_closing, 0, -REVERSED_BLOCK_TOKENS):
+            file.write(read(max(0, end - REVERSED_BLOCK_TOKENS), end)[::-1].tobytes())
         file.write(read(num_tokens - num_closing, num_tokens).tobytes())
         file.flush()
         os.fsync(file.fileno())
-    fresh.replace(target)
+    reversed_file.replace(target)
 
 
 def prepare_corpus(
@@ -110,19 +110,19 @@ def prepare_corpus(
     minutes: float | None = None,
     cache_root: Path | None = None,
 ) -> Corpus:
-    """Read the texts, make a tokenizer and write the encoded corpus.
+    """Read the texts, build a tokenizer and write the encoded corpus.
 
     Args:
         directory: receives `train.bin` and `valid.bin`.
-        texts: what the user named (see `find_sources`).
+        texts: names of files (see `find_sources`).
         options: tokenizer, unit, split.
         seed: draws the held-out units.
-        report: told how far the reading has come.
-        minutes: the time budget; of a text that is too long for it, a beginning of each file is read.
-        cache_root: where encoded text is kept (see `cache`); None for nowhere.
+        report: called with the progress of reading.
+        minutes: time budget; of a text that is too long for it, the beginning of each file is read.
+        cache_root: directory of the cache (see `cache`); None for no caching.
 
     Raises:
-        TextError: for texts that cannot be read or hold nothing.
+        TextError: for texts that cannot be read or are empty.
     """
     spool = directory / "stdin.spool"
     try:
@@ -130,30 +130,30 @@ def prepare_corpus(
         text = Selection(_without(valid, find_sources(texts, spool=spool)), valid, options, seed)
         if not any(map(stored_size, text.sources)):
             raise empty_text_error([source.name for source in text.sources], "there is nothing to learn from")
-        cache = _Cache(cache_root if text.num_bytes >= SMALLEST_TEXT else None, text.stamps())
+        cache = _Cache(cache_root if text.num_bytes >= MIN_TEXT_BYTES else None, text.stamps())
         if can_be_hashed(text.num_bytes, minutes):
             cache = cache._replace(whole=text.facts(report))
-        kept = _find_kept(directory, text, [1.0], cache)
-        if kept is None and minutes is not None and not needs_no_measuring(text.num_bytes, minutes):
+        cached = _find_cached(directory, text, [1.0], cache)
+        if cached is None and minutes is not None and not needs_no_measuring(text.num_bytes, minutes):
             fraction, needed = _affordable(directory, text, minutes)
             if fraction < 1:
-                kept = _find_kept(directory, text, like_fractions(fraction), cache)
+                cached = _find_cached(directory, text, like_fractions(fraction), cache)
                 text = text.beginning(fraction)
-            if fraction < 1 and kept is None:
+            if fraction < 1 and cached is None:
                 logger.info(_what_is_read(text, minutes, needed))
-        return kept or _encode_and_keep(directory, text, cache, report)
+        return cached or _encode_and_store(directory, text, cache, report)
     finally:
-        with contextlib.suppress(PermissionError):  # an error left it open, and tells more
+        with contextlib.suppress(PermissionError):  # an earlier error left it open
             spool.unlink(missing_ok=True)
 
 
 class _Cache(NamedTuple):
-    """Where encoded text is kept, and under what.
+    """The cache of encoded text, and what identifies the text.
 
     Args:
-        root: of the cache; None for nowhere.
-        stamps: of the files, before anything of them was read.
-        whole: what one knows all of the text by; None where there is no time to read it for that.
+        root: directory of the cache; None for no caching.
+        stamps: stamps of the files before reading.
+        whole: digests of the whole files; None if there is no time to compute them.
     """
 
     root: Path | None
@@ -161,12 +161,12 @@ class _Cache(NamedTuple):
     whole: list[TextFile] | None = None
 
 
-def _find_kept(directory: Path, text: Selection, fractions: Sequence[float], cache: _Cache) -> Corpus | None:
-    """Return the first of these fractions of a text that is in the cache, if there is one."""
+def _find_cached(directory: Path, text: Selection, fractions: Sequence[float], cache: _Cache) -> Corpus | None:
+    """Return the first of these fractions of a text that is in the cache, if any."""
     if cache.root is None or cache.whole is None:
         return None
     for part in (text if fraction == 1 else text.beginning(fraction) for fraction in fractions):
-        key = part.key(cache.whole)
+        key = part.cache_key(cache.whole)
         encoded = fetch_encoded(cache.root, key, directory, part)
         if encoded is not None:
             return _corpus(directory, encoded, cache.whole if part.is_whole else part.facts(), key)
@@ -174,14 +174,14 @@ def _find_kept(directory: Path, text: Selection, fractions: Sequence[float], cac
 
 
 def _affordable(directory: Path, text: Selection, minutes: float) -> tuple[float, float]:
-    """Return how much of a text can be read, and the minutes that all of it needs."""
+    """Return the fraction of a text that can be read, and the minutes that the whole text needs."""
 
     def read(fraction: float) -> None:
         with tempfile.TemporaryDirectory(dir=directory) as folder:
             try:
                 _encode(Path(folder), text.beginning(fraction), None)
             except (CharnnError, RuntimeError):
-                return  # what is wrong is said when it is read in earnest, if it is still wrong then
+                return  # raised again by the actual reading
 
     seconds = reading_seconds(minutes)
     fraction, needed = affordable_fraction(text.num_bytes, seconds, read)
@@ -191,12 +191,12 @@ def _affordable(directory: Path, text: Selection, minutes: float) -> tuple[float
 def _what_is_read(text: Selection, minutes: float, needed: float) -> str:
     of_each = " (a beginning of each file)" if len(text.sources) + len(text.valid) > 1 else ""
     return (
-        f"reading {text.description}{of_each}, as much as {minutes:g} minutes leave time for; "
+        f"reading {text.description}{of_each}, as much as {minutes:g} minutes allow; "
         f"{max(1, needed):.0f} minutes are enough for all of it"
     )
 
 
-def _encode_and_keep(
+def _encode_and_store(
     directory: Path,
     text: Selection,
     cache: _Cache,
@@ -208,22 +208,23 @@ def _encode_and_keep(
         logger.info(message)
     if text.valid and not encoded.sizes["valid"].num_tokens:
         raise TextError(
-            f"{display_name(text.options.valid or '')}: holds no text to validate on; name another --valid file or leave it out"
+            f"{display_name(text.options.valid or '')}: contains no text to validate on; "
+            "name another --valid file or leave it out"
         )
     key = ""
     if cache.root is not None and cache.whole is not None and text.stamps() == cache.stamps:
-        key = text.key(cache.whole)
-        keep_encoded(cache.root, key, directory, encoded, text)
+        key = text.cache_key(cache.whole)
+        store_encoded(cache.root, key, directory, encoded, text)
     return _corpus(directory, encoded, facts, key)
 
 
 def _corpus(directory: Path, encoded: Encoded, facts: list[TextFile], key: str) -> Corpus:
     sizes = encoded.sizes
-    return Corpus(directory, encoded.tokenizer, sizes["train"], sizes["valid"], facts, encoded.rare_words, key)
+    return Corpus(directory, encoded.tokenizer, sizes["train"], sizes["valid"], facts, encoded.spelling_examples, key)
 
 
 def _encode(directory: Path, text: Selection, report: Report | None) -> Encoded:
-    """Make the tokenizer and write both splits."""
+    """Build the tokenizer and write both splits."""
     notes: list[str] = []
     options = text.options
     encoding = RAW if options.tokenizer == "byte" else options.encoding
@@ -238,7 +239,7 @@ def _encode(directory: Path, text: Selection, report: Report | None) -> Encoded:
     else:
         split = unit_splitter(first_pass, options.unit, fraction, text.seed, text.name, notes)
 
-    def pieces(what: str) -> Iterator[Piece]:
+    def split_chunks(what: str) -> Iterator[SplitChunk]:
         advance = meter(what, (*text.sources, *text.valid))
         return itertools.chain(
             split(read_text(text.sources, encoding, advance=advance)),
@@ -246,20 +247,20 @@ def _encode(directory: Path, text: Selection, report: Report | None) -> Encoded:
         )
 
     def training_texts() -> Iterator[str]:
-        for piece in split(read_text(text.sources, encoding, advance=meter("counting the tokens of", text.sources))):
-            if piece.split == "train":
-                yield piece.text(options.unit)
+        for chunk in split(read_text(text.sources, encoding, advance=meter("counting the tokens of", text.sources))):
+            if chunk.split == "train":
+                yield chunk.text(options.unit)
 
     if options.tokenizer == "word":
-        return encode_words(directory, pieces("reading"), options)._replace(notes=notes)
+        return encode_words(directory, split_chunks("reading"), options)._replace(notes=notes)
     tokenizer = train_tokenizer(options, training_texts, seed=text.seed)
-    return Encoded(tokenizer, encode_pieces(directory, pieces("reading"), tokenizer), notes=notes)
+    return Encoded(tokenizer, encode_chunks(directory, split_chunks("reading"), tokenizer), notes=notes)
 
 
 def _without(held_out: Sequence[Source], sources: Sequence[Source]) -> list[Source]:
-    """Leave the validation file out of the training text, where a directory holds both."""
-    places = {source.path.resolve() for source in held_out if source.path}
-    kept = [source for source in sources if source.path is None or source.path.resolve() not in places]
-    if len(kept) < len(sources) and kept:
+    """Exclude the validation files from the training text."""
+    held_out_paths = {source.path.resolve() for source in held_out if source.path}
+    training = [source for source in sources if source.path is None or source.path.resolve() not in held_out_paths]
+    if len(training) < len(sources) and training:
         logger.info("the validation file is left out of the training text")
-    return kept or list(sources)
+    return training or list(sources)

@@ -1,4 +1,4 @@
-"""From ids back to text, one at a time, for each way to cut a text into tokens."""
+"""Incremental decoders, from ids to text, for each tokenizer."""
 
 import codecs
 import copy
@@ -10,30 +10,30 @@ from charnn.text.words import GLUE, expected_gap
 
 
 class Decoder(Protocol):
-    """Turns ids into text one at a time, holding back what is not yet a whole character."""
+    """Decodes ids one at a time, buffering incomplete characters."""
 
     def push(self, id: int) -> str:
-        """Return the text that this id completes."""
+        """Return the text that is complete with this id."""
         ...
 
     def flush(self) -> str:
-        """Return what was held back."""
+        """Return the buffered text."""
         ...
 
     def copy(self) -> "Decoder":
-        """Return another one that stands in the same place."""
+        """Return a copy in the same state."""
         ...
 
 
-class PieceDecoder:
-    """Each token is its own text."""
+class TokenDecoder:
+    """Looks up the text of each token."""
 
-    def __init__(self, pieces: Sequence[str]) -> None:
-        self._pieces = pieces
+    def __init__(self, texts: Sequence[str]) -> None:
+        self._texts = texts
 
     def push(self, id: int) -> str:
         """See `Decoder`."""
-        return self._pieces[id]
+        return self._texts[id]
 
     def flush(self) -> str:
         """See `Decoder`."""
@@ -45,7 +45,7 @@ class PieceDecoder:
 
 
 class ByteDecoder:
-    """Bytes of UTF-8; part of a character is held back until the rest comes."""
+    """Bytes of UTF-8; incomplete characters are buffered."""
 
     def __init__(self, errors: str) -> None:
         self._decoder = codecs.getincrementaldecoder("utf-8")(errors)
@@ -66,7 +66,7 @@ class ByteDecoder:
 
 
 class WordDecoder:
-    """Words with the gaps that one expects between them; any other gap is a token."""
+    """Words with the expected gaps between them; other gaps are tokens."""
 
     def __init__(self, tokens: Sequence[str]) -> None:
         self._tokens = tokens

@@ -1,7 +1,7 @@
-"""From pieces of text to ids on disk, `train.bin` and `valid.bin`.
+"""Encoding of text chunks into ids on disk, `train.bin` and `valid.bin`.
 
-Words are cut out of the text once: they are numbered as they appear, written as these numbers, and when all are counted and
-the vocabulary is known, the numbers on disk are exchanged for ids.
+Text is split into words once: they are numbered in order of appearance and written as these numbers, which are replaced by
+ids when all words are counted and the vocabulary is known.
 """
 
 import contextlib
@@ -16,13 +16,13 @@ import numpy.typing as npt
 from charnn.config import TextOptions
 from charnn.files import explain_write_errors
 from charnn.text.facts import SplitSize
-from charnn.text.splitting import Piece
+from charnn.text.splitting import SplitChunk
 from charnn.text.tokenizer_training import NumberedWords, make_word_tokenizer
 from charnn.text.tokenizers import Tokenizer
 from charnn.text.vocabulary import NEWLINE
 
 SPLITS = ("train", "valid")
-NUMBERS_AT_ONCE = 1 << 20
+BLOCK_NUMBERS = 1 << 20
 _NUMBER = np.dtype(np.uint32)
 
 
@@ -30,28 +30,28 @@ class Encoded(NamedTuple):
     """An encoded text whose ids are on disk.
 
     Args:
-        tokenizer: made from the training part alone.
-        sizes: by split.
+        tokenizer: built from the training split only.
+        sizes: sizes by split.
         rare_words: see `TrainedWordTokenizer`.
         notes: what a user should know of the text.
     """
 
     tokenizer: Tokenizer
     sizes: dict[str, SplitSize]
-    rare_words: Sequence[str] = ()
+    spelling_examples: Sequence[str] = ()
     notes: Sequence[str] = ()
 
 
-def encode_pieces(directory: Path, pieces: Iterator[Piece], tokenizer: Tokenizer) -> dict[str, SplitSize]:
+def encode_chunks(directory: Path, split_chunks: Iterator[SplitChunk], tokenizer: Tokenizer) -> dict[str, SplitSize]:
     """Write the ids of both splits, and return their sizes."""
     vocabulary = tokenizer.vocabulary
     totals = {split: np.zeros(5, dtype=np.int64) for split in SPLITS}
     with _opened(directory, ".bin") as files:
-        for piece in pieces:
-            text = piece.text(tokenizer.unit)
-            ids = tokenizer.encode(text) if tokenizer.unit != "document" else encode_documents(tokenizer, piece.texts)
-            files[piece.split].write(ids.astype(vocabulary.dtype).tobytes())
-            totals[piece.split] += (len(ids), *_sizes(text, piece), _num_unknown(ids, vocabulary.unknown_id))
+        for chunk in split_chunks:
+            text = chunk.text(tokenizer.unit)
+            ids = tokenizer.encode(text) if tokenizer.unit != "document" else encode_documents(tokenizer, chunk.texts)
+            files[chunk.split].write(ids.astype(vocabulary.dtype).tobytes())
+            totals[chunk.split] += (len(ids), *_sizes(text, chunk), _num_unknown(ids, vocabulary.unknown_id))
     return {split: _split_size(totals[split]) for split in SPLITS}
 
 
@@ -61,18 +61,18 @@ def encode_documents(tokenizer: Tokenizer, documents: Sequence[str]) -> npt.NDAr
     return np.concatenate([part for document in documents for part in (tokenizer.encode(document), boundary)])
 
 
-def encode_words(directory: Path, pieces: Iterator[Piece], options: TextOptions) -> Encoded:
-    """Make a tokenizer of words from the pieces that are trained on, and write the ids of both splits."""
+def encode_words(directory: Path, split_chunks: Iterator[SplitChunk], options: TextOptions) -> Encoded:
+    """Build a word tokenizer from the training split, and write the ids of both splits."""
     words = NumberedWords(pretokenized=options.pretokenized)
     totals = {split: np.zeros(5, dtype=np.int64) for split in SPLITS}
     with _opened(directory, ".numbers") as files:
-        for piece in pieces:
-            text = piece.text(options.unit)
-            numbers = _document_numbers(words, piece.texts) if options.unit == "document" else words.encode(text)
-            if piece.split == "train":
-                words.count(numbers, num_documents=len(piece.texts) if options.unit == "document" else 0)
-            files[piece.split].write(numbers.astype(_NUMBER).tobytes())
-            totals[piece.split] += (len(numbers), *_sizes(text, piece), 0)
+        for chunk in split_chunks:
+            text = chunk.text(options.unit)
+            numbers = _document_numbers(words, chunk.texts) if options.unit == "document" else words.encode(text)
+            if chunk.split == "train":
+                words.count(numbers, num_documents=len(chunk.texts) if options.unit == "document" else 0)
+            files[chunk.split].write(numbers.astype(_NUMBER).tobytes())
+            totals[chunk.split] += (len(numbers), *_sizes(text, chunk), 0)
     made = make_word_tokenizer(options, words.counts())
     ids = words.ids(made.tokenizer.id_of, made.tokenizer.vocabulary.boundary_id)
     sizes = {}
@@ -80,20 +80,20 @@ def encode_words(directory: Path, pieces: Iterator[Piece], options: TextOptions)
         for split in SPLITS:
             totals[split][-1] = _exchange(directory / f"{split}.numbers", files[split], ids, made.tokenizer)
             sizes[split] = _split_size(totals[split])
-    return Encoded(made.tokenizer, sizes, made.rare_words)
+    return Encoded(made.tokenizer, sizes, made.spelling_examples)
 
 
 def _document_numbers(words: NumberedWords, documents: Sequence[str]) -> npt.NDArray[np.int64]:
     """Return the numbers of documents, each closed by the boundary's.
 
-    They are encoded as one text: two line ends in a row stand between documents and never in one.
+    They are encoded as one text, in which two consecutive line ends occur only between documents.
     """
     numbers = words.encode("\n\n".join(documents) + "\n\n")
     is_newline = numbers == words.number_of(NEWLINE)
     closes = np.append(is_newline[:-1] & is_newline[1:], False)
     numbers[closes] = words.boundary
-    kept: npt.NDArray[np.int64] = numbers[np.concatenate([[True], ~closes[:-1]])]
-    return kept
+    without_separators: npt.NDArray[np.int64] = numbers[np.concatenate([[True], ~closes[:-1]])]
+    return without_separators
 
 
 def _exchange(
@@ -102,20 +102,20 @@ def _exchange(
     ids: npt.NDArray[np.int64],
     tokenizer: Tokenizer,
 ) -> int:
-    """Write ids for the numbers in a file, remove it, and return how many are unknown."""
+    """Replace the numbers in a file by ids, and return how many tokens are unknown."""
     num_unknown = 0
     with path.open("rb") as numbers_file:
-        while content := numbers_file.read(NUMBERS_AT_ONCE * _NUMBER.itemsize):
-            found = ids[np.frombuffer(content, dtype=_NUMBER)]
-            num_unknown += _num_unknown(found, tokenizer.vocabulary.unknown_id)
-            file.write(found.astype(tokenizer.vocabulary.dtype).tobytes())
+        while content := numbers_file.read(BLOCK_NUMBERS * _NUMBER.itemsize):
+            decoded_ids = ids[np.frombuffer(content, dtype=_NUMBER)]
+            num_unknown += _num_unknown(decoded_ids, tokenizer.vocabulary.unknown_id)
+            file.write(decoded_ids.astype(tokenizer.vocabulary.dtype).tobytes())
     path.unlink()
     return num_unknown
 
 
 @contextlib.contextmanager
 def _opened(directory: Path, suffix: str) -> Iterator[dict[str, IO[bytes]]]:
-    """Open a file for each split, which is on disk when the block ends well."""
+    """Open a file for each split, flushed to disk when the block ends without an exception."""
     paths = {split: directory / (split + suffix) for split in SPLITS}
     with contextlib.ExitStack() as stack:
         stack.enter_context(explain_write_errors(paths["train"]))
@@ -126,10 +126,10 @@ def _opened(directory: Path, suffix: str) -> Iterator[dict[str, IO[bytes]]]:
             os.fsync(file.fileno())
 
 
-def _sizes(text: str, piece: Piece) -> tuple[int, int, int]:
-    """Return characters, bytes and units."""
+def _sizes(text: str, chunk: SplitChunk) -> tuple[int, int, int]:
+    """Return the numbers of characters, bytes and units."""
     num_bytes = len(text) if text.isascii() else len(text.encode("utf-8", "surrogateescape"))
-    return len(text), num_bytes, len(piece.texts)
+    return len(text), num_bytes, len(chunk.texts)
 
 
 def _num_unknown(ids: npt.NDArray[Any], unknown_id: int | None) -> int:

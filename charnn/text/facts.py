@@ -1,4 +1,4 @@
-"""What is known of a text without reading it again: of each file, and of each part that it was split into."""
+"""Sizes and digests of a text: of each file, and of each split."""
 
 from dataclasses import dataclass
 
@@ -8,10 +8,10 @@ class TextFile:
     """One file of a text.
 
     Args:
-        name: its path as it was named.
-        num_bytes: how many of its bytes are read.
-        sha256: of these bytes.
-        of_bytes: how many it has, where only a beginning is read.
+        name: path as given by the user.
+        num_bytes: number of bytes that are read.
+        sha256: digest of these bytes.
+        of_bytes: size of the file, if only its beginning is read.
     """
 
     name: str
@@ -22,7 +22,7 @@ class TextFile:
 
 @dataclass(frozen=True)
 class SplitSize:
-    """How much text a split holds. A closing boundary counts as one character: the line end that it stands for."""
+    """Size of a split. A closing boundary counts as one character, the line end that it represents."""
 
     num_tokens: int = 0
     num_chars: int = 0

@@ -22,7 +22,7 @@ logger = notice_logger(__name__)
 CHUNK_BYTES = 1 << 20
 STANDARD_INPUT, PIPE_OR_NAME = "standard input", "pipe a text into the command or name a file"
 RAW = "raw bytes"
-"""In place of an encoding: bytes as they are, undecodable ones as surrogates, so that encoding gives them back."""
+"""Pseudo-encoding for raw bytes: undecodable bytes become surrogates, which encode to the same bytes."""
 
 
 @dataclass(frozen=True)
@@ -31,9 +31,9 @@ class Source:
 
     Args:
         name: for messages.
-        path: where its bytes lie; None for standard input, read once.
-        num_bytes: how many to read of them, packed ones where they are packed; None for all.
-        separator: where only a beginning is read, it ends with the last of these in it.
+        path: path of the file; None for standard input, which is read once.
+        num_bytes: number of (compressed) bytes to read; None for all.
+        separator: if only a beginning is read, it ends at its last separator.
     """
 
     name: str
@@ -42,7 +42,7 @@ class Source:
     separator: str = "\n"
 
     def open(self) -> IO[bytes]:
-        """Open the bytes, unpacked where the name ends in .gz."""
+        """Open the file, decompressed if its name ends in .gz."""
         if self.path is None:
             return sys.stdin.buffer
         packed = self.name.endswith(".gz")
@@ -50,14 +50,14 @@ class Source:
 
 
 def find_sources(texts: Sequence[str], *, spool: Path | None = None) -> list[Source]:
-    """Return the files behind the names that a user gave.
+    """Return the files for names of files, directories and globs.
 
     Args:
-        texts: files, directories (searched to the bottom; hidden files, binary ones and models passed over), globs, or `-`.
-        spool: where standard input is kept, for it to be read several times; None to read it once.
+        texts: files, directories (searched recursively; hidden files, binary files and models are skipped), globs, or `-`.
+        spool: file for a copy of standard input, which allows reading it several times; None to read it once.
 
     Raises:
-        TextError: where a name leads to nothing.
+        TextError: if a name matches no file.
     """
     check_exist(texts)
     sources: list[Source] = []
@@ -124,20 +124,18 @@ def empty_text_error(texts: Sequence[str], consequence: str) -> TextError:
 
 
 def _files_below(directory: Path) -> list[Source]:
-    found = [
+    sources = [
         Source(str(path), path)
         for path in sorted(directory.rglob("*"))
         if path.is_file()
         and not any(part.startswith(".") for part in path.relative_to(directory).parts)
         and not (path.parent / "model.safetensors").exists()  # a model of one's own is no text
     ]
-    texts = [source for source in found if not _looks_binary(source)]
+    texts = [source for source in sources if not _looks_binary(source)]
     if not texts:
-        raise TextError(
-            f"{directory}: found no text in this directory ({len(found)} files looked at); name a text file"
-        )
-    if len(texts) < len(found):
-        logger.info(f"{directory}: passed over {len(found) - len(texts)} binary files, reading {len(texts)}")
+        raise TextError(f"{directory}: contains no text ({len(sources)} files examined); name a text file")
+    if len(texts) < len(sources):
+        logger.info(f"{directory}: skipped {len(sources) - len(texts)} binary files, reading {len(texts)}")
     return texts
 
 
@@ -148,11 +146,11 @@ def _looks_binary(source: Source) -> bool:
 
 @contextlib.contextmanager
 def explain_read_errors(source: Source) -> Iterator[None]:
-    """Turn a failure to read or unpack a source into a TextError."""
+    """Convert errors on reading or decompressing a source into a TextError."""
     try:
         yield
     except (EOFError, gzip.BadGzipFile, zlib.error) as error:
-        raise TextError(f"{source.name}: is not a whole gzip file ({error}); pack it again") from error
+        raise TextError(f"{source.name}: is not a complete gzip file ({error}); compress it again") from error
     except OSError as error:
         raise TextError(f"{source.name}: cannot be read: {error.strerror or error}") from error
 
@@ -164,7 +162,7 @@ def read_text(
     notes: list[str] | None = None,
     advance: Callable[[int], None] | None = None,
 ) -> Iterator[str]:
-    """Yield the sources' text in chunks, one source after the other with a line end between them.
+    """Yield the text of the sources in chunks, with a line end between sources.
 
     Args:
         sources: what to read.
@@ -196,7 +194,7 @@ def read_text(
 
 
 class _LineEnds:
-    """Makes CRLF line ends LF and counts them."""
+    """Converts CRLF line ends to LF and counts them."""
 
     def __init__(self) -> None:
         self.num_crlf = 0
@@ -207,7 +205,7 @@ class _LineEnds:
         for chunk in chunks:
             text = carriage_return + chunk
             carriage_return = ""
-            if "\r" not in text:  # quickly found, and mostly true
+            if "\r" not in text:  # fast path for most texts
                 yield text
                 continue
             if text.endswith("\r"):
@@ -219,9 +217,9 @@ class _LineEnds:
 
 
 def _whole_parts(chunks: Iterator[str], separator: str) -> Iterator[str]:
-    """Yield a text that was cut short up to its last separator or near it, and if it comes in one part, all of it.
+    """Yield a truncated text up to about its last separator, or all of it if it is a single part.
 
-    A line that is very long comes in several parts, of which only the last one of the text may be left out.
+    Very long lines are divided into several parts, of which only the last one may be omitted.
     """
     held = ""
     num_yielded = 0
@@ -238,7 +236,7 @@ def _decode(source: Source, encoding: str, advance: Callable[[int], None] | None
     decoder = _decoder(encoding)
     num_read = num_lines = position = 0
     with explain_read_errors(source), source.open() as file:
-        as_stored: Any = getattr(file, "fileobj", file)  # of a packed file, the packed bytes
+        as_stored: Any = getattr(file, "fileobj", file)  # the compressed bytes of a gzip file
         while True:
             left = CHUNK_BYTES if source.num_bytes is None else source.num_bytes - position
             chunk = file.read(min(CHUNK_BYTES, left)) if left > 0 else b""
@@ -273,7 +271,7 @@ def _decoder(encoding: str) -> codecs.IncrementalDecoder:
         "".encode(encoding)
     except LookupError:
         raise OptionError(
-            f"--encoding: found {encoding!r}, which is no known text encoding; use one such as utf-8, cp1252 or utf-16"
+            f"--encoding: found {encoding!r}, which is not a known text encoding; use one such as utf-8, cp1252 or utf-16"
         ) from None
     return codec.incrementaldecoder("strict") if codec.incrementaldecoder else _buffered_decoder(codec)
 
@@ -293,7 +291,7 @@ def _refuse_binary(source: Source, head: bytes, encoding: str) -> None:
     if head.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
         raise TextError(f"{source.name}: begins with a UTF-16 byte-order mark, not {encoding}: pass --encoding utf-16")
     if head.startswith(b"\x1f\x8b"):
-        raise TextError(f"{source.name}: is gzip data under another name; rename it to end in .gz")
+        raise TextError(f"{source.name}: is gzip data; rename it to end in .gz")
     offset = head.find(b"\0")
     if offset >= 0:
         raise TextError(
@@ -317,7 +315,7 @@ def _encoding_error(source: Source, encoding: str, error: UnicodeDecodeError, of
 
 
 def sha256_of(source: Source, advance: Callable[[int], None] | None = None) -> tuple[int, str]:
-    """Return the size in bytes and the SHA-256 of what is read of a source, as it lies on disk."""
+    """Return the size and the SHA-256 of the bytes on disk that are read of a source."""
     assert source.path is not None, "standard input is spooled before it is hashed"
     digest = hashlib.sha256()
     left = sys.maxsize if source.num_bytes is None else source.num_bytes
@@ -335,7 +333,7 @@ def whole_lines(chunks: Iterator[str], longest: int = 1 << 20, separator: str = 
     """Regroup chunks so that each ends at a line end, or before white space where a line is longer than `longest`.
 
     Args:
-        separator: what to take for a line end.
+        separator: the line end.
     """
     held: list[str] = []
     held_length = 0
@@ -360,20 +358,20 @@ def whole_lines(chunks: Iterator[str], longest: int = 1 << 20, separator: str = 
 
 
 def white_space_first(chunks: Iterator[str]) -> Iterator[str]:
-    """Regroup chunks so that white space at a chunk's end begins the next one; the last chunk keeps its own."""
+    """Regroup chunks so that white space at the end of a chunk starts the next one, except for the last chunk."""
     held = ""
     for chunk in chunks:
         text = held + chunk
-        kept = text.rstrip()
-        if kept:
-            yield kept
-        held = text[len(kept) :]
+        stripped = text.rstrip()
+        if stripped:
+            yield stripped
+        held = text[len(stripped) :]
     if held:
         yield held
 
 
 def lines(chunks: Iterator[str]) -> Iterator[str]:
-    """Yield each line without its line end; a text's final line end opens no further line."""
+    """Yield each line without its line end; a final line end does not start another line."""
     held: list[str] = []
     for chunk in chunks:
         first, *others = chunk.split("\n")
@@ -387,7 +385,7 @@ def lines(chunks: Iterator[str]) -> Iterator[str]:
 
 
 def documents(chunks: Iterator[str]) -> Iterator[str]:
-    """Yield each run of lines between blank ones, without its final line end."""
+    """Yield each run of lines between blank lines, without its final line end."""
     held: list[str] = []
     for line in lines(chunks):
         if line.strip():

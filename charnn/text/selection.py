@@ -1,4 +1,4 @@
-"""Which bytes of which files are read, and how one knows them again."""
+"""The part of the files that is read, and its cache key."""
 
 import importlib.metadata
 import unicodedata
@@ -7,26 +7,26 @@ from dataclasses import dataclass, replace
 
 from charnn.config import TextOptions
 from charnn.options import as_json
-from charnn.text.cache import make_key
+from charnn.text.cache import make_cache_key
 from charnn.text.facts import TextFile
 from charnn.text.progress import Meter, Report
 from charnn.text.reading import Source, sha256_of
 from charnn.text.tokenizers import FORMAT_VERSION
 
 Stamp = tuple[int, int]
-"""Size of a file and time of its last change; a file that has both as before is taken to hold what it did."""
+"""Size and modification time of a file; if both are unchanged, the content is taken to be unchanged."""
 
 
 @dataclass(frozen=True)
 class Selection:
-    """What is to be encoded.
+    """The text to encode.
 
     Args:
-        sources, valid: the texts, and those to validate on where they were named.
-        options: how they become tokens.
-        seed: draws held-out units.
-        fraction: of the bytes of each file that is read, from its beginning on.
-        of_bytes: how large all of it is, where that is less than 1.
+        sources, valid: training texts, and validation texts if they are separate.
+        options: options of tokenization.
+        seed: seed of the held-out units.
+        fraction: fraction of the bytes of each file that is read, from its beginning.
+        of_bytes: total size, if the fraction is below 1.
     """
 
     sources: Sequence[Source]
@@ -38,30 +38,30 @@ class Selection:
 
     @property
     def is_whole(self) -> bool:
-        """Whether all of it is read."""
+        """Whether all files are read completely."""
         return self.fraction == 1
 
     @property
     def name(self) -> str:
-        """All names."""
+        """The names of all sources."""
         return ", ".join(source.name for source in self.sources)
 
     @property
     def short_name(self) -> str:
-        """The first name, and how many others there are."""
+        """The first name, and the number of others."""
         others = len(self.sources) - 1
         return self.sources[0].name + (f" and {others} other{'s' if others > 1 else ''}" if others else "")
 
     @property
     def description(self) -> str:
-        """What is read, in words."""
+        """Description of what is read."""
         if self.is_whole:
             return self.short_name
         return f"the first {self.num_bytes / 1e6:.1f} of {self.of_bytes / 1e6:.1f} MB of {self.short_name}"
 
     @property
     def num_bytes(self) -> int:
-        """How many bytes are read."""
+        """Number of bytes that are read."""
         return sum(map(stored_size, (*self.sources, *self.valid)))
 
     def beginning(self, fraction: float) -> "Selection":
@@ -74,20 +74,20 @@ class Selection:
         return Selection(sources, valid, self.options, self.seed, fraction, self.num_bytes)
 
     def stamps(self) -> list[Stamp]:
-        """Return those of the files; what was encoded is not kept under their digests if they changed meanwhile."""
-        found = [source.path.stat() for source in (*self.sources, *self.valid) if source.path is not None]
-        return [(status.st_size, status.st_mtime_ns) for status in found]
+        """Return the stamps of the files; text that changed during encoding is not cached."""
+        statuses = [source.path.stat() for source in (*self.sources, *self.valid) if source.path is not None]
+        return [(status.st_size, status.st_mtime_ns) for status in statuses]
 
     def facts(self, report: Report | None = None) -> list[TextFile]:
-        """Read what is selected once, and return what one knows it by."""
+        """Read the selected text once, and return sizes and digests of its files."""
         meter = Meter(f"taking the digest of {self.short_name}", "bytes", self.num_bytes, report)
         return [_facts(source, meter) for source in (*self.sources, *self.valid)]
 
-    def key(self, facts: Sequence[TextFile]) -> str:
-        """Return what names the encoded text in the cache: a digest of all that it depends on.
+    def cache_key(self, facts: Sequence[TextFile]) -> str:
+        """Return the cache key of the encoded text: a digest of everything that it depends on.
 
         Args:
-            facts: of the whole files, or if these are too long to be read, of what is selected.
+            facts: digests of the whole files, or of the selected text.
         """
         options = as_json(self.options)
         del options["spell"], options["valid"]
@@ -96,7 +96,7 @@ class Selection:
             for each, source in zip(facts, (*self.sources, *self.valid), strict=True)
         ]
         is_subword = options["tokenizer"] == "subword"
-        return make_key(
+        return make_cache_key(
             what="text",
             tokenizer_format_version=FORMAT_VERSION,
             sentencepiece=importlib.metadata.version("sentencepiece") if is_subword else None,
@@ -111,13 +111,13 @@ class Selection:
 
 
 def stored_size(source: Source) -> int:
-    """Return how many bytes of a source are read."""
+    """Return the number of bytes of a source that are read."""
     size = source.path.stat().st_size if source.path else 0
     return size if source.num_bytes is None else min(size, source.num_bytes)
 
 
 def _facts(source: Source, meter: Meter) -> TextFile:
     num_bytes, digest = sha256_of(source, meter.advance)
-    name = source.name.encode("utf-8", "replace").decode("utf-8")  # a file's name need not be UTF-8
+    name = source.name.encode("utf-8", "replace").decode("utf-8")  # file names may not be UTF-8
     of_bytes = source.path.stat().st_size if source.num_bytes is not None and source.path is not None else None
     return TextFile(name, num_bytes, digest, of_bytes)

@@ -1,4 +1,4 @@
-"""What is held out of a text: the end of a stream, or lines or documents drawn by a seed."""
+"""Splitting a text into training and validation: the end of a stream, or lines or documents drawn with a seed."""
 
 import functools
 import itertools
@@ -12,28 +12,28 @@ from charnn.config import Unit
 from charnn.errors import TextError
 from charnn.text.reading import documents, lines, whole_lines
 
-UNITS_A_PIECE = 4096
-FEWEST_UNITS = 5
-"""From this number of units on, at least one is held out."""
+UNITS_PER_CHUNK = 4096
+MIN_UNITS = 5
+"""Minimum number of units at which at least one is held out."""
 
 
-class Piece(NamedTuple):
-    """A run of text of one split: some characters of a stream, or whole units."""
+class SplitChunk(NamedTuple):
+    """A chunk of text that belongs to one split: part of a stream, or complete units."""
 
     split: str
     texts: Sequence[str]
 
     def text(self, unit: Unit) -> str:
-        """Return all of it as one text."""
+        """Return the chunk as one text."""
         return self.texts[0] if unit == "stream" else "\n".join(self.texts) + "\n"
 
 
-Splitter = Callable[[Iterator[str]], Iterator[Piece]]
-"""Cuts the chunks of a text into pieces of either split."""
+Splitter = Callable[[Iterator[str]], Iterator[SplitChunk]]
+"""Assigns the chunks of a text to splits."""
 
 
 def stream_splitter(chunks: Iterator[str], fraction: float, names: str, notes: list[str]) -> Splitter:
-    """Read a stream once, and return what holds out its end.
+    """Read a stream once, and return a splitter that holds out its end.
 
     Args:
         notes: receives what a user should know.
@@ -53,7 +53,7 @@ def stream_splitter(chunks: Iterator[str], fraction: float, names: str, notes: l
 def unit_splitter(
     chunks: Iterator[str], unit: Unit, fraction: float, seed: int, names: str, notes: list[str]
 ) -> Splitter:
-    """Read lines or documents once, and return what holds out some of them, drawn by the seed.
+    """Read lines or documents once, and return a splitter that holds out some of them, drawn with the seed.
 
     Args:
         notes: receives what a user should know.
@@ -62,7 +62,7 @@ def unit_splitter(
     _refuse_blank(num_units > 0, names)
     num_held_out = round(num_units * fraction)
     if fraction and num_held_out == 0:
-        num_held_out = int(num_units >= FEWEST_UNITS)
+        num_held_out = int(num_units >= MIN_UNITS)
     if fraction and num_held_out in (0, num_units):
         num_held_out = 0
         notes.append(f"{names}: too few units to hold any out ({num_units}); training without validation")
@@ -73,41 +73,41 @@ def unit_splitter(
 
 def _refuse_blank(has_text: bool, names: str) -> None:
     if not has_text:
-        raise TextError(f"{names}: holds white space only; there is nothing to learn from")
+        raise TextError(f"{names}: contains only white space; there is nothing to learn from")
 
 
-def all_valid(chunks: Iterator[str], unit: Unit) -> Iterator[Piece]:
-    """Yield a whole text as validation pieces."""
+def all_valid(chunks: Iterator[str], unit: Unit) -> Iterator[SplitChunk]:
+    """Yield a whole text as validation chunks."""
     if unit == "stream":
-        yield from (Piece("valid", [text]) for text in whole_lines(chunks))
+        yield from (SplitChunk("valid", [text]) for text in whole_lines(chunks))
         return
     units = _units(chunks, unit)
-    while texts := list(itertools.islice(units, UNITS_A_PIECE)):
-        yield Piece("valid", texts)
+    while texts := list(itertools.islice(units, UNITS_PER_CHUNK)):
+        yield SplitChunk("valid", texts)
 
 
 def _units(chunks: Iterator[str], unit: Unit) -> Iterator[str]:
-    """Yield the units of a text; blank lines are none."""
+    """Yield the units of a text, without blank lines."""
     return documents(chunks) if unit == "document" else (line for line in lines(chunks) if line.strip())
 
 
-def _split_stream(chunks: Iterator[str], num_train: int) -> Iterator[Piece]:
-    place = 0
+def _split_stream(chunks: Iterator[str], num_train: int) -> Iterator[SplitChunk]:
+    position = 0
     for text in whole_lines(chunks):
-        cut = min(max(num_train - place, 0), len(text))
+        cut = min(max(num_train - position, 0), len(text))
         if cut:
-            yield Piece("train", [text[:cut]])
+            yield SplitChunk("train", [text[:cut]])
         if cut < len(text):
-            yield Piece("valid", [text[cut:]])
-        place += len(text)
+            yield SplitChunk("valid", [text[cut:]])
+        position += len(text)
 
 
-def _split_units(units: Iterator[str], held_out: npt.NDArray[np.bool_]) -> Iterator[Piece]:
+def _split_units(units: Iterator[str], held_out: npt.NDArray[np.bool_]) -> Iterator[SplitChunk]:
     gathered: dict[str, list[str]] = {"train": [], "valid": []}
     for number, unit in enumerate(units):
         split = "valid" if held_out[number] else "train"
         gathered[split].append(unit)
-        if len(gathered[split]) == UNITS_A_PIECE:
-            yield Piece(split, gathered[split])
+        if len(gathered[split]) == UNITS_PER_CHUNK:
+            yield SplitChunk(split, gathered[split])
             gathered[split] = []
-    yield from (Piece(split, texts) for split, texts in gathered.items() if texts)
+    yield from (SplitChunk(split, texts) for split, texts in gathered.items() if texts)

@@ -1,4 +1,4 @@
-"""Making a tokenizer from the training text."""
+"""Building a tokenizer from the training text."""
 
 import io
 import re
@@ -24,30 +24,30 @@ from charnn.text.vocabulary import DOCUMENT_BOUNDARY, NEWLINE, UNKNOWN, Vocabula
 from charnn.text.word_ids import PretokenizedEncoder, WordEncoder
 from charnn.text.words import GLUE
 
-LONGEST_SENTENCE = 4096
-FEWEST_RARE_WORDS = 5000
-"""From so many words on, the unknown ones alone tell how unknown words are spelled."""
-CHARS_A_SUBWORD = 300
-"""Where no size is given, one subword for so many characters of the training text."""
+MAX_SENTENCE_CHARS = 4096
+MIN_SPELLING_EXAMPLES = 5000
+"""If fewer words are out of vocabulary, the rarest known words are spelling examples too."""
+CHARS_PER_SUBWORD = 300
+"""Characters of the training text per subword in the default vocabulary size."""
 
 
 class TrainedWordTokenizer(NamedTuple):
-    """A tokenizer of words, and those that are rare: unknown ones, or where these are few the rarest."""
+    """A word tokenizer, and the spelling examples: out-of-vocabulary words, and the rarest known ones if these are few."""
 
     tokenizer: WordTokenizer | PretokenizedTokenizer
-    rare_words: Sequence[str]
+    spelling_examples: Sequence[str]
 
 
 def train_tokenizer(options: TextOptions, texts: Callable[[], Iterator[str]], *, seed: int) -> Tokenizer:
-    """Make a tokenizer of bytes, characters or subwords from the training text; for words see `NumberedWords`.
+    """Build a tokenizer of bytes, characters or subwords from the training text; for words see `NumberedWords`.
 
     Args:
         options: kind, sizes and unit.
-        texts: begins a new pass over the training text, in pieces that end at line ends.
-        seed: decides which lines SentencePiece looks at in a large corpus.
+        texts: starts a new pass over the training text, in chunks that end at line ends.
+        seed: seed of the lines that SentencePiece samples from a large corpus.
 
     Raises:
-        OptionError: where a vocabulary of the wanted size cannot be made.
+        OptionError: if a vocabulary of the requested size is impossible.
     """
     boundary = DOCUMENT_BOUNDARY if options.unit == "document" else NEWLINE
     if options.tokenizer == "byte":
@@ -68,14 +68,14 @@ def train_tokenizer(options: TextOptions, texts: Callable[[], Iterator[str]], *,
 
 
 class NumberedWords:
-    """Words, line ends and gaps, numbered in the order in which they appear, and how often each was counted.
+    """Words, line ends and gaps, numbered in order of appearance, with their counts.
 
     Args:
-        pretokenized: words are what white space separates.
+        pretokenized: whether words are separated by white space only.
     """
 
     boundary = 0
-    """The number of the boundary between documents, which is no word."""
+    """The number of the boundary between documents, which is not a word."""
 
     def __init__(self, *, pretokenized: bool) -> None:
         self._numbers: dict[str, int] = {"": self.boundary, NEWLINE: 1}
@@ -83,20 +83,20 @@ class NumberedWords:
         self.encode = (PretokenizedEncoder if pretokenized else WordEncoder)(self.number_of).encode
 
     def number_of(self, word: str) -> int:
-        """Return a word's number, the next one where it is new."""
+        """Return the number of a word, a new one if necessary."""
         return self._numbers.setdefault(word, len(self._numbers))
 
     def count(self, numbers: npt.NDArray[np.int64], *, num_documents: int = 0) -> None:
-        """Count words that are trained on; a boundary counts as the line end that closes a document's last line."""
-        found = np.bincount(numbers, minlength=len(self._numbers))
-        if len(found) > len(self._counts):
-            self._counts = np.pad(self._counts, (0, 2 * len(found) - len(self._counts)))
-        found[self.number_of(NEWLINE)] += num_documents
-        found[self.boundary] = 0
-        self._counts[: len(found)] += found
+        """Count words of the training split; a boundary counts as the line end of a document's last line."""
+        word_counts = np.bincount(numbers, minlength=len(self._numbers))
+        if len(word_counts) > len(self._counts):
+            self._counts = np.pad(self._counts, (0, 2 * len(word_counts) - len(self._counts)))
+        word_counts[self.number_of(NEWLINE)] += num_documents
+        word_counts[self.boundary] = 0
+        self._counts[: len(word_counts)] += word_counts
 
     def counts(self) -> dict[str, int]:
-        """Return how often each word was counted; those that never were are left out."""
+        """Return the count of each word, without zeros."""
         numbered = zip(self._numbers, self._counts.tolist(), strict=False)
         return {word: count for word, count in numbered if count}
 
@@ -107,7 +107,7 @@ class NumberedWords:
 
 
 def make_word_tokenizer(options: TextOptions, counts: Mapping[str, int]) -> TrainedWordTokenizer:
-    """Make a tokenizer of words that were counted in the training text."""
+    """Build a word tokenizer from counts in the training text."""
     boundary = DOCUMENT_BOUNDARY if options.unit == "document" else NEWLINE
     if options.pretokenized:
         vocabulary = build_vocabulary(
@@ -117,7 +117,9 @@ def make_word_tokenizer(options: TextOptions, counts: Mapping[str, int]) -> Trai
             min_count=options.min_count or 1,
             max_size=options.vocab_size,
         )
-        return TrainedWordTokenizer(PretokenizedTokenizer(vocabulary, options.unit), _rare_words(counts, vocabulary))
+        return TrainedWordTokenizer(
+            PretokenizedTokenizer(vocabulary, options.unit), _spelling_examples(counts, vocabulary)
+        )
     vocabulary = build_vocabulary(
         counts,
         boundary=boundary,
@@ -125,15 +127,15 @@ def make_word_tokenizer(options: TextOptions, counts: Mapping[str, int]) -> Trai
         min_count=options.min_count or 2,
         max_size=options.vocab_size or 20_000,
     )
-    return TrainedWordTokenizer(WordTokenizer(vocabulary, options.unit), _rare_words(counts, vocabulary))
+    return TrainedWordTokenizer(WordTokenizer(vocabulary, options.unit), _spelling_examples(counts, vocabulary))
 
 
-def _rare_words(counts: Mapping[str, int], vocabulary: Vocabulary) -> list[str]:
-    """Return the words that are unknown, in a fixed order, and the rarest known ones where these are fewer than wanted."""
+def _spelling_examples(counts: Mapping[str, int], vocabulary: Vocabulary) -> list[str]:
+    """Return the out-of-vocabulary words, sorted, and the rarest known ones if these are too few."""
     words = [word for word in counts if not word.isspace() and word not in (UNKNOWN, GLUE, DOCUMENT_BOUNDARY)]
     unknown = sorted(word for word in words if word not in vocabulary.ids)
     known = sorted((word for word in words if word in vocabulary.ids), key=lambda word: (counts[word], word))
-    return unknown + known[: max(0, FEWEST_RARE_WORDS - len(unknown))]
+    return unknown + known[: max(0, MIN_SPELLING_EXAMPLES - len(unknown))]
 
 
 def _train_subwords(
@@ -141,7 +143,7 @@ def _train_subwords(
 ) -> SubwordTokenizer:
     import sentencepiece
 
-    wanted = options.vocab_size or int(np.clip(sum(map(len, texts())) // CHARS_A_SUBWORD, 256, 8000))
+    wanted = options.vocab_size or int(np.clip(sum(map(len, texts())) // CHARS_PER_SUBWORD, 256, 8000))
     model = io.BytesIO()
     sentencepiece.set_random_generator_seed(seed)
     try:
@@ -168,26 +170,28 @@ def _train_subwords(
             minloglevel=2,
         )
     except RuntimeError as error:
-        least = re.search(r"required_chars\. \d+ vs (\d+)", str(error))
-        if least is None:
+        minimum = re.search(r"required_chars\. \d+ vs (\d+)", str(error))
+        if minimum is None:
             raise
         raise OptionError(
-            f"--vocab-size: found {wanted}, but this text needs at least {least.group(1)} subwords, one for each of its "
-            f"characters; pass --vocab-size {int(least.group(1)) * 2} or so"
+            f"--vocab-size: found {wanted}, but this text needs at least {minimum.group(1)} subwords, one for each of its "
+            f"characters; pass --vocab-size {int(minimum.group(1)) * 2} or so"
         ) from error
     processor = sentencepiece.SentencePieceProcessor(model_proto=model.getvalue())
     tokens = tuple(processor.id_to_piece(id) for id in range(processor.get_piece_size()))
-    blank = Vocabulary(tokens, (0,) * len(tokens), boundary_id=tokens.index(boundary), unknown_id=tokens.index(UNKNOWN))
-    tokenizer = SubwordTokenizer(blank, options.unit, model.getvalue())
+    uncounted = Vocabulary(
+        tokens, (0,) * len(tokens), boundary_id=tokens.index(boundary), unknown_id=tokens.index(UNKNOWN)
+    )
+    tokenizer = SubwordTokenizer(uncounted, options.unit, model.getvalue())
     counts = np.zeros(len(tokens), dtype=np.int64)
     for text in texts():
         counts += np.bincount(tokenizer.encode(text), minlength=len(tokens))
-    tokenizer.vocabulary = Vocabulary(tokens, tuple(counts.tolist()), blank.boundary_id, blank.unknown_id)
+    tokenizer.vocabulary = Vocabulary(tokens, tuple(counts.tolist()), uncounted.boundary_id, uncounted.unknown_id)
     return tokenizer
 
 
 def _short_lines(texts: Iterator[str]) -> Iterator[str]:
-    """Yield lines, long ones in parts: SentencePiece passes over a line that is longer than its limit without a word."""
+    """Yield lines, long ones in parts: SentencePiece silently skips lines over its limit."""
     for text in texts:
         for line in text.split("\n"):
-            yield from (line[first : first + LONGEST_SENTENCE] for first in range(0, len(line), LONGEST_SENTENCE))
+            yield from (line[first : first + MAX_SENTENCE_CHARS] for first in range(0, len(line), MAX_SENTENCE_CHARS))

@@ -1,7 +1,7 @@
-"""Four ways to cut a text into tokens, behind one Protocol: characters, bytes, words and subwords.
+"""Tokenizers of characters, bytes, words and subwords, with a common Protocol.
 
-A tokenizer is made from the training text in `tokenizer_training.py`, kept as JSON (`Tokenizer.files`) and read back by
-`load_tokenizer`. Newlines are tokens of their own in all four; the newline is the boundary of streams and lines.
+A tokenizer is built from the training text in `tokenizer_training.py`, stored as JSON (`Tokenizer.files`) and loaded by
+`load_tokenizer`. A newline is a separate token in all of them, and the boundary of streams and lines.
 """
 
 from collections.abc import Callable, Iterable
@@ -15,7 +15,7 @@ from charnn.config import Unit
 from charnn.errors import ModelError
 from charnn.files import json_bytes, read_json
 from charnn.text.characters import characters_only, whole_characters
-from charnn.text.decoders import ByteDecoder, Decoder, PieceDecoder, PretokenizedDecoder, WordDecoder
+from charnn.text.decoders import ByteDecoder, Decoder, PretokenizedDecoder, TokenDecoder, WordDecoder
 from charnn.text.reading import RAW
 from charnn.text.vocabulary import DOCUMENT_BOUNDARY, NEWLINE, UNKNOWN, Vocabulary, as_text
 from charnn.text.word_ids import PRETOKENIZED_WORD, PretokenizedEncoder, WordEncoder
@@ -24,11 +24,11 @@ from charnn.text.words import split_words
 Ids = npt.NDArray[np.int64]
 FORMAT_VERSION = 1
 LONG_TEXT = 1 << 11
-"""Characters from which on it pays to look words up by the chunks between spaces."""
+"""Minimum length in characters at which lookup by fragments between spaces is faster."""
 
 
 class Token(NamedTuple):
-    """A token of a text: what it is called, its id, and the place in the text where it starts, in characters."""
+    """A token of a text: its name, its id, and its start position in characters."""
 
     text: str
     id: int
@@ -36,7 +36,7 @@ class Token(NamedTuple):
 
 
 class Tokenizer(Protocol):
-    """Cuts text into the tokens of a vocabulary, and puts it together again."""
+    """Encodes text as the tokens of a vocabulary, and decodes it."""
 
     kind: str
     unit: Unit
@@ -47,7 +47,7 @@ class Tokenizer(Protocol):
         ...
 
     def tokenize(self, text: str) -> list[Token]:
-        """Return the tokens as they stand in the text, unknown ones under their own spelling."""
+        """Return the tokens as they occur in the text, unknown ones with their own spelling."""
         ...
 
     def decoder(self) -> Decoder:
@@ -55,18 +55,18 @@ class Tokenizer(Protocol):
         ...
 
     def files(self) -> dict[str, bytes]:
-        """Return what `load_tokenizer` needs, by file name."""
+        """Return the files that `load_tokenizer` needs, by name."""
         ...
 
 
 def decode(tokenizer: Tokenizer, ids: Iterable[int]) -> str:
-    """Return the text of some ids."""
+    """Return the text of ids."""
     decoder = tokenizer.decoder()
     return "".join([*(decoder.push(int(id)) for id in ids), decoder.flush()])
 
 
 def text_encoding(tokenizer: Tokenizer, encoding: str) -> str:
-    """Return how files are read for a tokenizer: bytes as they are, all others in their encoding."""
+    """Return the encoding for reading files: raw bytes for a byte tokenizer."""
     return RAW if tokenizer.kind == "byte" else encoding
 
 
@@ -86,16 +86,16 @@ class CharTokenizer:
                 self._id_of_code_point[ord(token)] = id
 
     def encode(self, text: str) -> Ids:
-        """Return one id a code point: a table lookup."""
+        """Return one id per code point: a table lookup."""
         return self._id_of_code_point[_code_points(text)]
 
     def tokenize(self, text: str) -> list[Token]:
-        """Return one token a code point."""
+        """Return one token per code point."""
         return [Token(*token) for token in zip(text, self.encode(text).tolist(), range(len(text)), strict=True)]
 
     def decoder(self) -> Decoder:
-        """Return a decoder that gives each token's own text."""
-        return PieceDecoder(self.vocabulary.tokens)
+        """Return a decoder that looks up the text of each token."""
+        return TokenDecoder(self.vocabulary.tokens)
 
     def files(self) -> dict[str, bytes]:
         """Return tokenizer.json."""
@@ -112,13 +112,13 @@ def count_characters(texts: Iterable[str]) -> dict[str, int]:
     """Count the code points of a text."""
     counts = np.zeros(0x110000, dtype=np.int64)
     for text in texts:
-        found = np.bincount(_code_points(text))
-        counts[: len(found)] += found
+        new_counts = np.bincount(_code_points(text))
+        counts[: len(new_counts)] += new_counts
     return {chr(code_point): int(counts[code_point]) for code_point in np.flatnonzero(counts)}
 
 
 class ByteTokenizer:
-    """The 256 bytes of UTF-8, or of any file at all: nothing is unknown. Id and byte are the same number."""
+    """The 256 bytes, of UTF-8 or of any file: no token is unknown. The id is the byte."""
 
     kind = "byte"
 
@@ -127,12 +127,12 @@ class ByteTokenizer:
         self.unit = unit
 
     def encode(self, text: str) -> Ids:
-        """Return one id a byte."""
+        """Return one id per byte."""
         encoded = whole_characters(text).encode("utf-8", "surrogateescape")
         return np.frombuffer(encoded, dtype=np.uint8).astype(np.int64)
 
     def tokenize(self, text: str) -> list[Token]:
-        """Return one token a byte, with the start of the character that it is part of."""
+        """Return one token per byte, with the start of its character."""
         tokens = self.vocabulary.tokens
         return [
             Token(tokens[byte], byte, start)
@@ -141,7 +141,7 @@ class ByteTokenizer:
         ]
 
     def decoder(self) -> Decoder:
-        """Return a decoder that gives undecodable bytes as surrogates, so that encoding gives them back."""
+        """Return a decoder that maps undecodable bytes to surrogates, which encode to the same bytes."""
         return ByteDecoder("surrogateescape")
 
     def files(self) -> dict[str, bytes]:
@@ -150,7 +150,7 @@ class ByteTokenizer:
 
 
 def byte_vocabulary(counts: npt.NDArray[np.int64], unit: Unit) -> Vocabulary:
-    """Return the vocabulary of bytes for counts (256,), with a boundary of its own for documents."""
+    """Return the vocabulary of bytes for counts (256,), with an additional boundary for documents."""
     names = [chr(byte) if 0x20 < byte < 0x7F else f"<0x{byte:02X}>" for byte in range(256)]
     names[0x0A], names[0x20] = NEWLINE, " "
     tokens, token_counts = list(names), counts.tolist()
@@ -164,8 +164,8 @@ def byte_vocabulary(counts: npt.NDArray[np.int64], unit: Unit) -> Vocabulary:
 class WordTokenizer:
     """Words, numbers and punctuation, with the spacing kept.
 
-    The gap that one expects between two tokens (a space between words, none before a comma) is understood; any other gap
-    is a token: the white space itself, or `GLUE` for none. So decode(encode(text)) == text wherever all words are known.
+    The expected gap between two tokens (a space between words, none before a comma) is implicit; any other gap is a token: the
+    white space itself, or `GLUE` for none. So decode(encode(text)) == text if all words are known.
     """
 
     kind = "word"
@@ -178,7 +178,7 @@ class WordTokenizer:
     def encode(self, text: str) -> Ids:
         """Return the ids of words, line ends and unexpected gaps."""
         if len(text) >= LONG_TEXT:
-            return _encode_with_one_of(self._encoders, text, lambda: WordEncoder(self.id_of))
+            return _encode_with_any(self._encoders, text, lambda: WordEncoder(self.id_of))
         return np.fromiter((self.id_of(word) for word, _ in split_words(text)), dtype=np.int64)
 
     def tokenize(self, text: str) -> list[Token]:
@@ -190,7 +190,7 @@ class WordTokenizer:
         return self.vocabulary.id_of(word)
 
     def decoder(self) -> Decoder:
-        """Return a decoder that puts the expected gaps back."""
+        """Return a decoder that restores the expected gaps."""
         return WordDecoder(self.vocabulary.tokens)
 
     def files(self) -> dict[str, bytes]:
@@ -199,7 +199,7 @@ class WordTokenizer:
 
 
 class PretokenizedTokenizer:
-    """What white space separates, as the benchmark files want it; `<unk>` in the text is the unknown token."""
+    """Words separated by white space, as in benchmark files; `<unk>` in the text is the unknown token."""
 
     kind = "pretokenized"
 
@@ -210,15 +210,15 @@ class PretokenizedTokenizer:
 
     def encode(self, text: str) -> Ids:
         """Return the ids of words and line ends."""
-        return _encode_with_one_of(self._encoders, text, lambda: PretokenizedEncoder(self.id_of))
+        return _encode_with_any(self._encoders, text, lambda: PretokenizedEncoder(self.id_of))
 
     def tokenize(self, text: str) -> list[Token]:
         """Return words and line ends."""
-        found = ((match.group(), match.start()) for match in PRETOKENIZED_WORD.finditer(text))
-        return [Token(word, self.id_of(word), start) for word, start in found]
+        words = ((match.group(), match.start()) for match in PRETOKENIZED_WORD.finditer(text))
+        return [Token(word, self.id_of(word), start) for word, start in words]
 
     def id_of(self, word: str) -> int:
-        """Return a word's id; a document's boundary is no word, even if one is spelled like it."""
+        """Return a word's id; the boundary of documents is not a word, even if one is spelled like it."""
         return self.vocabulary.id_of(UNKNOWN if word == DOCUMENT_BOUNDARY else word)
 
     def decoder(self) -> Decoder:
@@ -233,19 +233,19 @@ class PretokenizedTokenizer:
 _Encoder = TypeVar("_Encoder", WordEncoder, PretokenizedEncoder)
 
 
-def _encode_with_one_of(idle: list[_Encoder], text: str, make: Callable[[], _Encoder]) -> Ids:
-    """Encode with an encoder that remembers earlier texts, or where another thread has it, with a new one."""
+def _encode_with_any(available: list[_Encoder], text: str, make: Callable[[], _Encoder]) -> Ids:
+    """Encode with an encoder that has cached earlier texts, or with a new one if other threads use all of them."""
     try:
-        encoder = idle.pop()
+        encoder = available.pop()
     except IndexError:
         encoder = make()
     ids = encoder.encode(text)
-    idle.append(encoder)
+    available.append(encoder)
     return ids
 
 
 class SubwordTokenizer:
-    """SentencePiece pieces (Kudo and Richardson 2018), unigram or BPE, nothing normalised, newlines kept."""
+    """SentencePiece pieces (Kudo and Richardson 2018), unigram or BPE, without normalization, newlines retained."""
 
     kind = "subword"
 
@@ -269,7 +269,7 @@ class SubwordTokenizer:
         return np.array(ids, dtype=np.int64)
 
     def tokenize(self, text: str) -> list[Token]:
-        """Return pieces, with spaces in place of SentencePiece's mark, and line ends."""
+        """Return pieces, with spaces for SentencePiece's space symbol, and line ends."""
         pieces: list[str] = []
         for number, line in enumerate(characters_only(text).split("\n")):
             pieces.extend([NEWLINE] if number else [])
@@ -281,11 +281,11 @@ class SubwordTokenizer:
         ]
 
     def decoder(self) -> Decoder:
-        """Return a decoder that gives each piece's text."""
-        return PieceDecoder(self._texts)
+        """Return a decoder that looks up the text of each piece."""
+        return TokenDecoder(self._texts)
 
     def files(self) -> dict[str, bytes]:
-        """Return tokenizer.json and SentencePiece's own tokenizer.model."""
+        """Return tokenizer.json and the SentencePiece model, tokenizer.model."""
         return {"tokenizer.json": _tokenizer_json(self), "tokenizer.model": self._model}
 
 
@@ -306,14 +306,14 @@ def _tokenizer_json(tokenizer: Tokenizer) -> bytes:
 
 
 def load_tokenizer(name: str, files: dict[str, bytes]) -> Tokenizer:
-    """Make a tokenizer from its files.
+    """Load a tokenizer from its files.
 
     Args:
-        name: where they lie, for messages.
-        files: contents by file name, as `Tokenizer.files` gives them.
+        name: their directory, for messages.
+        files: contents by file name, as returned by `Tokenizer.files`.
 
     Raises:
-        ModelError: for a newer format version or contents that are none.
+        ModelError: for a newer format version or invalid contents.
     """
     stored = read_json(f"{name}/tokenizer.json", files["tokenizer.json"], FORMAT_VERSION)
     try:
@@ -336,7 +336,7 @@ def load_tokenizer(name: str, files: dict[str, bytes]) -> Tokenizer:
         raise ValueError(f"unknown kind {stored['kind']!r}")
     except (KeyError, TypeError, ValueError, RuntimeError) as error:
         raise ModelError(
-            f"{name}/tokenizer.json: is no tokenizer of charnn ({error!r}); restore the file or train again"
+            f"{name}/tokenizer.json: is not a valid tokenizer ({error!r}); restore the file or train again"
         ) from error
 
 

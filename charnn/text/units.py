@@ -1,4 +1,4 @@
-"""Text that a model is to read: units to score, prompts to continue."""
+"""Input text of a model: units to score, prompts to continue."""
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -27,7 +27,7 @@ def read_units(files: Sequence[str], tokenizer: Tokenizer | None, *, unit: Unit,
 
 
 def read_prompt(file: str, tokenizer: Tokenizer, *, encoding: str) -> str:
-    """Return the text in a file, - for standard input, without its final line end."""
+    """Return the text of a file, - for standard input, without its final line end."""
     return "".join(_chunks(file, tokenizer, encoding)).removesuffix("\n")
 
 
@@ -35,12 +35,12 @@ def read_prompts(file: str, tokenizer: Tokenizer, *, encoding: str) -> list[str]
     """Return the lines of a file, - for standard input, each a prompt.
 
     Raises:
-        TextError: where there is none.
+        TextError: if there is none.
     """
-    found = list(lines(_chunks(file, tokenizer, encoding)))
-    if not found:
-        raise TextError(f"{display_name(file)}: holds no line; write at least one")
-    return found
+    prompts = list(lines(_chunks(file, tokenizer, encoding)))
+    if not prompts:
+        raise TextError(f"{display_name(file)}: contains no line; write at least one")
+    return prompts
 
 
 def _chunks(file: str, tokenizer: Tokenizer, encoding: str) -> Iterator[str]:

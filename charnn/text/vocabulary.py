@@ -1,4 +1,4 @@
-"""The map between tokens and ids, with counts and the two specials: <unk> and the boundary."""
+"""The vocabulary: tokens, ids and counts, with two special tokens: <unk> and the boundary."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -9,18 +9,18 @@ import numpy.typing as npt
 UNKNOWN = "<unk>"
 DOCUMENT_BOUNDARY = "</s>"
 NEWLINE = "\n"
-SPACE_MARK = "\u2581"
-"""What SentencePiece writes for a space."""
+SPACE_SYMBOL = "\u2581"
+"""The symbol of SentencePiece for a space."""
 
-RARE_SHARE = 0.01
-"""Where a corpus leaves nothing unknown, the rarest tokens that make up at most this share of it stand in for <unk> ..."""
-REPLACED_SHARE = 0.01
-"""... at this share of their places, drawn anew each epoch: at most one token in ten thousand."""
+MAX_RARE_FRACTION = 0.01
+"""If no token of a corpus is unknown, the rarest tokens, up to this fraction of it, are replaced by <unk> in training ..."""
+REPLACEMENT_PROBABILITY = 0.01
+"""... with this probability, sampled in each epoch: at most one token in ten thousand."""
 
 
 def as_text(token: str) -> str:
-    """Return a token's name with spaces in place of SentencePiece's mark."""
-    return token.replace(SPACE_MARK, " ")
+    """Return a token's name with spaces for SentencePiece's space symbol."""
+    return token.replace(SPACE_SYMBOL, " ")
 
 
 @dataclass(frozen=True)
@@ -29,9 +29,9 @@ class Vocabulary:
 
     Args:
         tokens: each token's text, by id.
-        counts: how often each stands in the training text.
+        counts: count of each token in the training text.
         boundary_id: the token that opens and closes a unit; the newline in a stream and in lines.
-        unknown_id: the id of <unk>, or None where nothing can be unknown (bytes).
+        unknown_id: the id of <unk>, or None if no token can be unknown (bytes).
     """
 
     tokens: tuple[str, ...]
@@ -67,36 +67,36 @@ def build_vocabulary(
     min_count: int = 1,
     max_size: int | None = None,
 ) -> Vocabulary:
-    """Choose the tokens to keep, the most frequent first; <unk> gets id 0 and the counts of all others.
+    """Select the most frequent tokens; <unk> has id 0 and the total count of all other tokens.
 
     Args:
-        counts: how often each token stands in the training text.
-        boundary: the token that opens and closes a unit; kept even if it never occurs.
-        always: further tokens to keep whatever their counts.
+        counts: count of each token in the training text.
+        boundary: the token that opens and closes a unit; always included.
+        always: further tokens that are always included.
         min_count: rarer tokens become <unk>.
-        max_size: how many tokens to keep, the specials counted in.
+        max_size: maximum size, including the special tokens.
     """
-    kept_anyway = dict.fromkeys([boundary, *always])
+    required = dict.fromkeys([boundary, *always])
     candidates = sorted(
-        (token for token in counts if token not in kept_anyway and token != UNKNOWN and counts[token] >= min_count),
+        (token for token in counts if token not in required and token != UNKNOWN and counts[token] >= min_count),
         key=lambda token: (-counts[token], token),
     )
-    room = len(candidates) if max_size is None else max(0, max_size - 1 - len(kept_anyway))
-    kept = sorted([*kept_anyway, *candidates[:room]], key=lambda token: (-counts.get(token, 0), token))
-    num_unknown = sum(counts.values()) - sum(counts.get(token, 0) for token in kept)
-    tokens = (UNKNOWN, *kept)
+    room = len(candidates) if max_size is None else max(0, max_size - 1 - len(required))
+    selected = sorted([*required, *candidates[:room]], key=lambda token: (-counts.get(token, 0), token))
+    num_unknown = sum(counts.values()) - sum(counts.get(token, 0) for token in selected)
+    tokens = (UNKNOWN, *selected)
     return Vocabulary(
         tokens=tokens,
-        counts=(num_unknown, *(counts.get(token, 0) for token in kept)),
+        counts=(num_unknown, *(counts.get(token, 0) for token in selected)),
         boundary_id=tokens.index(boundary),
         unknown_id=0,
     )
 
 
 def replaceable_tokens(vocabulary: Vocabulary) -> npt.NDArray[np.bool_]:
-    """Mark the tokens that stand in for <unk> in training, so that it is learned: a mask (V,), all False where none must.
+    """Return a mask (V,) of the tokens that may be replaced by <unk> in training; all False if <unk> occurs anyway.
 
-    They are the rarest types that together make up at most `RARE_SHARE` of the text, and the rarest one in any case.
+    They are the rarest types that together make up at most `MAX_RARE_FRACTION` of the text, and the rarest one in any case.
     """
     mask = np.zeros(len(vocabulary), dtype=bool)
     counts = np.array(vocabulary.counts)
@@ -105,7 +105,7 @@ def replaceable_tokens(vocabulary: Vocabulary) -> npt.NDArray[np.bool_]:
     occurring = np.flatnonzero(counts)
     occurring = occurring[occurring != vocabulary.boundary_id]
     rarest_first = occurring[np.argsort(counts[occurring], kind="stable")]
-    share = np.cumsum(counts[rarest_first]) / max(1, counts.sum())
-    mask[rarest_first[share <= RARE_SHARE]] = True
+    cumulative_fraction = np.cumsum(counts[rarest_first]) / max(1, counts.sum())
+    mask[rarest_first[cumulative_fraction <= MAX_RARE_FRACTION]] = True
     mask[rarest_first[:1]] = True
     return mask

@@ -1,7 +1,7 @@
-"""Words of long texts as ids, a million characters at a time: what `split_words` finds, by looking chunks up.
+"""Fast encoding of words of long texts, equal to `split_words`, with a cache of fragments.
 
-Most of what stands between two spaces has stood there before. So a text is cut at its spaces and line ends alone, each chunk is
-looked up in a dictionary, and what remains, the gaps that need tokens of their own, is done for all chunks at once.
+Most fragments between two spaces repeat. So a text is split at its spaces and line ends only, the ids of each fragment are
+looked up in a dictionary, and the gaps that need tokens are handled for all fragments in one vectorized operation.
 """
 
 import functools
@@ -16,25 +16,25 @@ import numpy.typing as npt
 from charnn.text.vocabulary import NEWLINE
 from charnn.text.words import expected_gap, split_words
 
-MOST_CHUNKS = 1 << 19
-"""Chunks that are remembered; where there are more, all are forgotten."""
-_NO_GAP, _NO_CHUNK = -1, 1
+MAX_CACHED_FRAGMENTS = 1 << 19
+"""Maximum number of cached fragments; if there are more, the cache is cleared."""
+_NO_GAP, _NO_FRAGMENT = -1, 1
 _OTHER_SPACES = re.compile(r"[^\S\n ]")
 _PARTS = re.compile(r"\n|[^\S\n]++|\S++")
-_ENDS_A_CHUNK = frozenset(",.;:!?")
-_LINE_END_MARK = "\ufdd0"  # a code point that is no character and never will be
+_FRAGMENT_ENDINGS = frozenset(",.;:!?")
+_LINE_END_PLACEHOLDER = "\ufdd0"  # a code point that is permanently not a character
 PRETOKENIZED_WORD = re.compile(r"\n|\S+")
 
 Integers = npt.NDArray[np.int64]
 
 
-class _Chunks(dict[str, int]):
-    """Numbers chunks (runs with or without white space) in order of appearance, and knows the ids of the tokens in each.
+class _Fragments(dict[str, int]):
+    """Numbers fragments (runs with or without white space) in order of appearance, and stores the ids of their tokens.
 
     Attributes:
-        ids: those of all chunks, one chunk after the other.
-        starts: where each chunk's ids begin in `ids`, and where the last one's end.
-        bits: what each chunk asks of the gaps around it (see `_bits`).
+        ids: ids of all fragments, concatenated.
+        starts: index of the first id of each fragment in `ids`, then their number.
+        bits: rules for the gaps around each fragment (see `_bits_before` and `_bits_after`).
     """
 
     def __init__(self, id_of: Callable[[str], int]) -> None:
@@ -44,25 +44,25 @@ class _Chunks(dict[str, int]):
         self.starts = array("q", [0])
         self.bits = array("B")
         self._add(NEWLINE, [NEWLINE])
-        self._add("", [])  # stands for the end of the text, which has no token
+        self._add("", [])  # represents the end of the text, which has no token
 
-    def __missing__(self, chunk: str) -> int:
-        if chunk.isalpha():
-            number = self[chunk] = len(self.bits)
-            self.ids.append(self._id_of(chunk))
+    def __missing__(self, fragment: str) -> int:
+        if fragment.isalpha():
+            number = self[fragment] = len(self.bits)
+            self.ids.append(self._id_of(fragment))
             self.starts.append(len(self.ids))
-            self.bits.append(_BITS_OF_A_WORD)
+            self.bits.append(_WORD_BITS)
             return number
-        if chunk[-1] in _ENDS_A_CHUNK and chunk[:-1].isalpha():
-            return self._add(chunk, [chunk[:-1], chunk[-1]])
-        return self._add(chunk, [word for word, _ in split_words(chunk)])
+        if fragment[-1] in _FRAGMENT_ENDINGS and fragment[:-1].isalpha():
+            return self._add(fragment, [fragment[:-1], fragment[-1]])
+        return self._add(fragment, [word for word, _ in split_words(fragment)])
 
-    def _add(self, chunk: str, tokens: list[str]) -> int:
-        number = self[chunk] = len(self.bits)
+    def _add(self, fragment: str, tokens: list[str]) -> int:
+        number = self[fragment] = len(self.bits)
         self.ids.extend([self._id_of(token) for token in tokens])
         self.starts.append(len(self.ids))
         first, last = (tokens[0], tokens[-1]) if tokens else (NEWLINE, NEWLINE)
-        self.bits.append(_bits_before(last) | _bits_after(first) | (_IS_GAP if _is_gap(chunk) else 0))
+        self.bits.append(_bits_before(last) | _bits_after(first) | (_IS_GAP if _is_gap(fragment) else 0))
         return number
 
 
@@ -75,7 +75,7 @@ _ANY_RULE, _SHIFT, _IS_GAP = 7, 3, 64
 def _bits_before(last: str) -> int:
     """Return the bits of a token that stands before a gap.
 
-    `expected_gap` is asked about three neighbours that stand for all others: a word, a closing mark and a quote.
+    `expected_gap` is asked about three neighbors that represent all others: a word, a closing mark and a quote.
     """
     bits = _CLOSING
     if expected_gap(last, "a") == "":
@@ -96,69 +96,69 @@ def _bits_after(first: str) -> int:
     return bits << _SHIFT
 
 
-_BITS_OF_A_WORD = _bits_before("a") | _bits_after("a")
+_WORD_BITS = _bits_before("a") | _bits_after("a")
 
 
-def _is_gap(chunk: str) -> bool:
-    return chunk.isspace() and chunk != NEWLINE
+def _is_gap(fragment: str) -> bool:
+    return fragment.isspace() and fragment != NEWLINE
 
 
 class WordEncoder:
-    """Gives the ids of a text's words, line ends and unexpected gaps.
+    """Encodes words, line ends and unexpected gaps.
 
     Args:
-        id_of: a token's id.
+        id_of: returns the id of a token.
     """
 
     def __init__(self, id_of: Callable[[str], int]) -> None:
         self._id_of = id_of
-        self._chunks = _Chunks(id_of)
+        self._fragments = _Fragments(id_of)
 
     def encode(self, text: str) -> Integers:
-        """Return the ids (N,) of what `split_words` finds in a text."""
-        if len(self._chunks) > MOST_CHUNKS:
-            self._chunks = _Chunks(self._id_of)
+        """Return the ids (N,) of the tokens of `split_words`."""
+        if len(self._fragments) > MAX_CACHED_FRAGMENTS:
+            self._fragments = _Fragments(self._id_of)
         cut = self._cut_anywhere if _OTHER_SPACES.search(text) else self._cut_at_spaces
         return self._assemble(*cut(text))
 
     def _cut_at_spaces(self, text: str) -> tuple[Integers, Integers]:
-        """Return the chunks (M,) of a text without other white space than spaces and line ends, and the gaps before them (M,).
+        """Return the fragments (M,) of a text whose only white space is spaces and line ends, and the gaps before them (M,).
 
-        Each line end is made a chunk of its own with a space on either side, which is no gap.
+        Each line end becomes a separate fragment with a space on either side, which is not a gap.
         """
         parts = text.replace("\n", " \n ").split(" ")
-        chunks = self._numbers(parts)
-        places = np.flatnonzero(chunks != _NO_CHUNK)
-        chunks, places = np.append(chunks[places], _NO_CHUNK), np.append(places, len(parts))
-        is_line_end = (chunks == 0) | (chunks == _NO_CHUNK)
+        fragments = self._numbers(parts)
+        positions = np.flatnonzero(fragments != _NO_FRAGMENT)
+        fragments, positions = np.append(fragments[positions], _NO_FRAGMENT), np.append(positions, len(parts))
+        is_line_end = (fragments == 0) | (fragments == _NO_FRAGMENT)
         follows_line_end = np.concatenate([[True], is_line_end[:-1]])
-        num_spaces = np.diff(places, prepend=-1) - is_line_end - follows_line_end
+        num_spaces = np.diff(positions, prepend=-1) - is_line_end - follows_line_end
         widths = np.flatnonzero(np.bincount(num_spaces))
         ids = np.full(widths[-1] + 1, _NO_GAP, dtype=np.int64)
         for width in widths[widths > 0].tolist():
             ids[width] = self._id_of(" " * width)
-        return chunks, ids[num_spaces]
+        return fragments, ids[num_spaces]
 
     def _cut_anywhere(self, text: str) -> tuple[Integers, Integers]:
         """Do the same for a text with any white space."""
         parts = self._numbers(_PARTS.findall(text))
-        is_gap = np.append(_view(self._chunks.bits, np.uint8)[parts] & _IS_GAP != 0, False)
+        is_gap = np.append(_view(self._fragments.bits, np.uint8)[parts] & _IS_GAP != 0, False)
         gaps = np.full(len(is_gap) + 1, _NO_GAP, dtype=np.int64)
         gap_parts = parts[is_gap[:-1]]
-        gaps[1:][is_gap] = _view(self._chunks.ids, np.int64)[_view(self._chunks.starts, np.int64)[gap_parts]]
-        return np.append(parts, _NO_CHUNK)[~is_gap], gaps[:-1][~is_gap]
+        gaps[1:][is_gap] = _view(self._fragments.ids, np.int64)[_view(self._fragments.starts, np.int64)[gap_parts]]
+        return np.append(parts, _NO_FRAGMENT)[~is_gap], gaps[:-1][~is_gap]
 
     def _numbers(self, parts: list[str]) -> Integers:
-        return np.fromiter(map(self._chunks.__getitem__, parts), dtype=np.int64, count=len(parts))
+        return np.fromiter(map(self._fragments.__getitem__, parts), dtype=np.int64, count=len(parts))
 
-    def _assemble(self, chunks: Integers, gaps: Integers) -> Integers:
-        """Return the ids of chunks (M,) with those of gaps (M,), where they are not the expected ones, before them."""
-        bits = _view(self._chunks.bits, np.uint8)[chunks]
+    def _assemble(self, fragments: Integers, gaps: Integers) -> Integers:
+        """Return the ids of fragments (M,), each preceded by the id of its gap (M,) unless that is the expected one."""
+        bits = _view(self._fragments.bits, np.uint8)[fragments]
         is_joined = np.concatenate([[True], bits[:-1] & (bits[1:] >> _SHIFT) & _ANY_RULE != 0])
         has_gap = (gaps != _NO_GAP) & (is_joined | (gaps != self._id_of(" ")))
-        starts = _view(self._chunks.starts, np.int64)
-        firsts = starts[chunks]
-        lengths = starts[chunks + 1] - firsts
+        starts = _view(self._fragments.starts, np.int64)
+        firsts = starts[fragments]
+        lengths = starts[fragments + 1] - firsts
         ends = np.cumsum(lengths + has_gap)
         is_gap = np.zeros(ends[-1], dtype=bool)
         is_gap[(ends - lengths - 1)[has_gap]] = True
@@ -166,7 +166,7 @@ class WordEncoder:
         sources += np.arange(len(sources))
         ids = np.empty(len(is_gap), dtype=np.int64)
         ids[is_gap] = gaps[has_gap]
-        ids[~is_gap] = _view(self._chunks.ids, np.int64)[sources]
+        ids[~is_gap] = _view(self._fragments.ids, np.int64)[sources]
         return ids
 
 
@@ -174,8 +174,8 @@ def _view(values: "array[int]", dtype: npt.DTypeLike) -> npt.NDArray[Any]:
     return np.frombuffer(values, dtype=dtype)
 
 
-class _Remembered(dict[str, int]):
-    """The ids of words, each asked for once."""
+class _CachedIds(dict[str, int]):
+    """A cache of the ids of words."""
 
     def __init__(self, id_of: Callable[[str], int]) -> None:
         super().__init__()
@@ -187,23 +187,23 @@ class _Remembered(dict[str, int]):
 
 
 class PretokenizedEncoder:
-    """Gives the ids of what white space separates, and of line ends.
+    """Encodes words separated by white space, and line ends.
 
     Args:
-        id_of: a token's id.
+        id_of: returns the id of a token.
     """
 
     def __init__(self, id_of: Callable[[str], int]) -> None:
-        self._ids = _Remembered(id_of)
+        self._ids = _CachedIds(id_of)
 
     def encode(self, text: str) -> Integers:
-        """Return the ids (N,) of what `PRETOKENIZED_WORD` finds in a text."""
-        if len(self._ids) > MOST_CHUNKS:
+        """Return the ids (N,) of the matches of `PRETOKENIZED_WORD`."""
+        if len(self._ids) > MAX_CACHED_FRAGMENTS:
             self._ids.clear()
-        if _LINE_END_MARK in text:
+        if _LINE_END_PLACEHOLDER in text:
             parts = PRETOKENIZED_WORD.findall(text)
-            self._ids.pop(_LINE_END_MARK, None)  # here it is a word
+            self._ids.pop(_LINE_END_PLACEHOLDER, None)  # here it is a word
         else:
-            parts = text.replace("\n", f" {_LINE_END_MARK} ").split()
-            self._ids[_LINE_END_MARK] = self._ids[NEWLINE]
+            parts = text.replace("\n", f" {_LINE_END_PLACEHOLDER} ").split()
+            self._ids[_LINE_END_PLACEHOLDER] = self._ids[NEWLINE]
         return np.fromiter(map(self._ids.__getitem__, parts), dtype=np.int64, count=len(parts))

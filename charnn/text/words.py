@@ -1,4 +1,4 @@
-"""Where a text's words begin and end, and the gaps that one expects between them."""
+"""Splitting text into words, with the expected gaps between them."""
 
 import functools
 import re
@@ -8,14 +8,14 @@ from collections.abc import Iterator
 from charnn.text.vocabulary import NEWLINE
 
 GLUE = "<glue>"
-"""Stands between two words that touch where a space would be expected."""
+"""Token between two adjacent words where a space would be expected."""
 
 
 @functools.cache
 def word_pattern() -> re.Pattern[str]:
-    """Return what a word, number, punctuation mark or run of white space looks like.
+    """Return a pattern that matches a word, number, punctuation mark or run of white space.
 
-    Combining marks, which `\\w` lacks, go on with the word that they stand in.
+    Combining marks, which `\\w` does not include, are part of words.
     """
     marks = "".join(chr(code) for code in range(0x300, 0x11A00) if unicodedata.category(chr(code)).startswith("M"))
     letter = rf"[\w{re.escape(marks)}]"
@@ -31,7 +31,7 @@ _QUOTES = frozenset("\"'")
 
 
 def expected_gap(before: str | None, after: str) -> str:
-    """Return the white space that usually stands between two words, which needs no token of its own."""
+    """Return the usual white space between two words, which is not a token."""
     if before is None or NEWLINE in (before, after):
         return ""
     if after in _CLOSING or after in _JOINING or before in _OPENING or before in _JOINING or before in _QUOTES:
@@ -42,7 +42,7 @@ def expected_gap(before: str | None, after: str) -> str:
 
 
 def split_words(text: str) -> Iterator[tuple[str, int]]:
-    """Yield each word, line end and unexpected gap of a text with the place where it starts."""
+    """Yield each word, line end and unexpected gap of a text with its start position."""
     before: str | None = None
     gap, gap_start = "", 0
     for match in word_pattern().finditer(text):

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from charnn.randomness import WEYL_INCREMENT, splitmix64
-from charnn.text.vocabulary import REPLACED_SHARE, Vocabulary, replaceable_tokens
+from charnn.text.vocabulary import REPLACEMENT_PROBABILITY, Vocabulary, replaceable_tokens
 from charnn.training.loss import IGNORED
 
 IdArray = npt.NDArray[np.int64]
@@ -73,7 +73,7 @@ class UnknownNoise:
         if self._unknown_id is None:
             return
         candidates = np.nonzero(self._replaceable[ids])
-        is_replaced = _uniform_hash(positions[candidates], self._seed, epoch) < REPLACED_SHARE
+        is_replaced = _uniform_hash(positions[candidates], self._seed, epoch) < REPLACEMENT_PROBABILITY
         ids[tuple(axis[is_replaced] for axis in candidates)] = self._unknown_id
 
 

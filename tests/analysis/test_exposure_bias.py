@@ -73,4 +73,4 @@ def test_rollouts_need_a_text_long_enough_and_a_model_of_running_text(charnn, ru
     units = charnn("score", "-m", line_run, "--text", "abab", "--unit", "stream", "--rollout", 2)
     assert "--rollout: found a model of units (line), but it needs one of running text" in units.err
     idle = charnn("score", "-m", run, "--text", "the fox", "--rollout", 2)
-    assert "--rollout: found without --unit stream" in idle.err
+    assert "--rollout: has no effect without --unit stream" in idle.err

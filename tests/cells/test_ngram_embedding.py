@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from charnn.cells.ngram_embedding import MOST_ROWS, embedding_rows, ngram_rows, num_rows, state_rows, summed
+from charnn.cells.ngram_embedding import MAX_ROWS, embedding_rows, ngram_rows, num_rows, state_rows, summed
 
 VOCAB_SIZE = 30
 
@@ -52,7 +52,7 @@ def test_a_state_ends_with_the_history_where_ngrams_are_embedded():
 
 def test_no_table_has_more_rows_than_the_most():
     assert num_rows(VOCAB_SIZE, 2) == 31**2
-    assert num_rows(VOCAB_SIZE, 3) == MOST_ROWS
+    assert num_rows(VOCAB_SIZE, 3) == MAX_ROWS
 
 
 def test_vectors_are_added_from_the_first_on():

@@ -210,17 +210,22 @@ def test_mixing_wants_an_ngram_model_that_fits(charnn, run):
     file.write_bytes(content.replace(b"tokenizer_sha256", b"tokenizer_sha255"))
     assert f"{file}: belongs to another tokenizer; restore" in charnn(*mixed).err
     file.unlink()
-    assert f"{file}: is missing, the n-gram model; train again without --ngram-order 0" in charnn(*mixed).err
+    assert f"{file}: the n-gram model is missing; train again without --ngram-order 0" in charnn(*mixed).err
     config = json.loads((run / "config.json").read_text())
     config["mixture_weights"] = config["mixture_weights"][1:]
     (run / "config.json").write_text(json.dumps(config))
     file.write_bytes(content)
-    assert "has order 7, config.json weights for 6; restore the files that belong together" in charnn(*mixed).err
+    assert (
+        "has order 7, but config.json has weights for order 6; restore the files that belong together"
+        in charnn(*mixed).err
+    )
     config["mixture_weights"] = None
     (run / "config.json").write_text(json.dumps(config))
     result = charnn(*mixed)
     assert result.status == 1
-    assert f"{run}: has no n-gram model to mix with (its training has not ended, nothing was held out" in result.err
+    assert (
+        f"{run}: has no n-gram model to interpolate with (training is not complete, nothing was held out" in result.err
+    )
     assert charnn("score", "-m", run, "--text", "a").status == 0
 
 

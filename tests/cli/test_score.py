@@ -208,7 +208,7 @@ def test_models_that_do_not_go_together_are_refused(charnn, run, line_run):
         "-w: found 3 for 2 models"
         in charnn("score", "-m", run, "-m", run, "-w", 1, "-w", 1, "-w", 1, "--text", "a").err
     )
-    assert "-w: found without several models" in charnn("score", "-m", run, "-w", 1, "--text", "a").err
+    assert "-w: has no effect without several models" in charnn("score", "-m", run, "-w", 1, "--text", "a").err
     assert "must be above 0" in charnn("score", "-m", run, "-m", run, "-w", 1, "-w", -1, "--text", "a").err
 
 
@@ -352,35 +352,35 @@ def test_models_with_different_vocabularies_are_compared_by_characters(charnn, r
 
 
 CONTRADICTIONS = [
-    ({"state": "carry", "unit": "stream"}, "--state: found without --unit line or document"),
-    ({"eos": False, "unit": "stream"}, "--no-eos: found without"),
+    ({"state": "carry", "unit": "stream"}, "--state: has no effect without --unit line or document"),
+    ({"eos": False, "unit": "stream"}, "--no-eos: has no effect without"),
     ({"temperature": "warm"}, "--temperature: found 'warm'"),
     ({"temperature": "0"}, "--temperature: found '0'"),
-    ({"exclude_unk": True, "spell": True}, "--exclude-unk: found together with --spell"),
-    ({"unk_penalty": -1.0, "spell": True}, "--unk-penalty: found together with --spell"),
+    ({"exclude_unk": True, "spell": True}, "--exclude-unk: cannot be combined with --spell"),
+    ({"unk_penalty": -1.0, "spell": True}, "--unk-penalty: cannot be combined with --spell"),
     ({"unk_penalty": 1.0}, "--unk-penalty: found 1"),
-    ({"cache_weight": 0.1}, "--cache-weight: found without --cache"),
-    ({"cache_size": 10}, "--cache-size: found without --cache"),
-    ({"dynamic_rate": 0.1}, "--dynamic-rate: found without --dynamic"),
-    ({"cache": True, "dynamic": True}, "--cache: found together with --dynamic"),
-    ({"cache": True, "fit_weights": "x"}, "--cache: found together with --fit-weights"),
-    ({"device": "cuda", "dynamic": True}, "--device cuda: found together with --dynamic"),
-    ({"format": "srilm", "log_base": "2"}, "--log-base 2: found together with --format srilm"),
-    ({"format": "kenlm", "unit": "document"}, "--unit document: found together with --format kenlm"),
-    ({"format": "kenlm", "eos": False}, "--no-eos: found together with --format kenlm"),
-    ({"format": "srilm", "by_word": True}, "--by-word: found together with --format srilm"),
-    ({"format": "lmzoo", "per_token": True}, "--per-token: found together with --format lmzoo"),
-    ({"per_token": True, "by_word": True}, "--by-word: found together with --per-token"),
-    ({"alternatives": 3}, "--alternatives: found without --per-token"),
-    ({"spaces": "after"}, "--spaces: found without --by-word"),
-    ({"per_pair": True}, "--per-pair: found without --pairs"),
-    ({"lm_scale": 1.0}, "--lm-scale: found without --nbest"),
-    ({"nbest": "x", "word_penalty": 1.0}, "--word-penalty: found without --lm-scale"),
-    ({"pairs": "x", "nbest": "y"}, "--pairs: found together with --nbest"),
-    ({"pairs": "x", "cache": True}, "--cache: found together with --pairs"),
-    ({"nbest": "x", "format": "srilm"}, "--format srilm: found together with --nbest"),
-    ({"direction": "both", "cache": True}, "--cache: found together with --direction both"),
-    ({"rollout": 5, "unit": "stream", "spell": True}, "--spell: found together with --rollout"),
+    ({"cache_weight": 0.1}, "--cache-weight: has no effect without --cache"),
+    ({"cache_size": 10}, "--cache-size: has no effect without --cache"),
+    ({"dynamic_rate": 0.1}, "--dynamic-rate: has no effect without --dynamic"),
+    ({"cache": True, "dynamic": True}, "--cache: cannot be combined with --dynamic"),
+    ({"cache": True, "fit_weights": "x"}, "--cache: cannot be combined with --fit-weights"),
+    ({"device": "cuda", "dynamic": True}, "--device cuda: cannot be combined with --dynamic"),
+    ({"format": "srilm", "log_base": "2"}, "--log-base 2: cannot be combined with --format srilm"),
+    ({"format": "kenlm", "unit": "document"}, "--unit document: cannot be combined with --format kenlm"),
+    ({"format": "kenlm", "eos": False}, "--no-eos: cannot be combined with --format kenlm"),
+    ({"format": "srilm", "by_word": True}, "--by-word: cannot be combined with --format srilm"),
+    ({"format": "lmzoo", "per_token": True}, "--per-token: cannot be combined with --format lmzoo"),
+    ({"per_token": True, "by_word": True}, "--by-word: cannot be combined with --per-token"),
+    ({"alternatives": 3}, "--alternatives: has no effect without --per-token"),
+    ({"spaces": "after"}, "--spaces: has no effect without --by-word"),
+    ({"per_pair": True}, "--per-pair: has no effect without --pairs"),
+    ({"lm_scale": 1.0}, "--lm-scale: has no effect without --nbest"),
+    ({"nbest": "x", "word_penalty": 1.0}, "--word-penalty: has no effect without --lm-scale"),
+    ({"pairs": "x", "nbest": "y"}, "--pairs: cannot be combined with --nbest"),
+    ({"pairs": "x", "cache": True}, "--cache: cannot be combined with --pairs"),
+    ({"nbest": "x", "format": "srilm"}, "--format srilm: cannot be combined with --nbest"),
+    ({"direction": "both", "cache": True}, "--cache: cannot be combined with --direction both"),
+    ({"rollout": 5, "unit": "stream", "spell": True}, "--spell: cannot be combined with --rollout"),
     ({"weight": (1.0, -1.0)}, "-w: found -1"),
 ]
 

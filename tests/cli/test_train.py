@@ -49,7 +49,7 @@ def test_what_was_chosen_and_why_is_said(charnn, text):
 def test_stretches_are_of_streams_alone(charnn, text):
     said = charnn("train", text, "--steps", 2, *SMALL, "--unit", "line", "--carry", 64)
     assert said.status == 2
-    assert "--carry: found without --unit stream, where it would do nothing" in said.err
+    assert "--carry: has no effect without --unit stream" in said.err
     charnn("train", text, "--steps", 2, *SMALL, "--carry", 48, "-o", "m")
     assert read_model(Path("m")).config.training.carry_length == 48
     refused = charnn("train", "--resume", "-o", "m", "--steps", 4, "--carry", 64)
@@ -272,14 +272,14 @@ def test_a_loss_that_is_not_finite_ends_in_one_line_and_what_was_saved_stays(cha
         (("train",), 2, "TEXT: found none; name the text to train on: charnn train book.txt"),
         (("train", "missing.txt"), 1, "missing.txt: no such file or directory"),
         (("train", "empty.txt"), 1, "empty.txt: is empty; there is nothing to learn from"),
-        (("train", "blank.txt"), 1, "blank.txt: holds white space only; there is nothing to learn from"),
+        (("train", "blank.txt"), 1, "blank.txt: contains only white space; there is nothing to learn from"),
         (("train", "cp1252.txt"), 1, "cp1252.txt:1: byte 0x92 at offset 2 is not UTF-8; it looks like cp1252: pass --encoding cp1252"),
         (("train", "binary"), 1, "binary: is binary (a zero byte at offset 1), not text"),
-        (("train", "folder"), 1, "folder: found no text in this directory"),
+        (("train", "folder"), 1, "folder: contains no text"),
         (("train", "text.txt", "--dropout", 1), 2, "--dropout: found 1, but it must be at least 0 and below 1"),
         (("train", "text.txt", "--minutes", 0), 2, "--minutes: found 0, but it must be above 0"),
-        (("train", "text.txt", "--resume", "--overwrite"), 2, "--resume: found together with --overwrite"),
-        (("train", "text.txt", "--encoding", "klingon"), 2, "--encoding: found 'klingon', which is no known text encoding"),
+        (("train", "text.txt", "--resume", "--overwrite"), 2, "--resume: cannot be combined with --overwrite"),
+        (("train", "text.txt", "--encoding", "klingon"), 2, "--encoding: found 'klingon', which is not a known text encoding"),
         (("train", "text.txt", "--valid", "missing.txt"), 1, "missing.txt: no such file or directory"),
         (("train", "text.txt", "--tokenizer", "subword", "--vocab-size", 5), 2, "--vocab-size: found 5, but this text needs"),
     ],
@@ -487,7 +487,7 @@ def test_two_trainings_do_not_share_a_directory(charnn, text):
         result = charnn("train", text, "--steps", 1, *SMALL)
     assert result.status == 1
     assert result.err.endswith(
-        "error: runs/text: another charnn is training here; wait for it, or name another place with -o\n"
+        "error: runs/text: another charnn is training here; wait for it, or name another directory with -o\n"
     )
     assert charnn("train", text, "--steps", 1, *SMALL).status == 0
     assert [path.name for path in Path("runs").iterdir()] == ["text"]
@@ -557,13 +557,13 @@ def test_the_minutes_that_are_enough_follow_from_what_was_measured(text, tmp_pat
 def test_an_empty_validation_file_is_one_line(charnn, text):
     Path("empty.txt").touch()
     result = charnn("train", text, "--valid", "empty.txt", "--steps", 1)
-    assert (result.status, "empty.txt: holds no text to validate on" in result.err) == (1, True)
+    assert (result.status, "empty.txt: contains no text to validate on" in result.err) == (1, True)
 
 
 def test_dropout_of_ngrams_that_are_not_embedded_is_refused(charnn, text):
     result = charnn("train", text, "--steps", 2, *SMALL, "--embedding-order", 1, "--ngram-dropout", 0.5)
     assert result.status == 2
-    assert "--ngram-dropout: found without --embedding-order 2 or more, where it would do nothing" in result.err
+    assert "--ngram-dropout: has no effect without --embedding-order 2 or more" in result.err
     assert not Path("runs").exists() or not list(Path("runs").iterdir())
     assert charnn("train", text, "--steps", 2, *SMALL, "--embedding-order", 1, "-o", "m").status == 0
     assert facts(charnn, "m")["ngram_dropout"] == 0

@@ -99,7 +99,7 @@ def test_work_of_less_than_a_second_is_not_shown(capsys):
 
 @pytest.fixture
 def cached(tmp_path, monkeypatch):
-    monkeypatch.setattr(corpus, "SMALLEST_TEXT", 0)
+    monkeypatch.setattr(corpus, "MIN_TEXT_BYTES", 0)
     monkeypatch.setenv("CHARNN_CACHE_DIR", str(tmp_path / "kept"))
     (tmp_path / "text.txt").write_text(TEXT, encoding="utf-8")
     return tmp_path / "kept"
@@ -116,7 +116,7 @@ def test_a_second_run_counts_nothing_again_and_comes_to_the_same_model(
     second = charnn(*train, "-o", "second")
     assert (first.status, second.status) == (0, 0), second.err
     assert "taken from the cache" not in first.err
-    assert "charnn: text.txt: taken from the cache, where an earlier run left it encoded\n" in second.err
+    assert "charnn: text.txt: taken from the cache, encoded by an earlier run\n" in second.err
     assert "charnn: n-grams up to order 3: taken from the cache, counted by an earlier run\n" in second.err
     for name in (
         "train.bin",

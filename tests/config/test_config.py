@@ -1,7 +1,7 @@
 import pytest
 
 from charnn.config import ModelOptions, SampleOptions, TextOptions, TrainingOptions
-from charnn.config.compatibility import check_together, settle
+from charnn.config.compatibility import check_compatibility, merge_recipe
 from charnn.errors import OptionError
 from charnn.options import Option, as_json, flags_of, pick
 
@@ -26,11 +26,17 @@ def test_a_value_out_of_bounds_is_named_with_its_bounds(make, message):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"pretokenized": True}, "--pretokenized: found without --tokenizer word, where it would do nothing"),
-        ({"subword_model": "bpe"}, "--subword-model: found without --tokenizer subword"),
-        ({"tokenizer": "byte", "vocab_size": 9}, "--vocab-size: found without another --tokenizer than byte"),
-        ({"tokenizer": "subword", "min_count": 9}, "--min-count: found without --tokenizer char or word"),
-        ({"tokenizer": "byte", "encoding": "cp1252"}, "--encoding: found without another --tokenizer than byte"),
+        ({"pretokenized": True}, "--pretokenized: has no effect without --tokenizer word"),
+        ({"subword_model": "bpe"}, "--subword-model: has no effect without --tokenizer subword"),
+        (
+            {"tokenizer": "byte", "vocab_size": 9},
+            "--vocab-size: has no effect without --tokenizer char, word or subword",
+        ),
+        ({"tokenizer": "subword", "min_count": 9}, "--min-count: has no effect without --tokenizer char or word"),
+        (
+            {"tokenizer": "byte", "encoding": "cp1252"},
+            "--encoding: has no effect without --tokenizer char, word or subword",
+        ),
     ],
 )
 def test_an_option_that_would_do_nothing_is_refused(options, message):
@@ -64,70 +70,88 @@ def test_a_flag_is_the_fields_name_unless_it_says_otherwise():
 
 def test_what_a_user_gives_leaves_a_recipes_idle_options_out():
     recipe = {"cell": "mogrifier", "mogrifier_rank": 4, "mogrifier_rounds": 5, "carry_length": 0, "dropout": 0.3}
-    assert settle(recipe, {}) == (recipe, [])
-    assert settle(recipe, {"cell": "lstm"}) == (
+    assert merge_recipe(recipe, {}) == (recipe, [])
+    assert merge_recipe(recipe, {"cell": "lstm"}) == (
         {"cell": "lstm", "carry_length": 0, "dropout": 0.3},
         ["--mogrifier-rank", "--mogrifier-rounds"],
     )
-    assert settle(recipe, {"unit": "line"})[1] == ["--carry"]
-    with pytest.raises(OptionError, match="--mogrifier-rounds or --mogrifier-rank: found without"):
-        settle(recipe, {"cell": "lstm", "mogrifier_rank": 3})
+    assert merge_recipe(recipe, {"unit": "line"})[1] == ["--carry"]
+    with pytest.raises(OptionError, match="--mogrifier-rounds or --mogrifier-rank: has no effect without"):
+        merge_recipe(recipe, {"cell": "lstm", "mogrifier_rank": 3})
     sgd = {"optimizer": "sgd", "learning_rate": 20.0, "schedule": "exponential", "hold": 0.3}
-    assert settle(sgd, {"optimizer": "adamw"}) == ({"optimizer": "adamw"}, ["--learning-rate", "--schedule", "--hold"])
-    assert settle(sgd, {"schedule": "constant"})[1] == ["--hold"]
-    assert settle(sgd, {"optimizer": "sgd"})[1] == []
+    assert merge_recipe(sgd, {"optimizer": "adamw"}) == (
+        {"optimizer": "adamw"},
+        ["--learning-rate", "--schedule", "--hold"],
+    )
+    assert merge_recipe(sgd, {"schedule": "constant"})[1] == ["--hold"]
+    assert merge_recipe(sgd, {"optimizer": "sgd"})[1] == []
 
 
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (({"unit": "line"}, {}, {"carry_length": 0}), "--carry: found without --unit stream"),
+        (({"unit": "line"}, {}, {"carry_length": 0}), "--carry: has no effect without --unit stream"),
         (
             ({}, {"cell": "mingru"}, {"weight_drop": 0.5}),
-            "--weight-drop: found without a cell that has recurrent matrices",
+            "--weight-drop: has no effect without a cell that has recurrent matrices",
         ),
         (
             ({}, {"cell": "minlstm"}, {"dropout_kind": "variational"}),
-            "--dropout-kind variational: found without a cell",
+            "--dropout-kind variational: has no effect without a cell",
         ),
-        (({}, {"num_layers": 1}, {"hidden_dropout": 0.5}), "--hidden-dropout: found without --num-layers 2 or more"),
+        (
+            ({}, {"num_layers": 1}, {"hidden_dropout": 0.5}),
+            "--hidden-dropout: has no effect without --num-layers 2 or more",
+        ),
     ],
 )
 def test_options_that_those_of_another_group_make_idle_are_refused(options, message):
     groups = (TextOptions, ModelOptions, TrainingOptions)
     with pytest.raises(OptionError, match=message):
-        check_together(*(group(**given) for group, given in zip(groups, options, strict=True)))
+        check_compatibility(*(group(**given) for group, given in zip(groups, options, strict=True)))
 
 
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: ModelOptions(leak=0.5), "--leak: found without --cell leaky"),
-        (lambda: ModelOptions(cell="rnn", forget_bias=2), "--forget-bias: found without a --cell with gates"),
+        (lambda: ModelOptions(leak=0.5), "--leak: has no effect without --cell leaky"),
+        (lambda: ModelOptions(cell="rnn", forget_bias=2), "--forget-bias: has no effect without a --cell with gates"),
         (lambda: ModelOptions(forget_bias=float("nan")), "--forget-bias: found nan, but it must be at least -20"),
-        (lambda: ModelOptions(nonlinearity="relu"), "--nonlinearity: found without --cell rnn or leaky"),
-        (lambda: ModelOptions(cell="mingru", skip=4), "--skip: found with --cell mingru, which has no place for it"),
-        (lambda: ModelOptions(skip=1), "--skip: found 1, which every cell has"),
-        (lambda: ModelOptions(inputs="one-hot", tie_weights=True), "--tie-weights: found without --inputs embedding"),
-        (lambda: ModelOptions(residual=True, num_layers=1), "--residual: found without --num-layers 2 or more"),
-        (lambda: ModelOptions(init_range=0.1), "--init-range: found without --init-input or --init-recurrent uniform"),
-        (lambda: TrainingOptions(hold=0.5, schedule="constant"), "--hold: found without --schedule linear, cosine"),
+        (lambda: ModelOptions(nonlinearity="relu"), "--nonlinearity: has no effect without --cell rnn or leaky"),
+        (lambda: ModelOptions(cell="mingru", skip=4), "--skip: found with --cell mingru, which does not support it"),
+        (lambda: ModelOptions(skip=1), "--skip: found 1, which is the ordinary recurrence"),
+        (
+            lambda: ModelOptions(inputs="one-hot", tie_weights=True),
+            "--tie-weights: has no effect without --inputs embedding",
+        ),
+        (lambda: ModelOptions(residual=True, num_layers=1), "--residual: has no effect without --num-layers 2 or more"),
+        (
+            lambda: ModelOptions(init_range=0.1),
+            "--init-range: has no effect without --init-input or --init-recurrent uniform",
+        ),
+        (
+            lambda: TrainingOptions(hold=0.5, schedule="constant"),
+            "--hold: has no effect without --schedule linear, cosine",
+        ),
         (
             lambda: TrainingOptions(final_rate=0.5, schedule="plateau"),
-            "--final-rate: found without a --schedule that falls",
+            "--final-rate: has no effect without a --schedule with decay",
         ),
         (
             lambda: TrainingOptions(hold=0.1, warmup=0.2),
             "--hold: found 0.1, but it must be at least --warmup 0.2, or 0",
         ),
-        (lambda: TrainingOptions(sampling_passes=2), "--sampling-passes: found without --teacher-forcing below 1"),
+        (
+            lambda: TrainingOptions(sampling_passes=2),
+            "--sampling-passes: has no effect without --teacher-forcing below 1",
+        ),
         (
             lambda: TrainingOptions(teacher_forcing=0.5, bptt_length=1),
-            "--teacher-forcing: found without --bptt 2 or more",
+            "--teacher-forcing: has no effect without --bptt 2 or more",
         ),
         (
             lambda: TrainingOptions(teacher_forcing=0, teacher_forcing_schedule="exponential"),
-            "--teacher-forcing: found 0, which an exponential fall never reaches",
+            "--teacher-forcing: found 0, which exponential decay never reaches",
         ),
     ],
 )

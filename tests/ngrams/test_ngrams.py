@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from charnn.ngrams import counting
 from charnn.ngrams.counting import affordable_order, count_ngrams, window_keys
-from charnn.ngrams.kneser_ney import DEFAULT_DISCOUNTS, Reading, estimate, from_arrays
+from charnn.ngrams.kneser_ney import DEFAULT_DISCOUNTS, NgramScores, estimate, from_arrays
 from charnn.ngrams.mixture import Mixture, cross_fitted_loss, fit_weights, mixed
 
 VOCAB_SIZE, BOUNDARY = 7, 0
@@ -167,7 +167,7 @@ def test_weights_are_those_that_make_the_text_most_probable():
     truth = np.array([0.6, 0.5, 0.45])
     from_network = random.random(20_000) < truth[matched]
     network_probs = np.where(from_network, 0.6, 0.3)
-    reading = Reading(np.where(from_network, 0.3, 0.6), matched)
+    reading = NgramScores(np.where(from_network, 0.3, 0.6), matched)
     weights = fit_weights(np.log(network_probs), reading, 3)
     best = -mixed(np.log(network_probs), reading, weights).mean()
     for place in range(3):
@@ -177,7 +177,7 @@ def test_weights_are_those_that_make_the_text_most_probable():
             assert -mixed(np.log(network_probs), reading, moved).mean() >= best - 1e-4
     assert cross_fitted_loss(np.log(network_probs), reading, 3) == pytest.approx(best, abs=2e-3)
     assert cross_fitted_loss(np.log(network_probs), reading, 3) >= best
-    assert math.isnan(cross_fitted_loss(np.zeros(0), Reading(np.zeros(0), np.zeros(0, dtype=int)), 3))
+    assert math.isnan(cross_fitted_loss(np.zeros(0), NgramScores(np.zeros(0), np.zeros(0, dtype=int)), 3))
 
 
 def test_a_mixtures_probabilities_sum_to_one_and_agree_with_its_reading():
@@ -186,7 +186,7 @@ def test_a_mixtures_probabilities_sum_to_one_and_agree_with_its_reading():
     network = np.log(np.full(VOCAB_SIZE, 1 / VOCAB_SIZE))
     ids = text(40, seed=5)
     contexts = np.concatenate([[BOUNDARY], ids[:-1]])
-    read = mixture.of_reading(np.full(len(ids), network[0]), mixture.ngrams.read(contexts, ids))
+    read = mixture.mixed_log_probs(np.full(len(ids), network[0]), mixture.ngrams.read(contexts, ids))
     for place, id in enumerate(ids):
         log_probs = mixture.log_distribution(network, contexts[: place + 1].tolist())
         assert np.exp(log_probs).sum() == pytest.approx(1, abs=1e-6)

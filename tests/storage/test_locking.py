@@ -21,7 +21,7 @@ def test_a_directory_is_kept_to_one_process_and_a_killed_one_is_no_obstacle(tmp_
         finally:
             other.kill()
     assert str(error.value) == (
-        f"{target}: another charnn is training here; wait for it, or name another place with -o"
+        f"{target}: another charnn is training here; wait for it, or name another directory with -o"
     )
     with exclusive(target):
         assert [path.name for path in target.parent.iterdir()] == [".a.charnn-lock"]

@@ -85,7 +85,7 @@ def test_a_model_of_the_first_format_is_read(run):
     (run / "model.safetensors").write_bytes(pack_tensors(ramp_weights(old), header))
     model = read_model(run)
     assert model.architecture == old
-    with pytest.raises(ModelError, match="has no n-gram model to mix with"):
+    with pytest.raises(ModelError, match="has no n-gram model to interpolate with"):
         read_mixture(model)
 
 
@@ -133,20 +133,20 @@ def test_a_pickle_beside_missing_weights_is_refused_by_name(run):
 
 def test_what_is_no_model_directory_is_named(tmp_path):
     assert complaint(tmp_path / "none") == (
-        f"{tmp_path / 'none'}: no such model directory (looked in {tmp_path}); check -m, or see what runs/ holds"
+        f"{tmp_path / 'none'}: no such model directory (looked in {tmp_path}); check -m, or see the models in runs/"
     )
     (tmp_path / "file").touch()
     assert "is a file; a model is a directory" in complaint(tmp_path / "file")
     (tmp_path / "other").mkdir()
     (tmp_path / "other" / "notes.md").touch()
-    assert "is no model directory: found notes.md, but no config.json" in complaint(tmp_path / "other")
+    assert "is not a model directory: it contains notes.md, but no config.json" in complaint(tmp_path / "other")
 
 
 def test_weights_of_another_shape_are_refused(run):
     config = json.loads((run / "config.json").read_text(encoding="utf-8"))
     edit_json(run / "config.json", architecture={**config["architecture"], "hidden_size": 99})
     assert complaint(run) == (
-        f"{run}/model.safetensors: layers.0.weight_ih has shape (96, 8), config.json wants (396, 8); "
+        f"{run}/model.safetensors: layers.0.weight_ih has shape (96, 8), but config.json requires (396, 8); "
         "restore the files that belong together"
     )
     edit_json(run / "config.json", architecture={**config["architecture"], "vocab_size": 7})
@@ -154,7 +154,7 @@ def test_weights_of_another_shape_are_refused(run):
     edit_json(run / "config.json", architecture={**config["architecture"], "cell": "rwkv"})
     assert "has the cell 'rwkv', which charnn does not know" in complaint(run)
     edit_json(run / "config.json", architecture={**config["architecture"], "hidden_size": -1})
-    assert "describes no model that charnn knows" in complaint(run)
+    assert "does not describe a model that charnn knows" in complaint(run)
 
 
 def test_files_of_different_generations_are_refused(run):
@@ -205,7 +205,7 @@ def test_the_newest_model_is_found(run, line_run, tmp_path):
     assert find_model(None).name == run.name
     assert find_model("x/y").as_posix() == "x/y"
     shutil.rmtree(tmp_path / "runs")
-    with pytest.raises(ModelError, match=r"runs/: found no model below .* make one with: charnn train TEXT"):
+    with pytest.raises(ModelError, match=r"runs/: no model in .* train one with: charnn train TEXT"):
         find_model(None)
 
 
@@ -218,7 +218,7 @@ def test_after_a_crash_the_whole_generation_outlives_a_write_that_fails(tmp_path
     # The crash: weights renamed into place, their description still staged.
     (tmp_path / "training.json").rename(staged(tmp_path / "training.json"))
     (tmp_path / "training.json").write_bytes(old)
-    monkeypatch.setattr("charnn.storage.model_directory.PAIRS", (("training.json", "training.safetensors"),))
+    monkeypatch.setattr("charnn.storage.model_directory.CHECKPOINT_FILES", (("training.json", "training.safetensors"),))
     finish_interrupted_writes(tmp_path)
     assert not staged(tmp_path / "training.json").exists()
 
@@ -248,4 +248,4 @@ def test_weights_that_are_not_finite_are_refused(run):
     model.weights["output.bias"][0] = np.nan
     header = {"format_version": 1, "generation": model.generation}
     (run / "model.safetensors").write_bytes(pack_tensors(model.weights, header))
-    assert complaint(run) == f"{run}/model.safetensors: output.bias holds numbers that are not finite; restore the file"
+    assert complaint(run) == f"{run}/model.safetensors: output.bias contains non-finite numbers; restore the file"

@@ -233,7 +233,7 @@ def test_what_older_formats_had_beside_is_passed_over(keys):
         (("plan", "device"), None, "unknown device None"),
         (("plan",), {"device": "cpu"}, "'precision'"),
         (("results", "steps"), 1.5, "unknown steps 1.5"),
-        (("results",), [], "[] is no JSON object"),
+        (("results",), [], "[] is not a JSON object"),
         (("corpus", "train", "num_tokens"), "many", "unknown num tokens 'many'"),
         (("corpus", "files"), [{"name": "a"}], "num_bytes"),
         (("mixture_weights",), [0.5, "x"], "unknown mixture weights [0.5, 'x']"),
@@ -246,7 +246,7 @@ def test_what_cannot_be_is_named(keys, value, named):
     inside(content, *keys[:-1])[keys[-1]] = value
     with pytest.raises(ModelError) as error:
         RunConfig.from_json(content, "m/config.json")
-    assert str(error.value).startswith("m/config.json: describes no model that charnn knows (")
+    assert str(error.value).startswith("m/config.json: does not describe a model that charnn knows (")
     assert str(error.value).endswith("); restore the file")
     assert named in str(error.value)
 
@@ -255,7 +255,7 @@ def test_what_cannot_be_is_named(keys, value, named):
 def test_a_part_that_is_missing_is_named(part):
     content = stored(2)
     del content[part]
-    with pytest.raises(ModelError, match=f"describes no model that charnn knows \\('{part}'\\)"):
+    with pytest.raises(ModelError, match=f"does not describe a model that charnn knows \\('{part}'\\)"):
         RunConfig.from_json(content, "config.json")
 
 

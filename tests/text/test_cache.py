@@ -24,7 +24,7 @@ TEXT = FABLES.read_text(encoding="utf-8")[:40_000]
 @pytest.fixture
 def root(tmp_path, monkeypatch):
     """A cache for texts of any length."""
-    monkeypatch.setattr(corpus, "SMALLEST_TEXT", 0)
+    monkeypatch.setattr(corpus, "MIN_TEXT_BYTES", 0)
     return tmp_path / "kept"
 
 
@@ -63,9 +63,14 @@ def test_a_second_run_takes_the_same_from_the_cache(tmp_path, root, monkeypatch,
     notes = []
     second = prepared(tmp_path, root, notes=notes, **options)
     assert contents(second) == contents(first)
-    assert (second.train, second.valid, second.files, second.key) == (first.train, first.valid, first.files, first.key)
-    assert list(second.rare_words) == list(first.rare_words)
-    assert notes == [f"{tmp_path / 'text.txt'}: taken from the cache, where an earlier run left it encoded"]
+    assert (second.train, second.valid, second.files, second.cache_key) == (
+        first.train,
+        first.valid,
+        first.files,
+        first.cache_key,
+    )
+    assert list(second.spelling_examples) == list(first.spelling_examples)
+    assert notes == [f"{tmp_path / 'text.txt'}: taken from the cache, encoded by an earlier run"]
     assert sorted(path.name for path in second.directory.iterdir()) == ["train.bin", "valid.bin"]
 
 
@@ -96,13 +101,13 @@ def test_another_text_or_option_is_encoded_anew(tmp_path, root, changed):
     Path("valid.txt").write_text("held out\n")
     first = prepared(tmp_path, root, tokenizer="word")
     second = prepared(tmp_path, root, **({"tokenizer": "word"} | changed))
-    assert second.key != first.key
+    assert second.cache_key != first.cache_key
     assert len(cache.entries(root)) == 2
 
 
 def test_the_seed_matters_where_it_draws_what_is_held_out(tmp_path, root):
     keys = {
-        (unit, seed): prepared(tmp_path, root, unit=unit, seed=seed).key
+        (unit, seed): prepared(tmp_path, root, unit=unit, seed=seed).cache_key
         for unit in ("stream", "line")
         for seed in (1, 2)
     }
@@ -113,12 +118,12 @@ def test_the_seed_matters_where_it_draws_what_is_held_out(tmp_path, root):
 def test_a_packed_text_is_not_taken_for_the_packed_bytes(tmp_path):
     options = TextOptions(tokenizer="byte")
     facts = [TextFile("a", 1, "0" * 64)]
-    keys = [selection.Selection([Source(name, Path(name))], [], options, 1).key(facts) for name in ("a.gz", "a")]
+    keys = [selection.Selection([Source(name, Path(name))], [], options, 1).cache_key(facts) for name in ("a.gz", "a")]
     assert keys[0] != keys[1]
 
 
 def test_a_short_text_is_not_kept(tmp_path):
-    assert prepared(tmp_path, tmp_path / "kept").key == ""
+    assert prepared(tmp_path, tmp_path / "kept").cache_key == ""
     assert not (tmp_path / "kept").exists()
 
 
@@ -126,7 +131,7 @@ def test_a_short_text_is_not_kept(tmp_path):
 @pytest.mark.parametrize("damage", ["changed", "shorter", "gone"])
 def test_a_damaged_entry_is_passed_over_and_replaced(tmp_path, root, name, damage):
     first = prepared(tmp_path, root)
-    file = root / first.key / name
+    file = root / first.cache_key / name
     content = file.read_bytes()
     if damage == "gone":
         file.unlink()
@@ -148,12 +153,12 @@ def test_a_text_that_grows_while_it_is_read_is_not_kept(tmp_path, root, monkeypa
         return encode(directory, text, *others)
 
     monkeypatch.setattr(corpus, "_encode", encode_while_it_grows)
-    assert prepared(tmp_path, root).key == ""
+    assert prepared(tmp_path, root).cache_key == ""
     assert cache.entries(root) == []
 
 
 def test_an_entry_that_cannot_be_copied_for_lack_of_room_is_left_as_it_is(tmp_path, root, monkeypatch):
-    key = prepared(tmp_path, root).key
+    key = prepared(tmp_path, root).cache_key
 
     def full(source, target, digest):
         raise OSError(28, "No space left on device", str(target))
@@ -179,7 +184,7 @@ def test_a_text_is_encoded_where_there_is_no_room_for_keeping_it(tmp_path, root,
 def kept(root, name, size=1000):
     file = root.parent / "content"
     file.write_bytes(bytes(size))
-    cache.keep(root, name, {"content": file}, {"what": name})
+    cache.store(root, name, {"content": file}, {"what": name})
 
 
 def test_what_was_not_used_for_longest_makes_room(tmp_path, monkeypatch):
@@ -212,7 +217,7 @@ def test_two_at_once_leave_one_whole_entry(tmp_path):
     root = tmp_path / "kept"
     file = tmp_path / "content"
     file.write_bytes(bytes(200_000))
-    threads = [threading.Thread(target=cache.keep, args=(root, "same", {"content": file}, {})) for _ in range(8)]
+    threads = [threading.Thread(target=cache.store, args=(root, "same", {"content": file}, {})) for _ in range(8)]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -224,7 +229,7 @@ def test_two_at_once_leave_one_whole_entry(tmp_path):
 
 def test_a_cache_that_cannot_be_written_is_none(tmp_path):
     (tmp_path / "file").write_text("")
-    cache.keep(tmp_path / "file", "one", {"content": tmp_path / "file"}, {})
+    cache.store(tmp_path / "file", "one", {"content": tmp_path / "file"}, {})
     assert cache.fetch(tmp_path / "file", "one", tmp_path) is None
     assert cache.entries(tmp_path / "file") == cache.entries(None) == []
 
@@ -281,7 +286,7 @@ def test_of_a_text_too_long_for_the_budget_whole_lines_at_its_beginning_are_read
     )
     assert notes == [
         f"reading the first {num_read / 1e6:.1f} of {len(LONG) / 1e6:.1f} MB of {tmp_path / 'text.txt'}, as much as 0.8 "
-        "minutes leave time for; 2 minutes are enough for all of it"
+        "minutes allow; 2 minutes are enough for all of it"
     ]
 
 
@@ -301,16 +306,16 @@ def test_a_part_that_was_read_is_in_the_cache_for_about_the_same_budget(tmp_path
     num_read = first.files[0].num_bytes
     assert notes == [
         f"the first {num_read / 1e6:.1f} of {len(LONG) / 1e6:.1f} MB of {tmp_path / 'text.txt'}: taken from the cache, "
-        "where an earlier run left it encoded"
+        "encoded by an earlier run"
     ]
     whole = prepared(tmp_path, root, LONG)
-    assert whole.key not in ("", first.key)
-    assert prepared(tmp_path, root, LONG, minutes=0.5).key == whole.key
+    assert whole.cache_key not in ("", first.cache_key)
+    assert prepared(tmp_path, root, LONG, minutes=0.5).cache_key == whole.cache_key
 
 
 def test_a_text_too_long_for_its_digest_is_not_kept(tmp_path, root, slow, monkeypatch):
     monkeypatch.setattr(affordable, "HASHING_SPEED", 0.0)
-    assert prepared(tmp_path, root, LONG, minutes=0.5).key == ""
+    assert prepared(tmp_path, root, LONG, minutes=0.5).cache_key == ""
 
 
 @pytest.mark.parametrize(("seconds", "fraction"), [(1e9, 1.0), (40.0, 2**-2.5), (0.0, 2**-3.5)])
@@ -375,19 +380,19 @@ def test_progress_counts_every_byte_of_every_pass(tmp_path, root):
     prepared(tmp_path, root, LONG, tokenizer="char", report=seen.append)
     by_pass = {}
     for progress in seen:
-        by_pass.setdefault(progress.what.split(f" {tmp_path}")[0], []).append(progress)
+        by_pass.setdefault(progress.task.split(f" {tmp_path}")[0], []).append(progress)
     assert list(by_pass) == ["taking the digest of", "looking through", "counting the tokens of", "reading"]
     for each in by_pass.values():
         done = [progress.num_done for progress in each]
         assert done == sorted(done)
         assert done[0] == 0
         assert done[-1] == each[-1].num_total == len(LONG)
-        assert all(progress.seconds >= 0 and progress.unit == "bytes" for progress in each)
+        assert all(progress.seconds >= 0 and progress.quantity == "bytes" for progress in each)
 
 
 def test_a_manifest_holds_names_that_are_no_utf8(tmp_path, root):
     name = os.fsdecode(b"caf\xe9.txt")
-    cache.keep(root, "key", {}, {"what": name})
+    cache.store(root, "key", {}, {"what": name})
     assert json.loads((root / "key" / "manifest.json").read_bytes())["facts"]["what"] == name
     assert cache.fetch(root, "key", tmp_path) == {"what": name}
 

@@ -111,7 +111,7 @@ def test_the_shortest_texts_still_train(tmp_path, text, options, held_out):
 
 
 @pytest.mark.parametrize("unit", ["stream", "line", "document"])
-@pytest.mark.parametrize(("text", "message"), [("", "is empty"), (" \n\t\n", "holds white space only")])
+@pytest.mark.parametrize(("text", "message"), [("", "is empty"), (" \n\t\n", "contains only white space")])
 def test_a_text_without_text_is_refused(tmp_path, unit, text, message):
     with pytest.raises(TextError) as error:
         prepared(tmp_path, text, unit=unit)
@@ -122,7 +122,7 @@ def test_a_text_without_text_is_refused(tmp_path, unit, text, message):
 @pytest.mark.parametrize("unit", ["stream", "line"])
 def test_memory_does_not_grow_with_the_text(tmp_path, monkeypatch, unit, kind):
     monkeypatch.setattr(reading, "CHUNK_BYTES", 1 << 14)
-    monkeypatch.setattr(encoding, "NUMBERS_AT_ONCE", 1 << 12)
+    monkeypatch.setattr(encoding, "BLOCK_NUMBERS", 1 << 12)
     line = "a line of text, as long as many another one is\n"
 
     def peak(num_lines):

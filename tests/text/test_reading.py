@@ -46,7 +46,7 @@ def test_gzip_is_unpacked(tmp_path):
     path.write_bytes(gzip.compress(b"packed\n"))
     assert read(path) == "packed\n"
     path.write_bytes(gzip.compress(b"packed\n" * 1000)[:40])
-    with pytest.raises(TextError, match=r"a.txt.gz: is not a whole gzip file"):
+    with pytest.raises(TextError, match=r"a.txt.gz: is not a complete gzip file"):
         read(path)
 
 
@@ -80,7 +80,7 @@ def test_a_late_wrong_byte_is_found_at_its_place(tmp_path, monkeypatch):
             "is binary (a zero byte at offset 2), not text; name a text file (models made with --tokenizer byte take any file)",
         ),
         ("hello".encode("utf-16"), "begins with a UTF-16 byte-order mark, not utf-8: pass --encoding utf-16"),
-        (gzip.compress(b"x", mtime=0), "is gzip data under another name; rename it to end in .gz"),
+        (gzip.compress(b"x", mtime=0), "is gzip data; rename it to end in .gz"),
     ],
 )
 def test_what_is_no_text_is_refused(tmp_path, content, message):
@@ -121,7 +121,7 @@ def test_sources_are_found_in_directories_and_globs(tmp_path):
     with collected_notices() as notes:
         found = find_sources([str(tmp_path / "d"), str(tmp_path / "d/*.txt")])
     assert [Path(source.name).name for source in found] == ["a.txt", "b.txt"] * 2
-    assert notes == [f"{tmp_path / 'd'}: passed over 1 binary files, reading 2"]
+    assert notes == [f"{tmp_path / 'd'}: skipped 1 binary files, reading 2"]
 
 
 def test_names_that_lead_nowhere_are_errors(tmp_path):
@@ -131,7 +131,7 @@ def test_names_that_lead_nowhere_are_errors(tmp_path):
     (tmp_path / "empty").mkdir()
     with pytest.raises(TextError) as error:
         find_sources(["empty"])
-    assert str(error.value) == "empty: found no text in this directory (0 files looked at); name a text file"
+    assert str(error.value) == "empty: contains no text (0 files examined); name a text file"
 
 
 def test_standard_input_is_spooled_where_it_must_be_read_twice(tmp_path, monkeypatch):

@@ -175,7 +175,7 @@ def test_too_few_subwords_are_a_usage_error_that_names_the_least():
         (b"{", "run/tokenizer.json: is damaged, not JSON"),
         (b"[]", "run/tokenizer.json: found no format_version; it is no file of charnn's"),
         (b'{"format_version": 99}', "run/tokenizer.json: has format version 99, this charnn reads up to 1"),
-        (b'{"format_version": 1}', "run/tokenizer.json: is no tokenizer of charnn (KeyError"),
+        (b'{"format_version": 1}', "run/tokenizer.json: is not a valid tokenizer (KeyError"),
     ],
 )
 def test_damaged_tokenizers_are_named(content, message):

@@ -82,7 +82,7 @@ def test_gaps_that_nobody_expects_have_ids(text, words):
 
 
 def test_what_is_remembered_is_bounded(monkeypatch):
-    monkeypatch.setattr(word_ids, "MOST_CHUNKS", 5)
+    monkeypatch.setattr(word_ids, "MAX_CACHED_FRAGMENTS", 5)
     texts = [f"a{number} b{number}, c d e f" for number in range(4)]
     assert encoded(WordEncoder, *texts) == [slowly(text) for text in texts]
     encoder = PretokenizedEncoder(len)

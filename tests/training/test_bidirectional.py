@@ -170,14 +170,14 @@ def test_an_interrupted_bidirectional_run_is_resumed(charnn, text, monkeypatch):
     [
         (
             ("score", "--text", "The", "--direction", "backward"),
-            "holds a model that reads forward, none that reads backward",
+            "is a model that reads forward, not backward",
         ),
         (
             ("score", "--text", "The", "--direction", "both", "--no-bos"),
-            "--no-bos: found together with --direction both",
+            "--no-bos: cannot be combined with --direction both",
         ),
         (("predict", "The", "--direction", "both"), "--direction both: found no gap (____) in TEXT"),
-        (("predict", "The ____", "--mix-ngram"), "--mix-ngram: found together with a gap (____) in TEXT"),
+        (("predict", "The ____", "--mix-ngram"), "--mix-ngram: cannot be combined with a gap (____) in TEXT"),
     ],
 )
 def test_unavailable_directions_are_refused(charnn, run, arguments, message):
@@ -244,7 +244,10 @@ def test_a_bidirectional_run_is_resumed_only_as_such_and_info_shows_both_halves(
     assert backward["backward_valid_loss_nats"] is None
     shutil.rmtree("m/backward")
     unfinished = charnn("score", "-m", "m", "--text", "the cat", "--direction", "both")
-    assert "a pair whose backward half is not begun yet; go on with: charnn train --resume -o m" in unfinished.err
+    assert (
+        "is a bidirectional model without its backward half; train it with: charnn train --resume -o m"
+        in unfinished.err
+    )
 
 
 def test_a_model_of_one_direction_says_what_it_does_not_see(charnn, run):

@@ -90,5 +90,5 @@ def test_by_default_only_long_runs_of_one_shape_are_compiled(options, unit, expe
 @pytest.mark.parametrize("cell", ["lstm", "mingru"])
 def test_fused_layers_and_scans_have_nothing_to_compile(cell):
     assert compilable_layers(network(cell)) == []
-    with pytest.raises(OptionError, match="--compile: found without a cell that runs token by token"):
+    with pytest.raises(OptionError, match="--compile: has no effect without a cell that runs token by token"):
         compiled(network(cell), [])

@@ -45,9 +45,9 @@ def test_find_lr_shows_a_curve_and_keeps_nothing(charnn, tmp_path):
     assert sum("┤" in line for line in found.out.splitlines()) == 14
     assert [path.name for path in tmp_path.iterdir()] == ["text.txt"]
     refused = charnn("train", "text.txt", "--find-lr", "-o", "m")
-    assert "--find-lr: found together with --resume, --overwrite or -o" in refused.err
+    assert "--find-lr: cannot be combined with --resume, --overwrite or -o" in refused.err
     refused = charnn("train", "text.txt", "--find-lr", "--learning-rate", 0.1)
-    assert "--find-lr: found together with --learning-rate (it tries many)" in refused.err
+    assert "--find-lr: cannot be combined with --learning-rate (it tries many)" in refused.err
 
 
 def test_a_curve_joins_its_points_in_braille():

@@ -59,7 +59,7 @@ def score(
     """Compute the probability of a text: charnn score --text "The cats were full"."""
     options = pick(ScoreOptions, overrides)
     if text and files:
-        raise OptionError("--text: found together with FILE, but they exclude each other; leave one out")
+        raise OptionError("--text: cannot be combined with FILE; leave one out")
     compared = options.pairs or options.nbest
     if compared:
         flag = "--pairs" if options.pairs else "--nbest"

@@ -17,7 +17,7 @@ from charnn.cli.output import console
 from charnn.cli.output.progress_line import ProgressLine
 from charnn.config import ModelOptions, TextOptions, TrainingOptions
 from charnn.errors import OptionError
-from charnn.interrupts import noted_interrupts, terminated_like_interrupted
+from charnn.interrupts import deferred_interrupts, terminated_like_interrupted
 from charnn.options import refuse_both
 
 if TYPE_CHECKING:
@@ -99,7 +99,7 @@ def train(
     with contextlib.closing(_networks(request, started)) as networks:
         for session in networks:
             stopped = None
-            with noted_interrupts() as interruption, open_screen(session) as screen:
+            with deferred_interrupts() as interruption, open_screen(session) as screen:
                 for event in charnn.api.run(session, should_stop=lambda: interruption() is not None):
                     screen.show(event)
                     stopped = event if isinstance(event, charnn.api.Stopped) else stopped

@@ -51,10 +51,14 @@ class ProgressLine:
 def in_words(progress: "Progress") -> str:
     """Return a line such as "reading big.txt: 31 %, 8.4 MB/s, 9 s left"."""
     percent = 100 * progress.num_done // max(1, progress.num_total)
-    rate = f"{progress.rate / 1e6:.1f} MB/s" if progress.unit == "bytes" else f"{progress.rate:,.0f} {progress.unit}/s"
+    rate = (
+        f"{progress.rate / 1e6:.1f} MB/s"
+        if progress.quantity == "bytes"
+        else f"{progress.rate:,.0f} {progress.quantity}/s"
+    )
     left = progress.seconds_left
     ending = "" if left is None else f", {_duration(left)} left"
-    return f"{progress.what}: {percent} %, {rate}{ending}"
+    return f"{progress.task}: {percent} %, {rate}{ending}"
 
 
 def _duration(seconds: float) -> str:

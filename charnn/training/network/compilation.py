@@ -8,7 +8,7 @@ import torch
 
 from charnn.config import Architecture, TrainingOptions
 from charnn.notices import notice_logger
-from charnn.options import refuse_idle
+from charnn.options import refuse_unused
 from charnn.training.network.layers import EquationLayer
 from charnn.training.network.network import Network, detached
 from charnn.training.parallel.groups import group_bounds
@@ -51,10 +51,10 @@ def compile_steps(network: Network, options: TrainingOptions, *, unit: str, devi
         Whether the network now runs compiled steps. Its weights and torch's generators are unchanged.
 
     Raises:
-        IdleOptionError: if compilation is requested but the cell cannot be compiled.
+        UnusedOptionError: if compilation is requested but the cell cannot be compiled.
     """
     layers = compilable_layers(network)
-    refuse_idle("--compile", options.compile == "yes" and not layers, "a cell that runs token by token")
+    refuse_unused("--compile", options.compile == "yes" and not layers, "a cell that runs token by token")
     if not should_compile(network.architecture, options, unit=unit, layers=layers):
         return False
     if device == "cpu" and not _has_compiler():

@@ -4,7 +4,7 @@ import math
 from dataclasses import dataclass
 
 from charnn.config import TrainingOptions
-from charnn.config.training import Descent, ScheduleName
+from charnn.config.training import ForcingSchedule, ScheduleName
 
 WARMUP, FINAL_RATE = 0.02, 0.01
 ONE_CYCLE_WARMUP, ONE_CYCLE_FINAL_RATE, ONE_CYCLE_FIRST_RATE = 0.3, 1e-4, 1 / 25
@@ -118,7 +118,7 @@ def _along_cosine(start: float, end: float, fraction: float) -> float:
 INVERSE_SIGMOID_STEEPNESS = 10.0
 
 
-def teacher_forcing_probability_at(progress: float, *, final: float, descent: Descent) -> float:
+def teacher_forcing_probability_at(progress: float, *, final: float, descent: ForcingSchedule) -> float:
     """Return the probability that an input is the reference token, which falls from 1 to `final`.
 
     Args:

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from charnn.config import Architecture, ModelOptions, TrainingOptions
 from charnn.config.training import DEFAULT_MINUTES
 from charnn.notices import notice_logger
-from charnn.options import refuse_idle
+from charnn.options import refuse_unused
 from charnn.storage.run_config import PlanFacts
 from charnn.text.corpus import Corpus
 from charnn.training.optim.optimizers import LEARNING_RATES, WEIGHT_DECAYS
@@ -210,8 +210,8 @@ def make_plan(
     seconds = options.minutes * 60 if options.minutes else None
     if not corpus.valid.num_tokens:
         needed = "text that is held out (--valid-fraction or --valid)"
-        refuse_idle("--schedule plateau", options.schedule == "plateau", needed)
-        refuse_idle("--optimizer nt-asgd", options.optimizer == "nt-asgd", needed)
+        refuse_unused("--schedule plateau", options.schedule == "plateau", needed)
+        refuse_unused("--optimizer nt-asgd", options.optimizer == "nt-asgd", needed)
     options = replace(
         options,
         bptt_length=min(options.bptt_length, num_tokens),
@@ -221,9 +221,9 @@ def make_plan(
         model_options, options, corpus=corpus, device=device, seconds=seconds, workers=workers
     )
     if architecture.num_layers == 1 and options.dropout_kind != "variational":
-        refuse_idle("--hidden-dropout", bool(options.hidden_dropout), "--num-layers 2 or more")
+        refuse_unused("--hidden-dropout", bool(options.hidden_dropout), "--num-layers 2 or more")
     if architecture.embedding_order == 1:
-        refuse_idle("--ngram-dropout", bool(options.ngram_dropout), "--embedding-order 2 or more")
+        refuse_unused("--ngram-dropout", bool(options.ngram_dropout), "--embedding-order 2 or more")
         options = replace(options, ngram_dropout=0.0)
     if options.batch_size and batch_size < options.batch_size:
         logger.info(f"the text is short ({num_tokens:,} tokens): --batch-size {options.batch_size} became {batch_size}")

@@ -2,7 +2,7 @@
 
 from charnn.config import Architecture, ModelOptions
 from charnn.errors import OptionError
-from charnn.options import refuse_idle
+from charnn.options import refuse_unused
 
 _HIDDEN_SIZE_BY_SECONDS = ((40, 128), (70, 192), (150, 256), (480, 384), (float("inf"), 512))
 MAX_ONE_HOT_VOCAB_SIZE = 4096
@@ -68,7 +68,7 @@ def resolve_architecture(
 
 def _check_sizes(shape: Architecture) -> None:
     """Raise OptionError if the sizes are inconsistent."""
-    refuse_idle("--cell depth-lstm", shape.cell == "depth-lstm" and shape.num_layers == 1, "--num-layers 2 or more")
+    refuse_unused("--cell depth-lstm", shape.cell == "depth-lstm" and shape.num_layers == 1, "--num-layers 2 or more")
     if shape.output_size == shape.hidden_size:
         return
     sizes = f"--embedding-size {shape.embedding_size} and --hidden-size {shape.hidden_size}"

@@ -13,7 +13,7 @@ import torch
 
 import charnn
 from charnn.config import ModelOptions, TextOptions, TrainingOptions
-from charnn.config.compatibility import check_together
+from charnn.config.compatibility import check_compatibility
 from charnn.errors import ModelError, TrainingError
 from charnn.files import staging_directory, write_atomically
 from charnn.ngrams.kneser_ney import NgramModel
@@ -78,7 +78,7 @@ def create_run(
         CharnnError: for invalid options or texts; the directory is then unchanged.
     """
     _refuse_to_overwrite(directory, overwrite)
-    check_together(text_options, model_options, training_options)
+    check_compatibility(text_options, model_options, training_options)
     options = resolve_budget(training_options)
     device = choose_device(options.device)
     workers = make_workers(options, device)
@@ -100,8 +100,8 @@ def create_run(
         _refuse_too_little_time(plan, time.monotonic() - started)
         config = _make_config(corpus, AskedOptions(text_options, model_options, training_options), plan, recipe)
         session = make_session(staging, config, corpus.tokenizer, Position(), started, workers=workers)
-        _complete(session, plan.ngram_order, options, text_key=corpus.key, report=report)
-        if text_options.spell and corpus.rare_words:
+        _complete(session, plan.ngram_order, options, text_key=corpus.cache_key, report=report)
+        if text_options.spell and corpus.spelling_examples:
             _add_spelling(staging, corpus, tokenizer_sha256=config.tokenizer_sha256)
         close_text(session)
         unfinished.pop_all()
@@ -212,7 +212,7 @@ def _add_ngrams(
     ids = open_ids(directory / "train.bin", tokenizer)
     seconds = options.minutes * 60 if options.minutes else None
     root = cache.cache_directory() if text_key else None
-    key = cache.make_key(
+    key = cache.make_cache_key(
         what="n-grams",
         text=text_key,
         direction=session.architecture.direction,
@@ -227,7 +227,7 @@ def _add_ngrams(
             ids, tokenizer.vocabulary, order=order, unit=tokenizer.unit, seconds=seconds, report=report
         )
         write_ngrams(directory, session.ngrams, tokenizer_sha256=session.config.tokenizer_sha256)
-        cache.keep(
+        cache.store(
             root, key, {NGRAM_FILE: directory / NGRAM_FILE}, {"what": f"n-grams of order {session.ngrams.order}"}
         )
     session.config.results.ngram_order = session.ngrams.order
@@ -252,12 +252,12 @@ def _cached_ngrams(session: Session, root: Path | None, key: str) -> NgramModel 
 
 def _add_spelling(directory: Path, corpus: Corpus, *, tokenizer_sha256: str) -> None:
     """Add the spelling model, from the cache if it is there."""
-    root = cache.cache_directory() if corpus.key else None
-    key = cache.make_key(what="spelling", text=corpus.key)
+    root = cache.cache_directory() if corpus.cache_key else None
+    key = cache.make_cache_key(what="spelling", text=corpus.cache_key)
     if cache.fetch(root, key, directory) is None:
-        spelling = learn_spelling(corpus.rare_words, corpus.tokenizer.vocabulary.tokens)
+        spelling = learn_spelling(corpus.spelling_examples, corpus.tokenizer.vocabulary.tokens)
         write_spelling(directory, spelling, tokenizer_sha256=tokenizer_sha256)
-        cache.keep(root, key, {SPELLING_FILE: directory / SPELLING_FILE}, {"what": "spellings of rare words"})
+        cache.store(root, key, {SPELLING_FILE: directory / SPELLING_FILE}, {"what": "spellings of rare words"})
 
 
 def minutes_to_learn(session: Session) -> float:

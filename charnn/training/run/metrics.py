@@ -7,7 +7,7 @@ import numpy as np
 import numpy.typing as npt
 
 from charnn.ngrams.counting import count_ngrams
-from charnn.ngrams.kneser_ney import NgramModel, Reading, estimate
+from charnn.ngrams.kneser_ney import NgramModel, NgramScores, estimate
 from charnn.ngrams.mixture import cross_fitted_loss, fit_weights
 from charnn.text.progress import Meter, Report
 from charnn.text.vocabulary import Vocabulary
@@ -99,6 +99,8 @@ def measure_final_metrics(
     return FinalMetrics(fixed_window_nats, cross_fitted_loss(log_probs, evaluation, ngrams.order), weights.tolist())
 
 
-def evaluate_ngrams(ngrams: NgramModel, ids: npt.NDArray[np.int64], vocabulary: Vocabulary, *, unit: str) -> Reading:
+def evaluate_ngrams(
+    ngrams: NgramModel, ids: npt.NDArray[np.int64], vocabulary: Vocabulary, *, unit: str
+) -> NgramScores:
     """Evaluate an n-gram model on a held-out text (N,)."""
     return ngrams.read_text(ids, boundary_id=vocabulary.boundary_id, cut_at_boundary=unit != "stream")

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from charnn.config import ModelOptions, TextOptions, TrainingOptions
-from charnn.config.compatibility import settle
+from charnn.config.compatibility import merge_recipe
 from charnn.errors import OptionError, StorageError
 from charnn.files import portable_name
 from charnn.notices import notice_logger
@@ -73,7 +73,7 @@ def make_request(
     """
     options = overrides
     if recipe is not None:
-        options, left_out = settle(recipe.options, overrides)
+        options, left_out = merge_recipe(recipe.options, overrides)
         if left_out:
             logger.info(
                 f"recipe {recipe.name}: left out {', '.join(left_out)}, which have no effect with the options given"

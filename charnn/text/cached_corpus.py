@@ -15,8 +15,8 @@ from charnn.text.tokenizers import load_tokenizer
 logger = notice_logger(__name__)
 
 
-def keep_encoded(root: Path, key: str, directory: Path, encoded: Encoded, text: Selection) -> None:
-    """Keep an encoded text whose ids lie in a directory, if there is room for it."""
+def store_encoded(root: Path, key: str, directory: Path, encoded: Encoded, text: Selection) -> None:
+    """Store an encoded text, whose ids are in a directory, in the cache."""
     files = {f"{split}.bin": directory / f"{split}.bin" for split in SPLITS}
     with contextlib.suppress(OSError), tempfile.TemporaryDirectory(dir=directory) as folder:
         for name, content in encoded.tokenizer.files().items():
@@ -25,14 +25,14 @@ def keep_encoded(root: Path, key: str, directory: Path, encoded: Encoded, text: 
         facts = {
             "what": f"{text.options.tokenizer} tokens of {text.description}",
             "sizes": {split: asdict(size) for split, size in encoded.sizes.items()},
-            "rare_words": encoded.rare_words,
+            "rare_words": encoded.spelling_examples,
             "notes": encoded.notes,
         }
-        cache.keep(root, key, files, facts)
+        cache.store(root, key, files, facts)
 
 
 def fetch_encoded(root: Path, key: str, directory: Path, text: Selection) -> Encoded | None:
-    """Copy the ids of a text into a directory and return the rest, or None where it is not kept."""
+    """Copy the ids of a cached text into a directory and return the rest, or None if it is not cached."""
     with tempfile.TemporaryDirectory(dir=directory) as folder:
         facts = cache.fetch(root, key, Path(folder))
         if facts is None:
@@ -43,6 +43,6 @@ def fetch_encoded(root: Path, key: str, directory: Path, text: Selection) -> Enc
         tokenizer = load_tokenizer(str(root / key), {name: path.read_bytes() for name, path in files.items()})
     for message in facts["notes"]:
         logger.info(message)
-    logger.info(f"{text.description}: taken from the cache, where an earlier run left it encoded")
+    logger.info(f"{text.description}: taken from the cache, encoded by an earlier run")
     sizes = {split: SplitSize(**facts["sizes"][split]) for split in SPLITS}
     return Encoded(tokenizer, sizes, facts["rare_words"])
