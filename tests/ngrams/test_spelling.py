@@ -115,7 +115,7 @@ def test_spellings_that_are_missing_or_damaged_are_one_clear_line(charnn, word_r
     content = file.read_bytes()
     spelled = ("score", "-m", word_run, "--text", "the yak", "--spell")
     file.unlink()
-    assert "spelling.safetensors: is missing" in charnn(*spelled).err
+    assert "spelling.safetensors: the spelling model is missing" in charnn(*spelled).err
     assert charnn("score", "-m", word_run, "--text", "the yak").status == 0
     file.write_bytes(content[:-30])
     result = charnn(*spelled)
@@ -145,7 +145,7 @@ def test_a_model_can_be_trained_without(tmp_path):
 
 def test_bytes_know_no_unknown(tmp_path, charnn):
     run = train_quietly(tmp_path, "abc\n" * 60, "--tokenizer", "byte", "--steps", 2, "--bptt", 8, "--batch-size", 2)
-    with pytest.raises(ModelError, match="to which nothing is unknown"):
+    with pytest.raises(ModelError, match="which has no unknown tokens"):
         read_spelling(read_model(run))
     assert "leave --spell out" in charnn("score", "-m", run, "--text", "a", "--spell").err
 
