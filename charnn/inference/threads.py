@@ -21,10 +21,10 @@ __all__ = [
     "AdaptiveThreads",
     "BlasThreads",
     "CancelledError",
-    "in_threads",
     "limited_blas_threads",
     "num_cores",
-    "one_by_one",
+    "serial_map",
+    "threaded_map",
 ]
 
 Item = TypeVar("Item")
@@ -35,6 +35,8 @@ LEAST_STEPS, LEAST_SECONDS = 3, 0.002
 """A number of threads is timed by so many steps at least, and so long, after one that wakes them."""
 SLOW, MOST_SLOW_ITEMS = 20, 3
 """Several threads are given up where a first step, or so many items between reviews, take so many times what a step takes."""
+EXTRA_PENDING = 2
+"""Items submitted beyond one for each thread, so that threads stay busy while results are used."""
 
 
 class _Controls(NamedTuple):
@@ -228,48 +230,47 @@ class CancelledError(Exception):
     """Raised in a thread whose work nobody waits for any more."""
 
 
-def in_threads(
-    groups: Iterable[Sequence[Item]], work: Callable[[Item, threading.Event], Result]
-) -> Iterator[list[Result]]:
-    """Yield the results of each group of items, in order; the next group is under way meanwhile.
+Work = Callable[[Item, threading.Event], Result]
+"""Computes an item's result; the event is set once the result is no longer needed."""
 
-    Each core has a thread with one BLAS thread of its own. NumPy lets go of Python's lock while it computes, so two threads
-    that each read a batch keep two cores busy with all of the work, not with matrix products alone; and neither waits for the
-    other in the middle of a step. BLAS is limited while an item is computed, and no longer: not while all that was under way
-    is done and nobody asks for the next group.
 
-    Args:
-        work: is given an item and an event that is set where the result is not wanted any more.
+def serial_map(work: Work[Item, Result], items: Iterable[Item]) -> Iterator[Result]:
+    """Return the results of items in order, each computed in this thread when it is requested."""
+    return map(work, items, itertools.repeat(threading.Event()))
+
+
+def threaded_map(work: Work[Item, Result], items: Iterable[Item]) -> Iterator[Result]:
+    """Return the results of items in order, computed by several threads ahead of their use; as `serial_map` on one core.
+
+    NumPy releases Python's lock while it computes, so two threads that each read a batch keep two cores busy with all of the
+    work, not with matrix products alone, and never wait for each other in the middle of a step.
     """
-    waiting = iter(groups)
+    num_threads, waiting = num_cores(), iter(items)
     first = list(itertools.islice(waiting, 2))
-    cancelled, num_threads = threading.Event(), num_cores()
-    if num_threads < 2 or sum(map(len, first)) < 2:
-        yield from one_by_one(itertools.chain(first, waiting), work)
-        return
+    items = itertools.chain(first, waiting)
+    if num_threads < 2 or len(first) < 2:
+        return serial_map(work, items)
+    return _map_ahead(work, items, num_threads)
 
-    def work_alone(item: Item) -> Result:
+
+def _map_ahead(work: Work[Item, Result], items: Iterable[Item], num_threads: int) -> Iterator[Result]:
+    """Yield results in order; each thread has one BLAS thread, limited only while it computes an item."""
+    cancelled = threading.Event()
+
+    def work_with_one_blas_thread(item: Item) -> Result:
         with limited_blas_threads(1):
             return work(item, cancelled)
 
-    under_way: deque[list[Future[Result]]] = deque()
+    pending: deque[Future[Result]] = deque()
     with ThreadPoolExecutor(num_threads) as executor:
         try:
-            for items in itertools.chain(first, waiting):
-                under_way.append([executor.submit(work_alone, item) for item in items])
-                if len(under_way) > 1:
-                    yield [future.result() for future in under_way.popleft()]
-            while under_way:
-                yield [future.result() for future in under_way.popleft()]
+            for item in items:
+                pending.append(executor.submit(work_with_one_blas_thread, item))
+                if len(pending) > num_threads + EXTRA_PENDING:
+                    yield pending.popleft().result()
+            while pending:
+                yield pending.popleft().result()
         except BaseException:
             cancelled.set()
             executor.shutdown(wait=True, cancel_futures=True)
             raise
-
-
-def one_by_one(
-    groups: Iterable[Sequence[Item]], work: Callable[[Item, threading.Event], Result]
-) -> Iterator[list[Result]]:
-    """Yield the same as `in_threads` does, from this thread alone."""
-    never = threading.Event()
-    yield from ([work(item, never) for item in items] for items in groups)

@@ -11,10 +11,10 @@ from charnn.inference.stepper import Stepper
 from charnn.ngrams.mixture import Mixture
 from charnn.sampling.constraints import Pattern
 from charnn.sampling.filters import LogProbs
-from charnn.sampling.sampler import likeliest_tokens
-from charnn.sampling.selection import TokenSelector, Writer, mixed_log_softmax
+from charnn.sampling.sampler import top_tokens
+from charnn.sampling.selection import TokenContext, TokenSelector, mixed_log_softmax
 from charnn.sampling.stopping import EndReason
-from charnn.sampling.streams import Opening, Sample, Stream
+from charnn.sampling.streams import PreparedPrompt, Sample, Stream
 from charnn.text.tokenizers import Tokenizer
 
 SORTED_FIRST = 4
@@ -95,7 +95,7 @@ class BeamSearch:
         self,
         stepper: Stepper,
         tokenizer: Tokenizer,
-        start: PromptState,
+        prompt_state: PromptState,
         options: SampleOptions,
         *,
         mixture: Mixture | None = None,
@@ -105,17 +105,17 @@ class BeamSearch:
         self._options, self._tokenizer, self._mixture = options, tokenizer, mixture
         self._most_tokens: int = options.most_tokens
         self._size = options.beam // options.beam_groups
-        self._chooser = TokenSelector(tokenizer, options)
-        self._can_gain = self._chooser.can_raise
+        self._selector = TokenSelector(tokenizer, options)
+        self._can_gain = self._selector.can_raise
         """Whether a token may add to a score, so that no complete text is safe."""
         pattern = None if options.match is None else Pattern(options.match, tokenizer)
-        first = Stream(0, Opening(start, tokenizer, options, pattern), 0)
+        first = Stream(0, PreparedPrompt(prompt_state, tokenizer, options, pattern), 0)
         self._groups = [
             _Group(Hypothesis(first.branch(), 0.0), self._size, options.length_penalty)
             for _ in range(options.beam_groups)
         ]
-        self._stepper = stepper.fork(start.state, options.beam_groups)
-        self._logits_BV = np.repeat(start.logits, options.beam_groups, axis=0)
+        self._stepper = stepper.fork(prompt_state.state, options.beam_groups)
+        self._logits_BV = np.repeat(prompt_state.logits, options.beam_groups, axis=0)
 
     def run(self) -> list[Sample]:
         """Search to the end; return `num_samples` texts, or as many as there are, the best first."""
@@ -141,9 +141,9 @@ class BeamSearch:
     def _grow(self) -> bool:
         """Add a token to every hypothesis; tell whether any is left to grow."""
         growing = [hypothesis for group in self._groups for hypothesis in group.growing]
-        writers = [Writer(one.stream.context, one.stream.rules) for one in growing]
-        log_probs_BV = mixed_log_softmax(self._logits_BV, [writer.context for writer in writers], self._mixture)
-        allowed_BV = self._chooser.allowed(log_probs_BV, writers)
+        contexts = [TokenContext(one.stream.context, one.stream.rules) for one in growing]
+        log_probs_BV = mixed_log_softmax(self._logits_BV, [context.ids for context in contexts], self._mixture)
+        allowed_BV = self._selector.allowed(log_probs_BV, contexts)
         taken = np.zeros(allowed_BV.shape[1])
         parents: list[int] = []
         ids: list[int] = []
@@ -183,7 +183,7 @@ class BeamSearch:
                 break
             stream = parents[row].stream.branch()
             if options.show_alternatives:
-                stream.sample.alternatives.append(likeliest_tokens(log_probs_BV[row], options.show_alternatives))
+                stream.sample.alternatives.append(top_tokens(log_probs_BV[row], options.show_alternatives))
             stream.take(id, float(log_probs_BV[row, id]))
             hypothesis = Hypothesis(stream, float(scores_BV[row, id]))
             if stream.sample.ended is None:

@@ -15,8 +15,8 @@ from charnn.inference.prompt import PromptState, encode_prompt, prefill, without
 from charnn.inference.prompt_state import load_prompt_state
 from charnn.inference.stepper import Stepper
 from charnn.sampling.beam import BeamSearch
-from charnn.sampling.sampler import Sampler, write_sample
-from charnn.sampling.streams import Plan, Sample
+from charnn.sampling.sampler import Sampler, generate_sample
+from charnn.sampling.streams import Sample, SampleRequest
 from charnn.storage.model_directory import Model, read_mixture
 
 
@@ -62,16 +62,16 @@ class Prompts:
             for name, text in zip(names, encoded, strict=True)
         ]
 
-    def starts(self) -> Iterator[PromptState]:
+    def states(self) -> Iterator[PromptState]:
         """Yield what the model knows after each prompt."""
         for number, ids in enumerate(self._ids):
             if number or self._first is None:
-                start = prefill(self._stepper, self._tokenizer, ids, after=self._after)
+                state = prefill(self._stepper, self._tokenizer, ids, after=self._after)
             else:
-                start = self._first
+                state = self._first
             if number == 0:
-                self._first = start
-            yield start
+                self._first = state
+            yield state
 
 
 def build_sampler(model: Model, stepper: Stepper, options: SampleOptions, *, keeps_history: bool = True) -> Sampler:
@@ -80,9 +80,9 @@ def build_sampler(model: Model, stepper: Stepper, options: SampleOptions, *, kee
     Args:
         keeps_history: whether samples remember what was written; one that is only streamed need not.
     """
-    keeps = options.most_tokens is not None or keeps_history
+    stores_all = options.most_tokens is not None or keeps_history
     mixture = read_mixture(model) if options.mix_ngram else None
-    return Sampler(stepper, model.tokenizer, options, mixture=mixture, keeps_history=keeps)
+    return Sampler(stepper, model.tokenizer, options, mixture=mixture, keeps_history=stores_all)
 
 
 def drawn_seed(options: SampleOptions) -> int:
@@ -90,18 +90,18 @@ def drawn_seed(options: SampleOptions) -> int:
     return secrets.randbelow(2**31) if options.seed is None else options.seed
 
 
-def plans(prompts: Prompts, options: SampleOptions, seed: int) -> Iterator[Plan]:
+def sample_requests(prompts: Prompts, options: SampleOptions, seed: int) -> Iterator[SampleRequest]:
     """Yield the samples to draw: sample number i follows prompt i // `num_samples`, and has the seed + i."""
-    for number, start in enumerate(prompts.starts()):
+    for number, state in enumerate(prompts.states()):
         for place in range(options.num_samples):
-            yield Plan(start, seed + number * options.num_samples + place)
+            yield SampleRequest(state, seed + number * options.num_samples + place)
 
 
 def searches(model: Model, stepper: Stepper, prompts: Prompts, options: SampleOptions) -> Iterator[BeamSearch]:
     """Yield a beam search for each prompt, which finds `num_samples` texts, or as many as there are."""
     mixture = read_mixture(model) if options.mix_ngram else None
-    for start in prompts.starts():
-        yield BeamSearch(stepper, model.tokenizer, start, options, mixture=mixture)
+    for state in prompts.states():
+        yield BeamSearch(stepper, model.tokenizer, state, options, mixture=mixture)
 
 
 def short_sample(model: Model, *, length: int) -> str:
@@ -110,19 +110,19 @@ def short_sample(model: Model, *, length: int) -> str:
         return ""
     options = SampleOptions(length=length, temperature=0.8)
     with np.errstate(over="ignore", invalid="ignore"):  # where training fails, what it writes makes no sense either
-        sample = write_sample(Engine.of(model), model.tokenizer, options, seed=model.config.seed)
+        sample = generate_sample(Engine.of(model), model.tokenizer, options, seed=model.config.seed)
     if model.architecture.direction == "forward":
         return sample.text
     decoder = model.tokenizer.decoder()
     return "".join(decoder.push(id) for id in reversed(sample.ids)) + decoder.flush()
 
 
-def finished(sampler: Sampler, plans: Iterable[Plan]) -> list[Sample]:
+def finished_samples(sampler: Sampler, requests: Iterable[SampleRequest]) -> list[Sample]:
     """Return the samples that a sampler writes, when all are complete, in their order."""
     done: dict[int, Sample] = {}
-    for piece in sampler.write(plans):
-        if piece.sample.ended is not None:
-            done[piece.number] = piece.sample
+    for update in sampler.generate(requests):
+        if update.sample.ended is not None:
+            done[update.number] = update.sample
     return [done[number] for number in sorted(done)]
 
 

@@ -11,9 +11,9 @@ from charnn.inference.stepper import Stepper
 from charnn.ngrams.mixture import Mixture
 from charnn.sampling.constraints import Pattern
 from charnn.sampling.filters import LogProbs
-from charnn.sampling.sampler import likeliest_tokens
-from charnn.sampling.selection import STUCK, TokenSelector, Writer, mixed_log_softmax
-from charnn.sampling.streams import Alternatives, Opening, Plan, Stream
+from charnn.sampling.sampler import top_tokens
+from charnn.sampling.selection import STUCK, TokenContext, TokenSelector, mixed_log_softmax
+from charnn.sampling.streams import Alternatives, PreparedPrompt, SampleRequest, Stream
 from charnn.text.tokenizers import Tokenizer
 
 
@@ -22,25 +22,25 @@ class InteractiveWriter:
 
     Args:
         stepper: of one stream that has read nothing yet.
-        plan: where the text begins, and the seed of the draws.
+        request: where the text begins, and the seed of the draws.
     """
 
     def __init__(
         self,
         stepper: Stepper,
         tokenizer: Tokenizer,
-        plan: Plan,
+        request: SampleRequest,
         options: SampleOptions,
         *,
         mixture: Mixture | None = None,
     ) -> None:
-        self._first, self._tokenizer, self._plan, self._mixture = stepper, tokenizer, plan, mixture
+        self._first, self._tokenizer, self._request, self._mixture = stepper, tokenizer, request, mixture
         self._given = options
         self._temperature = 0.0 if options.greedy else options.temperature
-        self._chooser = TokenSelector(tokenizer, options)
+        self._selector = TokenSelector(tokenizer, options)
         pattern = None if options.match is None else Pattern(options.match, tokenizer)
-        self._opening = Opening(plan.start, tokenizer, options, pattern)
-        self._random = np.random.default_rng(plan.seed)
+        self._prompt = PreparedPrompt(request.prompt_state, tokenizer, options, pattern)
+        self._random = np.random.default_rng(request.seed)
         self._turns: list[int] = []
         """Tokens that each turn added."""
         self._replay([])
@@ -69,17 +69,17 @@ class InteractiveWriter:
         plain = replace(self._given, seed=None, final_temperature=None, greedy=False, temperature=1.0)
         if temperature == 0:
             plain = replace(plain, greedy=True, top_k=None, typical_p=None, top_p=None, min_p=None)
-            self._chooser = TokenSelector(self._tokenizer, plain)
+            self._selector = TokenSelector(self._tokenizer, plain)
         else:
-            self._chooser = TokenSelector(self._tokenizer, replace(plain, temperature=temperature))
+            self._selector = TokenSelector(self._tokenizer, replace(plain, temperature=temperature))
         self._temperature = temperature
 
     def alternatives(self, count: int) -> Alternatives:
         """Return the likeliest next tokens by the model alone, of those that may be written."""
         log_probs_V = self._log_probs()[0]
         allowed = self._allowed()[0]
-        found = likeliest_tokens(np.where(np.isneginf(allowed), -np.inf, log_probs_V), count)
-        return [(id, nats) for id, nats in found if nats > -np.inf]
+        tokens = top_tokens(np.where(np.isneginf(allowed), -np.inf, log_probs_V), count)
+        return [(id, nats) for id, nats in tokens if nats > -np.inf]
 
     def take(self, id: int) -> None:
         """Add one token."""
@@ -103,8 +103,8 @@ class InteractiveWriter:
             for _ in range(length):
                 if self.ended is not None:
                     return
-                choice = self._chooser.choose(self._log_probs(), [self._writer()], self._random.random(1), 0)
-                id = int(choice.ids_B[0])
+                selected = self._selector.select(self._log_probs(), [self._context()], self._random.random(1), 0)
+                id = int(selected.ids_B[0])
                 if id == STUCK:
                     self._stream.finish(self._stream.stuck_reason())
                 else:
@@ -140,9 +140,9 @@ class InteractiveWriter:
         return True
 
     def _replay(self, ids: list[int]) -> None:
-        self._stream = Stream(0, self._opening, self._plan.seed)
-        self._stepper = self._first.fork(self._plan.start.state)
-        self._logits = self._plan.start.logits
+        self._stream = Stream(0, self._prompt, self._request.seed)
+        self._stepper = self._first.fork(self._request.prompt_state.state)
+        self._logits = self._request.prompt_state.logits
         for id in ids:
             self._add(id)
 
@@ -150,11 +150,11 @@ class InteractiveWriter:
         self._stream.take(id, float(self._log_probs()[0, id]))
         self._logits = self._stepper.step(np.array([id]))
 
-    def _writer(self) -> Writer:
-        return Writer(self._stream.context, self._stream.rules)
+    def _context(self) -> TokenContext:
+        return TokenContext(self._stream.context, self._stream.rules)
 
     def _allowed(self) -> LogProbs:
-        return self._chooser.allowed(self._log_probs(), [self._writer()])
+        return self._selector.allowed(self._log_probs(), [self._context()])
 
     def _log_probs(self) -> LogProbs:
         return mixed_log_softmax(self._logits, [self._stream.context], self._mixture)

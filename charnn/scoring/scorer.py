@@ -5,13 +5,14 @@ import threading
 from collections import deque
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
-from itertools import chain
+from functools import partial
+from itertools import chain, islice
 
 import numpy as np
 
 from charnn.config import ScoreOptions
 from charnn.inference.engine import Engine
-from charnn.inference.threads import CancelledError, in_threads, one_by_one
+from charnn.inference.threads import CancelledError, serial_map, threaded_map
 from charnn.ngrams.mixture import Mixture
 from charnn.ngrams.spelling import Spelling
 from charnn.scoring.aggregation import Encoded, Found, summed
@@ -74,7 +75,7 @@ def score_units(
         One score a unit.
     """
     with_tokens = with_tokens or options.needs_tokens
-    for unit, found in _all_found(estimator, tokenizer, units, options):
+    for unit, found in _unit_results(estimator, tokenizer, units, options):
         yield summed(unit, found, tokenizer, options, spelling, with_tokens=with_tokens)
 
 
@@ -86,23 +87,21 @@ def token_log_probs(
     Args:
         units: of running text, its pieces.
     """
-    find = _found_of_stream if options.unit == "stream" else _all_found
+    find = _read_stream if options.unit == "stream" else _unit_results
     for unit, found in find(estimator, tokenizer, units, options):
         yield found.log_probs[unit.num_unscored :]
 
 
-def _all_found(
+def _unit_results(
     estimator: Estimator, tokenizer: Tokenizer, units: Iterable[str], options: ScoreOptions
 ) -> Iterator[tuple[Encoded, Found]]:
-    """Yield what is found of each unit, in order."""
-    numbered = enumerate(units, start=1)
-    if estimator.is_sequential or options.state == "carry":
-        yield from _found_in_turn(estimator, tokenizer, numbered, options)
-        return
-    yield from _found_in_batches(estimator, tokenizer, numbered, options)
+    """Return each unit with its results, in order."""
+    is_sequential = estimator.is_sequential or options.state == "carry"
+    read = _read_in_sequence if is_sequential else _read_in_batches
+    return read(estimator, tokenizer, enumerate(units, start=1), options)
 
 
-def _found_in_turn(
+def _read_in_sequence(
     estimator: Estimator, tokenizer: Tokenizer, numbered: Iterator[tuple[int, str]], options: ScoreOptions
 ) -> Iterator[tuple[Encoded, Found]]:
     carries = options.state == "carry"
@@ -114,32 +113,30 @@ def _found_in_turn(
         if carries and not options.closes:  # the last token is to be remembered though nothing after it is scored
             ids = unit.targets
             read = replace(unit, context=np.concatenate((boundary, ids)), targets=np.concatenate((ids, boundary)))
-        (found,) = _read(estimator, reader or estimator.start(1), [read], options)
+        (found,) = _read_batch(estimator, options, [read], reader=reader)
         yield unit, found.part(len(unit.targets))
 
 
-def _found_in_batches(
+def _read_in_batches(
     estimator: Estimator, tokenizer: Tokenizer, numbered: Iterator[tuple[int, str]], options: ScoreOptions
 ) -> Iterator[tuple[Encoded, Found]]:
     windows: deque[tuple[list[Encoded], list[list[int]]]] = deque()
 
-    def batches() -> Iterator[list[list[Encoded]]]:
-        """Yield the batches of each window, which joins those that are under way."""
+    def batches() -> Iterator[list[Encoded]]:
+        """Yield the batches of each window, which is added to `windows` first."""
         for window in _windows(numbered):
             encoded = [_encode(number, text, tokenizer, options, estimator.is_backward) for number, text in window]
             by_length = sorted(range(len(encoded)), key=lambda index: len(encoded[index].targets))
-            places = list(_batches(by_length, encoded, estimator.vocab_size))
-            windows.append((encoded, places))
-            yield [[encoded[index] for index in batch] for batch in places]
+            windows.append((encoded, list(_batches(by_length, encoded, estimator.vocab_size))))
+            yield from ([encoded[index] for index in batch] for batch in windows[-1][1])
 
-    def read(batch: list[Encoded], cancelled: threading.Event) -> list[Found]:
-        return _read(estimator, estimator.start(len(batch)), batch, options, cancelled)
-
-    groups = in_threads(batches(), read) if estimator.runs_in_threads else one_by_one(batches(), read)
-    for found_of_batches in groups:
-        encoded, places = windows.popleft()
-        results = dict(zip(chain(*places), chain(*found_of_batches), strict=True))
-        yield from ((unit, results[index]) for index, unit in enumerate(encoded))
+    map_batches = threaded_map if estimator.runs_in_threads else serial_map
+    results = map_batches(partial(_read_batch, estimator, options), batches())
+    for first in results:
+        encoded, indices = windows.popleft()
+        of_window = chain(first, *islice(results, len(indices) - 1))
+        by_index = dict(zip(chain(*indices), of_window, strict=True))
+        yield from ((unit, by_index[index]) for index, unit in enumerate(encoded))
 
 
 def score_stream(
@@ -160,11 +157,11 @@ def score_stream(
     Yields:
         One score a piece, which together are the text's.
     """
-    for unit, found in _found_of_stream(estimator, tokenizer, parts, options):
+    for unit, found in _read_stream(estimator, tokenizer, parts, options):
         yield summed(unit, found, tokenizer, options, spelling, with_tokens=with_tokens or options.needs_tokens)
 
 
-def _found_of_stream(
+def _read_stream(
     estimator: Estimator, tokenizer: Tokenizer, parts: Iterable[str], options: ScoreOptions
 ) -> Iterator[tuple[Encoded, Found]]:
     reader, last_id, num_unscored, start = estimator.start(1), tokenizer.vocabulary.boundary_id, int(not options.bos), 0
@@ -174,7 +171,7 @@ def _found_of_stream(
             ids = ids[::-1] if estimator.is_backward else ids
             context = np.concatenate(([last_id], ids[:-1]))
             unit = Encoded(1, text, context, ids, estimator.is_backward, num_unscored, is_closed=False, start=start)
-            (found,) = _read(estimator, reader, [unit], options)
+            (found,) = _read_batch(estimator, options, [unit], reader=reader)
             yield unit, found
             last_id, num_unscored = int(ids[-1]), 0
         start += len(text)
@@ -226,14 +223,16 @@ def _batches(by_length: list[int], encoded: list[Encoded], vocab_size: int) -> I
         yield batch
 
 
-def _read(
+def _read_batch(
     estimator: Estimator,
-    reader: Reader,
-    units: list[Encoded],
     options: ScoreOptions,
+    units: list[Encoded],
     cancelled: threading.Event | None = None,
+    *,
+    reader: Reader | None = None,
 ) -> list[Found]:
     """Return what was found of each unit. Padding comes last, where nothing depends on it."""
+    reader = reader or estimator.start(len(units))
     longest = max(len(unit.targets) for unit in units)
     contexts = np.zeros((longest, len(units)), dtype=np.int64)
     targets = np.zeros((longest, len(units)), dtype=np.int64)

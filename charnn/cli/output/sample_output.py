@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from charnn.analysis.memorization import Novelty
     from charnn.cli.output.alternatives import AlternativesView
-    from charnn.sampling.sampler import Piece
+    from charnn.sampling.sampler import SampleUpdate
     from charnn.sampling.streams import Sample
     from charnn.storage.model_directory import Model
 
@@ -61,7 +61,7 @@ class SampleOutput:
         """Write what is finished, whatever went wrong."""
         self.close(has_failed=error is not None)
 
-    def take(self, piece: "Piece") -> None:
+    def take(self, piece: "SampleUpdate") -> None:
         """Take what is new of a sample, and write what its turn has come for."""
         number, fresh, drawn = piece
         if number < self._next_number:  # an interrupt may tell twice that a sample has ended
@@ -85,7 +85,7 @@ class SampleOutput:
 
         first = number * self._options.num_samples
         for place, drawn in enumerate(found):
-            self.take(charnn.api.Piece(first + place, drawn.text, drawn))
+            self.take(charnn.api.SampleUpdate(first + place, drawn.text, drawn))
         if not self._options.novelty:
             self._next_number = first + self._options.num_samples
 
