@@ -44,9 +44,9 @@ if TYPE_CHECKING:
     from charnn.sampling.streams import SampleRequest as SampleRequest
     from charnn.scoring.build import build_plain_scorer as build_plain_scorer
     from charnn.scoring.build import build_scorer as build_scorer
-    from charnn.scoring.cloze import find_blank as find_blank
+    from charnn.scoring.cloze import find_gap as find_gap
     from charnn.scoring.cloze import ranked_tokens as ranked_tokens
-    from charnn.scoring.cloze import score_blank as score_blank
+    from charnn.scoring.cloze import score_cloze as score_cloze
     from charnn.scoring.format_choice import format_of as format_of
     from charnn.scoring.formats import in_base as in_base
     from charnn.scoring.formats import summary as summary
@@ -149,9 +149,9 @@ _NAMES = {
         "build_scorer",
     ),
     "scoring.cloze": (
-        "find_blank",
+        "find_gap",
         "ranked_tokens",
-        "score_blank",
+        "score_cloze",
     ),
     "scoring.format_choice": ("format_of",),
     "scoring.formats": (

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from charnn.errors import TextError
 
 TIE_NATS = 1e-5
-"""Two log probabilities closer than this are equal: no more is known of a sentence read beside others."""
+"""Two log probabilities closer than this are equal: batching changes a log probability by about as much."""
 NORMAL_95 = 1.959964
 TEXT_COLUMNS = ("prefix", "good", "bad")
 
@@ -110,7 +110,7 @@ class ScoredPair:
 
 @dataclass(frozen=True)
 class Accuracy:
-    """The share of pairs in which the good text is more probable, ties counted as half.
+    """The fraction of pairs in which the good text is more probable, ties counted as half.
 
     Args:
         category, value: which pairs, empty for all.
@@ -128,35 +128,35 @@ class Accuracy:
     mean_margin_nats: float
 
 
-def accuracies(judged: Sequence[ScoredPair], categories: Sequence[str]) -> Iterator[Accuracy]:
+def accuracies(pairs: Sequence[ScoredPair], categories: Sequence[str]) -> Iterator[Accuracy]:
     """Yield the accuracy over all pairs, and over those of each value of each category, in the order of the file."""
-    yield _accuracy("", "", judged)
+    yield _accuracy("", "", pairs)
     for category in categories:
         by_value: dict[str, list[ScoredPair]] = {}
-        for each in judged:
+        for each in pairs:
             by_value.setdefault(each.pair.categories[category], []).append(each)
         for value, some in by_value.items():
             yield _accuracy(category, value, some)
 
 
-def _accuracy(category: str, value: str, judged: Sequence[ScoredPair]) -> Accuracy:
-    points = sum(each.points for each in judged)
-    low, high = wilson_interval(points, len(judged))
+def _accuracy(category: str, value: str, pairs: Sequence[ScoredPair]) -> Accuracy:
+    points = sum(each.points for each in pairs)
+    low, high = wilson_interval(points, len(pairs))
     return Accuracy(
         category=category,
         value=value,
-        num_pairs=len(judged),
-        num_ties=sum(each.points == 0.5 for each in judged),
-        accuracy=points / len(judged),
+        num_pairs=len(pairs),
+        num_ties=sum(each.points == 0.5 for each in pairs),
+        accuracy=points / len(pairs),
         low=low,
         high=high,
-        mean_margin_nats=math.fsum(each.margin_nats for each in judged) / len(judged),
+        mean_margin_nats=math.fsum(each.margin_nats for each in pairs) / len(pairs),
     )
 
 
 def wilson_interval(num_right: float, num_all: int) -> tuple[float, float]:
-    """Return a 95 % interval for a share (Wilson 1927), which holds for few trials and for shares near 0 and 1."""
-    share, square = num_right / num_all, NORMAL_95**2
-    middle = (share + square / (2 * num_all)) / (1 + square / num_all)
-    half = NORMAL_95 * math.sqrt(share * (1 - share) / num_all + square / (4 * num_all**2)) / (1 + square / num_all)
+    """Return a 95 % interval for a proportion (Wilson 1927), valid for few trials and for proportions near 0 and 1."""
+    rate, square = num_right / num_all, NORMAL_95**2
+    middle = (rate + square / (2 * num_all)) / (1 + square / num_all)
+    half = NORMAL_95 * math.sqrt(rate * (1 - rate) / num_all + square / (4 * num_all**2)) / (1 + square / num_all)
     return max(0.0, middle - half), min(1.0, middle + half)

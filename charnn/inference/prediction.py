@@ -47,11 +47,11 @@ def next_log_probs(
 
 @dataclass(frozen=True)
 class NextDistribution:
-    """What may come next.
+    """The distribution of the next token.
 
     Args:
-        tokens: the likeliest ones, the likeliest first.
-        num_others, others_prob: how many tokens are not among them, and their probability together.
+        tokens: the most probable ones, in descending order.
+        num_others, others_prob: how many tokens are not among them, and the sum of their probabilities.
         entropy_nats: of the whole distribution.
     """
 
@@ -64,7 +64,7 @@ class NextDistribution:
 def next_distribution(
     model: Model, context: str, *, top: int | None, mix_ngram: bool = False, on_unknown: OnUnknown = "error"
 ) -> NextDistribution:
-    """Return the likeliest tokens after a context, and what there is to know of the others.
+    """Return the most probable tokens after a context, and a summary of the others.
 
     Args:
         top: how many; None for all.

@@ -32,7 +32,7 @@ Result = TypeVar("Result")
 
 SECONDS_BETWEEN = 1.0
 LEAST_STEPS, LEAST_SECONDS = 3, 0.002
-"""A number of threads is timed by so many steps at least, and so long, after one that wakes them."""
+"""The fewest steps, and the shortest time, over which a number of threads is timed, after one step that wakes them."""
 SLOW, MOST_SLOW_ITEMS = 20, 3
 """Several threads are given up where a first step, or so many items between reviews, take so many times what a step takes."""
 EXTRA_PENDING = 2
@@ -73,7 +73,7 @@ def _controls(library: Any) -> _Controls:
 class BlasThreads:
     """The number of threads of the BLAS libraries in this process, and the limits on it.
 
-    Several threads may hold a limit at once, and let go of it in any order: the least of the limits is in force, and the
+    Several threads may hold a limit simultaneously, and release it in any order: the least of the limits is in force, and the
     numbers that the first of them found are put back when the last is gone.
 
     Args:
@@ -184,7 +184,7 @@ class AdaptiveThreads:
                 self._number = 1
 
     def review(self, step: Callable[[], object]) -> None:
-        """Choose anew, within a `with` block, if the last choice was some time ago.
+        """Measure again, within a `with` block, if the last measurement was some time ago.
 
         Args:
             step: the work that is to be quick.
@@ -202,9 +202,9 @@ class AdaptiveThreads:
             self.__enter__()
         self._next_review = self._entered + SECONDS_BETWEEN
 
-    def _fastest(self, choices: Sequence[int], step: Callable[[], object]) -> int:
+    def _fastest(self, numbers: Sequence[int], step: Callable[[], object]) -> int:
         fastest, least = 1, math.inf
-        for number in choices:
+        for number in numbers:
             seconds = self._time(number, step, SLOW * least)
             if number == 1:
                 self._most_seconds, self._num_slow = SLOW * seconds, 0
@@ -215,14 +215,14 @@ class AdaptiveThreads:
     def _time(self, number: int, step: Callable[[], object], most_seconds: float) -> float:
         """Return the seconds of a step with so many threads, the median of some; of the first step if it takes too many."""
         self._blas.limit(self, number)
-        found: list[float] = []
-        while len(found) <= LEAST_STEPS or sum(found[1:]) < LEAST_SECONDS:
+        seconds: list[float] = []
+        while len(seconds) <= LEAST_STEPS or sum(seconds[1:]) < LEAST_SECONDS:
             begun = time.perf_counter()
             step()
-            found.append(time.perf_counter() - begun)
-            if found[0] > most_seconds:
-                return found[0]
-        timed = sorted(found[1:])
+            seconds.append(time.perf_counter() - begun)
+            if seconds[0] > most_seconds:
+                return seconds[0]
+        timed = sorted(seconds[1:])
         return timed[len(timed) // 2]
 
 

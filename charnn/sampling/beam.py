@@ -23,7 +23,7 @@ SORTED_FIRST = 4
 
 @dataclass
 class Hypothesis:
-    """A beginning of a text.
+    """A partial text.
 
     Args:
         stream: the text, and what it depends on.
@@ -82,11 +82,11 @@ class BeamSearch:
     """A search for the most probable texts after a prompt.
 
     The score is the log probability with penalties and biases, divided by the number of tokens to the power of
-    `length_penalty`. With groups, each adds a penalty for the tokens that earlier ones have chosen in the same place, and the
-    best of each come first.
+    `length_penalty`. With groups, each adds a penalty for the tokens that earlier ones have selected at the same position, and
+    the best of each come first.
 
     Args:
-        stepper: of one stream that has read nothing yet.
+        stepper: of one stream in its initial state.
 
     Source: Wu et al. (2016) for the length; Vijayakumar et al. (2018), Diverse beam search, for the groups.
     """
@@ -134,7 +134,7 @@ class BeamSearch:
         best = [group.best() for group in self._groups]
         ranked = []
         for rank in range(self._size):
-            equals = [found[rank] for found in best if rank < len(found)]
+            equals = [texts[rank] for texts in best if rank < len(texts)]
             ranked += sorted(equals, key=lambda one: -one.normalised(self._options.length_penalty))
         return [one.stream.sample for one in ranked[: self._options.num_samples]]
 
@@ -165,7 +165,7 @@ class BeamSearch:
     def _extend(
         self, group: _Group, log_probs_BV: LogProbs, allowed_BV: LogProbs, taken_V: LogProbs
     ) -> list[tuple[int, int]]:
-        """Replace a group's hypotheses by the best that come of them; return row and token of each that goes on.
+        """Replace a group's hypotheses by their best extensions; return row and token of each that is continued.
 
         They are replaced once all is done, so that an interrupt in between loses nothing.
         """

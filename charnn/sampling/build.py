@@ -1,4 +1,4 @@
-"""From a model, prompts and options to what writes."""
+"""Samplers from a model, prompts and options."""
 
 import secrets
 from collections.abc import Iterable, Iterator, Sequence
@@ -11,7 +11,7 @@ import numpy as np
 from charnn.config import SampleOptions
 from charnn.errors import OptionError
 from charnn.inference.engine import Engine
-from charnn.inference.prompt import PromptState, encode_prompt, prefill, without_gap
+from charnn.inference.prompt import PromptState, encode_prompt, prefill, without_leading_space
 from charnn.inference.prompt_state import load_prompt_state
 from charnn.inference.stepper import Stepper
 from charnn.sampling.beam import BeamSearch
@@ -21,7 +21,7 @@ from charnn.storage.model_directory import Model, read_mixture
 
 
 def check_can_write(model: Model, options: SampleOptions) -> None:
-    """Refuse a model that cannot write as the options want it. Raises OptionError."""
+    """Refuse a model that cannot generate text as the options require. Raises OptionError."""
     if model.architecture.direction == "backward":
         raise OptionError(
             f"-m: found {model.path}, which reads from right to left, but text is written from left to right; "
@@ -35,10 +35,10 @@ def check_can_write(model: Model, options: SampleOptions) -> None:
 
 
 class Prompts:
-    """Prompts, encoded at once, so that what is wrong with one is said before anything is written; read one by one.
+    """Prompts, all encoded first, so that an error in one is raised before anything is generated; read one by one.
 
     Args:
-        names: where each stands, for messages.
+        names: the source of each, for messages.
         after: a file that holds the state which they continue from (see `charnn.inference.prompt_state`).
     """
 
@@ -56,14 +56,14 @@ class Prompts:
         self._tokenizer, self._stepper = model.tokenizer, stepper
         self._after = None if after is None else load_prompt_state(after, model, stepper.state())
         self._first: PromptState | None = None
-        encoded = texts if self._after is None else [without_gap(self._tokenizer, text) for text in texts]
+        encoded = texts if self._after is None else [without_leading_space(self._tokenizer, text) for text in texts]
         self._ids = [
             encode_prompt(self._tokenizer, text, on_unknown=options.on_unknown, name=name)
             for name, text in zip(names, encoded, strict=True)
         ]
 
     def states(self) -> Iterator[PromptState]:
-        """Yield what the model knows after each prompt."""
+        """Yield the model's state after each prompt."""
         for number, ids in enumerate(self._ids):
             if number or self._first is None:
                 state = prefill(self._stepper, self._tokenizer, ids, after=self._after)
@@ -75,10 +75,10 @@ class Prompts:
 
 
 def build_sampler(model: Model, stepper: Stepper, options: SampleOptions, *, keeps_history: bool = True) -> Sampler:
-    """Return what draws samples.
+    """Return a sampler.
 
     Args:
-        keeps_history: whether samples remember what was written; one that is only streamed need not.
+        keeps_history: whether samples store their text and tokens, which one that is only streamed need not.
     """
     stores_all = options.most_tokens is not None or keeps_history
     mixture = read_mixture(model) if options.mix_ngram else None
@@ -91,10 +91,10 @@ def drawn_seed(options: SampleOptions) -> int:
 
 
 def sample_requests(prompts: Prompts, options: SampleOptions, seed: int) -> Iterator[SampleRequest]:
-    """Yield the samples to draw: sample number i follows prompt i // `num_samples`, and has the seed + i."""
+    """Yield the requests: sample number i follows prompt i // `num_samples`, and has the seed + i."""
     for number, state in enumerate(prompts.states()):
-        for place in range(options.num_samples):
-            yield SampleRequest(state, seed + number * options.num_samples + place)
+        for index in range(options.num_samples):
+            yield SampleRequest(state, seed + number * options.num_samples + index)
 
 
 def searches(model: Model, stepper: Stepper, prompts: Prompts, options: SampleOptions) -> Iterator[BeamSearch]:
@@ -105,11 +105,11 @@ def searches(model: Model, stepper: Stepper, prompts: Prompts, options: SampleOp
 
 
 def short_sample(model: Model, *, length: int) -> str:
-    """Return a little text by a model that may still be in training; nothing by one whose weights are not finite."""
+    """Return a short sample from a model that may still be in training; nothing by one whose weights are not finite."""
     if not all(np.isfinite(array).all() for array in model.weights.values()):
         return ""
     options = SampleOptions(length=length, temperature=0.8)
-    with np.errstate(over="ignore", invalid="ignore"):  # where training fails, what it writes makes no sense either
+    with np.errstate(over="ignore", invalid="ignore"):  # overflows where training diverged
         sample = generate_sample(Engine.of(model), model.tokenizer, options, seed=model.config.seed)
     if model.architecture.direction == "forward":
         return sample.text
@@ -118,7 +118,7 @@ def short_sample(model: Model, *, length: int) -> str:
 
 
 def finished_samples(sampler: Sampler, requests: Iterable[SampleRequest]) -> list[Sample]:
-    """Return the samples that a sampler writes, when all are complete, in their order."""
+    """Return all samples in the order of their requests, once they are complete."""
     done: dict[int, Sample] = {}
     for update in sampler.generate(requests):
         if update.sample.ended is not None:
@@ -128,11 +128,11 @@ def finished_samples(sampler: Sampler, requests: Iterable[SampleRequest]) -> lis
 
 @dataclass(frozen=True)
 class SampledText:
-    """A text that a model wrote.
+    """A text that a model generated.
 
     Args:
         prompt: what it continues.
-        text: what was written, without the prompt.
+        text: the generated text, without the prompt.
         ids: its tokens.
         log_prob_nats: log probability of all tokens drawn, before filters and temperature.
         perplexity: e to the mean loss of a token drawn; None where none was.

@@ -1,4 +1,4 @@
-"""A text that a person and a model write together: taken back, tried again, or let run."""
+"""Interactive sampling: a person selects tokens or lets the model generate, undoes turns and retries them."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -6,7 +6,7 @@ from dataclasses import replace
 import numpy as np
 
 from charnn.config import SampleOptions
-from charnn.inference.prompt import encode_prompt, without_gap
+from charnn.inference.prompt import encode_prompt, without_leading_space
 from charnn.inference.stepper import Stepper
 from charnn.ngrams.mixture import Mixture
 from charnn.sampling.constraints import Pattern
@@ -18,11 +18,11 @@ from charnn.text.tokenizers import Tokenizer
 
 
 class InteractiveWriter:
-    """Keeps a text and the model's memory of it in step.
+    """Keeps a text and the model's state after it consistent.
 
     Args:
-        stepper: of one stream that has read nothing yet.
-        request: where the text begins, and the seed of the draws.
+        stepper: of one stream in its initial state.
+        request: the prompt and the seed of the draws.
     """
 
     def __init__(
@@ -35,7 +35,7 @@ class InteractiveWriter:
         mixture: Mixture | None = None,
     ) -> None:
         self._first, self._tokenizer, self._request, self._mixture = stepper, tokenizer, request, mixture
-        self._given = options
+        self._options = options
         self._temperature = 0.0 if options.greedy else options.temperature
         self._selector = TokenSelector(tokenizer, options)
         pattern = None if options.match is None else Pattern(options.match, tokenizer)
@@ -47,7 +47,7 @@ class InteractiveWriter:
 
     @property
     def text(self) -> str:
-        """What was written, without the prompt."""
+        """The text so far, without the prompt."""
         return self._stream.sample.text
 
     @property
@@ -65,8 +65,8 @@ class InteractiveWriter:
         return self._temperature
 
     def set_temperature(self, temperature: float) -> None:
-        """Draw by another temperature from now on, 0 for the likeliest token. Raises OptionError."""
-        plain = replace(self._given, seed=None, final_temperature=None, greedy=False, temperature=1.0)
+        """Set the temperature of the next draws, 0 for the most probable token. Raises OptionError."""
+        plain = replace(self._options, seed=None, final_temperature=None, greedy=False, temperature=1.0)
         if temperature == 0:
             plain = replace(plain, greedy=True, top_k=None, typical_p=None, top_p=None, min_p=None)
             self._selector = TokenSelector(self._tokenizer, plain)
@@ -75,7 +75,7 @@ class InteractiveWriter:
         self._temperature = temperature
 
     def alternatives(self, count: int) -> Alternatives:
-        """Return the likeliest next tokens by the model alone, of those that may be written."""
+        """Return the most probable next tokens by the model, of those that are allowed."""
         log_probs_V = self._log_probs()[0]
         allowed = self._allowed()[0]
         tokens = top_tokens(np.where(np.isneginf(allowed), -np.inf, log_probs_V), count)
@@ -87,8 +87,8 @@ class InteractiveWriter:
 
     def insert(self, text: str) -> None:
         """Add a text of the user's own. Raises UnknownTokenError."""
-        text = without_gap(self._tokenizer, text)
-        ids = encode_prompt(self._tokenizer, text, on_unknown=self._given.on_unknown, name="text", remedy="").tolist()
+        text = without_leading_space(self._tokenizer, text)
+        ids = encode_prompt(self._tokenizer, text, on_unknown=self._options.on_unknown, name="text", remedy="").tolist()
 
         def add_all() -> None:
             for id in ids:
@@ -131,7 +131,7 @@ class InteractiveWriter:
         return num_tokens
 
     def again(self) -> bool:
-        """Take the last turn back and draw as many tokens anew; tell whether there was one."""
+        """Undo the last turn and draw as many tokens again; tell whether there was one."""
         if not self._turns:
             return False
         length = self._turns[-1]

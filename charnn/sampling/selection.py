@@ -151,7 +151,7 @@ def _enabled_filters(options: SampleOptions) -> list[Callable[[LogProbs], filter
     if options.top_p is not None:
         enabled.append(partial(filters.keep_top_p, p=options.top_p))
     if options.min_p is not None:
-        enabled.append(partial(filters.keep_min_p, share=options.min_p))
+        enabled.append(partial(filters.keep_min_p, fraction=options.min_p))
     return enabled
 
 

@@ -151,8 +151,8 @@ class Stream:
 
     def next_draw(self) -> float:
         """Return a number in [0, 1)."""
-        for found in self._draws:
-            return found
+        for uniform in self._draws:
+            return uniform
         self._draws = iter(self._random.random(DRAWS_PER_CALL).tolist())
         return next(self._draws)
 

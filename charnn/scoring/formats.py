@@ -1,4 +1,4 @@
-"""Scores as charnn's own records and lines, and what all formats share."""
+"""Scores as charnn's own records and lines, and functions of all formats."""
 
 import math
 from collections.abc import Iterator
@@ -171,7 +171,7 @@ class TabSeparated:
             )
 
     def _position_in(self, number: int) -> int:
-        """Return the place of the next line among those of its unit, which may come in pieces."""
+        """Return the number of the next line within its unit, which may come in segments."""
         last_number, last_position = self._last
         self._last = (number, last_position + 1 if number == last_number else 1)
         return self._last[1]

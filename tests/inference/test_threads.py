@@ -317,7 +317,7 @@ workers = []
 
 def score():
     estimator = estimators.NetworkEstimator(ENGINE)
-    seen, meet, start = set(), threading.Barrier(expected, timeout=60), estimator.start
+    seen, meet, start = set(), threading.Barrier(expected, timeout=60), estimator.new_reader
 
     def started(num_streams):
         if threading.get_ident() not in seen:
@@ -325,7 +325,7 @@ def score():
             meet.wait()
         return start(num_streams)
 
-    estimator.start = started
+    estimator.new_reader = started
     for _ in score_units(estimator, FIVE, ["abcd"] * 90, ScoreOptions()):
         pass
     read_counts()

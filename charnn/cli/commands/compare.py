@@ -15,7 +15,7 @@ from charnn.interrupts import terminated_like_interrupted
 from charnn.options import pick
 
 if TYPE_CHECKING:
-    from charnn.analysis.comparison import Difference, Place
+    from charnn.analysis.comparison import Difference, TokenDifference
 
 INTERVAL = "95 % interval of the difference:"
 
@@ -44,9 +44,11 @@ def compare(
         )
     found = comparison.difference(num_resamples=options.resamples, seed=options.seed, tolerance=options.tolerance / 100)
     if options.format == "json":
-        console.write_json(_record([first, second], comparison.totals, found, comparison.places(), same=same))
+        console.write_json(
+            _record([first, second], comparison.totals, found, comparison.largest_differences(), same=same)
+        )
     else:
-        _show([first, second], comparison.totals, found, comparison.places(), same=same)
+        _show([first, second], comparison.totals, found, comparison.largest_differences(), same=same)
 
 
 def _verdict(names: Sequence[str], found: "Difference") -> str:
@@ -67,7 +69,12 @@ def _verdict(names: Sequence[str], found: "Difference") -> str:
 
 
 def _show(
-    names: Sequence[str], totals: Any, found: "Difference", places: "tuple[list[Place], list[Place]]", *, same: bool
+    names: Sequence[str],
+    totals: Any,
+    found: "Difference",
+    places: "tuple[list[TokenDifference], list[TokenDifference]]",
+    *,
+    same: bool,
 ) -> None:
     cells = [["model", "bits per character", "tokens", "unknown", *(["perplexity"] if same else [])]]
     for name, bits, total in zip(names, (found.first, found.second), totals, strict=True):
@@ -86,7 +93,7 @@ def _show(
                 console.write_line(line)
 
 
-def _place_cells(place: "Place") -> list[str]:
+def _place_cells(place: "TokenDifference") -> list[str]:
     cut = "…" if place.start > len(place.context) else ""
     where = f"{cut}{console.visible_line(place.context)}[{console.visible(place.text)}]"
     return [
@@ -99,9 +106,14 @@ def _place_cells(place: "Place") -> list[str]:
 
 
 def _record(
-    names: Sequence[str], totals: Any, found: "Difference", places: "tuple[list[Place], list[Place]]", *, same: bool
+    names: Sequence[str],
+    totals: Any,
+    found: "Difference",
+    places: "tuple[list[TokenDifference], list[TokenDifference]]",
+    *,
+    same: bool,
 ) -> dict[str, Any]:
-    def as_record(place: "Place") -> dict[str, Any]:
+    def as_record(place: "TokenDifference") -> dict[str, Any]:
         return {
             "line": place.line,
             "start": place.start,

@@ -15,9 +15,9 @@ def fill_blank(text: str, given: str | None, options: PredictOptions) -> None:
     models = load_all_directions(given, options.direction)
     engines = charnn.api.engines_of(models)
     tokenizer = models[0].tokenizer
-    blank = charnn.api.find_blank(tokenizer, text, options.blank, on_unknown=options.on_unknown)
+    blank = charnn.api.find_gap(tokenizer, text, options.blank, on_unknown=options.on_unknown)
     _say_what_is_not_seen(set(engines), bool(len(blank.left)), bool(len(blank.right)))
-    judged = charnn.api.score_blank(engines.get("forward"), engines.get("backward"), tokenizer, blank)
+    judged = charnn.api.score_cloze(engines.get("forward"), engines.get("backward"), tokenizer, blank)
     probs, order = charnn.api.ranked_tokens(judged, options.top or None)
     deciding = probs.get("both", next(iter(probs.values())))
     tokens = tokenizer.vocabulary.tokens

@@ -7,7 +7,7 @@ import charnn
 from charnn.errors import ModelError
 
 if TYPE_CHECKING:
-    from charnn.analysis.memorization import Ids, Novelty
+    from charnn.analysis.memorization import Ids, Memorization
     from charnn.sampling.streams import Sample
     from charnn.storage.model_directory import Model
 
@@ -29,7 +29,7 @@ def texts_to_compare(model: "Model") -> "tuple[Ids, Ids]":
     )
 
 
-def measure_samples(model: "Model", samples: "dict[int, Sample]") -> "dict[int, Novelty]":
+def measure_samples(model: "Model", samples: "dict[int, Sample]") -> "dict[int, Memorization]":
     """Compare samples with the training text beside the model. Raises ModelError where that is not there."""
     training, held_out = texts_to_compare(model)
     newline_id = model.tokenizer.vocabulary.ids.get("\n")
@@ -39,7 +39,7 @@ def measure_samples(model: "Model", samples: "dict[int, Sample]") -> "dict[int, 
     )
 
 
-def described(novelty: "Novelty", drawn: "Sample", model: "Model") -> str:
+def described(novelty: "Memorization", drawn: "Sample", model: "Model") -> str:
     """Return the report on one sample, for people."""
 
     copied = novelty.copied
@@ -60,7 +60,7 @@ def described(novelty: "Novelty", drawn: "Sample", model: "Model") -> str:
     return "\n".join(lines) + "\n"
 
 
-def _shares(novelty: "Novelty") -> str:
+def _shares(novelty: "Memorization") -> str:
     """Return two rows of figures: of the sample, and of held-out text."""
     orders = [order for order in SHOWN_ORDERS if not math.isnan(novelty.copied.shares[order - 1])]
     rows = ["  n-grams of".ljust(26) + "".join(f"{order:>6}" for order in orders) + "  tokens"]
@@ -73,7 +73,7 @@ def _shares(novelty: "Novelty") -> str:
     return "\n".join(rows)
 
 
-def _verdict(novelty: "Novelty") -> str:
+def _verdict(novelty: "Memorization") -> str:
     length = novelty.held_out_length
     if length is None:
         return "  (the training text is too short to compare this with other parts of it)"
@@ -87,7 +87,7 @@ def _verdict(novelty: "Novelty") -> str:
     )
 
 
-def record_of(novelty: "Novelty") -> dict[str, Any]:
+def record_of(novelty: "Memorization") -> dict[str, Any]:
     """Return the report on one sample, for scripts."""
     copied = novelty.copied
     return {

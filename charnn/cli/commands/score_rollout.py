@@ -32,13 +32,13 @@ def show_rollouts(model: "Model", text: str, options: ScoreOptions) -> None:
             f"--rollout: found a model of units ({model.tokenizer.unit}), but it needs one of running text; "
             "train one with --unit stream"
         )
-    judge = None
+    ngrams = None
     if (model.path / charnn.api.NGRAM_FILE).exists():
-        judge = charnn.api.read_ngrams(
+        ngrams = charnn.api.read_ngrams(
             model.path, model.architecture.vocab_size, tokenizer_sha256=model.tokenizer_sha256
         )
     found = charnn.api.roll_out(
-        charnn.api.Engine.of(model), model.tokenizer.encode(text), length=options.rollout, judge=judge
+        charnn.api.Engine.of(model), model.tokenizer.encode(text), length=options.rollout, ngrams=ngrams
     )
     records = [
         _record(found, low, high, options.log_base)

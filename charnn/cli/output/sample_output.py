@@ -15,7 +15,7 @@ from charnn.errors import StorageError
 if TYPE_CHECKING:
     from rich.text import Text
 
-    from charnn.analysis.memorization import Novelty
+    from charnn.analysis.memorization import Memorization
     from charnn.cli.output.alternatives import AlternativesView
     from charnn.sampling.sampler import SampleUpdate
     from charnn.sampling.streams import Sample
@@ -47,7 +47,7 @@ class SampleOutput:
         takes_lines = model.tokenizer.unit != "line" or options.show_alternatives or options.novelty
         self._has_headings = num_samples > 1 and bool(takes_lines)
         self._view: AlternativesView | None = None
-        self._reports: dict[int, Novelty] = {}
+        self._reports: dict[int, Memorization] = {}
         self._has_begun = False
         self._last = ""
 
@@ -187,7 +187,7 @@ class SampleOutput:
         else:
             console.write(text, at_once=console.is_terminal())
 
-    def _record(self, number: int, drawn: "Sample", report: "Novelty | None") -> dict[str, Any]:
+    def _record(self, number: int, drawn: "Sample", report: "Memorization | None") -> dict[str, Any]:
         record: dict[str, Any] = {
             "prompt": self._prompts[number // self._options.num_samples],
             "text": drawn.text,
