@@ -59,6 +59,9 @@ class Difference:
         low, high: a 95 % interval of second - first; None where there are too few blocks to say.
         num_lines: of the text.
         tolerance: the smallest relative difference that is more than two seeds of one recipe may show.
+
+    Example:
+        >>> charnn.compare(charnn.load("runs/a"), charnn.load("runs/b"), "test.txt").to_dict()
     """
 
     first: float
@@ -164,6 +167,10 @@ def compare_files(models: Sequence[Model], files: Sequence[str], options: Compar
 
     Raises:
         TextError: where the texts are empty.
+
+    Example:
+        >>> models = [charnn.load("runs/a").models[0], charnn.load("runs/b").models[0]]
+        >>> charnn.api.compare_files(models, ["test.txt"], ComparisonOptions()).largest_differences()
     """
     ways = [reading_of(model, options) for model in models]
     scorers = [build_scorer([model], way) for model, way in zip(models, ways, strict=True)]
@@ -187,7 +194,11 @@ def compare_files(models: Sequence[Model], files: Sequence[str], options: Compar
 
 
 def have_same_vocabulary(models: Sequence[Model]) -> bool:
-    """Tell whether two models have one vocabulary, so that their tokens can be compared."""
+    """Tell whether two models have one vocabulary, so that their tokens can be compared.
+
+    Example:
+        >>> charnn.api.have_same_vocabulary([charnn.load("runs/a").models[0], charnn.load("runs/b").models[0]])
+    """
     return models[0].tokenizer_sha256 == models[1].tokenizer_sha256
 
 

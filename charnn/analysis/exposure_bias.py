@@ -60,6 +60,11 @@ def roll_out(
 
     Source: Bengio et al. (2015) for the gap; scoring by another model, after Caccia et al. (2020), Language GANs falling
         short.
+
+    Example:
+        >>> engine = charnn.api.Engine.of(model.models[0])
+        >>> ids = model.tokenizer.encode(Path("test.txt").read_text())
+        >>> charnn.api.roll_out(engine, ids, length=20, ngrams=None).true_after_own
     """
     context = min(CONTEXT, len(ids) - length)
     if context < 1:
@@ -128,7 +133,12 @@ def _ngram_log_probs(ngrams: NgramModel, before_TB: npt.NDArray[np.int64], ids_T
 
 
 def bands(length: int) -> list[tuple[int, int]]:
-    """Return distances in bands that grow fourfold: 1, 2 to 4, 5 to 16, ... up to `length`."""
+    """Return distances in bands that grow fourfold: 1, 2 to 4, 5 to 16, ... up to `length`.
+
+    Example:
+        >>> charnn.api.bands(20)
+        [(1, 1), (2, 4), (5, 16), (17, 20)]
+    """
     found, low, high = [], 1, 1
     while low <= length:
         found.append((low, min(high, length)))

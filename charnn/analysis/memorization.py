@@ -101,6 +101,12 @@ def measure_memorization(
         samples: ids of each (N,).
         training, held_out: encoded texts (M,), memory-mapped or not.
         newline_id: the token that ends a line, for the line of a copied span.
+
+    Example:
+        >>> training = charnn.api.open_ids(model.path / "train.bin", model.tokenizer)
+        >>> held_out = charnn.api.open_ids(model.path / "valid.bin", model.tokenizer)
+        >>> sample = model.sample("The fox", length=200)
+        >>> charnn.api.measure_memorization([sample.ids], training, held_out, newline_id=None)[0].is_copied
     """
     arrays: list[Ids] = [np.asarray(sample, dtype=np.int64) for sample in samples]
     lengths = sorted(map(len, arrays))

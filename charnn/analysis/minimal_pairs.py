@@ -43,13 +43,18 @@ class PairFile:
 
 
 def read_pairs(name: str, lines: Iterable[str]) -> PairFile:
-    """Read a TSV with a header.
+    r"""Read a TSV with a header.
 
     Args:
         name: of the file, for messages.
 
     Raises:
         TextError: naming the line that has too few or too many columns, or what the header lacks.
+
+    Example:
+        >>> pairs = charnn.api.read_pairs("pairs.tsv", ["good\tbad", "The fox sleeps.\tThe fox sleep."]).pairs
+        >>> pairs[0].good
+        'The fox sleeps.'
     """
     rows = enumerate(lines, start=1)
     header = next((line.split("\t") for _, line in rows), None)
@@ -89,7 +94,12 @@ def joined(prefix: str, continuation: str) -> str:
 
 @dataclass(frozen=True)
 class ScoredPair:
-    """A pair as a model sees it; its margin is above 0 where the good text is more probable."""
+    """A pair as a model sees it; its margin is above 0 where the good text is more probable.
+
+    Example:
+        >>> charnn.api.ScoredPair(pairs[0], good_nats=-20.0, bad_nats=-23.0).points
+        1.0
+    """
 
     pair: Pair
     good_nats: float
@@ -129,7 +139,13 @@ class Accuracy:
 
 
 def accuracies(pairs: Sequence[ScoredPair], categories: Sequence[str]) -> Iterator[Accuracy]:
-    """Yield the accuracy over all pairs, and over those of each value of each category, in the order of the file."""
+    """Yield the accuracy over all pairs, and over those of each value of each category, in the order of the file.
+
+    Example:
+        >>> overall, *_ = charnn.api.accuracies([charnn.api.ScoredPair(pairs[0], -20.0, -23.0)], [])
+        >>> overall.accuracy
+        1.0
+    """
     yield _accuracy("", "", pairs)
     for category in categories:
         by_value: dict[str, list[ScoredPair]] = {}

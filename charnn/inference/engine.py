@@ -27,6 +27,10 @@ class Engine:
     The first layer's input projection is a table with a row for each token, and one with a row for each n-gram of each
     order that is embedded (see `ProjectedTables`), unless the cell wants the input itself. To go from token to token quickly,
     see `stepper`.
+
+    Example:
+        >>> engine = charnn.api.Engine.of(model.models[0])
+        >>> logits, state = engine.step(np.array([5]), engine.initial_state())
     """
 
     xp: Any = np
@@ -162,7 +166,11 @@ class Engine:
 
 
 def engines_of(models: Sequence[Model]) -> dict[str, Engine]:
-    """Return the engines of models by their direction."""
+    """Return the engines of models by their direction.
+
+    Example:
+        >>> charnn.api.engines_of(model.models)["forward"].architecture.cell
+    """
     return {model.architecture.direction: Engine.of(model) for model in models}
 
 

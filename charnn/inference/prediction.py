@@ -19,6 +19,9 @@ class NextToken:
         token: as the vocabulary spells it.
         id: in the vocabulary.
         prob: its probability.
+
+    Example:
+        >>> model.next_tokens("The fo", top=1)[0].prob
     """
 
     token: str
@@ -70,6 +73,9 @@ def next_distribution(
         top: how many; None for all.
         mix_ngram: interpolate with the n-gram model.
         on_unknown: what to do about tokens that the vocabulary lacks (see `encode_prompt`).
+
+    Example:
+        >>> charnn.api.next_distribution(model.models[0], "The fo", top=3).entropy_nats
     """
     log_probs_V = next_log_probs(model, context, mix_ngram=mix_ngram, on_unknown=on_unknown)
     probs_V = np.exp(log_probs_V)

@@ -15,7 +15,11 @@ _NAME = "state.{}.{}"
 
 
 def save_prompt_state(path: Path, model: Model, state: PromptState) -> None:
-    """Save a model's state after some text. Raises StorageError."""
+    """Save a model's state after some text. Raises StorageError.
+
+    Example:
+        >>> charnn.api.save_prompt_state(Path("prompt.state"), model.models[0], next(prompts.states()))
+    """
     tensors = {
         _NAME.format(layer, part): np.ascontiguousarray(array)
         for layer, parts in enumerate(state.state)

@@ -21,7 +21,11 @@ from charnn.storage.model_directory import Model, read_mixture
 
 
 def check_can_write(model: Model, options: SampleOptions) -> None:
-    """Refuse a model that cannot generate text as the options require. Raises OptionError."""
+    """Refuse a model that cannot generate text as the options require. Raises OptionError.
+
+    Example:
+        >>> charnn.api.check_can_write(model.models[0], SampleOptions())
+    """
     if model.architecture.direction == "backward":
         raise OptionError(
             f"-m: found {model.path}, which reads from right to left, but text is written from left to right; "
@@ -40,6 +44,9 @@ class Prompts:
     Args:
         names: the source of each, for messages.
         after: a file that holds the state which they continue from (see `charnn.inference.prompt_state`).
+
+    Example:
+        >>> prompts = charnn.api.Prompts(model.models[0], stepper, ["The fox"], SampleOptions())
     """
 
     def __init__(
@@ -79,6 +86,11 @@ def build_sampler(model: Model, stepper: Stepper, options: SampleOptions, *, kee
 
     Args:
         keeps_history: whether samples store their text and tokens, which one that is only streamed need not.
+
+    Example:
+        >>> sampler = charnn.api.build_sampler(model.models[0], stepper, options)
+        >>> for update in sampler.generate(charnn.api.sample_requests(prompts, options, seed=7)):
+        ...     print(update.text, end="")
     """
     stores_all = options.most_tokens is not None or keeps_history
     mixture = read_mixture(model) if options.mix_ngram else None
@@ -86,26 +98,44 @@ def build_sampler(model: Model, stepper: Stepper, options: SampleOptions, *, kee
 
 
 def drawn_seed(options: SampleOptions) -> int:
-    """Return the seed of the first sample: that of the options, or any."""
+    """Return the seed of the first sample: that of the options, or any.
+
+    Example:
+        >>> charnn.api.drawn_seed(SampleOptions(seed=7))
+        7
+    """
     return secrets.randbelow(2**31) if options.seed is None else options.seed
 
 
 def sample_requests(prompts: Prompts, options: SampleOptions, seed: int) -> Iterator[SampleRequest]:
-    """Yield the requests: sample number i follows prompt i // `num_samples`, and has the seed + i."""
+    """Yield the requests: sample number i follows prompt i // `num_samples`, and has the seed + i.
+
+    Example:
+        >>> next(charnn.api.sample_requests(prompts, SampleOptions(num_samples=3), seed=7)).seed
+        7
+    """
     for number, state in enumerate(prompts.states()):
         for index in range(options.num_samples):
             yield SampleRequest(state, seed + number * options.num_samples + index)
 
 
 def searches(model: Model, stepper: Stepper, prompts: Prompts, options: SampleOptions) -> Iterator[BeamSearch]:
-    """Yield a beam search for each prompt, which finds `num_samples` texts, or as many as there are."""
+    """Yield a beam search for each prompt, which finds `num_samples` texts, or as many as there are.
+
+    Example:
+        >>> next(charnn.api.searches(model.models[0], stepper, prompts, SampleOptions(beam=4))).run()[0].text
+    """
     mixture = read_mixture(model) if options.mix_ngram else None
     for state in prompts.states():
         yield BeamSearch(stepper, model.tokenizer, state, options, mixture=mixture)
 
 
 def short_sample(model: Model, *, length: int) -> str:
-    """Return a short sample from a model that may still be in training; nothing by one whose weights are not finite."""
+    """Return a short sample from a model that may still be in training; nothing by one whose weights are not finite.
+
+    Example:
+        >>> charnn.api.short_sample(model.models[0], length=80)
+    """
     if not all(np.isfinite(array).all() for array in model.weights.values()):
         return ""
     options = SampleOptions(length=length, temperature=0.8)
@@ -138,6 +168,9 @@ class SampledText:
         perplexity: e to the mean loss of a token drawn; None where none was.
         seed: of its draws.
         ended: why it ended: "length", "stop", "unit" and so on.
+
+    Example:
+        >>> model.sample("The fox", length=200, seed=7).perplexity
     """
 
     prompt: str

@@ -23,6 +23,13 @@ class InteractiveWriter:
     Args:
         stepper: of one stream in its initial state.
         request: the prompt and the seed of the draws.
+
+    Example:
+        >>> request = charnn.api.SampleRequest(next(prompts.states()), seed=7)
+        >>> writer = charnn.api.InteractiveWriter(stepper, model.tokenizer, request, SampleOptions())
+        >>> writer.run(20)
+        >>> writer.undo()
+        20
     """
 
     def __init__(

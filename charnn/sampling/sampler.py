@@ -42,7 +42,11 @@ MOST_STREAMS = 256
 
 
 class SampleUpdate(NamedTuple):
-    """A change of a sample: its number, text that is now certain to be part of it, and the sample so far."""
+    """A change of a sample: its number, text that is now certain to be part of it, and the sample so far.
+
+    Example:
+        >>> number, text, sample = next(sampler.generate(charnn.api.sample_requests(prompts, options, seed=7)))
+    """
 
     number: int
     text: str

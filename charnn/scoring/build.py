@@ -68,6 +68,10 @@ def build_scorer(models: Sequence[Model], options: ScoreOptions) -> Scorer:
 
     Raises:
         CharnnError: where they cannot be combined, or lack what an option needs.
+
+    Example:
+        >>> scorer = charnn.api.build_scorer(model.models, ScoreOptions())
+        >>> [score.perplexity for score in scorer.scores(["The fox slept."], ScoreOptions())]
     """
 
     is_forward_half = options.direction == "both"
@@ -91,6 +95,9 @@ def build_plain_scorer(models: Sequence[Model], options: ScoreOptions, weights: 
 
     Args:
         weights: of several models, those of the adapted scorer.
+
+    Example:
+        >>> charnn.api.build_plain_scorer(model.models, ScoreOptions(cache=True), ())
     """
     return build_scorer(models, options.plain(tuple(weights))) if options.adapts else None
 

@@ -35,6 +35,11 @@ def find_gap(tokenizer: Tokenizer, text: str, mark: str, *, on_unknown: OnUnknow
     Raises:
         TextError: where there is more than one gap, or it is only part of a word.
         UnknownTokenError: for a token of the text that is not in the vocabulary.
+
+    Example:
+        >>> gap = charnn.api.find_gap(model.tokenizer, "The f_x slept.", "_", on_unknown="error")
+        >>> len(gap.left)
+        5
     """
     start = text.index(mark)
     end = start + len(mark)
@@ -62,6 +67,9 @@ def score_cloze(forward: Engine | None, backward: Engine | None, tokenizer: Toke
 
     Two models are combined as p(x | left) p(x | right) / p(x), normalized, with p(x) from the counts of the training text: what
     follows from Bayes' rule where, the token being known, the two sides say nothing of each other.
+
+    Example:
+        >>> log_probs = charnn.api.score_cloze(charnn.api.Engine.of(model.models[0]), None, model.tokenizer, gap)
     """
     log_probs: dict[str, LogProbs] = {}
     if forward is not None:
@@ -75,7 +83,11 @@ def score_cloze(forward: Engine | None, backward: Engine | None, tokenizer: Toke
 
 
 def ranked_tokens(scored: dict[str, LogProbs], top: int | None) -> tuple[dict[str, LogProbs], list[int]]:
-    """Return the probabilities (V,) by each model, and the ids of the most probable tokens, by both models if there are two."""
+    """Return the probabilities (V,) by each model, and the ids of the most probable tokens, by both models if there are two.
+
+    Example:
+        >>> probs, ids = charnn.api.ranked_tokens(log_probs, top=3)
+    """
     probs = {name: np.exp(log_probs) for name, log_probs in scored.items()}
     deciding = probs.get("both", next(iter(probs.values())))
     return probs, np.argsort(-deciding, kind="stable")[:top].tolist()

@@ -33,6 +33,9 @@ class Filling:
         scores: the whole sentence under each model, by its direction.
         log_prob_nats: of the sentence; of two models, the mean of theirs.
         share: its probability divided by the sum over all candidates.
+
+    Example:
+        >>> model.fill("The ____ slept.", ["fox", "owl"])[0].to_dict()
     """
 
     text: str
@@ -70,6 +73,10 @@ def fill(
 
     Raises:
         TextError: where there is no gap, or nothing to fill it with.
+
+    Example:
+        >>> engines = charnn.api.engines_of(model.models)
+        >>> charnn.api.fill(engines, model.tokenizer, "The ____ slept.", ["fox", "owl"], gap="____", beam=1)[0].text
     """
     if not gap or gap not in text:
         raise TextError(f"TEXT: found no gap ({gap or '--blank'}) in it; put one in, as in 'The cats ____ full.'")

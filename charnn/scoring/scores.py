@@ -21,6 +21,9 @@ class ScoredToken:
         entropy_nats: of the distribution that it is drawn from.
         entropy_reduction_nats: that entropy less the one after the token, at least 0 (Hale 2006).
         alternatives: the most probable tokens and their log probabilities in nats.
+
+    Example:
+        >>> [(token.token, token.surprisal_bits) for token in model.score("The fox slept.").tokens]
     """
 
     token: str
@@ -59,6 +62,9 @@ class Score:
         num_chars, num_bytes, num_words: what the counted tokens stand for, a boundary being one of each (a line end); words are
             what white space separates.
         tokens: each token, where requested.
+
+    Example:
+        >>> model.score("The fox slept.").bits_per_char
     """
 
     number: int = 0

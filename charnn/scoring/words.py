@@ -26,6 +26,9 @@ class ScoredWord:
         word: as it stands in the text, without white space; the closing boundary is one of its own where no word takes it in.
         start, end: its position in the unit, in characters.
         tokens: what its probability is the product of, white space included.
+
+    Example:
+        >>> model.score_words("The fox slept.")[1].surprisal_bits
     """
 
     word: str

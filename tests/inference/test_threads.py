@@ -285,7 +285,7 @@ from charnn.inference.numpy_steppers import LstmStepper
 from charnn.inference.prompt import prefill
 from charnn.sampling.sampler import Sampler
 from charnn.inference.stepper import stepper_for
-from charnn.sampling.streams import Plan
+from charnn.sampling.streams import SampleRequest
 from charnn.scoring import estimators, scorer
 from charnn.scoring.scorer import score_units
 from charnn.text.tokenizers import CharTokenizer
@@ -310,7 +310,7 @@ def sample():
     stepper = stepper_for(ENGINE, ENGINE.initial_state())
     tokenizer = CharTokenizer(FIVE.vocabulary, "stream")
     start = prefill(stepper, tokenizer, np.zeros(0, dtype=np.int64))
-    for _ in Sampler(stepper, tokenizer, SampleOptions(length=40)).generate([Plan(start, 1)]):
+    for _ in Sampler(stepper, tokenizer, SampleOptions(length=40)).generate([SampleRequest(start, 1)]):
         read_counts()
 
 workers = []

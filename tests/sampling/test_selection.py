@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from charnn.config import SampleOptions
 from charnn.sampling.constraints import NoRepeatedNgram
-from charnn.sampling.selection import STUCK, TokenContext, TokenSelector, draw, most_probable, quick_draw
+from charnn.sampling.selection import STUCK, TokenContext, TokenSelector, draw, most_probable, no_quick_draw, quick_draw
 from charnn.text.tokenizers import CharTokenizer
 from charnn.text.vocabulary import Vocabulary
 
@@ -127,7 +127,7 @@ def test_the_short_way_is_the_long_way(logits, number, temperature, filters):
     options = SampleOptions(temperature=temperature, **filters)
     chooser = TokenSelector(LETTERS, options)
     quick = quick_draw(chooser, options, 20.0)
-    assert quick is not None
+    assert quick is not no_quick_draw
     log_probs = logits.astype(np.float64) - np.logaddexp.reduce(logits.astype(np.float64))
     choice = chooser.select(log_probs[None], [TokenContext([4], [])], np.array([number]), 0)
     found = quick(logits, number, temperature)
@@ -158,7 +158,7 @@ def test_the_short_way_in_a_large_vocabulary():
 )
 def test_there_is_no_short_way_where_more_is_asked_for(options):
     made = SampleOptions(**options)
-    assert quick_draw(TokenSelector(LETTERS, made), made, 20.0) is None
+    assert quick_draw(TokenSelector(LETTERS, made), made, 20.0) is no_quick_draw
 
 
 def test_a_choice_says_how_near_another_one_was():
