@@ -19,7 +19,7 @@ ORDERS = 16
 """Tokens in the longest n-grams that are counted; longer spans are found as runs of these."""
 TABLE_BITS = 20
 MOST_REPEATS = 8
-"""Of equal runs in the passages so many are followed up: in a passage that repeats itself, others only lead to the same
+"""The most equal runs in the passages that are followed up: in a passage that repeats itself, others only lead to the same
 spans."""
 TOKENS_AT_ONCE = 1 << 18
 NUM_SEGMENTS = 16

@@ -25,7 +25,7 @@ ROW_MULTIPLE = 8
 on two."""
 
 MANY_STREAMS = 16
-"""From so many streams on, the arithmetic of a sigmoid counts; with fewer it is the number of calls."""
+"""From this number of streams on, the time of a sigmoid is its arithmetic; with fewer it is the number of calls."""
 
 Views = tuple[Floats, ...]
 
@@ -307,7 +307,7 @@ def _gru(into: Floats, back: Floats, own: Floats, size: int) -> None:
 
 
 def _sigmoids_of_halves(gates: Floats) -> None:
-    """Put s(2 x) = 1 / (1 + exp(-2 x)) in place of each x: NumPy's exp takes two thirds of the time of its tanh."""
+    """Put s(2 x) = 1 / (1 + exp(-2 x)) instead of each x: NumPy's exp takes two thirds of the time of its tanh."""
     with np.errstate(over="ignore"):  # the sigmoid is 0 there
         np.multiply(gates, MINUS_TWO, gates)
         np.exp(gates, gates)

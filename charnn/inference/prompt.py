@@ -86,7 +86,7 @@ class PromptState:
 def prefill(
     stepper: Stepper, tokenizer: Tokenizer, ids: npt.NDArray[np.int64], *, after: PromptState | None = None
 ) -> PromptState:
-    """Read a text, from the opening boundary on or after what was read before.
+    """Read a text, from the opening boundary on, or continue after another text.
 
     Args:
         stepper: of one stream that has read nothing yet; it is left as it is.

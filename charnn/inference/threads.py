@@ -34,7 +34,7 @@ SECONDS_BETWEEN = 1.0
 LEAST_STEPS, LEAST_SECONDS = 3, 0.002
 """The fewest steps, and the shortest time, over which a number of threads is timed, after one step that wakes them."""
 SLOW, MOST_SLOW_ITEMS = 20, 3
-"""Several threads are given up where a first step, or so many items between reviews, take so many times what a step takes."""
+"""Several threads are given up where a first step, or MOST_SLOW_ITEMS items between reviews, take SLOW times a step."""
 EXTRA_PENDING = 2
 """Items submitted beyond one for each thread, so that threads stay busy while results are used."""
 
@@ -50,8 +50,8 @@ def _controls(library: Any) -> _Controls:
     """Return the controls of one of threadpoolctl's libraries.
 
     OpenBLAS's own functions are called directly where they can be: a sampler does so at every token, and threadpoolctl takes
-    several times as long. Some of its versions let one thread alone set the number, until that thread ends, and ignore others
-    without a word; `BlasThreads` has the wishes of all threads in order, so none is to be ignored.
+    several times as long. Some of its versions let only one thread set the number, until that thread ends, and ignore others
+    without a word; `BlasThreads` keeps the limits of all threads, so none may be ignored.
     """
     symbol = getattr(library, "_get_symbol", None)
     if symbol is not None and getattr(library, "threading_layer", None) == "pthreads":
@@ -102,7 +102,7 @@ class BlasThreads:
             return max(numbers, default=None)
 
     def limit(self, holder: object, number: int) -> None:
-        """Let BLAS have at most so many threads until the holder releases it; a holder's new limit replaces its old one."""
+        """Limit BLAS to this number of threads until the holder releases it; a holder's new limit replaces its old one."""
         with self._lock:
             if not self._limits:
                 self._unlimited = [library.get() for library in self._libraries]
@@ -127,7 +127,7 @@ BLAS = BlasThreads()
 
 @contextmanager
 def limited_blas_threads(number: int) -> Iterator[None]:
-    """Let BLAS have at most so many threads in a block (see `BlasThreads`)."""
+    """Limit BLAS to this number of threads in a block (see `BlasThreads`)."""
     holder = object()
     try:  # an interrupt may come once the limit is set
         BLAS.limit(holder, number)
@@ -148,17 +148,17 @@ def num_cores() -> int:
 
 
 class AdaptiveThreads:
-    """As many BLAS threads as are quickest for one stream, by measurement: of 1, 2, 4 and as many as there are.
+    """The number of BLAS threads that is fastest by measurement: 1, 2, 4 or all.
 
     Two threads are faster on a quiet machine, and a hundred times slower on a busy one: they wait for each other by spinning,
-    so where something else takes one's core, the other spins until it is given back. Which it is may change at any moment. So
-    there is one thread until the first measurement, which is repeated again and again, and several threads are given up
-    between measurements where items take far longer than one thread needs. The number of threads changes no result of a
-    stream read by itself (see `fused`).
+    so where another process takes the core of one, the other spins until it is free again. Which applies may change at any
+    moment. So there is one thread until the first measurement, which is repeated regularly, and several threads are given up
+    between measurements where items take far longer than one thread needs. The number of threads changes no result of an
+    unbatched stream (see `numpy_steppers`).
 
-    The number is in force in a `with` block only. A generator enters one for each item and leaves it before it yields, since
-    nobody knows for how long it is suspended there, or whether it is ever resumed; that costs some microseconds an item, and
-    nothing where BLAS's own number is the quickest.
+    The number is in force in a `with` block only. A generator enters one for each step and leaves it before it yields, since
+    it may be suspended there for any time; that costs some microseconds per step, and nothing where BLAS's own number is the
+    fastest.
 
     Args:
         blas: whose threads they are.
@@ -213,7 +213,7 @@ class AdaptiveThreads:
         return fastest
 
     def _time(self, number: int, step: Callable[[], object], most_seconds: float) -> float:
-        """Return the seconds of a step with so many threads, the median of some; of the first step if it takes too many."""
+        """Return the seconds of a step with this number of threads, the median of some; or of the first if it is slow."""
         self._blas.limit(self, number)
         seconds: list[float] = []
         while len(seconds) <= LEAST_STEPS or sum(seconds[1:]) < LEAST_SECONDS:

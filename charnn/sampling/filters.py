@@ -1,6 +1,6 @@
 """Filters: pure functions on log probabilities (B, V), each returning new ones that need not sum to 1.
 
-They are applied in this order: penalties for what was there lately (`penalised`), what is added to a token (`biased`, which
+They are applied in this order: penalties for recent tokens (`penalised`), biases (`biased`, which
 also excludes tokens), temperature (`tempered`), then top-k, typical-p, top-p and min-p, each on what the
 ones before it have left. What is ruled out gets minus infinity.
 
@@ -19,7 +19,7 @@ LogProbs = npt.NDArray[np.float64]
 Margins = npt.NDArray[np.float64]
 
 LARGE_VOCABULARY, SORTED_FIRST = 1024, 128
-"""Of a large vocabulary, so many of the most probable tokens are sorted at first, then four times as many."""
+"""Of a large vocabulary, this many of the most probable tokens are sorted first, then four times as many."""
 
 
 class Filtered(NamedTuple):

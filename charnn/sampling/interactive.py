@@ -63,7 +63,7 @@ class InteractiveWriter:
         return self._stream.sample.ended
 
     def finish(self) -> None:
-        """End the text where it is, with what was held back."""
+        """End the text as it is, and release text that was held back."""
         self._stream.finish("interrupted")
 
     @property

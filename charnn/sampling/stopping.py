@@ -59,7 +59,7 @@ class Ending:
         return Release(self._take(len(self._pending) - self._held_back()), None)
 
     def flush(self) -> str:
-        """Return what was held back."""
+        """Return the text that was held back."""
         return self._take(len(self._pending))
 
     def _take(self, size: int) -> str:

@@ -140,7 +140,7 @@ class _DynamicReader:
         )
 
     def finish(self) -> None:
-        """Update the weights from what was read since the last update."""
+        """Update the weights from the tokens read since the last update."""
         if self._loss is not None:
             self._estimator.learn(self._loss / self._estimator.settings.segment)
             self._state = detached(self._state)

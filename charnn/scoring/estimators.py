@@ -20,7 +20,7 @@ Floats = npt.NDArray[np.float64]
 Logits = npt.NDArray[np.float32]
 
 FEWEST_UNITS = 64
-"""From so many units a layer on, a step is long enough for threads not to wait for Python's lock most of the time."""
+"""From this number of units per layer on, a step is long enough for threads not to wait for Python's lock most of the time."""
 
 
 class Estimate(NamedTuple):

@@ -5,7 +5,7 @@ from charnn.scoring import foreign_formats, formats
 
 
 def format_of(options: ScoreOptions, name: str) -> formats.Format:
-    r"""Return what writes scores as lines.
+    r"""Return the format of scores that the options name.
 
     Args:
         options: whose `format` is not "table".

@@ -214,7 +214,7 @@ def tab_separated(*values: object) -> str:
 
     Example:
         >>> charnn.api.tab_separated(1, 0.5, "a\tb")
-        '1\\t0.5\\ta\\\\tb'
+        '1\t0.5\ta\\tb'
     """
     return "\t".join(_escaped(figure(value) if isinstance(value, float) else value) for value in values)
 

@@ -12,7 +12,7 @@ class Hypothesis:
     """One line of a list.
 
     Args:
-        id: of what was said; several hypotheses share one.
+        id: of the utterance; several hypotheses share one.
         given: its score as it stands in the list.
         text: what may have been said.
     """

@@ -210,7 +210,7 @@ def _batches(by_length: list[int], encoded: list[EncodedUnit], vocab_size: int) 
     """Yield batches of texts of about one length, given in the order of their lengths.
 
     Batches are of one size, and there are two of them or another even number, so that no core waits for the last. They depend
-    on the texts alone, not on how many cores there are.
+    only on the texts, not on the number of cores.
     """
     widest = min(WIDEST_BATCH, max(1, MOST_LOGITS // vocab_size))
     if len(by_length) >= SMALLEST_SHARED:
