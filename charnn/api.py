@@ -36,17 +36,17 @@ if TYPE_CHECKING:
     from charnn.sampling.build import build_sampler as build_sampler
     from charnn.sampling.build import check_can_write as check_can_write
     from charnn.sampling.build import drawn_seed as drawn_seed
-    from charnn.sampling.build import plans as plans
+    from charnn.sampling.build import sample_requests as sample_requests
     from charnn.sampling.build import searches as searches
     from charnn.sampling.build import short_sample as short_sample
     from charnn.sampling.interactive import InteractiveWriter as InteractiveWriter
-    from charnn.sampling.sampler import Piece as Piece
-    from charnn.sampling.streams import Plan as Plan
+    from charnn.sampling.sampler import SampleUpdate as SampleUpdate
+    from charnn.sampling.streams import SampleRequest as SampleRequest
     from charnn.scoring.build import build_plain_scorer as build_plain_scorer
     from charnn.scoring.build import build_scorer as build_scorer
-    from charnn.scoring.cloze import find_blank as find_blank
+    from charnn.scoring.cloze import find_gap as find_gap
     from charnn.scoring.cloze import ranked_tokens as ranked_tokens
-    from charnn.scoring.cloze import score_blank as score_blank
+    from charnn.scoring.cloze import score_cloze as score_cloze
     from charnn.scoring.format_choice import format_of as format_of
     from charnn.scoring.formats import in_base as in_base
     from charnn.scoring.formats import summary as summary
@@ -140,21 +140,21 @@ _NAMES = {
         "build_sampler",
         "check_can_write",
         "drawn_seed",
-        "plans",
+        "sample_requests",
         "searches",
         "short_sample",
     ),
     "sampling.interactive": ("InteractiveWriter",),
-    "sampling.sampler": ("Piece",),
-    "sampling.streams": ("Plan",),
+    "sampling.sampler": ("SampleUpdate",),
+    "sampling.streams": ("SampleRequest",),
     "scoring.build": (
         "build_plain_scorer",
         "build_scorer",
     ),
     "scoring.cloze": (
-        "find_blank",
+        "find_gap",
         "ranked_tokens",
-        "score_blank",
+        "score_cloze",
     ),
     "scoring.format_choice": ("format_of",),
     "scoring.formats": (
@@ -223,11 +223,20 @@ _NAMES = {
     ),
     "training.run.session": ("run",),
 }
+_RENAMED = {
+    "Piece": "SampleUpdate",
+    "Plan": "SampleRequest",
+    "find_blank": "find_gap",
+    "plans": "sample_requests",
+    "score_blank": "score_cloze",
+}
+"""Earlier names, which still work."""
 _MODULES = {name: f"charnn.{module}" for module, names in _NAMES.items() for name in names}
 
 
 def __getattr__(name: str) -> object:
     """Import what defines a name."""
+    name = _RENAMED.get(name, name)
     if name not in _MODULES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     found: object = getattr(importlib.import_module(_MODULES[name]), name)

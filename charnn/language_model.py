@@ -21,7 +21,7 @@ from charnn.inference.engine import Engine, EngineState, log_softmax
 from charnn.inference.prediction import NextToken, next_distribution
 from charnn.options import refuse_both, with_tuples
 from charnn.sampling import build as sampling
-from charnn.sampling.build import SampledText, finished
+from charnn.sampling.build import SampledText, finished_samples
 from charnn.scoring import infilling
 from charnn.scoring.build import Scorer, build_scorer
 from charnn.scoring.scores import Score
@@ -145,7 +145,7 @@ class LanguageModel:
             samples = [each for search in sampling.searches(model, stepper, prompts, chosen) for each in search.run()]
         else:
             sampler = sampling.build_sampler(model, stepper, chosen)
-            samples = finished(sampler, sampling.plans(prompts, chosen, sampling.drawn_seed(chosen)))
+            samples = finished_samples(sampler, sampling.sample_requests(prompts, chosen, sampling.drawn_seed(chosen)))
         texts = [SampledText.of(prompt, sample) for sample in samples]
         return texts[0] if num_samples is None else texts
 
@@ -170,7 +170,7 @@ class LanguageModel:
         stepper = build_stepper(model, weights=options.weights, device=options.device)
         prompts = sampling.Prompts(model, stepper, [prompt], options)
         sampler = sampling.build_sampler(model, stepper, options, keeps_history=False)
-        for piece in sampler.write(sampling.plans(prompts, options, sampling.drawn_seed(options))):
+        for piece in sampler.generate(sampling.sample_requests(prompts, options, sampling.drawn_seed(options))):
             if piece.text:
                 yield piece.text
 

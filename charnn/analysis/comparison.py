@@ -30,8 +30,8 @@ CONTEXT_CHARS = 30
 
 
 @dataclass(frozen=True, order=True)
-class Place:
-    """A token, or a word where the vocabularies differ, of which the models think differently.
+class TokenDifference:
+    """A token, or a word where the vocabularies differ, to which the models give different probabilities.
 
     Args:
         gain_bits: by how much more probable the second model finds it.
@@ -58,7 +58,10 @@ class Difference:
         first, second: each model's bits.
         low, high: a 95 % interval of second - first; None where there are too few blocks to say.
         num_lines: of the text.
-        tolerance: the least difference, as a share, that is more than two seeds of one recipe may show.
+        tolerance: the smallest relative difference that is more than two seeds of one recipe may show.
+
+    Example:
+        >>> charnn.compare(charnn.load("runs/a"), charnn.load("runs/b"), "test.txt").to_dict()
     """
 
     first: float
@@ -70,7 +73,7 @@ class Difference:
 
     @property
     def share(self) -> float:
-        """The difference as a share of the lesser figure."""
+        """The difference relative to the smaller value."""
         least = min(self.first, self.second)
         return abs(self.second - self.first) / least if least else 0.0
 
@@ -80,12 +83,12 @@ class Difference:
 
     @property
     def is_clear(self) -> bool:
-        """Whether the choice of the text is no likely explanation."""
+        """Whether it is significant: the interval excludes 0."""
         return self.low is not None and self.high is not None and (self.low > 0 or self.high < 0)
 
     @property
     def is_large(self) -> bool:
-        """Whether the choice of the seed is none either."""
+        """Whether it is larger than the differences between seeds."""
         return self.share > self.tolerance
 
 
@@ -93,17 +96,17 @@ class Comparison:
     """Takes the scores of units by two models, and keeps what is needed of them.
 
     Args:
-        same_vocabulary: whether tokens can be set beside each other; words are, where not.
+        same_vocabulary: whether tokens can be compared; words are compared where not.
         are_independent: whether lines have nothing to do with each other. Those of a running text do: they are drawn in
             blocks of as many lines as there are blocks.
-        num_places: places of the greatest differences to keep, either way.
+        num_differences: the largest differences to keep, in each direction.
     """
 
-    def __init__(self, *, same_vocabulary: bool, are_independent: bool, num_places: int) -> None:
-        self._same, self._are_independent, self._num_places = same_vocabulary, are_independent, num_places
+    def __init__(self, *, same_vocabulary: bool, are_independent: bool, num_differences: int) -> None:
+        self._same, self._are_independent, self._num_places = same_vocabulary, are_independent, num_differences
         self._bits: list[tuple[float, float, int]] = []
-        self._better: list[Place] = []
-        self._worse: list[Place] = []
+        self._better: list[TokenDifference] = []
+        self._worse: list[TokenDifference] = []
         self.totals = (Score(), Score())
 
     def take(self, first: Score, second: Score, *, closes: tuple[bool, bool]) -> None:
@@ -116,27 +119,27 @@ class Comparison:
         self.totals = (self.totals[0] + first, self.totals[1] + second)
         if not self._num_places:
             return
-        for place in self._places(first, second, closes):
-            _keep(self._better, place, self._num_places)
-            _keep(self._worse, _turned(place), self._num_places)
+        for difference in self._differences(first, second, closes):
+            _push_bounded(self._better, difference, self._num_places)
+            _push_bounded(self._worse, _negated(difference), self._num_places)
 
-    def _places(self, first: Score, second: Score, closes: tuple[bool, bool]) -> Iterable[Place]:
+    def _differences(self, first: Score, second: Score, closes: tuple[bool, bool]) -> Iterable[TokenDifference]:
         if self._same:
             for one, other in zip(first.tokens, second.tokens, strict=True):
                 if one.log_prob_nats is not None and other.log_prob_nats is not None:
-                    yield _place(first, one.token, one.start, one.log_prob_nats, other.log_prob_nats)
+                    yield _token_difference(first, one.token, one.start, one.log_prob_nats, other.log_prob_nats)
             return
         words = scored_words(first, spaces="before", is_closed=closes[0])
         others = {(word.start, word.end): word for word in scored_words(second, spaces="before", is_closed=closes[1])}
         for word in words:
             match = others.get((word.start, word.end))
             if match is not None and word.log_prob_nats is not None and match.log_prob_nats is not None:
-                yield _place(first, word.word, word.start, word.log_prob_nats, match.log_prob_nats)
+                yield _token_difference(first, word.word, word.start, word.log_prob_nats, match.log_prob_nats)
 
-    def places(self) -> tuple[list[Place], list[Place]]:
-        """Return where the second model is better, and where it is worse, the greatest differences first."""
-        better = [place for place in sorted(self._better, reverse=True) if place.gain_bits > 0]
-        worse = [_turned(place) for place in sorted(self._worse, reverse=True) if place.gain_bits > 0]
+    def largest_differences(self) -> tuple[list[TokenDifference], list[TokenDifference]]:
+        """Return where the second model is better, and where it is worse, the largest differences first."""
+        better = [difference for difference in sorted(self._better, reverse=True) if difference.gain_bits > 0]
+        worse = [_negated(difference) for difference in sorted(self._worse, reverse=True) if difference.gain_bits > 0]
         return better, worse
 
     def difference(self, *, num_resamples: int, seed: int, tolerance: float) -> Difference:
@@ -164,13 +167,17 @@ def compare_files(models: Sequence[Model], files: Sequence[str], options: Compar
 
     Raises:
         TextError: where the texts are empty.
+
+    Example:
+        >>> models = [charnn.load("runs/a").models[0], charnn.load("runs/b").models[0]]
+        >>> charnn.api.compare_files(models, ["test.txt"], ComparisonOptions()).largest_differences()
     """
     ways = [reading_of(model, options) for model in models]
     scorers = [build_scorer([model], way) for model, way in zip(models, ways, strict=True)]
     comparison = Comparison(
         same_vocabulary=have_same_vocabulary(models),
         are_independent=all(way.state == "reset" for way in ways),
-        num_places=options.top,
+        num_differences=options.top,
     )
     all_bytes = all(model.tokenizer.kind == "byte" for model in models)
     tokenizer = models[0].tokenizer if all_bytes else None
@@ -187,7 +194,11 @@ def compare_files(models: Sequence[Model], files: Sequence[str], options: Compar
 
 
 def have_same_vocabulary(models: Sequence[Model]) -> bool:
-    """Tell whether tokens of two models can be set beside each other."""
+    """Tell whether two models have one vocabulary, so that their tokens can be compared.
+
+    Example:
+        >>> charnn.api.have_same_vocabulary([charnn.load("runs/a").models[0], charnn.load("runs/b").models[0]])
+    """
     return models[0].tokenizer_sha256 == models[1].tokenizer_sha256
 
 
@@ -211,21 +222,27 @@ def _interval(gains: Floats, counts: Floats, num_resamples: int, seed: int) -> t
     return float(low), float(high)
 
 
-def _place(unit: Score, text: str, start: int, first_nats: float, second_nats: float) -> Place:
+def _token_difference(unit: Score, text: str, start: int, first_nats: float, second_nats: float) -> TokenDifference:
     bits = [-nats / math.log(2) + 0.0 for nats in (first_nats, second_nats)]
     context = unit.text[max(0, start - CONTEXT_CHARS) : start]
-    return Place(bits[0] - bits[1], unit.number, start, text, context, *bits)
+    return TokenDifference(bits[0] - bits[1], unit.number, start, text, context, *bits)
 
 
-def _turned(place: Place) -> Place:
-    """Return a place with the sign of its difference changed, which is how a heap keeps the least."""
-    return Place(
-        -place.gain_bits, place.line, place.start, place.text, place.context, place.first_bits, place.second_bits
+def _negated(difference: TokenDifference) -> TokenDifference:
+    """Return a difference with its sign changed, for the heap of the smallest ones."""
+    return TokenDifference(
+        -difference.gain_bits,
+        difference.line,
+        difference.start,
+        difference.text,
+        difference.context,
+        difference.first_bits,
+        difference.second_bits,
     )
 
 
-def _keep(heap: list[Place], place: Place, most: int) -> None:
+def _push_bounded(heap: list[TokenDifference], difference: TokenDifference, most: int) -> None:
     if len(heap) < most:
-        heapq.heappush(heap, place)
-    elif heap[0] < place:
-        heapq.heapreplace(heap, place)
+        heapq.heappush(heap, difference)
+    elif heap[0] < difference:
+        heapq.heapreplace(heap, difference)

@@ -1,8 +1,8 @@
 """How much of a text is copied from the text that a model learned from.
 
 The training text is read once, in order, whatever its length: windows of 1, 2, ... tokens are hashed as they roll by and looked
-up among those of the passages. Beside the samples stand pieces of held-out text of the same length: what anybody who writes
-like this has in common with it. Where nothing was held out, pieces of the training text are compared with the rest of it.
+up among those of the passages. Segments of held-out text of the same length are measured too, as the overlap to
+expect without copying. Where nothing was held out, segments of the training text are compared with the rest of it.
 """
 
 from collections.abc import Sequence
@@ -19,15 +19,15 @@ ORDERS = 16
 """Tokens in the longest n-grams that are counted; longer spans are found as runs of these."""
 TABLE_BITS = 20
 MOST_REPEATS = 8
-"""Of equal runs in the passages so many are followed up: in a passage that repeats itself, others only lead to the same
+"""The most equal runs in the passages that are followed up: in a passage that repeats itself, others only lead to the same
 spans."""
 TOKENS_AT_ONCE = 1 << 18
-NUM_PIECES = 16
-LARGEST_SHARE_COMPARED = 0.25
-"""So much of the training text at most is taken as pieces, where nothing was held out."""
-TIMES_HELD_OUT, LEAST_SHARE_COPIED = 2.0, 0.25
+NUM_SEGMENTS = 16
+LARGEST_FRACTION_COMPARED = 0.25
+"""The largest part of the training text that is taken as segments, where nothing was held out."""
+TIMES_HELD_OUT, LEAST_FRACTION_COPIED = 2.0, 0.25
 """A sample is called copied if its longest copied span is so many times as long as any of held-out text, or if so many times as
-much of it, and at least this share, lies in copied n-grams of the highest order."""
+much of it, and at least this fraction, lies in copied n-grams of the highest order."""
 _MULTIPLIER = np.uint64(0x9E3779B97F4A7C15)
 
 
@@ -38,8 +38,8 @@ class Copied:
     Args:
         length: tokens in the longest span that stands in both.
         start: where it begins in the passage.
-        place: where it begins in the text, the first such place; None where the length is 0.
-        shares: for n-grams of 1, 2, ... tokens the share of the passage's that stand in the text; NaN where it has none.
+        place: the first position in the text where it begins; None where the length is 0.
+        shares: for n-grams of 1, 2, ... tokens the fraction of the passage's that occur in the text; NaN where it has none.
     """
 
     length: int
@@ -49,15 +49,15 @@ class Copied:
 
 
 @dataclass(frozen=True)
-class Novelty:
-    """How new a sample is.
+class Memorization:
+    """How much of a sample is copied.
 
     Args:
         copied: what it has in common with the training text.
-        held_out: the same of pieces of held-out text of its length; where nothing was held out, of pieces of the training text
-            and the rest of it; none where that is too short.
+        held_out: the same of segments of held-out text of its length; where nothing was held out, of segments of the
+            training text and the rest of it; none where that is too short.
         reference: which of the two.
-        piece_length: tokens of each of those pieces.
+        piece_length: tokens of each of those segments.
         line: the line of the training text in which the longest copied span begins, from 1.
     """
 
@@ -69,95 +69,101 @@ class Novelty:
 
     @property
     def held_out_length(self) -> int | None:
-        """The longest span that any held-out piece has in common with the training text."""
-        return max((piece.length for piece in self.held_out), default=None)
+        """The longest span that any held-out segment has in common with the training text."""
+        return max((segment.length for segment in self.held_out), default=None)
 
     @property
     def is_copied(self) -> bool | None:
-        """Whether the sample copies far longer spans, or far more of itself in long ones, than any held-out piece does.
+        """Whether the sample copies far longer spans, or far more of itself in long ones, than any held-out segment does.
 
-        None where there is no such piece.
+        None where there is no such segment.
         """
         held_out = self.held_out_length
         if held_out is None:
             return None
-        most = max((piece.shares[-1] for piece in self.held_out if not np.isnan(piece.shares[-1])), default=0.0)
-        copies_more = self.copied.shares[-1] > max(TIMES_HELD_OUT * most, LEAST_SHARE_COPIED)
+        most = max((segment.shares[-1] for segment in self.held_out if not np.isnan(segment.shares[-1])), default=0.0)
+        copies_more = self.copied.shares[-1] > max(TIMES_HELD_OUT * most, LEAST_FRACTION_COPIED)
         return bool(copies_more or self.copied.length > TIMES_HELD_OUT * held_out)
 
     def held_out_share(self, order: int) -> float:
-        """Return the mean share of n-grams of an order that held-out pieces have in common with the training text."""
-        shares = [piece.shares[order - 1] for piece in self.held_out]
+        """Return the mean fraction of n-grams of an order that held-out segments have in common with the training text."""
+        shares = [segment.shares[order - 1] for segment in self.held_out]
         known = [share for share in shares if not np.isnan(share)]
         return float(np.mean(known)) if known else float("nan")
 
 
 def measure_memorization(
     samples: Sequence[Sequence[int] | Ids], training: Ids, held_out: Ids, *, newline_id: int | None
-) -> list[Novelty]:
-    """Say how new some samples are, in one reading of the training text.
+) -> list[Memorization]:
+    """Return how much of some samples is copied, in one pass over the training text.
 
     Args:
         samples: ids of each (N,).
         training, held_out: encoded texts (M,), memory-mapped or not.
         newline_id: the token that ends a line, for the line of a copied span.
+
+    Example:
+        >>> training = charnn.api.open_ids(model.path / "train.bin", model.tokenizer)
+        >>> held_out = charnn.api.open_ids(model.path / "valid.bin", model.tokenizer)
+        >>> sample = model.sample("The fox", length=200)
+        >>> charnn.api.measure_memorization([sample.ids], training, held_out, newline_id=None)[0].is_copied
     """
     arrays: list[Ids] = [np.asarray(sample, dtype=np.int64) for sample in samples]
     lengths = sorted(map(len, arrays))
     size = lengths[len(lengths) // 2] if lengths else 0
     if len(held_out):
-        pieces = [held_out[piece] for piece in _pieces(len(held_out), size, NUM_PIECES)]
-        found = find_copies([*arrays, *pieces], training)
+        segments = [held_out[segment] for segment in _segments(len(held_out), size, NUM_SEGMENTS)]
+        found = find_copies([*arrays, *segments], training)
         own, others = found[: len(samples)], found[len(samples) :]
     else:
-        affordable = int(len(training) * LARGEST_SHARE_COMPARED) // size if size else 0
-        places = _pieces(len(training), size, min(NUM_PIECES, affordable))
+        affordable = int(len(training) * LARGEST_FRACTION_COMPARED) // size if size else 0
+        positions = _segments(len(training), size, min(NUM_SEGMENTS, affordable))
         own = find_copies(arrays, training)
-        others = find_copies([training[place] for place in places], training, without=places)
+        others = find_copies([training[position] for position in positions], training, excluded=positions)
     compared: Literal["held-out text", "the rest of the training text"]
     compared = "held-out text" if len(held_out) else "the rest of the training text"
     lines = _lines(training, [copied.place for copied in own], newline_id)
     return [
-        Novelty(copied, tuple(others), compared, min(size, len(held_out) or size), line)
+        Memorization(copied, tuple(others), compared, min(size, len(held_out) or size), line)
         for copied, line in zip(own, lines, strict=True)
     ]
 
 
-def _pieces(length: int, size: int, number: int) -> list[slice]:
-    """Return the places of some pieces that are spread evenly over a text."""
+def _segments(length: int, size: int, number: int) -> list[slice]:
+    """Return evenly spaced segments of a text."""
     if not size or not length or not number:
         return []
     starts = np.unique(np.linspace(0, max(0, length - size), number).astype(np.int64))
     return [slice(start, start + size) for start in starts.tolist()]
 
 
-def _lines(training: Ids, places: Sequence[int | None], newline_id: int | None) -> list[int | None]:
-    """Return the line of each place, from 1, in one reading."""
+def _lines(training: Ids, positions: Sequence[int | None], newline_id: int | None) -> list[int | None]:
+    """Return the line of each position, from 1, in one pass."""
     if newline_id is None:
-        return [None] * len(places)
+        return [None] * len(positions)
     found: dict[int, int] = {}
     line, read = 1, 0
-    for place in sorted({place for place in places if place is not None}):
-        while read < place:
-            stop = min(read + TOKENS_AT_ONCE, place)
+    for position in sorted({position for position in positions if position is not None}):
+        while read < position:
+            stop = min(read + TOKENS_AT_ONCE, position)
             line += int(np.count_nonzero(training[read:stop] == newline_id))
             read = stop
-        found[place] = line
-    return [None if place is None else found[place] for place in places]
+        found[position] = line
+    return [None if position is None else found[position] for position in positions]
 
 
-def find_copies(passages: Sequence[Ids], text: Ids, *, without: Sequence[slice] = ()) -> list[Copied]:
+def find_copies(passages: Sequence[Ids], text: Ids, *, excluded: Sequence[slice] = ()) -> list[Copied]:
     """Find what passages have in common with a text, by hashes of 64 bits.
 
     Args:
-        without: places of the text that are passed over.
+        excluded: segments of the text that are skipped.
     """
     searched = [_Windows(passages, order) for order in range(1, ORDERS + 1)]
     runs = _Runs(len(passages))
     for first in range(0, len(text), TOKENS_AT_ONCE):
         tokens = np.asarray(text[first : first + TOKENS_AT_ONCE + ORDERS - 1]).astype(np.uint64) + np.uint64(1)
-        for place in without:
-            tokens[max(0, place.start - first) : max(0, place.stop - first)] = 0
+        for position in excluded:
+            tokens[max(0, position.start - first) : max(0, position.stop - first)] = 0
         hashes: Hashes = np.zeros(min(TOKENS_AT_ONCE, len(tokens)), dtype=np.uint64)
         for order, windows in enumerate(searched, start=1):
             num_windows = min(len(hashes), len(tokens) - order + 1)
@@ -169,7 +175,7 @@ def find_copies(passages: Sequence[Ids], text: Ids, *, without: Sequence[slice] 
             hits = windows.look_up(hashes, first, keep=order == ORDERS)
             if order == ORDERS and hits is not None:
                 runs.add(*hits)
-    return [_summary(number, passage, text, searched, runs, without) for number, passage in enumerate(passages)]
+    return [_summary(number, passage, text, searched, runs, excluded) for number, passage in enumerate(passages)]
 
 
 def window_hashes(ids: Ids, order: int) -> Hashes:
@@ -196,42 +202,42 @@ class _Windows:
         self._counts = counts
         self._which = np.zeros(len(every), dtype=np.int64)
         self._which[self._order] = np.repeat(np.arange(len(counts)), counts)
-        self._place = np.full(len(self._distinct), -1, dtype=np.int64)
+        self._first_position = np.full(len(self._distinct), -1, dtype=np.int64)
         self._table = np.zeros(1 << TABLE_BITS, dtype=bool)
         self._table[self._distinct >> np.uint64(64 - TABLE_BITS)] = True
 
-    def places(self, number: int) -> npt.NDArray[np.int64]:
-        """Return the first place in the text of each window of one passage, -1 where there is none."""
-        return np.asarray(self._place[self._which[self._ends[number] : self._ends[number + 1]]])
+    def positions(self, number: int) -> npt.NDArray[np.int64]:
+        """Return the first position in the text of each window of one passage, -1 where there is none."""
+        return np.asarray(self._first_position[self._which[self._ends[number] : self._ends[number + 1]]])
 
     def look_up(self, hashes: Hashes, first: int, *, keep: bool) -> tuple[Any, Any, Any] | None:
-        """Note which windows stand in a stretch of the text that begins at `first`.
+        """Record which windows occur in a segment of the text that begins at `first`.
 
         Returns:
-            Where `keep`, all that were found: passage, start there, place in the text; what was found once is looked for
-            again only then.
+            Where `keep`, all occurrences: passage, start in it, position in the text; otherwise a window is looked up until it
+            is found once.
         """
         candidates = np.flatnonzero(self._table[hashes >> np.uint64(64 - TABLE_BITS)])
         if not len(candidates):
             return None
         distinct = np.searchsorted(self._distinct, hashes[candidates])
         is_found = self._distinct[np.minimum(distinct, len(self._distinct) - 1)] == hashes[candidates]
-        distinct, places = distinct[is_found], candidates[is_found] + first
-        fresh, where = np.unique(distinct, return_index=True)
-        is_new = self._place[fresh] < 0
-        self._place[fresh[is_new]] = places[where[is_new]]
+        distinct, positions = distinct[is_found], candidates[is_found] + first
+        distinct_windows, where = np.unique(distinct, return_index=True)
+        is_new = self._first_position[distinct_windows] < 0
+        self._first_position[distinct_windows[is_new]] = positions[where[is_new]]
         if not keep:
-            self._forget()
+            self._exclude_found()
             return None
         repeats = np.minimum(self._counts[distinct], MOST_REPEATS)
         offsets = np.arange(repeats.sum()) - np.repeat(np.cumsum(repeats) - repeats, repeats)
         windows = self._order[np.repeat(self._first[distinct], repeats) + offsets]
-        return self.passage[windows], self.start[windows], np.repeat(places, repeats)
+        return self.passage[windows], self.start[windows], np.repeat(positions, repeats)
 
-    def _forget(self) -> None:
-        """Look no more for what was found."""
+    def _exclude_found(self) -> None:
+        """Exclude the windows that were found from later look-ups."""
         self._table[:] = False
-        self._table[self._distinct[self._place < 0] >> np.uint64(64 - TABLE_BITS)] = True
+        self._table[self._distinct[self._first_position < 0] >> np.uint64(64 - TABLE_BITS)] = True
 
 
 class _Runs:
@@ -239,50 +245,50 @@ class _Runs:
 
     def __init__(self, num_passages: int) -> None:
         self.best = [(0, 0, -1)] * num_passages
-        """Windows in a row, start in the passage, place in the text."""
+        """Windows in a row, start in the passage, position in the text."""
         self._open: dict[tuple[int, int], tuple[int, int]] = {}
-        """Runs that end where a stretch of the text does: (passage, place - start) -> next place, windows so far."""
+        """Runs that end where a segment of the text does: (passage, position - start) -> next position, windows so far."""
 
-    def add(self, passage: Ids, start: Ids, place: Ids) -> None:
-        """Take what was found in the next stretch of the text."""
-        diagonal = place - start
-        order = np.lexsort((place, diagonal, passage))
-        passage, start, place, diagonal = passage[order], start[order], place[order], diagonal[order]
-        begins = np.ones(len(place), dtype=bool)
-        begins[1:] = (np.diff(passage) != 0) | (np.diff(diagonal) != 0) | (np.diff(place) != 1)
+    def add(self, passage: Ids, start: Ids, position: Ids) -> None:
+        """Add the occurrences in the next segment of the text."""
+        diagonal = position - start
+        order = np.lexsort((position, diagonal, passage))
+        passage, start, position, diagonal = passage[order], start[order], position[order], diagonal[order]
+        begins = np.ones(len(position), dtype=bool)
+        begins[1:] = (np.diff(passage) != 0) | (np.diff(diagonal) != 0) | (np.diff(position) != 1)
         firsts = np.flatnonzero(begins)
-        lengths = np.diff(np.append(firsts, len(place)))
+        lengths = np.diff(np.append(firsts, len(position)))
         still_open: dict[tuple[int, int], tuple[int, int]] = {}
         for row, length in zip(firsts.tolist(), lengths.tolist(), strict=True):
             number, key = int(passage[row]), (int(passage[row]), int(diagonal[row]))
-            next_place, before = self._open.get(key, (-1, 0))
-            total = length + (before if next_place == place[row] else 0)
+            next_position, before = self._open.get(key, (-1, 0))
+            total = length + (before if next_position == position[row] else 0)
             if total > self.best[number][0]:
-                self.best[number] = (total, int(start[row]) - (total - length), int(place[row]) - (total - length))
-            still_open[key] = (int(place[row]) + length, total)
+                self.best[number] = (total, int(start[row]) - (total - length), int(position[row]) - (total - length))
+            still_open[key] = (int(position[row]) + length, total)
         self._open = still_open
 
 
 def _summary(
-    number: int, passage: Ids, text: Ids, searched: Sequence[_Windows], runs: _Runs, without: Sequence[slice]
+    number: int, passage: Ids, text: Ids, searched: Sequence[_Windows], runs: _Runs, excluded: Sequence[slice]
 ) -> Copied:
-    """Put together what was found for one passage."""
+    """Combine the results for one passage."""
     shares: list[float] = []
-    length, start, place = 0, 0, -1
+    length, start, position = 0, 0, -1
     for order, windows in enumerate(searched, start=1):
-        places = windows.places(number)
-        shares.append(float(np.mean(places >= 0)) if len(places) else float("nan"))
-        if (places >= 0).any():
-            length, start = order, int(np.argmax(places >= 0))
-            place = int(places[start])
-    in_a_row, run_start, run_place = runs.best[number]
+        positions = windows.positions(number)
+        shares.append(float(np.mean(positions >= 0)) if len(positions) else float("nan"))
+        if (positions >= 0).any():
+            length, start = order, int(np.argmax(positions >= 0))
+            position = int(positions[start])
+    in_a_row, run_start, run_position = runs.best[number]
     if in_a_row:
-        length, start, place = in_a_row + ORDERS - 1, run_start, run_place
+        length, start, position = in_a_row + ORDERS - 1, run_start, run_position
     if length:
-        end = min((passed.start for passed in without if passed.start >= place), default=len(text))
-        longer = min(len(passage) - start, end - place)
+        end = min((segment.start for segment in excluded if segment.start >= position), default=len(text))
+        longer = min(len(passage) - start, end - position)
         differs = np.flatnonzero(
-            np.asarray(passage[start : start + longer]) != np.asarray(text[place : place + longer])
+            np.asarray(passage[start : start + longer]) != np.asarray(text[position : position + longer])
         )
         length = int(differs[0]) if len(differs) else longer
-    return Copied(length, start, place if length else None, tuple(shares))
+    return Copied(length, start, position if length else None, tuple(shares))

@@ -8,7 +8,7 @@ from charnn.errors import TextError
 from charnn.text.reading import empty_text_error
 
 TIE_NATS = 1e-5
-"""Two log probabilities closer than this are equal: no more is known of a sentence read beside others."""
+"""Two log probabilities closer than this are equal: batching changes a log probability by about as much."""
 NORMAL_95 = 1.959964
 TEXT_COLUMNS = ("prefix", "good", "bad")
 
@@ -44,13 +44,18 @@ class PairFile:
 
 
 def read_pairs(name: str, lines: Iterable[str]) -> PairFile:
-    """Read a TSV with a header.
+    r"""Read a TSV with a header.
 
     Args:
         name: of the file, for messages.
 
     Raises:
         TextError: naming the line that has too few or too many columns, or what the header lacks.
+
+    Example:
+        >>> pairs = charnn.api.read_pairs("pairs.tsv", ["good\tbad", "The fox sleeps.\tThe fox sleep."]).pairs
+        >>> pairs[0].good
+        'The fox sleeps.'
     """
     rows = enumerate(lines, start=1)
     header = next((line.split("\t") for _, line in rows), None)
@@ -90,7 +95,12 @@ def joined(prefix: str, continuation: str) -> str:
 
 @dataclass(frozen=True)
 class ScoredPair:
-    """A pair as a model sees it; its margin is above 0 where the good text is more probable."""
+    """A pair as a model sees it; its margin is above 0 where the good text is more probable.
+
+    Example:
+        >>> charnn.api.ScoredPair(pairs[0], good_nats=-20.0, bad_nats=-23.0).points
+        1.0
+    """
 
     pair: Pair
     good_nats: float
@@ -111,7 +121,7 @@ class ScoredPair:
 
 @dataclass(frozen=True)
 class Accuracy:
-    """The share of pairs in which the good text is more probable, ties counted as half.
+    """The fraction of pairs in which the good text is more probable, ties counted as half.
 
     Args:
         category, value: which pairs, empty for all.
@@ -129,35 +139,41 @@ class Accuracy:
     mean_margin_nats: float
 
 
-def accuracies(judged: Sequence[ScoredPair], categories: Sequence[str]) -> Iterator[Accuracy]:
-    """Yield the accuracy over all pairs, and over those of each value of each category, in the order of the file."""
-    yield _accuracy("", "", judged)
+def accuracies(pairs: Sequence[ScoredPair], categories: Sequence[str]) -> Iterator[Accuracy]:
+    """Yield the accuracy over all pairs, and over those of each value of each category, in the order of the file.
+
+    Example:
+        >>> overall, *_ = charnn.api.accuracies([charnn.api.ScoredPair(pairs[0], -20.0, -23.0)], [])
+        >>> overall.accuracy
+        1.0
+    """
+    yield _accuracy("", "", pairs)
     for category in categories:
         by_value: dict[str, list[ScoredPair]] = {}
-        for each in judged:
+        for each in pairs:
             by_value.setdefault(each.pair.categories[category], []).append(each)
         for value, some in by_value.items():
             yield _accuracy(category, value, some)
 
 
-def _accuracy(category: str, value: str, judged: Sequence[ScoredPair]) -> Accuracy:
-    points = sum(each.points for each in judged)
-    low, high = wilson_interval(points, len(judged))
+def _accuracy(category: str, value: str, pairs: Sequence[ScoredPair]) -> Accuracy:
+    points = sum(each.points for each in pairs)
+    low, high = wilson_interval(points, len(pairs))
     return Accuracy(
         category=category,
         value=value,
-        num_pairs=len(judged),
-        num_ties=sum(each.points == 0.5 for each in judged),
-        accuracy=points / len(judged),
+        num_pairs=len(pairs),
+        num_ties=sum(each.points == 0.5 for each in pairs),
+        accuracy=points / len(pairs),
         low=low,
         high=high,
-        mean_margin_nats=math.fsum(each.margin_nats for each in judged) / len(judged),
+        mean_margin_nats=math.fsum(each.margin_nats for each in pairs) / len(pairs),
     )
 
 
 def wilson_interval(num_right: float, num_all: int) -> tuple[float, float]:
-    """Return a 95 % interval for a share (Wilson 1927), which holds for few trials and for shares near 0 and 1."""
-    share, square = num_right / num_all, NORMAL_95**2
-    middle = (share + square / (2 * num_all)) / (1 + square / num_all)
-    half = NORMAL_95 * math.sqrt(share * (1 - share) / num_all + square / (4 * num_all**2)) / (1 + square / num_all)
+    """Return a 95 % interval for a proportion (Wilson 1927), valid for few trials and for proportions near 0 and 1."""
+    rate, square = num_right / num_all, NORMAL_95**2
+    middle = (rate + square / (2 * num_all)) / (1 + square / num_all)
+    half = NORMAL_95 * math.sqrt(rate * (1 - rate) / num_all + square / (4 * num_all**2)) / (1 + square / num_all)
     return max(0.0, middle - half), min(1.0, middle + half)

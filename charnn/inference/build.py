@@ -19,6 +19,9 @@ def build_stepper(model: Model, *, weights: Weights = "fp32", device: Device = "
     Raises:
         OptionError: for a network that has no other way.
         CharnnError: where there is no such device.
+
+    Example:
+        >>> stepper = charnn.api.build_stepper(model.models[0])
     """
     engine = Engine.of(model)
     state = engine.initial_state()

@@ -27,6 +27,10 @@ class Engine:
     The first layer's input projection is a table with a row for each token, and one with a row for each n-gram of each
     order that is embedded (see `ProjectedTables`), unless the cell wants the input itself. To go from token to token quickly,
     see `stepper`.
+
+    Example:
+        >>> engine = charnn.api.Engine.of(model.models[0])
+        >>> logits, state = engine.step(np.array([5]), engine.initial_state())
     """
 
     xp: Any = np
@@ -68,7 +72,7 @@ class Engine:
         return self.architecture.direction == "backward"
 
     def initial_state(self, num_streams: int = 1) -> EngineState:
-        """Return the memory with which B streams begin."""
+        """Return the initial state of B streams."""
         shape = self.architecture
         layers: EngineState = tuple(
             tuple(self._initial_part(layer, number, num_streams) for number in range(cell.num_states))
@@ -157,12 +161,16 @@ class Engine:
         rows, history = state_rows(ids_TB, state, len(self.embeddings), self.architecture.vocab_size, np)
         if self._tables is not None:
             return self._tables.look_up(rows), history
-        vectors_TBE = summed(self._looked_up(*pair) for pair in zip(self.embeddings, rows, strict=True))
+        vectors_TBE = summed(self._looked_up(*table_rows) for table_rows in zip(self.embeddings, rows, strict=True))
         return self._cells[0].project(self._layers[0], vectors_TBE, self.xp), history
 
 
 def engines_of(models: Sequence[Model]) -> dict[str, Engine]:
-    """Return the engines of models by their direction."""
+    """Return the engines of models by their direction.
+
+    Example:
+        >>> charnn.api.engines_of(model.models)["forward"].architecture.cell
+    """
     return {model.architecture.direction: Engine.of(model) for model in models}
 
 
@@ -178,6 +186,6 @@ def target_log_probs(logits: Floats, targets: IdArray) -> npt.NDArray[np.float64
     """Return log P(target) in nats (...) for logits (..., V): the sum in double precision, the rest as it comes."""
     shifted = logits - logits.max(axis=-1, keepdims=True)
     log_sum = np.log(np.exp(shifted).sum(axis=-1, dtype=np.float64))
-    chosen = np.take_along_axis(shifted, targets[..., None], axis=-1)[..., 0]
-    log_probs: npt.NDArray[np.float64] = chosen.astype(np.float64) - log_sum
+    target_logits = np.take_along_axis(shifted, targets[..., None], axis=-1)[..., 0]
+    log_probs: npt.NDArray[np.float64] = target_logits.astype(np.float64) - log_sum
     return log_probs

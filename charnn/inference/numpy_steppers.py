@@ -1,7 +1,7 @@
 """The steppers of plain LSTMs, GRUs and simple networks, in buffers made once: what a sampler spends its time in.
 
 States lie in columns (H, B), and those of all layers one below the other, so that [x|h] of every layer is a slice of one array
-and no product needs its inputs put together first.
+and no product has to concatenate its inputs.
 """
 
 import copy
@@ -25,7 +25,7 @@ ROW_MULTIPLE = 8
 on two."""
 
 MANY_STREAMS = 16
-"""From so many streams on, the arithmetic of a sigmoid counts; with fewer it is the number of calls."""
+"""From this number of streams on, the time of a sigmoid is its arithmetic; with fewer it is the number of calls."""
 
 Views = tuple[Floats, ...]
 
@@ -84,7 +84,7 @@ class _Inputs:
 
 
 class _FusedStepper:
-    """What the fused cells share: where states lie, and the output layer."""
+    """What the fused cells share: the layout of states, and the output layer."""
 
     def __init__(
         self, engine: Engine, state: EngineState, num_streams: int, keep_matrix: Callable[[Floats], Multiply]
@@ -112,7 +112,7 @@ class _FusedStepper:
         self._last_tokens_BN: IdArray = np.zeros((num_streams, 0), dtype=np.int64)
         if self._shape.embedding_order > 1:
             self._last_tokens_BN = repeated(state[-1][0], num_streams).astype(np.int64)
-        self._place([[repeated(part, num_streams) for part in layer] for layer in layers])
+        self._set_state([[repeated(part, num_streams) for part in layer] for layer in layers])
 
     def _prepare(self) -> None:
         """Lay the weights out."""
@@ -130,11 +130,11 @@ class _FusedStepper:
         """Make what a step writes to."""
         raise NotImplementedError
 
-    def _place(self, parts: Sequence[Sequence[Floats]]) -> None:
+    def _set_state(self, parts: Sequence[Sequence[Floats]]) -> None:
         """Put states (B, H) into columns, and make the buffers of a step."""
         num_streams = len(parts[0][0])
         self._hidden = np.concatenate([layer[0].T for layer in parts]).astype(np.float32, order="C")
-        self._memories = [[np.array(part.T, dtype=np.float32, order="C") for part in layer[1:]] for layer in parts]
+        self._cell_states = [[np.array(part.T, dtype=np.float32, order="C") for part in layer[1:]] for layer in parts]
         ends = np.cumsum([0, *self._sizes]).tolist()
         self._own = [self._hidden[low:high] for low, high in pairwise(ends)]
         self._seen = [self._own[0], *(self._hidden[low:high] for low, high in zip(ends, ends[2:], strict=False))]
@@ -144,8 +144,8 @@ class _FusedStepper:
 
     def read(self, ids: IdArray) -> Floats:
         """See `Stepper`."""
-        for place in range(len(ids) - 1):
-            projected_GB, self._last_tokens_BN = self._inputs.read(ids[place : place + 1], self._last_tokens_BN)
+        for position in range(len(ids) - 1):
+            projected_GB, self._last_tokens_BN = self._inputs.read(ids[position : position + 1], self._last_tokens_BN)
             self._step_layers(projected_GB)
         return self.step(ids[-1:])
 
@@ -164,7 +164,7 @@ class _FusedStepper:
         """See `Stepper`."""
         kept = list(rows)
         self._last_tokens_BN = self._last_tokens_BN[kept]
-        self._place([[part[kept] for part in layer] for layer in self._parts()])
+        self._set_state([[part[kept] for part in layer] for layer in self._parts()])
 
     def state(self) -> EngineState:
         """See `Stepper`."""
@@ -172,7 +172,7 @@ class _FusedStepper:
         return layers if self._shape.embedding_order == 1 else (*layers, (self._last_tokens_BN.copy(),))
 
     def _parts(self) -> list[list[Floats]]:
-        return [[own.T, *(part.T for part in kept)] for own, kept in zip(self._own, self._memories, strict=True)]
+        return [[own.T, *(part.T for part in kept)] for own, kept in zip(self._own, self._cell_states, strict=True)]
 
 
 class AdditiveStepper(_FusedStepper):
@@ -228,7 +228,7 @@ class LstmStepper(AdditiveStepper):
 
     def _combine(self, layer: int, own: Floats) -> None:
         every, sigmoids, halves, into, forget, out, new = self._views[layer]
-        memory = self._memories[layer][0]
+        cell_state = self._cell_states[layer][0]
         if own.shape[1] < MANY_STREAMS:
             np.tanh(every, every)
             np.multiply(sigmoids, halves, sigmoids)
@@ -236,10 +236,10 @@ class LstmStepper(AdditiveStepper):
         else:
             _sigmoids_of_halves(sigmoids)
             np.tanh(new, new)
-        np.multiply(memory, forget, memory)
+        np.multiply(cell_state, forget, cell_state)
         np.multiply(new, into, new)
-        np.add(memory, new, memory)
-        np.tanh(memory, new)
+        np.add(cell_state, new, cell_state)
+        np.tanh(cell_state, new)
         np.multiply(out, new, own)
 
 
@@ -255,7 +255,7 @@ class RnnStepper(AdditiveStepper):
 
 
 class GruStepper(_FusedStepper):
-    """Gates r, z, n, the rows of the first two halved; the two projections apart, since r is between them in n."""
+    """Gates r, z, n, the rows of the first two halved; the two projections separate, since r is between them in n."""
 
     def _gates(self, matrix: Floats, size: int) -> Floats:
         return np.concatenate((0.5 * matrix[: 2 * size], matrix[2 * size :])).astype(np.float32)
@@ -263,15 +263,15 @@ class GruStepper(_FusedStepper):
     def _prepare(self) -> None:
         self._products, self._biases = [], []
         for weights, size in zip(self._layers, self._sizes, strict=True):
-            pair = [(weights[f"weight_{kind}"], weights[f"bias_{kind}"][:, None]) for kind in ("ih", "hh")]
-            self._products.append([self._keep_matrix(_padded(self._gates(matrix, size))) for matrix, _ in pair])
-            self._biases.append([_padded(self._gates(bias, size)) for _, bias in pair])
+            projections = [(weights[f"weight_{kind}"], weights[f"bias_{kind}"][:, None]) for kind in ("ih", "hh")]
+            self._products.append([self._keep_matrix(_padded(self._gates(matrix, size))) for matrix, _ in projections])
+            self._biases.append([_padded(self._gates(bias, size)) for _, bias in projections])
 
     def _input_matrix(self) -> tuple[Floats, Floats]:
         return _padded(self._gates(self._layers[0]["weight_ih"], self._sizes[0])), self._biases[0][0][:, 0]
 
     def _make_buffers(self, num_streams: int) -> None:
-        rows = [len(pair[0]) for pair in self._biases]
+        rows = [len(projections[0]) for projections in self._biases]
         self._buffers = [[np.empty((size, num_streams), np.float32) for _ in range(2)] for size in rows]
 
     def _step_layers(self, projected_GB: Floats) -> None:
@@ -307,7 +307,7 @@ def _gru(into: Floats, back: Floats, own: Floats, size: int) -> None:
 
 
 def _sigmoids_of_halves(gates: Floats) -> None:
-    """Put s(2 x) = 1 / (1 + exp(-2 x)) in place of each x: NumPy's exp takes two thirds of the time of its tanh."""
+    """Put s(2 x) = 1 / (1 + exp(-2 x)) instead of each x: NumPy's exp takes two thirds of the time of its tanh."""
     with np.errstate(over="ignore"):  # the sigmoid is 0 there
         np.multiply(gates, MINUS_TWO, gates)
         np.exp(gates, gates)

@@ -19,6 +19,9 @@ class NextToken:
         token: as the vocabulary spells it.
         id: in the vocabulary.
         prob: its probability.
+
+    Example:
+        >>> model.next_tokens("The fo", top=1)[0].prob
     """
 
     token: str
@@ -47,11 +50,11 @@ def next_log_probs(
 
 @dataclass(frozen=True)
 class NextDistribution:
-    """What may come next.
+    """The distribution of the next token.
 
     Args:
-        tokens: the likeliest ones, the likeliest first.
-        num_others, others_prob: how many tokens are not among them, and their probability together.
+        tokens: the most probable ones, in descending order.
+        num_others, others_prob: how many tokens are not among them, and the sum of their probabilities.
         entropy_nats: of the whole distribution.
     """
 
@@ -64,12 +67,15 @@ class NextDistribution:
 def next_distribution(
     model: Model, context: str, *, top: int | None, mix_ngram: bool = False, on_unknown: OnUnknown = "error"
 ) -> NextDistribution:
-    """Return the likeliest tokens after a context, and what there is to know of the others.
+    """Return the most probable tokens after a context, and a summary of the others.
 
     Args:
         top: how many; None for all.
         mix_ngram: interpolate with the n-gram model.
         on_unknown: what to do about tokens that the vocabulary lacks (see `encode_prompt`).
+
+    Example:
+        >>> charnn.api.next_distribution(model.models[0], "The fo", top=3).entropy_nats
     """
     log_probs_V = next_log_probs(model, context, mix_ngram=mix_ngram, on_unknown=on_unknown)
     probs_V = np.exp(log_probs_V)

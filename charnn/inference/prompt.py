@@ -1,5 +1,4 @@
-"""Text as the context of a model: its ids after the boundary, unknown tokens dealt with as the user wishes, and what it leaves
-in the model's memory."""
+"""Text as the context of a model: its ids after the boundary, its unknown tokens, and the model's state after it."""
 
 from dataclasses import dataclass
 
@@ -12,7 +11,7 @@ from charnn.inference.engine import Engine, EngineState, Floats
 from charnn.inference.stepper import Stepper, stepper_for
 from charnn.text.tokenizers import Token, Tokenizer
 
-GAPS = " \t"
+SPACES = " \t"
 REMEDY = ", or pass --on-unknown skip or --on-unknown unk"
 
 
@@ -29,11 +28,11 @@ def encode_prompt(
 
     Args:
         offset: characters that the user gave before it.
-        name: where it stands, for messages.
-        remedy: what a user can do about unknown tokens beside changing the text.
+        name: its source, for messages.
+        remedy: what a user can do about unknown tokens besides changing the text.
 
     Raises:
-        UnknownTokenError: naming the first unknown token and its place, where `on_unknown` is "error".
+        UnknownTokenError: naming the first unknown token and its position, where `on_unknown` is "error".
     """
     ids = tokenizer.encode(text)
     unknown = tokenizer.vocabulary.unknown_id
@@ -45,9 +44,9 @@ def encode_prompt(
     return known
 
 
-def without_gap(tokenizer: Tokenizer, text: str) -> str:
-    """Return a text that goes on from another without the gap before it, which words and subwords bring themselves."""
-    return text.lstrip(GAPS) if tokenizer.kind in ("word", "pretokenized", "subword") else text
+def without_leading_space(tokenizer: Tokenizer, text: str) -> str:
+    """Return a continuation without its leading space, which is part of word and subword tokens."""
+    return text.lstrip(SPACES) if tokenizer.kind in ("word", "pretokenized", "subword") else text
 
 
 def _unknown_token(
@@ -71,12 +70,12 @@ def _spelled(token: Token) -> str:
 
 @dataclass(frozen=True)
 class PromptState:
-    """What a model knows after some text, from the opening boundary on.
+    """A model's state after some text, from the opening boundary on.
 
     Args:
         ids: the boundary and the text.
-        logits: what it expects next (1, V).
-        state: its memory, of one stream.
+        logits: of the next token (1, V).
+        state: the hidden state of one stream.
     """
 
     ids: list[int]
@@ -87,7 +86,7 @@ class PromptState:
 def prefill(
     stepper: Stepper, tokenizer: Tokenizer, ids: npt.NDArray[np.int64], *, after: PromptState | None = None
 ) -> PromptState:
-    """Read a text, from the opening boundary on or after what was read before.
+    """Read a text, from the opening boundary on, or continue after another text.
 
     Args:
         stepper: of one stream that has read nothing yet; it is left as it is.
@@ -95,12 +94,12 @@ def prefill(
         after: what came before it.
     """
     before = [] if after is None else after.ids
-    fresh = ids.tolist() if before else [tokenizer.vocabulary.boundary_id, *ids.tolist()]
-    if after is not None and not fresh:
+    new_ids = ids.tolist() if before else [tokenizer.vocabulary.boundary_id, *ids.tolist()]
+    if after is not None and not new_ids:
         return after
     reader = stepper.fork(stepper.state() if after is None else after.state)
-    logits = reader.read(np.array(fresh, dtype=np.int64))
-    return PromptState([*before, *fresh], logits.copy(), reader.state())
+    logits = reader.read(np.array(new_ids, dtype=np.int64))
+    return PromptState([*before, *new_ids], logits.copy(), reader.state())
 
 
 def read_context(engine: Engine, tokenizer: Tokenizer, ids: npt.NDArray[np.int64]) -> tuple[Floats, EngineState]:
@@ -112,5 +111,5 @@ def read_context(engine: Engine, tokenizer: Tokenizer, ids: npt.NDArray[np.int64
     Returns:
         The logits (1, V) of what follows, and the state of the one stream.
     """
-    start = prefill(stepper_for(engine, engine.initial_state()), tokenizer, ids[::-1] if engine.is_backward else ids)
-    return start.logits, start.state
+    state = prefill(stepper_for(engine, engine.initial_state()), tokenizer, ids[::-1] if engine.is_backward else ids)
+    return state.logits, state.state

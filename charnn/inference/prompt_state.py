@@ -1,4 +1,4 @@
-"""What a model remembers of a long prompt, kept in a file, so that the prompt need not be read again."""
+"""A model's state after a long prompt, saved in a file, so that the prompt need not be read again."""
 
 from pathlib import Path
 
@@ -14,14 +14,18 @@ from charnn.storage.model_directory import Model
 _NAME = "state.{}.{}"
 
 
-def save_prompt_state(path: Path, model: Model, start: PromptState) -> None:
-    """Write what a model knows after some text. Raises StorageError."""
+def save_prompt_state(path: Path, model: Model, state: PromptState) -> None:
+    """Save a model's state after some text. Raises StorageError.
+
+    Example:
+        >>> charnn.api.save_prompt_state(Path("prompt.state"), model.models[0], next(prompts.states()))
+    """
     tensors = {
         _NAME.format(layer, part): np.ascontiguousarray(array)
-        for layer, parts in enumerate(start.state)
+        for layer, parts in enumerate(state.state)
         for part, array in enumerate(parts)
     }
-    tensors |= {"logits": np.ascontiguousarray(start.logits), "ids": np.array(start.ids, dtype=np.int64)}
+    tensors |= {"logits": np.ascontiguousarray(state.logits), "ids": np.array(state.ids, dtype=np.int64)}
     header = {
         "format_version": FORMAT_VERSION,
         "generation": model.generation,
@@ -30,11 +34,11 @@ def save_prompt_state(path: Path, model: Model, start: PromptState) -> None:
     write_atomically(path, pack_tensors(tensors, header))
 
 
-def load_prompt_state(path: Path, model: Model, empty: EngineState) -> PromptState:
+def load_prompt_state(path: Path, model: Model, initial_state: EngineState) -> PromptState:
     """Read what `save_prompt_state` wrote.
 
     Args:
-        empty: the state in which the model begins, for the shapes.
+        initial_state: of the model, for the shapes.
 
     Raises:
         ModelError: where the file is missing, damaged, of another model, or no such file.
@@ -54,10 +58,10 @@ def load_prompt_state(path: Path, model: Model, empty: EngineState) -> PromptSta
             f"{path}: is the memory of another model, or of this one before it was trained further, not of {model.path}; "
             "read the prompt again with --save-state"
         )
-    names = [[_NAME.format(layer, part) for part in range(len(parts))] for layer, parts in enumerate(empty)]
+    names = [[_NAME.format(layer, part) for part in range(len(parts))] for layer, parts in enumerate(initial_state)]
     wanted = {
         name: array.shape
-        for row, parts in zip(names, empty, strict=True)
+        for row, parts in zip(names, initial_state, strict=True)
         for name, array in zip(row, parts, strict=True)
     }
     found = {name: array.shape for name, array in tensors.items() if name not in ("logits", "ids")}

@@ -1,4 +1,4 @@
-"""Matrices kept in fewer bits than NumPy can multiply, by torch: half or a quarter of the memory is read.
+"""Quantized matrices, multiplied by torch: half or a quarter of the memory is read.
 
 Activations are rounded to bf16 for the product, its results come back in single precision, and all else stays as it is.
 """

@@ -1,4 +1,4 @@
-"""One token after another: the quickest way for a network.
+"""The fastest way to read one token after another.
 
 `PlainStepper` asks the engine itself, for the cells that have no stepper of their own in `fused`; it is the reference that the
 others are tested against.
@@ -41,7 +41,7 @@ class Stepper(Protocol):
         ...
 
     def state(self) -> EngineState:
-        """Return the streams' memory, as the engine has it."""
+        """Return the hidden state of the streams, in the layout of the engine."""
         ...
 
     def fork(self, state: EngineState, num_streams: int = 1) -> "Stepper":
@@ -58,7 +58,7 @@ def stepper_for(
     """Return the quickest way to step.
 
     Args:
-        state: the memory of B streams, or of one that all begin with.
+        state: the initial state of B streams, or one for all of them.
         keep_matrix: how a fused stepper keeps and multiplies its matrices.
     """
     if not is_fused(engine.architecture):
@@ -88,7 +88,7 @@ class PlainStepper:
 
     def replay(self, ids: IdArray) -> Floats:
         """See `Stepper`."""
-        return [self.step(ids[place : place + 1]) for place in range(len(ids))][-1]
+        return [self.step(ids[position : position + 1]) for position in range(len(ids))][-1]
 
     def fork(self, state: EngineState, num_streams: int = 1) -> "Stepper":
         """See `Stepper`."""

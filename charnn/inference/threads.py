@@ -21,10 +21,10 @@ __all__ = [
     "AdaptiveThreads",
     "BlasThreads",
     "CancelledError",
-    "in_threads",
     "limited_blas_threads",
     "num_cores",
-    "one_by_one",
+    "serial_map",
+    "threaded_map",
 ]
 
 Item = TypeVar("Item")
@@ -32,9 +32,11 @@ Result = TypeVar("Result")
 
 SECONDS_BETWEEN = 1.0
 LEAST_STEPS, LEAST_SECONDS = 3, 0.002
-"""A number of threads is timed by so many steps at least, and so long, after one that wakes them."""
+"""The fewest steps, and the shortest time, over which a number of threads is timed, after one step that wakes them."""
 SLOW, MOST_SLOW_ITEMS = 20, 3
-"""Several threads are given up where a first step, or so many items between reviews, take so many times what a step takes."""
+"""Several threads are given up where a first step, or MOST_SLOW_ITEMS items between reviews, take SLOW times a step."""
+EXTRA_PENDING = 2
+"""Items submitted beyond one for each thread, so that threads stay busy while results are used."""
 
 
 class _Controls(NamedTuple):
@@ -48,8 +50,8 @@ def _controls(library: Any) -> _Controls:
     """Return the controls of one of threadpoolctl's libraries.
 
     OpenBLAS's own functions are called directly where they can be: a sampler does so at every token, and threadpoolctl takes
-    several times as long. Some of its versions let one thread alone set the number, until that thread ends, and ignore others
-    without a word; `BlasThreads` has the wishes of all threads in order, so none is to be ignored.
+    several times as long. Some of its versions let only one thread set the number, until that thread ends, and ignore others
+    without a word; `BlasThreads` keeps the limits of all threads, so none may be ignored.
     """
     symbol = getattr(library, "_get_symbol", None)
     if symbol is not None and getattr(library, "threading_layer", None) == "pthreads":
@@ -71,7 +73,7 @@ def _controls(library: Any) -> _Controls:
 class BlasThreads:
     """The number of threads of the BLAS libraries in this process, and the limits on it.
 
-    Several threads may hold a limit at once, and let go of it in any order: the least of the limits is in force, and the
+    Several threads may hold a limit simultaneously, and release it in any order: the least of the limits is in force, and the
     numbers that the first of them found are put back when the last is gone.
 
     Args:
@@ -100,7 +102,7 @@ class BlasThreads:
             return max(numbers, default=None)
 
     def limit(self, holder: object, number: int) -> None:
-        """Let BLAS have at most so many threads until the holder releases it; a holder's new limit replaces its old one."""
+        """Limit BLAS to this number of threads until the holder releases it; a holder's new limit replaces its old one."""
         with self._lock:
             if not self._limits:
                 self._unlimited = [library.get() for library in self._libraries]
@@ -125,7 +127,7 @@ BLAS = BlasThreads()
 
 @contextmanager
 def limited_blas_threads(number: int) -> Iterator[None]:
-    """Let BLAS have at most so many threads in a block (see `BlasThreads`)."""
+    """Limit BLAS to this number of threads in a block (see `BlasThreads`)."""
     holder = object()
     try:  # an interrupt may come once the limit is set
         BLAS.limit(holder, number)
@@ -146,17 +148,17 @@ def num_cores() -> int:
 
 
 class AdaptiveThreads:
-    """As many BLAS threads as are quickest for one stream, by measurement: of 1, 2, 4 and as many as there are.
+    """The number of BLAS threads that is fastest by measurement: 1, 2, 4 or all.
 
     Two threads are faster on a quiet machine, and a hundred times slower on a busy one: they wait for each other by spinning,
-    so where something else takes one's core, the other spins until it is given back. Which it is may change at any moment. So
-    there is one thread until the first measurement, which is repeated again and again, and several threads are given up
-    between measurements where items take far longer than one thread needs. The number of threads changes no result of a
-    stream read by itself (see `fused`).
+    so where another process takes the core of one, the other spins until it is free again. Which applies may change at any
+    moment. So there is one thread until the first measurement, which is repeated regularly, and several threads are given up
+    between measurements where items take far longer than one thread needs. The number of threads changes no result of an
+    unbatched stream (see `numpy_steppers`).
 
-    The number is in force in a `with` block only. A generator enters one for each item and leaves it before it yields, since
-    nobody knows for how long it is suspended there, or whether it is ever resumed; that costs some microseconds an item, and
-    nothing where BLAS's own number is the quickest.
+    The number is in force in a `with` block only. A generator enters one for each step and leaves it before it yields, since
+    it may be suspended there for any time; that costs some microseconds per step, and nothing where BLAS's own number is the
+    fastest.
 
     Args:
         blas: whose threads they are.
@@ -182,7 +184,7 @@ class AdaptiveThreads:
                 self._number = 1
 
     def review(self, step: Callable[[], object]) -> None:
-        """Choose anew, within a `with` block, if the last choice was some time ago.
+        """Measure again, within a `with` block, if the last measurement was some time ago.
 
         Args:
             step: the work that is to be quick.
@@ -200,9 +202,9 @@ class AdaptiveThreads:
             self.__enter__()
         self._next_review = self._entered + SECONDS_BETWEEN
 
-    def _fastest(self, choices: Sequence[int], step: Callable[[], object]) -> int:
+    def _fastest(self, numbers: Sequence[int], step: Callable[[], object]) -> int:
         fastest, least = 1, math.inf
-        for number in choices:
+        for number in numbers:
             seconds = self._time(number, step, SLOW * least)
             if number == 1:
                 self._most_seconds, self._num_slow = SLOW * seconds, 0
@@ -211,16 +213,16 @@ class AdaptiveThreads:
         return fastest
 
     def _time(self, number: int, step: Callable[[], object], most_seconds: float) -> float:
-        """Return the seconds of a step with so many threads, the median of some; of the first step if it takes too many."""
+        """Return the seconds of a step with this number of threads, the median of some; or of the first if it is slow."""
         self._blas.limit(self, number)
-        found: list[float] = []
-        while len(found) <= LEAST_STEPS or sum(found[1:]) < LEAST_SECONDS:
+        seconds: list[float] = []
+        while len(seconds) <= LEAST_STEPS or sum(seconds[1:]) < LEAST_SECONDS:
             begun = time.perf_counter()
             step()
-            found.append(time.perf_counter() - begun)
-            if found[0] > most_seconds:
-                return found[0]
-        timed = sorted(found[1:])
+            seconds.append(time.perf_counter() - begun)
+            if seconds[0] > most_seconds:
+                return seconds[0]
+        timed = sorted(seconds[1:])
         return timed[len(timed) // 2]
 
 
@@ -228,48 +230,47 @@ class CancelledError(Exception):
     """Raised in a thread whose work nobody waits for any more."""
 
 
-def in_threads(
-    groups: Iterable[Sequence[Item]], work: Callable[[Item, threading.Event], Result]
-) -> Iterator[list[Result]]:
-    """Yield the results of each group of items, in order; the next group is under way meanwhile.
+Work = Callable[[Item, threading.Event], Result]
+"""Computes an item's result; the event is set once the result is no longer needed."""
 
-    Each core has a thread with one BLAS thread of its own. NumPy lets go of Python's lock while it computes, so two threads
-    that each read a batch keep two cores busy with all of the work, not with matrix products alone; and neither waits for the
-    other in the middle of a step. BLAS is limited while an item is computed, and no longer: not while all that was under way
-    is done and nobody asks for the next group.
 
-    Args:
-        work: is given an item and an event that is set where the result is not wanted any more.
+def serial_map(work: Work[Item, Result], items: Iterable[Item]) -> Iterator[Result]:
+    """Return the results of items in order, each computed in this thread when it is requested."""
+    return map(work, items, itertools.repeat(threading.Event()))
+
+
+def threaded_map(work: Work[Item, Result], items: Iterable[Item]) -> Iterator[Result]:
+    """Return the results of items in order, computed by several threads ahead of their use; as `serial_map` on one core.
+
+    NumPy releases Python's lock while it computes, so two threads that each read a batch keep two cores busy with all of the
+    work, not with matrix products alone, and never wait for each other in the middle of a step.
     """
-    waiting = iter(groups)
+    num_threads, waiting = num_cores(), iter(items)
     first = list(itertools.islice(waiting, 2))
-    cancelled, num_threads = threading.Event(), num_cores()
-    if num_threads < 2 or sum(map(len, first)) < 2:
-        yield from one_by_one(itertools.chain(first, waiting), work)
-        return
+    items = itertools.chain(first, waiting)
+    if num_threads < 2 or len(first) < 2:
+        return serial_map(work, items)
+    return _map_ahead(work, items, num_threads)
 
-    def work_alone(item: Item) -> Result:
+
+def _map_ahead(work: Work[Item, Result], items: Iterable[Item], num_threads: int) -> Iterator[Result]:
+    """Yield results in order; each thread has one BLAS thread, limited only while it computes an item."""
+    cancelled = threading.Event()
+
+    def work_with_one_blas_thread(item: Item) -> Result:
         with limited_blas_threads(1):
             return work(item, cancelled)
 
-    under_way: deque[list[Future[Result]]] = deque()
+    pending: deque[Future[Result]] = deque()
     with ThreadPoolExecutor(num_threads) as executor:
         try:
-            for items in itertools.chain(first, waiting):
-                under_way.append([executor.submit(work_alone, item) for item in items])
-                if len(under_way) > 1:
-                    yield [future.result() for future in under_way.popleft()]
-            while under_way:
-                yield [future.result() for future in under_way.popleft()]
+            for item in items:
+                pending.append(executor.submit(work_with_one_blas_thread, item))
+                if len(pending) > num_threads + EXTRA_PENDING:
+                    yield pending.popleft().result()
+            while pending:
+                yield pending.popleft().result()
         except BaseException:
             cancelled.set()
             executor.shutdown(wait=True, cancel_futures=True)
             raise
-
-
-def one_by_one(
-    groups: Iterable[Sequence[Item]], work: Callable[[Item, threading.Event], Result]
-) -> Iterator[list[Result]]:
-    """Yield the same as `in_threads` does, from this thread alone."""
-    never = threading.Event()
-    yield from ([work(item, never) for item in items] for items in groups)

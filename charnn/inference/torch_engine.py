@@ -46,8 +46,8 @@ class TorchEngine(Engine):
         return cast(Floats, torch.empty(size, device=self._device))
 
     def _looked_up(self, table: Floats, rows: IdArray) -> Floats:
-        places = torch.from_numpy(np.ascontiguousarray(rows)).to(self._device)
-        return cast(Floats, table[cast(Any, places)])
+        indices = torch.from_numpy(np.ascontiguousarray(rows)).to(self._device)
+        return cast(Floats, table[cast(Any, indices)])
 
     @torch.inference_mode()
     def forward(self, ids_TB: IdArray, state: EngineState) -> tuple[Floats, EngineState]:

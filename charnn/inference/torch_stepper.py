@@ -26,7 +26,7 @@ class TorchStepper:
     """See `charnn.inference.stepper.Stepper`; for networks that have a fused stepper (see `fused`).
 
     Args:
-        state: the memory of B streams, or of one that all begin with.
+        state: the initial state of B streams, or one for all of them.
         device: a torch device.
         dtype: that of the matrices, float32 or bfloat16.
     """
@@ -88,8 +88,8 @@ class TorchStepper:
 
     def read(self, ids: IdArray) -> Floats:
         """See `Stepper`."""
-        for place in range(len(ids) - 1):
-            self.step(ids[place : place + 1])
+        for position in range(len(ids) - 1):
+            self.step(ids[position : position + 1])
         return self.step(ids[-1:])
 
     replay = read

@@ -11,10 +11,10 @@ from charnn.inference.stepper import Stepper
 from charnn.ngrams.mixture import Mixture
 from charnn.sampling.constraints import Pattern
 from charnn.sampling.filters import LogProbs
-from charnn.sampling.sampler import likeliest_tokens
-from charnn.sampling.selection import TokenSelector, Writer, mixed_log_softmax
+from charnn.sampling.sampler import top_tokens
+from charnn.sampling.selection import TokenContext, TokenSelector, mixed_log_softmax
 from charnn.sampling.stopping import EndReason
-from charnn.sampling.streams import Opening, Sample, Stream
+from charnn.sampling.streams import PreparedPrompt, Sample, Stream
 from charnn.text.tokenizers import Tokenizer
 
 SORTED_FIRST = 4
@@ -23,7 +23,7 @@ SORTED_FIRST = 4
 
 @dataclass
 class Hypothesis:
-    """A beginning of a text.
+    """A partial text.
 
     Args:
         stream: the text, and what it depends on.
@@ -66,7 +66,7 @@ class _Group:
     def _rank(self, one: Hypothesis) -> tuple[bool, float]:
         return one.stream.sample.ended == "stuck", -one.normalised(self._length_penalty)
 
-    def is_done(self, most_tokens: int) -> bool:
+    def is_done(self, max_tokens: int) -> bool:
         """Tell whether nothing that grows can still come in among the best, as long as no token adds to a score."""
         if not self.growing or len(self._complete) < self._size:
             return not self.growing
@@ -74,7 +74,7 @@ class _Group:
         if worst.stream.sample.ended == "stuck":
             return False
         highest = max(hypothesis.score for hypothesis in self.growing)
-        bound = highest / (most_tokens**self._length_penalty if highest < 0 else 1)
+        bound = highest / (max_tokens**self._length_penalty if highest < 0 else 1)
         return bound <= worst.normalised(self._length_penalty)
 
 
@@ -82,11 +82,11 @@ class BeamSearch:
     """A search for the most probable texts after a prompt.
 
     The score is the log probability with penalties and biases, divided by the number of tokens to the power of
-    `length_penalty`. With groups, each adds a penalty for the tokens that earlier ones have chosen in the same place, and the
-    best of each come first.
+    `length_penalty`. With groups, each adds a penalty for the tokens that earlier ones have selected at the same position, and
+    the best of each come first.
 
     Args:
-        stepper: of one stream that has read nothing yet.
+        stepper: of one stream in its initial state.
 
     Source: Wu et al. (2016) for the length; Vijayakumar et al. (2018), Diverse beam search, for the groups.
     """
@@ -95,7 +95,7 @@ class BeamSearch:
         self,
         stepper: Stepper,
         tokenizer: Tokenizer,
-        start: PromptState,
+        prompt_state: PromptState,
         options: SampleOptions,
         *,
         mixture: Mixture | None = None,
@@ -103,23 +103,23 @@ class BeamSearch:
         assert options.beam is not None
         assert options.max_tokens is not None
         self._options, self._tokenizer, self._mixture = options, tokenizer, mixture
-        self._most_tokens: int = options.max_tokens
+        self._max_tokens: int = options.max_tokens
         self._size = options.beam // options.beam_groups
-        self._chooser = TokenSelector(tokenizer, options)
-        self._can_gain = self._chooser.can_raise
+        self._selector = TokenSelector(tokenizer, options)
+        self._can_gain = self._selector.can_raise
         """Whether a token may add to a score, so that no complete text is safe."""
         pattern = None if options.match is None else Pattern(options.match, tokenizer)
-        first = Stream(0, Opening(start, tokenizer, options, pattern), 0)
+        first = Stream(0, PreparedPrompt(prompt_state, tokenizer, options, pattern), 0)
         self._groups = [
             _Group(Hypothesis(first.branch(), 0.0), self._size, options.length_penalty)
             for _ in range(options.beam_groups)
         ]
-        self._stepper = stepper.fork(start.state, options.beam_groups)
-        self._logits_BV = np.repeat(start.logits, options.beam_groups, axis=0)
+        self._stepper = stepper.fork(prompt_state.state, options.beam_groups)
+        self._logits_BV = np.repeat(prompt_state.logits, options.beam_groups, axis=0)
 
     def run(self) -> list[Sample]:
         """Search to the end; return `num_samples` texts, or as many as there are, the best first."""
-        for _ in range(self._most_tokens):
+        for _ in range(self._max_tokens):
             if not self._grow():
                 break
         return self.end("length")
@@ -134,16 +134,16 @@ class BeamSearch:
         best = [group.best() for group in self._groups]
         ranked = []
         for rank in range(self._size):
-            equals = [found[rank] for found in best if rank < len(found)]
+            equals = [texts[rank] for texts in best if rank < len(texts)]
             ranked += sorted(equals, key=lambda one: -one.normalised(self._options.length_penalty))
         return [one.stream.sample for one in ranked[: self._options.num_samples]]
 
     def _grow(self) -> bool:
         """Add a token to every hypothesis; tell whether any is left to grow."""
         growing = [hypothesis for group in self._groups for hypothesis in group.growing]
-        writers = [Writer(one.stream.context, one.stream.rules) for one in growing]
-        log_probs_BV = mixed_log_softmax(self._logits_BV, [writer.context for writer in writers], self._mixture)
-        allowed_BV = self._chooser.allowed(log_probs_BV, writers)
+        contexts = [TokenContext(one.stream.context, one.stream.rules) for one in growing]
+        log_probs_BV = mixed_log_softmax(self._logits_BV, [context.ids for context in contexts], self._mixture)
+        allowed_BV = self._selector.allowed(log_probs_BV, contexts)
         taken = np.zeros(allowed_BV.shape[1])
         parents: list[int] = []
         ids: list[int] = []
@@ -165,12 +165,12 @@ class BeamSearch:
     def _extend(
         self, group: _Group, log_probs_BV: LogProbs, allowed_BV: LogProbs, taken_V: LogProbs
     ) -> list[tuple[int, int]]:
-        """Replace a group's hypotheses by the best that come of them; return row and token of each that goes on.
+        """Replace a group's hypotheses by their best extensions; return row and token of each that is continued.
 
         They are replaced once all is done, so that an interrupt in between loses nothing.
         """
         options = self._options
-        if not self._can_gain and group.is_done(self._most_tokens):
+        if not self._can_gain and group.is_done(self._max_tokens):
             group.growing = []
             return []
         parents = group.growing
@@ -183,7 +183,7 @@ class BeamSearch:
                 break
             stream = parents[row].stream.branch()
             if options.show_alternatives:
-                stream.sample.alternatives.append(likeliest_tokens(log_probs_BV[row], options.show_alternatives))
+                stream.sample.alternatives.append(top_tokens(log_probs_BV[row], options.show_alternatives))
             stream.take(id, float(log_probs_BV[row, id]))
             hypothesis = Hypothesis(stream, float(scores_BV[row, id]))
             if stream.sample.ended is None:

@@ -1,4 +1,4 @@
-"""From a model, prompts and options to what writes."""
+"""Samplers from a model, prompts and options."""
 
 import secrets
 from collections.abc import Iterable, Iterator, Sequence
@@ -11,17 +11,21 @@ import numpy as np
 from charnn.config import SampleOptions
 from charnn.errors import OptionError
 from charnn.inference.engine import Engine
-from charnn.inference.prompt import PromptState, encode_prompt, prefill, without_gap
+from charnn.inference.prompt import PromptState, encode_prompt, prefill, without_leading_space
 from charnn.inference.prompt_state import load_prompt_state
 from charnn.inference.stepper import Stepper
 from charnn.sampling.beam import BeamSearch
-from charnn.sampling.sampler import Sampler, write_sample
-from charnn.sampling.streams import Plan, Sample
+from charnn.sampling.sampler import Sampler, generate_sample
+from charnn.sampling.streams import Sample, SampleRequest
 from charnn.storage.model_directory import Model, read_mixture
 
 
 def check_can_write(model: Model, options: SampleOptions) -> None:
-    """Refuse a model that cannot write as the options want it. Raises OptionError."""
+    """Refuse a model that cannot generate text as the options require. Raises OptionError.
+
+    Example:
+        >>> charnn.api.check_can_write(model.models[0], SampleOptions())
+    """
     if model.architecture.direction == "backward":
         raise OptionError(
             f"-m: found {model.path}, which reads from right to left, but text is written from left to right; "
@@ -35,11 +39,14 @@ def check_can_write(model: Model, options: SampleOptions) -> None:
 
 
 class Prompts:
-    """Prompts, encoded at once, so that what is wrong with one is said before anything is written; read one by one.
+    """Prompts, all encoded first, so that an error in one is raised before anything is generated; read one by one.
 
     Args:
-        names: where each stands, for messages.
+        names: the source of each, for messages.
         after: a file that holds the state which they continue from (see `charnn.inference.prompt_state`).
+
+    Example:
+        >>> prompts = charnn.api.Prompts(model.models[0], stepper, ["The fox"], SampleOptions())
     """
 
     def __init__(
@@ -56,88 +63,114 @@ class Prompts:
         self._tokenizer, self._stepper = model.tokenizer, stepper
         self._after = None if after is None else load_prompt_state(after, model, stepper.state())
         self._first: PromptState | None = None
-        encoded = texts if self._after is None else [without_gap(self._tokenizer, text) for text in texts]
+        encoded = texts if self._after is None else [without_leading_space(self._tokenizer, text) for text in texts]
         self._ids = [
             encode_prompt(self._tokenizer, text, on_unknown=options.on_unknown, name=name)
             for name, text in zip(names, encoded, strict=True)
         ]
 
-    def starts(self) -> Iterator[PromptState]:
-        """Yield what the model knows after each prompt."""
+    def states(self) -> Iterator[PromptState]:
+        """Yield the model's state after each prompt."""
         for number, ids in enumerate(self._ids):
             if number or self._first is None:
-                start = prefill(self._stepper, self._tokenizer, ids, after=self._after)
+                state = prefill(self._stepper, self._tokenizer, ids, after=self._after)
             else:
-                start = self._first
+                state = self._first
             if number == 0:
-                self._first = start
-            yield start
+                self._first = state
+            yield state
 
 
 def build_sampler(model: Model, stepper: Stepper, options: SampleOptions, *, keeps_history: bool = True) -> Sampler:
-    """Return what draws samples.
+    """Return a sampler.
 
     Args:
-        keeps_history: whether samples remember what was written; one that is only streamed need not.
+        keeps_history: whether samples store their text and tokens, which one that is only streamed need not.
+
+    Example:
+        >>> sampler = charnn.api.build_sampler(model.models[0], stepper, options)
+        >>> for update in sampler.generate(charnn.api.sample_requests(prompts, options, seed=7)):
+        ...     print(update.text, end="")
     """
-    keeps = options.max_tokens is not None or keeps_history
+    stores_all = options.max_tokens is not None or keeps_history
     mixture = read_mixture(model) if options.mix_ngram else None
-    return Sampler(stepper, model.tokenizer, options, mixture=mixture, keeps_history=keeps)
+    return Sampler(stepper, model.tokenizer, options, mixture=mixture, keeps_history=stores_all)
 
 
 def drawn_seed(options: SampleOptions) -> int:
-    """Return the seed of the first sample: that of the options, or any."""
+    """Return the seed of the first sample: that of the options, or any.
+
+    Example:
+        >>> charnn.api.drawn_seed(SampleOptions(seed=7))
+        7
+    """
     return secrets.randbelow(2**31) if options.seed is None else options.seed
 
 
-def plans(prompts: Prompts, options: SampleOptions, seed: int) -> Iterator[Plan]:
-    """Yield the samples to draw: sample number i follows prompt i // `num_samples`, and has the seed + i."""
-    for number, start in enumerate(prompts.starts()):
-        for place in range(options.num_samples):
-            yield Plan(start, seed + number * options.num_samples + place)
+def sample_requests(prompts: Prompts, options: SampleOptions, seed: int) -> Iterator[SampleRequest]:
+    """Yield the requests: sample number i follows prompt i // `num_samples`, and has the seed + i.
+
+    Example:
+        >>> next(charnn.api.sample_requests(prompts, SampleOptions(num_samples=3), seed=7)).seed
+        7
+    """
+    for number, state in enumerate(prompts.states()):
+        for index in range(options.num_samples):
+            yield SampleRequest(state, seed + number * options.num_samples + index)
 
 
 def searches(model: Model, stepper: Stepper, prompts: Prompts, options: SampleOptions) -> Iterator[BeamSearch]:
-    """Yield a beam search for each prompt, which finds `num_samples` texts, or as many as there are."""
+    """Yield a beam search for each prompt, which finds `num_samples` texts, or as many as there are.
+
+    Example:
+        >>> next(charnn.api.searches(model.models[0], stepper, prompts, SampleOptions(beam=4))).run()[0].text
+    """
     mixture = read_mixture(model) if options.mix_ngram else None
-    for start in prompts.starts():
-        yield BeamSearch(stepper, model.tokenizer, start, options, mixture=mixture)
+    for state in prompts.states():
+        yield BeamSearch(stepper, model.tokenizer, state, options, mixture=mixture)
 
 
 def short_sample(model: Model, *, length: int) -> str:
-    """Return a little text by a model that may still be in training; nothing by one whose weights are not finite."""
+    """Return a short sample from a model that may still be in training; nothing by one whose weights are not finite.
+
+    Example:
+        >>> charnn.api.short_sample(model.models[0], length=80)
+    """
     if not all(np.isfinite(array).all() for array in model.weights.values()):
         return ""
     options = SampleOptions(length=length, temperature=0.8)
-    with np.errstate(over="ignore", invalid="ignore"):  # where training fails, what it writes makes no sense either
-        sample = write_sample(Engine.of(model), model.tokenizer, options, seed=model.config.seed)
+    with np.errstate(over="ignore", invalid="ignore"):  # overflows where training diverged
+        sample = generate_sample(Engine.of(model), model.tokenizer, options, seed=model.config.seed)
     if model.architecture.direction == "forward":
         return sample.text
     decoder = model.tokenizer.decoder()
     return "".join(decoder.push(id) for id in reversed(sample.ids)) + decoder.flush()
 
 
-def finished(sampler: Sampler, plans: Iterable[Plan]) -> list[Sample]:
-    """Return the samples that a sampler writes, when all are complete, in their order."""
+def finished_samples(sampler: Sampler, requests: Iterable[SampleRequest]) -> list[Sample]:
+    """Return all samples in the order of their requests, once they are complete."""
     done: dict[int, Sample] = {}
-    for piece in sampler.write(plans):
-        if piece.sample.ended is not None:
-            done[piece.number] = piece.sample
+    for update in sampler.generate(requests):
+        if update.sample.ended is not None:
+            done[update.number] = update.sample
     return [done[number] for number in sorted(done)]
 
 
 @dataclass(frozen=True)
 class SampledText:
-    """A text that a model wrote.
+    """A text that a model generated.
 
     Args:
         prompt: what it continues.
-        text: what was written, without the prompt.
+        text: the generated text, without the prompt.
         ids: its tokens.
         log_prob_nats: log probability of all tokens drawn, before filters and temperature.
         perplexity: e to the mean loss of a token drawn; None where none was.
         seed: of its draws.
         ended: why it ended: "length", "stop", "unit" and so on.
+
+    Example:
+        >>> model.sample("The fox", length=200, seed=7).perplexity
     """
 
     prompt: str

@@ -1,4 +1,4 @@
-"""What may be written: a bias on tokens that stands from the start, runs that must not come twice, and a pattern to match."""
+"""Constraints on sampling: a constant bias on tokens, n-grams that must not repeat, and a pattern to match."""
 
 import copy
 from collections.abc import Sequence
@@ -27,9 +27,9 @@ def unescaped(text: str) -> str:
 
 
 def token_bias(tokenizer: Tokenizer, options: SampleOptions) -> Bias:
-    """Return what is added to each token's log probability, in nats (V,): minus infinity where it may not be written.
+    """Return what is added to each token's log probability, in nats (V,): minus infinity where it is excluded.
 
-    <unk> is never written. The boundary that closes a line or document is no character, and may be banned as a token only.
+    <unk> is always excluded. The boundary that closes a line or document is no character, and may be banned as a token only.
 
     Raises:
         OptionError: for a token that the vocabulary lacks, a bias that is no number, or where nothing is left.
@@ -39,10 +39,10 @@ def token_bias(tokenizer: Tokenizer, options: SampleOptions) -> Bias:
     ends = vocabulary.boundary_id if tokenizer.unit != "stream" else None
     if options.allow is not None or options.allow_token:
         allowed = set(unescaped(options.allow or ""))
-        chosen = {_find_token("--allow-token", vocabulary, text) for text in options.allow_token}
+        allowed_ids = {_find_token("--allow-token", vocabulary, text) for text in options.allow_token}
         for id, text in enumerate(_texts(tokenizer, "--allow", allowed)):
             is_made_of_them = bool(text) and set(text) <= allowed
-            if id != ends and id not in chosen and not is_made_of_them:
+            if id != ends and id not in allowed_ids and not is_made_of_them:
                 bias[id] = -np.inf
     if options.ban is not None:
         banned = set(unescaped(options.ban))
@@ -101,18 +101,18 @@ def _read_bias(vocabulary: Vocabulary, entry: str) -> tuple[int, float]:
 
 
 class Rule(Protocol):
-    """Something that rules tokens out by what one sample has written so far."""
+    """Something that rules tokens out by the text of one sample so far."""
 
     def is_allowed(self, candidates_V: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
         """Tell which of the candidates may come next (V,)."""
         ...
 
     def push(self, id: int) -> None:
-        """Take the token that was written."""
+        """Take the selected token."""
         ...
 
     def copy(self) -> "Rule":
-        """Return another one that knows the same so far."""
+        """Return a copy that can be extended independently."""
         ...
 
 

@@ -1,7 +1,7 @@
-"""What may be drawn: pure functions on log probabilities (B, V), each returning new ones that need not sum to 1.
+"""Filters: pure functions on log probabilities (B, V), each returning new ones that need not sum to 1.
 
-They are applied in this order: penalties for what was there lately (`penalised`), what is added to a token (`biased`, which
-also rules out what may not be written), temperature (`tempered`), then top-k, typical-p, top-p and min-p, each on what the
+They are applied in this order: penalties for recent tokens (`penalised`), biases (`biased`, which
+also excludes tokens), temperature (`tempered`), then top-k, typical-p, top-p and min-p, each on what the
 ones before it have left. What is ruled out gets minus infinity.
 
 A filter that leaves tokens out also says how near its decision was, as a margin (B,): had no log probability been off by as
@@ -19,11 +19,11 @@ LogProbs = npt.NDArray[np.float64]
 Margins = npt.NDArray[np.float64]
 
 LARGE_VOCABULARY, SORTED_FIRST = 1024, 128
-"""Of a large vocabulary, so many of the likeliest tokens are sorted at first, then four times as many."""
+"""Of a large vocabulary, this many of the most probable tokens are sorted first, then four times as many."""
 
 
 class Filtered(NamedTuple):
-    """What a filter has left (B, V), and by what margin (B,)."""
+    """The log probabilities after a filter (B, V), and its margin (B,)."""
 
     log_probs_BV: LogProbs
     margin_B: Margins
@@ -37,7 +37,7 @@ def penalised(
     presence: float = 0.0,
     frequency: float = 0.0,
 ) -> LogProbs:
-    """Make tokens less likely that were there lately.
+    """Lower the log probability of recent tokens.
 
     Args:
         log_probs_BV: normalised log probabilities.
@@ -51,25 +51,25 @@ def penalised(
     """
     changed = log_probs_BV.copy()
     for row, ids in enumerate(recent):
-        found, counts = np.unique(np.asarray(ids, dtype=np.int64), return_counts=True)
-        changed[row, found] = changed[row, found] * repetition - presence - frequency * counts
+        indices, counts = np.unique(np.asarray(ids, dtype=np.int64), return_counts=True)
+        changed[row, indices] = changed[row, indices] * repetition - presence - frequency * counts
     return changed
 
 
 def biased(log_probs_BV: LogProbs, bias: LogProbs) -> LogProbs:
-    """Add a bias (V,) or (B, V) in nats, minus infinity for what may not be written."""
+    """Add a bias (V,) or (B, V) in nats, minus infinity for excluded tokens."""
     return np.asarray(log_probs_BV + bias)
 
 
 def tempered(log_probs_BV: LogProbs, temperature: float) -> LogProbs:
     """Divide by a temperature above 0: p^(1/temperature), not yet normalised."""
-    with np.errstate(over="ignore"):  # near zero, all but the likeliest get minus infinity
+    with np.errstate(over="ignore"):  # near zero, all but the most probable get minus infinity
         changed: LogProbs = (log_probs_BV - log_probs_BV.max(axis=1, keepdims=True)) / temperature
     return changed
 
 
 def keep_top_k(log_probs_BV: LogProbs, k: int) -> Filtered:
-    """Keep the k likeliest tokens, all of them where several are as likely as the k-th."""
+    """Keep the k most probable tokens, and all that are as probable as the k-th."""
     num_tokens = log_probs_BV.shape[1]
     if k >= num_tokens:
         return Filtered(log_probs_BV, np.full(len(log_probs_BV), np.inf))
@@ -85,7 +85,7 @@ def kth_largest(values: LogProbs, *ranks: int) -> list[LogProbs]:
 
 
 def keep_top_p(log_probs_BV: LogProbs, p: float) -> Filtered:
-    """Keep the fewest likeliest tokens whose probabilities reach p together.
+    """Keep the fewest most probable tokens whose probabilities sum to at least p.
 
     Source: Holtzman et al. (2020), The curious case of neural text degeneration.
     """
@@ -97,7 +97,7 @@ def top_p_bound(weights_V: LogProbs, p: float) -> float | None:
     """Return the weight of the last token that top-p keeps, or None where another one has the same.
 
     The same decision as `keep_top_p`'s, on weights in place of log probabilities and without a margin. For one row it takes a
-    seventh of the time, which a sampler that writes one text spends on every token.
+    seventh of the time, which a sampler of one stream spends on every token.
 
     Args:
         weights_V: probabilities, which need not sum to 1.
@@ -120,7 +120,7 @@ def top_p_bound(weights_V: LogProbs, p: float) -> float | None:
 
 
 def keep_typical_p(log_probs_BV: LogProbs, p: float) -> Filtered:
-    """Keep the fewest tokens whose probabilities reach p together, those first whose surprisal is nearest to the mean one.
+    """Keep the fewest tokens whose probabilities sum to at least p, those first whose surprisal is nearest to the mean one.
 
     Source: Meister et al. (2023), Locally typical sampling.
     """
@@ -135,19 +135,19 @@ def keep_typical_p(log_probs_BV: LogProbs, p: float) -> Filtered:
     return Filtered(kept, margin / (2 + spread))  # a surprisal may move twice as far, the entropy `spread` times as far
 
 
-def keep_min_p(log_probs_BV: LogProbs, share: float) -> Filtered:
-    """Keep the tokens with at least this share of the likeliest one's probability.
+def keep_min_p(log_probs_BV: LogProbs, fraction: float) -> Filtered:
+    """Keep the tokens with at least this fraction of the highest probability.
 
     Source: Nguyen et al. (2024), Turning up the heat: min-p sampling.
     """
-    distance = log_probs_BV - (log_probs_BV.max(axis=1, keepdims=True) + np.log(share))
+    distance = log_probs_BV - (log_probs_BV.max(axis=1, keepdims=True) + np.log(fraction))
     kept = np.where(distance >= 0, log_probs_BV, -np.inf)
-    distance[np.arange(len(distance)), log_probs_BV.argmax(axis=1)] = np.inf  # the likeliest is kept in any case
+    distance[np.arange(len(distance)), log_probs_BV.argmax(axis=1)] = np.inf  # the most probable is always kept
     return Filtered(kept, np.abs(distance).min(axis=1) / 2)
 
 
 def _keep_fewest(log_probs_BV: LogProbs, keys_BV: LogProbs, p: float) -> tuple[LogProbs, Margins, Margins]:
-    """Keep the fewest tokens by rising key whose probabilities reach p together, the first of them in any case.
+    """Keep the fewest tokens by rising key whose probabilities sum to at least p, always including the first.
 
     Returns:
         What is left, by what margin in its keys, and how far the last one's key is from that of the one before it, halved.
@@ -177,12 +177,12 @@ def _keep_fewest(log_probs_BV: LogProbs, keys_BV: LogProbs, p: float) -> tuple[L
 
 
 def _smallest(keys_BV: LogProbs, size: int) -> npt.NDArray[np.intp]:
-    """Return the places of the `size` smallest keys (B, size), the smallest first, equal ones in the order of their places."""
+    """Return the positions of the `size` smallest keys (B, size), the smallest first, equal ones in the order of position."""
     if size == keys_BV.shape[1]:
         return np.argsort(keys_BV, axis=1, kind="stable")
-    found = np.sort(np.argpartition(keys_BV, size - 1, axis=1)[:, :size], axis=1)
-    by_key = np.argsort(np.take_along_axis(keys_BV, found, axis=1), axis=1, kind="stable")
-    return np.take_along_axis(found, by_key, axis=1)
+    indices = np.sort(np.argpartition(keys_BV, size - 1, axis=1)[:, :size], axis=1)
+    by_key = np.argsort(np.take_along_axis(keys_BV, indices, axis=1), axis=1, kind="stable")
+    return np.take_along_axis(indices, by_key, axis=1)
 
 
 def _gap(larger: LogProbs, smaller: LogProbs) -> Margins:

@@ -1,4 +1,4 @@
-"""A text that a person and a model write together: taken back, tried again, or let run."""
+"""Interactive sampling: a person selects tokens or lets the model generate, undoes turns and retries them."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -6,48 +6,55 @@ from dataclasses import replace
 import numpy as np
 
 from charnn.config import SampleOptions
-from charnn.inference.prompt import encode_prompt, without_gap
+from charnn.inference.prompt import encode_prompt, without_leading_space
 from charnn.inference.stepper import Stepper
 from charnn.ngrams.mixture import Mixture
 from charnn.sampling.constraints import Pattern
 from charnn.sampling.filters import LogProbs
-from charnn.sampling.sampler import likeliest_tokens
-from charnn.sampling.selection import STUCK, TokenSelector, Writer, mixed_log_softmax
-from charnn.sampling.streams import Alternatives, Opening, Plan, Stream
+from charnn.sampling.sampler import top_tokens
+from charnn.sampling.selection import STUCK, TokenContext, TokenSelector, mixed_log_softmax
+from charnn.sampling.streams import Alternatives, PreparedPrompt, SampleRequest, Stream
 from charnn.text.tokenizers import Tokenizer
 
 
 class InteractiveWriter:
-    """Keeps a text and the model's memory of it in step.
+    """Keeps a text and the model's state after it consistent.
 
     Args:
-        stepper: of one stream that has read nothing yet.
-        plan: where the text begins, and the seed of the draws.
+        stepper: of one stream in its initial state.
+        request: the prompt and the seed of the draws.
+
+    Example:
+        >>> request = charnn.api.SampleRequest(next(prompts.states()), seed=7)
+        >>> writer = charnn.api.InteractiveWriter(stepper, model.tokenizer, request, SampleOptions())
+        >>> writer.run(20)
+        >>> writer.undo()
+        20
     """
 
     def __init__(
         self,
         stepper: Stepper,
         tokenizer: Tokenizer,
-        plan: Plan,
+        request: SampleRequest,
         options: SampleOptions,
         *,
         mixture: Mixture | None = None,
     ) -> None:
-        self._first, self._tokenizer, self._plan, self._mixture = stepper, tokenizer, plan, mixture
-        self._given = options
+        self._first, self._tokenizer, self._request, self._mixture = stepper, tokenizer, request, mixture
+        self._options = options
         self._temperature = 0.0 if options.greedy else options.temperature
-        self._chooser = TokenSelector(tokenizer, options)
+        self._selector = TokenSelector(tokenizer, options)
         pattern = None if options.match is None else Pattern(options.match, tokenizer)
-        self._opening = Opening(plan.start, tokenizer, options, pattern)
-        self._random = np.random.default_rng(plan.seed)
+        self._prompt = PreparedPrompt(request.prompt_state, tokenizer, options, pattern)
+        self._random = np.random.default_rng(request.seed)
         self._turns: list[int] = []
         """Tokens that each turn added."""
         self._replay([])
 
     @property
     def text(self) -> str:
-        """What was written, without the prompt."""
+        """The text so far, without the prompt."""
         return self._stream.sample.text
 
     @property
@@ -56,7 +63,7 @@ class InteractiveWriter:
         return self._stream.sample.ended
 
     def finish(self) -> None:
-        """End the text where it is, with what was held back."""
+        """End the text as it is, and release text that was held back."""
         self._stream.finish("interrupted")
 
     @property
@@ -65,21 +72,21 @@ class InteractiveWriter:
         return self._temperature
 
     def set_temperature(self, temperature: float) -> None:
-        """Draw by another temperature from now on, 0 for the likeliest token. Raises OptionError."""
-        plain = replace(self._given, seed=None, final_temperature=None, greedy=False, temperature=1.0)
+        """Set the temperature of the next draws, 0 for the most probable token. Raises OptionError."""
+        plain = replace(self._options, seed=None, final_temperature=None, greedy=False, temperature=1.0)
         if temperature == 0:
             plain = replace(plain, greedy=True, top_k=None, typical_p=None, top_p=None, min_p=None)
-            self._chooser = TokenSelector(self._tokenizer, plain)
+            self._selector = TokenSelector(self._tokenizer, plain)
         else:
-            self._chooser = TokenSelector(self._tokenizer, replace(plain, temperature=temperature))
+            self._selector = TokenSelector(self._tokenizer, replace(plain, temperature=temperature))
         self._temperature = temperature
 
     def alternatives(self, count: int) -> Alternatives:
-        """Return the likeliest next tokens by the model alone, of those that may be written."""
+        """Return the most probable next tokens by the model, of those that are allowed."""
         log_probs_V = self._log_probs()[0]
         allowed = self._allowed()[0]
-        found = likeliest_tokens(np.where(np.isneginf(allowed), -np.inf, log_probs_V), count)
-        return [(id, nats) for id, nats in found if nats > -np.inf]
+        tokens = top_tokens(np.where(np.isneginf(allowed), -np.inf, log_probs_V), count)
+        return [(id, nats) for id, nats in tokens if nats > -np.inf]
 
     def take(self, id: int) -> None:
         """Add one token."""
@@ -87,8 +94,8 @@ class InteractiveWriter:
 
     def insert(self, text: str) -> None:
         """Add a text of the user's own. Raises UnknownTokenError."""
-        text = without_gap(self._tokenizer, text)
-        ids = encode_prompt(self._tokenizer, text, on_unknown=self._given.on_unknown, name="text", remedy="").tolist()
+        text = without_leading_space(self._tokenizer, text)
+        ids = encode_prompt(self._tokenizer, text, on_unknown=self._options.on_unknown, name="text", remedy="").tolist()
 
         def add_all() -> None:
             for id in ids:
@@ -103,8 +110,8 @@ class InteractiveWriter:
             for _ in range(length):
                 if self.ended is not None:
                     return
-                choice = self._chooser.choose(self._log_probs(), [self._writer()], self._random.random(1), 0)
-                id = int(choice.ids_B[0])
+                selected = self._selector.select(self._log_probs(), [self._context()], self._random.random(1), 0)
+                id = int(selected.ids_B[0])
                 if id == STUCK:
                     self._stream.finish(self._stream.stuck_reason())
                 else:
@@ -131,7 +138,7 @@ class InteractiveWriter:
         return num_tokens
 
     def again(self) -> bool:
-        """Take the last turn back and draw as many tokens anew; tell whether there was one."""
+        """Undo the last turn and draw as many tokens again; tell whether there was one."""
         if not self._turns:
             return False
         length = self._turns[-1]
@@ -140,9 +147,9 @@ class InteractiveWriter:
         return True
 
     def _replay(self, ids: list[int]) -> None:
-        self._stream = Stream(0, self._opening, self._plan.seed)
-        self._stepper = self._first.fork(self._plan.start.state)
-        self._logits = self._plan.start.logits
+        self._stream = Stream(0, self._prompt, self._request.seed)
+        self._stepper = self._first.fork(self._request.prompt_state.state)
+        self._logits = self._request.prompt_state.logits
         for id in ids:
             self._add(id)
 
@@ -150,11 +157,11 @@ class InteractiveWriter:
         self._stream.take(id, float(self._log_probs()[0, id]))
         self._logits = self._stepper.step(np.array([id]))
 
-    def _writer(self) -> Writer:
-        return Writer(self._stream.context, self._stream.rules)
+    def _context(self) -> TokenContext:
+        return TokenContext(self._stream.context, self._stream.rules)
 
     def _allowed(self) -> LogProbs:
-        return self._chooser.allowed(self._log_probs(), [self._writer()])
+        return self._selector.allowed(self._log_probs(), [self._context()])
 
     def _log_probs(self) -> LogProbs:
         return mixed_log_softmax(self._logits, [self._stream.context], self._mixture)

@@ -1,4 +1,4 @@
-"""From log probabilities to the next token of each stream, through rules and filters."""
+"""Token selection: from log probabilities to the next token of each stream, through rules and filters."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -18,19 +18,19 @@ from charnn.sampling.filters import LogProbs, Margins
 from charnn.text.tokenizers import Tokenizer
 
 STUCK = -1
-"""In place of a token's id, where none is allowed."""
+"""In position of a token's id, where none is allowed."""
 
 
-class Writer(NamedTuple):
-    """What the choice of a stream's next token may depend on beside the model."""
+class TokenContext(NamedTuple):
+    """What the selection of a stream's next token depends on besides the model."""
 
-    context: Sequence[int]
-    """The tokens so far, the prompt's included."""
+    ids: Sequence[int]
+    """The tokens so far, those of the prompt included."""
     rules: Sequence[Rule]
 
 
 def mixed_log_softmax(logits_BV: Floats, contexts: Sequence[Sequence[int]], mixture: Mixture | None) -> LogProbs:
-    """Return log probabilities (B, V), those of the network mixed with an n-gram model's where there is one."""
+    """Return log probabilities (B, V), interpolated with an n-gram model where there is one."""
     log_probs_BV = log_softmax(logits_BV)
     if mixture is not None:
         for row, context in enumerate(contexts):
@@ -38,18 +38,26 @@ def mixed_log_softmax(logits_BV: Floats, contexts: Sequence[Sequence[int]], mixt
     return log_probs_BV
 
 
+class SelectedToken(NamedTuple):
+    """A token, its log probability, and those of all tokens (V,) where they were computed."""
+
+    id: int
+    log_prob_nats: float
+    log_probs_V: LogProbs | None = None
+
+
 class SelectedTokens(NamedTuple):
-    """A token for each stream (B,), and how near another one was, in nats (B,): see `filters`."""
+    """A token for each stream (B,), and the margin to another one in nats (B,): see `filters`."""
 
     ids_B: npt.NDArray[np.int64]
     margin_B: Margins
 
 
 class TokenSelector:
-    """Chooses by a user's options.
+    """Selects tokens by a user's options.
 
     Raises:
-        OptionError: where they name tokens that are not there, or leave none (see `token_bias`).
+        OptionError: where they name tokens that are not in the vocabulary, or exclude all (see `token_bias`).
     """
 
     def __init__(self, tokenizer: Tokenizer, options: SampleOptions) -> None:
@@ -61,36 +69,36 @@ class TokenSelector:
         if options.final_temperature is not None and options.max_tokens != 1:
             self._constant_temperature = None
         self._opening_id = None if tokenizer.unit == "stream" else tokenizer.vocabulary.boundary_id
-        self._filters = _chosen_filters(options)
+        self._filters = _enabled_filters(options)
         self.is_penalised = penalties != (1, 0, 0)
         self.can_raise = bool((bias > 0).any()) or min(penalties) < 0
 
-    def temperature(self, place: int) -> float:
-        """Return that of the token at a place, the first being 0."""
+    def temperature(self, position: int) -> float:
+        """Return the temperature at a position, the first being 0."""
         if self._constant_temperature is not None:
             return self._constant_temperature
         first, last, length = self._options.temperature, self._options.final_temperature, self._options.max_tokens
         assert last is not None
         assert length is not None
-        return first + (last - first) * min(1.0, place / (length - 1))
+        return first + (last - first) * min(1.0, position / (length - 1))
 
-    def allowed(self, log_probs_BV: LogProbs, writers: Sequence[Writer]) -> LogProbs:
+    def allowed(self, log_probs_BV: LogProbs, contexts: Sequence[TokenContext]) -> LogProbs:
         """Apply penalties, biases and rules: all that does not depend on a temperature."""
         options = self._options
         if self.is_penalised:
             log_probs_BV = filters.penalised(
                 log_probs_BV,
-                [self._lately(writer.context) for writer in writers],
+                [self._lately(context.ids) for context in contexts],
                 repetition=options.repetition_penalty,
                 presence=options.presence_penalty,
                 frequency=options.frequency_penalty,
             )
         if self.bias_V is not None:
             log_probs_BV = filters.biased(log_probs_BV, self.bias_V)
-        if any(writer.rules for writer in writers):
+        if any(context.rules for context in contexts):
             log_probs_BV = log_probs_BV.copy()
-            for row, writer in enumerate(writers):
-                for rule in writer.rules:
+            for row, context in enumerate(contexts):
+                for rule in context.rules:
                     log_probs_BV[row, ~rule.is_allowed(np.isfinite(log_probs_BV[row]))] = -np.inf
         return log_probs_BV
 
@@ -99,7 +107,7 @@ class TokenSelector:
         return [id for id in context[-self._options.penalty_window :] if id != self._opening_id]
 
     def weights(self, log_probs_BV: LogProbs, temperature: float) -> filters.Filtered:
-        """Apply a temperature above 0 and leave unlikely tokens out: what is drawn from, up to a constant."""
+        """Return unnormalized log probabilities after temperature (above 0) and filters."""
         weights = log_probs_BV if temperature == 1 else filters.tempered(log_probs_BV, temperature)
         margin = np.full(len(weights), np.inf)
         for keep in self._filters:
@@ -107,48 +115,48 @@ class TokenSelector:
             margin = np.minimum(margin, own_margin)
         return filters.Filtered(weights, margin)
 
-    def choose(
-        self, log_probs_BV: LogProbs, writers: Sequence[Writer], draws_B: npt.NDArray[np.float64], place: int
+    def select(
+        self, log_probs_BV: LogProbs, contexts: Sequence[TokenContext], draws_B: npt.NDArray[np.float64], position: int
     ) -> SelectedTokens:
-        """Choose a token for each stream.
+        """Select a token for each stream.
 
         Args:
             log_probs_BV: the model's normalised log probabilities.
-            draws_B: a number in [0, 1) for each stream, which decides.
-            place: how many tokens came before.
+            draws_B: a random number in [0, 1) for each stream.
+            position: tokens generated before.
         """
-        allowed = self.allowed(log_probs_BV, writers)
+        allowed = self.allowed(log_probs_BV, contexts)
         is_stuck_B = np.isneginf(allowed.max(axis=1))
         if is_stuck_B.any():
             allowed = np.where(is_stuck_B[:, None], 0.0, allowed)
-        temperature = self.temperature(place)
+        temperature = self.temperature(position)
         if temperature == 0:
-            choice = likeliest(allowed)
+            selected = most_probable(allowed)
         else:
             weights, margin = self.weights(allowed, temperature)
-            choice = draw(weights, draws_B)
-            choice = SelectedTokens(choice.ids_B, np.minimum(choice.margin_B, margin) * temperature)
-        choice = SelectedTokens(choice.ids_B, choice.margin_B / self._options.repetition_penalty)
-        choice.ids_B[is_stuck_B] = STUCK
-        return choice
+            selected = draw(weights, draws_B)
+            selected = SelectedTokens(selected.ids_B, np.minimum(selected.margin_B, margin) * temperature)
+        selected = SelectedTokens(selected.ids_B, selected.margin_B / self._options.repetition_penalty)
+        selected.ids_B[is_stuck_B] = STUCK
+        return selected
 
 
-def _chosen_filters(options: SampleOptions) -> list[Callable[[LogProbs], filters.Filtered]]:
-    """Return those that leave unlikely tokens out, in their order."""
-    chosen: list[Callable[[LogProbs], filters.Filtered]] = []
+def _enabled_filters(options: SampleOptions) -> list[Callable[[LogProbs], filters.Filtered]]:
+    """Return the filters that the options enable, in their order."""
+    enabled: list[Callable[[LogProbs], filters.Filtered]] = []
     if options.top_k is not None:
-        chosen.append(partial(filters.keep_top_k, k=options.top_k))
+        enabled.append(partial(filters.keep_top_k, k=options.top_k))
     if options.typical_p is not None:
-        chosen.append(partial(filters.keep_typical_p, p=options.typical_p))
+        enabled.append(partial(filters.keep_typical_p, p=options.typical_p))
     if options.top_p is not None:
-        chosen.append(partial(filters.keep_top_p, p=options.top_p))
+        enabled.append(partial(filters.keep_top_p, p=options.top_p))
     if options.min_p is not None:
-        chosen.append(partial(filters.keep_min_p, share=options.min_p))
-    return chosen
+        enabled.append(partial(filters.keep_min_p, fraction=options.min_p))
+    return enabled
 
 
-def likeliest(log_probs_BV: LogProbs) -> SelectedTokens:
-    """Take the likeliest token of each stream, the first of equals."""
+def most_probable(log_probs_BV: LogProbs) -> SelectedTokens:
+    """Select the most probable token of each stream, the first of equals."""
     ids = np.asarray(np.argmax(log_probs_BV, axis=1))
     if log_probs_BV.shape[1] == 1:
         return SelectedTokens(ids, np.full(len(ids), np.inf))
@@ -159,10 +167,10 @@ def likeliest(log_probs_BV: LogProbs) -> SelectedTokens:
 
 
 def draw(weights_BV: LogProbs, draws_B: npt.NDArray[np.float64]) -> SelectedTokens:
-    """Draw a token of each stream by log probabilities that need not sum to 1.
+    """Draw a token for each stream by unnormalized log probabilities.
 
-    The margin is what all log probabilities may be off by before a bound between two tokens passes over the draw: where F is
-    the share below it, it moves by at most 2 F (1 - F) of that. The bounds next to the draw are the first to reach it.
+    The margin is the error in all log probabilities that moves a bound between two tokens across the draw: where F is the
+    cumulative probability below a bound, it moves by at most 2 F (1 - F) of that. The bounds next to the draw reach it first.
     """
     sums = np.exp(weights_BV - weights_BV.max(axis=1, keepdims=True)).cumsum(axis=1)
     total = sums[:, -1]
@@ -176,32 +184,36 @@ def draw(weights_BV: LogProbs, draws_B: npt.NDArray[np.float64]) -> SelectedToke
     return SelectedTokens(ids, np.nan_to_num(distances, nan=np.inf).min(axis=0))
 
 
-QuickDraw = Callable[[npt.NDArray[np.float32], float, float], tuple[int, float] | None]
+QuickDraw = Callable[[npt.NDArray[np.float32], float, float], SelectedToken | None]
 """(logits (V,), random number in [0, 1), temperature) -> a token and its log probability in nats, or None where only
 `TokenSelector` can tell."""
 BANNED_ONE_BY_ONE = 4
 SMALLEST_WEIGHT, LARGEST_LOGIT = 1e-200, 300.0
 
 
-def quick_draw(chooser: TokenSelector, options: SampleOptions, largest_logit: float) -> QuickDraw | None:
-    """Return the same choice in a few operations on one row, or None where the options ask for more than that.
+def no_quick_draw(logits_V: npt.NDArray[np.float32], uniform: float, temperature: float) -> None:
+    """Leave every draw to `TokenSelector`."""
 
-    Weights take the place of log probabilities: what may not be written weighs nothing.
+
+def quick_draw(selector: TokenSelector, options: SampleOptions, largest_logit: float) -> QuickDraw:
+    """Return a faster way to make the same selection for one stream, or `no_quick_draw` where the options need more.
+
+    It works on weights in place of log probabilities; excluded tokens have weight 0.
 
     Args:
-        largest_logit: no logit's absolute value is above this.
+        largest_logit: a bound on the absolute value of the logits.
     """
-    bias_V = chooser.bias_V
+    bias_V = selector.bias_V
     has_rules = options.no_repeat_ngram > 0 or options.match is not None
     has_biases = bias_V is not None and bool((np.isfinite(bias_V) & (bias_V != 0)).any())
     if (
         largest_logit > LARGEST_LOGIT
-        or chooser.is_penalised
+        or selector.is_penalised
         or has_rules
         or has_biases
         or options.typical_p is not None
     ):
-        return None
+        return no_quick_draw
     banned = [] if bias_V is None else np.flatnonzero(np.isneginf(bias_V)).tolist()
     allowed_V = None
     if bias_V is not None and len(banned) > BANNED_ONE_BY_ONE:
@@ -209,7 +221,7 @@ def quick_draw(chooser: TokenSelector, options: SampleOptions, largest_logit: fl
 
     is_simple = allowed_V is None and options.top_k is None and options.top_p is None and options.min_p is None
 
-    def choose(logits_V: npt.NDArray[np.float32], uniform: float, temperature: float) -> tuple[int, float] | None:
+    def select(logits_V: npt.NDArray[np.float32], uniform: float, temperature: float) -> SelectedToken | None:
         if temperature * LARGEST_LOGIT < largest_logit:
             return None
         weights = np.exp(logits_V, dtype=np.float64)
@@ -218,8 +230,11 @@ def quick_draw(chooser: TokenSelector, options: SampleOptions, largest_logit: fl
             for id in banned:
                 removed += float(weights[id])
                 weights[id] = 0
-            id, total = _draw(weights, uniform)
-            return (id, float(logits_V[id]) - math.log(total + removed)) if total > SMALLEST_WEIGHT else None
+            cumulative = np.add.accumulate(weights)
+            id, total = randomness.draw(cumulative, uniform), float(cumulative[-1])
+            if total <= SMALLEST_WEIGHT:
+                return None
+            return SelectedToken(id, float(logits_V[id]) - math.log(total + removed))
         total_of_all = float(np.add.reduce(weights))
         if temperature != 1:
             weights = np.exp(logits_V / temperature, dtype=np.float64)
@@ -236,13 +251,8 @@ def quick_draw(chooser: TokenSelector, options: SampleOptions, largest_logit: fl
             weights *= weights >= bound
         if options.min_p is not None:
             weights *= weights >= options.min_p * np.maximum.reduce(weights)
-        id, total = _draw(weights, uniform)
-        return (id, float(logits_V[id]) - math.log(total_of_all)) if total > SMALLEST_WEIGHT else None
+        cumulative = np.add.accumulate(weights)
+        id, total = randomness.draw(cumulative, uniform), float(cumulative[-1])
+        return SelectedToken(id, float(logits_V[id]) - math.log(total_of_all)) if total > SMALLEST_WEIGHT else None
 
-    return choose
-
-
-def _draw(weights_V: npt.NDArray[np.float64], uniform: float) -> tuple[int, float]:
-    """Return a token drawn by weights, and their sum."""
-    sums = np.add.accumulate(weights_V)
-    return randomness.draw(sums, uniform), float(sums[-1])
+    return select

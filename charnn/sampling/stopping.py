@@ -1,4 +1,4 @@
-"""Where a sample ends by what it says: at a stop text, a sentence or a line."""
+"""Where the text of a sample ends: at a stop text, a sentence or a line."""
 
 import re
 from collections.abc import Sequence
@@ -29,7 +29,7 @@ class Release(NamedTuple):
 
 
 class Ending:
-    """Looks for a sample's end in its text, piece by piece.
+    """Looks for the end of a sample in its text as it grows.
 
     Args:
         stops: texts before which it ends.
@@ -47,19 +47,19 @@ class Ending:
     def push(self, text: str) -> Release:
         """Take more text; hold back what may turn out to be the beginning of a stop text."""
         self._pending += text
-        ends: list[tuple[int | None, EndReason]] = [(_place(self._pending, stop), "stop") for stop in self._stops]
+        ends: list[tuple[int | None, EndReason]] = [(_find(self._pending, stop), "stop") for stop in self._stops]
         if self._until == "line":
             ends.append((self._line_end(), "line"))
         if self._until == "sentence":
             ends.append((self._sentence_end(), "sentence"))
-        found = [(place, reason) for place, reason in ends if place is not None]
+        found = [(position, reason) for position, reason in ends if position is not None]
         if found:
-            place, reason = min(found)
-            return Release(self._take(place), reason)
+            position, reason = min(found)
+            return Release(self._take(position), reason)
         return Release(self._take(len(self._pending) - self._held_back()), None)
 
     def flush(self) -> str:
-        """Return what was held back."""
+        """Return the text that was held back."""
         return self._take(len(self._pending))
 
     def _take(self, size: int) -> str:
@@ -87,10 +87,10 @@ class Ending:
     def _line_end(self) -> int | None:
         """Return where the first line ends that is not blank."""
         has_begun, first = self._line_has_begun, 0
-        while (place := self._pending.find("\n", first)) >= 0:
-            if has_begun or self._pending[first:place].strip():
-                return place
-            has_begun, first = False, place + 1
+        while (position := self._pending.find("\n", first)) >= 0:
+            if has_begun or self._pending[first:position].strip():
+                return position
+            has_begun, first = False, position + 1
         return None
 
     def _sentence_end(self) -> int | None:
@@ -103,7 +103,7 @@ class Ending:
         return None
 
 
-def _place(text: str, wanted: str) -> int | None:
-    """Return where a text stands in another for the first time, or None."""
-    place = text.find(wanted)
-    return None if place < 0 else place
+def _find(text: str, wanted: str) -> int | None:
+    """Return the position of the first occurrence of a text in another, or None."""
+    position = text.find(wanted)
+    return None if position < 0 else position

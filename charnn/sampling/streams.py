@@ -1,4 +1,4 @@
-"""A sample as it grows, and what its next token may depend on."""
+"""A sample in progress, and what its next token may depend on."""
 
 import copy
 from collections.abc import Iterator
@@ -15,27 +15,27 @@ from charnn.sampling.constraints import Matching, NoRepeatedNgram, Pattern, Rule
 from charnn.sampling.stopping import Ending, EndReason
 from charnn.text.tokenizers import Tokenizer
 
-DRAWN_AT_ONCE = 256
-CONTEXT_KEPT = 256
-"""Tokens of its context that a stream remembers by id, or as many as penalties look back; n-grams are far shorter."""
+DRAWS_PER_CALL = 256
+CONTEXT_STORED = 256
+"""Tokens of its context that a stream stores, or as many as penalties look back; n-grams are far shorter."""
 
 Alternatives = list[tuple[int, float]]
-"""Ids with their log probabilities in nats, likeliest first."""
+"""Ids with their log probabilities in nats, in descending order."""
 
 
 @dataclass
 class Sample:
-    """One sample as it grows.
+    """One sample in progress or complete.
 
     Args:
-        seed: decides its draws, whatever is drawn beside it.
-        parts: what was written, without the prompt, piece by piece.
-        ids: its tokens, the closing boundary not among them.
-        log_probs_nats: log probability of each token drawn, the closing boundary's last, mixed where that is asked for but
-            before any filter.
+        seed: determines its draws, whatever else is in the batch.
+        parts: the generated text in segments, without the prompt.
+        ids: its tokens, without the closing boundary.
+        log_probs_nats: log probability of each token drawn, the closing boundary's last, before any filter; interpolated
+            with `--mix-ngram`.
         ended: why it is complete, None while it is not.
-        alternatives: the likeliest tokens in the place of each one drawn, where asked for.
-        matches: whether it matches the pattern that was asked for as a whole, None where there is none.
+        alternatives: the most probable tokens at each position, with `--show-alternatives`.
+        matches: whether it matches `--match` as a whole, None without it.
     """
 
     seed: int
@@ -48,7 +48,7 @@ class Sample:
 
     @property
     def text(self) -> str:
-        """What was written, without the prompt."""
+        """The generated text, without the prompt."""
         return "".join(self.parts)
 
     @property
@@ -58,78 +58,81 @@ class Sample:
 
     @property
     def perplexity(self) -> float | None:
-        """e to the mean loss a token drawn, or None where none was."""
+        """exp of the mean loss per drawn token, or None where none was drawn."""
         return float(np.exp(-self.log_prob_nats / len(self.log_probs_nats))) if self.log_probs_nats else None
 
 
-class Plan(NamedTuple):
-    """A sample to be written.
+class SampleRequest(NamedTuple):
+    """A request for one sample.
 
     Args:
-        start: what the model has read before it.
-        seed: of its draws.
+        prompt_state: the model's state after the prompt.
+        seed: of the random draws.
+
+    Example:
+        >>> SampleRequest(prompt_state, seed=7)
     """
 
-    start: PromptState
+    prompt_state: PromptState
     seed: int
 
 
-class Opening:
-    """What all samples after one start have in common, made once.
+class PreparedPrompt:
+    """What all samples of one prompt share, prepared once.
 
     Args:
         pattern: what their text must match.
     """
 
     def __init__(
-        self, start: PromptState, tokenizer: Tokenizer, options: SampleOptions, pattern: Pattern | None
+        self, state: PromptState, tokenizer: Tokenizer, options: SampleOptions, pattern: Pattern | None
     ) -> None:
-        self.start, self.tokenizer, self.options = start, tokenizer, options
+        self.state, self.tokenizer, self.options = state, tokenizer, options
         self.decoder = tokenizer.decoder()
-        text = "".join([self.decoder.push(id) for id in start.ids[1:]])
-        self.decoder.flush()  # a character that the prompt breaks off is not written again
+        text = "".join([self.decoder.push(id) for id in state.ids[1:]])
+        self.decoder.flush()  # a character that the prompt breaks off is not generated again
         self.ending = Ending([unescaped(stop) for stop in options.stop], options.until, text)
         self.rules: list[Rule] = []
         if options.no_repeat_ngram:
             first = 0 if tokenizer.unit == "stream" else 1  # the boundary may come again, to close what it opened
-            self.rules.append(NoRepeatedNgram(options.no_repeat_ngram, start.ids[first:]))
+            self.rules.append(NoRepeatedNgram(options.no_repeat_ngram, state.ids[first:]))
         if pattern is not None:
             self.rules.append(pattern.begin(self.decoder))
 
 
 class Stream:
-    """A sample with what it needs to grow.
+    """A sample in progress, with its decoder, rules and random generator.
 
     Args:
-        number: its place among the samples.
+        number: the index of its request.
         seed: of its draws.
-        keeps_history: whether its tokens and text are remembered; without, an endless one stays small.
+        keeps_history: whether its tokens and text are stored; without them, memory use does not grow with its length.
     """
 
-    def __init__(self, number: int, opening: Opening, seed: int, *, keeps_history: bool = True) -> None:
-        options = opening.options
+    def __init__(self, number: int, prompt: PreparedPrompt, seed: int, *, keeps_history: bool = True) -> None:
+        options = prompt.options
         self.number = number
-        self.start = opening.start
+        self.prompt_state = prompt.state
         self.sample = Sample(seed)
-        self._context_kept = max(CONTEXT_KEPT, options.penalty_window)
-        self.context = opening.start.ids[-self._context_kept :]
-        self.is_apart = False
-        """Whether it is read by itself from now on."""
+        self._context_stored = max(CONTEXT_STORED, options.penalty_window)
+        self.context = prompt.state.ids[-self._context_stored :]
+        self.is_unbatched = False
+        """Whether it has left the batch for a stepper of its own."""
         self._keeps_history = keeps_history
-        self._alone: Stepper | None = None
-        self._logits_alone = opening.start.logits
-        self._num_read_alone = 0
+        self._own_stepper: Stepper | None = None
+        self._own_logits = prompt.state.logits
+        self._num_own_read = 0
         self._random = np.random.default_rng(seed)
         self._draws: Iterator[float] = iter(())
-        vocabulary, unit = opening.tokenizer.vocabulary, opening.tokenizer.unit
+        vocabulary, unit = prompt.tokenizer.vocabulary, prompt.tokenizer.unit
         self._closing_id = None if unit == "stream" else vocabulary.boundary_id
-        self._decoder = opening.decoder.copy()
-        self._ending = copy.copy(opening.ending)
+        self._decoder = prompt.decoder.copy()
+        self._ending = copy.copy(prompt.ending)
         self._ends_by_text = bool(options.stop) or options.until in ("sentence", "line")
-        self.rules = [rule.copy() for rule in opening.rules]
+        self.rules = [rule.copy() for rule in prompt.rules]
 
     def branch(self) -> "Stream":
-        """Return another one that has written the same so far, and draws nothing."""
+        """Return a copy that can be extended independently; it draws nothing."""
         other = copy.copy(self)
         sample = self.sample
         other.sample = Sample(
@@ -148,28 +151,28 @@ class Stream:
 
     def next_draw(self) -> float:
         """Return a number in [0, 1)."""
-        for found in self._draws:
-            return found
-        self._draws = iter(self._random.random(DRAWN_AT_ONCE).tolist())
+        for uniform in self._draws:
+            return uniform
+        self._draws = iter(self._random.random(DRAWS_PER_CALL).tolist())
         return next(self._draws)
 
-    def read_alone(self, stepper: Stepper) -> Floats:
-        """Return the logits (1, V) of what follows, read by a stepper of one stream.
+    def read_unbatched(self, stepper: Stepper) -> Floats:
+        """Return the logits (1, V) of the next token, computed by a stepper of this stream only.
 
-        Of streams that are read together, one that comes here for the second time stays by itself: catching up costs more.
+        A batched stream that comes here for the second time leaves the batch: catching up repeatedly costs more.
         """
         ids = self.sample.ids
-        if self._alone is None:
-            self._alone = stepper.fork(self.start.state)
-        elif len(ids) - self._num_read_alone > 1:
-            self.is_apart = True
-        if unread := ids[self._num_read_alone :]:
-            self._logits_alone = self._alone.replay(np.array(unread))
-        self._num_read_alone = len(ids)
-        return self._logits_alone
+        if self._own_stepper is None:
+            self._own_stepper = stepper.fork(self.prompt_state.state)
+        elif len(ids) - self._num_own_read > 1:
+            self.is_unbatched = True
+        if unread := ids[self._num_own_read :]:
+            self._own_logits = self._own_stepper.replay(np.array(unread))
+        self._num_own_read = len(ids)
+        return self._own_logits
 
     def take(self, id: int, log_prob_nats: float) -> str:
-        """Take the token that was chosen, which may close a line or document; return the text that is now certain."""
+        """Append the selected token, which may close a line or document; return the text that is now certain."""
         if self._keeps_history:
             self.sample.log_probs_nats.append(log_prob_nats)
         if id == self._closing_id:
@@ -177,8 +180,8 @@ class Stream:
         if self._keeps_history:
             self.sample.ids.append(id)
         self.context.append(id)
-        if len(self.context) > 2 * self._context_kept:
-            del self.context[: -self._context_kept]
+        if len(self.context) > 2 * self._context_stored:
+            del self.context[: -self._context_stored]
         for rule in self.rules:
             rule.push(id)
         return self._release(self._decoder.push(id))
@@ -187,16 +190,16 @@ class Stream:
         """End the sample; return the text that was held back."""
         if self.sample.ended is not None:
             return ""
-        fresh = self._release(self._decoder.flush())
+        new_text = self._release(self._decoder.flush())
         if self.sample.ended is None:
             self.sample.ended = reason
             held_back = self._ending.flush()
             self.sample.parts.append(held_back)
-            fresh += held_back
+            new_text += held_back
         for rule in self.rules:
             if isinstance(rule, Matching):
                 self.sample.matches = rule.is_complete
-        return fresh
+        return new_text
 
     def stuck_reason(self) -> EndReason:
         """Return why nothing may follow."""

@@ -1,1 +1,1 @@
-"""How probable a text is: who gives the probabilities, how they are summed, compared and written down. NumPy alone."""
+"""How probable a text is: estimators of probabilities, their sums and comparison, and output formats. NumPy alone."""

@@ -1,4 +1,4 @@
-"""From a unit's log probabilities to its score: what counts, what unknown tokens are worth, and each token in its place."""
+"""From a unit's log probabilities to its score: which tokens count, unknown tokens, and a record of each token."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -19,8 +19,8 @@ Marks = npt.NDArray[np.bool_]
 
 
 @dataclass
-class Encoded:
-    """A unit on its way through a model: its ids as they are read, after the boundary and up to it."""
+class EncodedUnit:
+    """A unit as a model reads it: contexts from the opening boundary on, and targets up to the closing one."""
 
     number: int
     text: str
@@ -33,8 +33,8 @@ class Encoded:
 
 
 @dataclass
-class Found:
-    """What was found of one unit's targets (N,): log probabilities, and the rest where a model was asked for it."""
+class TokenResults:
+    """Results for one unit's targets (N,): log probabilities, and the other arrays where they were requested."""
 
     log_probs: Floats
     ranks: Ids | None = None
@@ -42,35 +42,35 @@ class Found:
     top_ids: Ids | None = None
     top_log_probs: Floats | None = None
 
-    def part(self, length: int) -> "Found":
-        """Return what was found of the first targets."""
+    def truncated(self, length: int) -> "TokenResults":
+        """Return the results for the first targets only."""
         if length == len(self.log_probs):
             return self
         kept = (each if each is None else each[:length] for each in vars(self).values())
-        return Found(*kept)  # type: ignore[arg-type]
+        return TokenResults(*kept)  # type: ignore[arg-type]
 
     @classmethod
-    def column(cls, parts: Sequence["Found"], length: int, stream: int) -> "Found":
-        """Return what was found of one stream, chunk after chunk (T, B, ...)."""
+    def of_stream(cls, chunks: Sequence["TokenResults"], length: int, stream: int) -> "TokenResults":
+        """Join one stream's results from chunks (T, B, ...)."""
 
         def joined(values: list[npt.NDArray[np.float64] | None]) -> npt.NDArray[np.float64] | None:
             arrays = [value[:, stream] for value in values if value is not None]
             return np.concatenate(arrays)[:length] if arrays else None
 
-        log_probs = joined([part.log_probs for part in parts])
+        log_probs = joined([chunk.log_probs for chunk in chunks])
         assert log_probs is not None
         return cls(
             log_probs,
-            joined([part.ranks for part in parts]),  # type: ignore[misc, arg-type]
-            joined([part.entropies for part in parts]),
-            joined([part.top_ids for part in parts]),  # type: ignore[misc, arg-type]
-            joined([part.top_log_probs for part in parts]),
+            joined([chunk.ranks for chunk in chunks]),  # type: ignore[misc, arg-type]
+            joined([chunk.entropies for chunk in chunks]),
+            joined([chunk.top_ids for chunk in chunks]),  # type: ignore[misc, arg-type]
+            joined([chunk.top_log_probs for chunk in chunks]),
         )
 
 
-def summed(
-    unit: Encoded,
-    found: Found,
+def unit_score(
+    unit: EncodedUnit,
+    results: TokenResults,
     tokenizer: Tokenizer,
     options: ScoreOptions,
     spelling: Spelling | None,
@@ -82,16 +82,16 @@ def summed(
     unknown_id = tokenizer.vocabulary.unknown_id
     is_unknown = np.zeros(len(unit.targets), dtype=bool) if unknown_id is None else unit.targets == unknown_id
     spans = _Spans(unit, tokenizer)
-    log_probs = found.log_probs
+    log_probs = results.log_probs
     if is_unknown.any():
         log_probs = _with_unknown(log_probs, is_unknown, spans, options, spelling)
     counted = np.arange(len(log_probs)) >= first
     num_unknown = int((is_unknown & counted).sum())
-    left_out = [0] if first and unit.text else []
+    omitted = [0] if first and unit.text else []
     if options.exclude_unk and num_unknown:
         counted &= ~is_unknown
-        left_out = sorted({*left_out, *np.flatnonzero(is_unknown).tolist()})
-    text = spans.text_without(left_out)
+        omitted = sorted({*omitted, *np.flatnonzero(is_unknown).tolist()})
+    text = spans.text_without(omitted)
     closing = int(unit.is_closed and first < len(unit.targets))
     return Score(
         number=unit.number,
@@ -102,17 +102,17 @@ def summed(
         num_tokens=int(counted.sum()),
         num_unknown=num_unknown,
         num_excluded=num_unknown if options.exclude_unk else 0,
-        num_chars=spans.num_chars(text, left_out) + closing,
-        num_bytes=_num_bytes(text) - spans.num_bytes_left_out(left_out) + closing,
+        num_chars=spans.num_chars(text, omitted) + closing,
+        num_bytes=_num_bytes(text) - spans.num_omitted_bytes(omitted) + closing,
         num_words=len(text.split()) + closing,
-        tokens=_scored_tokens(unit, found, log_probs, (is_unknown, counted), spans, tokenizer) if with_tokens else (),
+        tokens=_scored_tokens(unit, results, log_probs, (is_unknown, counted), spans, tokenizer) if with_tokens else (),
     )
 
 
 class _Spans:
-    """Where a unit's tokens stand in its text, found out only where somebody asks."""
+    """The positions of a unit's tokens in its text, computed on first use."""
 
-    def __init__(self, unit: Encoded, tokenizer: Tokenizer) -> None:
+    def __init__(self, unit: EncodedUnit, tokenizer: Tokenizer) -> None:
         self._unit, self._tokenizer = unit, tokenizer
         self._tokens: list[tuple[str, int]] | None = None
 
@@ -122,36 +122,36 @@ class _Spans:
             self._tokens = [(token.text, token.start) for token in self._tokenizer.tokenize(self._unit.text)]
         return self._tokens
 
-    def place_in_text(self, place: int) -> int:
-        """Return which token of the text, from its beginning, was read as number `place`."""
+    def position_in_text(self, position: int) -> int:
+        """Return the index in the text of the token that was read at a position."""
         num_tokens = len(self._unit.targets) - int(self._unit.is_closed)
-        return num_tokens - 1 - place if self._unit.is_backward and place < num_tokens else place
+        return num_tokens - 1 - position if self._unit.is_backward and position < num_tokens else position
 
-    def text_without(self, places: Sequence[int]) -> str:
+    def text_without(self, positions: Sequence[int]) -> str:
         """Return the text without some tokens, those of bytes excepted: part of a character cannot be left out."""
         text = self._unit.text
-        if not places or self._tokenizer.kind == "byte":
+        if not positions or self._tokenizer.kind == "byte":
             return text
         tokens = self.tokens()
         if not tokens:  # white space that is no token of these words
             return ""
         starts = [*(start for _, start in tokens), len(text)]
         kept, last = [], 0
-        for number in sorted(self.place_in_text(place) for place in places):
+        for number in sorted(self.position_in_text(position) for position in positions):
             kept.append(text[last : starts[number]])
             last = starts[number + 1]
         return "".join([*kept, text[last:]])
 
-    def num_chars(self, text: str, places: Sequence[int]) -> int:
+    def num_chars(self, text: str, positions: Sequence[int]) -> int:
         """Return the characters of what `text_without` left; an unscored byte of a longer character takes none away."""
-        if not places or self._tokenizer.kind != "byte":
+        if not positions or self._tokenizer.kind != "byte":
             return len(text)
-        alone = [_num_bytes(text[-1 if self._unit.is_backward else 0]) == 1 for _ in places]
-        return len(text) - sum(alone)
+        is_whole_char = [_num_bytes(text[-1 if self._unit.is_backward else 0]) == 1 for _ in positions]
+        return len(text) - sum(is_whole_char)
 
-    def num_bytes_left_out(self, places: Sequence[int]) -> int:
+    def num_omitted_bytes(self, positions: Sequence[int]) -> int:
         """Return the bytes that are left out though their text is not."""
-        return len(places) if self._tokenizer.kind == "byte" else 0
+        return len(positions) if self._tokenizer.kind == "byte" else 0
 
 
 def _with_unknown(
@@ -168,10 +168,10 @@ def _with_unknown(
         return log_probs
     spelled = log_probs.copy()
     tokens = spans.tokens()
-    for place in np.flatnonzero(is_unknown).tolist():
-        text, _ = tokens[spans.place_in_text(place)]
+    for position in np.flatnonzero(is_unknown).tolist():
+        text, _ = tokens[spans.position_in_text(position)]
         if text != UNKNOWN:  # a benchmark's own <unk> has no spelling
-            spelled[place] += spelling.log_prob(text)
+            spelled[position] += spelling.log_prob(text)
     return spelled
 
 
@@ -180,8 +180,8 @@ def _num_bytes(text: str) -> int:
 
 
 def _scored_tokens(
-    unit: Encoded,
-    found: Found,
+    unit: EncodedUnit,
+    results: TokenResults,
     log_probs: Floats,
     marks: tuple[Marks, Marks],
     spans: _Spans,
@@ -199,25 +199,27 @@ def _scored_tokens(
         spelled.append((names[tokenizer.vocabulary.boundary_id], len(unit.text)))
     tokens = []
     for number, (text, start) in enumerate(spelled):
-        place = spans.place_in_text(number)
-        is_scored = bool(is_counted[place])
+        position = spans.position_in_text(number)
+        is_scored = bool(is_counted[position])
         rank, entropy, reduction, alternatives = None, None, None, ()
-        if is_scored and found.ranks is not None and found.entropies is not None:
-            rank, entropy = int(found.ranks[place]), float(found.entropies[place])
-            if place + 1 < len(found.entropies):
-                reduction = max(0.0, entropy - float(found.entropies[place + 1]))
-        if is_scored and found.top_ids is not None and found.top_log_probs is not None:
+        if is_scored and results.ranks is not None and results.entropies is not None:
+            rank, entropy = int(results.ranks[position]), float(results.entropies[position])
+            if position + 1 < len(results.entropies):
+                reduction = max(0.0, entropy - float(results.entropies[position + 1]))
+        if is_scored and results.top_ids is not None and results.top_log_probs is not None:
             alternatives = tuple(  # type: ignore[assignment]
                 (names[id], value)
-                for id, value in zip(found.top_ids[place].tolist(), found.top_log_probs[place].tolist(), strict=True)
+                for id, value in zip(
+                    results.top_ids[position].tolist(), results.top_log_probs[position].tolist(), strict=True
+                )
             )
         tokens.append(
             ScoredToken(
-                token=UNKNOWN if is_unknown[place] and not text else text,
-                id=int(unit.targets[place]),
+                token=UNKNOWN if is_unknown[position] and not text else text,
+                id=int(unit.targets[position]),
                 start=unit.start + start,
-                log_prob_nats=float(log_probs[place]) if is_scored else None,
-                is_unknown=bool(is_unknown[place]),
+                log_prob_nats=float(log_probs[position]) if is_scored else None,
+                is_unknown=bool(is_unknown[position]),
                 rank=rank,
                 entropy_nats=entropy,
                 entropy_reduction_nats=reduction,

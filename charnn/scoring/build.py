@@ -1,4 +1,4 @@
-"""A scorer from options: the networks, what they adapt to, and how they are interpolated."""
+"""A scorer from options: networks, adaptation and interpolation."""
 
 import itertools
 from collections.abc import Iterable, Iterator, Sequence
@@ -30,13 +30,13 @@ logger = notice_logger(__name__)
 
 @dataclass(frozen=True)
 class Scorer:
-    """What gives texts their scores.
+    """Computes the scores of texts.
 
     Args:
-        estimators: one, or the two of a pair whose log probabilities are averaged.
-        tokenizer: what they share.
+        estimators: one, or the two of a bidirectional model, whose log probabilities are averaged.
+        tokenizer: of all estimators.
         spelling: for `--spell`.
-        weights: of several models, which are mixed.
+        weights: of several interpolated models.
     """
 
     estimators: Sequence[Estimator]
@@ -45,7 +45,7 @@ class Scorer:
     weights: Sequence[float] = ()
 
     def scores(self, units: Iterable[str], options: ScoreOptions, *, with_tokens: bool = False) -> Iterator[Score]:
-        """Yield the score of each unit; of running text, given in pieces, that of each piece."""
+        """Yield the score of each unit; for running text in segments, of each segment."""
 
         score = score_stream if options.unit == "stream" else score_units
         if options.unit == "stream" and any(each.is_backward for each in self.estimators):
@@ -64,10 +64,14 @@ def build_scorer(models: Sequence[Model], options: ScoreOptions) -> Scorer:
     """Return a scorer of some models.
 
     Args:
-        models: those of several directories, which are interpolated, or the two of one pair.
+        models: those of several directories, which are interpolated, or the two of a bidirectional model.
 
     Raises:
-        CharnnError: where they do not go together, or lack what an option needs.
+        CharnnError: where they cannot be combined, or lack what an option needs.
+
+    Example:
+        >>> scorer = charnn.api.build_scorer(model.models, ScoreOptions())
+        >>> [score.perplexity for score in scorer.scores(["The fox slept."], ScoreOptions())]
     """
 
     is_forward_half = options.direction == "both"
@@ -87,10 +91,13 @@ def build_scorer(models: Sequence[Model], options: ScoreOptions) -> Scorer:
 
 
 def build_plain_scorer(models: Sequence[Model], options: ScoreOptions, weights: Sequence[float]) -> Scorer | None:
-    """Return a scorer that does not adapt, for the figure that stands beside; None where nothing adapts.
+    """Return a scorer that does not adapt, for the comparison with an adapted one; None where nothing adapts.
 
     Args:
-        weights: of several models, those of the scorer beside which it stands.
+        weights: of several models, those of the adapted scorer.
+
+    Example:
+        >>> charnn.api.build_plain_scorer(model.models, ScoreOptions(cache=True), ())
     """
     return build_scorer(models, options.plain(tuple(weights))) if options.adapts else None
 
@@ -118,7 +125,7 @@ def _refuse_unfit(models: Sequence[Model], options: ScoreOptions) -> None:
 
 
 def check_alike(models: Sequence[Model]) -> None:
-    """Refuse models whose tokens cannot be set beside each other. Raises ModelError."""
+    """Refuse models with different vocabularies or directions. Raises ModelError."""
     for other in models[1:]:
         if other.tokenizer_sha256 != models[0].tokenizer_sha256:
             raise ModelError(
@@ -148,16 +155,16 @@ def _fitted_weights(
     estimators: Sequence[Estimator], tokenizer: Tokenizer, options: ScoreOptions, file: str
 ) -> list[float]:
 
-    alone = replace(options, per_token=False, alternatives=0)
-    units = list(read_units([file], tokenizer, unit=alone.unit, encoding=alone.encoding))
-    found = [list(token_log_probs(each, tokenizer, iter(units), alone)) for each in estimators]
-    if not found[0] or not sum(map(len, found[0])):
+    plain = replace(options, per_token=False, alternatives=0)
+    units = list(read_units([file], tokenizer, unit=plain.unit, encoding=plain.encoding))
+    log_probs = [list(token_log_probs(each, tokenizer, iter(units), plain)) for each in estimators]
+    if not log_probs[0] or not sum(map(len, log_probs[0])):
         raise empty_text_error([file], "there is nothing to fit weights on")
-    return fit_interpolation_weights(np.stack([np.concatenate(each) for each in found]))
+    return fit_interpolation_weights(np.stack([np.concatenate(each) for each in log_probs]))
 
 
 def _estimator(model: Model, options: ScoreOptions) -> Estimator:
-    """Return one model's part: its network as the options want it, and its n-gram model."""
+    """Return one model's estimator: its network by the options, interpolated with its n-gram model."""
 
     engine = Engine.of(model)
     if options.device == "cuda":
@@ -208,7 +215,7 @@ def _dynamic(model: Model, options: ScoreOptions, temperature: float) -> Estimat
     )
 
     vocabulary = model.tokenizer.vocabulary
-    stretch = options.dynamic_stretch or (20 if model.tokenizer.kind in ("char", "byte") else 5)
+    segment = options.dynamic_stretch or (20 if model.tokenizer.kind in ("char", "byte") else 5)
     file = model.path / "train.bin"
     if not file.exists() or not file.stat().st_size:
         raise ModelError(
@@ -218,11 +225,11 @@ def _dynamic(model: Model, options: ScoreOptions, temperature: float) -> Estimat
     check_encoded(model, "train")
     network = network_of(model)
     scales = gradient_scales(
-        network, open_ids(file, model.tokenizer), boundary_id=vocabulary.boundary_id, stretch=stretch, seed=1
+        network, open_ids(file, model.tokenizer), boundary_id=vocabulary.boundary_id, segment=segment, seed=1
     )
     estimator = DynamicEstimator(
         network,
-        DynamicSettings(stretch, options.dynamic_rate or 0.0, options.dynamic_decay or 0.0),
+        DynamicSettings(segment, options.dynamic_rate or 0.0, options.dynamic_decay or 0.0),
         scales,
         vocab_size=len(vocabulary),
         is_backward=model.architecture.direction == "backward",
@@ -237,8 +244,8 @@ def _dynamic(model: Model, options: ScoreOptions, temperature: float) -> Estimat
         tried = list(fit_rates(estimator, held_out, rate=options.dynamic_rate, decay=options.dynamic_decay))
         settings, loss = tried[-1]
         logger.info(
-            f"{model.path}: --dynamic-stretch {stretch} --dynamic-rate {settings.rate:g} --dynamic-decay {settings.decay:g}, "
+            f"{model.path}: --dynamic-stretch {segment} --dynamic-rate {settings.rate:g} --dynamic-decay {settings.decay:g}, "
             f"{loss:.4f} nats a token there"
         )
-        estimator.start_anew(settings)
+        estimator.reset(settings)
     return estimator

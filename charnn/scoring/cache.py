@@ -1,7 +1,7 @@
-"""The continuous cache: what followed states like this one, earlier in the text, is likelier to follow now.
+"""The continuous cache: it raises the probability of tokens that followed similar hidden states earlier in the text.
 
-p_cache(w) is proportional to the sum, over the last W places whose next token was w, of exp(sharpness h . h'), h being the
-network's output now and h' its output there; p = (1 - weight) p_network + weight p_cache.
+p_cache(w) is proportional to the sum, over the last W positions whose next token was w, of exp(sharpness h . h'), h being the
+network's output now and h' its output at that position; p = (1 - weight) p_network + weight p_cache.
 
 Source: Grave, Joulin and Usunier (2017), Improving neural language models with a continuous cache.
 """
@@ -20,7 +20,7 @@ from charnn.scoring.tuning import HeldOut
 
 SHARPNESSES = (0.0, 0.01, 0.02, 0.05, 0.1, 0.2, 0.3, 0.5, 0.7, 1.0, 1.5, 2.0)
 MOST_WEIGHT, WEIGHT_TOLERANCE = 0.999, 1e-4
-PLACES_AT_ONCE = 256
+CHUNK_LENGTH = 256
 
 Outputs = npt.NDArray[np.float32]
 
@@ -30,9 +30,9 @@ class CacheSettings:
     """How a cache works.
 
     Args:
-        size: places that it remembers.
-        weight: its share of the probability.
-        sharpness: what similarities are multiplied by.
+        size: positions that it stores.
+        weight: its weight in the interpolation.
+        sharpness: the factor of the similarities.
     """
 
     size: int
@@ -41,7 +41,7 @@ class CacheSettings:
 
 
 class CachedEstimator:
-    """A network with a cache of what it has read, which outlives the single text."""
+    """A network with a cache that is kept from one text to the next."""
 
     is_sequential = True
     runs_in_threads = False
@@ -51,8 +51,8 @@ class CachedEstimator:
         self.vocab_size, self.is_backward = engine.architecture.vocab_size, engine.is_backward
         self.memory = _Memory(engine.architecture.output_size, settings.size)
 
-    def start(self, num_streams: int) -> "_CachedReader":
-        """See `Estimator`; a reader of one text, with what all readers before it have left in the cache."""
+    def new_reader(self, num_streams: int) -> "_CachedReader":
+        """See `Estimator`; a reader of one text that continues with the cache of all readers before it."""
         if num_streams != 1:
             raise ValueError("a cache is of one text")
         return _CachedReader(self, self.engine.initial_state())
@@ -83,15 +83,15 @@ class _CachedReader:
         network = estimate_of(logits, targets_TB, whole=whole)
         outputs_NH = np.concatenate((memory.outputs_NH, outputs_TBH[:, 0]))
         followers_N = np.concatenate((memory.followers_N, targets_TB[:, 0]))
-        shares_TN = _shares(outputs_NH, len(targets_TB), settings.size, settings.sharpness)
+        weights_TN = _cache_weights(outputs_NH, len(targets_TB), settings.size, settings.sharpness)
         memory.keep(outputs_NH, followers_N)
-        weight_T1 = np.where(shares_TN.any(axis=1, keepdims=True), settings.weight, 0.0)
+        weight_T1 = np.where(weights_TN.any(axis=1, keepdims=True), settings.weight, 0.0)
         if network.log_probs_TBV is None:
-            cached_T1 = (shares_TN * (followers_N == targets_TB)).sum(axis=1, keepdims=True)
+            cached_T1 = (weights_TN * (followers_N == targets_TB)).sum(axis=1, keepdims=True)
             return Estimate(_mixed(network.log_probs_TB, cached_T1, weight_T1), None)
         cached_TBV = np.zeros_like(network.log_probs_TBV)
-        for time, shares_N in enumerate(shares_TN):
-            cached_TBV[time, 0] = np.bincount(followers_N, shares_N, minlength=estimator.vocab_size)
+        for time, weights_N in enumerate(weights_TN):
+            cached_TBV[time, 0] = np.bincount(followers_N, weights_N, minlength=estimator.vocab_size)
         log_probs_TBV = _mixed(network.log_probs_TBV, cached_TBV, weight_T1[..., None])
         return Estimate(of_targets(log_probs_TBV, targets_TB), log_probs_TBV)
 
@@ -104,14 +104,14 @@ def _similarities(outputs_NH: Outputs, num_now: int, size: int) -> Floats:
     """Return the products of the last T of N outputs with those before each, -inf where the cache does not reach (T, N)."""
     num_all = len(outputs_NH)
     now = np.arange(num_all - num_now, num_all)[:, None]
-    places = np.arange(num_all)
-    reached = (places < now) & (places >= now - size)
+    positions = np.arange(num_all)
+    reached = (positions < now) & (positions >= now - size)
     products = (outputs_NH[num_all - num_now :] @ outputs_NH.T).astype(np.float64)
     return np.where(reached, products, -np.inf)
 
 
-def _shares(outputs_NH: Outputs, num_now: int, size: int, sharpness: float) -> Floats:
-    """Return each earlier place's share in the cache at the last T places (T, N), all 0 where there is nothing yet."""
+def _cache_weights(outputs_NH: Outputs, num_now: int, size: int, sharpness: float) -> Floats:
+    """Return the weight of each earlier position at the last T positions (T, N), all 0 where the cache is empty."""
     return _softmax(_similarities(outputs_NH, num_now, size), sharpness)
 
 
@@ -127,25 +127,25 @@ def _softmax(similarities_TN: Floats, sharpness: float) -> Floats:
 def fit_cache(
     engine: Engine, held_out: HeldOut, *, size: int, temperature: float, weight: float | None, sharpness: float | None
 ) -> CacheSettings:
-    """Choose what is not given, so that a cache of this size makes a held-out text most probable.
+    """Fit the settings that are None, so that a cache of this size makes a held-out text most probable.
 
-    The sharpness is one of `SHARPNESSES`; the best weight beside each is sought.
+    The sharpness is one of `SHARPNESSES`; the best weight is fitted for each.
     """
     outputs, network = [], []
     for contexts_T1, targets_T1 in held_out.units:
         state = engine.initial_state()
-        for first in range(0, len(contexts_T1), PLACES_AT_ONCE):
-            chunk = slice(first, first + PLACES_AT_ONCE)
+        for first in range(0, len(contexts_T1), CHUNK_LENGTH):
+            chunk = slice(first, first + CHUNK_LENGTH)
             outputs_TBH, state = engine.forward(contexts_T1[chunk], state)
             logits = at_temperature(engine.logits(outputs_TBH), temperature)
             network.append(estimate_of(logits, targets_T1[chunk], whole=False).log_probs_TB[:, 0])
             outputs.append(outputs_TBH[:, 0])
     outputs_NH, network_probs = np.concatenate(outputs), np.exp(np.concatenate(network))
     followers_N = np.concatenate([targets[:, 0] for _, targets in held_out.units])
-    tried = SHARPNESSES if sharpness is None else (sharpness,)
-    cached = _cached_probs(outputs_NH, followers_N, size, tried)
+    candidates = SHARPNESSES if sharpness is None else (sharpness,)
+    cached = _cached_probs(outputs_NH, followers_N, size, candidates)
     best = (math.inf, CacheSettings(size, 0.0, 0.0))
-    for each, probs in zip(tried, cached, strict=True):
+    for each, probs in zip(candidates, cached, strict=True):
         probs[0] = network_probs[0]  # nothing is in the cache yet, so it has no weight
         loss_at = functools.partial(_loss, network_probs, probs)
         fitted = weight
@@ -160,13 +160,13 @@ def _loss(network_probs: Floats, cache_probs: Floats, weight: float) -> float:
 
 
 def _cached_probs(outputs_NH: Outputs, followers_N: IdArray, size: int, sharpnesses: tuple[float, ...]) -> list[Floats]:
-    """Return what a cache gives to each token of a text (N,), for each sharpness."""
+    """Return the cache probability of each token of a text (N,), for each sharpness."""
     found: list[list[Floats]] = [[] for _ in sharpnesses]
-    for first in range(0, len(outputs_NH), PLACES_AT_ONCE):
-        last = min(first + PLACES_AT_ONCE, len(outputs_NH))
+    for first in range(0, len(outputs_NH), CHUNK_LENGTH):
+        last = min(first + CHUNK_LENGTH, len(outputs_NH))
         begin = max(0, first - size)
         similarities = _similarities(outputs_NH[begin:last], last - first, size)
         is_next = followers_N[begin:last] == followers_N[first:last, None]
-        for place, sharpness in enumerate(sharpnesses):
-            found[place].append((_softmax(similarities, sharpness) * is_next).sum(axis=1))
+        for number, sharpness in enumerate(sharpnesses):
+            found[number].append((_softmax(similarities, sharpness) * is_next).sum(axis=1))
     return [np.concatenate(parts) for parts in found]

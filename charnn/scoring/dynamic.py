@@ -1,7 +1,7 @@
-"""Dynamic evaluation: a network goes on learning from each stretch of a text once it has been scored.
+"""Dynamic evaluation: a network is trained on each segment of a text once it is scored.
 
-theta += decay D (theta_0 - theta) - rate g / (MS + epsilon), elementwise: g is the gradient of the stretch's loss, MS the root
-mean square of gradients over stretches of the training text, and D = MS / mean(MS), at most 1 / decay.
+theta += decay D (theta_0 - theta) - rate g / (MS + epsilon), elementwise: g is the gradient of the segment's loss, MS the root
+mean square of gradients over segments of the training text, and D = MS / mean(MS), at most 1 / decay.
 
 Source: Krause et al. (2018), Dynamic evaluation of neural sequence models.
 The tables of embedded n-grams and learned initial states stay as they are.
@@ -24,31 +24,31 @@ from charnn.training.network.network import Network, NetworkState, detached
 
 RATES = (1e-5, 3e-5, 1e-4, 3e-4, 1e-3, 3e-3)
 DECAYS = (0.0, 1e-3, 3e-3, 1e-2, 3e-2)
-EPSILON_SHARE = 0.05
-"""Epsilon, as a share of the mean of MS."""
-STRETCHES_MEASURED = 300
+EPSILON_FRACTION = 0.05
+"""Epsilon, as a fraction of the mean of MS."""
+SEGMENTS_MEASURED = 300
 
 
 @dataclass(frozen=True)
 class DynamicSettings:
-    """How a network goes on learning.
+    """Hyperparameters of dynamic evaluation.
 
     Args:
-        stretch: tokens that are scored before the weights move.
+        segment: tokens that are scored before each update of the weights.
         rate, decay: see the equation above.
     """
 
-    stretch: int
+    segment: int
     rate: float
     decay: float
 
 
 class DynamicEstimator:
-    """A network that learns from what it reads; what it has learned outlives the single text.
+    """A network that is trained on the text it reads; the updates are kept from one text to the next.
 
     Args:
         network: see `network_of`.
-        scales: MS of each weight that moves (see `gradient_scales`).
+        scales: MS of each weight that is updated (see `gradient_scales`).
     """
 
     is_sequential = True
@@ -67,8 +67,8 @@ class DynamicEstimator:
         self.network, self.temperature = network, temperature
         self.vocab_size, self.is_backward = vocab_size, is_backward
         self.scales = scales
-        self._weights = moving_weights(network)
-        self._beginnings = {name: weight.detach().clone() for name, weight in self._weights.items()}
+        self._weights = adapted_weights(network)
+        self._trained_weights = {name: weight.detach().clone() for name, weight in self._weights.items()}
         self._reader: _DynamicReader | None = None
         self._set_rates(settings)
 
@@ -77,20 +77,20 @@ class DynamicEstimator:
         self._rates, self._decays = {}, {}
         for name, scale in self.scales.items():
             mean = float(scale.mean()) or 1.0
-            self._rates[name] = settings.rate / (scale + EPSILON_SHARE * mean)
+            self._rates[name] = settings.rate / (scale + EPSILON_FRACTION * mean)
             most = 1 / settings.decay if settings.decay else math.inf
             self._decays[name] = settings.decay * (scale / mean).clamp(max=most)
 
-    def start_anew(self, settings: DynamicSettings) -> None:
-        """Go back to the trained weights, to learn in another way."""
+    def reset(self, settings: DynamicSettings) -> None:
+        """Restore the trained weights and set other hyperparameters."""
         with torch.no_grad():
             for name, weight in self._weights.items():
-                weight.copy_(self._beginnings[name])
+                weight.copy_(self._trained_weights[name])
         self._reader = None
         self._set_rates(settings)
 
-    def start(self, num_streams: int) -> "_DynamicReader":
-        """See `charnn.scoring.estimators.Estimator`; a reader of one text, with what all before it have taught."""
+    def new_reader(self, num_streams: int) -> "_DynamicReader":
+        """See `charnn.scoring.estimators.Estimator`; a reader of one text; earlier texts have updated the weights."""
         if num_streams != 1:
             raise ValueError("a network learns from one text at a time")
         if self._reader is not None:
@@ -99,19 +99,19 @@ class DynamicEstimator:
         return self._reader
 
     def learn(self, loss: Tensor) -> None:
-        """Move the weights after a stretch."""
+        """Update the weights after a segment."""
         names = list(self._weights)
         gradients = torch.autograd.grad(loss, [self._weights[name] for name in names])
         with torch.no_grad():
             for name, gradient in zip(names, gradients, strict=True):
                 weight = self._weights[name]
                 if self.settings.decay:
-                    weight.addcmul_(self._beginnings[name] - weight, self._decays[name])
+                    weight.addcmul_(self._trained_weights[name] - weight, self._decays[name])
                 weight.addcmul_(gradient, self._rates[name], value=-1)
 
 
 class _DynamicReader:
-    """Reads a text in stretches, whatever the pieces in which it is handed over."""
+    """Reads a text in segments, independent of the chunks it is given in."""
 
     def __init__(self, estimator: DynamicEstimator) -> None:
         self._estimator = estimator
@@ -123,8 +123,8 @@ class _DynamicReader:
         """See `charnn.scoring.estimators.Reader`."""
         estimator, first, estimates = self._estimator, 0, []
         while first < len(contexts_TB):
-            part = slice(first, first + estimator.settings.stretch - self._num_unlearned)
-            loss, logits, self._state = _read_stretch(
+            part = slice(first, first + estimator.settings.segment - self._num_unlearned)
+            loss, logits, self._state = _read_segment(
                 estimator.network, contexts_TB[part], targets_TB[part], self._state, estimator.temperature
             )
             logits_TBV = at_temperature(logits.detach().numpy(), estimator.temperature)
@@ -132,7 +132,7 @@ class _DynamicReader:
             self._loss = loss if self._loss is None else self._loss + loss
             self._num_unlearned += len(logits)
             first += len(logits)
-            if self._num_unlearned == estimator.settings.stretch:
+            if self._num_unlearned == estimator.settings.segment:
                 self.finish()
         wholes = [estimate.log_probs_TBV for estimate in estimates if estimate.log_probs_TBV is not None]
         return Estimate(
@@ -140,9 +140,9 @@ class _DynamicReader:
         )
 
     def finish(self) -> None:
-        """Learn from what was read since the weights moved last."""
+        """Update the weights from the tokens read since the last update."""
         if self._loss is not None:
-            self._estimator.learn(self._loss / self._estimator.settings.stretch)
+            self._estimator.learn(self._loss / self._estimator.settings.segment)
             self._state = detached(self._state)
         self._loss, self._num_unlearned = None, 0
 
@@ -154,62 +154,62 @@ def network_of(model: Model) -> Network:
     return network
 
 
-def _read_stretch(
+def _read_segment(
     network: Network, contexts_TB: IdArray, targets_TB: IdArray, state: NetworkState, temperature: float
 ) -> tuple[Tensor, Tensor, NetworkState]:
-    """Return the summed loss of a stretch, its logits (T, B, V), and the state after it."""
+    """Return the summed loss of a segment, its logits (T, B, V), and the state after it."""
     logits, state = network(torch.from_numpy(np.ascontiguousarray(contexts_TB)), state)
     targets = torch.from_numpy(np.ascontiguousarray(targets_TB)).flatten()
     loss = functional.cross_entropy(logits.flatten(0, 1) / temperature, targets, reduction="sum")
     return loss, logits, state
 
 
-def moving_weights(network: Network) -> dict[str, Tensor]:
-    """Return the weights that move: not the tables of n-grams, of which a text touches few rows, nor initial states."""
+def adapted_weights(network: Network) -> dict[str, Tensor]:
+    """Return the weights that are updated: not the tables of n-grams, of which a text touches few rows, nor initial states."""
     weights = network.named_weights()
-    stays = {name for name in weights if name.startswith("embedding.") and name != "embedding.weight"}
-    stays |= {name for name in weights if ".initial_" in name}
-    return {name: weight for name, weight in weights.items() if name not in stays}
+    fixed = {name for name in weights if name.startswith("embedding.") and name != "embedding.weight"}
+    fixed |= {name for name in weights if ".initial_" in name}
+    return {name: weight for name, weight in weights.items() if name not in fixed}
 
 
-def gradient_scales(network: Network, ids: IdArray, *, boundary_id: int, stretch: int, seed: int) -> dict[str, Tensor]:
-    """Return the root mean square of each weight's gradient, over stretches from many places of the training text.
+def gradient_scales(network: Network, ids: IdArray, *, boundary_id: int, segment: int, seed: int) -> dict[str, Tensor]:
+    """Return the root mean square of each weight's gradient, over segments from many positions of the training text.
 
     Args:
         ids: the encoded text (N,).
-        stretch: tokens in each; as many before it are read first.
+        segment: tokens in each; as many before it are read first.
     """
-    weights = moving_weights(network)
+    weights = adapted_weights(network)
     squares = {name: torch.zeros_like(weight) for name, weight in weights.items()}
-    places = _places(len(ids), stretch, seed)
-    for place in places:
+    positions = _positions(len(ids), segment, seed)
+    for position in positions:
         state = network.initial_state(1)
-        for first in (place - stretch, place):
-            part = np.asarray(ids[max(0, first) : first + stretch]).astype(np.int64)[:, None]
+        for first in (position - segment, position):
+            part = np.asarray(ids[max(0, first) : first + segment]).astype(np.int64)[:, None]
             before = int(ids[first - 1]) if first > 0 else boundary_id
             contexts = np.concatenate(([[before]], part[:-1]))
             if len(part):
-                loss, _, state = _read_stretch(network, contexts, part, detached(state), 1.0)
-        gradients = torch.autograd.grad(loss / stretch, list(weights.values()))
+                loss, _, state = _read_segment(network, contexts, part, detached(state), 1.0)
+        gradients = torch.autograd.grad(loss / segment, list(weights.values()))
         for name, gradient in zip(weights, gradients, strict=True):
             squares[name] += gradient.detach() ** 2
-    return {name: (square / len(places)).sqrt() for name, square in squares.items()}
+    return {name: (square / len(positions)).sqrt() for name, square in squares.items()}
 
 
-def _places(num_tokens: int, stretch: int, seed: int) -> list[int]:
-    last = max(stretch, num_tokens - stretch)
-    drawn = np.random.default_rng(seed).integers(stretch, last + 1, STRETCHES_MEASURED)
-    return sorted(int(place) for place in np.minimum(drawn, max(0, num_tokens - 1)))
+def _positions(num_tokens: int, segment: int, seed: int) -> list[int]:
+    last = max(segment, num_tokens - segment)
+    drawn = np.random.default_rng(seed).integers(segment, last + 1, SEGMENTS_MEASURED)
+    return sorted(int(position) for position in np.minimum(drawn, max(0, num_tokens - 1)))
 
 
 def fit_rates(
     estimator: DynamicEstimator, held_out: HeldOut, *, rate: float | None, decay: float | None
 ) -> Iterator[tuple[DynamicSettings, float]]:
-    """Yield what was tried on a held-out text and the mean loss in nats; the last one yielded is the best.
+    """Yield settings and their mean loss in nats on a held-out text; the last one yielded is the best.
 
-    The rate is chosen first, at the second of `DECAYS`, then the decay.
+    The rate is fitted first, at the second of `DECAYS`, then the decay.
     """
-    stretch = estimator.settings.stretch
+    segment = estimator.settings.segment
     best: tuple[DynamicSettings, float] | None = None
 
     def try_all(candidates: Iterable[DynamicSettings]) -> Iterator[tuple[DynamicSettings, float]]:
@@ -222,17 +222,17 @@ def fit_rates(
 
     first_decay = DECAYS[1] if decay is None else decay
     rates = RATES if rate is None else (rate,)
-    yield from try_all(DynamicSettings(stretch, each, first_decay) for each in rates)
+    yield from try_all(DynamicSettings(segment, each, first_decay) for each in rates)
     assert best is not None
     if decay is None:
-        yield from try_all(DynamicSettings(stretch, best[0].rate, each) for each in DECAYS if each != first_decay)
+        yield from try_all(DynamicSettings(segment, best[0].rate, each) for each in DECAYS if each != first_decay)
     yield best
 
 
 def _loss(estimator: DynamicEstimator, settings: DynamicSettings, held_out: HeldOut) -> float:
-    estimator.start_anew(settings)
+    estimator.reset(settings)
     total, num_tokens = 0.0, 0
     for contexts_T1, targets_T1 in held_out.units:
-        log_probs = estimator.start(1).read(contexts_T1, targets_T1, whole=False).log_probs_TB
+        log_probs = estimator.new_reader(1).read(contexts_T1, targets_T1, whole=False).log_probs_TB
         total, num_tokens = total - float(log_probs.sum()), num_tokens + len(log_probs)
     return total / num_tokens

@@ -1,7 +1,7 @@
-"""Who says how probable a token is: a network, a network and its n-gram model, or several models together.
+"""Estimators of token probabilities: a network, one interpolated with its n-gram model, or several models.
 
-An estimator begins readers; a reader goes through B texts from left to right (a backward model's texts are turned round before)
-and keeps what it needs of what it has read. `cache` adds one more, and dynamic evaluation, which needs torch, is another.
+An estimator makes readers; a reader reads B texts from left to right (those of a backward model are reversed before) and keeps
+their state. `cache` adds one more, and dynamic evaluation, which needs torch, is another.
 """
 
 import math
@@ -20,15 +20,15 @@ Floats = npt.NDArray[np.float64]
 Logits = npt.NDArray[np.float32]
 
 FEWEST_UNITS = 64
-"""From so many units a layer on, a step is long enough for threads not to wait for Python's lock most of the time."""
+"""From this number of units per layer on, a step is long enough for threads not to wait for Python's lock most of the time."""
 
 
 class Estimate(NamedTuple):
-    """What is said of T tokens of B texts, in nats.
+    """Log probabilities of T tokens of B texts, in nats.
 
     Args:
-        log_probs_TB: of the tokens that are there.
-        log_probs_TBV: of every token of the vocabulary, where that was asked for.
+        log_probs_TB: of the targets.
+        log_probs_TBV: of every token of the vocabulary, where requested.
     """
 
     log_probs_TB: Floats
@@ -36,7 +36,7 @@ class Estimate(NamedTuple):
 
 
 class Reader(Protocol):
-    """Reads B texts side by side."""
+    """Reads a batch of B texts."""
 
     def read(self, contexts_TB: IdArray, targets_TB: IdArray, *, whole: bool) -> Estimate:
         """Read on.
@@ -44,7 +44,7 @@ class Reader(Protocol):
         Args:
             contexts_TB: the tokens read, the boundary first.
             targets_TB: the tokens that follow each.
-            whole: whether all of each distribution is wanted.
+            whole: whether to return the whole distributions.
         """
         ...
 
@@ -53,9 +53,9 @@ class Estimator(Protocol):
     """Gives probabilities.
 
     Args:
-        vocab_size: tokens that it knows.
+        vocab_size: tokens in the vocabulary.
         is_backward: whether it reads texts from right to left.
-        is_sequential: whether it learns from what it reads, so that texts must come one after another.
+        is_sequential: whether it adapts to what it reads, so that texts must be read in order.
         runs_in_threads: whether several of its readers may read at the same time.
     """
 
@@ -64,8 +64,8 @@ class Estimator(Protocol):
     is_sequential: bool
     runs_in_threads: bool
 
-    def start(self, num_streams: int) -> Reader:
-        """Return a reader that has read nothing of B texts yet."""
+    def new_reader(self, num_streams: int) -> Reader:
+        """Return a reader of B texts in its initial state."""
         ...
 
 
@@ -90,7 +90,7 @@ class NetworkEstimator:
         if engine.xp is np and is_fused(engine.architecture):
             self._stepper = stepper_for(engine, engine.initial_state())
 
-    def start(self, num_streams: int) -> Reader:
+    def new_reader(self, num_streams: int) -> Reader:
         """See `Estimator`."""
         if self._stepper is not None:
             stepper = self._stepper.fork(self.engine.initial_state(num_streams), num_streams)
@@ -130,7 +130,7 @@ def at_temperature(logits: Logits, temperature: float) -> Logits:
 
 
 def estimate_of(logits_TBV: Logits, targets_TB: IdArray, *, whole: bool) -> Estimate:
-    """Return what logits say."""
+    """Return the estimate by logits."""
     if not whole:
         return Estimate(target_log_probs(logits_TBV, targets_TB), None)
     log_probs_TBV = log_softmax(logits_TBV)
@@ -138,7 +138,7 @@ def estimate_of(logits_TBV: Logits, targets_TB: IdArray, *, whole: bool) -> Esti
 
 
 def of_targets(log_probs_TBV: Floats, targets_TB: IdArray) -> Floats:
-    """Return the log probabilities (T, B) of the tokens that are there."""
+    """Return the log probabilities (T, B) of the targets."""
     return np.asarray(np.take_along_axis(log_probs_TBV, targets_TB[..., None], axis=-1)[..., 0])
 
 
@@ -156,9 +156,9 @@ class MixedEstimator:
         self.vocab_size, self.is_backward = inner.vocab_size, inner.is_backward
         self.is_sequential, self.runs_in_threads = inner.is_sequential, inner.runs_in_threads
 
-    def start(self, num_streams: int) -> Reader:
+    def new_reader(self, num_streams: int) -> Reader:
         """See `Estimator`."""
-        return _MixedReader(self, self.inner.start(num_streams), num_streams)
+        return _MixedReader(self, self.inner.new_reader(num_streams), num_streams)
 
 
 class _MixedReader:
@@ -173,7 +173,7 @@ class _MixedReader:
             self._before_NB = self._before_NB[:0]
         num_before = len(self._before_NB)
         contexts = np.concatenate((self._before_NB, contexts_TB))
-        targets = np.concatenate((self._before_NB, targets_TB))  # what is asked of the places before does not matter
+        targets = np.concatenate((self._before_NB, targets_TB))  # the targets before are not used
         reading = self._mixture.ngrams.read(contexts, targets)
         self._before_NB = contexts[len(contexts) - min(len(contexts), self._mixture.ngrams.order - 1) :]
         if estimate.log_probs_TBV is None:
@@ -191,7 +191,7 @@ class Interpolation:
 
     Args:
         inner: the models.
-        weights: each one's share; they sum to 1.
+        weights: the weight of each; they sum to 1.
     """
 
     def __init__(self, inner: Sequence[Estimator], weights: Sequence[float]) -> None:
@@ -201,9 +201,9 @@ class Interpolation:
         self.is_sequential = any(each.is_sequential for each in inner)
         self.runs_in_threads = all(each.runs_in_threads for each in inner)
 
-    def start(self, num_streams: int) -> Reader:
+    def new_reader(self, num_streams: int) -> Reader:
         """See `Estimator`."""
-        return _InterpolatingReader([each.start(num_streams) for each in self.inner], self.log_weights)
+        return _InterpolatingReader([each.new_reader(num_streams) for each in self.inner], self.log_weights)
 
 
 class _InterpolatingReader:

@@ -28,8 +28,8 @@ def _names(score: Score) -> list[str]:
 class Kenlm:
     """KenLM's `query`: `word=ID NGRAMLEN LOG10P` for each word, then `Total:`; a summary last.
 
-    The length of an n-gram is the number of tokens of context, the unit's start included; with memory carried, those of earlier
-    units too.
+    The length of an n-gram is the number of tokens of context, the opening boundary included; with the hidden state carried,
+    those of earlier units too.
     """
 
     def __init__(self, options: ScoreOptions) -> None:

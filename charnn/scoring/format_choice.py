@@ -5,11 +5,14 @@ from charnn.scoring import foreign_formats, formats
 
 
 def format_of(options: ScoreOptions, name: str) -> formats.Format:
-    """Return what writes scores as lines.
+    r"""Return the format of scores that the options name.
 
     Args:
         options: whose `format` is not "table".
         name: of the text.
+
+    Example:
+        >>> "\n".join(charnn.api.format_of(ScoreOptions(format="tsv"), "test.txt").lines(model.score("The fox slept.")))
     """
     made: dict[str, formats.Format] = {
         "jsonl": formats.JsonLines(options),

@@ -1,4 +1,4 @@
-"""Scores as charnn's own records and lines, and what all formats share."""
+"""Scores as charnn's own records and lines, and functions of all formats."""
 
 import math
 from collections.abc import Iterator
@@ -37,7 +37,12 @@ TSV_WORD_COLUMNS = ("line", "position", "word", "start", "end", "num_tokens", "l
 
 
 def in_base(nats: float, base: str) -> float:
-    """Return a natural logarithm in base e, 2 or 10."""
+    """Return a natural logarithm in base e, 2 or 10.
+
+    Example:
+        >>> charnn.api.in_base(math.log(8), "2")
+        3.0
+    """
     return nats / LOG_OF_BASE[base]
 
 
@@ -128,7 +133,11 @@ def _token_fields(token: ScoredToken, options: ScoreOptions) -> dict[str, Any]:
 
 
 def words_of(score: Score, options: ScoreOptions) -> list[ScoredWord]:
-    """Return a unit's words as the options count white space."""
+    """Return a unit's words as the options count white space.
+
+    Example:
+        >>> [word.word for word in charnn.api.words_of(model.score("The fox slept."), ScoreOptions(by_word=True))]
+    """
     return scored_words(score, spaces=options.spaces, is_closed=options.closes)
 
 
@@ -171,7 +180,7 @@ class TabSeparated:
             )
 
     def _position_in(self, number: int) -> int:
-        """Return the place of the next line among those of its unit, which may come in pieces."""
+        """Return the number of the next line within its unit, which may come in segments."""
         last_number, last_position = self._last
         self._last = (number, last_position + 1 if number == last_number else 1)
         return self._last[1]
@@ -201,7 +210,12 @@ class TabSeparated:
 
 
 def tab_separated(*values: object) -> str:
-    """Return a line of cells; nothing for None, a backslash before what would end a cell."""
+    r"""Return a line of cells; nothing for None, a backslash before what would end a cell.
+
+    Example:
+        >>> charnn.api.tab_separated(1, 0.5, "a\tb")
+        '1\t0.5\ta\\tb'
+    """
     return "\t".join(_escaped(figure(value) if isinstance(value, float) else value) for value in values)
 
 
@@ -239,7 +253,11 @@ def _visible_character(character: str) -> str:
 
 
 def summary(total: Score) -> dict[str, Any]:
-    """Return the totals over a text: nats, counts, both perplexities, bits per token, character, byte and word."""
+    """Return the totals over a text: nats, counts, both perplexities, bits per token, character, byte and word.
+
+    Example:
+        >>> charnn.api.summary(model.score("The fox slept."))["bits_per_char"]
+    """
     return {
         "nats": total.log_prob_nats,
         "num_tokens": total.num_tokens,

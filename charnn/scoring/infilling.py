@@ -10,11 +10,11 @@ import numpy.typing as npt
 from charnn.config import OnUnknown, ScoreOptions
 from charnn.errors import TextError
 from charnn.inference.engine import Engine, log_softmax
-from charnn.inference.prompt import GAPS, encode_prompt, prefill
+from charnn.inference.prompt import SPACES, encode_prompt, prefill
 from charnn.inference.stepper import stepper_for
 from charnn.ngrams.mixture import Mixture
 from charnn.sampling.beam import best_continuations
-from charnn.scoring.cloze import Blank, find_blank, score_blank
+from charnn.scoring.cloze import Gap, find_gap, score_cloze
 from charnn.scoring.scorer import estimator_of, score_units
 from charnn.scoring.scores import Score, averaged
 from charnn.text.tokenizers import Tokenizer, decode
@@ -26,13 +26,16 @@ REMEDY = ", or pass --on-unknown unk"
 
 @dataclass(frozen=True)
 class Filling:
-    """A candidate in its place.
+    """A candidate in the gap.
 
     Args:
         text: what fills the gap.
         scores: the whole sentence under each model, by its direction.
         log_prob_nats: of the sentence; of two models, the mean of theirs.
-        share: of its probability in that of all candidates together.
+        share: its probability divided by the sum over all candidates.
+
+    Example:
+        >>> model.fill("The ____ slept.", ["fox", "owl"])[0].to_dict()
     """
 
     text: str
@@ -63,21 +66,25 @@ def fill(
     Args:
         engines: by direction, forward, backward or both.
         candidates: to rank; None to search for them.
-        gap: what marks it, once in the text.
+        gap: the text that marks it, once in the text.
         beam, max_tokens: see `propose`; tokens at most by the kind of token where it is None.
         on_unknown: what to do about tokens that the vocabulary lacks (see `encode_prompt`).
         mixture: the n-gram model to interpolate a forward network with.
 
     Raises:
         TextError: where there is no gap, or nothing to fill it with.
+
+    Example:
+        >>> engines = charnn.api.engines_of(model.models)
+        >>> charnn.api.fill(engines, model.tokenizer, "The ____ slept.", ["fox", "owl"], gap="____", beam=1)[0].text
     """
     if not gap or gap not in text:
         raise TextError(f"TEXT: found no gap ({gap or '--blank'}) in it; put one in, as in 'The cats ____ full.'")
-    blank = find_blank(tokenizer, text, gap, on_unknown=on_unknown, remedy=REMEDY)
+    sides = find_gap(tokenizer, text, gap, on_unknown=on_unknown, remedy=REMEDY)
     before, after = text.split(gap)
     if candidates is None:
         most = max_tokens or MOST_TOKENS[tokenizer.kind]
-        found = propose(engines, tokenizer, blank, beam=beam, most_tokens=most)
+        found = propose(engines, tokenizer, sides, beam=beam, max_tokens=most)
         if not found:
             raise TextError("TEXT: a search found nothing but spaces for the gap; raise --beam or --max-tokens")
     else:
@@ -88,14 +95,12 @@ def fill(
     return rank(engines, tokenizer, (before, after), list(dict.fromkeys(found)), mixture=mixture)
 
 
-def propose(
-    engines: dict[str, Engine], tokenizer: Tokenizer, blank: Blank, *, beam: int, most_tokens: int
-) -> list[str]:
+def propose(engines: dict[str, Engine], tokenizer: Tokenizer, sides: Gap, *, beam: int, max_tokens: int) -> list[str]:
     """Search for what may stand in a gap.
 
     Each model looks, from its own side, for the most probable runs of 1, 2, ... tokens, and proposes those after which the
-    text on the other side of the gap is likeliest to begin. Where there are two models, the tokens that both together think
-    likeliest are proposed too.
+    text on the other side of the gap most probably continues. With two models, the most probable tokens by both are proposed
+    too.
 
     Args:
         engines: by direction, forward, backward or both.
@@ -104,15 +109,15 @@ def propose(
     found: dict[str, None] = {}
     boundary = [tokenizer.vocabulary.boundary_id]
     if len(engines) == 2:
-        together = score_blank(engines["forward"], engines["backward"], tokenizer, blank)["both"] + _bias(tokenizer)
-        likeliest = np.argsort(-together, kind="stable")[: min(beam, np.count_nonzero(np.isfinite(together)))]
-        for id in likeliest.tolist():
+        log_probs_V = score_cloze(engines["forward"], engines["backward"], tokenizer, sides)["both"] + _bias(tokenizer)
+        top_ids = np.argsort(-log_probs_V, kind="stable")[: min(beam, np.count_nonzero(np.isfinite(log_probs_V)))]
+        for id in top_ids.tolist():
             found[_text(tokenizer, [id])] = None
     for direction, engine in engines.items():
-        sides = (blank.left, blank.right) if direction == "forward" else (blank.right[::-1], blank.left[::-1])
-        context, beyond = sides
+        ordered = (sides.left, sides.right) if direction == "forward" else (sides.right[::-1], sides.left[::-1])
+        context, beyond = ordered
         first_beyond = [*beyond[:1].tolist(), *boundary][0]
-        for ids in _runs(engine, tokenizer, context, first_beyond, beam=beam, most_tokens=most_tokens):
+        for ids in _runs(engine, tokenizer, context, first_beyond, beam=beam, max_tokens=max_tokens):
             found[_text(tokenizer, ids if direction == "forward" else ids[::-1])] = None
     return [text for text in found if text]
 
@@ -127,7 +132,7 @@ def _bias(tokenizer: Tokenizer) -> npt.NDArray[np.float64]:
 
 
 def _text(tokenizer: Tokenizer, ids: Sequence[int]) -> str:
-    return decode(tokenizer, ids).strip(GAPS)
+    return decode(tokenizer, ids).strip(SPACES)
 
 
 def _runs(
@@ -137,17 +142,17 @@ def _runs(
     first_beyond: int,
     *,
     beam: int,
-    most_tokens: int,
+    max_tokens: int,
 ) -> list[list[int]]:
     """Return the runs of tokens after a context that most probably end before a token, as the engine reads: `beam` of them."""
     stepper = stepper_for(engine, engine.initial_state())
-    start = prefill(stepper, tokenizer, context)
-    stepper = stepper.fork(start.state)
-    bias_V, log_probs_BV = _bias(tokenizer), log_softmax(start.logits)
+    prompt_state = prefill(stepper, tokenizer, context)
+    stepper = stepper.fork(prompt_state.state)
+    bias_V, log_probs_BV = _bias(tokenizer), log_softmax(prompt_state.logits)
     runs: list[list[int]] = [[]]
     scores = np.zeros(1)
     found: list[tuple[float, list[int]]] = []
-    for _ in range(most_tokens):
+    for _ in range(max_tokens):
         grown_BV = scores[:, None] + log_probs_BV + bias_V
         best = list(islice(best_continuations(grown_BV, beam), beam))
         rows, ids = np.array(best, dtype=np.int64).reshape(-1, 2).T

@@ -12,7 +12,7 @@ class Hypothesis:
     """One line of a list.
 
     Args:
-        id: of what was said; several hypotheses share one.
+        id: of the utterance; several hypotheses share one.
         given: its score as it stands in the list.
         text: what may have been said.
     """
@@ -23,10 +23,15 @@ class Hypothesis:
 
 
 def read_hypotheses(name: str, lines: Iterable[str]) -> Iterator[Hypothesis]:
-    """Read `ID<TAB>score<TAB>text` line by line.
+    r"""Read `ID<TAB>score<TAB>text` line by line.
 
     Raises:
         TextError: naming the line that has not these three, or a score that is no number.
+
+    Example:
+        >>> hypothesis, *_ = charnn.api.read_hypotheses("list.tsv", ["u1\t-12.5\tthe fox slept"])
+        >>> hypothesis.text
+        'the fox slept'
     """
     for number, line in enumerate(lines, start=1):
         cells = line.split("\t")
@@ -52,12 +57,23 @@ def combined(hypothesis: Hypothesis, log_prob: float, *, lm_scale: float, word_p
 
     Args:
         log_prob: in the base of the list's scores.
+
+    Example:
+        >>> charnn.api.combined(hypothesis, -20.0, lm_scale=0.5, word_penalty=1.0)
+        -19.5
     """
     return float(hypothesis.given) + lm_scale * log_prob + word_penalty * len(hypothesis.text.split())
 
 
 class Best:
-    """The best hypothesis of each ID; of equal ones the first."""
+    """The best hypothesis of each ID; of equal ones the first.
+
+    Example:
+        >>> best = charnn.api.Best()
+        >>> best.take("u1", -19.5, "the fox slept")
+        >>> best.of_each["u1"]
+        (-19.5, 'the fox slept')
+    """
 
     def __init__(self) -> None:
         self.of_each: dict[str, tuple[float, str]] = {}

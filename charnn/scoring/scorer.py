@@ -5,32 +5,33 @@ import threading
 from collections import deque
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
-from itertools import chain
+from functools import partial
+from itertools import chain, islice
 
 import numpy as np
 
 from charnn.config import ScoreOptions
 from charnn.inference.engine import Engine
-from charnn.inference.threads import CancelledError, in_threads, one_by_one
+from charnn.inference.threads import CancelledError, serial_map, threaded_map
 from charnn.ngrams.mixture import Mixture
 from charnn.ngrams.spelling import Spelling
-from charnn.scoring.aggregation import Encoded, Found, summed
+from charnn.scoring.aggregation import EncodedUnit, TokenResults, unit_score
 from charnn.scoring.estimators import Estimate, Estimator, Floats, MixedEstimator, NetworkEstimator, Reader
 from charnn.scoring.scores import Score
 from charnn.text.tokenizers import Tokenizer
 
 LINES_AT_ONCE = 2048
 CHARS_AT_ONCE = 1 << 22
-"""The lines, and the characters of them, among which batches of one length are sought."""
+"""Lines, and characters, of the window in which units of similar length are batched."""
 WIDEST_BATCH = 512
 """Products with 512 columns run at BLAS's full speed, those with 256 do not."""
 SMALLEST_SHARED = 128
-"""So many texts are read in two batches, for two cores to have one each."""
-PLACES_A_BATCH = 1 << 20
+"""From this number of texts on, there are at least two batches, one for each of two cores."""
+POSITIONS_PER_BATCH = 1 << 20
 MOST_PADDED = 2
 """Texts of a batch are not longer than this times the shortest, and a chunk."""
-LONGEST_CHUNK, PLACES_A_CHUNK = 256, 4096
-"""Tokens of each text, and of all texts of a batch together, that are read before anything is summed."""
+LONGEST_CHUNK, POSITIONS_PER_CHUNK = 256, 4096
+"""Tokens in a chunk, of each text and of the whole batch."""
 MOST_LOGITS = 1 << 22
 """The most logits computed at once (16 MiB)."""
 MOST_WHOLE = 1 << 20
@@ -38,12 +39,12 @@ MOST_WHOLE = 1 << 20
 
 
 def estimator_of(engine: Engine, tokenizer: Tokenizer, mixture: Mixture | None = None) -> Estimator:
-    """Return a network as an estimator, with its n-gram model if one is given."""
+    """Return a network's estimator, interpolated with its n-gram model if one is given."""
     return with_ngrams(NetworkEstimator(engine), tokenizer, mixture)
 
 
 def with_ngrams(network: Estimator, tokenizer: Tokenizer, mixture: Mixture | None) -> Estimator:
-    """Return a network interpolated with the n-gram model beside it, if one is given."""
+    """Return a network interpolated with its n-gram model, if one is given."""
     if mixture is None:
         return network
     boundary_id = None if tokenizer.unit == "stream" else tokenizer.vocabulary.boundary_id
@@ -61,21 +62,21 @@ def score_units(
 ) -> Iterator[Score]:
     """Score units one by one.
 
-    Units are read side by side, in batches of about one length out of a window, and given in their own order; one after the
-    other where the estimator learns from what it reads, or memory is carried from one to the next.
+    Units are read in batches of similar length from a window, and their scores yielded in the order of the units; one after
+    the other where the estimator adapts to the text or the hidden state is carried.
 
     Args:
         units: texts without their closing line ends.
-        options: which tokens count, and what to give of each.
-        spelling: what unknown tokens' spellings are worth, for `--spell`.
-        with_tokens: give each token, even where the options do not need them.
+        options: which tokens count, and what to return for each.
+        spelling: the model of unknown tokens' spellings, for `--spell`.
+        with_tokens: include each token, even where the options do not need them.
 
     Yields:
         One score a unit.
     """
     with_tokens = with_tokens or options.needs_tokens
-    for unit, found in _all_found(estimator, tokenizer, units, options):
-        yield summed(unit, found, tokenizer, options, spelling, with_tokens=with_tokens)
+    for unit, results in _unit_results(estimator, tokenizer, units, options):
+        yield unit_score(unit, results, tokenizer, options, spelling, with_tokens=with_tokens)
 
 
 def token_log_probs(
@@ -84,62 +85,58 @@ def token_log_probs(
     """Yield the log probabilities (N,) in nats of each unit's scored tokens, in the order in which they are read.
 
     Args:
-        units: of running text, its pieces.
+        units: for running text, its segments.
     """
-    find = _found_of_stream if options.unit == "stream" else _all_found
-    for unit, found in find(estimator, tokenizer, units, options):
-        yield found.log_probs[unit.num_unscored :]
+    read = _read_stream if options.unit == "stream" else _unit_results
+    for unit, results in read(estimator, tokenizer, units, options):
+        yield results.log_probs[unit.num_unscored :]
 
 
-def _all_found(
+def _unit_results(
     estimator: Estimator, tokenizer: Tokenizer, units: Iterable[str], options: ScoreOptions
-) -> Iterator[tuple[Encoded, Found]]:
-    """Yield what is found of each unit, in order."""
-    numbered = enumerate(units, start=1)
-    if estimator.is_sequential or options.state == "carry":
-        yield from _found_in_turn(estimator, tokenizer, numbered, options)
-        return
-    yield from _found_in_batches(estimator, tokenizer, numbered, options)
+) -> Iterator[tuple[EncodedUnit, TokenResults]]:
+    """Return each unit with its results, in order."""
+    is_sequential = estimator.is_sequential or options.state == "carry"
+    read = _read_in_sequence if is_sequential else _read_in_batches
+    return read(estimator, tokenizer, enumerate(units, start=1), options)
 
 
-def _found_in_turn(
+def _read_in_sequence(
     estimator: Estimator, tokenizer: Tokenizer, numbered: Iterator[tuple[int, str]], options: ScoreOptions
-) -> Iterator[tuple[Encoded, Found]]:
+) -> Iterator[tuple[EncodedUnit, TokenResults]]:
     carries = options.state == "carry"
-    reader = estimator.start(1) if carries else None
+    reader = estimator.new_reader(1) if carries else None
     boundary = [tokenizer.vocabulary.boundary_id]
     for number, text in numbered:
         unit = _encode(number, text, tokenizer, options, estimator.is_backward)
         read = unit
-        if carries and not options.closes:  # the last token is to be remembered though nothing after it is scored
+        if carries and not options.closes:  # the last token must be read although nothing after it is scored
             ids = unit.targets
             read = replace(unit, context=np.concatenate((boundary, ids)), targets=np.concatenate((ids, boundary)))
-        (found,) = _read(estimator, reader or estimator.start(1), [read], options)
-        yield unit, found.part(len(unit.targets))
+        (results,) = _read_batch(estimator, options, [read], reader=reader)
+        yield unit, results.truncated(len(unit.targets))
 
 
-def _found_in_batches(
+def _read_in_batches(
     estimator: Estimator, tokenizer: Tokenizer, numbered: Iterator[tuple[int, str]], options: ScoreOptions
-) -> Iterator[tuple[Encoded, Found]]:
-    windows: deque[tuple[list[Encoded], list[list[int]]]] = deque()
+) -> Iterator[tuple[EncodedUnit, TokenResults]]:
+    windows: deque[tuple[list[EncodedUnit], list[list[int]]]] = deque()
 
-    def batches() -> Iterator[list[list[Encoded]]]:
-        """Yield the batches of each window, which joins those that are under way."""
+    def batches() -> Iterator[list[EncodedUnit]]:
+        """Yield the batches of each window, which is added to `windows` first."""
         for window in _windows(numbered):
             encoded = [_encode(number, text, tokenizer, options, estimator.is_backward) for number, text in window]
             by_length = sorted(range(len(encoded)), key=lambda index: len(encoded[index].targets))
-            places = list(_batches(by_length, encoded, estimator.vocab_size))
-            windows.append((encoded, places))
-            yield [[encoded[index] for index in batch] for batch in places]
+            windows.append((encoded, list(_batches(by_length, encoded, estimator.vocab_size))))
+            yield from ([encoded[index] for index in batch] for batch in windows[-1][1])
 
-    def read(batch: list[Encoded], cancelled: threading.Event) -> list[Found]:
-        return _read(estimator, estimator.start(len(batch)), batch, options, cancelled)
-
-    groups = in_threads(batches(), read) if estimator.runs_in_threads else one_by_one(batches(), read)
-    for found_of_batches in groups:
-        encoded, places = windows.popleft()
-        results = dict(zip(chain(*places), chain(*found_of_batches), strict=True))
-        yield from ((unit, results[index]) for index, unit in enumerate(encoded))
+    map_batches = threaded_map if estimator.runs_in_threads else serial_map
+    batch_results = map_batches(partial(_read_batch, estimator, options), batches())
+    for first in batch_results:
+        encoded, indices = windows.popleft()
+        of_window = chain(first, *islice(batch_results, len(indices) - 1))
+        by_index = dict(zip(chain(*indices), of_window, strict=True))
+        yield from ((unit, by_index[index]) for index, unit in enumerate(encoded))
 
 
 def score_stream(
@@ -154,28 +151,33 @@ def score_stream(
     """Score one running text of any length.
 
     Args:
-        parts: the text in pieces that end at line ends; a backward model wants it in one.
+        parts: the text in segments that end at line ends; a single one for a backward model.
         options, spelling, with_tokens: see `score_units`.
 
     Yields:
-        One score a piece, which together are the text's.
+        One score per segment; their sum is the score of the text.
     """
-    for unit, found in _found_of_stream(estimator, tokenizer, parts, options):
-        yield summed(unit, found, tokenizer, options, spelling, with_tokens=with_tokens or options.needs_tokens)
+    for unit, results in _read_stream(estimator, tokenizer, parts, options):
+        yield unit_score(unit, results, tokenizer, options, spelling, with_tokens=with_tokens or options.needs_tokens)
 
 
-def _found_of_stream(
+def _read_stream(
     estimator: Estimator, tokenizer: Tokenizer, parts: Iterable[str], options: ScoreOptions
-) -> Iterator[tuple[Encoded, Found]]:
-    reader, last_id, num_unscored, start = estimator.start(1), tokenizer.vocabulary.boundary_id, int(not options.bos), 0
+) -> Iterator[tuple[EncodedUnit, TokenResults]]:
+    reader, last_id, num_unscored, start = (
+        estimator.new_reader(1),
+        tokenizer.vocabulary.boundary_id,
+        int(not options.bos),
+        0,
+    )
     for text in parts:
         ids = tokenizer.encode(text)
         if len(ids):
             ids = ids[::-1] if estimator.is_backward else ids
             context = np.concatenate(([last_id], ids[:-1]))
-            unit = Encoded(1, text, context, ids, estimator.is_backward, num_unscored, is_closed=False, start=start)
-            (found,) = _read(estimator, reader, [unit], options)
-            yield unit, found
+            unit = EncodedUnit(1, text, context, ids, estimator.is_backward, num_unscored, is_closed=False, start=start)
+            (results,) = _read_batch(estimator, options, [unit], reader=reader)
+            yield unit, results
             last_id, num_unscored = int(ids[-1]), 0
         start += len(text)
 
@@ -193,7 +195,7 @@ def _windows(numbered: Iterator[tuple[int, str]]) -> Iterator[list[tuple[int, st
         yield window
 
 
-def _encode(number: int, text: str, tokenizer: Tokenizer, options: ScoreOptions, is_backward: bool) -> Encoded:
+def _encode(number: int, text: str, tokenizer: Tokenizer, options: ScoreOptions, is_backward: bool) -> EncodedUnit:
     ids = tokenizer.encode(text)
     ids = ids[::-1] if is_backward else ids
     boundary = [tokenizer.vocabulary.boundary_id]
@@ -201,14 +203,14 @@ def _encode(number: int, text: str, tokenizer: Tokenizer, options: ScoreOptions,
     targets = np.concatenate([ids, closing]).astype(np.int64)
     context = np.concatenate([boundary, ids]).astype(np.int64)[: len(targets)]
     num_unscored = 0 if options.bos else min(1, len(targets))
-    return Encoded(number, text, context, targets, is_backward, num_unscored, options.closes)
+    return EncodedUnit(number, text, context, targets, is_backward, num_unscored, options.closes)
 
 
-def _batches(by_length: list[int], encoded: list[Encoded], vocab_size: int) -> Iterator[list[int]]:
+def _batches(by_length: list[int], encoded: list[EncodedUnit], vocab_size: int) -> Iterator[list[int]]:
     """Yield batches of texts of about one length, given in the order of their lengths.
 
     Batches are of one size, and there are two of them or another even number, so that no core waits for the last. They depend
-    on the texts alone, not on how many cores there are.
+    only on the texts, not on the number of cores.
     """
     widest = min(WIDEST_BATCH, max(1, MOST_LOGITS // vocab_size))
     if len(by_length) >= SMALLEST_SHARED:
@@ -217,7 +219,7 @@ def _batches(by_length: list[int], encoded: list[Encoded], vocab_size: int) -> I
     batch: list[int] = []
     for index in by_length:
         length = len(encoded[index].targets) + 1
-        is_full = len(batch) == widest or (len(batch) + 1) * length > PLACES_A_BATCH
+        is_full = len(batch) == widest or (len(batch) + 1) * length > POSITIONS_PER_BATCH
         if batch and (is_full or length > MOST_PADDED * len(encoded[batch[0]].targets) + LONGEST_CHUNK):
             yield batch
             batch = []
@@ -226,14 +228,17 @@ def _batches(by_length: list[int], encoded: list[Encoded], vocab_size: int) -> I
         yield batch
 
 
-def _read(
+def _read_batch(
     estimator: Estimator,
-    reader: Reader,
-    units: list[Encoded],
     options: ScoreOptions,
+    units: list[EncodedUnit],
     cancelled: threading.Event | None = None,
-) -> list[Found]:
-    """Return what was found of each unit. Padding comes last, where nothing depends on it."""
+    *,
+    reader: Reader | None = None,
+) -> list[TokenResults]:
+    """Return the results of each unit. Padding comes last, where nothing depends on it."""
+    if reader is None:
+        reader = estimator.new_reader(len(units))
     longest = max(len(unit.targets) for unit in units)
     contexts = np.zeros((longest, len(units)), dtype=np.int64)
     targets = np.zeros((longest, len(units)), dtype=np.int64)
@@ -241,28 +246,28 @@ def _read(
         length = len(unit.targets)
         contexts[:length, column] = unit.context
         targets[:length, column] = unit.targets
-    parts: list[Found] = [Found(np.zeros((0, len(units))))]
+    chunks: list[TokenResults] = [TokenResults(np.zeros((0, len(units))))]
     most = MOST_WHOLE if options.needs_distributions else MOST_LOGITS
-    length = min(most // (len(units) * estimator.vocab_size), PLACES_A_CHUNK // len(units), LONGEST_CHUNK)
+    length = min(most // (len(units) * estimator.vocab_size), POSITIONS_PER_CHUNK // len(units), LONGEST_CHUNK)
     length = max(1, length)
     for first in range(0, longest, length):
         chunk = slice(first, first + length)
         if cancelled is not None and cancelled.is_set():
             raise CancelledError
         estimate = reader.read(contexts[chunk], targets[chunk], whole=options.needs_distributions)
-        parts.append(_looked_at(estimate, options.alternatives))
-    return [Found.column(parts, len(unit.targets), column) for column, unit in enumerate(units)]
+        chunks.append(_token_results(estimate, options.alternatives))
+    return [TokenResults.of_stream(chunks, len(unit.targets), column) for column, unit in enumerate(units)]
 
 
-def _looked_at(estimate: Estimate, num_alternatives: int) -> Found:
+def _token_results(estimate: Estimate, num_alternatives: int) -> TokenResults:
     log_probs_TBV = estimate.log_probs_TBV
     if log_probs_TBV is None:
-        return Found(estimate.log_probs_TB)
+        return TokenResults(estimate.log_probs_TB)
     ranks_TB = 1 + (log_probs_TBV > estimate.log_probs_TB[..., None]).sum(axis=-1)
     probs_TBV = np.exp(log_probs_TBV)
     entropies_TB = -(probs_TBV * np.where(probs_TBV > 0, log_probs_TBV, 0.0)).sum(axis=-1)
-    found = Found(estimate.log_probs_TB, ranks_TB, entropies_TB)
+    results = TokenResults(estimate.log_probs_TB, ranks_TB, entropies_TB)
     if num_alternatives:
-        found.top_ids = np.argsort(-log_probs_TBV, axis=-1, kind="stable")[..., :num_alternatives]
-        found.top_log_probs = np.take_along_axis(log_probs_TBV, found.top_ids, axis=-1)
-    return found
+        results.top_ids = np.argsort(-log_probs_TBV, axis=-1, kind="stable")[..., :num_alternatives]
+        results.top_log_probs = np.take_along_axis(log_probs_TBV, results.top_ids, axis=-1)
+    return results

@@ -1,4 +1,4 @@
-"""What scoring finds: a unit's log probability, its counts and its tokens."""
+"""Results of scoring: a unit's log probability, its counts and its tokens."""
 
 import math
 from collections.abc import Sequence
@@ -9,18 +9,21 @@ from charnn import notebook
 
 @dataclass(frozen=True, slots=True)
 class ScoredToken:
-    """A token and what is known of it; None where it was not scored or not asked for.
+    """A token and its values; None where it was not scored or they were not requested.
 
     Args:
         token: as it is spelled in the text.
         id: in the vocabulary.
-        start: where it stands in the unit, or in the whole of a running text, in characters.
+        start: its position in the unit, or in the whole of a running text, in characters.
         log_prob_nats: of the token.
         is_unknown: whether the vocabulary lacks it.
-        rank: 1 for the likeliest token there, 2 for the next.
+        rank: 1 for the most probable token, 2 for the next.
         entropy_nats: of the distribution that it is drawn from.
         entropy_reduction_nats: that entropy less the one after the token, at least 0 (Hale 2006).
-        alternatives: the likeliest tokens there and their log probabilities in nats.
+        alternatives: the most probable tokens and their log probabilities in nats.
+
+    Example:
+        >>> [(token.token, token.surprisal_bits) for token in model.score("The fox slept.").tokens]
     """
 
     token: str
@@ -45,20 +48,23 @@ class ScoredToken:
 
 @dataclass(frozen=True)
 class Score:
-    """What a unit, or a whole text, was found to be worth.
+    """The score of a unit or a whole text.
 
     Args:
         number: of the unit in its text, from 1; 0 for a total.
         text: the unit, empty for a total.
-        start: characters of a running text before this piece of it.
+        start: characters of a running text before this segment of it.
         log_prob_nats: sum over its counted tokens.
         unknown_log_prob_nats: the part of the sum that unknown tokens have.
         num_tokens: tokens counted, a closing boundary included.
-        num_unknown: unknown tokens that were found.
+        num_unknown: unknown tokens in the text.
         num_excluded: of these, those that are not counted.
         num_chars, num_bytes, num_words: what the counted tokens stand for, a boundary being one of each (a line end); words are
             what white space separates.
-        tokens: each token, where asked for.
+        tokens: each token, where requested.
+
+    Example:
+        >>> model.score("The fox slept.").bits_per_char
     """
 
     number: int = 0
@@ -134,14 +140,14 @@ def _exp_mean(nats: float, count: int) -> float:
 def averaged(scores: tuple[Score, ...]) -> Score:
     """Return one unit's score as the mean of log probabilities that several models give it.
 
-    Of a forward and a backward model it is the logarithm of the geometric mean of two probabilities: a judgement, not a
+    Of a forward and a backward model it is the logarithm of the geometric mean of two probabilities: a score, not a
     distribution: of its tokens only the log probabilities are known.
     """
-    first, share = scores[0], 1 / len(scores)
+    first, weight = scores[0], 1 / len(scores)
 
     def mean(values: list[float | None]) -> float | None:
         known = [value for value in values if value is not None]
-        return sum(known) * share if len(known) == len(values) else None
+        return sum(known) * weight if len(known) == len(values) else None
 
     tokens = [
         replace(
@@ -155,7 +161,7 @@ def averaged(scores: tuple[Score, ...]) -> Score:
     ]
     return replace(
         first,
-        log_prob_nats=sum(score.log_prob_nats for score in scores) * share,
-        unknown_log_prob_nats=sum(score.unknown_log_prob_nats for score in scores) * share,
+        log_prob_nats=sum(score.log_prob_nats for score in scores) * weight,
+        unknown_log_prob_nats=sum(score.unknown_log_prob_nats for score in scores) * weight,
         tokens=tokens,
     )

@@ -24,8 +24,11 @@ class ScoredWord:
 
     Args:
         word: as it stands in the text, without white space; the closing boundary is one of its own where no word takes it in.
-        start, end: where it stands in the unit, in characters.
+        start, end: its position in the unit, in characters.
         tokens: what its probability is the product of, white space included.
+
+    Example:
+        >>> model.score_words("The fox slept.")[1].surprisal_bits
     """
 
     word: str
@@ -46,7 +49,7 @@ class ScoredWord:
         return None if self.log_prob_nats is None else -self.log_prob_nats / math.log(2) + 0.0
 
     def to_dict(self) -> dict[str, object]:
-        """Return what is known of the word: its text, place, surprisal, and number of tokens."""
+        """Return the word, its position, surprisal, and number of tokens."""
         return {
             "word": self.word,
             "start": self.start,

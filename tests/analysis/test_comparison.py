@@ -18,7 +18,7 @@ def unit(number, text, bits):
 
 
 def compared(pairs, same=True, places=3, independent=True):
-    comparison = Comparison(same_vocabulary=same, are_independent=independent, num_places=places)
+    comparison = Comparison(same_vocabulary=same, are_independent=independent, num_differences=places)
     for number, (text, first, second) in enumerate(pairs, start=1):
         comparison.take(unit(number, text, first), unit(number, text, second), closes=(False, False))
     return comparison
@@ -88,7 +88,7 @@ def test_too_few_lines_say_nothing_of_chance():
 
 def test_the_places_of_the_greatest_differences_are_found():
     comparison = compared([("abc", [1, 2, 3], [1, 9, 1]), ("de", [4, 4], [0.5, 4])])
-    better, worse = comparison.places()
+    better, worse = comparison.largest_differences()
     assert [(place.line, place.start, place.text, place.gain_bits) for place in better] == [
         (2, 0, "d", 3.5),
         (1, 2, "c", 2.0),
@@ -96,7 +96,7 @@ def test_the_places_of_the_greatest_differences_are_found():
     assert [(place.line, place.text, place.gain_bits) for place in worse] == [(1, "b", -7.0)]
     assert better[1].context == "ab"
     assert (worse[0].first_bits, worse[0].second_bits) == pytest.approx((2, 9))
-    assert compared([("abc", [1, 2, 3], [1, 9, 1])], places=0).places() == ([], [])
+    assert compared([("abc", [1, 2, 3], [1, 9, 1])], places=0).largest_differences() == ([], [])
 
 
 def test_words_are_set_beside_each_other_where_vocabularies_differ():
@@ -109,8 +109,8 @@ def test_words_are_set_beside_each_other_where_vocabularies_differ():
         num_chars=4,
         tokens=[ScoredToken("a", 1, 0, -4 * LOG2, False), ScoredToken("bc", 2, 2, -5 * LOG2, False)],
     )
-    comparison = Comparison(same_vocabulary=False, are_independent=True, num_places=5)
+    comparison = Comparison(same_vocabulary=False, are_independent=True, num_differences=5)
     comparison.take(letters, words, closes=(False, False))
-    better, worse = comparison.places()
+    better, worse = comparison.largest_differences()
     assert [(place.text, place.gain_bits) for place in better] == [("bc", 1.0)]
     assert [(place.text, place.gain_bits) for place in worse] == [("a", -3.0)]

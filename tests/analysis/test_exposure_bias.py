@@ -23,7 +23,7 @@ def test_losses_are_those_of_reading_true_or_own_tokens():
     weights["layers.0.weight_ih"] = np.eye(5, dtype=np.float32)
     weights["output.weight"] = 20 * np.roll(np.eye(5, dtype=np.float32), 1, axis=0)
     text = np.arange(60)[::-1] % 5
-    found = roll_out(Engine(shape, weights), text, length=10, judge=None)
+    found = roll_out(Engine(shape, weights), text, length=10, ngrams=None)
     assert found.own == pytest.approx(np.zeros(10), abs=1e-6)
     assert found.true == pytest.approx(np.full(10, 20.0), abs=1e-6)
     # Its own token is 2 ahead of the true one after the first, 4 after the second, ...: it is there again each fifth time.
@@ -37,7 +37,7 @@ def test_the_true_loss_is_that_of_the_text_read_on():
     shape = Architecture("lstm", 11, 6, 8, 2)
     engine = Engine(shape, ramp_weights(shape, 0.8))
     text = np.arange(40) ** 2 % 11
-    found = roll_out(engine, text, length=4, judge=None)
+    found = roll_out(engine, text, length=4, ngrams=None)
     assert found.num_rollouts == 1 + 40 - 4 - 36
     logits = engine.logits(engine.forward(text[:, None], engine.initial_state(1))[0])[:, 0]
     log_probs = log_softmax(logits)

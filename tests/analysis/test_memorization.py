@@ -95,7 +95,7 @@ def test_a_text_too_short_to_compare_with_calls_nothing_copied():
 @given(text=texts, start=st.integers(0, 60), size=st.integers(1, 20))
 def test_what_is_passed_over_is_as_if_it_were_another_text(text, start, size):
     place = slice(start, start + size)
-    (found,) = find_copies([text[place]], text, without=[place])
+    (found,) = find_copies([text[place]], text, excluded=[place])
     expected = max(
         longest_common(text[place].tolist(), text[part].tolist())
         for part in (slice(0, start), slice(start + size, None))

@@ -19,7 +19,7 @@ from pathlib import Path
 
 from charnn.config import ScoreOptions
 from charnn.inference.engine import Engine
-from charnn.scoring.cloze import find_blank, score_blank
+from charnn.scoring.cloze import find_gap, score_cloze
 from charnn.scoring.scorer import estimator_of, score_units
 from charnn.storage.model_directory import read_directed
 
@@ -63,9 +63,9 @@ def main() -> None:
     sentences = []
     for pair in pairs:
         sentence, noun, other = blanked(pair["good"])
-        blank = find_blank(tokenizer, sentence, "____", on_unknown="unk")
+        blank = find_gap(tokenizer, sentence, "____", on_unknown="unk")
         ids = [tokenizer.vocabulary.id_of(word) for word in (noun, other)]
-        for name, log_probs in score_blank(forward, backward, tokenizer, blank).items():
+        for name, log_probs in score_cloze(forward, backward, tokenizer, blank).items():
             right.setdefault(f"in the blank, {name}", []).append(log_probs[ids[0]] > log_probs[ids[1]])
         sentences += [sentence.replace("____", noun), sentence.replace("____", other)]
     whole = {}

@@ -110,7 +110,7 @@ def batches(network: NetworkEstimator, lines: list[list[int]], boundary_id: int)
         for column, index in enumerate(batch):
             targets[: len(lines[index]), column] = lines[index]
         contexts = np.concatenate((np.full((1, len(batch)), boundary_id), targets[:-1]))
-        log_probs = network.start(len(batch)).read(contexts, targets, whole=False).log_probs_TB
+        log_probs = network.new_reader(len(batch)).read(contexts, targets, whole=False).log_probs_TB
         for column, index in enumerate(batch):
             found[index] = log_probs[: len(lines[index]) + 1, column]
     yield from found

@@ -25,7 +25,7 @@ from charnn.inference.engine import Engine
 from charnn.ngrams.counting import count_ngrams
 from charnn.ngrams.kneser_ney import NgramModel, estimate
 from charnn.ngrams.mixture import Mixture
-from charnn.sampling.sampler import write_sample
+from charnn.sampling.sampler import generate_sample
 from charnn.text.tokenizers import CharTokenizer
 from charnn.text.vocabulary import UNKNOWN, Vocabulary
 
@@ -84,7 +84,7 @@ def sampler_ratio(ngrams: NgramModel, vocabulary: Vocabulary, rounds: int = 5, l
         seconds = []
         for mixed in (None, mixture):
             begun = time.perf_counter()
-            write_sample(engine, tokenizer, SampleOptions(length=length), seed=1, mixture=mixed)
+            generate_sample(engine, tokenizer, SampleOptions(length=length), seed=1, mixture=mixed)
             seconds.append(time.perf_counter() - begun)
         ratios.append(seconds[0] / seconds[1])
         print(f"  alone {length / seconds[0]:,.0f} tokens/s, mixed {length / seconds[1]:,.0f}")

@@ -16,7 +16,7 @@ from charnn.inference.prompt import prefill
 from charnn.inference.stepper import stepper_for
 from charnn.sampling import sampler as sampler_module
 from charnn.sampling.sampler import Sampler
-from charnn.sampling.streams import Plan
+from charnn.sampling.streams import SampleRequest
 from charnn.storage.model_directory import read_model
 
 
@@ -32,13 +32,13 @@ def main() -> None:
     stepper = stepper_for(engine, engine.initial_state())
     start = prefill(stepper, model.tokenizer, model.tokenizer.encode(""))
     made = SampleOptions(length=options.length)
-    plans = [Plan(start, seed) for seed in range(options.streams)]
+    plans = [SampleRequest(start, seed) for seed in range(options.streams)]
 
-    def written(chosen: list[Plan]) -> tuple[list[list[int]], int, float]:
+    def written(chosen: list[SampleRequest]) -> tuple[list[list[int]], int, float]:
         sampler = Sampler(stepper, model.tokenizer, made)
         begun = time.perf_counter()
-        ids = {piece.number: piece.sample.ids for piece in sampler.write(chosen)}
-        return [ids[number] for number in sorted(ids)], sampler.num_decided_alone, time.perf_counter() - begun
+        ids = {piece.number: piece.sample.ids for piece in sampler.generate(chosen)}
+        return [ids[number] for number in sorted(ids)], sampler.num_recomputed, time.perf_counter() - begun
 
     alone, seconds_alone = [], 0.0
     for plan in plans:

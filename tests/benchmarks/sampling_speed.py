@@ -23,7 +23,7 @@ from charnn.inference.prompt import prefill
 from charnn.inference.quantization import in_bf16
 from charnn.inference.stepper import Stepper, stepper_for
 from charnn.sampling.sampler import Sampler
-from charnn.sampling.streams import Plan
+from charnn.sampling.streams import SampleRequest
 from charnn.text.tokenizers import CharTokenizer
 from charnn.text.vocabulary import Vocabulary
 from charnn.training.network.network import Network
@@ -125,8 +125,8 @@ def main() -> None:
 
     def speed(num_streams: int, length: int, reader: Stepper = stepper, **chosen: float) -> float:
         sampler = Sampler(reader, tokenizer, SampleOptions(length=length, **chosen))
-        plans = [Plan(start, seed) for seed in range(num_streams)]
-        return num_streams * length / seconds(lambda: list(sampler.write(plans)))
+        plans = [SampleRequest(start, seed) for seed in range(num_streams)]
+        return num_streams * length / seconds(lambda: list(sampler.generate(plans)))
 
     speed(1, size)
     loop_length = max(20, options.length // 10)

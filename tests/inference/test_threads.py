@@ -12,12 +12,13 @@ from threadpoolctl import ThreadpoolController
 from charnn.config import SampleOptions, ScoreOptions
 from charnn.inference import threads
 from charnn.inference.input_projection import ProjectedRows
+from charnn.inference.numpy_steppers import LstmStepper
 from charnn.inference.prompt import prefill
 from charnn.inference.stepper import stepper_for
-from charnn.inference.threads import AdaptiveThreads, BlasThreads, in_threads, limited_blas_threads, num_cores
+from charnn.inference.threads import AdaptiveThreads, BlasThreads, limited_blas_threads, num_cores, threaded_map
 from charnn.sampling import sampler
 from charnn.sampling.sampler import Sampler
-from charnn.sampling.streams import Plan
+from charnn.sampling.streams import SampleRequest
 from charnn.scoring import estimators, scorer
 from charnn.scoring.estimators import NetworkEstimator
 from charnn.scoring.scorer import score_units
@@ -238,11 +239,11 @@ def test_a_sampler_limits_threads_while_it_computes_and_not_while_it_is_suspende
     monkeypatch.setattr(AdaptiveThreads, "_time", lambda _self, number, *_: number)
     writer, start = sampler_with(BlasThreads([library]), monkeypatch)
     seen = []
-    extend = Sampler._extend
+    step = LstmStepper.step
     monkeypatch.setattr(
-        Sampler, "_extend", lambda self, *values: (seen.append(library.num_threads), extend(self, *values))[1]
+        LstmStepper, "step", lambda self, *values: (seen.append(library.num_threads), step(self, *values))[1]
     )
-    pieces = writer.write([Plan(start, seed) for seed in range(num_samples)])
+    pieces = writer.generate([SampleRequest(start, seed) for seed in range(num_samples)])
     for _ in range(40):
         next(pieces)
         assert library.num_threads == 8
@@ -258,7 +259,7 @@ def test_two_samplers_at_once_leave_the_number_as_it_was(monkeypatch):
     writers = [sampler_with(blas, monkeypatch) for _ in range(4)]
 
     def write(writer, start):
-        list(writer.write([Plan(start, 1), Plan(start, 2)]))
+        list(writer.generate([SampleRequest(start, 1), SampleRequest(start, 2)]))
 
     running = [threading.Thread(target=write, args=each) for each in writers]
     for thread in running:
@@ -280,10 +281,11 @@ threadpool_limits(limits=3, user_api="blas")
 torch.set_num_threads(3)
 from charnn.config import ModelOptions, SampleOptions, ScoreOptions, TextOptions, TrainingOptions
 from charnn.inference import threads
+from charnn.inference.numpy_steppers import LstmStepper
 from charnn.inference.prompt import prefill
 from charnn.sampling.sampler import Sampler
 from charnn.inference.stepper import stepper_for
-from charnn.sampling.streams import Plan
+from charnn.sampling.streams import SampleRequest
 from charnn.scoring import estimators, scorer
 from charnn.scoring.scorer import score_units
 from charnn.text.tokenizers import CharTokenizer
@@ -308,14 +310,14 @@ def sample():
     stepper = stepper_for(ENGINE, ENGINE.initial_state())
     tokenizer = CharTokenizer(FIVE.vocabulary, "stream")
     start = prefill(stepper, tokenizer, np.zeros(0, dtype=np.int64))
-    for _ in Sampler(stepper, tokenizer, SampleOptions(length=40)).write([Plan(start, 1)]):
+    for _ in Sampler(stepper, tokenizer, SampleOptions(length=40)).generate([SampleRequest(start, 1)]):
         read_counts()
 
 workers = []
 
 def score():
     estimator = estimators.NetworkEstimator(ENGINE)
-    seen, meet, start = set(), threading.Barrier(expected, timeout=60), estimator.start
+    seen, meet, start = set(), threading.Barrier(expected, timeout=60), estimator.new_reader
 
     def started(num_streams):
         if threading.get_ident() not in seen:
@@ -323,7 +325,7 @@ def score():
             meet.wait()
         return start(num_streams)
 
-    estimator.start = started
+    estimator.new_reader = started
     for _ in score_units(estimator, FIVE, ["abcd"] * 90, ScoreOptions()):
         pass
     read_counts()
@@ -378,9 +380,9 @@ def test_results_come_in_order_whichever_thread_is_quicker():
         time.sleep(0.02 if number % 2 else 0)
         return number, threading.get_ident()
 
-    found = list(in_threads([[0, 1, 2], [], [3], [4, 5]], work))
-    assert [[number for number, _ in group] for group in found] == [[0, 1, 2], [], [3], [4, 5]]
-    workers = {worker for group in found for _, worker in group}
+    found = list(threaded_map(work, range(20)))
+    assert [number for number, _ in found] == list(range(20))
+    workers = {worker for _, worker in found}
     assert threading.get_ident() not in workers
 
 
@@ -389,12 +391,12 @@ def test_a_single_task_is_done_here():
     def work(task, cancelled):
         return threading.get_ident()
 
-    assert list(in_threads([["x"]], work)) == [[threading.get_ident()]]
-    assert list(in_threads([], work)) == []
+    assert list(threaded_map(work, ["x"])) == [threading.get_ident()]
+    assert list(threaded_map(work, [])) == []
 
 
 @pytest.mark.usefixtures("two_cores")
-def test_the_next_group_is_under_way_before_the_first_is_given():
+def test_later_items_are_computed_before_the_first_result_is_used():
     began = threading.Event()
 
     def work(task, cancelled):
@@ -402,10 +404,10 @@ def test_the_next_group_is_under_way_before_the_first_is_given():
             began.set()
         return task
 
-    groups = in_threads([["first", "beside"], ["second"], ["third"]], work)
-    assert next(groups) == ["first", "beside"]
+    results = threaded_map(work, ["first", "beside", "second", "third"])
+    assert next(results) == "first"
     assert began.wait(5)
-    groups.close()
+    results.close()
 
 
 @pytest.mark.usefixtures("two_cores")
@@ -420,15 +422,15 @@ def test_work_that_nobody_waits_for_is_told_so(ending):
             seen.append(cancelled.wait(20))
         return task
 
-    groups = in_threads([["good", "fine"], ["long", "bad" if ending == "error" else "good"], ["good"]], work)
-    assert next(groups) == ["good", "fine"]
+    results = threaded_map(work, ["good", "long", "bad" if ending == "error" else "good", "good"])
+    assert next(results) == "good"
     began = time.monotonic()
     if ending == "close":
-        groups.close()
+        results.close()
     else:
         with pytest.raises(ValueError, match="bad"):
-            in_threads([["bad", "long"]], work).__next__()
-        groups.close()
+            next(threaded_map(work, ["bad", "long"]))
+        results.close()
     assert time.monotonic() - began < 15
     assert all(seen)
 
@@ -466,10 +468,10 @@ def test_blas_is_limited_while_tasks_run_and_not_while_results_wait(monkeypatch)
         released.clear()
         return library.num_threads
 
-    groups = in_threads([[1, 2], [3], [4]], work)
-    assert next(groups) == [1, 1]
+    results = threaded_map(work, [1, 2, 3, 4])
+    assert next(results) == 1
     assert released.wait(20)
-    assert list(groups) == [[1], [1]]
+    assert list(results) == [1, 1, 1]
     assert library.num_threads == 8
 
 

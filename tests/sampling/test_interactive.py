@@ -7,7 +7,7 @@ from charnn.inference.engine import log_softmax
 from charnn.inference.prompt import prefill, read_context
 from charnn.inference.stepper import stepper_for
 from charnn.sampling.interactive import InteractiveWriter
-from charnn.sampling.streams import Plan
+from charnn.sampling.streams import SampleRequest
 from tests.sampling.test_sampler import LETTERS, LINES, engine_for, written
 
 
@@ -15,7 +15,7 @@ def writer_for(tokenizer=LETTERS, prompt="ab", **options):
     engine = engine_for(tokenizer)
     stepper = stepper_for(engine, engine.initial_state())
     start = prefill(stepper, tokenizer, tokenizer.encode(prompt))
-    return InteractiveWriter(stepper, tokenizer, Plan(start, 1), SampleOptions(**options))
+    return InteractiveWriter(stepper, tokenizer, SampleRequest(start, 1), SampleOptions(**options))
 
 
 def expected_choices(text, count):

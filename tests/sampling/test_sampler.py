@@ -10,7 +10,7 @@ from charnn.inference.prompt import PromptState, encode_prompt, prefill, read_co
 from charnn.inference.stepper import stepper_for
 from charnn.sampling import sampler as sampler_module
 from charnn.sampling.sampler import Sampler
-from charnn.sampling.streams import Opening, Plan, Sample, Stream
+from charnn.sampling.streams import PreparedPrompt, Sample, SampleRequest, Stream
 from charnn.text.tokenizers import ByteTokenizer, CharTokenizer, WordTokenizer, byte_vocabulary
 from charnn.text.vocabulary import Vocabulary
 from tests.conftest import ramp_weights, trained_tokenizer
@@ -35,9 +35,9 @@ def written(tokenizer=LETTERS, prompt="", seed=1, **options):
     made = SampleOptions(**{"length": 20, **options})
     stepper, sampler = sampler_for(tokenizer, **options)
     start = prefill(stepper, tokenizer, tokenizer.encode(prompt))
-    plans = [Plan(start, seed + number) for number in range(made.num_samples)]
+    plans = [SampleRequest(start, seed + number) for number in range(made.num_samples)]
     samples, texts = {}, {}
-    for number, fresh, sample in sampler.write(plans):
+    for number, fresh, sample in sampler.generate(plans):
         texts[number] = texts.get(number, "") + fresh
         samples[number] = sample
     assert all(sample.text == texts[number] for number, sample in samples.items())
@@ -142,7 +142,7 @@ def test_what_was_held_back_is_given_once_at_the_end(pieces, stop):
     ids = [byte for piece in pieces for byte in (piece.encode() if isinstance(piece, str) else piece)]
     tokenizer = ByteTokenizer(Vocabulary(tuple(map(str, range(256))), (1,) * 256, 10, None), "stream")
     start = PromptState([10], np.zeros((1, 256)), ())
-    stream = Stream(0, Opening(start, tokenizer, SampleOptions(stop=(stop,) if stop else ()), None), 1)
+    stream = Stream(0, PreparedPrompt(start, tokenizer, SampleOptions(stop=(stop,) if stop else ()), None), 1)
     streamed = "".join(stream.take(id, 0.0) for id in ids) + stream.finish("length") + stream.finish("length")
     assert stream.sample.text == streamed
     assert streamed.encode("utf-8", "surrogateescape") == bytes(ids)
@@ -157,11 +157,11 @@ def walk(engine, tokenizer, num_streams, length, **options):
     stepper = stepper_for(engine, engine.initial_state())
     start = prefill(stepper, tokenizer, tokenizer.encode("ab"))
     made = SampleOptions(length=length, **options)
-    plans = [Plan(start, seed) for seed in range(num_streams)]
+    plans = [SampleRequest(start, seed) for seed in range(num_streams)]
     sampler = Sampler(stepper, tokenizer, made)
-    together = {piece.number: piece.sample for piece in sampler.write(plans)}
-    alone = [list(Sampler(stepper, tokenizer, made).write([plan]))[-1].sample for plan in plans]
-    return [together[number] for number in range(num_streams)], alone, sampler.num_decided_alone
+    together = {piece.number: piece.sample for piece in sampler.generate(plans)}
+    alone = [list(Sampler(stepper, tokenizer, made).generate([plan]))[-1].sample for plan in plans]
+    return [together[number] for number in range(num_streams)], alone, sampler.num_recomputed
 
 
 @pytest.mark.parametrize("close", [1e-5, 1e-2, 10.0], ids=["usual", "often", "always"])
@@ -218,7 +218,7 @@ def test_a_sample_goes_on_until_a_line_or_sentence_is_complete(until):
 def test_without_an_end_a_sample_is_as_long_as_its_reader_wants():
     stepper, sampler = sampler_for(LETTERS, length=-1, num_samples=2)
     start = prefill(stepper, LETTERS, LETTERS.encode(""))
-    pieces = sampler.write([Plan(start, 1), Plan(start, 2)])
+    pieces = sampler.generate([SampleRequest(start, 1), SampleRequest(start, 2)])
     seen = [next(pieces) for _ in range(1000)]
     ended = sampler.interrupt()
     assert [piece.sample.ended for piece in ended] == ["interrupted"] * 2
@@ -229,7 +229,7 @@ def test_without_an_end_a_sample_is_as_long_as_its_reader_wants():
 
 def test_one_stream_may_be_interrupted_too():
     stepper, sampler = sampler_for(LETTERS, length=-1, stop=("zz",))
-    pieces = sampler.write([Plan(prefill(stepper, LETTERS, LETTERS.encode("")), 1)])
+    pieces = sampler.generate([SampleRequest(prefill(stepper, LETTERS, LETTERS.encode("")), 1)])
     for _ in range(7):
         next(pieces)
     (piece,) = sampler.interrupt()
@@ -287,7 +287,7 @@ def test_what_is_only_streamed_leaves_nothing_behind():
     stepper = stepper_for(engine, engine.initial_state())
     start = prefill(stepper, LETTERS, LETTERS.encode("ab"))
     sampler = Sampler(stepper, LETTERS, SampleOptions(length=-1), keeps_history=False)
-    pieces = sampler.write([Plan(start, 1)])
+    pieces = sampler.generate([SampleRequest(start, 1)])
     text = "".join(next(pieces).text for _ in range(3000))
     (piece,) = sampler.interrupt()
     assert (piece.sample.ids, piece.sample.log_probs_nats, piece.sample.text) == ([], [], "")

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from charnn.config import SampleOptions
 from charnn.sampling.constraints import NoRepeatedNgram
-from charnn.sampling.selection import STUCK, TokenSelector, Writer, draw, likeliest, quick_draw
+from charnn.sampling.selection import STUCK, TokenContext, TokenSelector, draw, most_probable, no_quick_draw, quick_draw
 from charnn.text.tokenizers import CharTokenizer
 from charnn.text.vocabulary import Vocabulary
 
@@ -100,10 +100,10 @@ def test_a_hundred_thousand_draws_follow_the_exact_distribution(names):
     log_probs = np.tile(np.log(PROBS), (NUM_DRAWS, 1))
     chooser = TokenSelector(LETTERS, options)
     if rules or chooser.is_penalised:  # a row each is slow, and all are alike
-        allowed = chooser.allowed(log_probs[:1], [Writer(CONTEXT, rules)])
+        allowed = chooser.allowed(log_probs[:1], [TokenContext(CONTEXT, rules)])
         choice = draw(chooser.weights(np.tile(allowed, (NUM_DRAWS, 1)), options.temperature).log_probs_BV, draws)
     else:
-        choice = chooser.choose(log_probs, [Writer(CONTEXT, [])] * NUM_DRAWS, draws, 0)
+        choice = chooser.select(log_probs, [TokenContext(CONTEXT, [])] * NUM_DRAWS, draws, 0)
     found = Counter(choice.ids_B.tolist())
     assert set(found) == set(expected)
     chi_square = sum((found[id] - NUM_DRAWS * prob) ** 2 / (NUM_DRAWS * prob) for id, prob in expected.items())
@@ -127,9 +127,9 @@ def test_the_short_way_is_the_long_way(logits, number, temperature, filters):
     options = SampleOptions(temperature=temperature, **filters)
     chooser = TokenSelector(LETTERS, options)
     quick = quick_draw(chooser, options, 20.0)
-    assert quick is not None
+    assert quick is not no_quick_draw
     log_probs = logits.astype(np.float64) - np.logaddexp.reduce(logits.astype(np.float64))
-    choice = chooser.choose(log_probs[None], [Writer([4], [])], np.array([number]), 0)
+    choice = chooser.select(log_probs[None], [TokenContext([4], [])], np.array([number]), 0)
     found = quick(logits, number, temperature)
     if found is not None and choice.margin_B[0] > 1e-9:
         assert found[0] == choice.ids_B[0]
@@ -147,7 +147,7 @@ def test_the_short_way_in_a_large_vocabulary():
         chooser = TokenSelector(tokenizer, options)
         quick = quick_draw(chooser, options, 50.0)
         for number in np.linspace(0, 0.999, 37):
-            choice = chooser.choose(log_probs[None], [Writer([1], [])], np.array([number]), 0)
+            choice = chooser.select(log_probs[None], [TokenContext([1], [])], np.array([number]), 0)
             assert quick(logits, number, 1.0)[0] == choice.ids_B[0]
 
 
@@ -158,7 +158,7 @@ def test_the_short_way_in_a_large_vocabulary():
 )
 def test_there_is_no_short_way_where_more_is_asked_for(options):
     made = SampleOptions(**options)
-    assert quick_draw(TokenSelector(LETTERS, made), made, 20.0) is None
+    assert quick_draw(TokenSelector(LETTERS, made), made, 20.0) is no_quick_draw
 
 
 def test_a_choice_says_how_near_another_one_was():
@@ -166,7 +166,7 @@ def test_a_choice_says_how_near_another_one_was():
     far, near = draw(log_probs, np.array([0.5, 0.25 + 1e-7])).margin_B
     assert far == pytest.approx(0.25 / (2 * 0.25 * 0.75), rel=1e-6)
     assert near == pytest.approx(1e-7 / (2 * 0.25 * 0.75), rel=1e-3)
-    assert likeliest(log_probs).margin_B == pytest.approx(np.full(2, np.log(2) / 2))
+    assert most_probable(log_probs).margin_B == pytest.approx(np.full(2, np.log(2) / 2))
 
 
 def test_moving_the_log_probabilities_by_less_than_the_margin_moves_no_choice():
@@ -183,8 +183,8 @@ def test_moving_the_log_probabilities_by_less_than_the_margin_moves_no_choice():
 def test_a_stream_that_may_write_nothing_is_stuck_and_others_are_not():
     options = SampleOptions(no_repeat_ngram=1, ban="\\n")
     rows = np.tile(np.log(PROBS), (2, 1))
-    writers = [Writer(ids, [NoRepeatedNgram(1, ids)]) for ids in ([1, 2, 3], [1, 2])]
-    choice = TokenSelector(LETTERS, options).choose(rows, writers, np.array([0.5, 0.5]), 0)
+    writers = [TokenContext(ids, [NoRepeatedNgram(1, ids)]) for ids in ([1, 2, 3], [1, 2])]
+    choice = TokenSelector(LETTERS, options).select(rows, writers, np.array([0.5, 0.5]), 0)
     assert choice.ids_B.tolist() == [STUCK, 3]
 
 

@@ -22,11 +22,11 @@ def network():
     return made
 
 
-def estimator(rate, decay, stretch=3, made=None):
+def estimator(rate, decay, segment=3, made=None):
     made = made or network()
     ids = np.array([1, 2, 3, 4, 5] * 8)
-    scales = gradient_scales(made, ids, boundary_id=5, stretch=stretch, seed=1)
-    return DynamicEstimator(made, DynamicSettings(stretch, rate, decay), scales, vocab_size=6, is_backward=False)
+    scales = gradient_scales(made, ids, boundary_id=5, segment=segment, seed=1)
+    return DynamicEstimator(made, DynamicSettings(segment, rate, decay), scales, vocab_size=6, is_backward=False)
 
 
 def scored(found, texts, **options):
@@ -41,7 +41,7 @@ def test_without_a_rate_nothing_is_learned():
 
 
 def test_each_stretch_is_scored_before_it_is_learned_from():
-    first, *_ = scored(estimator(0.5, 0.0, stretch=100), ["abcabc", "abcabc"])
+    first, *_ = scored(estimator(0.5, 0.0, segment=100), ["abcabc", "abcabc"])
     plain, _ = scored(NetworkEstimator(Engine(SHAPE, WEIGHTS)), ["abcabc", "abcabc"])
     assert first == pytest.approx(plain, abs=1e-5)
     learned = scored(estimator(0.01, 0.0), ["abcabc"] * 10)
@@ -49,9 +49,9 @@ def test_each_stretch_is_scored_before_it_is_learned_from():
 
 
 def test_a_step_is_the_one_of_the_equation():
-    found = estimator(0.01, 0.1, stretch=2)
+    found = estimator(0.01, 0.1, segment=2)
     before = {name: weight.detach().clone() for name, weight in found.network.named_weights().items()}
-    reader = found.start(1)
+    reader = found.new_reader(1)
     contexts, targets = np.array([[5], [1], [2], [3]]), np.array([[1], [2], [3], [5]])
     expected = network()
     for first in (0, 2):
@@ -75,7 +75,7 @@ def test_a_step_is_the_one_of_the_equation():
         torch.testing.assert_close(after[name].detach(), moved)
     assert torch.equal(after["embedding.2.weight"], before["embedding.2.weight"])
     reader.read(contexts[2:], targets[2:], whole=False)
-    drawn_back = estimator(0.0, 0.5, stretch=2, made=found.network)
+    drawn_back = estimator(0.0, 0.5, segment=2, made=found.network)
     assert drawn_back.scales.keys() == found.scales.keys()
 
 
@@ -85,12 +85,12 @@ def test_weights_are_drawn_back_to_where_they_began():
     found = estimator(0.02, 0.9)
     scored(found, ["ab" * 5])
     away = sum(
-        float((weight.detach() - found._beginnings[name]).abs().sum()) for name, weight in found._weights.items()
+        float((weight.detach() - found._trained_weights[name]).abs().sum()) for name, weight in found._weights.items()
     )
     found._set_rates(DynamicSettings(3, 0.0, 0.9))
     scored(found, ["ab" * 20])
     back = sum(
-        float((weight.detach() - found._beginnings[name]).abs().sum()) for name, weight in found._weights.items()
+        float((weight.detach() - found._trained_weights[name]).abs().sum()) for name, weight in found._weights.items()
     )
     assert back < away / 2
 
@@ -104,13 +104,13 @@ def test_the_rates_that_are_fitted_are_the_best_of_those_tried_and_start_from_th
     assert len(tried) == 6 + 4
     ((given, _),) = set(fit_rates(found, held_out, rate=settings.rate, decay=settings.decay))
     assert given == settings
-    found.start_anew(DynamicSettings(3, 0.0, 0.0))
+    found.reset(DynamicSettings(3, 0.0, 0.0))
     assert scored(found, ["ab"]) == pytest.approx(scored(NetworkEstimator(Engine(SHAPE, WEIGHTS)), ["ab"]), abs=1e-5)
 
 
 def test_a_network_learns_from_one_text_at_a_time():
     with pytest.raises(ValueError, match="one text"):
-        estimator(0.0, 0.0).start(2)
+        estimator(0.0, 0.0).new_reader(2)
 
 
 def test_distributions_are_given_where_they_are_asked_for():
@@ -123,15 +123,15 @@ def test_distributions_are_given_where_they_are_asked_for():
 @pytest.mark.parametrize("at_once", [1, 5, 64])
 def test_how_a_text_is_handed_over_changes_nothing(at_once, monkeypatch):
     texts = ["abcabcab", "a", "", "dabc" * 4]
-    expected = scored(estimator(0.02, 0.01, stretch=4), texts)
+    expected = scored(estimator(0.02, 0.01, segment=4), texts)
     monkeypatch.setattr("charnn.scoring.scorer.LONGEST_CHUNK", at_once)
-    assert scored(estimator(0.02, 0.01, stretch=4), texts) == pytest.approx(expected, abs=1e-5)
-    details = scored(estimator(0.02, 0.01, stretch=4), texts, per_token=True)
+    assert scored(estimator(0.02, 0.01, segment=4), texts) == pytest.approx(expected, abs=1e-5)
+    details = scored(estimator(0.02, 0.01, segment=4), texts, per_token=True)
     assert details == pytest.approx(expected, abs=1e-5)
 
 
 def test_texts_shorter_than_a_stretch_are_learned_from():
-    learned = scored(estimator(0.05, 0.0, stretch=50), ["abc"] * 20)
+    learned = scored(estimator(0.05, 0.0, segment=50), ["abc"] * 20)
     assert learned[-1] > learned[0] + 0.1
 
 

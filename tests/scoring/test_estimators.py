@@ -109,10 +109,10 @@ def test_all_strings_have_probability_one_together_after_what_a_cache_holds():
     class Frozen(CachedEstimator):
         """A cache that every text finds as it was at first."""
 
-        def start(self, num_streams):
+        def new_reader(self, num_streams):
             again = copy.copy(first)
             again.memory = copy.copy(first.memory)
-            return again.start(num_streams)
+            return again.new_reader(num_streams)
 
     first = cached()
     estimator = Frozen(ENGINE, first.settings)
@@ -122,8 +122,8 @@ def test_all_strings_have_probability_one_together_after_what_a_cache_holds():
 def test_a_mixture_is_the_same_in_one_piece_and_in_many():
     contexts = np.array([[5, 5], [1, 2], [2, 0], [3, 4], [1, 1], [4, 2], [2, 2]])
     targets = np.concatenate((contexts[1:], [[5, 5]]))
-    whole = mixed().start(2).read(contexts, targets, whole=False).log_probs_TB
-    reader = mixed().start(2)
+    whole = mixed().new_reader(2).read(contexts, targets, whole=False).log_probs_TB
+    reader = mixed().new_reader(2)
     pieces = [
         reader.read(contexts[part], targets[part], whole=False).log_probs_TB
         for part in (slice(0, 1), slice(1, 4), slice(4, 7))
@@ -135,7 +135,7 @@ def test_the_context_of_ngrams_ends_at_a_boundary_for_lines_and_goes_on_for_runn
     contexts, targets = np.array([[5], [1], [2], [3], [5], [1]]), np.array([[1], [2], [3], [5], [1], [1]])
     network = NetworkEstimator(ENGINE).start(1).read(contexts, targets, whole=False).log_probs_TB
     for boundary_id, context in ((5, [5]), (None, [3, 5])):
-        reader = mixed(boundary_id).start(1)
+        reader = mixed(boundary_id).new_reader(1)
         reader.read(contexts[:4], targets[:4], whole=False)
         found = reader.read(contexts[4:], targets[4:], whole=False).log_probs_TB
         probs, matched = ngrams(cut=boundary_id is not None).distribution(context)

@@ -93,7 +93,7 @@ def test_a_sentence_scores_the_same_alone_and_among_others(texts):
 
 def test_records_come_one_a_line_in_order_blank_lines_included(monkeypatch):
     monkeypatch.setattr(scorer, "LINES_AT_ONCE", 3)
-    monkeypatch.setattr(scorer, "PLACES_A_BATCH", 10)
+    monkeypatch.setattr(scorer, "POSITIONS_PER_BATCH", 10)
     texts = ["a", "", "b" * 40, "ab", "", "ba" * 10, "a"]
     scores = scored(*texts)
     assert [(score.number, score.text) for score in scores] == list(enumerate(texts, start=1))

@@ -50,12 +50,12 @@ def held_out(ids):
 
 
 def test_what_is_fitted_makes_the_held_out_text_most_probable(monkeypatch):
-    monkeypatch.setattr(cache, "PLACES_AT_ONCE", 7)
+    monkeypatch.setattr(cache, "CHUNK_LENGTH", 7)
     ids = [1, 2, 3, 4, 1, 2, 3, 4, 1, 2, 3, 4, 0, 5] * 4
     fitted = fit_cache(ENGINE, held_out(ids), size=10, temperature=1.0, weight=None, sharpness=None)
 
     def loss(settings):
-        reader = CachedEstimator(ENGINE, settings).start(1)
+        reader = CachedEstimator(ENGINE, settings).new_reader(1)
         ((contexts, targets),) = held_out(ids).units
         return -float(reader.read(contexts, targets, whole=False).log_probs_TB.sum())
 
@@ -79,7 +79,7 @@ def test_a_cache_that_helps_nothing_gets_no_weight():
 
 def test_a_cache_reads_one_text_at_a_time():
     with pytest.raises(ValueError, match="one text"):
-        CachedEstimator(ENGINE, CacheSettings(5, 0.1, 0.1)).start(2)
+        CachedEstimator(ENGINE, CacheSettings(5, 0.1, 0.1)).new_reader(2)
 
 
 def test_interpolation_weights_are_found_that_a_text_was_made_with():

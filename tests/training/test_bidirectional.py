@@ -11,7 +11,7 @@ import pytest
 from charnn.config import Architecture, ScoreOptions
 from charnn.errors import StorageError
 from charnn.inference.engine import Engine
-from charnn.scoring.cloze import find_blank, score_blank
+from charnn.scoring.cloze import find_gap, score_cloze
 from charnn.scoring.scorer import estimator_of, score_units
 from charnn.storage.model_directory import read_model
 from charnn.text.corpus import open_ids, reverse_encoded
@@ -70,9 +70,9 @@ def test_a_backward_score_is_the_forward_one_of_the_reversed_text(bos, eos):
 
 def test_a_blank_is_judged_by_what_stands_on_either_side_of_it():
     forward, backward = engines()
-    blank = find_blank(LETTERS, "ab____ca", "____", on_unknown="error")
+    blank = find_gap(LETTERS, "ab____ca", "____", on_unknown="error")
     assert [blank.left.tolist(), blank.right.tolist()] == [[2, 3], [4, 2]]
-    judged = score_blank(forward, backward, LETTERS, blank)
+    judged = score_cloze(forward, backward, LETTERS, blank)
     for id, letter in ((2, "a"), (3, "b"), (4, "c")):
         expected = scored(forward, "ab" + letter, eos=False).tokens[-1].log_prob_nats
         assert judged["forward"][id] == pytest.approx(expected, abs=1e-5)
@@ -81,13 +81,13 @@ def test_a_blank_is_judged_by_what_stands_on_either_side_of_it():
     unigram = np.array([10, 2, 9, 5, 3]) / 29
     product = np.exp(judged["forward"] + judged["backward"]) / unigram
     np.testing.assert_allclose(np.exp(judged["both"]), product / product.sum())
-    assert set(score_blank(None, backward, LETTERS, blank)) == {"backward"}
+    assert set(score_cloze(None, backward, LETTERS, blank)) == {"backward"}
 
 
 def test_a_text_has_at_most_one_blank(charnn, run):
     refused = charnn("predict", "The ____ and the ____", "-m", run)
     assert (refused.status, refused.out) == (1, "")
-    assert "found 2 blanks (____), but one is judged at a time" in refused.err
+    assert "found 2 gaps (____), but one is scored at a time" in refused.err
     unknown = charnn("predict", "The Ж ____", "-m", run)
     assert "character 'Ж' (U+0416) at position 5 is not in the model's vocabulary" in unknown.err
 

@@ -15,7 +15,7 @@ from charnn.interrupts import terminated_like_interrupted
 from charnn.options import pick
 
 if TYPE_CHECKING:
-    from charnn.analysis.comparison import Difference, Place
+    from charnn.analysis.comparison import Difference, TokenDifference
 
 INTERVAL = "95 % interval of the difference:"
 
@@ -46,9 +46,11 @@ def compare(
         num_resamples=options.resamples, seed=options.seed, tolerance=options.tolerance / 100
     )
     if options.format == "json":
-        console.write_json(_record([first, second], comparison.totals, difference, comparison.places(), same=same))
+        console.write_json(
+            _record([first, second], comparison.totals, difference, comparison.largest_differences(), same=same)
+        )
     else:
-        _show([first, second], comparison.totals, difference, comparison.places(), same=same)
+        _show([first, second], comparison.totals, difference, comparison.largest_differences(), same=same)
 
 
 def _verdict(names: Sequence[str], difference: "Difference") -> str:
@@ -72,7 +74,7 @@ def _show(
     names: Sequence[str],
     totals: Any,
     difference: "Difference",
-    positions: "tuple[list[Place], list[Place]]",
+    positions: "tuple[list[TokenDifference], list[TokenDifference]]",
     *,
     same: bool,
 ) -> None:
@@ -93,7 +95,7 @@ def _show(
                 console.write_line(line)
 
 
-def _position_cells(position: "Place") -> list[str]:
+def _position_cells(position: "TokenDifference") -> list[str]:
     cut = "…" if position.start > len(position.context) else ""
     where = f"{cut}{console.visible_line(position.context)}[{console.visible(position.text)}]"
     return [
@@ -109,11 +111,11 @@ def _record(
     names: Sequence[str],
     totals: Any,
     difference: "Difference",
-    positions: "tuple[list[Place], list[Place]]",
+    positions: "tuple[list[TokenDifference], list[TokenDifference]]",
     *,
     same: bool,
 ) -> dict[str, Any]:
-    def as_record(position: "Place") -> dict[str, Any]:
+    def as_record(position: "TokenDifference") -> dict[str, Any]:
         return {
             "line": position.line,
             "start": position.start,

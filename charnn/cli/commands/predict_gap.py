@@ -18,9 +18,9 @@ def predict_gap(text: str, named: str | None, options: PredictOptions) -> None:
     models = load_all_directions(named, options.direction)
     engines = charnn.api.engines_of(models)
     tokenizer = models[0].tokenizer
-    gap = charnn.api.find_blank(tokenizer, text, options.blank, on_unknown=options.on_unknown)
+    gap = charnn.api.find_gap(tokenizer, text, options.blank, on_unknown=options.on_unknown)
     _notice_unused_context(set(engines), bool(len(gap.left)), bool(len(gap.right)))
-    scores = charnn.api.score_blank(engines.get("forward"), engines.get("backward"), tokenizer, gap)
+    scores = charnn.api.score_cloze(engines.get("forward"), engines.get("backward"), tokenizer, gap)
     probs, order = charnn.api.ranked_tokens(scores, options.top or None)
     deciding = probs.get("both", next(iter(probs.values())))
     tokens = tokenizer.vocabulary.tokens

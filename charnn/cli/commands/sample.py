@@ -134,7 +134,7 @@ def sample(
         if options.length == 0:
             return
     if interactive:
-        write_interactively(loaded, stepper, prompts_read.texts[0], next(prompts_read.starts()), options)
+        write_interactively(loaded, stepper, prompts_read.texts[0], next(prompts_read.states()), options)
         return
     _write(loaded, stepper, prompts_read, options, output)
 
@@ -173,7 +173,7 @@ def _write(model: "Model", stepper: "Stepper", prompts: "Prompts", options: Samp
             console.notice(f"seed {seed}")
         with terminated_like_interrupted():
             try:
-                for piece in sampler.write(charnn.api.plans(prompts, options, seed)):
+                for piece in sampler.generate(charnn.api.sample_requests(prompts, options, seed)):
                     written.take(piece)
             except BaseException:
                 for piece in sampler.interrupt():
@@ -183,7 +183,7 @@ def _write(model: "Model", stepper: "Stepper", prompts: "Prompts", options: Samp
 
 def _save_state(model: "Model", prompts: "Prompts", file: str) -> None:
     charnn.api.refuse_unwritable(Path(file))
-    start = next(prompts.starts())
+    start = next(prompts.states())
     charnn.api.save_prompt_state(Path(file), model, start)
     console.notice(
         f"saved the hidden state after {console.counted(len(start.ids) - 1, 'token')} in {file}; "

@@ -32,7 +32,7 @@ def write_interactively(
     seed = secrets.randbelow(2**31) if options.seed is None else options.seed
     mixture = load_mixture(model, options.mix_ngram)
     writer = charnn.api.InteractiveWriter(
-        stepper, model.tokenizer, charnn.api.Plan(start, seed), options, mixture=mixture
+        stepper, model.tokenizer, charnn.api.SampleRequest(start, seed), options, mixture=mixture
     )
     shown_prompt = prompt if options.echo else ""
     screen = _Screen(model, writer, shown_prompt)

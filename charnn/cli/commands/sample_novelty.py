@@ -7,7 +7,7 @@ import charnn
 from charnn.errors import ModelError
 
 if TYPE_CHECKING:
-    from charnn.analysis.memorization import Ids, Novelty
+    from charnn.analysis.memorization import Ids, Memorization
     from charnn.sampling.streams import Sample
     from charnn.storage.model_directory import Model
 
@@ -28,7 +28,7 @@ def texts_to_compare(model: "Model") -> "tuple[Ids, Ids]":
     )
 
 
-def measure_samples(model: "Model", samples: "dict[int, Sample]") -> "dict[int, Novelty]":
+def measure_samples(model: "Model", samples: "dict[int, Sample]") -> "dict[int, Memorization]":
     """Compare samples with the training text beside the model. Raises ModelError if it is missing."""
     training, held_out = texts_to_compare(model)
     newline_id = model.tokenizer.vocabulary.ids.get("\n")
@@ -38,7 +38,7 @@ def measure_samples(model: "Model", samples: "dict[int, Sample]") -> "dict[int, 
     )
 
 
-def described(novelty: "Novelty", sample: "Sample", model: "Model") -> str:
+def described(novelty: "Memorization", sample: "Sample", model: "Model") -> str:
     """Return the report on one sample as text."""
     copied = novelty.copied
     total = len(sample.ids)
@@ -58,7 +58,7 @@ def described(novelty: "Novelty", sample: "Sample", model: "Model") -> str:
     return "\n".join(lines) + "\n"
 
 
-def _rates(novelty: "Novelty") -> str:
+def _rates(novelty: "Memorization") -> str:
     """Return the fractions of n-grams in the training text, for the sample and for held-out text."""
     orders = [order for order in SHOWN_ORDERS if not math.isnan(novelty.copied.shares[order - 1])]
     rows = ["  n-grams of".ljust(26) + "".join(f"{order:>6}" for order in orders) + "  tokens"]
@@ -71,7 +71,7 @@ def _rates(novelty: "Novelty") -> str:
     return "\n".join(rows)
 
 
-def _verdict(novelty: "Novelty") -> str:
+def _verdict(novelty: "Memorization") -> str:
     length = novelty.held_out_length
     if length is None:
         return "  (the training text is too short for a comparison with other parts of it)"
@@ -81,7 +81,7 @@ def _verdict(novelty: "Novelty") -> str:
     return f"  copied: {reference}" if novelty.is_copied else f"  not copied more than usual for such text: {reference}"
 
 
-def record_of(novelty: "Novelty") -> dict[str, Any]:
+def record_of(novelty: "Memorization") -> dict[str, Any]:
     """Return the report on one sample as a record."""
     copied = novelty.copied
     return {

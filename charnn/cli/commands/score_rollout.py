@@ -37,7 +37,7 @@ def show_rollouts(model: "Model", text: str, options: ScoreOptions) -> None:
             model.path, model.architecture.vocab_size, tokenizer_sha256=model.tokenizer_sha256
         )
     rollouts = charnn.api.roll_out(
-        charnn.api.Engine.of(model), model.tokenizer.encode(text), length=options.rollout, judge=ngrams
+        charnn.api.Engine.of(model), model.tokenizer.encode(text), length=options.rollout, ngrams=ngrams
     )
     records = [
         _record(rollouts, low, high, options.log_base)

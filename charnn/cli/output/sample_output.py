@@ -15,9 +15,9 @@ from charnn.errors import StorageError
 if TYPE_CHECKING:
     from rich.text import Text
 
-    from charnn.analysis.memorization import Novelty
+    from charnn.analysis.memorization import Memorization
     from charnn.cli.output.alternatives import AlternativesView
-    from charnn.sampling.sampler import Piece
+    from charnn.sampling.sampler import SampleUpdate
     from charnn.sampling.streams import Sample
     from charnn.storage.model_directory import Model
 
@@ -47,7 +47,7 @@ class SampleOutput:
         takes_lines = model.tokenizer.unit != "line" or options.show_alternatives or options.novelty
         self._has_headings = num_samples > 1 and bool(takes_lines)
         self._view: AlternativesView | None = None
-        self._reports: dict[int, Novelty] = {}
+        self._reports: dict[int, Memorization] = {}
         self._has_begun = False
         self._last = ""
 
@@ -61,9 +61,9 @@ class SampleOutput:
         """Write the finished samples, even after an error."""
         self.close(has_failed=error is not None)
 
-    def take(self, piece: "Piece") -> None:
+    def take(self, update: "SampleUpdate") -> None:
         """Receive a piece of a sample, and write the samples that are complete and next in order."""
-        number, fresh, sample = piece
+        number, fresh, sample = update
         if number < self._next_number:  # an interrupt may report the end of a sample twice
             return
         if self._streams:
@@ -84,7 +84,7 @@ class SampleOutput:
         """Receive the results of beam search for a prompt, which may be fewer than requested."""
         first = number * self._options.num_samples
         for index, sample in enumerate(samples):
-            self.take(charnn.api.Piece(first + index, sample.text, sample))
+            self.take(charnn.api.SampleUpdate(first + index, sample.text, sample))
         if not self._options.novelty:
             self._next_number = first + self._options.num_samples
 
@@ -187,7 +187,7 @@ class SampleOutput:
         else:
             console.write(text, flush=console.is_terminal())
 
-    def _record(self, number: int, sample: "Sample", report: "Novelty | None") -> dict[str, Any]:
+    def _record(self, number: int, sample: "Sample", report: "Memorization | None") -> dict[str, Any]:
         record: dict[str, Any] = {
             "prompt": self._prompts[number // self._options.num_samples],
             "text": sample.text,
