@@ -223,20 +223,11 @@ _NAMES = {
     ),
     "training.run.session": ("run",),
 }
-_RENAMED = {
-    "Piece": "SampleUpdate",
-    "Plan": "SampleRequest",
-    "find_blank": "find_gap",
-    "plans": "sample_requests",
-    "score_blank": "score_cloze",
-}
-"""Earlier names, which still work."""
 _MODULES = {name: f"charnn.{module}" for module, names in _NAMES.items() for name in names}
 
 
 def __getattr__(name: str) -> object:
     """Import what defines a name."""
-    name = _RENAMED.get(name, name)
     if name not in _MODULES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     found: object = getattr(importlib.import_module(_MODULES[name]), name)

@@ -6,13 +6,16 @@ import doctest
 import importlib
 import inspect
 import io
+import math
 import shutil
 from pathlib import Path
 
+import numpy
+import pandas
 import pytest
 
 import charnn
-from charnn import cells
+from charnn import cells, config
 from tests.conftest import FABLES, REPOSITORY, train_quietly
 
 PACKAGE = REPOSITORY / "charnn"
@@ -42,6 +45,29 @@ def shelf(tmp_path_factory):
     return directory
 
 
+BACKGROUND = """
+model = charnn.load("runs/book") if Path("runs/book").exists() else None
+score = model and model.score("The fox slept.")
+options = SampleOptions(length=8)
+stepper = model and charnn.api.build_stepper(model.models[0], weights="fp32", device="cpu")
+prompts = model and charnn.api.Prompts(model.models[0], stepper, ["The fox"], options)
+prompt_state = model and next(prompts.states())
+sampler = model and charnn.api.build_sampler(model.models[0], stepper, options)
+pairs = charnn.api.read_pairs("pairs.tsv", ["good\tbad", "The fox sleeps.\tThe fox sleep."]).pairs
+gap = model and charnn.api.find_gap(model.tokenizer, "The f_x slept.", "_", on_unknown="error")
+log_probs = model and charnn.api.score_cloze(charnn.api.Engine.of(model.models[0]), None, model.tokenizer, gap)
+hypothesis, *_ = charnn.api.read_hypotheses("list.tsv", ["u1\t-12.5\tthe fox slept"])
+"""
+
+
+def background():
+    """Return what examples refer to, as earlier examples make it."""
+    names = {"charnn": charnn, "pandas": pandas, "Path": Path, "np": numpy, "math": math}
+    names |= {name: getattr(config, name) for name in ("SampleOptions", "ScoreOptions", "ComparisonOptions")}
+    exec(BACKGROUND, names)
+    return names
+
+
 @pytest.mark.parametrize(("module", "docstring"), list(docstrings_with_examples()))
 def test_examples_run(module, docstring, shelf, tmp_path, monkeypatch):
     shutil.copytree(shelf, tmp_path, dirs_exist_ok=True)
@@ -49,11 +75,7 @@ def test_examples_run(module, docstring, shelf, tmp_path, monkeypatch):
     if "charnn.train(" in docstring:
         shutil.rmtree("runs/book")
     monkeypatch.setattr(cells, "_MAKERS", dict(cells._MAKERS))
-    names = {**vars(importlib.import_module(module)), "charnn": charnn, "pandas": pytest.importorskip("pandas")}
-    if "model." in docstring and "model =" not in docstring:
-        names["model"] = charnn.load("runs/book")
-    if "score." in docstring and "score =" not in docstring:
-        names["score"] = charnn.load("runs/book").score("The fox slept.")
+    names = {**background(), **vars(importlib.import_module(module))}
     for example in doctest.DocTestParser().get_examples(docstring):
         source = example.source
         for longer, shorter in SHORTER.items():

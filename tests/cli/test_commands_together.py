@@ -388,9 +388,9 @@ def test_empty_standard_input_is_named_and_says_what_to_do(run, arguments):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ("sample -m RUN --prompts -", "holds no line; write at least one"),
-        ("fill ____ -m RUN --candidates-file -", "holds no line; write at least one"),
-        ("train text.txt --valid - -o m", "holds no text to validate on; name another --valid file or leave it out"),
+        ("sample -m RUN --prompts -", "contains no line; write at least one"),
+        ("fill ____ -m RUN --candidates-file -", "contains no line; write at least one"),
+        ("train text.txt --valid - -o m", "contains no text to validate on; name another --valid file or leave it out"),
     ],
 )
 def test_an_empty_list_on_standard_input_is_named(run, arguments, message):

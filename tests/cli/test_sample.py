@@ -346,7 +346,7 @@ def test_a_gap_is_filled_by_search(charnn, run):
     ("options", "message"),
     [
         (("The fox",), "TEXT: found no gap (____) in it"),
-        (("a ____ b ____",), "TEXT: found 2 blanks"),
+        (("a ____ b ____",), "TEXT: found 2 gaps"),
         (("a ____", "--candidates", "x,,y"), "--candidates: found an empty candidate"),
         (("a ____", "--candidates", "☃"), "candidate '☃': character '☃'"),
         (("a ____", "--candidates", "x", "--beam", "3"), "--beam: cannot be combined with --candidates"),

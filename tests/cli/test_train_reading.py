@@ -6,6 +6,7 @@ import sys
 
 import pytest
 
+from charnn.cli.output import console
 from charnn.cli.output.progress_line import ProgressLine, in_words
 from charnn.text import corpus
 from charnn.text.progress import Meter, Progress
@@ -60,7 +61,7 @@ def test_without_a_terminal_there_is_a_line_every_ten_seconds_at_most(capsys, cl
         for second in range(26):
             clock[0] = 100.0 + second
             line.show(progress(float(second), num_done=second))
-        line.notice("something else")
+        console.notice("something else")
         line.show(progress(30.0, num_done=100))
     shown = capsys.readouterr().err.splitlines()
     assert [part.split(":")[1] for part in shown[:-1]] == [" reading big.txt"] * 3
@@ -74,7 +75,7 @@ def test_on_a_terminal_one_line_is_rewritten_and_cleared(capsys, clock, monkeypa
         for seconds in (0.5, 1.0, 1.1, 1.3):
             clock[0] = 100.0 + seconds
             line.show(progress(seconds))
-        line.notice("something else")
+        console.notice("something else")
         clock[0] = 110.0
         line.show(progress(9.0))
     clear = "\r\x1b[2K"

@@ -342,7 +342,7 @@ def train():
         )
         for _ in run(session, should_stop=lambda: False):
             read_counts()
-        assert session.trainer.workers.most == 3
+        assert session.trainer.workers.max_workers == 3
         read_counts()
 
 read_counts()

@@ -133,7 +133,7 @@ def test_a_mixture_is_the_same_in_one_piece_and_in_many():
 
 def test_the_context_of_ngrams_ends_at_a_boundary_for_lines_and_goes_on_for_running_text():
     contexts, targets = np.array([[5], [1], [2], [3], [5], [1]]), np.array([[1], [2], [3], [5], [1], [1]])
-    network = NetworkEstimator(ENGINE).start(1).read(contexts, targets, whole=False).log_probs_TB
+    network = NetworkEstimator(ENGINE).new_reader(1).read(contexts, targets, whole=False).log_probs_TB
     for boundary_id, context in ((5, [5]), (None, [3, 5])):
         reader = mixed(boundary_id).new_reader(1)
         reader.read(contexts[:4], targets[:4], whole=False)

@@ -42,7 +42,7 @@ def test_candidates_are_ranked_by_the_score_of_the_sentence(directions):
 def test_a_wide_search_finds_every_filling(directions):
     engines = engines_for(LETTERS, *directions)
     blank = find_gap(LETTERS, "ab____c", "____", on_unknown="error")
-    found = propose(engines, LETTERS, blank, beam=1000, most_tokens=2)
+    found = propose(engines, LETTERS, blank, beam=1000, max_tokens=2)
     assert sorted(found) == sorted([*"abc", *(one + other for one in "abc" for other in "abc")])
 
 
@@ -50,14 +50,14 @@ def test_a_wide_search_finds_every_filling(directions):
 def test_a_narrow_search_keeps_what_leads_on(direction):
     engines = engines_for(LETTERS, direction)
     blank = find_gap(LETTERS, "ab____c", "____", on_unknown="error")
-    every = propose(engines, LETTERS, blank, beam=1000, most_tokens=3)
+    every = propose(engines, LETTERS, blank, beam=1000, max_tokens=3)
     best = rank(engines, LETTERS, ("ab", "c"), every)[0].text
-    assert best in propose(engines, LETTERS, blank, beam=12, most_tokens=3)
+    assert best in propose(engines, LETTERS, blank, beam=12, max_tokens=3)
 
 
 def test_words_fill_a_gap_without_the_spaces_beside_them():
     engines = engines_for(WORDS, "forward", "backward")
     blank = find_gap(WORDS, "the ____ sat.", "____", on_unknown="error")
-    found = propose(engines, WORDS, blank, beam=50, most_tokens=1)
+    found = propose(engines, WORDS, blank, beam=50, max_tokens=1)
     assert {"cat", "dog"} <= set(found)
     assert all(text == text.strip() and "\n" not in text and "<unk>" not in text for text in found)

@@ -36,7 +36,7 @@ def text(tmp_path):
 
 @pytest.mark.parametrize(("unit", "expected"), [("stream", "cba\n\nba"), ("line", "ba\ncba\n")])
 def test_an_encoded_text_is_reversed_and_its_units_stay_closed(tmp_path, unit, expected, monkeypatch):
-    monkeypatch.setattr("charnn.text.corpus.TOKENS_REVERSED_AT_ONCE", 2)
+    monkeypatch.setattr("charnn.text.corpus.REVERSED_BLOCK_TOKENS", 2)
     tokenizer = CharTokenizer(LETTERS.vocabulary, unit)
     given = "ab\n\nabc" if unit == "stream" else "abc\nab\n"
     tokenizer.encode(given).astype(np.uint8).tofile(tmp_path / "ids")

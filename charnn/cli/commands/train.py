@@ -75,9 +75,9 @@ def train(
     )
     refuse_both("--resume", resume and overwrite, "--overwrite")
     refuse_both("--recipe", resume and recipe is not None, "--resume (a run keeps its options)")
-    directory = _directory(output, texts, resume=resume)
-    if texts and not resume:
+    if texts and not resume:  # before the directory is asked for, which loads torch
         charnn.api.check_exist([*texts, *filter(None, [overrides.get("valid")])])
+    directory = _directory(output, texts, resume=resume)
     request = charnn.api.make_request(
         directory,
         texts or [],
