@@ -17,6 +17,9 @@ from typing import Any
 
 from charnn.errors import ModelError, StorageError
 
+JsonObject = dict[str, Any]
+"""A parsed JSON object, or one to be written: the only dictionaries whose values are of any type."""
+
 STAGED_SUFFIX = ".new"
 PART_SUFFIX = ".part"
 """Suffix of a file that an interrupt left incomplete."""
@@ -268,7 +271,7 @@ def sha256_hex(*contents: bytes) -> str:
     return digest.hexdigest()
 
 
-def read_json(path: str, content: bytes, newest_version: int) -> dict[str, Any]:
+def read_json(path: str, content: bytes, newest_version: int) -> JsonObject:
     """Parse a JSON object with a format version.
 
     Raises:

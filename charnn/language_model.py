@@ -19,7 +19,7 @@ from charnn.errors import CharnnError, ModelError, OptionError, in_terms_of_argu
 from charnn.inference.build import build_stepper
 from charnn.inference.engine import Engine, EngineState, log_softmax
 from charnn.inference.prediction import NextToken, next_distribution
-from charnn.options import refuse_both, with_tuples
+from charnn.options import pick, refuse_both, with_tuples
 from charnn.sampling import build as sampling
 from charnn.sampling.build import SampledText, finished_samples
 from charnn.scoring import infilling
@@ -135,8 +135,8 @@ class LanguageModel:
         Example:
             >>> model.sample("The fox", length=200, temperature=0.8, seed=7).text
         """
-        given = with_tuples(options, SampleArguments.__annotations__)
-        chosen = SampleOptions(**given, num_samples=1 if num_samples is None else num_samples)
+        values = with_tuples(options, SampleArguments.__annotations__)
+        chosen = pick(SampleOptions, {**values, "num_samples": 1 if num_samples is None else num_samples})
         model = self._only("sampling")
         sampling.check_can_write(model, chosen)
         stepper = build_stepper(model, weights=chosen.weights, device=chosen.device)
@@ -159,7 +159,7 @@ class LanguageModel:
 
     @speaking_of_arguments
     def _stream_options(self, options: SampleArguments) -> SampleOptions:
-        chosen = SampleOptions(**with_tuples(options, SampleArguments.__annotations__))
+        chosen = pick(SampleOptions, with_tuples(options, SampleArguments.__annotations__))
         if chosen.beam is not None:
             raise OptionError("beam: found with stream, but a search has no text before its end; use sample")
         sampling.check_can_write(self._only("sampling"), chosen)
@@ -371,12 +371,12 @@ class LanguageModel:
 
 
 def _score_options(options: ScoreArguments, *, by_word: bool = False) -> ScoreOptions:
-    given = with_tuples(options, ScoreArguments.__annotations__)
-    if "temperature" in given:
-        given["temperature"] = str(given["temperature"])
-    if given.get("alternatives"):
-        given["per_token"] = True
-    return ScoreOptions(**given, by_word=by_word)
+    values = with_tuples(options, ScoreArguments.__annotations__)
+    if "temperature" in values:
+        values["temperature"] = str(values["temperature"])
+    if values.get("alternatives"):
+        values["per_token"] = True
+    return pick(ScoreOptions, {**values, "by_word": by_word})
 
 
 def _segments(boundary_id: int, ids: npt.NDArray[np.int64]) -> Iterator[tuple[npt.NDArray[np.int64], int]]:

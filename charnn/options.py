@@ -6,13 +6,13 @@ Only the standard library is imported here and in `config`, so that `--help` is 
 import math
 import re
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from difflib import get_close_matches
 from typing import Annotated, Any, Literal, TypeVar, get_args, get_origin, get_type_hints
 
 from charnn.errors import OptionError, UnusedOptionError
 
-OptionValues = dict[str, Any]
+OptionValues = dict[str, object]
 """Options by field name, as set by a command line or a recipe: the arguments of a dataclass of options."""
 
 
@@ -153,6 +153,11 @@ def pick(group: type[Group], values: OptionValues) -> Group:
     return group(**{name: value for name, value in values.items() if name in names})
 
 
+def with_values(options: Group, values: OptionValues) -> Group:
+    """Return options with other values of some fields, which are checked."""
+    return replace(options, **values)  # type: ignore[type-var]
+
+
 def chosen(options: Any) -> OptionValues:
     """Return the values of an options dataclass that differ from the defaults."""
     return {
@@ -167,7 +172,7 @@ def as_json(options: Any) -> OptionValues:
     return asdict(options)
 
 
-def with_tuples(arguments: Mapping[str, object], known: Collection[str]) -> dict[str, Any]:
+def with_tuples(arguments: Mapping[str, object], known: Collection[str]) -> OptionValues:
     """Return keyword arguments with sequences converted to tuples, as options require.
 
     Args:

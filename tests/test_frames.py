@@ -4,12 +4,13 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 
 from charnn import randomness
 from charnn.inference import threads
 from charnn.sampling import selection
 from charnn.scoring import estimators
-from tests.conftest import REPOSITORY
+from tests.conftest import FABLES, REPOSITORY
 
 
 def frames_from(command):
@@ -66,3 +67,12 @@ def test_a_text_is_read_seven_frames_below_the_command(charnn, run, stacks, num_
     assert charnn("score", "-m", run, "--text", "The fox slept.").status == 0
     assert len(noted) >= 1
     assert max(map(len, noted)) <= 7, max(noted, key=len)
+
+
+def test_a_gradient_is_taken_six_frames_below_the_command(charnn, stacks):
+    noted = stacks(torch.autograd, "grad", "train")
+    options = ("--steps", 3, "--hidden-size", 8, "--threads", 1, "--ngram-order", 0, "-o", "m")
+    assert charnn("train", FABLES, *options).status == 0
+    of_steps = [stack[:-1] for stack in noted if "_networks" not in stack]  # others time the steps beforehand
+    assert len(of_steps) >= 3
+    assert max(map(len, of_steps)) <= 6, of_steps[0]

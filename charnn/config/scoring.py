@@ -1,14 +1,14 @@
 """Options of scoring: text, models, unknown tokens, adaptation, comparison, output."""
 
 import math
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, fields
 from typing import Annotated, Literal
 
 from charnn.config.model import Direction
 from charnn.config.sampling import Device, MixNgram
 from charnn.config.text import Unit
 from charnn.errors import OptionError
-from charnn.options import Checked, Option, OptionValues, refuse_all, refuse_both, refuse_unused
+from charnn.options import Checked, Option, OptionValues, refuse_all, refuse_both, refuse_unused, with_values
 
 ScoreFormat = Literal["table", "tsv", "jsonl", "kenlm", "srilm", "lmzoo", "neural-complexity"]
 LOG_OF_BASE = {"e": 1.0, "2": math.log(2), "10": math.log(10)}
@@ -274,7 +274,8 @@ class ScoreOptions(ShowOptions, CompareOptions, AdaptOptions, UnknownOptions, Sc
             weights: interpolation weights of several models, given or fitted.
         """
         defaults: OptionValues = {each.name: each.default for each in (*fields(AdaptOptions), *fields(ShowOptions))}
-        return replace(self, **defaults, temperature="1", weight=weights, fit_weights=None)
+        values = {"temperature": "1", "weight": weights, "fit_weights": None}
+        return with_values(self, {**defaults, **values})
 
     def __post_init__(self) -> None:
         """Check bounds, and that no option is without effect or contradicts another."""

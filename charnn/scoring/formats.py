@@ -2,10 +2,11 @@
 
 import math
 from collections.abc import Iterator
-from typing import Any, Protocol
+from typing import Protocol
 
 from charnn.config import ScoreOptions
 from charnn.config.scoring import LOG_OF_BASE
+from charnn.files import JsonObject
 from charnn.scoring.scores import Score, ScoredToken
 from charnn.scoring.words import ScoredWord, scored_words
 from charnn.text.vocabulary import SPACE_SYMBOL
@@ -58,7 +59,7 @@ class Format(Protocol):
         """Yield what comes before all scores."""
         ...
 
-    def lines(self, score: Score) -> Iterator[str | dict[str, Any]]:
+    def lines(self, score: Score) -> Iterator[str | JsonObject]:
         """Yield the lines of one unit."""
         ...
 
@@ -77,7 +78,7 @@ class JsonLines:
         """See `Format`."""
         yield from ()
 
-    def lines(self, score: Score) -> Iterator[dict[str, Any]]:
+    def lines(self, score: Score) -> Iterator[JsonObject]:
         """See `Format`."""
         yield record(score, self._options)
 
@@ -86,10 +87,10 @@ class JsonLines:
         yield from ()
 
 
-def record(score: Score, options: ScoreOptions) -> dict[str, Any]:
+def record(score: Score, options: ScoreOptions) -> JsonObject:
     """Return a unit's score as one JSON record."""
     base = options.base
-    fields: dict[str, Any] = {
+    fields: JsonObject = {
         "line": score.number,
         "log_prob": in_base(score.log_prob_nats, base),
         "log_base": base,
@@ -115,7 +116,7 @@ def record(score: Score, options: ScoreOptions) -> dict[str, Any]:
     return fields
 
 
-def _token_fields(token: ScoredToken, options: ScoreOptions) -> dict[str, Any]:
+def _token_fields(token: ScoredToken, options: ScoreOptions) -> JsonObject:
     base = options.base
     fields = {
         "token": token.token,
@@ -252,7 +253,7 @@ def _visible_character(character: str) -> str:
     return character
 
 
-def summary(total: Score) -> dict[str, Any]:
+def summary(total: Score) -> JsonObject:
     """Return the totals over a text: nats, counts, both perplexities, bits per token, character, byte and word.
 
     Example:

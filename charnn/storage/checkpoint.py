@@ -16,7 +16,7 @@ from safetensors.numpy import load as load_safetensors
 from safetensors.numpy import save as save_safetensors
 
 from charnn.errors import ModelError
-from charnn.files import read_json, staged
+from charnn.files import JsonObject, read_json, staged
 
 FORMAT_VERSION = 3
 """Version 2 added n-gram embeddings, version 3 options of cells; older versions are supported."""
@@ -27,7 +27,7 @@ _ENCODED_TEXT = ("train.bin", "valid.bin")
 Tensors = dict[str, npt.NDArray[Any]]
 
 
-def pack_tensors(tensors: Tensors, header: dict[str, Any]) -> bytes:
+def pack_tensors(tensors: Tensors, header: JsonObject) -> bytes:
     """Return the bytes of a safetensors file; the header is one metadata entry, so that equal contents give equal bytes."""
     packed: bytes = save_safetensors(tensors, {"charnn": json.dumps(header, sort_keys=True)})
     return packed
@@ -36,7 +36,7 @@ def pack_tensors(tensors: Tensors, header: dict[str, Any]) -> bytes:
 class Checkpoint(NamedTuple):
     """One generation: its contents and the two files that store it."""
 
-    description: dict[str, Any]
+    description: JsonObject
     tensors: Tensors
     files: tuple[Path, Path]
 
@@ -91,11 +91,11 @@ def _missing(file: Path) -> ModelError:
     return ModelError(f"{file}: is missing; restore it or train again")
 
 
-def _read_description(file: Path) -> dict[str, Any]:
+def _read_description(file: Path) -> JsonObject:
     return read_json(str(file), file.read_bytes(), FORMAT_VERSION)
 
 
-def read_tensors(file: Path) -> tuple[Tensors, dict[str, Any]]:
+def read_tensors(file: Path) -> tuple[Tensors, JsonObject]:
     """Return the arrays and the header of a safetensors file.
 
     Raises:
@@ -112,7 +112,7 @@ def read_tensors(file: Path) -> tuple[Tensors, dict[str, Any]]:
     try:
         tensors: Tensors = load_safetensors(content)
         (length,) = struct.unpack("<Q", content[:8])
-        header: dict[str, Any] = json.loads(json.loads(content[8 : 8 + length])["__metadata__"]["charnn"])
+        header: JsonObject = json.loads(json.loads(content[8 : 8 + length])["__metadata__"]["charnn"])
         version, _ = int(header["format_version"]), int(header["generation"])
     except (SafetensorError, KeyError, TypeError, ValueError, struct.error) as error:
         raise ModelError(f"{file}: is damaged or truncated ({error}); restore the file or train again") from error

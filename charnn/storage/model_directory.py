@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -15,7 +15,7 @@ from charnn.cells.parameters import expected_shapes
 from charnn.config import Architecture
 from charnn.config.model import Direction
 from charnn.errors import ModelError
-from charnn.files import json_bytes, read_json, sha256_hex, staged, write_atomically, write_together
+from charnn.files import JsonObject, json_bytes, read_json, sha256_hex, staged, write_atomically, write_together
 from charnn.ngrams.kneser_ney import NgramModel, from_arrays
 from charnn.ngrams.mixture import Mixture
 from charnn.ngrams.spelling import Spelling, UniformSpelling, WordSpelling
@@ -132,7 +132,7 @@ def _config_bytes(config: "RunConfig", generation: int) -> bytes:
     return json_bytes({"format_version": FORMAT_VERSION, "generation": generation, **config.to_json()})
 
 
-def write_training_state(path: Path, scalars: dict[str, Any], tensors: Tensors, *, generation: int) -> None:
+def write_training_state(path: Path, scalars: JsonObject, tensors: Tensors, *, generation: int) -> None:
     """Replace `training.json` and `training.safetensors` together: all that resuming needs in addition to the model."""
     header = {"format_version": FORMAT_VERSION, "generation": generation}
     write_together(
@@ -291,13 +291,13 @@ def read_config(path: Path) -> "RunConfig":
     return _config_of(read_json(str(file), file.read_bytes(), FORMAT_VERSION), str(file))
 
 
-def _config_of(content: dict[str, Any], file: str) -> "RunConfig":
+def _config_of(content: JsonObject, file: str) -> "RunConfig":
     from charnn.storage.run_config import RunConfig  # imports the options of training
 
     return RunConfig.from_json(content, file)
 
 
-def read_training_state(path: Path) -> tuple[dict[str, Any], Tensors]:
+def read_training_state(path: Path) -> tuple[JsonObject, Tensors]:
     """Read the training state: scalars and tensors of the newest complete generation.
 
     Raises:
@@ -306,7 +306,7 @@ def read_training_state(path: Path) -> tuple[dict[str, Any], Tensors]:
     return _read_checkpoint(path, TRAINING_FILES)
 
 
-def _read_checkpoint(path: Path, names: tuple[str, str]) -> tuple[dict[str, Any], Tensors]:
+def _read_checkpoint(path: Path, names: tuple[str, str]) -> tuple[JsonObject, Tensors]:
     _refuse_non_models(path)
     checkpoint = newest_checkpoint(path, *names)
     return checkpoint.description, checkpoint.tensors

@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 from charnn import __version__
 from charnn.config import Architecture, ModelOptions, TextOptions, TrainingOptions
 from charnn.errors import ModelError
+from charnn.files import JsonObject
 from charnn.options import Checked, OptionValues, as_json
 from charnn.storage.checkpoint import FORMAT_VERSION
 from charnn.storage.json_values import UNREADABLE, check_values, names_of, read_architecture, unreadable
@@ -154,7 +155,7 @@ class RunConfig:
             "training": as_json(self.training),
         }
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> JsonObject:
         """Return the content of `config.json`, except format version and generation."""
         return {
             **{f"{name}_version": version for name, version in asdict(self.versions).items()},
@@ -220,7 +221,7 @@ _TOP_LEVEL = {
 }
 
 
-def _migrated(content: Mapping[str, Any]) -> dict[str, Any]:
+def _migrated(content: Mapping[str, Any]) -> JsonObject:
     """Convert the content of a file from an older format to the current one.
 
     Missing keys take their defaults, which mean the old behavior: an architecture without `embedding_order` has no n-gram
@@ -268,7 +269,7 @@ def _corpus(values: Mapping[str, Any]) -> CorpusFacts:
     return CorpusFacts([_part(TextFile, file) for file in values["files"]], train, valid)
 
 
-def _file_json(file: TextFile) -> dict[str, Any]:
+def _file_json(file: TextFile) -> JsonObject:
     values = asdict(file)
     if file.of_bytes is None:
         del values["of_bytes"]

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from charnn import __version__
+from charnn.files import JsonObject
 
 ENVIRONMENT_VARIABLE = "CHARNN_CACHE_DIR"
 FORMAT_VERSION = 1
@@ -55,7 +56,7 @@ def make_cache_key(**facts: Any) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def fetch(root: Path | None, key: str, directory: Path) -> dict[str, Any] | None:
+def fetch(root: Path | None, key: str, directory: Path) -> JsonObject | None:
     """Copy the files of an entry into a directory and return its facts; None if there is no such entry.
 
     A damaged entry is removed.
@@ -65,7 +66,7 @@ def fetch(root: Path | None, key: str, directory: Path) -> dict[str, Any] | None
     entry = root / key
     try:
         manifest = json.loads((entry / _MANIFEST).read_bytes())
-        facts: dict[str, Any] = manifest["facts"]
+        facts: JsonObject = manifest["facts"]
         if make_cache_key(facts=facts) != manifest["digest"]:
             raise ValueError(f"{entry / _MANIFEST}: is damaged")
         for name, digest in manifest["files"].items():

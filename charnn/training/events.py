@@ -1,7 +1,9 @@
 """Events of training, which the trainer yields and its callers show or save."""
 
 from dataclasses import asdict, dataclass
-from typing import Any, Literal
+from typing import Literal
+
+from charnn.files import JsonObject
 
 StopReason = Literal["budget", "patience", "interrupted"]
 
@@ -110,6 +112,6 @@ class Stopped:
 Event = Progressed | Evaluated | CheckpointDue | RolledBack | SpeedChanged | Stopped
 
 
-def event_json(event: Event) -> dict[str, Any]:
+def event_json(event: Event) -> JsonObject:
     """Return an event as one record of `metrics.jsonl`."""
     return {"event": type(event).__name__.lower(), **asdict(event)}

@@ -1,7 +1,8 @@
 """The position of training in its text and its schedule."""
 
-from dataclasses import asdict, dataclass, field
-from typing import Any
+from dataclasses import asdict, dataclass, field, replace
+
+from charnn.files import JsonObject
 
 
 @dataclass
@@ -39,6 +40,10 @@ class Position:
     evaluation_seconds: float = 0.0
 
     @classmethod
-    def of(cls, scalars: dict[str, Any]) -> "Position":
+    def of(cls, scalars: JsonObject) -> "Position":
         """Return the position in a checkpoint; fields that an older version did not write keep their defaults."""
         return cls(**{name: scalars[name] for name in asdict(cls()) if name in scalars})
+
+    def copy(self) -> "Position":
+        """Return a copy that shares nothing with this one."""
+        return replace(self, losses=list(self.losses))

@@ -5,8 +5,7 @@ import statistics
 import time
 from collections import deque
 from collections.abc import Callable, Generator, Iterator, Sequence
-from dataclasses import asdict, dataclass, field, replace
-from typing import Any
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
@@ -318,8 +317,8 @@ class Trainer:
         with self._averaged.in_place():
             return self.network.arrays(temperature=temperature)
 
-    def checkpoint(self) -> tuple[dict[str, Any], Tensors]:
-        """Return a checkpoint: the scalars, and copies of the tensors by name."""
+    def checkpoint(self) -> tuple[Position, Tensors]:
+        """Return a checkpoint: copies of the position and of the tensors by name."""
         self.position.seconds = self.seconds()
         tensors = {f"network.{name}": array for name, array in self.network.arrays().items()}
         tensors |= {f"average.{name}": array for name, array in self._averaged.arrays().items()}
@@ -328,16 +327,16 @@ class Trainer:
             for index, part in enumerate(parts):
                 part = part.float() if part.is_floating_point() else part
                 tensors[f"recurrent.{layer}.{index}"] = part.cpu().numpy().copy()
-        return asdict(self.position), tensors
+        return self.position.copy(), tensors
 
-    def restore(self, scalars: dict[str, Any], tensors: Tensors) -> None:
+    def restore(self, position: Position, tensors: Tensors) -> None:
         """Resume from a checkpoint, bit for bit; the clock keeps running."""
-        self._load(scalars, tensors)
-        self._snapshot = (scalars, tensors)
+        self._load(position, tensors)
+        self._snapshot = (position.copy(), tensors)
         self._reserve_final_seconds()
 
-    def _load(self, scalars: dict[str, Any], tensors: Tensors) -> None:
-        self.position = Position.of(scalars)
+    def _load(self, position: Position, tensors: Tensors) -> None:
+        self.position = position.copy()
         if isinstance(self._averaged, TriggeredAverage):
             self._averaged.start(self.position.averaging_since)
         self.network.load_arrays(_strip_prefix("network.", tensors))

@@ -335,9 +335,9 @@ def test_resuming_from_a_checkpoint_is_bit_identical_to_not_stopping():
     counter = itertools.count()
     events = list(first.run(lambda: next(counter) == 17))
     assert events[-1].reason == "interrupted"
-    scalars, tensors = first.checkpoint()
-    second = trainer(steps=40, position=Position(**scalars))
-    second.restore(scalars, tensors)
+    position, tensors = first.checkpoint()
+    second = trainer(steps=40, position=position)
+    second.restore(position, tensors)
     list(second.run(never))
     for name, array in second.network.arrays().items():
         np.testing.assert_array_equal(array, whole.network.arrays()[name])
@@ -735,14 +735,14 @@ def test_a_loss_that_is_not_finite_after_resuming_is_rolled_back_to_the_checkpoi
     first = trainer(steps=30)
     counter = itertools.count()
     list(first.run(lambda: next(counter) == 10))
-    scalars, tensors = first.checkpoint()
-    second = trainer(steps=30, position=Position(**scalars))
-    second.restore(scalars, tensors)
+    position, tensors = first.checkpoint()
+    second = trainer(steps=30, position=position)
+    second.restore(position, tensors)
     with torch.no_grad():
         second.network.output.bias.fill_(math.nan)
     events = second.run(never)
     rolled = next(event for event in events if isinstance(event, RolledBack))
-    assert rolled.to_step == scalars["step"]
+    assert rolled.to_step == position.step
     for name, array in second.network.arrays().items():
         np.testing.assert_array_equal(array, tensors[f"network.{name}"])
 

@@ -114,8 +114,8 @@ def _record(
     positions: "tuple[list[TokenDifference], list[TokenDifference]]",
     *,
     same: bool,
-) -> dict[str, Any]:
-    def as_record(position: "TokenDifference") -> dict[str, Any]:
+) -> dict[str, object]:
+    def as_record(position: "TokenDifference") -> dict[str, object]:
         return {
             "line": position.line,
             "start": position.start,

@@ -1,7 +1,7 @@
 """`charnn sample --novelty`: how much of a sample is copied from the training text."""
 
 import math
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import charnn
 from charnn.errors import ModelError
@@ -81,7 +81,7 @@ def _verdict(novelty: "Memorization") -> str:
     return f"  copied: {reference}" if novelty.is_copied else f"  not copied more than usual for such text: {reference}"
 
 
-def record_of(novelty: "Memorization") -> dict[str, Any]:
+def record_of(novelty: "Memorization") -> dict[str, object]:
     """Return the report on one sample as a record."""
     copied = novelty.copied
     return {

@@ -4,7 +4,7 @@ import itertools
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -175,7 +175,7 @@ def _score_texts(
         _write_summary(summary, total, plain_total if plain else None, how)
 
 
-def _write_summary(path: str, total: "Score", plain: "Score | None", how: dict[str, Any]) -> None:
+def _write_summary(path: str, total: "Score", plain: "Score | None", how: dict[str, object]) -> None:
 
     facts = charnn.api.summary(total) | ({"plain": charnn.api.summary(plain)} if plain else {}) | how
     if path in STDOUT:

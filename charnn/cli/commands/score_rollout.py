@@ -1,6 +1,6 @@
 """`charnn score --rollout`: losses after reference and after generated context."""
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import charnn
 from charnn.cli.output import console
@@ -54,16 +54,16 @@ def show_rollouts(model: "Model", text: str, options: ScoreOptions) -> None:
             console.write_line("\t".join("" if value is None else f"{value:.10g}" for value in record.values()))
 
 
-def _record(rollouts: "Rollouts", low: int, high: int, base: str) -> dict[str, Any]:
+def _record(rollouts: "Rollouts", low: int, high: int, base: str) -> dict[str, object]:
     """Return the mean losses over distances from `low` to `high`."""
-    record: dict[str, Any] = {"from": low, "to": high}
+    record: dict[str, object] = {"from": low, "to": high}
     for name in COLUMNS:
         losses = getattr(rollouts, name)
         record[name] = None if losses is None else charnn.api.in_base(float(losses[low - 1 : high].mean()), base)
     return record
 
 
-def _show_table(records: list[dict[str, Any]], num_rollouts: int, base: str) -> None:
+def _show_table(records: list[dict[str, object]], num_rollouts: int, base: str) -> None:
     unit = {"e": "nats", "2": "bits", "10": "hartleys (base 10)"}[base]
     table = console.new_table(
         title=f"mean loss of reference and generated tokens in {unit} per token, {num_rollouts} rollouts"

@@ -76,7 +76,8 @@ def train(
     refuse_both("--resume", resume and overwrite, "--overwrite")
     refuse_both("--recipe", resume and recipe is not None, "--resume (a run keeps its options)")
     if texts and not resume:  # before the directory is asked for, which loads torch
-        charnn.api.check_exist([*texts, *filter(None, [overrides.get("valid")])])
+        valid = overrides.get("valid")
+        charnn.api.check_exist([*texts, str(valid)] if valid else texts)
     directory = _directory(output, texts, resume=resume)
     request = charnn.api.make_request(
         directory,

@@ -1,13 +1,12 @@
 """Rows of values as a table, as tab-separated values or as JSON records, on stdout or in a file."""
 
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any
 
 import charnn
 from charnn.cli.output import console
 from charnn.cli.output.lines import Lines
 
-Row = dict[str, Any]
+Row = dict[str, object]
 
 
 def write_rows(

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import charnn
 from charnn.cli.commands.sample_novelty import described, measure_samples, record_of, texts_to_compare
@@ -187,8 +187,8 @@ class SampleOutput:
         else:
             console.write(text, flush=console.is_terminal())
 
-    def _record(self, number: int, sample: "Sample", report: "Memorization | None") -> dict[str, Any]:
-        record: dict[str, Any] = {
+    def _record(self, number: int, sample: "Sample", report: "Memorization | None") -> dict[str, object]:
+        record: dict[str, object] = {
             "prompt": self._prompts[number // self._options.num_samples],
             "text": sample.text,
             "seed": sample.seed if self._options.draws else None,
@@ -205,7 +205,7 @@ class SampleOutput:
             record["novelty"] = record_of(report)
         return record
 
-    def _tokens(self, sample: "Sample") -> list[dict[str, Any]]:
+    def _tokens(self, sample: "Sample") -> list[dict[str, object]]:
         tokens = self._model.tokenizer.vocabulary.tokens
         return [
             {

@@ -2,7 +2,7 @@
 
 import math
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import charnn
 from charnn.cli.output import console
@@ -51,7 +51,7 @@ class ScoreOutput:
         """Whether tokens are shown in color."""
         return self._paints and self._options.unit != "stream"
 
-    def _write(self, line: str | dict[str, Any]) -> None:
+    def _write(self, line: str | dict[str, object]) -> None:
         text = line if isinstance(line, str) else console.to_json(line)
         self._lines.write(text)
 

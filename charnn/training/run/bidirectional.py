@@ -27,7 +27,8 @@ def with_default_budget(overrides: OptionValues) -> OptionValues:
 
 def half_of_budget(overrides: OptionValues) -> OptionValues:
     """Return the overrides with half of the minutes; steps and epochs apply to each network."""
-    return {**overrides, "minutes": overrides["minutes"] / 2} if "minutes" in overrides else overrides
+    minutes = overrides.get("minutes")
+    return {**overrides, "minutes": minutes / 2} if isinstance(minutes, (int, float)) else overrides
 
 
 def is_finished(config: RunConfig, overrides: OptionValues) -> bool:

@@ -4,14 +4,13 @@ import time
 from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from charnn.config import ModelOptions, TextOptions, TrainingOptions
 from charnn.config.compatibility import merge_recipe
 from charnn.errors import OptionError, StorageError
 from charnn.files import portable_name
 from charnn.notices import notice_logger
-from charnn.options import pick
+from charnn.options import OptionValues, pick
 from charnn.recipes import Recipe
 from charnn.storage.locking import exclusive
 from charnn.storage.model_directory import BACKWARD, DEFAULT_ROOT, is_model, read_config
@@ -40,7 +39,7 @@ class RunRequest:
 
     directory: Path
     texts: Sequence[str]
-    overrides: dict[str, Any]
+    overrides: OptionValues
     text_options: TextOptions
     model_options: ModelOptions
     training_options: TrainingOptions
@@ -52,7 +51,7 @@ class RunRequest:
 def make_request(
     directory: Path,
     texts: Sequence[str],
-    overrides: dict[str, Any],
+    overrides: OptionValues,
     *,
     recipe: Recipe | None = None,
     overwrite: bool = False,

@@ -11,7 +11,7 @@ from charnn.config.training import BUDGETS
 from charnn.errors import ModelError, OptionError
 from charnn.files import write_atomically
 from charnn.notices import notice_logger
-from charnn.options import OptionValues, declared_options, flags_of
+from charnn.options import OptionValues, declared_options, flags_of, with_values
 from charnn.storage.model_directory import (
     finish_interrupted_writes,
     is_half_of_bidirectional,
@@ -59,7 +59,7 @@ def resume_run(directory: Path, overrides: OptionValues, *, started: float) -> S
     session.generation = model.generation
     if config.plan.ngram_order:
         session.ngrams = read_ngrams(directory, model.architecture.vocab_size, tokenizer_sha256=config.tokenizer_sha256)
-    session.trainer.restore(scalars, tensors)
+    session.trainer.restore(position, tensors)
     trainer = session.trainer
     progress = trainer.budget.progress(position.step, position.seconds)
     if budget_changed:
@@ -93,7 +93,7 @@ def _changed_options(config: RunConfig, overrides: OptionValues) -> tuple[Traini
     changes = {name: value for name, value in overrides.items() if name in CHANGEABLE_ON_RESUME}
     if any(name in changes for name in BUDGETS):
         changes = {**dict.fromkeys(BUDGETS), **changes}
-    resumed = replace(options, **changes)
+    resumed = with_values(options, changes)
     return resumed, any(getattr(resumed, name) != getattr(options, name) for name in BUDGETS)
 
 

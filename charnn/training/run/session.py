@@ -4,7 +4,7 @@ import contextlib
 import json
 import time
 from collections.abc import Callable, Generator, Iterator
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -269,8 +269,8 @@ def save(session: Session) -> None:
         session.generation = session.trainer.position.best_step
         write_model(session.directory, session.config, session.unsaved_best, generation=session.generation)
         session.unsaved_best = None
-    scalars, tensors = session.trainer.checkpoint()
-    write_training_state(session.directory, scalars, tensors, generation=scalars["step"])
+    position, tensors = session.trainer.checkpoint()
+    write_training_state(session.directory, asdict(position), tensors, generation=position.step)
 
 
 def _append_metrics(directory: Path, event: Event) -> None:
