@@ -5,6 +5,7 @@ before. A unit (a line or a document) is written with its closing boundary; the 
 """
 
 import contextlib
+import functools
 import itertools
 import os
 import tempfile
@@ -28,12 +29,14 @@ from charnn.text.affordable import (
     reading_seconds,
 )
 from charnn.text.cache import SMALLEST_TEXT
+from charnn.text.decoding import RAW
 from charnn.text.encoding import Encoded, encode_pieces, encode_words
 from charnn.text.facts import SplitSize, TextFile
 from charnn.text.kept_corpus import fetch_encoded, keep_encoded
 from charnn.text.progress import Meter, Report
-from charnn.text.reading import RAW, Source, find_sources, read_text
-from charnn.text.selection import Selection, Stamp, stored_size
+from charnn.text.reading import read_text
+from charnn.text.selection import Selection
+from charnn.text.sources import SPOOL_SUFFIX, Source, check_unchanged, find_sources, readable_again
 from charnn.text.splitting import Piece, all_valid, stream_splitter, unit_splitter
 from charnn.text.tokenizer_training import train_tokenizer
 from charnn.text.tokenizers import Tokenizer
@@ -124,13 +127,9 @@ def prepare_corpus(
     Raises:
         TextError: for texts that cannot be read or hold nothing.
     """
-    spool = directory / "stdin.spool"
     try:
-        valid = find_sources([options.valid], spool=spool) if options.valid else []
-        text = Selection(_without(valid, find_sources(texts, spool=spool)), valid, options, seed)
-        if not any(map(stored_size, text.sources)):
-            raise TextError(f"{text.name}: is empty; there is nothing to learn from")
-        cache = _Cache(cache_root if text.num_bytes >= SMALLEST_TEXT else None, text.stamps())
+        text = _select(directory, texts, options, seed)
+        cache = _Cache(cache_root if text.num_bytes >= SMALLEST_TEXT else None)
         if can_be_hashed(text.num_bytes, minutes):
             cache = cache._replace(whole=text.facts(report))
         kept = _find_kept(directory, text, [1.0], cache)
@@ -143,8 +142,22 @@ def prepare_corpus(
                 logger.info(_what_is_read(text, minutes, needed))
         return kept or _encode_and_keep(directory, text, cache, report)
     finally:
-        with contextlib.suppress(PermissionError):  # an error left it open, and tells more
-            spool.unlink(missing_ok=True)
+        for copy in directory.glob(f"*{SPOOL_SUFFIX}"):
+            with contextlib.suppress(PermissionError):  # an error left it open, and tells more
+                copy.unlink()
+
+
+def _select(directory: Path, texts: Sequence[str], options: TextOptions, seed: int) -> Selection:
+    """Find the texts, with what can be read only once copied into a directory. Raises TextError where they are empty."""
+    as_bytes = options.tokenizer == "byte"
+    sources = find_sources(texts, as_bytes=as_bytes)
+    valid = find_sources([options.valid], as_bytes=as_bytes) if options.valid else []
+    sources = _without(valid, sources)
+    stored = readable_again([*sources, *valid], directory)
+    text = Selection(stored[: len(sources)], stored[len(sources) :], options, seed)
+    if not any(source.stored_bytes for source in text.sources):
+        raise TextError(f"{text.name}: is empty; there is nothing to learn from")
+    return text
 
 
 class _Cache(NamedTuple):
@@ -152,12 +165,10 @@ class _Cache(NamedTuple):
 
     Args:
         root: of the cache; None for nowhere.
-        stamps: of the files, before anything of them was read.
         whole: what one knows all of the text by; None where there is no time to read it for that.
     """
 
     root: Path | None
-    stamps: Sequence[Stamp]
     whole: list[TextFile] | None = None
 
 
@@ -204,6 +215,7 @@ def _encode_and_keep(
 ) -> Corpus:
     facts = cache.whole if cache.whole is not None and text.is_whole else text.facts(report)
     encoded = _encode(directory, text, report)
+    check_unchanged((*text.sources, *text.valid))
     for message in encoded.notes:
         logger.info(message)
     if text.valid and not encoded.sizes["valid"].num_tokens:
@@ -211,7 +223,7 @@ def _encode_and_keep(
             f"{text.options.valid}: holds no text to validate on; name another --valid file or leave it out"
         )
     key = ""
-    if cache.root is not None and cache.whole is not None and text.stamps() == cache.stamps:
+    if cache.root is not None and cache.whole is not None:
         key = text.key(cache.whole)
         keep_encoded(cache.root, key, directory, encoded, text)
     return _corpus(directory, encoded, facts, key)
@@ -229,10 +241,14 @@ def _encode(directory: Path, text: Selection, report: Report | None) -> Encoded:
     encoding = RAW if options.tokenizer == "byte" else options.encoding
 
     def meter(what: str, sources: Sequence[Source]) -> Callable[[int], None]:
-        return Meter(f"{what} {text.short_name}", "bytes", sum(map(stored_size, sources)), report).advance
+        return Meter(
+            f"{what} {text.short_name}", "bytes", sum(source.stored_bytes for source in sources), report
+        ).advance
 
+    separator = "\n\n" if options.unit == "document" else "\n"
+    read = functools.partial(read_text, encoding=encoding, separator=separator)
     fraction = 0.0 if text.valid else options.valid_fraction
-    first_pass = read_text(text.sources, encoding, notes=notes, advance=meter("looking through", text.sources))
+    first_pass = read(text.sources, notes=notes, advance=meter("looking through", text.sources))
     if options.unit == "stream":
         split = stream_splitter(first_pass, fraction, text.name, notes)
     else:
@@ -241,12 +257,12 @@ def _encode(directory: Path, text: Selection, report: Report | None) -> Encoded:
     def pieces(what: str) -> Iterator[Piece]:
         advance = meter(what, (*text.sources, *text.valid))
         return itertools.chain(
-            split(read_text(text.sources, encoding, advance=advance)),
-            all_valid(read_text(text.valid, encoding, advance=advance), options.unit),
+            split(read(text.sources, advance=advance)),
+            all_valid(read(text.valid, advance=advance), options.unit),
         )
 
     def training_texts() -> Iterator[str]:
-        for piece in split(read_text(text.sources, encoding, advance=meter("counting the tokens of", text.sources))):
+        for piece in split(read(text.sources, advance=meter("counting the tokens of", text.sources))):
             if piece.split == "train":
                 yield piece.text(options.unit)
 
