@@ -69,7 +69,7 @@ def read_table(name: str, lines: Iterable[str]) -> Table:
     if delimiter == "\t":
         is_quoted = all(cell.startswith('"') and cell.endswith('"') for cell in header.split("\t"))
         columns = [_unquoted(cell, is_quoted=is_quoted) for cell in header.split("\t")]
-        cells = (
+        cells: Iterator[tuple[int, list[str]]] = (
             (number, [_unquoted(cell, is_quoted=is_quoted) for cell in line.split("\t")]) for number, line in numbered
         )
     else:
