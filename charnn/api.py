@@ -73,9 +73,9 @@ if TYPE_CHECKING:
     from charnn.text.cache import entries as entries
     from charnn.text.characters import whole_characters as whole_characters
     from charnn.text.corpus import open_ids as open_ids
-    from charnn.text.reading import check_exist as check_exist
-    from charnn.text.reading import display_name as display_name
-    from charnn.text.reading import empty_text_error as empty_text_error
+    from charnn.text.sources import check_exist as check_exist
+    from charnn.text.sources import display_name as display_name
+    from charnn.text.sources import empty_text_error as empty_text_error
     from charnn.text.tokenizers import decode as decode
     from charnn.text.units import read_prompt as read_prompt
     from charnn.text.units import read_prompts as read_prompts
@@ -192,7 +192,7 @@ _NAMES = {
     ),
     "text.characters": ("whole_characters",),
     "text.corpus": ("open_ids",),
-    "text.reading": (
+    "text.sources": (
         "check_exist",
         "display_name",
         "empty_text_error",

@@ -18,7 +18,7 @@ from charnn.scoring.build import build_scorer
 from charnn.scoring.scores import Score
 from charnn.scoring.words import scored_words
 from charnn.storage.model_directory import Model
-from charnn.text.reading import empty_text_error
+from charnn.text.sources import empty_text_error
 from charnn.text.units import read_units
 
 Floats = npt.NDArray[np.float64]

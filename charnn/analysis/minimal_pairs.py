@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from charnn.errors import TextError
-from charnn.text.reading import empty_text_error
+from charnn.text.sources import empty_text_error
 
 TIE_NATS = 1e-5
 """Two log probabilities closer than this are equal: batching changes a log probability by about as much."""

@@ -21,7 +21,8 @@ from charnn.scoring.scores import Score, averaged
 from charnn.scoring.tuning import check_encoded, fit_engine_temperature, fit_interpolation_weights, read_held_out
 from charnn.storage.model_directory import Model, read_mixture, read_spelling
 from charnn.text.corpus import open_ids
-from charnn.text.reading import display_name, empty_text_error, white_space_first
+from charnn.text.reading import white_space_first
+from charnn.text.sources import display_name, empty_text_error
 from charnn.text.tokenizers import Tokenizer
 from charnn.text.units import read_units
 

@@ -5,6 +5,7 @@ tokens. A unit (a line or a document) is written with its closing boundary; the 
 """
 
 import contextlib
+import functools
 import itertools
 import os
 import tempfile
@@ -29,11 +30,21 @@ from charnn.text.affordable import (
 )
 from charnn.text.cache import MIN_TEXT_BYTES
 from charnn.text.cached_corpus import fetch_encoded, store_encoded
+from charnn.text.decoding import RAW
 from charnn.text.encoding import Encoded, encode_chunks, encode_words
 from charnn.text.facts import SplitSize, TextFile
 from charnn.text.progress import Meter, Report
-from charnn.text.reading import RAW, Source, display_name, empty_text_error, find_sources, read_text
-from charnn.text.selection import Selection, Stamp, stored_size
+from charnn.text.reading import read_text
+from charnn.text.selection import Selection
+from charnn.text.sources import (
+    SPOOL_SUFFIX,
+    Source,
+    check_unchanged,
+    display_name,
+    empty_text_error,
+    find_sources,
+    readable_again,
+)
 from charnn.text.splitting import SplitChunk, all_valid, stream_splitter, unit_splitter
 from charnn.text.tokenizer_training import train_tokenizer
 from charnn.text.tokenizers import Tokenizer
@@ -124,13 +135,9 @@ def prepare_corpus(
     Raises:
         TextError: for texts that cannot be read or are empty.
     """
-    spool = directory / "stdin.spool"
     try:
-        valid = find_sources([options.valid], spool=spool) if options.valid else []
-        text = Selection(_without(valid, find_sources(texts, spool=spool)), valid, options, seed)
-        if not any(map(stored_size, text.sources)):
-            raise empty_text_error([source.name for source in text.sources], "there is nothing to learn from")
-        cache = _Cache(cache_root if text.num_bytes >= MIN_TEXT_BYTES else None, text.stamps())
+        text = _select(directory, texts, options, seed)
+        cache = _Cache(cache_root if text.num_bytes >= MIN_TEXT_BYTES else None)
         if can_be_hashed(text.num_bytes, minutes):
             cache = cache._replace(whole=text.facts(report))
         cached = _find_cached(directory, text, [1.0], cache)
@@ -143,8 +150,22 @@ def prepare_corpus(
                 logger.info(_what_is_read(text, minutes, needed))
         return cached or _encode_and_store(directory, text, cache, report)
     finally:
-        with contextlib.suppress(PermissionError):  # an earlier error left it open
-            spool.unlink(missing_ok=True)
+        for copy in directory.glob(f"*{SPOOL_SUFFIX}"):
+            with contextlib.suppress(PermissionError):  # an earlier error left it open
+                copy.unlink()
+
+
+def _select(directory: Path, texts: Sequence[str], options: TextOptions, seed: int) -> Selection:
+    """Find the texts, and copy those that can be read only once. Raises TextError if they are empty."""
+    as_bytes = options.tokenizer == "byte"
+    sources = find_sources(texts, as_bytes=as_bytes)
+    valid = find_sources([options.valid], as_bytes=as_bytes) if options.valid else []
+    sources = _without(valid, sources)
+    readable = readable_again([*sources, *valid], directory)
+    text = Selection(readable[: len(sources)], readable[len(sources) :], options, seed)
+    if not any(source.stored_bytes for source in text.sources):
+        raise empty_text_error([source.name for source in text.sources], "there is nothing to learn from")
+    return text
 
 
 class _Cache(NamedTuple):
@@ -152,12 +173,10 @@ class _Cache(NamedTuple):
 
     Args:
         root: directory of the cache; None for no caching.
-        stamps: stamps of the files before reading.
         whole: digests of the whole files; None if there is no time to compute them.
     """
 
     root: Path | None
-    stamps: Sequence[Stamp]
     whole: list[TextFile] | None = None
 
 
@@ -203,7 +222,12 @@ def _encode_and_store(
     report: Report | None,
 ) -> Corpus:
     facts = cache.whole if cache.whole is not None and text.is_whole else text.facts(report)
-    encoded = _encode(directory, text, report)
+    try:
+        encoded = _encode(directory, text, report)
+    except Exception:
+        check_unchanged((*text.sources, *text.valid))  # a file that was rewritten meanwhile explains any error
+        raise
+    check_unchanged((*text.sources, *text.valid))
     for message in encoded.notes:
         logger.info(message)
     if text.valid and not encoded.sizes["valid"].num_tokens:
@@ -212,7 +236,7 @@ def _encode_and_store(
             "name another --valid file or leave it out"
         )
     key = ""
-    if cache.root is not None and cache.whole is not None and text.stamps() == cache.stamps:
+    if cache.root is not None and cache.whole is not None:
         key = text.cache_key(cache.whole)
         store_encoded(cache.root, key, directory, encoded, text)
     return _corpus(directory, encoded, facts, key)
@@ -230,10 +254,14 @@ def _encode(directory: Path, text: Selection, report: Report | None) -> Encoded:
     encoding = RAW if options.tokenizer == "byte" else options.encoding
 
     def meter(what: str, sources: Sequence[Source]) -> Callable[[int], None]:
-        return Meter(f"{what} {text.short_name}", "bytes", sum(map(stored_size, sources)), report).advance
+        return Meter(
+            f"{what} {text.short_name}", "bytes", sum(source.stored_bytes for source in sources), report
+        ).advance
 
+    separator = "\n\n" if options.unit == "document" else "\n"
+    read = functools.partial(read_text, encoding=encoding, separator=separator)
     fraction = 0.0 if text.valid else options.valid_fraction
-    first_pass = read_text(text.sources, encoding, notes=notes, advance=meter("looking through", text.sources))
+    first_pass = read(text.sources, notes=notes, advance=meter("looking through", text.sources))
     if options.unit == "stream":
         split = stream_splitter(first_pass, fraction, text.name, notes)
     else:
@@ -242,12 +270,12 @@ def _encode(directory: Path, text: Selection, report: Report | None) -> Encoded:
     def split_chunks(what: str) -> Iterator[SplitChunk]:
         advance = meter(what, (*text.sources, *text.valid))
         return itertools.chain(
-            split(read_text(text.sources, encoding, advance=advance)),
-            all_valid(read_text(text.valid, encoding, advance=advance), options.unit),
+            split(read(text.sources, advance=advance)),
+            all_valid(read(text.valid, advance=advance), options.unit),
         )
 
     def training_texts() -> Iterator[str]:
-        for chunk in split(read_text(text.sources, encoding, advance=meter("counting the tokens of", text.sources))):
+        for chunk in split(read(text.sources, advance=meter("counting the tokens of", text.sources))):
             if chunk.split == "train":
                 yield chunk.text(options.unit)
 

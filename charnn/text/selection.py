@@ -1,8 +1,9 @@
 """The part of the files that is read, and its cache key."""
 
+import hashlib
 import importlib.metadata
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from charnn.config import TextOptions
@@ -10,11 +11,10 @@ from charnn.options import as_json
 from charnn.text.cache import make_cache_key
 from charnn.text.facts import TextFile
 from charnn.text.progress import Meter, Report
-from charnn.text.reading import Source, sha256_of
+from charnn.text.sources import PACKED_SUFFIXES, Source, opened
 from charnn.text.tokenizers import FORMAT_VERSION
 
-Stamp = tuple[int, int]
-"""Size and modification time of a file; if both are unchanged, the content is taken to be unchanged."""
+BLOCK_BYTES = 1 << 20
 
 
 @dataclass(frozen=True)
@@ -62,21 +62,16 @@ class Selection:
     @property
     def num_bytes(self) -> int:
         """Number of bytes that are read."""
-        return sum(map(stored_size, (*self.sources, *self.valid)))
+        return sum(source.stored_bytes for source in (*self.sources, *self.valid))
 
     def beginning(self, fraction: float) -> "Selection":
         """Return the beginning of each file: this fraction of its bytes, up to the last line or document that ends in it."""
         separator = "\n\n" if self.options.unit == "document" else "\n"
         sources, valid = (
-            [replace(each, num_bytes=max(1, int(stored_size(each) * fraction)), separator=separator) for each in part]
+            [replace(each, num_bytes=max(1, int(each.stored_bytes * fraction)), separator=separator) for each in part]
             for part in (self.sources, self.valid)
         )
         return Selection(sources, valid, self.options, self.seed, fraction, self.num_bytes)
-
-    def stamps(self) -> list[Stamp]:
-        """Return the stamps of the files; text that changed during encoding is not cached."""
-        statuses = [source.path.stat() for source in (*self.sources, *self.valid) if source.path is not None]
-        return [(status.st_size, status.st_mtime_ns) for status in statuses]
 
     def facts(self, report: Report | None = None) -> list[TextFile]:
         """Read the selected text once, and return sizes and digests of its files."""
@@ -92,7 +87,7 @@ class Selection:
         options = as_json(self.options)
         del options["spell"], options["valid"]
         files = [
-            (each.sha256, each.of_bytes is not None, source.name.endswith(".gz"))
+            (each.sha256, each.of_bytes is not None, source.name.endswith(PACKED_SUFFIXES))
             for each, source in zip(facts, (*self.sources, *self.valid), strict=True)
         ]
         is_subword = options["tokenizer"] == "subword"
@@ -110,14 +105,21 @@ class Selection:
         )
 
 
-def stored_size(source: Source) -> int:
-    """Return the number of bytes of a source that are read."""
-    size = source.path.stat().st_size if source.path else 0
-    return size if source.num_bytes is None else min(size, source.num_bytes)
-
-
 def _facts(source: Source, meter: Meter) -> TextFile:
     num_bytes, digest = sha256_of(source, meter.advance)
     name = source.name.encode("utf-8", "replace").decode("utf-8")  # file names may not be UTF-8
-    of_bytes = source.path.stat().st_size if source.num_bytes is not None and source.path is not None else None
+    of_bytes = source.stamp.num_bytes if source.num_bytes is not None and source.stamp is not None else None
     return TextFile(name, num_bytes, digest, of_bytes)
+
+
+def sha256_of(source: Source, advance: Callable[[int], None] | None = None) -> tuple[int, str]:
+    """Return the size in bytes and the SHA-256 of what is read of a source, as it is stored."""
+    digest = hashlib.sha256()
+    num_bytes = 0
+    with opened(source, unpacks=False) as text:
+        while chunk := text.stored.read(BLOCK_BYTES):
+            digest.update(chunk)
+            num_bytes += len(chunk)
+            if advance is not None:
+                advance(len(chunk))
+    return num_bytes, digest.hexdigest()

@@ -16,7 +16,7 @@ from charnn.errors import ModelError
 from charnn.files import json_bytes, read_json
 from charnn.text.characters import characters_only, whole_characters
 from charnn.text.decoders import ByteDecoder, Decoder, PretokenizedDecoder, TokenDecoder, WordDecoder
-from charnn.text.reading import RAW
+from charnn.text.decoding import RAW
 from charnn.text.vocabulary import DOCUMENT_BOUNDARY, NEWLINE, UNKNOWN, Vocabulary, as_text
 from charnn.text.word_ids import PRETOKENIZED_WORD, PretokenizedEncoder, WordEncoder
 from charnn.text.words import split_words

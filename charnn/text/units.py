@@ -6,7 +6,8 @@ from pathlib import Path
 from charnn.config import Unit
 from charnn.errors import TextError
 from charnn.notices import notice_logger
-from charnn.text.reading import Source, display_name, documents, find_sources, lines, read_text, whole_lines
+from charnn.text.reading import documents, lines, read_text, whole_lines
+from charnn.text.sources import Source, check_unchanged, display_name, find_sources
 from charnn.text.tokenizers import Tokenizer, text_encoding
 
 logger = notice_logger(__name__)
@@ -19,9 +20,9 @@ def read_units(files: Sequence[str], tokenizer: Tokenizer | None, *, unit: Unit,
         files: names of files, directories and globs, or - for standard input.
         tokenizer: one of bytes wants them as they are; None for text in any case.
     """
-    sources = find_sources(files)
-    found = encoding if tokenizer is None else text_encoding(tokenizer, encoding)
-    chunks = _read_and_log(sources, found)
+    sources = find_sources(files, as_bytes=tokenizer is not None and tokenizer.kind == "byte")
+    encoding = encoding if tokenizer is None else text_encoding(tokenizer, encoding)
+    chunks = _read_and_log(sources, encoding, separator="\n\n" if unit == "document" else "\n")
     cut = {"line": lines, "document": documents, "stream": whole_lines}[unit]
     return cut(chunks)
 
@@ -46,11 +47,12 @@ def read_prompts(file: str, tokenizer: Tokenizer, *, encoding: str) -> list[str]
 def _chunks(file: str, tokenizer: Tokenizer, encoding: str) -> Iterator[str]:
     if Path(file).is_dir():
         raise TextError(f"{file}: is a directory; name a file")
-    return read_text(find_sources([file]), text_encoding(tokenizer, encoding))
+    return _read_and_log(find_sources([file]), text_encoding(tokenizer, encoding))
 
 
-def _read_and_log(sources: Sequence[Source], encoding: str) -> Iterator[str]:
+def _read_and_log(sources: Sequence[Source], encoding: str, *, separator: str = "\n") -> Iterator[str]:
     notes: list[str] = []
-    yield from read_text(sources, encoding, notes=notes)
+    yield from read_text(sources, encoding, separator=separator, notes=notes)
+    check_unchanged(sources)
     for note in notes:
         logger.info(note)

@@ -411,8 +411,8 @@ def test_a_full_output_device_is_one_line(run):
 
 
 def test_a_prompt_file_in_another_encoding(charnn, run):
-    Path("prompt.txt").write_bytes(b"it\x92s")
-    assert "pass --encoding cp1252" in charnn("sample", "-m", run, "--prompt-file", "prompt.txt").err
+    Path("prompt.txt").write_bytes("Все счастливые семьи похожи друг на друга".encode("koi8-r"))
+    assert "pass --encoding koi8-r" in charnn("sample", "-m", run, "--prompt-file", "prompt.txt").err
     arguments = ("-n", 2, "--on-unknown", "skip", "--seed", 1)
     found = charnn("sample", "-m", run, "--prompt-file", "prompt.txt", "--encoding", "cp1252", *arguments)
     assert found.out.startswith("it\u2019s")

@@ -273,7 +273,7 @@ def test_a_loss_that_is_not_finite_ends_in_one_line_and_what_was_saved_stays(cha
         (("train", "missing.txt"), 1, "missing.txt: no such file or directory"),
         (("train", "empty.txt"), 1, "empty.txt: is empty; there is nothing to learn from"),
         (("train", "blank.txt"), 1, "blank.txt: contains only white space; there is nothing to learn from"),
-        (("train", "cp1252.txt"), 1, "cp1252.txt:1: byte 0x92 at offset 2 is not UTF-8; it looks like cp1252: pass --encoding cp1252"),
+        (("train", "cp1252.txt"), 1, "cp1252.txt:1: byte 0x92 at offset 2 is not UTF-8; pass the --encoding of the text, such as cp1252, cp1251 or gbk"),
         (("train", "binary"), 1, "binary: is binary (a zero byte at offset 1), not text"),
         (("train", "folder"), 1, "folder: contains no text"),
         (("train", "text.txt", "--dropout", 1), 2, "--dropout: found 1, but it must be at least 0 and below 1"),

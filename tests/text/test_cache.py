@@ -1,5 +1,6 @@
 """Encoded text that is kept for the next run, and the budget of reading."""
 
+import dataclasses
 import json
 import os
 import threading
@@ -14,7 +15,8 @@ from charnn.text import affordable, cache, corpus, selection
 from charnn.text.affordable import affordable_fraction, like_fractions
 from charnn.text.corpus import prepare_corpus
 from charnn.text.facts import TextFile
-from charnn.text.reading import Source, read_text
+from charnn.text.reading import read_text
+from charnn.text.sources import Source, find_sources
 from tests.conftest import FABLES
 from tests.notices import collected_notices
 
@@ -144,7 +146,7 @@ def test_a_damaged_entry_is_passed_over_and_replaced(tmp_path, root, name, damag
     assert "taken from the cache" in notes[0]
 
 
-def test_a_text_that_grows_while_it_is_read_is_not_kept(tmp_path, root, monkeypatch):
+def test_of_a_text_that_grows_while_it_is_read_what_there_was_is_encoded(tmp_path, root, monkeypatch):
     encode = corpus._encode
 
     def encode_while_it_grows(directory, text, *others):
@@ -152,9 +154,12 @@ def test_a_text_that_grows_while_it_is_read_is_not_kept(tmp_path, root, monkeypa
             file.write("more\n")
         return encode(directory, text, *others)
 
+    first = prepared(tmp_path, root)
     monkeypatch.setattr(corpus, "_encode", encode_while_it_grows)
-    assert prepared(tmp_path, root).cache_key == ""
-    assert cache.entries(root) == []
+    notes = []
+    second = prepared(tmp_path, None, notes=notes)
+    assert contents(second) == contents(first)
+    assert notes == [f"{tmp_path / 'text.txt'}: grew while it was read; its first {len(TEXT):,} bytes are used"]
 
 
 def test_an_entry_that_cannot_be_copied_for_lack_of_room_is_left_as_it_is(tmp_path, root, monkeypatch):
@@ -347,6 +352,11 @@ def test_about_the_same_is_at_least_nearly_half():
     assert like_fractions(0.25) == pytest.approx([2 ** (-step / 2) for step in range(1, 7)])
 
 
+def beginning(path, num_bytes, separator):
+    (source,) = find_sources([str(path)])
+    return dataclasses.replace(source, num_bytes=num_bytes, separator=separator)
+
+
 @pytest.mark.parametrize(
     ("content", "num_bytes", "separator", "text"),
     [
@@ -360,7 +370,7 @@ def test_about_the_same_is_at_least_nearly_half():
 )
 def test_a_beginning_ends_with_a_whole_line_or_document(tmp_path, content, num_bytes, separator, text):
     (tmp_path / "t").write_bytes(content)
-    source = Source("t", tmp_path / "t", num_bytes, separator)
+    source = beginning(tmp_path / "t", num_bytes, separator)
     assert "".join(read_text([source], "utf-8")) == text
 
 
@@ -368,10 +378,10 @@ def test_a_beginning_ends_with_a_whole_line_or_document(tmp_path, content, num_b
 def test_of_a_very_long_line_or_document_nothing_is_left_out_in_the_middle(tmp_path, separator):
     content = f"short{separator}{'long ' * 700_000}{separator}last{separator}"  # 3.5 MB, which comes in several parts
     (tmp_path / "t").write_text(content, encoding="utf-8")
-    read = "".join(read_text([Source("t", tmp_path / "t", 3_000_000, separator)], "utf-8"))
+    read = "".join(read_text([beginning(tmp_path / "t", 3_000_000, separator)], "utf-8"))
     assert content.startswith(read)
     assert len(read) > 1_900_000
-    whole = "".join(read_text([Source("t", tmp_path / "t", len(content) - 3, separator)], "utf-8"))
+    whole = "".join(read_text([beginning(tmp_path / "t", len(content) - 3, separator)], "utf-8"))
     assert whole == content.removesuffix(f"last{separator}")
 
 

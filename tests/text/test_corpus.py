@@ -9,7 +9,7 @@ import pytest
 
 from charnn.config import TextOptions
 from charnn.errors import TextError
-from charnn.text import encoding, reading
+from charnn.text import decoding, encoding, selection
 from charnn.text.corpus import prepare_corpus
 from charnn.text.facts import TextFile
 from charnn.text.tokenizers import decode
@@ -121,7 +121,8 @@ def test_a_text_without_text_is_refused(tmp_path, unit, text, message):
 @pytest.mark.parametrize("kind", ["char", "word"])
 @pytest.mark.parametrize("unit", ["stream", "line"])
 def test_memory_does_not_grow_with_the_text(tmp_path, monkeypatch, unit, kind):
-    monkeypatch.setattr(reading, "CHUNK_BYTES", 1 << 14)
+    monkeypatch.setattr(decoding, "CHUNK_BYTES", 1 << 14)
+    monkeypatch.setattr(selection, "BLOCK_BYTES", 1 << 14)
     monkeypatch.setattr(encoding, "BLOCK_NUMBERS", 1 << 12)
     line = "a line of text, as long as many another one is\n"
 

@@ -129,10 +129,9 @@ def error_width() -> int:
 
 def new_table(*, title: str | None = None) -> "Table":
     """Return a table without columns."""
-    from rich import box
-    from rich.table import Table
+    from rich import box, table  # takes long to load
 
-    return Table(box=box.SIMPLE_HEAD, title=title, title_justify="left")
+    return table.Table(box=box.SIMPLE_HEAD, title=title, title_justify="left")
 
 
 def new_text(*parts: "str | tuple[str, str]") -> "Text":

@@ -1,0 +1,217 @@
+"""From bytes to text: encodings, byte-order marks, line ends, and what is said of a file that is not text."""
+
+import codecs
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from charnn.errors import OptionError, TextError
+from charnn.text.encodings import guess_encoding
+from charnn.text.file_kinds import HEAD_BYTES, encoding_by_mark, kind_of, wide_encoding
+from charnn.text.sources import OpenedSource, Source, has_grown, opened
+
+CHUNK_BYTES = 1 << 20
+RAW = "raw bytes"
+"""In place of an encoding: bytes as they are, undecodable ones as surrogates, so that encoding gives them back."""
+DEFAULT = "utf-8"
+
+
+def decoded(
+    source: Source, encoding: str, *, notes: list[str] | None = None, advance: Callable[[int], None] | None = None
+) -> Iterator[str]:
+    """Yield a source's text in chunks, with line ends made LF.
+
+    Args:
+        encoding: a codec's name, or RAW. A mark of UTF-16 or UTF-32 overrides UTF-8.
+        notes: receives what a user should know.
+        advance: called with the number of bytes read since the last call, packed ones where they are packed.
+
+    Raises:
+        TextError: for what is not text in this encoding, with its line, and with the right encoding where there is no doubt.
+        OptionError: for an unknown encoding.
+    """
+    if encoding == RAW:
+        with opened(source, unpacks=False) as text:
+            yield from (chunk for chunk, _ in _decoded_chunks(source, text, RAW, _decoder(RAW), advance))
+        return
+    _decoder(encoding)
+    line_ends = _LineEnds()
+    with opened(source) as text:
+        head = text.file.peek(HEAD_BYTES)[:HEAD_BYTES] if hasattr(text.file, "peek") else b""
+        encoding = _by_mark(source, head, encoding, notes)
+        _refuse_other_kinds(source, head, encoding)
+        num_lines = 0
+        for chunk, is_first in _decoded_chunks(source, text, encoding, _decoder(encoding), advance):
+            chunk = chunk.removeprefix("\ufeff") if is_first else chunk
+            if "\0" in chunk:
+                line = num_lines + chunk[: chunk.index("\0")].count("\n") + 1
+                raise TextError(
+                    f"{source.name}:{line}: found a NUL character, which no text has; remove such characters with "
+                    f"tr -d '\\000', or train with --tokenizer byte"
+                )
+            num_lines += chunk.count("\n")
+            yield line_ends.unified(chunk)
+        if source.num_bytes is None:  # elsewhere an LF may follow where it was cut
+            yield line_ends.rest()
+    if notes is not None:
+        notes += line_ends.notes()
+
+
+def _decoded_chunks(
+    source: Source,
+    text: OpenedSource,
+    encoding: str,
+    decoder: codecs.IncrementalDecoder,
+    advance: Callable[[int], None] | None,
+) -> Iterator[tuple[str, bool]]:
+    """Yield decoded chunks, and whether each is the first."""
+    num_read = num_lines = position = 0
+    is_cut = source.num_bytes is not None
+    while True:
+        chunk = text.file.read(CHUNK_BYTES)
+        offset = num_read - len(decoder.getstate()[0])
+        try:
+            decoded_text = decoder.decode(chunk, final=not chunk and not is_cut)
+        except UnicodeDecodeError as error:
+            if not chunk and has_grown(source):
+                return  # the last character was not written yet when the file was found
+            raise _encoding_error(source, encoding, error, offset, num_lines) from error
+        except UnicodeError as error:
+            raise TextError(f"{source.name}: is not {encoding.upper()} ({error}); try another --encoding") from error
+        yield decoded_text, num_read == 0
+        num_read += len(chunk)
+        num_lines += decoded_text.count("\n")
+        before, position = position, num_read if text.stored is text.file else text.stored.tell()
+        if advance is not None and chunk:
+            advance(position - before)
+        if not chunk:
+            return
+
+
+def _by_mark(source: Source, head: bytes, encoding: str, notes: list[str] | None) -> str:
+    """Return the encoding that a byte-order mark names where UTF-8 was expected."""
+    marked = encoding_by_mark(head)
+    if marked is None or codecs.lookup(encoding).name != DEFAULT:
+        return encoding
+    if notes is not None:
+        notes.append(f"{source.name}: is read as {marked.upper()}, by its byte-order mark")
+    return marked
+
+
+def _refuse_other_kinds(source: Source, head: bytes, encoding: str) -> None:
+    """Refuse a file that is not text, and say what it is."""
+    kind = kind_of(head)
+    if kind is not None:
+        remedy = kind.remedy.format(name=source.name) or "name a text file"
+        verb = "is"
+        raise TextError(f"{source.name}: {verb} {kind.name}, not text; {remedy}")
+    if b"\0" not in head or codecs.lookup(encoding).name.startswith(("utf-16", "utf-32")):
+        return
+    wide = wide_encoding(head)
+    if wide is not None:
+        raise TextError(f"{source.name}: is {wide.upper()} without a byte-order mark: pass --encoding {wide}")
+    raise TextError(
+        f"{source.name}: is binary (a zero byte at offset {head.index(0)}), not text; "
+        "name a text file (models made with --tokenizer byte take any file)"
+    )
+
+
+def _decoder(encoding: str) -> codecs.IncrementalDecoder:
+    if encoding == RAW:
+        return codecs.getincrementaldecoder("utf-8")("surrogateescape")
+    try:
+        codec = codecs.lookup(encoding)
+        "".encode(encoding)
+    except LookupError:
+        raise OptionError(
+            f"--encoding: found {encoding!r}, which is not a known text encoding; use one such as utf-8, cp1252 or utf-16"
+        ) from None
+    return codec.incrementaldecoder("strict") if codec.incrementaldecoder else _buffered_decoder(codec)
+
+
+def _buffered_decoder(codec: Any) -> codecs.IncrementalDecoder:
+    class Buffered(codecs.BufferedIncrementalDecoder):
+        def _buffer_decode(self, data: Any, errors: str, final: bool) -> tuple[str, int]:
+            return codec.decode(bytes(data), errors) if final else ("", 0)
+
+    return Buffered("strict")
+
+
+def _encoding_error(source: Source, encoding: str, error: UnicodeDecodeError, offset: int, num_lines: int) -> TextError:
+    data, start = bytes(error.object), error.start
+    line = num_lines + data[:start].count(b"\n") + 1
+    where = f"{source.name}:{line}: byte 0x{data[start]:02x} at offset {offset + start} is not {encoding.upper()}"
+    return TextError(f"{where}; {_advice(source, encoding, data, error)}")
+
+
+def _advice(source: Source, encoding: str, data: bytes, error: UnicodeDecodeError) -> str:
+    """Return what to do about bytes that cannot be decoded, as far as they tell."""
+    is_utf_8 = codecs.lookup(encoding).name == DEFAULT
+    if is_utf_8 and error.reason == "unexpected end of data" and error.end == len(data):
+        return "the text ends within a character: it was cut short; copy it again"
+    if source.path is None or not is_utf_8:
+        return "pass the --encoding of the text"
+    with opened(source) as text:
+        content = text.file.read(CHUNK_BYTES)
+    whole_lines = content[: content.rfind(b"\n") + 1] or content
+    num_good, num_bad = _lines_beyond_ascii(whole_lines)
+    if num_good > num_bad:
+        return (
+            "other lines are UTF-8, so this one is damaged; mend it, or drop such bytes: "
+            f"iconv -c -f utf-8 -t utf-8 {source.name} > mended.txt"
+        )
+    guess = guess_encoding(whole_lines)
+    if guess is None or not _decodes(source, guess):
+        return "pass the --encoding of the text, such as cp1252, cp1251 or gbk"
+    return f"it looks like {guess}: pass --encoding {guess}"
+
+
+def _lines_beyond_ascii(content: bytes) -> tuple[int, int]:
+    """Return how many lines that are not just ASCII are UTF-8, and how many are not."""
+    lines = [line for line in content.split(b"\n") if not line.isascii()]
+    num_good = sum(line.decode("utf-8", "replace").encode("utf-8") == line for line in lines)
+    return num_good, len(lines) - num_good
+
+
+def _decodes(source: Source, encoding: str) -> bool:
+    """Tell whether all of a source can be read in an encoding."""
+    decoder = _decoder(encoding)
+    with opened(source) as text:
+        try:
+            while chunk := text.file.read(CHUNK_BYTES):
+                decoder.decode(chunk)
+            decoder.decode(b"", final=True)
+        except UnicodeError:
+            return False
+    return True
+
+
+class _LineEnds:
+    """Makes CRLF and CR line ends LF and counts them."""
+
+    def __init__(self) -> None:
+        self._held = ""
+        self._num_crlf = self._num_cr = 0
+
+    def unified(self, chunk: str) -> str:
+        """Return a chunk with LF line ends; a CR at its end is held back, since an LF may follow."""
+        text = self._held + chunk
+        self._held = ""
+        if "\r" not in text:  # quickly seen, and mostly so
+            return text
+        if text.endswith("\r"):
+            text, self._held = text[:-1], "\r"
+        num_crlf = text.count("\r\n")
+        text = text.replace("\r\n", "\n")
+        self._num_crlf, self._num_cr = self._num_crlf + num_crlf, self._num_cr + text.count("\r")
+        return text.replace("\r", "\n")
+
+    def rest(self) -> str:
+        """Return what is held back at the end of a text."""
+        held, self._held = self._held, ""
+        self._num_cr += len(held)
+        return "\n" * len(held)
+
+    def notes(self) -> list[str]:
+        """Return what was changed, in words."""
+        counted = ((self._num_crlf, "CRLF"), (self._num_cr, "CR"))
+        return [f"{number:,} {name} line ends became LF" for number, name in counted if number]

@@ -1,0 +1,48 @@
+"""Which encoding a text that is not UTF-8 is in, where its bytes leave no doubt."""
+
+MAX_CHAOS = 0.02
+"""Of unlikely sequences of characters, by the library's measure."""
+MIN_COHERENCE_LEAD, MIN_CHAOS_LEAD = 0.03, 0.02
+"""By how much another encoding, which makes another text of the bytes, must be the less likely one."""
+MIN_HIRAGANA = 0.2
+MIN_BYTES = 4
+"""Bytes that are not ASCII."""
+COMMON_NAMES = ("cp1252", "gbk", "gb18030", "shift_jis", "euc_jp", "euc_kr", "koi8-r", "cp866", "cp850", "iso8859-15")
+"""Names to prefer among those that make the same text of the bytes."""
+
+
+def guess_encoding(data: bytes) -> str | None:
+    """Return the encoding of a text in a single-byte or East Asian encoding; None where several are plausible.
+
+    Args:
+        data: all of the text, or a long part of it that begins and ends with a line.
+
+    Source: the charset-normalizer library, whose measures are compared.
+    """
+    from charset_normalizer import from_bytes  # takes 30 ms to load, and is needed for bad input alone
+
+    if sum(byte >= 0x80 for byte in data) < MIN_BYTES:
+        return None
+    matches = list(from_bytes(data))
+    if not matches or matches[0].chaos > MAX_CHAOS:
+        return None
+    best, text = matches[0], str(matches[0])
+    for other in matches[1:]:
+        is_less_likely = (
+            other.chaos >= best.chaos + MIN_CHAOS_LEAD or other.coherence <= best.coherence - MIN_COHERENCE_LEAD
+        )
+        if not is_less_likely and str(other) != text and not (_is_japanese(text) and not _is_japanese(str(other))):
+            return None
+    return next((name for name in COMMON_NAMES if _decoded(data, name) == text), best.encoding.replace("_", "-"))
+
+
+def _is_japanese(text: str) -> bool:
+    """Tell whether a text has as many hiragana as only Japanese has: another encoding's bytes hardly ever look so."""
+    return sum("\u3041" <= character <= "\u309f" for character in text) >= MIN_HIRAGANA * len(text)
+
+
+def _decoded(data: bytes, encoding: str) -> str | None:
+    try:
+        return data.decode(encoding)
+    except UnicodeDecodeError:
+        return None
