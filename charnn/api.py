@@ -57,15 +57,16 @@ if TYPE_CHECKING:
     from charnn.scoring.nbest import combined as combined
     from charnn.scoring.nbest import read_hypotheses as read_hypotheses
     from charnn.scoring.scores import Score as Score
-    from charnn.storage.model_directory import BACKWARD as BACKWARD
     from charnn.storage.model_directory import find_model as find_model
     from charnn.storage.model_directory import is_model as is_model
+    from charnn.storage.model_directory import is_model_file as is_model_file
     from charnn.storage.model_directory import read_config as read_config
     from charnn.storage.model_directory import read_directed as read_directed
     from charnn.storage.model_directory import read_mixture as read_mixture
     from charnn.storage.model_directory import read_model as read_model
     from charnn.storage.model_directory import read_ngrams as read_ngrams
     from charnn.storage.model_directory import with_backward_half as with_backward_half
+    from charnn.storage.run_files import BACKWARD as BACKWARD
     from charnn.storage.run_files import NGRAM_FILE as NGRAM_FILE
     from charnn.storage.run_files import stored_files as stored_files
     from charnn.text.cache import MOST_BYTES as MOST_BYTES
@@ -73,6 +74,7 @@ if TYPE_CHECKING:
     from charnn.text.cache import entries as entries
     from charnn.text.characters import whole_characters as whole_characters
     from charnn.text.corpus import open_ids as open_ids
+    from charnn.text.sources import PACKED_SUFFIXES as PACKED_SUFFIXES
     from charnn.text.sources import check_exist as check_exist
     from charnn.text.sources import display_name as display_name
     from charnn.text.sources import empty_text_error as empty_text_error
@@ -171,9 +173,9 @@ _NAMES = {
     ),
     "scoring.scores": ("Score",),
     "storage.model_directory": (
-        "BACKWARD",
         "find_model",
         "is_model",
+        "is_model_file",
         "read_config",
         "read_directed",
         "read_mixture",
@@ -182,6 +184,7 @@ _NAMES = {
         "with_backward_half",
     ),
     "storage.run_files": (
+        "BACKWARD",
         "NGRAM_FILE",
         "stored_files",
     ),
@@ -193,6 +196,7 @@ _NAMES = {
     "text.characters": ("whole_characters",),
     "text.corpus": ("open_ids",),
     "text.sources": (
+        "PACKED_SUFFIXES",
         "check_exist",
         "display_name",
         "empty_text_error",

@@ -21,15 +21,13 @@ from charnn.ngrams.mixture import Mixture
 from charnn.ngrams.spelling import Spelling, UniformSpelling, WordSpelling
 from charnn.storage.checkpoint import FORMAT_VERSION, Tensors, newest_checkpoint, pack_tensors, read_tensors
 from charnn.storage.json_values import UNREADABLE, read_architecture, unreadable
-from charnn.storage.run_files import NGRAM_FILE, SPELLING_FILE
+from charnn.storage.run_files import BACKWARD, FILES, NGRAM_FILE, SPELLING_FILE
 from charnn.text.tokenizers import Tokenizer, load_tokenizer
 
 if TYPE_CHECKING:
     from charnn.storage.run_config import RunConfig
 
 DEFAULT_ROOT = Path("runs")
-BACKWARD = "backward"
-"""Subdirectory of a forward model that stores the backward model of a bidirectional model."""
 MODEL_FILES, TRAINING_FILES = CHECKPOINT_FILES = (
     ("config.json", "model.safetensors"),
     ("training.json", "training.safetensors"),
@@ -88,6 +86,11 @@ def find_model(path: str | None) -> Path:
 def is_model(path: Path) -> bool:
     """Return whether a directory contains a model."""
     return (path / "config.json").exists()
+
+
+def is_model_file(path: Path) -> bool:
+    """Return whether a path is that of a file that belongs to a model."""
+    return path.name in FILES and is_model(path.parent)
 
 
 def is_half_of_bidirectional(config: "RunConfig") -> bool:

@@ -3,6 +3,12 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+from charnn.files import PART_SUFFIX, STAGED_SUFFIX
+
+BACKWARD = "backward"
+"""The directory of the backward model in that of a bidirectional one."""
+_SYSTEM_FILES = (".DS_Store", "Thumbs.db", "desktop.ini")
+"""Files that a file manager leaves in any directory."""
 NGRAM_FILE = "ngram.safetensors"
 SPELLING_FILE = "spelling.safetensors"
 FILES = {
@@ -40,3 +46,16 @@ def stored_files(path: Path) -> list[StoredFile]:
         ),
         key=lambda file: (-file.num_bytes, file.name),
     )
+
+
+def other_files(path: Path) -> list[str]:
+    """Return the files in a model directory that charnn did not write, by their names relative to it."""
+    names = [file.relative_to(path) for file in path.rglob("*") if not file.is_dir()]
+    return sorted(name.as_posix() for name in names if not _is_own(name))
+
+
+def _is_own(name: Path) -> bool:
+    folder, file = name.parent.as_posix(), name.name
+    if folder not in (".", BACKWARD):
+        return False
+    return file.removesuffix(STAGED_SUFFIX).removesuffix(PART_SUFFIX) in FILES or file in _SYSTEM_FILES

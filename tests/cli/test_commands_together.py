@@ -411,7 +411,9 @@ def test_a_full_output_device_is_one_line(run):
 
 
 def test_a_prompt_file_in_another_encoding(charnn, run):
-    Path("prompt.txt").write_bytes("Все счастливые семьи похожи друг на друга".encode("koi8-r"))
+    Path("prompt.txt").write_bytes(
+        "Все счастливые семьи похожи друг на друга, каждая несчастливая семья несчастлива по-своему.".encode("koi8-r")
+    )
     assert "pass --encoding koi8-r" in charnn("sample", "-m", run, "--prompt-file", "prompt.txt").err
     arguments = ("-n", 2, "--on-unknown", "skip", "--seed", 1)
     found = charnn("sample", "-m", run, "--prompt-file", "prompt.txt", "--encoding", "cp1252", *arguments)

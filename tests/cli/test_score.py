@@ -59,7 +59,7 @@ def test_a_file_takes_its_place_whole(charnn, run, lines_file, tmp_path):
 
 
 def test_an_error_in_the_middle_leaves_the_file_as_it_was(charnn, run, tmp_path, monkeypatch):
-    monkeypatch.setattr("charnn.text.reading.CHUNK_BYTES", 1 << 14)
+    monkeypatch.setattr("charnn.text.decoding.CHUNK_BYTES", 1 << 14)
     Path("bad.txt").write_bytes(b"The fox\n" * 7_000 + b"\xff\n")
     Path("out.tsv").write_text("mine", encoding="utf-8")
     result = charnn("score", "-m", run, "bad.txt", "--format", "tsv", "-o", "out.tsv")
@@ -122,7 +122,7 @@ def test_a_running_text_is_scored_in_pieces_with_one_memory(charnn, run, monkeyp
     }
     whole = {name: charnn(*arguments, "--format", *each).out for name, each in options.items()}
     facts = json.loads(Path("s.json").read_text(encoding="utf-8"))
-    monkeypatch.setattr("charnn.text.reading.CHUNK_BYTES", 90)
+    monkeypatch.setattr("charnn.text.decoding.CHUNK_BYTES", 90)
     monkeypatch.setattr("charnn.text.reading.whole_lines", functools.partial(whole_lines, longest=60))
     pieces = {name: charnn(*arguments, "--format", *each).out for name, each in options.items()}
     again = json.loads(Path("s.json").read_text(encoding="utf-8"))
@@ -583,7 +583,7 @@ def test_a_category_may_not_be_called_like_a_figure(charnn, run):
 
 def test_a_long_running_text_is_not_kept(charnn, run, monkeypatch):
     monkeypatch.setattr("charnn.cli.output.score_output.MOST_SHOWN", 20)
-    monkeypatch.setattr("charnn.text.reading.CHUNK_BYTES", 8)
+    monkeypatch.setattr("charnn.text.decoding.CHUNK_BYTES", 8)
     for text, shown in (("The fox\nran.\n", "The fox\\nran.\\n"), ("The fox\nran.\n" * 5, "")):
         Path("text.txt").write_text(text, encoding="utf-8")
         _, row = charnn("score", "-m", run, "text.txt", "--unit", "stream", "--format", "tsv").out.splitlines()

@@ -11,6 +11,7 @@ from charnn.cli.commands.sample_interactive import write_interactively
 from charnn.cli.options import COMMON, ModelArgument, Overrides, with_options
 from charnn.cli.output import console
 from charnn.cli.output.sample_output import SampleOutput
+from charnn.cli.targets import check_targets
 from charnn.config import SampleOptions
 from charnn.errors import OptionError
 from charnn.interrupts import terminated_like_interrupted
@@ -43,6 +44,12 @@ class Sources(NamedTuple):
             raise OptionError(
                 "--length: found 0, but it must be at least 1, or -1 for no end; 0 is for --save-state alone"
             )
+
+    def check_targets(self, output: str | None) -> None:
+        """Refuse output files that are read or belong to a model; a state may be updated in place. Raises CharnnError."""
+        texts = [name for name in (self.prompt_file, self.prompts) if name is not None]
+        check_targets({"--save-state": self.save_state}, sources=texts)
+        check_targets({"--output": output}, sources=[*texts, self.load_state, self.save_state])
 
 
 @with_options(SampleOptions)
@@ -126,6 +133,7 @@ def sample(
     if options.length == 0:
         _refuse_without_text(options, output, interactive=interactive)
     loaded = load_model(model)
+    sources.check_targets(output)
     charnn.api.check_can_write(loaded, options)
     stepper = charnn.api.build_stepper(loaded, weights=options.weights, device=options.device)
     prompts_read = _read_prompts(loaded, stepper, sources, options)
@@ -182,7 +190,6 @@ def _write(model: "Model", stepper: "Stepper", prompts: "Prompts", options: Samp
 
 
 def _save_state(model: "Model", prompts: "Prompts", file: str) -> None:
-    charnn.api.refuse_unwritable(Path(file))
     start = next(prompts.states())
     charnn.api.save_prompt_state(Path(file), model, start)
     console.notice(

@@ -18,6 +18,7 @@ from charnn.cli.output import console
 from charnn.cli.output.lines import STDOUT, Lines
 from charnn.cli.output.score_output import ScoreOutput
 from charnn.cli.output.score_progress import Progress
+from charnn.cli.targets import check_targets
 from charnn.config import ScoreOptions
 from charnn.errors import OptionError
 from charnn.interrupts import terminated_like_interrupted
@@ -74,8 +75,11 @@ def score(
             f"--text: found {len(text)} texts with --unit stream, but a stream is one text; join them, or leave --unit out"
         )
     models = _load(model, options)
-    inputs = [file for file in (*(files or []), options.pairs, options.nbest, options.fit_weights) if file]
-    _refuse_bad_targets({"--output": output, "--summary": summary}, inputs, models)
+    check_targets(
+        {"--output": output, "--summary": summary},
+        sources=[*(files or []), options.pairs, options.nbest, options.fit_weights],
+        models=[each.path for each in models],
+    )
     if options.rollout:
         refuse_both("--summary", summary is not None, "--rollout")
         refuse_both("--output", output is not None, "--rollout")
@@ -93,31 +97,6 @@ def score(
 
 def _units(files: list[str], model: "Model", options: ScoreOptions) -> Iterator[str]:
     return charnn.api.read_units(files, model.tokenizer, unit=options.unit, encoding=options.encoding)
-
-
-def _refuse_bad_targets(targets: dict[str, str | None], inputs: "Sequence[str]", models: "Sequence[Model]") -> None:
-    """Refuse output files that cannot be written, or that the command reads or writes otherwise.
-
-    Args:
-        targets: the output files, by option.
-    """
-    read = {Path(file).resolve() for file in inputs if file != "-"}
-    taken: dict[Path, str] = {}
-    for flag, file in targets.items():
-        if file is None or file in STDOUT:
-            continue
-        path = Path(file)
-        charnn.api.refuse_unwritable(path)
-        if path.suffix == ".gz":
-            raise OptionError(f"{flag}: found {file}, but the output is not compressed; name it without .gz")
-        if path.exists() and not path.is_file():  # a device or a pipe
-            continue
-        target = path.resolve()
-        if target in read or any(model.path.resolve() in target.parents for model in models):
-            raise OptionError(f"{flag}: found {file}, which the command reads from; name another file")
-        if target in taken:
-            raise OptionError(f"{flag}: found {file}, which {taken[target]} writes to as well; name two files")
-        taken[target] = flag
 
 
 def _load(named: "Sequence[str] | None", options: ScoreOptions) -> "list[Model]":

@@ -20,7 +20,6 @@ from charnn.ngrams.kneser_ney import NgramModel
 from charnn.ngrams.spelling import learn_spelling
 from charnn.notices import notice_logger
 from charnn.storage.model_directory import (
-    BACKWARD,
     is_half_of_bidirectional,
     is_model,
     read_config,
@@ -32,7 +31,7 @@ from charnn.storage.model_directory import (
     write_tokenizer,
 )
 from charnn.storage.run_config import AskedOptions, CorpusFacts, Results, RunConfig, Versions
-from charnn.storage.run_files import NGRAM_FILE, SPELLING_FILE
+from charnn.storage.run_files import BACKWARD, NGRAM_FILE, SPELLING_FILE, other_files
 from charnn.text import cache
 from charnn.text.corpus import Corpus, open_ids, prepare_corpus, reverse_encoded
 from charnn.text.encoding import SPLITS
@@ -186,7 +185,16 @@ def _minutes_for(seconds: float, step_seconds: float, evaluation_seconds: float)
 
 
 def _refuse_to_overwrite(directory: Path, overwrite: bool) -> None:
-    if not directory.exists() or (overwrite and is_model(directory)):
+    """Raise ModelError unless the directory is empty, or a model that is to be overwritten and nothing else."""
+    if not directory.exists():
+        return
+    if overwrite and is_model(directory):
+        if others := other_files(directory):
+            more = f" and {len(others) - 1} more" if len(others) > 1 else ""
+            raise ModelError(
+                f"{directory}: --overwrite would delete {others[0]}{more}, which is not part of the model; "
+                "move it elsewhere, or name another directory with -o"
+            )
         return
     if is_model(directory):
         is_finished = read_config(directory).results.stopped in ("budget", "patience")

@@ -13,7 +13,8 @@ from charnn.notices import notice_logger
 from charnn.options import OptionValues, pick
 from charnn.recipes import Recipe
 from charnn.storage.locking import exclusive
-from charnn.storage.model_directory import BACKWARD, DEFAULT_ROOT, is_model, read_config
+from charnn.storage.model_directory import DEFAULT_ROOT, is_model, read_config
+from charnn.storage.run_files import BACKWARD
 from charnn.text.progress import Report
 from charnn.training.run.bidirectional import half_of_budget, is_finished, is_forward_half, with_default_budget
 from charnn.training.run.create import create_backward_half, create_run
