@@ -39,8 +39,6 @@ def common(
 
 def main(arguments: list[str] | None = None) -> None:
     """Run a command and exit: 0, 1 for an error in the input, 2 for wrong usage, 130 when interrupted."""
-    if sys.stdout is None or sys.stderr is None:
-        sys.exit(1)  # nobody could be told anything
     console.prepare_streams()
     arguments = [
         charnn.api.whole_characters(argument) for argument in (sys.argv[1:] if arguments is None else arguments)
@@ -69,9 +67,10 @@ def main(arguments: list[str] | None = None) -> None:
         if "--debug" in arguments:
             raise
         if isinstance(error, MemoryError) or "can't allocate memory" in str(error):
-            console.notice(
-                "error: there is not enough memory; use a smaller --hidden-size, --batch-size, --bptt or --vocab-size"
-            )
+            remedy = "use a smaller --hidden-size, --batch-size, --bptt or --vocab-size"
+            if arguments[:1] != ["train"]:
+                remedy = "close other programs, or use a machine with more"
+            console.notice(f"error: there is not enough memory; {remedy}")
             sys.exit(1)
         console.notice(
             f"internal error: {type(error).__name__}: {_one_line(str(error))}; "

@@ -324,7 +324,9 @@ class SampleOptions(SpeedOptions, OutputOptions, PromptOptions, EndOptions, Sear
             "--min-p": self.min_p,
         }
         given = " and ".join(flag for flag, value in filters.items() if value is not None)
-        refuse_unused(given, bool(given) and not self.draws, "sampling by temperature")
+        refuse_both(given, bool(given) and self.beam is not None, "--beam, which draws nothing")
+        refuse_both(given, bool(given) and self.greedy, "--greedy, which draws nothing")
+        refuse_unused(given, bool(given) and not self.draws, "a --temperature above 0")
         moved = self.final_temperature is not None
         refuse_unused("--final-temperature", moved and self.max_tokens is None, "a limit (-n)")
         refuse_both("--greedy", self.greedy and moved, "--final-temperature")

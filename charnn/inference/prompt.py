@@ -57,6 +57,8 @@ def _unknown_token(
     num_unknown = sum(token.id == unknown for token in tokens)
     others = f" (and {num_unknown - 1} more)" if num_unknown > 1 else ""
     name = "character" if tokenizer.kind == "char" else "token"
+    if text[first.start : first.start + 2] == "\\n":
+        remedy = ", or give a line end as such: in a --prompt-file, or in a shell as $'first\\nsecond'"
     return UnknownTokenError(
         f"{prompt}: {name} {_spelled(first)} at position {offset + first.start + 1} is not in the model's vocabulary of "
         f"{len(tokenizer.vocabulary):,}{others}; change it{remedy}"

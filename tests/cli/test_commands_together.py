@@ -4,6 +4,7 @@ import gzip
 import json
 import math
 import os
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -416,8 +417,8 @@ def test_a_prompt_file_in_another_encoding(charnn, run):
     )
     assert "pass --encoding koi8-r" in charnn("sample", "-m", run, "--prompt-file", "prompt.txt").err
     arguments = ("-n", 2, "--on-unknown", "skip", "--seed", 1)
-    found = charnn("sample", "-m", run, "--prompt-file", "prompt.txt", "--encoding", "cp1252", *arguments)
-    assert found.out.startswith("it\u2019s")
+    found = charnn("sample", "-m", run, "--prompt-file", "prompt.txt", "--encoding", "koi8-r", *arguments)
+    assert found.out.startswith("Все счастливые")
 
 
 @pytest.mark.parametrize(
@@ -436,3 +437,40 @@ def test_wrong_usage_is_one_line_too(charnn, arguments, line):
     assert (refused.status, refused.out) == (2, "")
     assert refused.err.startswith(f"charnn: error: {line}")
     assert refused.err.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("redirection", "status", "err"),
+    [
+        (">&-", 1, "charnn: error: standard output: is closed; open it, or write to a file (-o)\n"),
+        ("-o out.jsonl >&-", 0, ""),
+        ("2>&- <&-", 0, ""),
+        ("-o out.jsonl >&- 2>&- <&-", 0, ""),
+    ],
+)
+@pytest.mark.skipif(sys.platform == "win32", reason="needs a POSIX shell")
+def test_results_go_to_the_stream_that_is_open(run, redirection, status, err):
+    command = (
+        f"{shlex.quote(sys.executable)} -m charnn score -m {run} --text 'The fox' --format jsonl --no-eos {redirection}"
+    )
+    result = subprocess.run(command, shell=True, capture_output=True, text=True, check=False)
+    assert result.returncode == status
+    notices = [line for line in result.stderr.splitlines(keepends=True) if "error" in line]
+    assert "".join(notices) == err
+    records = Path("out.jsonl").read_text() if "-o" in redirection else result.stdout
+    assert records.count('"log_prob"') == (1 if status == 0 else 0)
+
+
+def test_texts_that_look_like_options_and_line_ends_that_are_spelled_are_explained(charnn, run):
+    result = charnn("sample", "- What", "-m", run)
+    assert (result.status, result.err) == (
+        2,
+        "charnn: error: a text that starts with a hyphen is read as an option; put -- before it: charnn sample -- '- What'\n",
+    )
+    assert charnn("sample", "-m", run, "-n", 3, "--on-unknown", "unk", "--", "- What").status == 0
+    spelled = charnn("sample", "The\\nThe", "-m", run)
+    assert spelled.err.endswith(
+        "change it, or give a line end as such: in a --prompt-file, or in a shell as $'first\\nsecond'\n"
+    )
+    assert charnn("sample", "The\nThe", "-m", run, "-n", 3).status == 0
+    assert "did you mean" not in charnn("predict", "-t", 1, "The", "-m", run).err

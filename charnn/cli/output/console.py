@@ -1,11 +1,16 @@
 """The only place that writes to the terminal: results to stdout, all else to stderr."""
 
 import contextlib
+import io
 import json
 import logging
+import os
 import sys
 from collections.abc import Iterator
-from typing import IO, TYPE_CHECKING, Any
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Any, TextIO, cast
+
+from charnn.errors import StorageError
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
@@ -13,8 +18,26 @@ if TYPE_CHECKING:
     from rich.text import Text
 
 
+class _ClosedOutput(io.TextIOBase):
+    """Takes the place of a standard output that was closed before the program started."""
+
+    def write(self, text: str) -> int:  # noqa: ARG002
+        """Raise StorageError."""
+        raise StorageError("standard output: is closed; open it, or write to a file (-o)")
+
+
 def prepare_streams() -> None:
-    """Set the streams to UTF-8 and LF line ends on any system; the bytes that a byte model generates are kept."""
+    """Set the streams to UTF-8 and LF line ends on any system; the bytes that a byte model generates are kept.
+
+    A closed stderr is ignored, and a closed stdout is an error once something is written to it.
+    """
+    for descriptor in range(3):
+        try:
+            os.fstat(descriptor)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # takes the lowest free number, which a data file must not get
+    sys.stderr = sys.stderr or Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115 (open until the end)
+    sys.stdout = sys.stdout or cast(TextIO, _ClosedOutput())
     for stream in (sys.stdout, sys.stderr):
         reconfigure = getattr(stream, "reconfigure", None)
         if reconfigure is not None:
