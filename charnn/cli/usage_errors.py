@@ -16,7 +16,7 @@ def usage_message(error: typer.TyperException) -> str:
         flags = [flag for parameter in parameters for flag in (*parameter.opts, *parameter.secondary_opts)]
         if " " in error.option_name:
             return f"a text that starts with a hyphen is read as an option; put -- before it: {path} -- '- What'"
-        flags = [flag for flag in flags if flag.startswith("-")]
+        flags = [flag for flag in flags if flag.startswith("--") and error.option_name.startswith("--")]
         sees_all = any("--help-all" in parameter.opts for parameter in parameters)
         return no_such("option", error.option_name, flags, see=f"{path} {'--help-all' if sees_all else '--help'}")
     message = error.format_message().replace("Value error, ", "").rstrip(".")

@@ -3,10 +3,12 @@
 import errno
 import io
 import json
+import os
 import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -226,15 +228,33 @@ def test_novelty_needs_the_text(charnn, run):
     assert len(result.err.splitlines()) == 1
 
 
-def interrupted(run, *options, seconds=2.5, number=signal.SIGINT, endless=True):
+def work_for(process, seconds):
+    """Wait until a process has worked for some seconds, however busy the machine is."""
+    stat = Path(f"/proc/{process.pid}/stat")
+    if not stat.exists():
+        time.sleep(seconds)
+        return
+    ends = time.monotonic() + 60
+    while time.monotonic() < ends:
+        ticks = stat.read_text().rpartition(")")[2].split()[11:13]
+        if sum(map(int, ticks)) >= seconds * os.sysconf("SC_CLK_TCK"):
+            return
+        time.sleep(0.05)
+
+
+def interrupted(run, *options, seconds=2.0, number=signal.SIGINT, endless=True):
     if sys.platform == "win32":
         pytest.skip("Windows sends no signal to another process")
     length = ("-n", "-1", "--seed", "1") if endless else ()
     command = [sys.executable, "-m", "charnn", "sample", "-m", str(run), *length, *options]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    time.sleep(seconds)
-    process.send_signal(number)
-    out, err = process.communicate(timeout=20)
+    try:
+        thread = threading.Thread(target=lambda: (work_for(process, seconds), process.send_signal(number)))
+        thread.start()
+        out, err = process.communicate(timeout=90)
+        thread.join()
+    finally:
+        process.kill()
     return process.returncode, out, err
 
 
