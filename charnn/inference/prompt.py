@@ -12,6 +12,8 @@ from charnn.inference.stepper import Stepper, stepper_for
 from charnn.text.tokenizers import Token, Tokenizer
 
 SPACES = " \t"
+MAX_LAST_WORD = 1000
+"""Characters in which the last word of a text is looked for."""
 REMEDY = ", or pass --on-unknown skip or --on-unknown unk"
 
 
@@ -44,9 +46,21 @@ def encode_prompt(
     return known
 
 
-def without_leading_space(tokenizer: Tokenizer, text: str) -> str:
-    """Return a continuation without its leading space, which is part of word and subword tokens."""
-    return text.lstrip(SPACES) if tokenizer.kind in ("word", "pretokenized", "subword") else text
+def without_trailing_space(tokenizer: Tokenizer, text: str) -> str:
+    """Return a prompt without the single space at its end that word and subword models generate with the next word."""
+    if tokenizer.kind not in ("word", "subword") or not text.endswith(" "):
+        return text
+    stripped = text[:-1]
+    return text if not stripped or stripped[-1].isspace() else stripped
+
+
+def stable_beginning(tokenizer: Tokenizer, text: str) -> str:
+    """Return the beginning of a text whose tokens stay the same if the text is continued: all but its last word."""
+    if tokenizer.kind in ("char", "byte"):
+        return text
+    words = text.rstrip()
+    last_word = words.split()[-1:] if len(words) < MAX_LAST_WORD else words[-MAX_LAST_WORD:].split()[-1:]
+    return words.removesuffix("".join(last_word)).rstrip()
 
 
 def _unknown_token(
@@ -86,22 +100,24 @@ class PromptState:
 
 
 def prefill(
-    stepper: Stepper, tokenizer: Tokenizer, ids: npt.NDArray[np.int64], *, after: PromptState | None = None
+    stepper: Stepper, tokenizer: Tokenizer, ids: npt.NDArray[np.int64], *, known: PromptState | None = None
 ) -> PromptState:
-    """Read a text, from the opening boundary on, or continue after another text.
+    """Read a text, from the opening boundary on.
 
     Args:
         stepper: of one stream that has read nothing yet; it is left as it is.
         ids: the text (N,), possibly empty.
-        after: what came before it.
+        known: the state after some text; if `ids` begins with it, only the rest is read.
     """
-    before = [] if after is None else after.ids
-    new_ids = ids.tolist() if before else [tokenizer.vocabulary.boundary_id, *ids.tolist()]
-    if after is not None and not new_ids:
-        return after
-    reader = stepper.fork(stepper.state() if after is None else after.state)
+    all_ids = [tokenizer.vocabulary.boundary_id, *ids.tolist()]
+    if known is None or known.ids != all_ids[: len(known.ids)]:
+        known = PromptState([], np.zeros((1, 0), dtype=np.float32), stepper.state())
+    new_ids = all_ids[len(known.ids) :]
+    if not new_ids:
+        return known
+    reader = stepper.fork(known.state)
     logits = reader.read(np.array(new_ids, dtype=np.int64))
-    return PromptState([*before, *new_ids], logits.copy(), reader.state())
+    return PromptState(all_ids, logits.copy(), reader.state())
 
 
 def read_context(engine: Engine, tokenizer: Tokenizer, ids: npt.NDArray[np.int64]) -> tuple[Floats, EngineState]:

@@ -1,6 +1,7 @@
 """A model's state after a long prompt, saved in a file, so that the prompt need not be read again."""
 
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
@@ -14,11 +15,23 @@ from charnn.storage.model_directory import Model
 _NAME = "state.{}.{}"
 
 
-def save_prompt_state(path: Path, model: Model, state: PromptState) -> None:
-    """Save a model's state after some text. Raises StorageError.
+class SavedPrompt(NamedTuple):
+    """A prompt and the model's state after it, or after its beginning.
+
+    Args:
+        text: the prompt; None in files of older versions.
+        state: after as much of it as does not depend on what follows it.
+    """
+
+    text: str | None
+    state: PromptState
+
+
+def save_prompt_state(path: Path, model: Model, state: PromptState, *, text: str) -> None:
+    """Save a prompt and a model's state after it, or after its beginning. Raises StorageError.
 
     Example:
-        >>> charnn.api.save_prompt_state(Path("prompt.state"), model.models[0], next(prompts.states()))
+        >>> charnn.api.save_prompt_state(Path("prompt.state"), model.models[0], prompt_state, text="The fox")
     """
     tensors = {
         _NAME.format(layer, part): np.ascontiguousarray(array)
@@ -30,11 +43,12 @@ def save_prompt_state(path: Path, model: Model, state: PromptState) -> None:
         "format_version": FORMAT_VERSION,
         "generation": model.generation,
         "weights_sha256": _weights_hash(model),
+        "text": text.encode("utf-8", "surrogateescape").hex(),  # JSON holds no bytes that are not UTF-8
     }
     write_atomically(path, pack_tensors(tensors, header))
 
 
-def load_prompt_state(path: Path, model: Model, initial_state: EngineState) -> PromptState:
+def load_prompt_state(path: Path, model: Model, initial_state: EngineState) -> SavedPrompt:
     """Read what `save_prompt_state` wrote.
 
     Args:
@@ -70,7 +84,11 @@ def load_prompt_state(path: Path, model: Model, initial_state: EngineState) -> P
             f"{path}: does not hold the state that this model has; read the prompt again with --save-state"
         )
     state = tuple(tuple(tensors[name] for name in row) for row in names)
-    return PromptState(tensors["ids"].tolist(), tensors["logits"], state)
+    text = header.get("text")
+    return SavedPrompt(
+        None if text is None else bytes.fromhex(text).decode("utf-8", "surrogateescape"),
+        PromptState(tensors["ids"].tolist(), tensors["logits"], state),
+    )
 
 
 def _weights_hash(model: Model) -> str:

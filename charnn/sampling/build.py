@@ -7,12 +7,19 @@ from pathlib import Path
 from typing import Self
 
 import numpy as np
+import numpy.typing as npt
 
 from charnn.config import SampleOptions
 from charnn.errors import OptionError
 from charnn.inference.engine import Engine
-from charnn.inference.prompt import PromptState, encode_prompt, prefill, without_leading_space
-from charnn.inference.prompt_state import load_prompt_state
+from charnn.inference.prompt import (
+    PromptState,
+    encode_prompt,
+    prefill,
+    stable_beginning,
+    without_trailing_space,
+)
+from charnn.inference.prompt_state import load_prompt_state, save_prompt_state
 from charnn.inference.stepper import Stepper
 from charnn.sampling.beam import BeamSearch
 from charnn.sampling.sampler import Sampler, generate_sample
@@ -59,26 +66,51 @@ class Prompts:
         names: Sequence[str] = ("prompt",),
         after: Path | None = None,
     ) -> None:
-        self.texts = texts
-        self._tokenizer, self._stepper = model.tokenizer, stepper
-        self._after = None if after is None else load_prompt_state(after, model, stepper.state())
+        self._model, self._tokenizer, self._stepper = model, model.tokenizer, stepper
+        self._on_unknown = options.on_unknown
+        self._known: PromptState | None = None
         self._first: PromptState | None = None
-        encoded = texts if self._after is None else [without_leading_space(self._tokenizer, text) for text in texts]
-        self._ids = [
-            encode_prompt(self._tokenizer, text, on_unknown=options.on_unknown, name=name)
-            for name, text in zip(names, encoded, strict=True)
-        ]
+        self._before, earlier = "", None
+        if after is not None:
+            saved = load_prompt_state(after, model, stepper.state())
+            self._known = saved.state
+            if saved.text is None:
+                earlier = np.array(saved.state.ids[1:], dtype=np.int64)
+            else:
+                self._before = saved.text
+        self._given = texts
+        self.texts: list[str] = []
+        self._ids: list[npt.NDArray[np.int64]] = []
+        for name, text in zip(names, texts, strict=True):
+            whole = without_trailing_space(self._tokenizer, self._before + text)
+            self.texts.append(whole[len(self._before) :])
+            ids = self._encode(whole, name)
+            self._ids.append(ids if earlier is None else np.concatenate((earlier, ids)))
+
+    def _encode(self, text: str, name: str = "prompt") -> npt.NDArray[np.int64]:
+        return encode_prompt(self._tokenizer, text, on_unknown=self._on_unknown, offset=-len(self._before), name=name)
 
     def states(self) -> Iterator[PromptState]:
         """Yield the model's state after each prompt."""
-        for number, ids in enumerate(self._ids):
-            if number or self._first is None:
-                state = prefill(self._stepper, self._tokenizer, ids, after=self._after)
-            else:
-                state = self._first
-            if number == 0:
+        for index, ids in enumerate(self._ids):
+            state = self._first if index == 0 else None
+            if state is None:
+                state = prefill(self._stepper, self._tokenizer, ids, known=self._known)
+            if index == 0:
                 self._first = state
             yield state
+
+    def save(self, path: Path) -> int:
+        """Save the state after the first prompt, from which others can continue; return its number of tokens.
+
+        Raises:
+            StorageError: if the file cannot be written.
+        """
+        text = self._before + self._given[0]
+        beginning = self._encode(stable_beginning(self._tokenizer, text))
+        state = prefill(self._stepper, self._tokenizer, beginning, known=self._known)
+        save_prompt_state(path, self._model, state, text=text)
+        return len(self._encode(text))
 
 
 def build_sampler(model: Model, stepper: Stepper, options: SampleOptions, *, keeps_history: bool = True) -> Sampler:

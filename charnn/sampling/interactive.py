@@ -1,12 +1,12 @@
 """Interactive sampling: a person selects tokens or lets the model generate, undoes turns and retries them."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import numpy as np
 
 from charnn.config import SampleOptions
-from charnn.inference.prompt import encode_prompt, without_leading_space
+from charnn.inference.prompt import encode_prompt
 from charnn.inference.stepper import Stepper
 from charnn.ngrams.mixture import Mixture
 from charnn.sampling.constraints import Pattern
@@ -14,7 +14,7 @@ from charnn.sampling.filters import LogProbs
 from charnn.sampling.sampler import top_tokens
 from charnn.sampling.selection import STUCK, TokenContext, TokenSelector, mixed_log_softmax
 from charnn.sampling.streams import Alternatives, PreparedPrompt, SampleRequest, Stream
-from charnn.text.tokenizers import Tokenizer
+from charnn.text.tokenizers import Tokenizer, decode
 
 
 class InteractiveWriter:
@@ -48,8 +48,8 @@ class InteractiveWriter:
         pattern = None if options.match is None else Pattern(options.match, tokenizer)
         self._prompt = PreparedPrompt(request.prompt_state, tokenizer, options, pattern)
         self._random = np.random.default_rng(request.seed)
-        self._turns: list[int] = []
-        """Tokens that each turn added."""
+        self._turns: list[list[int]] = []
+        """The tokens before each turn."""
         self._replay([])
 
     @property
@@ -93,15 +93,33 @@ class InteractiveWriter:
         self._end_turn(lambda: self._add(id))
 
     def insert(self, text: str) -> None:
-        """Add a text of the user's own. Raises UnknownTokenError."""
-        text = without_leading_space(self._tokenizer, text)
-        ids = encode_prompt(self._tokenizer, text, on_unknown=self._options.on_unknown, name="text", remedy="").tolist()
+        """Continue with a text by the user, tokenized together with the text so far. Raises UnknownTokenError."""
+        num_kept, ids = self._continuation(text)
 
         def add_all() -> None:
+            if num_kept < len(self._stream.sample.ids):
+                self._replay(self._stream.sample.ids[:num_kept])
             for id in ids:
                 self._add(id)
 
         self._end_turn(add_all)
+
+    def _continuation(self, text: str) -> tuple[int, list[int]]:
+        """Return how many tokens so far stay as they are when a text is added, and the tokens after them."""
+        prompt_ids, own_ids = self._request.prompt_state.ids[1:], self._stream.sample.ids
+        before = decode(self._tokenizer, [*prompt_ids, *own_ids])
+        if self._tokenizer.encode(before).tolist() == [*prompt_ids, *own_ids]:
+            ids = self._encode(before + text, offset=-len(before))
+            num_same = _num_common([*prompt_ids, *own_ids], ids)
+            if num_same >= len(prompt_ids):
+                return num_same - len(prompt_ids), ids[num_same:]
+        return len(own_ids), self._encode(text)  # the last word of the prompt stays as it is
+
+    def _encode(self, text: str, *, offset: int = 0) -> list[int]:
+        on_unknown = self._options.on_unknown
+        ids = encode_prompt(self._tokenizer, text, on_unknown=on_unknown, offset=offset, name="text", remedy="")
+        as_list: list[int] = ids.tolist()
+        return as_list
 
     def run(self, length: int) -> None:
         """Draw some tokens, fewer where the text ends."""
@@ -123,27 +141,26 @@ class InteractiveWriter:
         """Act, and note how many tokens that added; a text's end adds none, and can be taken back too."""
         if self.ended is not None:
             return
-        before = len(self._stream.sample.ids)
+        before = list(self._stream.sample.ids)
         try:
             act()
         finally:  # also where the user interrupts
-            self._turns.append(len(self._stream.sample.ids) - before)
+            self._turns.append(before)
 
     def undo(self, num_turns: int = 1) -> int:
-        """Take back the last turns; return how many tokens those were."""
-        taken_back, self._turns = self._turns[-num_turns:], self._turns[:-num_turns]
-        ids = self._stream.sample.ids
-        num_tokens = sum(taken_back)
-        self._replay(ids[: len(ids) - num_tokens])
+        """Undo the last turns; return how many tokens they added."""
+        undone, self._turns = self._turns[-num_turns:], self._turns[:-num_turns]
+        if not undone:
+            return 0
+        num_tokens = len(self._stream.sample.ids) - len(undone[0])
+        self._replay(undone[0])
         return num_tokens
 
     def again(self) -> bool:
         """Undo the last turn and draw as many tokens again; tell whether there was one."""
         if not self._turns:
             return False
-        length = self._turns[-1]
-        self.undo()
-        self.run(max(1, length))
+        self.run(max(1, self.undo()))
         return True
 
     def _replay(self, ids: list[int]) -> None:
@@ -165,3 +182,9 @@ class InteractiveWriter:
 
     def _log_probs(self) -> LogProbs:
         return mixed_log_softmax(self._logits, [self._stream.context], self._mixture)
+
+
+def _num_common(first: Sequence[int], second: Sequence[int]) -> int:
+    """Return the length of the longest common beginning."""
+    pairs = zip(first, second, strict=False)
+    return next((index for index, (one, other) in enumerate(pairs) if one != other), min(len(first), len(second)))

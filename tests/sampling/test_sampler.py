@@ -268,10 +268,10 @@ def test_a_prompt_read_in_parts_is_read_as_a_whole(cell, monkeypatch):
     stepper = stepper_for(engine, engine.initial_state())
     whole = prefill(stepper, LETTERS, ids)
     monkeypatch.setattr("charnn.inference.stepper.READ_AT_ONCE", 7)
-    parts = prefill(stepper, LETTERS, ids[70:], after=prefill(stepper, LETTERS, ids[:70]))
+    parts = prefill(stepper, LETTERS, ids, known=prefill(stepper, LETTERS, ids[:70]))
     assert parts.ids == whole.ids
     np.testing.assert_allclose(parts.logits, whole.logits, atol=1e-6)
-    nothing_more = prefill(stepper, LETTERS, ids[:0], after=whole)
+    nothing_more = prefill(stepper, LETTERS, ids, known=whole)
     assert nothing_more is whole
 
 

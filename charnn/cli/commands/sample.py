@@ -138,7 +138,7 @@ def sample(
     stepper = charnn.api.build_stepper(loaded, weights=options.weights, device=options.device)
     prompts_read = _read_prompts(loaded, stepper, sources, options)
     if save_state is not None:
-        _save_state(loaded, prompts_read, save_state)
+        _save_state(prompts_read, save_state)
         if options.length == 0:
             return
     if interactive:
@@ -189,11 +189,10 @@ def _write(model: "Model", stepper: "Stepper", prompts: "Prompts", options: Samp
                 raise
 
 
-def _save_state(model: "Model", prompts: "Prompts", file: str) -> None:
-    start = next(prompts.states())
-    charnn.api.save_prompt_state(Path(file), model, start)
+def _save_state(prompts: "Prompts", file: str) -> None:
+    num_tokens = prompts.save(Path(file))
     console.notice(
-        f"saved the hidden state after {console.counted(len(start.ids) - 1, 'token')} in {file}; "
+        f"saved the hidden state after {console.counted(num_tokens, 'token')} in {file}; "
         f"continue from it with --load-state {file}"
     )
 
