@@ -1,4 +1,4 @@
-"""Options of sampling: token selection, constraints, beam search, stopping, prompts, output."""
+"""Sampling options: token selection, constraints, beam search, stopping, prompts, output."""
 
 from dataclasses import dataclass
 from typing import Annotated, Literal
@@ -13,7 +13,7 @@ Until = Literal["sentence", "line", "unit"]
 MixNgram = Annotated[
     bool, Option("Interpolate the network with its n-gram model.", flags=("--mix-ngram",), common=True)
 ]
-PromptOnUnknown = Annotated[OnUnknown, Option("What to do about unknown tokens in a prompt.", flags=("--on-unknown",))]
+PromptOnUnknown = Annotated[OnUnknown, Option("How to handle unknown tokens in a prompt.", flags=("--on-unknown",))]
 
 LENGTH, LENGTH_UNTIL = 500, 5000
 ENDLESS = -1
@@ -36,7 +36,7 @@ class DrawOptions(Checked):
     temperature: Annotated[
         float,
         Option(
-            "Softmax temperature; 0 is --greedy.",
+            "Softmax temperature; 0 is equivalent to --greedy.",
             flags=("-t", "--temperature"),
             at_least=0,
             panel=DRAW,
@@ -46,7 +46,7 @@ class DrawOptions(Checked):
     final_temperature: Annotated[
         float | None,
         Option(
-            "Change the temperature linearly to this over the length.",
+            "Change the temperature linearly to this value over the length of the sample.",
             at_least=0,
             automatic="--temperature throughout",
             panel=DRAW,
@@ -60,7 +60,7 @@ class DrawOptions(Checked):
     typical_p: Annotated[
         float | None,
         Option(
-            "Locally typical sampling: the tokens with a surprisal closest to the entropy whose total probability reaches p.",
+            "Locally typical sampling: the tokens with a surprisal closest to the entropy, until their probabilities sum to p.",
             above=0,
             at_most=1,
             automatic="all",
@@ -70,7 +70,7 @@ class DrawOptions(Checked):
     top_p: Annotated[
         float | None,
         Option(
-            "Nucleus sampling: the most probable tokens whose total probability reaches p.",
+            "Nucleus sampling: the most probable tokens, until their probabilities sum to p.",
             above=0,
             at_most=1,
             automatic="all",
@@ -81,7 +81,7 @@ class DrawOptions(Checked):
     min_p: Annotated[
         float | None,
         Option(
-            "Sample from the tokens with at least this fraction of the highest probability.",
+            "Sample from the tokens whose probability is at least this fraction of the highest.",
             above=0,
             at_most=1,
             automatic="all",
@@ -91,10 +91,10 @@ class DrawOptions(Checked):
     seed: Annotated[
         int | None,
         Option(
-            "The same seed reproduces a sample.",
+            "Random seed; the same seed reproduces a sample.",
             at_least=0,
             below=2**31,
-            automatic="random, shown",
+            automatic="random, reported",
             panel=DRAW,
             common=True,
         ),
@@ -104,19 +104,19 @@ class DrawOptions(Checked):
 
 @dataclass(frozen=True, kw_only=True)
 class RuleOptions(Checked):
-    """Penalties, and constraints on what may be generated."""
+    """Penalties, and constraints on the generated text."""
 
     repetition_penalty: Annotated[
         float,
         Option("Multiply the log probability of recent tokens by this; 1 for no penalty.", at_least=1, panel=RULES),
     ] = 1.0
-    presence_penalty: Annotated[float, Option("Subtract this many nats from recent tokens.", panel=RULES)] = 0.0
+    presence_penalty: Annotated[float, Option("Subtract this from the log probability of recent tokens.", panel=RULES)] = 0.0
     frequency_penalty: Annotated[
-        float, Option("Subtract this many nats for each recent occurrence of a token.", panel=RULES)
+        float, Option("Subtract this from a token's log probability for each recent occurrence.", panel=RULES)
     ] = 0.0
     penalty_window: Annotated[
         int,
-        Option("Number of last tokens, including the prompt, that the penalties apply to.", at_least=1, panel=RULES),
+        Option("Number of recent tokens, including the prompt, that are penalized.", at_least=1, panel=RULES),
     ] = 64
     no_repeat_ngram: Annotated[
         int,
@@ -125,7 +125,7 @@ class RuleOptions(Checked):
     logit_bias: Annotated[
         tuple[str, ...],
         Option(
-            "Add nats to the log probability of a token, as in ' river=2.5'; may be repeated.",
+            "Add this to the log probability of a token, as in ' river=2.5'; may be repeated.",
             panel=RULES,
             metavar="TOKEN=NATS",
         ),
@@ -157,7 +157,7 @@ class RuleOptions(Checked):
     match: Annotated[
         str | None,
         Option(
-            "Generate only text (without the prompt) that can be completed to a full match of this regular expression.",
+            "Generate only text (prompt excluded) that can be extended to a full match of this regular expression.",
             automatic="anything",
             panel=RULES,
             metavar="REGEX",
@@ -172,7 +172,7 @@ class SearchOptions(Checked):
     beam: Annotated[
         int | None,
         Option(
-            "Beam search with this many hypotheses; --num-samples of them are returned, the best first.",
+            "Beam search of this width; returns the best --num-samples hypotheses, best first.",
             at_least=1,
             automatic="sampling",
             panel=SEARCH,
@@ -181,7 +181,7 @@ class SearchOptions(Checked):
     length_penalty: Annotated[
         float,
         Option(
-            "Divide the log probability of a hypothesis by its length to this power; larger values favor longer texts.",
+            "Divide the log probability of a hypothesis by its length raised to this power; larger values favor longer texts.",
             at_least=0,
             at_most=10,
             panel=SEARCH,
@@ -207,7 +207,7 @@ class SearchOptions(Checked):
 
 @dataclass(frozen=True, kw_only=True)
 class EndOptions(Checked):
-    """Where a sample ends."""
+    """Stopping criteria."""
 
     length: Annotated[
         int | None,
@@ -228,7 +228,7 @@ class EndOptions(Checked):
         Until | None,
         Option(
             "End a sample at the end of a sentence, line, or unit (as in training).",
-            automatic="by --length",
+            automatic="at --length",
             panel=ENDING,
             common=True,
         ),
@@ -244,7 +244,7 @@ class EndOptions(Checked):
 
 @dataclass(frozen=True, kw_only=True)
 class PromptOptions(Checked):
-    """How a prompt is read and shown."""
+    """Reading and echoing of prompts."""
 
     encoding: Annotated[str, Option("The encoding of prompt files.", panel=PROMPT, metavar="NAME")] = "utf-8"
     echo: Annotated[bool, Option("Print the prompt before the generated text.", panel=PROMPT)] = True
@@ -278,16 +278,16 @@ class SpeedOptions(Checked):
     weights: Annotated[
         WeightFormat,
         Option(
-            "Quantize the weights (runs on torch): bf16 for many streams, int8 for few streams of a large model.",
+            "Quantize the weights (needs torch): bf16 for many streams, int8 for few streams of a large model.",
             panel=SPEED,
         ),
     ] = "fp32"
-    device: Annotated[Device, Option("Device; cuda runs on torch.", panel=SPEED)] = "cpu"
+    device: Annotated[Device, Option("Device; cuda needs torch and a GPU.", panel=SPEED)] = "cpu"
 
 
 @dataclass(frozen=True, kw_only=True)
 class SampleOptions(SpeedOptions, OutputOptions, PromptOptions, EndOptions, SearchOptions, RuleOptions, DrawOptions):
-    """All options of sampling.
+    """All sampling options.
 
     Example:
         >>> from charnn.config import SampleOptions
@@ -296,7 +296,7 @@ class SampleOptions(SpeedOptions, OutputOptions, PromptOptions, EndOptions, Sear
     """
 
     def __post_init__(self) -> None:
-        """Check bounds, and that no option is without effect beside the others."""
+        """Check bounds, and refuse options that have no effect given the others."""
         super().__post_init__()
         self._check_texts()
         refuse_both("--weights int8", self.weights == "int8" and self.device == "cuda", "--device cuda, which has bf16")
@@ -305,7 +305,7 @@ class SampleOptions(SpeedOptions, OutputOptions, PromptOptions, EndOptions, Sear
 
     @property
     def draws(self) -> bool:
-        """Whether sampling is random."""
+        """Whether tokens are drawn at random."""
         return not self.greedy and self.beam is None and (self.temperature > 0 or bool(self.final_temperature))
 
     def _check_texts(self) -> None:

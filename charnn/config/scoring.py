@@ -1,4 +1,4 @@
-"""Options of scoring: text, models, unknown tokens, adaptation, comparison, output."""
+"""Scoring options: text, models, unknown tokens, adaptation, comparison, output."""
 
 import math
 from dataclasses import dataclass, fields
@@ -13,7 +13,7 @@ from charnn.options import Checked, Option, OptionValues, refuse_all, refuse_bot
 ScoreFormat = Literal["table", "tsv", "jsonl", "kenlm", "srilm", "lmzoo", "neural-complexity"]
 LOG_OF_BASE = {"e": 1.0, "2": math.log(2), "10": math.log(10)}
 BASE_OF_FORMAT = {"kenlm": "10", "srilm": "10", "lmzoo": "2", "neural-complexity": "2"}
-"""Formats of other programs, and the base of the logarithms in each."""
+"""Output formats of other programs, and their logarithm bases."""
 FIT = "fit"
 MIN_TEMPERATURE, MAX_TEMPERATURE = 0.01, 100.0
 CACHE_SIZE = 2000
@@ -32,7 +32,7 @@ class ScoredTextOptions(Checked):
     ] = "line"
     state: Annotated[
         Literal["reset", "carry"],
-        Option("Read each unit from the initial state, or carry the hidden state.", panel=TEXT),
+        Option("Start each unit from the initial state (reset), or carry the hidden state over (carry).", panel=TEXT),
     ] = "reset"
     bos: Annotated[bool, Option("Score the first token, with the boundary as its context.", panel=TEXT)] = True
     eos: Annotated[bool, Option("Score the boundary that closes a unit.", panel=TEXT)] = True
@@ -46,7 +46,7 @@ class ScorerOptions(Checked):
     weight: Annotated[
         tuple[float, ...],
         Option(
-            "Interpolation weight of a model; once for each -m, in the same order.",
+            "Interpolation weight of a model; one per -m, in the same order.",
             flags=("-w", "--weight"),
             above=0,
             panel=SCORERS,
@@ -65,7 +65,7 @@ class ScorerOptions(Checked):
     direction: Annotated[
         Direction | None,
         Option(
-            "Direction of a bidirectional model that scores; both is the mean of the two log probabilities.",
+            "Direction of a bidirectional model to score with; both averages the two log probabilities.",
             automatic="the model's own, or forward",
             panel=SCORERS,
         ),
@@ -73,13 +73,13 @@ class ScorerOptions(Checked):
     temperature: Annotated[
         str,
         Option(
-            "Softmax temperature, a number or fit: the best one for the model's own held-out text.",
+            "Softmax temperature: a number, or fit to minimize the loss on the model's held-out text.",
             flags=("-t", "--temperature"),
             panel=SCORERS,
             metavar="X",
         ),
     ] = "1"
-    device: Annotated[Device, Option("Where the network runs; cuda needs torch and a GPU.", panel=SCORERS)] = "cpu"
+    device: Annotated[Device, Option("Device for the network; cuda needs torch and a GPU.", panel=SCORERS)] = "cpu"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,7 +87,7 @@ class UnknownOptions(Checked):
     """Unknown tokens."""
 
     exclude_unk: Annotated[
-        bool, Option("Leave unknown tokens out of every sum and count; they still serve as context.", panel=UNKNOWN)
+        bool, Option("Exclude unknown tokens from all sums and counts; they still serve as context.", panel=UNKNOWN)
     ] = False
     unk_penalty: Annotated[
         float | None,
@@ -191,13 +191,13 @@ class CompareOptions(Checked):
     lm_scale: Annotated[
         float | None,
         Option(
-            "Select the best hypothesis of each ID by its score plus this times the model's log probability.",
+            "Select the best hypothesis of each ID by its score plus the model's log probability times this scale.",
             at_least=0,
             automatic="no selection, only log probabilities",
             panel=COMPARISON,
         ),
     ] = None
-    word_penalty: Annotated[float, Option("Add this to a hypothesis for each of its words.", panel=COMPARISON)] = 0.0
+    word_penalty: Annotated[float, Option("Added to the score of a hypothesis for each word.", panel=COMPARISON)] = 0.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -228,13 +228,13 @@ class ShowOptions(Checked):
     ] = "before"
     rollout: Annotated[
         int,
-        Option("Exposure bias: losses along rollouts of this many tokens; 0 for none.", at_least=0, panel=OUTPUT),
+        Option("Measure exposure bias along rollouts of this many tokens; 0 for none.", at_least=0, panel=OUTPUT),
     ] = 0
 
 
 @dataclass(frozen=True, kw_only=True)
 class ScoreOptions(ShowOptions, CompareOptions, AdaptOptions, UnknownOptions, ScorerOptions, ScoredTextOptions):
-    """All options of scoring.
+    """All scoring options.
 
     Example:
         >>> from charnn.config import ScoreOptions
@@ -249,7 +249,7 @@ class ScoreOptions(ShowOptions, CompareOptions, AdaptOptions, UnknownOptions, Sc
 
     @property
     def needs_tokens(self) -> bool:
-        """Whether records contain scores of single tokens."""
+        """Whether records contain scores of individual tokens."""
         return self.per_token or self.by_word or self.format in BASE_OF_FORMAT
 
     @property
@@ -259,7 +259,7 @@ class ScoreOptions(ShowOptions, CompareOptions, AdaptOptions, UnknownOptions, Sc
 
     @property
     def adapts(self) -> bool:
-        """Whether scores are shown next to those without adaptation."""
+        """Whether scores are shown together with those of the unadapted model."""
         return self.dynamic or self.cache or self.temperature == FIT
 
     @property
@@ -278,7 +278,7 @@ class ScoreOptions(ShowOptions, CompareOptions, AdaptOptions, UnknownOptions, Sc
         return with_values(self, {**defaults, **values})
 
     def __post_init__(self) -> None:
-        """Check bounds, and that no option is without effect or contradicts another."""
+        """Check bounds, and refuse options that have no effect or contradict each other."""
         super().__post_init__()
         if self.temperature != FIT:
             self._check_temperature()
@@ -308,7 +308,7 @@ class ScoreOptions(ShowOptions, CompareOptions, AdaptOptions, UnknownOptions, Sc
     def _check_directions(self) -> None:
         if self.direction != "both":
             return
-        refuse_both("--no-bos", not self.bos, "--direction both, each of which leaves another token out")
+        refuse_both("--no-bos", not self.bos, "--direction both, which would leave out two different tokens")
         others = {
             "--mix-ngram": self.mix_ngram,
             "--state carry": self.state == "carry",

@@ -13,11 +13,11 @@ if TYPE_CHECKING:
 
 SHOWN_ORDERS = (1, 2, 3, 4, 6, 8, 12, 16)
 LONGEST_SHOWN = 200
-"""Characters of a copied span that are shown."""
+"""Maximum number of characters of a copied span to show."""
 
 
 def texts_to_compare(model: "Model") -> "tuple[Ids, Ids]":
-    """Return the encoded training and held-out text beside a model. Raises ModelError if they are missing."""
+    """Return the encoded training and held-out text of a model. Raises ModelError if they are missing."""
     for name in ("train.bin", "valid.bin"):
         if not (model.path / name).exists():
             raise ModelError(
@@ -29,7 +29,7 @@ def texts_to_compare(model: "Model") -> "tuple[Ids, Ids]":
 
 
 def measure_samples(model: "Model", samples: "dict[int, Sample]") -> "dict[int, Memorization]":
-    """Compare samples with the training text beside the model. Raises ModelError if it is missing."""
+    """Compare samples with the training text of the model. Raises ModelError if it is missing."""
     training, held_out = texts_to_compare(model)
     newline_id = model.tokenizer.vocabulary.ids.get("\n")
     ids = [sample.ids for sample in samples.values()]

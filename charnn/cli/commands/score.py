@@ -96,7 +96,7 @@ def _units(files: list[str], model: "Model", options: ScoreOptions) -> Iterator[
 
 
 def _refuse_bad_targets(targets: dict[str, str | None], inputs: "Sequence[str]", models: "Sequence[Model]") -> None:
-    """Refuse output files that cannot be written, or that the command reads or writes otherwise.
+    """Refuse output files that cannot be written, or that the command also reads or writes for another purpose.
 
     Args:
         targets: the output files, by option.
