@@ -182,5 +182,7 @@ def interpolate(models: Sequence[LanguageModel], weights: Sequence[float] | None
     check_alike(parts)
     given = [1.0] * len(parts) if weights is None else [float(weight) for weight in weights]
     if len(given) != len(parts):
-        raise OptionError(f"weights: found {len(given)} for {len(parts)} models; give one weight per model, in the same order")
+        raise OptionError(
+            f"weights: found {len(given)} for {len(parts)} models; give one weight per model, in the same order"
+        )
     return LanguageModel(parts, [weight / sum(given) for weight in given])

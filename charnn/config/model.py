@@ -143,7 +143,9 @@ class ModelOptions(InitializationOptions):
     initial_state: Annotated[InitialState, Option("Initial hidden state.", panel=MODEL)] = "zero"
     direction: Annotated[
         Direction,
-        Option("Read left to right (forward), right to left (backward), or train one model for each (both).", panel=MODEL),
+        Option(
+            "Read left to right (forward), right to left (backward), or train one model for each (both).", panel=MODEL
+        ),
     ] = "forward"
 
     def __post_init__(self) -> None:

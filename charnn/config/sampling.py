@@ -110,7 +110,9 @@ class RuleOptions(Checked):
         float,
         Option("Multiply the log probability of recent tokens by this; 1 for no penalty.", at_least=1, panel=RULES),
     ] = 1.0
-    presence_penalty: Annotated[float, Option("Subtract this from the log probability of recent tokens.", panel=RULES)] = 0.0
+    presence_penalty: Annotated[
+        float, Option("Subtract this from the log probability of recent tokens.", panel=RULES)
+    ] = 0.0
     frequency_penalty: Annotated[
         float, Option("Subtract this from a token's log probability for each recent occurrence.", panel=RULES)
     ] = 0.0

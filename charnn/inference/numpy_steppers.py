@@ -1,7 +1,7 @@
-"""The steppers of plain LSTMs, GRUs and simple networks, in buffers made once: what a sampler spends its time in.
+"""Fast steppers for plain LSTMs, GRUs and simple RNNs, the inner loop of sampling, with preallocated buffers.
 
-States lie in columns (H, B), and those of all layers one below the other, so that [x|h] of every layer is a slice of one array
-and no product has to concatenate its inputs.
+Hidden states are stored as columns (H, B), with all layers stacked in one array, so that [x|h] of each layer is a slice of it
+and no matrix product needs to concatenate its inputs.
 """
 
 import copy
@@ -21,43 +21,43 @@ from charnn.inference.engine import Engine, EngineState
 from charnn.inference.input_projection import Floats, IdArray, ProjectedTables, tabulated
 
 ROW_MULTIPLE = 8
-"""Matrices get rows of zeros up to a multiple of this, so that BLAS adds each row up in the same order on one thread and
-on two."""
+"""Matrices are padded with rows of zeros to a multiple of this, so that BLAS sums each row in the same order with one thread or
+two."""
 
 MANY_STREAMS = 16
-"""From this number of streams on, the time of a sigmoid is its arithmetic; with fewer it is the number of calls."""
+"""With at least this many streams, arithmetic dominates the time of a sigmoid; with fewer, call overhead does."""
 
 Views = tuple[Floats, ...]
 
 
 Multiply = Callable[[Floats, Floats], object]
-"""(columns (I, B), results (G, B)): writes the product of a matrix with the columns into the results."""
+"""(columns (I, B), out (G, B)): writes the product of a matrix and the columns to `out`."""
 
 
 def in_single_precision(matrix_GI: Floats) -> Multiply:
-    """Return a matrix's product by BLAS."""
+    """Return a function that multiplies by a matrix with BLAS."""
     return partial(np.dot, matrix_GI)
 
 
 def is_fused(architecture: Architecture) -> bool:
-    """Tell whether a network has a stepper of its own."""
+    """Return whether a network has a fused stepper."""
     return architecture.cell in FUSED and not architecture.skip and not architecture.residual
 
 
 def bound_of_logits(engine: Engine) -> float:
-    """Return what no logit of a plain LSTM, GRU or simple network passes: its outputs lie between -1 and 1, unless by relu."""
+    """Return an upper bound of the logits of a plain LSTM, GRU or RNN, whose outputs are in [-1, 1]; infinite for relu."""
     if engine.architecture.nonlinearity == "relu":
         return math.inf
     return float((np.abs(engine.output_VH).sum(axis=1) + np.abs(engine.output_bias_V)).max())
 
 
 def repeated(part: npt.NDArray[Any], num_streams: int) -> npt.NDArray[Any]:
-    """Return the states of B streams, for those of one that all begin with."""
+    """Repeat the state of a single stream for all streams."""
     return np.repeat(part, num_streams, axis=0) if len(part) == 1 else part
 
 
 class _Inputs:
-    """The first layer's input projection of a token, and of the n-grams that it ends."""
+    """The input projection of the first layer, for a token and the n-grams that end with it."""
 
     def __init__(self, engine: Engine, weight_GE: Floats, bias_G: Floats) -> None:
         self._vectors, self._weight_GE, self._bias_G1 = engine.embeddings, weight_GE, bias_G[:, None]
@@ -65,7 +65,7 @@ class _Inputs:
         self._vocab_size = engine.architecture.vocab_size
 
     def read(self, ids_B: IdArray, last_tokens_BN: IdArray) -> tuple[Floats, IdArray]:
-        """Return the projection (G, B) of the next token of each stream, and the tokens that are the last ones now (B, N)."""
+        """Return the input projection (G, B) of the next token of each stream, and the updated last tokens (B, N)."""
         if self._tables is not None and len(ids_B) == 1:
             return self._read_one(self._tables, int(ids_B[0]), last_tokens_BN)
         rows_1B, last_tokens_BN = embedding_rows(ids_B[None], last_tokens_BN, self._vocab_size, np)
@@ -84,7 +84,7 @@ class _Inputs:
 
 
 class _FusedStepper:
-    """What the fused cells share: the layout of states, and the output layer."""
+    """Base of the fused steppers: the layout of states, and the output layer."""
 
     def __init__(
         self, engine: Engine, state: EngineState, num_streams: int, keep_matrix: Callable[[Floats], Multiply]
@@ -115,11 +115,11 @@ class _FusedStepper:
         self._set_state([[repeated(part, num_streams) for part in layer] for layer in layers])
 
     def _prepare(self) -> None:
-        """Lay the weights out."""
+        """Prepare the layout of the weights."""
         raise NotImplementedError
 
     def _input_matrix(self) -> tuple[Floats, Floats]:
-        """Return what the first layer multiplies a vector with (G, E), and its bias (G,)."""
+        """Return the input weights (G, E) and the bias (G,) of the first layer."""
         raise NotImplementedError
 
     def _step_layers(self, projected_GB: Floats) -> None:
@@ -127,11 +127,11 @@ class _FusedStepper:
         raise NotImplementedError
 
     def _make_buffers(self, num_streams: int) -> None:
-        """Make what a step writes to."""
+        """Allocate the buffers of a step."""
         raise NotImplementedError
 
     def _set_state(self, parts: Sequence[Sequence[Floats]]) -> None:
-        """Put states (B, H) into columns, and make the buffers of a step."""
+        """Store states (B, H) as columns, and allocate the buffers of a step."""
         num_streams = len(parts[0][0])
         self._hidden = np.concatenate([layer[0].T for layer in parts]).astype(np.float32, order="C")
         self._cell_states = [[np.array(part.T, dtype=np.float32, order="C") for part in layer[1:]] for layer in parts]
@@ -176,10 +176,10 @@ class _FusedStepper:
 
 
 class AdditiveStepper(_FusedStepper):
-    """Cells that see the sum of their two projections: one product over [W_ih|W_hh] a layer."""
+    """Cells that depend only on the sum of their two projections: one product with [W_ih|W_hh] per layer."""
 
     def _gates(self, matrix: Floats, size: int) -> Floats:  # noqa: ARG002
-        """Return the rows of a matrix or a bias (G, ...) as this cell's step wants them."""
+        """Return the rows of a matrix or a bias (G, ...) in the layout of this stepper."""
         return matrix
 
     def _prepare(self) -> None:
@@ -197,11 +197,11 @@ class AdditiveStepper(_FusedStepper):
         self._views = [self._cut(gates, size) for gates, size in zip(self._gate_buffers, self._sizes, strict=True)]
 
     def _cut(self, gates: Floats, size: int) -> Views:
-        """Return the parts of the gates' buffer that `_combine` works on."""
+        """Return the views of the gate buffer that `_combine` uses."""
         return (gates[:size],)
 
     def _combine(self, layer: int, own: Floats) -> None:
-        """Turn a layer's gates and state into the new state, in place."""
+        """Compute the new state of a layer from its gates and state, in place."""
         raise NotImplementedError
 
     def _step_layers(self, projected_GB: Floats) -> None:
@@ -214,7 +214,7 @@ class AdditiveStepper(_FusedStepper):
 
 
 class LstmStepper(AdditiveStepper):
-    """Gates in the order i, f, o, g, the rows of the first three halved, as s(x) = tanh(x / 2) / 2 + 1 / 2."""
+    """Gates in the order i, f, o, g; the rows of the first three are halved, since s(x) = tanh(x / 2) / 2 + 1 / 2."""
 
     def _gates(self, matrix: Floats, size: int) -> Floats:
         into, forget, new, out = (matrix[number * size : (number + 1) * size] for number in range(4))
@@ -244,7 +244,7 @@ class LstmStepper(AdditiveStepper):
 
 
 class RnnStepper(AdditiveStepper):
-    """h' = tanh(W x + U h + b), or relu for tanh."""
+    """h' = tanh(W x + U h + b), or relu instead of tanh."""
 
     def _combine(self, layer: int, own: Floats) -> None:
         (new,) = self._views[layer]
@@ -255,7 +255,7 @@ class RnnStepper(AdditiveStepper):
 
 
 class GruStepper(_FusedStepper):
-    """Gates r, z, n, the rows of the first two halved; the two projections separate, since r is between them in n."""
+    """Gates r, z, n; the rows of the first two are halved. The projections are separate: in n, r scales only one of them."""
 
     def _gates(self, matrix: Floats, size: int) -> Floats:
         return np.concatenate((0.5 * matrix[: 2 * size], matrix[2 * size :])).astype(np.float32)
@@ -307,7 +307,7 @@ def _gru(into: Floats, back: Floats, own: Floats, size: int) -> None:
 
 
 def _sigmoids_of_halves(gates: Floats) -> None:
-    """Put s(2 x) = 1 / (1 + exp(-2 x)) instead of each x: NumPy's exp takes two thirds of the time of its tanh."""
+    """Replace each x by s(2 x) = 1 / (1 + exp(-2 x)) in place: NumPy's exp takes two thirds of the time of its tanh."""
     with np.errstate(over="ignore"):  # the sigmoid is 0 there
         np.multiply(gates, MINUS_TWO, gates)
         np.exp(gates, gates)
@@ -324,7 +324,7 @@ FUSED: dict[str, type[AdditiveStepper] | type[GruStepper]] = {
 
 
 def _padded(matrix: Floats) -> Floats:
-    """Return a matrix (G, ...) in rows, with rows of zeros up to a multiple of ROW_MULTIPLE."""
+    """Return a contiguous matrix (G, ...), padded with rows of zeros to a multiple of ROW_MULTIPLE."""
     missing = -len(matrix) % ROW_MULTIPLE
     rows = np.pad(matrix, ((0, missing), *((0, 0),) * (matrix.ndim - 1)))
     return np.ascontiguousarray(rows, dtype=np.float32)
