@@ -202,7 +202,7 @@ def test_several_models_are_mixed_with_weights_given_or_fitted(charnn, run, othe
 
 def test_models_that_do_not_go_together_are_refused(charnn, run, line_run):
     different = charnn("score", "-m", run, "-m", line_run, "--text", "a")
-    assert "has another vocabulary than" in different.err
+    assert "has a different vocabulary from" in different.err
     assert "charnn compare" in different.err
     assert (
         "-w: found 3 for 2 models"
@@ -258,7 +258,7 @@ def test_rates_of_learning_are_fitted_and_named(charnn, run):
     [
         ("valid.bin", ("--cache",), "but --cache is fitted on the held-out text"),
         ("valid.bin", ("--temperature", "fit"), "but --temperature fit is fitted on the held-out text"),
-        ("train.bin", ("--dynamic",), "--dynamic looks at gradients on the training text"),
+        ("train.bin", ("--dynamic",), "--dynamic needs gradients on the training text"),
     ],
 )
 def test_what_fitting_needs_is_named(charnn, run, missing, options, message):
@@ -399,7 +399,7 @@ def test_a_subword_model_cannot_let_spaces_count_with_the_word_before(charnn, tm
     )
     result = charnn("score", "-m", run, "--text", "the cat", "--by-word", "--spaces", "after")
     assert (result.status, result.err.count("\n")) == (2, 1)
-    assert "--spaces after: found a model of subwords" in result.err
+    assert "--spaces after: found a subword model" in result.err
     assert charnn("score", "-m", run, "--text", "the cat", "--by-word").status == 0
 
 
