@@ -15,7 +15,7 @@ from charnn.interrupts import deferred_interrupts
 from charnn.language_model import LanguageModel, speaking_of_arguments
 from charnn.options import with_tuples
 from charnn.recipes import load_recipe
-from charnn.scoring.build import check_alike
+from charnn.scoring.build import check_compatible
 from charnn.storage.model_directory import find_model, read_model, with_backward_half
 
 if TYPE_CHECKING:
@@ -179,7 +179,7 @@ def interpolate(models: Sequence[LanguageModel], weights: Sequence[float] | None
     parts = [model._only("interpolation") for model in models]
     if len(parts) < 2:
         raise ModelError(f"models: found {len(parts)}, but interpolation requires at least two")
-    check_alike(parts)
+    check_compatible(parts)
     given = [1.0] * len(parts) if weights is None else [float(weight) for weight in weights]
     if len(given) != len(parts):
         raise OptionError(

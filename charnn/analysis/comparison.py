@@ -23,8 +23,8 @@ from charnn.text.units import read_units
 
 Floats = npt.NDArray[np.float64]
 
-MOST_BLOCKS = 2000
-FEWEST_BLOCKS = 10
+MAX_BLOCKS = 2000
+MIN_BLOCKS = 10
 """Minimum number of blocks for a confidence interval."""
 CONTEXT_CHARS = 30
 
@@ -103,7 +103,7 @@ class Comparison:
     """
 
     def __init__(self, *, same_vocabulary: bool, are_independent: bool, num_differences: int) -> None:
-        self._same, self._are_independent, self._num_places = same_vocabulary, are_independent, num_differences
+        self._same, self._are_independent, self._num_differences = same_vocabulary, are_independent, num_differences
         self._bits: list[tuple[float, float, int]] = []
         self._better: list[TokenDifference] = []
         self._worse: list[TokenDifference] = []
@@ -117,11 +117,11 @@ class Comparison:
         """
         self._bits.append((first.bits_per(1), second.bits_per(1), first.num_chars))
         self.totals = (self.totals[0] + first, self.totals[1] + second)
-        if not self._num_places:
+        if not self._num_differences:
             return
         for difference in self._differences(first, second, closes):
-            _push_bounded(self._better, difference, self._num_places)
-            _push_bounded(self._worse, _negated(difference), self._num_places)
+            _push_bounded(self._better, difference, self._num_differences)
+            _push_bounded(self._worse, _negated(difference), self._num_differences)
 
     def _differences(self, first: Score, second: Score, closes: tuple[bool, bool]) -> Iterable[TokenDifference]:
         if self._same:
@@ -154,9 +154,9 @@ class Comparison:
         first, second = (float(table[:, column].sum() / counts.sum()) for column in (0, 1))
         num_blocks = len(table) if self._are_independent else max(math.isqrt(len(table)), 1)
         gains = np.stack((table[:, 1] - table[:, 0], counts), axis=1)
-        blocks = np.array_split(gains, min(num_blocks, MOST_BLOCKS))
+        blocks = np.array_split(gains, min(num_blocks, MAX_BLOCKS))
         low = high = None
-        if len(blocks) >= FEWEST_BLOCKS:
+        if len(blocks) >= MIN_BLOCKS:
             sums = np.array([block.sum(axis=0) for block in blocks])
             low, high = _interval(sums[:, 0], sums[:, 1], num_resamples, seed)
         return Difference(first, second, low, high, len(table), tolerance)
@@ -172,20 +172,21 @@ def compare_files(models: Sequence[Model], files: Sequence[str], options: Compar
         >>> models = [charnn.load("runs/a").models[0], charnn.load("runs/b").models[0]]
         >>> charnn.api.compare_files(models, ["test.txt"], ComparisonOptions()).largest_differences()
     """
-    ways = [reading_of(model, options) for model in models]
-    scorers = [build_scorer([model], way) for model, way in zip(models, ways, strict=True)]
+    score_options = [score_options_of(model, options) for model in models]
+    scorers = [build_scorer([model], chosen) for model, chosen in zip(models, score_options, strict=True)]
     comparison = Comparison(
         same_vocabulary=have_same_vocabulary(models),
-        are_independent=all(way.state == "reset" for way in ways),
+        are_independent=all(chosen.state == "reset" for chosen in score_options),
         num_differences=options.top,
     )
     all_bytes = all(model.tokenizer.kind == "byte" for model in models)
     tokenizer = models[0].tokenizer if all_bytes else None
     lines = itertools.tee(read_units(files, tokenizer, unit="line", encoding=options.encoding))
     streams = [
-        scorer.scores(units, way, with_tokens=True) for scorer, units, way in zip(scorers, lines, ways, strict=True)
+        scorer.scores(units, chosen, with_tokens=True)
+        for scorer, units, chosen in zip(scorers, lines, score_options, strict=True)
     ]
-    closes = (ways[0].closes, ways[1].closes)
+    closes = (score_options[0].closes, score_options[1].closes)
     for first, second in zip(*streams, strict=True):
         comparison.take(first, second, closes=closes)
     if not comparison.totals[0].num_tokens:
@@ -202,7 +203,7 @@ def have_same_vocabulary(models: Sequence[Model]) -> bool:
     return models[0].tokenizer_sha256 == models[1].tokenizer_sha256
 
 
-def reading_of(model: Model, options: ComparisonOptions) -> ScoreOptions:
+def score_options_of(model: Model, options: ComparisonOptions) -> ScoreOptions:
     """Return the options for scoring lines: a forward model of streams carries the hidden state by default."""
     carries = model.tokenizer.unit == "stream" and model.architecture.direction == "forward"
     state = options.state or ("carry" if carries else "reset")

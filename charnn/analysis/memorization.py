@@ -18,14 +18,14 @@ Hashes = npt.NDArray[np.uint64]
 ORDERS = 16
 """Maximum order of n-grams that are looked up; longer spans are found as runs of these."""
 TABLE_BITS = 20
-MOST_REPEATS = 8
+MAX_REPEATS = 8
 """Maximum number of identical n-grams in the passages that are followed up: in a repetitive passage, further ones only lead to
 the same spans."""
 TOKENS_AT_ONCE = 1 << 18
 NUM_SEGMENTS = 16
-LARGEST_FRACTION_COMPARED = 0.25
+MAX_FRACTION_COMPARED = 0.25
 """Maximum fraction of the training text that is used as segments if no text was held out."""
-TIMES_HELD_OUT, LEAST_FRACTION_COPIED = 2.0, 0.25
+HELD_OUT_FACTOR, MIN_FRACTION_COPIED = 2.0, 0.25
 """A sample counts as copied if its longest copied span exceeds the longest one of held-out text by this factor, or if its
 fraction of copied n-grams of the maximum order exceeds that of held-out text by this factor, and exceeds the minimum."""
 _MULTIPLIER = np.uint64(0x9E3779B97F4A7C15)
@@ -82,8 +82,8 @@ class Memorization:
         if held_out is None:
             return None
         most = max((segment.shares[-1] for segment in self.held_out if not np.isnan(segment.shares[-1])), default=0.0)
-        copies_more = self.copied.shares[-1] > max(TIMES_HELD_OUT * most, LEAST_FRACTION_COPIED)
-        return bool(copies_more or self.copied.length > TIMES_HELD_OUT * held_out)
+        copies_more = self.copied.shares[-1] > max(HELD_OUT_FACTOR * most, MIN_FRACTION_COPIED)
+        return bool(copies_more or self.copied.length > HELD_OUT_FACTOR * held_out)
 
     def held_out_share(self, order: int) -> float:
         """Return the mean fraction of n-grams of an order in the reference segments that occur in the training text."""
@@ -116,7 +116,7 @@ def measure_memorization(
         found = find_copies([*arrays, *segments], training)
         own, others = found[: len(samples)], found[len(samples) :]
     else:
-        affordable = int(len(training) * LARGEST_FRACTION_COMPARED) // size if size else 0
+        affordable = int(len(training) * MAX_FRACTION_COMPARED) // size if size else 0
         positions = _segments(len(training), size, min(NUM_SEGMENTS, affordable))
         own = find_copies(arrays, training)
         others = find_copies([training[position] for position in positions], training, excluded=positions)
@@ -231,7 +231,7 @@ class _Windows:
         if not keep:
             self._exclude_found()
             return None
-        repeats = np.minimum(self._counts[distinct], MOST_REPEATS)
+        repeats = np.minimum(self._counts[distinct], MAX_REPEATS)
         offsets = np.arange(repeats.sum()) - np.repeat(np.cumsum(repeats) - repeats, repeats)
         windows = self._order[np.repeat(self._first[distinct], repeats) + offsets]
         return self.passage[windows], self.start[windows], np.repeat(positions, repeats)

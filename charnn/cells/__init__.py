@@ -48,7 +48,7 @@ def _project(weights: Weights, inputs: Array, xp: Namespace) -> Array:  # noqa: 
     return projected + weights["bias_ih"] if "bias_ih" in weights else projected
 
 
-def _itself(weights: Weights, inputs: Array, xp: Namespace) -> Array:  # noqa: ARG001
+def _identity(weights: Weights, inputs: Array, xp: Namespace) -> Array:  # noqa: ARG001
     return inputs
 
 
@@ -164,7 +164,7 @@ def _mogrifier(architecture: Architecture, layer: int) -> Cell:  # noqa: ARG001
             **mogrifier_shapes(*size, input_size, hidden_size),
         }
 
-    return Cell(shapes, 4, 2, partial(mogrifier, *size), project=_itself, projects=False)
+    return Cell(shapes, 4, 2, partial(mogrifier, *size), project=_identity, projects=False)
 
 
 def _minimal(coefficients: Callable[[Array, Namespace], tuple[Array, Array]], num_gates: int) -> Callable[..., Cell]:

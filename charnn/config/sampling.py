@@ -18,7 +18,7 @@ PromptOnUnknown = Annotated[OnUnknown, Option("How to handle unknown tokens in a
 LENGTH, LENGTH_UNTIL = 500, 5000
 ENDLESS = -1
 
-SPEED, DRAW, SEARCH, RULES, ENDING, PROMPT, OUTPUT = (
+SPEED, SELECTION, SEARCH, CONSTRAINTS, STOPPING, PROMPT, OUTPUT = (
     "Speed",
     "Token selection",
     "Beam search",
@@ -30,7 +30,7 @@ SPEED, DRAW, SEARCH, RULES, ENDING, PROMPT, OUTPUT = (
 
 
 @dataclass(frozen=True, kw_only=True)
-class DrawOptions(Checked):
+class TokenSelectionOptions(Checked):
     """Token selection."""
 
     temperature: Annotated[
@@ -39,7 +39,7 @@ class DrawOptions(Checked):
             "Softmax temperature; 0 is equivalent to --greedy.",
             flags=("-t", "--temperature"),
             at_least=0,
-            panel=DRAW,
+            panel=SELECTION,
             common=True,
         ),
     ] = 1.0
@@ -49,13 +49,13 @@ class DrawOptions(Checked):
             "Change the temperature linearly to this value over the length of the sample.",
             at_least=0,
             automatic="--temperature throughout",
-            panel=DRAW,
+            panel=SELECTION,
         ),
     ] = None
-    greedy: Annotated[bool, Option("Always select the most probable token.", panel=DRAW)] = False
+    greedy: Annotated[bool, Option("Always select the most probable token.", panel=SELECTION)] = False
     top_k: Annotated[
         int | None,
-        Option("Sample from the k most probable tokens.", at_least=1, automatic="all", panel=DRAW, common=True),
+        Option("Sample from the k most probable tokens.", at_least=1, automatic="all", panel=SELECTION, common=True),
     ] = None
     typical_p: Annotated[
         float | None,
@@ -64,7 +64,7 @@ class DrawOptions(Checked):
             above=0,
             at_most=1,
             automatic="all",
-            panel=DRAW,
+            panel=SELECTION,
         ),
     ] = None
     top_p: Annotated[
@@ -74,7 +74,7 @@ class DrawOptions(Checked):
             above=0,
             at_most=1,
             automatic="all",
-            panel=DRAW,
+            panel=SELECTION,
             common=True,
         ),
     ] = None
@@ -85,7 +85,7 @@ class DrawOptions(Checked):
             above=0,
             at_most=1,
             automatic="all",
-            panel=DRAW,
+            panel=SELECTION,
         ),
     ] = None
     seed: Annotated[
@@ -95,7 +95,7 @@ class DrawOptions(Checked):
             at_least=0,
             below=2**31,
             automatic="random, reported",
-            panel=DRAW,
+            panel=SELECTION,
             common=True,
         ),
     ] = None
@@ -103,45 +103,49 @@ class DrawOptions(Checked):
 
 
 @dataclass(frozen=True, kw_only=True)
-class RuleOptions(Checked):
+class ConstraintOptions(Checked):
     """Penalties, and constraints on the generated text."""
 
     repetition_penalty: Annotated[
         float,
-        Option("Multiply the log probability of recent tokens by this; 1 for no penalty.", at_least=1, panel=RULES),
+        Option(
+            "Multiply the log probability of recent tokens by this; 1 for no penalty.", at_least=1, panel=CONSTRAINTS
+        ),
     ] = 1.0
     presence_penalty: Annotated[
-        float, Option("Subtract this from the log probability of recent tokens.", panel=RULES)
+        float, Option("Subtract this from the log probability of recent tokens.", panel=CONSTRAINTS)
     ] = 0.0
     frequency_penalty: Annotated[
-        float, Option("Subtract this from a token's log probability for each recent occurrence.", panel=RULES)
+        float, Option("Subtract this from a token's log probability for each recent occurrence.", panel=CONSTRAINTS)
     ] = 0.0
     penalty_window: Annotated[
         int,
-        Option("Number of recent tokens, including the prompt, that are penalized.", at_least=1, panel=RULES),
+        Option("Number of recent tokens, including the prompt, that are penalized.", at_least=1, panel=CONSTRAINTS),
     ] = 64
     no_repeat_ngram: Annotated[
         int,
-        Option("Never repeat an n-gram of this many tokens; 0 disables this.", at_least=0, panel=RULES),
+        Option("Never repeat an n-gram of this many tokens; 0 disables this.", at_least=0, panel=CONSTRAINTS),
     ] = 0
     logit_bias: Annotated[
         tuple[str, ...],
         Option(
             "Add this to the log probability of a token, as in ' river=2.5'; may be repeated.",
-            panel=RULES,
+            panel=CONSTRAINTS,
             metavar="TOKEN=NATS",
         ),
     ] = ()
     allow: Annotated[
         str | None,
-        Option("Generate only tokens made of these characters.", automatic="all", panel=RULES, metavar="CHARACTERS"),
+        Option(
+            "Generate only tokens made of these characters.", automatic="all", panel=CONSTRAINTS, metavar="CHARACTERS"
+        ),
     ] = None
     ban: Annotated[
         str | None,
         Option(
             "Generate no token that contains one of these characters.",
             automatic="none",
-            panel=RULES,
+            panel=CONSTRAINTS,
             metavar="CHARACTERS",
         ),
     ] = None
@@ -149,19 +153,19 @@ class RuleOptions(Checked):
         tuple[str, ...],
         Option(
             "Allow this token, in addition to --allow; without --allow, only these tokens. May be repeated.",
-            panel=RULES,
+            panel=CONSTRAINTS,
             metavar="TOKEN",
         ),
     ] = ()
     ban_token: Annotated[
-        tuple[str, ...], Option("Never generate this token; may be repeated.", panel=RULES, metavar="TOKEN")
+        tuple[str, ...], Option("Never generate this token; may be repeated.", panel=CONSTRAINTS, metavar="TOKEN")
     ] = ()
     match: Annotated[
         str | None,
         Option(
             "Generate only text (prompt excluded) that can be extended to a full match of this regular expression.",
             automatic="anything",
-            panel=RULES,
+            panel=CONSTRAINTS,
             metavar="REGEX",
         ),
     ] = None
@@ -208,7 +212,7 @@ class SearchOptions(Checked):
 
 
 @dataclass(frozen=True, kw_only=True)
-class EndOptions(Checked):
+class StoppingOptions(Checked):
     """Stopping criteria."""
 
     length: Annotated[
@@ -218,20 +222,20 @@ class EndOptions(Checked):
             flags=("-n", "--length"),
             at_least=ENDLESS,
             automatic=f"{LENGTH}; with --until, {LENGTH_UNTIL}",
-            panel=ENDING,
+            panel=STOPPING,
             common=True,
         ),
     ] = None
     stop: Annotated[
         tuple[str, ...],
-        Option("End a sample before this text (\\n is a newline); may be repeated.", panel=ENDING, common=True),
+        Option("End a sample before this text (\\n is a newline); may be repeated.", panel=STOPPING, common=True),
     ] = ()
     until: Annotated[
         Until | None,
         Option(
             "End a sample at the end of a sentence, line, or unit (as in training).",
             automatic="at --length",
-            panel=ENDING,
+            panel=STOPPING,
             common=True,
         ),
     ] = None
@@ -288,7 +292,9 @@ class SpeedOptions(Checked):
 
 
 @dataclass(frozen=True, kw_only=True)
-class SampleOptions(SpeedOptions, OutputOptions, PromptOptions, EndOptions, SearchOptions, RuleOptions, DrawOptions):
+class SampleOptions(
+    SpeedOptions, OutputOptions, PromptOptions, StoppingOptions, SearchOptions, ConstraintOptions, TokenSelectionOptions
+):
     """All sampling options.
 
     Example:
@@ -302,7 +308,7 @@ class SampleOptions(SpeedOptions, OutputOptions, PromptOptions, EndOptions, Sear
         super().__post_init__()
         self._check_texts()
         refuse_both("--weights int8", self.weights == "int8" and self.device == "cuda", "--device cuda, which has bf16")
-        self._check_draw()
+        self._check_selection()
         self._check_search()
 
     @property
@@ -318,7 +324,7 @@ class SampleOptions(SpeedOptions, OutputOptions, PromptOptions, EndOptions, Sear
             if given == "":
                 raise OptionError(f"{flag}: found an empty text, but it must have at least one character; leave it out")
 
-    def _check_draw(self) -> None:
+    def _check_selection(self) -> None:
         filters = {
             "--top-k": self.top_k,
             "--typical-p": self.typical_p,

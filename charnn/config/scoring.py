@@ -105,7 +105,7 @@ class UnknownOptions(Checked):
 
 
 @dataclass(frozen=True, kw_only=True)
-class AdaptOptions(Checked):
+class AdaptationOptions(Checked):
     """Adaptation of a model to the text that it scores."""
 
     dynamic: Annotated[
@@ -170,7 +170,7 @@ class AdaptOptions(Checked):
 
 
 @dataclass(frozen=True, kw_only=True)
-class CompareOptions(Checked):
+class SentenceComparisonOptions(Checked):
     """Comparison of sentences."""
 
     pairs: Annotated[
@@ -201,7 +201,7 @@ class CompareOptions(Checked):
 
 
 @dataclass(frozen=True, kw_only=True)
-class ShowOptions(Checked):
+class ScoreOutputOptions(Checked):
     """Output of the scores."""
 
     format: Annotated[ScoreFormat, Option("Output format of the records.", panel=OUTPUT, common=True)] = "table"
@@ -233,7 +233,9 @@ class ShowOptions(Checked):
 
 
 @dataclass(frozen=True, kw_only=True)
-class ScoreOptions(ShowOptions, CompareOptions, AdaptOptions, UnknownOptions, ScorerOptions, ScoredTextOptions):
+class ScoreOptions(
+    ScoreOutputOptions, SentenceComparisonOptions, AdaptationOptions, UnknownOptions, ScorerOptions, ScoredTextOptions
+):
     """All scoring options.
 
     Example:
@@ -273,7 +275,9 @@ class ScoreOptions(ShowOptions, CompareOptions, AdaptOptions, UnknownOptions, Sc
         Args:
             weights: interpolation weights of several models, given or fitted.
         """
-        defaults: OptionValues = {each.name: each.default for each in (*fields(AdaptOptions), *fields(ShowOptions))}
+        defaults: OptionValues = {
+            each.name: each.default for each in (*fields(AdaptationOptions), *fields(ScoreOutputOptions))
+        }
         values = {"temperature": "1", "weight": weights, "fit_weights": None}
         return with_values(self, {**defaults, **values})
 
@@ -290,8 +294,8 @@ class ScoreOptions(ShowOptions, CompareOptions, AdaptOptions, UnknownOptions, Sc
         self._check_directions()
         self._check_unknown()
         self._check_adaptation()
-        self._check_shown()
-        self._check_comparing()
+        self._check_output()
+        self._check_comparison()
         self._check_rollout()
 
     def _check_temperature(self) -> None:
@@ -348,7 +352,7 @@ class ScoreOptions(ShowOptions, CompareOptions, AdaptOptions, UnknownOptions, Sc
         for flag, given in {"--dynamic": self.dynamic, "--cache": self.cache}.items():
             refuse_both("--device cuda", self.device == "cuda" and given, flag)
 
-    def _check_shown(self) -> None:
+    def _check_output(self) -> None:
         foreign = self.format in BASE_OF_FORMAT
         refuse_both(f"--log-base {self.log_base}", foreign and self.log_base != "e", f"--format {self.format}")
         refuse_both(f"--unit {self.unit}", foreign and self.unit != "line", f"--format {self.format}")
@@ -361,7 +365,7 @@ class ScoreOptions(ShowOptions, CompareOptions, AdaptOptions, UnknownOptions, Sc
         refuse_unused("--alternatives", self.alternatives > 0 and not self.per_token, "--per-token")
         refuse_unused("--spaces", self.spaces != "before" and not self.by_word, "--by-word")
 
-    def _check_comparing(self) -> None:
+    def _check_comparison(self) -> None:
         refuse_unused("--per-pair", self.per_pair and self.pairs is None, "--pairs")
         refuse_unused("--lm-scale", self.lm_scale is not None and self.nbest is None, "--nbest")
         refuse_unused("--word-penalty", self.word_penalty != 0 and self.lm_scale is None, "--lm-scale")

@@ -44,14 +44,14 @@ def is_fused(architecture: Architecture) -> bool:
     return architecture.cell in FUSED and not architecture.skip and not architecture.residual
 
 
-def bound_of_logits(engine: Engine) -> float:
+def logit_bound(engine: Engine) -> float:
     """Return an upper bound of the logits of a plain LSTM, GRU or RNN, whose outputs are in [-1, 1]; infinite for relu."""
     if engine.architecture.nonlinearity == "relu":
         return math.inf
     return float((np.abs(engine.output_VH).sum(axis=1) + np.abs(engine.output_bias_V)).max())
 
 
-def repeated(part: npt.NDArray[Any], num_streams: int) -> npt.NDArray[Any]:
+def repeat_state(part: npt.NDArray[Any], num_streams: int) -> npt.NDArray[Any]:
     """Repeat the state of a single stream for all streams."""
     return np.repeat(part, num_streams, axis=0) if len(part) == 1 else part
 
@@ -96,7 +96,7 @@ class _FusedStepper:
         self._layers = [layer_weights(engine.weights, layer) for layer in range(shape.num_layers)]
         self._output = keep_matrix(_padded(engine.output_VH))
         self._output_bias_V1 = _padded(engine.output_bias_V[:, None])
-        self.largest_logit = bound_of_logits(engine)
+        self.largest_logit = logit_bound(engine)
         self._prepare()
         self._inputs = _Inputs(engine, *self._input_matrix())
         self._begin(state, num_streams)
@@ -111,8 +111,8 @@ class _FusedStepper:
         layers = state[: self._shape.num_layers]
         self._last_tokens_BN: IdArray = np.zeros((num_streams, 0), dtype=np.int64)
         if self._shape.embedding_order > 1:
-            self._last_tokens_BN = repeated(state[-1][0], num_streams).astype(np.int64)
-        self._set_state([[repeated(part, num_streams) for part in layer] for layer in layers])
+            self._last_tokens_BN = repeat_state(state[-1][0], num_streams).astype(np.int64)
+        self._set_state([[repeat_state(part, num_streams) for part in layer] for layer in layers])
 
     def _prepare(self) -> None:
         """Prepare the layout of the weights."""

@@ -31,10 +31,10 @@ Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 SECONDS_BETWEEN = 1.0
-LEAST_STEPS, LEAST_SECONDS = 3, 0.002
+MIN_STEPS, MIN_SECONDS = 3, 0.002
 """Minimum number of steps, and minimum time, over which a number of threads is timed, after one warm-up step."""
-SLOW, MOST_SLOW_ITEMS = 20, 3
-"""Fall back to one thread if the first step, or MOST_SLOW_ITEMS items between measurements, take SLOW times as long as a step
+SLOW, MAX_SLOW_ITEMS = 20, 3
+"""Fall back to one thread if the first step, or MAX_SLOW_ITEMS items between measurements, take SLOW times as long as a step
 with one thread."""
 EXTRA_PENDING = 2
 """Number of items submitted in addition to one per thread, so that threads stay busy while results are consumed."""
@@ -59,14 +59,14 @@ def _controls(library: Any) -> _Controls:
         get, put = symbol("openblas_get_num_threads"), symbol("openblas_set_num_threads")
         if get is not None and put is not None:
             return _Controls(get, put)
-    let_go = getattr(library, "clear_controlling_thread", None)
+    clear = getattr(library, "clear_controlling_thread", None)
 
     def set_for_all(number: int) -> None:
-        if let_go is not None:
-            let_go(force=True)
+        if clear is not None:
+            clear(force=True)
         library.set_num_threads(number)
-        if let_go is not None:
-            let_go(force=True)
+        if clear is not None:
+            clear(force=True)
 
     return _Controls(lambda: int(library.num_threads), set_for_all)
 
@@ -168,7 +168,7 @@ class AdaptiveThreads:
         self._blas = blas
         self._number: int | None = 1
         self._next_review = 0.0
-        self._entered, self._most_seconds, self._num_slow = 0.0, 0.0, 0
+        self._entered, self._max_seconds, self._num_slow = 0.0, 0.0, 0
 
     def __enter__(self) -> None:
         if self._number is not None:
@@ -178,9 +178,9 @@ class AdaptiveThreads:
     def __exit__(self, *_: object) -> None:
         if self._number is not None:
             self._blas.release(self)
-        if self._number != 1 and time.perf_counter() - self._entered > self._most_seconds:
+        if self._number != 1 and time.perf_counter() - self._entered > self._max_seconds:
             self._num_slow += 1
-            if self._num_slow == MOST_SLOW_ITEMS:
+            if self._num_slow == MAX_SLOW_ITEMS:
                 self._number = 1
 
     def review(self, step: Callable[[], object]) -> None:
@@ -207,20 +207,20 @@ class AdaptiveThreads:
         for number in numbers:
             seconds = self._time(number, step, SLOW * least)
             if number == 1:
-                self._most_seconds, self._num_slow = SLOW * seconds, 0
+                self._max_seconds, self._num_slow = SLOW * seconds, 0
             if seconds < least:
                 fastest, least = number, seconds
         return fastest
 
-    def _time(self, number: int, step: Callable[[], object], most_seconds: float) -> float:
+    def _time(self, number: int, step: Callable[[], object], max_seconds: float) -> float:
         """Return the median duration of a step with this number of threads, or that of the first step if it is slow."""
         self._blas.limit(self, number)
         seconds: list[float] = []
-        while len(seconds) <= LEAST_STEPS or sum(seconds[1:]) < LEAST_SECONDS:
-            begun = time.perf_counter()
+        while len(seconds) <= MIN_STEPS or sum(seconds[1:]) < MIN_SECONDS:
+            started = time.perf_counter()
             step()
-            seconds.append(time.perf_counter() - begun)
-            if seconds[0] > most_seconds:
+            seconds.append(time.perf_counter() - started)
+            if seconds[0] > max_seconds:
                 return seconds[0]
         timed = sorted(seconds[1:])
         return timed[len(timed) // 2]

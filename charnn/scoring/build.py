@@ -79,13 +79,13 @@ def build_scorer(models: Sequence[Model], options: ScoreOptions) -> Scorer:
     for option, given in {"-w": bool(options.weight), "--fit-weights": options.fit_weights is not None}.items():
         refuse_unused(option, given and (is_forward_half or len(models) == 1), "several models (-m A -m B)")
     refuse_both("-w", bool(options.weight) and options.fit_weights is not None, "--fit-weights")
-    _refuse_unfit(models, options)
+    _refuse_incompatible(models, options)
     estimators = [_estimator(model, options) for model in models]
     spelling = read_spelling(models[0]) if options.spell else None
     if is_forward_half or len(models) == 1:
         return Scorer(estimators, tokenizer, spelling)
 
-    check_alike(models)
+    check_compatible(models)
     weights = _weights(models, estimators, options)
     return Scorer([Interpolation(estimators, weights)], tokenizer, spelling, weights)
 
@@ -102,7 +102,7 @@ def build_plain_scorer(models: Sequence[Model], options: ScoreOptions, weights: 
     return build_scorer(models, options.plain(tuple(weights))) if options.adapts else None
 
 
-def _refuse_unfit(models: Sequence[Model], options: ScoreOptions) -> None:
+def _refuse_incompatible(models: Sequence[Model], options: ScoreOptions) -> None:
     """Refuse options that do not apply to these models. Raises OptionError."""
     kind, is_backward = models[0].tokenizer.kind, models[0].architecture.direction == "backward"
     for flag, given in {"--exclude-unk": options.exclude_unk, "--unk-penalty": options.unk_penalty is not None}.items():
@@ -124,7 +124,7 @@ def _refuse_unfit(models: Sequence[Model], options: ScoreOptions) -> None:
         )
 
 
-def check_alike(models: Sequence[Model]) -> None:
+def check_compatible(models: Sequence[Model]) -> None:
     """Refuse models with different vocabularies or directions. Raises ModelError."""
     for other in models[1:]:
         if other.tokenizer_sha256 != models[0].tokenizer_sha256:

@@ -166,8 +166,8 @@ class TabSeparated:
         elif self._options.by_word:
             for word in words_of(score, self._options):
                 log_prob = maybe_in_base(word.log_prob_nats, base)
-                figures = (word.start, word.end, len(word.tokens), log_prob, base, int(word.is_unknown))
-                yield tab_separated(score.number, self._position_in(score.number), word.word, *figures)
+                values = (word.start, word.end, len(word.tokens), log_prob, base, int(word.is_unknown))
+                yield tab_separated(score.number, self._position_in(score.number), word.word, *values)
         else:
             yield tab_separated(
                 score.number,
@@ -217,10 +217,10 @@ def tab_separated(*values: object) -> str:
         >>> charnn.api.tab_separated(1, 0.5, "a\tb")
         '1\t0.5\ta\\tb'
     """
-    return "\t".join(_escaped(figure(value) if isinstance(value, float) else value) for value in values)
+    return "\t".join(_escaped(format_number(value) if isinstance(value, float) else value) for value in values)
 
 
-def figure(value: float) -> str:
+def format_number(value: float) -> str:
     """Format a number with ten significant digits."""
     return f"{value:.10g}"
 

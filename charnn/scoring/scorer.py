@@ -20,21 +20,21 @@ from charnn.scoring.estimators import Estimate, Estimator, Floats, MixedEstimato
 from charnn.scoring.scores import Score
 from charnn.text.tokenizers import Tokenizer
 
-LINES_AT_ONCE = 2048
-CHARS_AT_ONCE = 1 << 22
+LINES_PER_WINDOW = 2048
+CHARS_PER_WINDOW = 1 << 22
 """Maximum numbers of lines and characters in the window in which units of similar length are batched."""
-WIDEST_BATCH = 512
+MAX_BATCH_SIZE = 512
 """Matrix products reach BLAS's full speed with 512 columns, but not with 256."""
-SMALLEST_SHARED = 128
+MIN_TEXTS_TO_SPLIT = 128
 """Minimum number of texts that are divided into at least two batches, for two cores."""
 POSITIONS_PER_BATCH = 1 << 20
-MOST_PADDED = 2
+MAX_LENGTH_RATIO = 2
 """The texts of a batch are at most this many times as long as the shortest one, plus a chunk."""
-LONGEST_CHUNK, POSITIONS_PER_CHUNK = 256, 4096
+MAX_CHUNK_LENGTH, POSITIONS_PER_CHUNK = 256, 4096
 """Maximum number of tokens in a chunk, per text and for the whole batch."""
-MOST_LOGITS = 1 << 22
+MAX_LOGITS = 1 << 22
 """Maximum number of logits per forward pass (16 MiB)."""
-MOST_WHOLE = 1 << 20
+MAX_FULL_LOGITS = 1 << 20
 """The same if full distributions are requested, in double precision."""
 
 
@@ -110,9 +110,7 @@ def _read_in_sequence(
     for number, text in numbered:
         unit = _encode(number, text, tokenizer, options, estimator.is_backward)
         read = unit
-        if (
-            carries and not options.closes
-        ):  # the state must advance over the last token, although nothing after it is scored
+        if carries and not options.closes:  # advance the state over the last token, too
             ids = unit.targets
             read = replace(unit, context=np.concatenate((boundary, ids)), targets=np.concatenate((ids, boundary)))
         (results,) = _read_batch(estimator, options, [read], reader=reader)
@@ -190,7 +188,7 @@ def _windows(numbered: Iterator[tuple[int, str]]) -> Iterator[list[tuple[int, st
     for number, text in numbered:
         window.append((number, text))
         num_chars += len(text)
-        if len(window) == LINES_AT_ONCE or num_chars >= CHARS_AT_ONCE:
+        if len(window) == LINES_PER_WINDOW or num_chars >= CHARS_PER_WINDOW:
             yield window
             window, num_chars = [], 0
     if window:
@@ -214,15 +212,15 @@ def _batches(by_length: list[int], encoded: list[EncodedUnit], vocab_size: int) 
     Batches have equal sizes, and their number is even, so that neither of two cores waits for the last batch. Batches depend
     only on the texts, not on the number of cores.
     """
-    widest = min(WIDEST_BATCH, max(1, MOST_LOGITS // vocab_size))
-    if len(by_length) >= SMALLEST_SHARED:
-        num_batches = 2 * math.ceil(len(by_length) / (2 * widest))
-        widest = math.ceil(len(by_length) / num_batches)
+    batch_size = min(MAX_BATCH_SIZE, max(1, MAX_LOGITS // vocab_size))
+    if len(by_length) >= MIN_TEXTS_TO_SPLIT:
+        num_batches = 2 * math.ceil(len(by_length) / (2 * batch_size))
+        batch_size = math.ceil(len(by_length) / num_batches)
     batch: list[int] = []
     for index in by_length:
         length = len(encoded[index].targets) + 1
-        is_full = len(batch) == widest or (len(batch) + 1) * length > POSITIONS_PER_BATCH
-        if batch and (is_full or length > MOST_PADDED * len(encoded[batch[0]].targets) + LONGEST_CHUNK):
+        is_full = len(batch) == batch_size or (len(batch) + 1) * length > POSITIONS_PER_BATCH
+        if batch and (is_full or length > MAX_LENGTH_RATIO * len(encoded[batch[0]].targets) + MAX_CHUNK_LENGTH):
             yield batch
             batch = []
         batch.append(index)
@@ -249,8 +247,8 @@ def _read_batch(
         contexts[:length, column] = unit.context
         targets[:length, column] = unit.targets
     chunks: list[TokenResults] = [TokenResults(np.zeros((0, len(units))))]
-    most = MOST_WHOLE if options.needs_distributions else MOST_LOGITS
-    length = min(most // (len(units) * estimator.vocab_size), POSITIONS_PER_CHUNK // len(units), LONGEST_CHUNK)
+    most = MAX_FULL_LOGITS if options.needs_distributions else MAX_LOGITS
+    length = min(most // (len(units) * estimator.vocab_size), POSITIONS_PER_CHUNK // len(units), MAX_CHUNK_LENGTH)
     length = max(1, length)
     for first in range(0, longest, length):
         chunk = slice(first, first + length)

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from charnn.storage.model_directory import Model
 
 SHOWN_ORDERS = (1, 2, 3, 4, 6, 8, 12, 16)
-LONGEST_SHOWN = 200
+MAX_SHOWN_LENGTH = 200
 """Maximum number of characters of a copied span to show."""
 
 
@@ -47,7 +47,7 @@ def described(novelty: "Memorization", sample: "Sample", model: "Model") -> str:
     span = charnn.api.decode(model.tokenizer, sample.ids[copied.start : copied.start + copied.length]).replace(
         "\n", "\u23ce"
     )
-    shown = span if len(span) <= LONGEST_SHOWN else span[:LONGEST_SHOWN] + "..."
+    shown = span if len(span) <= MAX_SHOWN_LENGTH else span[:MAX_SHOWN_LENGTH] + "..."
     where = f", line {novelty.line:,} of the training text" if novelty.line else ""
     lines = [
         f"novelty: the longest span copied from the training text is {copied.length:,} of {total:,} tokens{where}:"
