@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from charnn.analysis.comparison import MIN_BLOCKS, MAX_BLOCKS, Comparison
+from charnn.analysis.comparison import MAX_BLOCKS, MIN_BLOCKS, Comparison
 from charnn.scoring.scores import Score, ScoredToken
 
 LOG2 = float(np.log(2))

@@ -146,7 +146,7 @@ def test_a_text_shorter_than_a_batch_says_that_the_batch_shrinks(charnn, tmp_pat
     (tmp_path / "short.txt").write_text("only a hundred characters or so, " * 3)
     result = charnn("train", "short.txt", "--steps", 2, "--batch-size", 64)
     assert result.status == 0
-    assert "charnn: the text is short (89 tokens): --batch-size 64 became 1\n" in result.err
+    assert "charnn: the text is short (89 tokens): --batch-size reduced from 64 to 1\n" in result.err
 
 
 def test_a_finished_model_is_never_destroyed_unasked(charnn, text):
