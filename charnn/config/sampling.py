@@ -113,10 +113,11 @@ class ConstraintOptions(Checked):
         ),
     ] = 1.0
     presence_penalty: Annotated[
-        float, Option("Subtract this from the log probability of recent tokens.", panel=CONSTRAINTS)
+        float, Option("Subtract this many nats from the log probability of recent tokens.", panel=CONSTRAINTS)
     ] = 0.0
     frequency_penalty: Annotated[
-        float, Option("Subtract this from a token's log probability for each recent occurrence.", panel=CONSTRAINTS)
+        float,
+        Option("Subtract this many nats from a token's log probability for each recent occurrence.", panel=CONSTRAINTS),
     ] = 0.0
     penalty_window: Annotated[
         int,
@@ -129,7 +130,7 @@ class ConstraintOptions(Checked):
     logit_bias: Annotated[
         tuple[str, ...],
         Option(
-            "Add this to the log probability of a token, as in ' river=2.5'; may be repeated.",
+            "Add this many nats to the log probability of a token, as in ' river=2.5'; may be repeated.",
             panel=CONSTRAINTS,
             metavar="TOKEN=NATS",
         ),
