@@ -237,10 +237,10 @@ class LanguageModel:
         if direction in (None, "both") and (direction is None) != self.is_bidirectional:
             return self.models
         wanted = direction or "forward"
-        found = [model for model in self.models if model.architecture.direction == wanted]
-        if not found or direction == "both":
+        models = [model for model in self.models if model.architecture.direction == wanted]
+        if not models or direction == "both":
             raise ModelError(f"{self.path}: holds no model of direction {wanted}; train one with direction={wanted!r}")
-        return found
+        return models
 
     @speaking_of_arguments
     def next_tokens(

@@ -161,8 +161,8 @@ def compare(
         encoding=encoding,
     )
     files = [str(texts)] if isinstance(texts, (str, Path)) else [str(text) for text in texts]
-    found = compare_files([first._only("comparison"), second._only("comparison")], files, options)
-    return found.difference(num_resamples=options.resamples, seed=options.seed, tolerance=options.tolerance / 100)
+    comparison = compare_files([first._only("comparison"), second._only("comparison")], files, options)
+    return comparison.difference(num_resamples=options.resamples, seed=options.seed, tolerance=options.tolerance / 100)
 
 
 @speaking_of_arguments
@@ -180,9 +180,9 @@ def interpolate(models: Sequence[LanguageModel], weights: Sequence[float] | None
     if len(parts) < 2:
         raise ModelError(f"models: found {len(parts)}, but interpolation requires at least two")
     check_compatible(parts)
-    given = [1.0] * len(parts) if weights is None else [float(weight) for weight in weights]
-    if len(given) != len(parts):
+    relative = [1.0] * len(parts) if weights is None else [float(weight) for weight in weights]
+    if len(relative) != len(parts):
         raise OptionError(
-            f"weights: found {len(given)} for {len(parts)} models; give one weight per model, in the same order"
+            f"weights: found {len(relative)} for {len(parts)} models; give one weight per model, in the same order"
         )
-    return LanguageModel(parts, [weight / sum(given) for weight in given])
+    return LanguageModel(parts, [weight / sum(relative) for weight in relative])

@@ -113,8 +113,8 @@ def measure_memorization(
     size = lengths[len(lengths) // 2] if lengths else 0
     if len(held_out):
         segments = [held_out[segment] for segment in _segments(len(held_out), size, NUM_SEGMENTS)]
-        found = find_copies([*arrays, *segments], training)
-        own, others = found[: len(samples)], found[len(samples) :]
+        overlaps = find_copies([*arrays, *segments], training)
+        own, others = overlaps[: len(samples)], overlaps[len(samples) :]
     else:
         affordable = int(len(training) * MAX_FRACTION_COMPARED) // size if size else 0
         positions = _segments(len(training), size, min(NUM_SEGMENTS, affordable))
@@ -141,15 +141,15 @@ def _lines(training: Ids, positions: Sequence[int | None], newline_id: int | Non
     """Return the line number of each position, from 1, in one pass."""
     if newline_id is None:
         return [None] * len(positions)
-    found: dict[int, int] = {}
+    line_of: dict[int, int] = {}
     line, read = 1, 0
     for position in sorted({position for position in positions if position is not None}):
         while read < position:
             stop = min(read + TOKENS_AT_ONCE, position)
             line += int(np.count_nonzero(training[read:stop] == newline_id))
             read = stop
-        found[position] = line
-    return [None if position is None else found[position] for position in positions]
+        line_of[position] = line
+    return [None if position is None else line_of[position] for position in positions]
 
 
 def find_copies(passages: Sequence[Ids], text: Ids, *, excluded: Sequence[slice] = ()) -> list[Copied]:

@@ -321,8 +321,8 @@ class SampleOptions(
         for text in self.stop:
             if not text:
                 raise OptionError("--stop: found an empty text, but it must have at least one character; leave it out")
-        for flag, given in {"--allow": self.allow, "--ban": self.ban, "--match": self.match}.items():
-            if given == "":
+        for flag, value in {"--allow": self.allow, "--ban": self.ban, "--match": self.match}.items():
+            if value == "":
                 raise OptionError(f"{flag}: found an empty text, but it must have at least one character; leave it out")
 
     def _check_selection(self) -> None:
@@ -332,17 +332,17 @@ class SampleOptions(
             "--top-p": self.top_p,
             "--min-p": self.min_p,
         }
-        given = " and ".join(flag for flag, value in filters.items() if value is not None)
-        refuse_unused(given, bool(given) and not self.draws, "sampling by temperature")
-        moved = self.final_temperature is not None
-        refuse_unused("--final-temperature", moved and self.max_tokens is None, "a limit (-n)")
-        refuse_both("--greedy", self.greedy and moved, "--final-temperature")
+        flags = " and ".join(flag for flag, value in filters.items() if value is not None)
+        refuse_unused(flags, bool(flags) and not self.draws, "sampling by temperature")
+        changes = self.final_temperature is not None
+        refuse_unused("--final-temperature", changes and self.max_tokens is None, "a limit (-n)")
+        refuse_both("--greedy", self.greedy and changes, "--final-temperature")
         refuse_both("--greedy", self.greedy and self.temperature != 1, "--temperature")
         refuse_unused(
             "--seed", self.seed is not None and self.beam is None and not self.draws, "sampling by temperature"
         )
-        alike = self.num_samples > 1 and self.beam is None and not self.draws
-        refuse_unused("--num-samples", alike, "sampling by temperature")
+        are_identical = self.num_samples > 1 and self.beam is None and not self.draws
+        refuse_unused("--num-samples", are_identical, "sampling by temperature")
         penalized = self.repetition_penalty != 1 or self.presence_penalty or self.frequency_penalty
         refuse_unused("--penalty-window", self.penalty_window != 64 and not penalized, "a repetition penalty")
 
@@ -353,8 +353,8 @@ class SampleOptions(
                 "--beam-groups": self.beam_groups != 1,
                 "--diversity": self.diversity != 0.5,
             }
-            for flag, given in unused.items():
-                refuse_unused(flag, given, "--beam")
+            for flag, is_set in unused.items():
+                refuse_unused(flag, is_set, "--beam")
             return
         excluded = {
             "--greedy": self.greedy,
@@ -363,8 +363,8 @@ class SampleOptions(
             "--seed": self.seed is not None,
             "--length -1": self.length == ENDLESS,
         }
-        for flag, given in excluded.items():
-            refuse_both(flag, given, "--beam")
+        for flag, is_set in excluded.items():
+            refuse_both(flag, is_set, "--beam")
         refuse_unused("--diversity", self.diversity != 0.5 and self.beam_groups == 1, "--beam-groups 2 or more")
         if self.beam % self.beam_groups:
             raise OptionError(

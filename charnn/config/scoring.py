@@ -324,33 +324,33 @@ class ScoreOptions(
         refuse_all(others, "--direction both")
 
     def _check_unknown(self) -> None:
-        given = {
+        unknown_options = {
             "--exclude-unk": self.exclude_unk,
             "--unk-penalty": self.unk_penalty is not None,
             "--spell": self.spell,
         }
-        flags = [flag for flag, is_given in given.items() if is_given]
+        flags = [flag for flag, is_set in unknown_options.items() if is_set]
         if len(flags) > 1:
             refuse_both(flags[0], True, flags[1])
 
     def _check_adaptation(self) -> None:
-        for flag, given in {
+        for flag, is_set in {
             "--cache-size": self.cache_size is not None,
             "--cache-weight": self.cache_weight is not None,
             "--cache-sharpness": self.cache_sharpness is not None,
         }.items():
-            refuse_unused(flag, given and not self.cache, "--cache")
-        for flag, given in {
+            refuse_unused(flag, is_set and not self.cache, "--cache")
+        for flag, is_set in {
             "--dynamic-stretch": self.dynamic_stretch is not None,
             "--dynamic-rate": self.dynamic_rate is not None,
             "--dynamic-decay": self.dynamic_decay is not None,
         }.items():
-            refuse_unused(flag, given and not self.dynamic, "--dynamic")
+            refuse_unused(flag, is_set and not self.dynamic, "--dynamic")
         refuse_both("--cache", self.cache and self.dynamic, "--dynamic")
         adapting = "--cache" if self.cache else "--dynamic"
         refuse_both(adapting, self.fit_weights is not None and (self.cache or self.dynamic), "--fit-weights")
-        for flag, given in {"--dynamic": self.dynamic, "--cache": self.cache}.items():
-            refuse_both("--device cuda", self.device == "cuda" and given, flag)
+        for flag, is_set in {"--dynamic": self.dynamic, "--cache": self.cache}.items():
+            refuse_both("--device cuda", self.device == "cuda" and is_set, flag)
 
     def _check_output(self) -> None:
         foreign = self.format in BASE_OF_FORMAT
@@ -359,8 +359,8 @@ class ScoreOptions(
         refuse_both("--per-token", self.per_token and foreign, f"--format {self.format}")
         refuse_both("--exclude-unk", self.exclude_unk and foreign, f"--format {self.format}")
         strict = self.format in ("kenlm", "srilm")
-        for flag, given in {"--no-bos": not self.bos, "--no-eos": not self.eos, "--by-word": self.by_word}.items():
-            refuse_both(flag, given and strict, f"--format {self.format}")
+        for flag, is_set in {"--no-bos": not self.bos, "--no-eos": not self.eos, "--by-word": self.by_word}.items():
+            refuse_both(flag, is_set and strict, f"--format {self.format}")
         refuse_both("--by-word", self.by_word and self.per_token, "--per-token")
         refuse_unused("--alternatives", self.alternatives > 0 and not self.per_token, "--per-token")
         refuse_unused("--spaces", self.spaces != "before" and not self.by_word, "--by-word")
@@ -370,8 +370,8 @@ class ScoreOptions(
         refuse_unused("--lm-scale", self.lm_scale is not None and self.nbest is None, "--nbest")
         refuse_unused("--word-penalty", self.word_penalty != 0 and self.lm_scale is None, "--lm-scale")
         refuse_both("--pairs", self.pairs is not None and self.nbest is not None, "--nbest")
-        for flag, given in {"--pairs": self.pairs is not None, "--nbest": self.nbest is not None}.items():
-            if not given:
+        for flag, is_set in {"--pairs": self.pairs is not None, "--nbest": self.nbest is not None}.items():
+            if not is_set:
                 continue
             refuse_both(f"--format {self.format}", self.format in BASE_OF_FORMAT, flag)
             others = {

@@ -136,8 +136,11 @@ class _FusedStepper:
         self._hidden = np.concatenate([layer[0].T for layer in parts]).astype(np.float32, order="C")
         self._cell_states = [[np.array(part.T, dtype=np.float32, order="C") for part in layer[1:]] for layer in parts]
         ends = np.cumsum([0, *self._sizes]).tolist()
-        self._own = [self._hidden[low:high] for low, high in pairwise(ends)]
-        self._seen = [self._own[0], *(self._hidden[low:high] for low, high in zip(ends, ends[2:], strict=False))]
+        self._layer_hidden = [self._hidden[low:high] for low, high in pairwise(ends)]
+        self._layer_inputs = [
+            self._layer_hidden[0],
+            *(self._hidden[low:high] for low, high in zip(ends, ends[2:], strict=False)),
+        ]
         self._logits_VB = np.empty((len(self._output_bias_V1), num_streams), dtype=np.float32)
         self._logits_BV = self._logits_VB[: self._shape.vocab_size].T
         self._make_buffers(num_streams)
@@ -156,7 +159,7 @@ class _FusedStepper:
         projected_GB, self._last_tokens_BN = self._inputs.read(ids_B, self._last_tokens_BN)
         self._step_layers(projected_GB)
         logits_VB = self._logits_VB
-        self._output(self._own[-1], logits_VB)
+        self._output(self._layer_hidden[-1], logits_VB)
         np.add(logits_VB, self._output_bias_V1, logits_VB)
         return self._logits_BV
 
@@ -172,7 +175,10 @@ class _FusedStepper:
         return layers if self._shape.embedding_order == 1 else (*layers, (self._last_tokens_BN.copy(),))
 
     def _parts(self) -> list[list[Floats]]:
-        return [[own.T, *(part.T for part in kept)] for own, kept in zip(self._own, self._cell_states, strict=True)]
+        return [
+            [hidden.T, *(part.T for part in kept)]
+            for hidden, kept in zip(self._layer_hidden, self._cell_states, strict=True)
+        ]
 
 
 class AdditiveStepper(_FusedStepper):
@@ -185,8 +191,8 @@ class AdditiveStepper(_FusedStepper):
     def _prepare(self) -> None:
         self._products, self._biases = [], []
         for number, (weights, size) in enumerate(zip(self._layers, self._sizes, strict=True)):
-            seen = [weights["weight_hh"]] if number == 0 else [weights["weight_ih"], weights["weight_hh"]]
-            self._products.append(self._keep_matrix(_padded(self._gates(np.concatenate(seen, axis=1), size))))
+            matrices = [weights["weight_hh"]] if number == 0 else [weights["weight_ih"], weights["weight_hh"]]
+            self._products.append(self._keep_matrix(_padded(self._gates(np.concatenate(matrices, axis=1), size))))
             self._biases.append(_padded(self._gates((weights["bias_ih"] + weights["bias_hh"])[:, None], size)))
 
     def _input_matrix(self) -> tuple[Floats, Floats]:
@@ -200,7 +206,7 @@ class AdditiveStepper(_FusedStepper):
         """Return the views of the gate buffer that `_combine` uses."""
         return (gates[:size],)
 
-    def _combine(self, layer: int, own: Floats) -> None:
+    def _combine(self, layer: int, hidden: Floats) -> None:
         """Compute the new state of a layer from its gates and state, in place."""
         raise NotImplementedError
 
@@ -208,17 +214,17 @@ class AdditiveStepper(_FusedStepper):
         added = projected_GB
         for number, multiply in enumerate(self._products):
             gates = self._gate_buffers[number]
-            multiply(self._seen[number], gates)
+            multiply(self._layer_inputs[number], gates)
             np.add(gates, added if number == 0 else self._biases[number], gates)
-            self._combine(number, self._own[number])
+            self._combine(number, self._layer_hidden[number])
 
 
 class LstmStepper(AdditiveStepper):
     """Gates in the order i, f, o, g; the rows of the first three are halved, since s(x) = tanh(x / 2) / 2 + 1 / 2."""
 
     def _gates(self, matrix: Floats, size: int) -> Floats:
-        into, forget, new, out = (matrix[number * size : (number + 1) * size] for number in range(4))
-        return np.concatenate((0.5 * into, 0.5 * forget, 0.5 * out, new)).astype(np.float32)
+        input_gate, forget, new, out = (matrix[number * size : (number + 1) * size] for number in range(4))
+        return np.concatenate((0.5 * input_gate, 0.5 * forget, 0.5 * out, new)).astype(np.float32)
 
     def _cut(self, gates: Floats, size: int) -> Views:
         parts = [gates[number * size : (number + 1) * size] for number in range(4)]
@@ -226,32 +232,32 @@ class LstmStepper(AdditiveStepper):
         halves = np.full_like(sigmoids if gates.shape[1] < MANY_STREAMS else sigmoids[:0], 0.5)
         return (gates[: 4 * size], sigmoids, halves, *parts)
 
-    def _combine(self, layer: int, own: Floats) -> None:
-        every, sigmoids, halves, into, forget, out, new = self._views[layer]
+    def _combine(self, layer: int, hidden: Floats) -> None:
+        gates, sigmoids, halves, input_gate, forget, out, new = self._views[layer]
         cell_state = self._cell_states[layer][0]
-        if own.shape[1] < MANY_STREAMS:
-            np.tanh(every, every)
+        if hidden.shape[1] < MANY_STREAMS:
+            np.tanh(gates, gates)
             np.multiply(sigmoids, halves, sigmoids)
             np.add(sigmoids, halves, sigmoids)
         else:
             _sigmoids_of_halves(sigmoids)
             np.tanh(new, new)
         np.multiply(cell_state, forget, cell_state)
-        np.multiply(new, into, new)
+        np.multiply(new, input_gate, new)
         np.add(cell_state, new, cell_state)
         np.tanh(cell_state, new)
-        np.multiply(out, new, own)
+        np.multiply(out, new, hidden)
 
 
 class RnnStepper(AdditiveStepper):
     """h' = tanh(W x + U h + b), or relu instead of tanh."""
 
-    def _combine(self, layer: int, own: Floats) -> None:
+    def _combine(self, layer: int, hidden: Floats) -> None:
         (new,) = self._views[layer]
         if self._shape.nonlinearity == "relu":
-            np.maximum(new, ZERO, out=own)
+            np.maximum(new, ZERO, out=hidden)
         else:
-            np.tanh(new, out=own)
+            np.tanh(new, out=hidden)
 
 
 class GruStepper(_FusedStepper):
@@ -276,34 +282,34 @@ class GruStepper(_FusedStepper):
 
     def _step_layers(self, projected_GB: Floats) -> None:
         for number, (buffers, size) in enumerate(zip(self._buffers, self._sizes, strict=True)):
-            into, back = buffers
-            own = self._own[number]
+            projected, recurrent = buffers
+            hidden = self._layer_hidden[number]
             if number == 0:
-                into[:] = projected_GB
+                projected[:] = projected_GB
             else:
-                self._products[number][0](self._own[number - 1], into)
-                np.add(into, self._biases[number][0], out=into)
-            self._products[number][1](own, back)
-            np.add(back, self._biases[number][1], out=back)
-            _gru(into, back, own, size)
+                self._products[number][0](self._layer_hidden[number - 1], projected)
+                np.add(projected, self._biases[number][0], out=projected)
+            self._products[number][1](hidden, recurrent)
+            np.add(recurrent, self._biases[number][1], out=recurrent)
+            _gru(projected, recurrent, hidden, size)
 
 
-def _gru(into: Floats, back: Floats, own: Floats, size: int) -> None:
-    gates, new = into[: 2 * size], into[2 * size : 3 * size]
-    np.add(gates, back[: 2 * size], out=gates)
-    if own.shape[1] < MANY_STREAMS:
+def _gru(projected: Floats, recurrent: Floats, hidden: Floats, size: int) -> None:
+    gates, new = projected[: 2 * size], projected[2 * size : 3 * size]
+    np.add(gates, recurrent[: 2 * size], out=gates)
+    if hidden.shape[1] < MANY_STREAMS:
         np.tanh(gates, out=gates)
         np.multiply(gates, HALF, out=gates)
         np.add(gates, HALF, out=gates)
     else:
         _sigmoids_of_halves(gates)
-    scratch = back[2 * size : 3 * size]
+    scratch = recurrent[2 * size : 3 * size]
     np.multiply(gates[:size], scratch, out=scratch)
     np.add(new, scratch, out=new)
     np.tanh(new, out=new)
-    np.subtract(own, new, out=own)
-    np.multiply(own, gates[size:], out=own)
-    np.add(own, new, out=own)
+    np.subtract(hidden, new, out=hidden)
+    np.multiply(hidden, gates[size:], out=hidden)
+    np.add(hidden, new, out=hidden)
 
 
 def _sigmoids_of_halves(gates: Floats) -> None:

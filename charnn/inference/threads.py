@@ -92,8 +92,8 @@ class BlasThreads:
         if self._known is None:
             from threadpoolctl import ThreadpoolController
 
-            found = ThreadpoolController().select(user_api="blas").lib_controllers
-            self._known = [_controls(library) for library in found]
+            controllers = ThreadpoolController().select(user_api="blas").lib_controllers
+            self._known = [_controls(library) for library in controllers]
         return self._known
 
     def num_unlimited(self) -> int | None:

@@ -76,8 +76,8 @@ def build_scorer(models: Sequence[Model], options: ScoreOptions) -> Scorer:
 
     is_forward_half = options.direction == "both"
     tokenizer = models[0].tokenizer
-    for option, given in {"-w": bool(options.weight), "--fit-weights": options.fit_weights is not None}.items():
-        refuse_unused(option, given and (is_forward_half or len(models) == 1), "several models (-m A -m B)")
+    for option, is_set in {"-w": bool(options.weight), "--fit-weights": options.fit_weights is not None}.items():
+        refuse_unused(option, is_set and (is_forward_half or len(models) == 1), "several models (-m A -m B)")
     refuse_both("-w", bool(options.weight) and options.fit_weights is not None, "--fit-weights")
     _refuse_incompatible(models, options)
     estimators = [_estimator(model, options) for model in models]
@@ -105,8 +105,11 @@ def build_plain_scorer(models: Sequence[Model], options: ScoreOptions, weights: 
 def _refuse_incompatible(models: Sequence[Model], options: ScoreOptions) -> None:
     """Refuse options that do not apply to these models. Raises OptionError."""
     kind, is_backward = models[0].tokenizer.kind, models[0].architecture.direction == "backward"
-    for flag, given in {"--exclude-unk": options.exclude_unk, "--unk-penalty": options.unk_penalty is not None}.items():
-        if given and kind == "byte":
+    for flag, is_set in {
+        "--exclude-unk": options.exclude_unk,
+        "--unk-penalty": options.unk_penalty is not None,
+    }.items():
+        if is_set and kind == "byte":
             raise OptionError(f"{flag}: found a byte model, which has no unknown tokens; leave it out")
     if options.spaces == "after" and kind == "subword":
         raise OptionError(
@@ -145,10 +148,10 @@ def _weights(models: Sequence[Model], estimators: Sequence[Estimator], options: 
         shown = ", ".join(f"{model.path} {weight:.4f}" for model, weight in zip(models, weights, strict=True))
         logger.info(f"weights fitted on {display_name(options.fit_weights)}: {shown}")
         return weights
-    given = options.weight or tuple(1.0 for _ in models)
-    if len(given) != len(models):
-        raise OptionError(f"-w: found {len(given)} for {len(models)} models; give one per -m, in the same order")
-    return [weight / sum(given) for weight in given]
+    relative = options.weight or tuple(1.0 for _ in models)
+    if len(relative) != len(models):
+        raise OptionError(f"-w: found {len(relative)} for {len(models)} models; give one per -m, in the same order")
+    return [weight / sum(relative) for weight in relative]
 
 
 def _fitted_weights(

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from charnn.training.run.session import Session
 
 BITS = 1 / math.log(2)
-SAMPLE_LENGTH, MOST_SAMPLE_LINES = 160, 8
+SAMPLE_LENGTH, MAX_SAMPLE_LINES = 160, 8
 
 
 class Screen(Protocol):
@@ -133,8 +133,8 @@ def _reasons(session: "Session") -> list[str]:
     if overrides >= {"input_dropout", "hidden_dropout", "output_dropout"}:
         del reasons["dropout"]
     chosen = [reason for name, reason in reasons.items() if name not in overrides]
-    most = session.trainer.workers.max_workers
-    speed = f"{plan.training_tokens_per_second:,} tokens/s with {most} thread{'s' if most > 1 else ''}"
+    max_threads = session.trainer.workers.max_workers
+    speed = f"{plan.training_tokens_per_second:,} tokens/s with {max_threads} thread{'s' if max_threads > 1 else ''}"
     return [f"auto: {', '.join(chosen)}; timed: {speed}" if chosen else f"timed: {speed}"]
 
 
@@ -217,7 +217,7 @@ class LiveScreen:
         elif isinstance(event, charnn.api.Evaluated):
             self._evaluated = event
             self._best = event if event.is_best else self._best
-            self._sample = ("\n".join(_sample(self._session).split("\n")[:MOST_SAMPLE_LINES]), event.step)
+            self._sample = ("\n".join(_sample(self._session).split("\n")[:MAX_SAMPLE_LINES]), event.step)
         elif isinstance(event, charnn.api.RolledBack):
             self._terminal.print(_rolled_back(event), style="yellow")
         elif isinstance(event, charnn.api.SpeedChanged):
