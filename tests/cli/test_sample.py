@@ -351,7 +351,7 @@ def test_a_gap_is_filled_by_search(charnn, run):
         (("a ____", "--candidates", "☃"), "candidate '☃': character '☃'"),
         (("a ____", "--candidates", "x", "--beam", "3"), "--beam: cannot be combined with --candidates"),
         (("☃ ____",), "TEXT: character '☃'"),
-        (("a ____", "--direction", "backward"), "not backward"),
+        (("a ____", "--direction", "backward"), "not a backward one"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, tuple) else "",
 )

@@ -342,7 +342,7 @@ def test_two_models_are_compared(charnn, run, other_run):
 def test_models_with_different_vocabularies_are_compared_by_characters(charnn, run, line_run):
     Path("few.txt").write_text("ab\nabb \u2603\n", encoding="utf-8")
     result = charnn("compare", run, line_run, "few.txt")
-    assert "have different vocabularies: their perplexities cannot be compared" in result.err
+    assert "have different vocabularies: compare their bits per character, not their perplexities" in result.err
     assert "--spell corrects this" in result.err
     assert "perplexity" not in result.out
     assert "2 lines are too few" in result.out
@@ -537,7 +537,7 @@ def test_what_a_model_has_no_use_for_is_refused(charnn, tmp_path):
         "both",
     )
     for options in (("--exclude-unk",), ("--unk-penalty", -1)):
-        assert "to which nothing is unknown" in charnn("score", "-m", run, "--text", "a", *options).err
+        assert "which has no unknown tokens" in charnn("score", "-m", run, "--text", "a", *options).err
     for form in ("kenlm", "srilm", "neural-complexity"):
         for direction in ("backward", "both"):
             result = charnn("score", "-m", run, "--text", "a", "--format", form, "--direction", direction)

@@ -405,7 +405,7 @@ def test_the_live_screen_shows_progress_losses_and_a_sample(text, tmp_path, monk
         "rate 0.004, gradient norm 0.70, clipped 25%",
         "once upon a tide",
         "sample at step 30",
-        "back to step 20 with the peak learning rate halved to 0.002",
+        "rolled back to step 20, peak learning rate halved to 0.002",
     ):
         assert part in shown
     assert headline(session)[1].startswith("lstm 1 x 8, embedding")
