@@ -18,24 +18,24 @@ from typing import Any
 from charnn.errors import ModelError, StorageError
 
 JsonObject = dict[str, Any]
-"""A parsed JSON object, or one to be written: the only dictionaries whose values are of any type."""
+"""A JSON object, parsed or to be written: the only dictionaries with values of any type."""
 
 STAGED_SUFFIX = ".new"
 PART_SUFFIX = ".part"
-"""Suffix of a file that an interrupt left incomplete."""
+"""Suffix of a file left incomplete by an interrupt."""
 BLOCK_BYTES = 1 << 16
 WAITS_SECONDS = (0.02, 0.05, 0.1, 0.2, 0.4)
 
 SHARING_VIOLATION = 32
-"""Error number of Windows for a file in use."""
+"""Windows error code for a file in use."""
 
 _REMEDIES = {
     errno.ENOSPC: "no space is left on the disk; free some and run the command again",
     errno.EDQUOT: "the disk quota is used up; free some space and run the command again",
-    errno.EFBIG: "the file would pass the size limit set for this process (ulimit -f); raise it and run the command again",
-    errno.EROFS: "the file system is read-only; choose another place",
-    errno.EACCES: "permission denied; choose a place that you may write to",
-    errno.EPERM: "permission denied; choose a place that you may write to",
+    errno.EFBIG: "the file would exceed the size limit of this process (ulimit -f); raise it and run the command again",
+    errno.EROFS: "the file system is read-only; choose another location",
+    errno.EACCES: "permission denied; choose a writable location",
+    errno.EPERM: "permission denied; choose a writable location",
 }
 
 
@@ -52,31 +52,31 @@ def explain_write_errors(path: Path) -> Iterator[None]:
     except OSError as error:
         remedy = _REMEDIES.get(error.errno or 0, error.strerror or str(error))
         if getattr(error, "winerror", None) == SHARING_VIOLATION:
-            remedy = "another program has it open, or a file in it; end that one and run the command again"
+            remedy = "another program has it or a file in it open; close that program and run the command again"
         raise StorageError(f"{path}: cannot be written: {remedy}") from error
 
 
 def refuse_unwritable(path: Path) -> None:
     """Check in advance that a file can be written. Raises StorageError."""
     if path.is_dir():
-        raise StorageError(f"{path}: is a directory, but a file was to be written; name a file in it")
+        raise StorageError(f"{path}: is a directory, but must be a file; name a file in it")
     if path.exists() and not path.is_file():
         return
     target = path.resolve()
     if not target.parent.is_dir():
-        raise StorageError(f"{path}: cannot be written: there is no directory {target.parent}; make it first")
+        raise StorageError(f"{path}: cannot be written: there is no directory {target.parent}; create it first")
     if not os.access(target.parent, os.W_OK):
         raise StorageError(f"{path}: cannot be written: {_REMEDIES[errno.EACCES]}")
 
 
 def write_together(files: Sequence[tuple[Path, bytes]]) -> None:
-    """Replace files that must agree with each other, all of them or none.
+    """Replace files that must be consistent with each other, all or none of them.
 
     Args:
         files: path and content of each, all in one directory.
 
     Raises:
-        StorageError: on a full or read-only disk; the files are then as they were.
+        StorageError: if the disk is full or read-only; the files are then unchanged.
     """
     written: list[Path] = []
     try:
@@ -138,7 +138,7 @@ class LineFile:
                 _flush_directory(self._target.parent)
 
     def abandon(self) -> Path | None:
-        """Stop early: complete lines, if any, stay in a separate file, whose path is returned."""
+        """Stop early: complete lines, if any, are kept in a separate file, whose path is returned."""
         with contextlib.suppress(OSError):  # a full disk may refuse the last lines
             self._file.close()
         if not self._is_plain or not self._growing.exists():
@@ -201,7 +201,7 @@ def _flush_directory(directory: Path) -> None:
 
 
 def make_directory(path: Path) -> None:
-    """Make a directory and its parents. Raises StorageError."""
+    """Create a directory and its parents. Raises StorageError."""
     with explain_write_errors(path):
         path.mkdir(parents=True, exist_ok=True)
 
@@ -282,7 +282,7 @@ def read_json(path: str, content: bytes, newest_version: int) -> JsonObject:
     except (UnicodeDecodeError, json.JSONDecodeError) as error:
         raise ModelError(f"{path}: is damaged, not JSON ({error}); restore the file or train again") from error
     if not isinstance(value, dict) or not isinstance(value.get("format_version"), int):
-        raise ModelError(f"{path}: found no format_version; it is no file of charnn's; name a model directory")
+        raise ModelError(f"{path}: found no format_version, so it is not a charnn file; name a model directory")
     if value["format_version"] > newest_version:
         raise ModelError(
             f"{path}: has format version {value['format_version']}, this charnn reads up to {newest_version}; "

@@ -1,4 +1,4 @@
-"""A trained model: it generates text, scores and predicts, and exposes its distributions and hidden states."""
+"""A trained model: text generation, scoring and prediction, with access to its distributions and hidden states."""
 
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -39,7 +39,7 @@ TOKENS_AT_ONCE = 256
 
 
 def speaking_of_arguments(function: Callable[Parameters, Result]) -> Callable[Parameters, Result]:
-    """Let a function's errors name arguments (`top_k`) where the command line's name options (`--top-k`)."""
+    """Make a function's errors name arguments (`top_k`) instead of command-line options (`--top-k`)."""
 
     @wraps(function)
     def wrapped(*args: Parameters.args, **kwargs: Parameters.kwargs) -> Result:
@@ -56,8 +56,8 @@ class LanguageModel:
     """A trained model; `charnn.load` and `charnn.train` return one.
 
     Args:
-        models: one; the two of a bidirectional model, forward first; or several that are interpolated.
-        weights: of several models.
+        models: one model; the forward and backward halves of a bidirectional model; or several models to interpolate.
+        weights: interpolation weights, if several models are interpolated.
 
     Example:
         >>> model = charnn.load("runs/book")
@@ -71,17 +71,17 @@ class LanguageModel:
 
     @property
     def path(self) -> Path:
-        """The model's directory; of several, the first one's."""
+        """The directory of the model, or of the first of several."""
         return self.models[0].path
 
     @property
     def is_interpolated(self) -> bool:
-        """Whether it is several models whose probabilities are mixed."""
+        """Whether the model interpolates the probabilities of several models."""
         return bool(self.weights)
 
     @property
     def is_bidirectional(self) -> bool:
-        """Whether there is a network that reads from left to right and one from right to left."""
+        """Whether the model has a forward and a backward network."""
         return not self.is_interpolated and len(self.models) == 2
 
     @property
@@ -92,7 +92,7 @@ class LanguageModel:
 
     @property
     def vocabulary(self) -> tuple[str, ...]:
-        """The tokens in the order of their ids."""
+        """The tokens in id order."""
         return self.tokenizer.vocabulary.tokens
 
     @cached_property
@@ -100,13 +100,13 @@ class LanguageModel:
         return {model.architecture.direction: Engine.of(model) for model in self.models}
 
     def _only(self, purpose: str) -> Model:
-        """Return the one model, of a bidirectional one the forward half.
+        """Return the only model, or the forward half of a bidirectional model.
 
         Raises:
-            ModelError: where several are interpolated.
+            ModelError: if several models are interpolated.
         """
         if self.is_interpolated:
-            raise ModelError(f"{self.path}: is interpolated with others, and {purpose} takes one model; load it alone")
+            raise ModelError(f"{self.path}: is interpolated, but {purpose} requires a single model; load it alone")
         return self.models[0]
 
     @overload
@@ -123,14 +123,14 @@ class LanguageModel:
     def sample(
         self, prompt: str = "", *, num_samples: int | None = None, **options: Unpack[SampleArguments]
     ) -> SampledText | list[SampledText]:
-        """Write text that continues a prompt.
+        """Generate text that continues a prompt.
 
         Args:
-            num_samples: how many texts; a list is returned then. A beam search may find fewer.
-            options: those of `charnn sample`, by the names of `charnn.config.SampleOptions`.
+            num_samples: number of samples, returned as a list; a beam search may find fewer. If None, return one sample.
+            options: options of `charnn sample`, named as in `charnn.config.SampleOptions`.
 
         Raises:
-            CharnnError: for options that do not go together, or a prompt with tokens that the vocabulary lacks.
+            CharnnError: for incompatible options, or for unknown tokens in the prompt.
 
         Example:
             >>> model.sample("The fox", length=200, temperature=0.8, seed=7).text
@@ -150,7 +150,7 @@ class LanguageModel:
         return texts[0] if num_samples is None else texts
 
     def stream(self, prompt: str = "", **options: Unpack[SampleArguments]) -> Iterator[str]:
-        """Yield a text piece by piece, as it is written; see `sample`.
+        """Yield a text piece by piece, as it is generated; see `sample`.
 
         Example:
             >>> for piece in model.stream("The fox", length=200): print(piece, end="")
@@ -161,7 +161,7 @@ class LanguageModel:
     def _stream_options(self, options: SampleArguments) -> SampleOptions:
         chosen = pick(SampleOptions, with_tuples(options, SampleArguments.__annotations__))
         if chosen.beam is not None:
-            raise OptionError("beam: found with stream, but a search has no text before its end; use sample")
+            raise OptionError("beam: found with stream, but a beam search returns text only at its end; use sample")
         sampling.check_can_write(self._only("sampling"), chosen)
         return chosen
 
@@ -187,15 +187,15 @@ class LanguageModel:
     def score(
         self, text: str | Path | Iterable[str], **options: Unpack[ScoreArguments]
     ) -> Score | list[Score] | Iterator[Score]:
-        """Return how probable a text is, with its tokens.
+        """Return the probability of a text and of each of its tokens.
 
         Args:
-            text: a text; a list of texts, for a list of scores; an iterator of texts or the path of a file, whose lines are
-                texts, for an iterator of scores in memory that does not grow with them.
-            options: those of `charnn score`, by the names of `charnn.config.ScoreOptions`.
+            text: a text, for one score; a list of texts, for a list of scores; or an iterator of texts or the path of a file,
+                whose lines are scored, for an iterator of scores that uses constant memory.
+            options: options of `charnn score`, named as in `charnn.config.ScoreOptions`.
 
         Raises:
-            CharnnError: for options that do not go together or a file that cannot be read.
+            CharnnError: for incompatible options, or a file that cannot be read.
 
         Example:
             >>> score = model.score("The fox slept.")
@@ -214,10 +214,10 @@ class LanguageModel:
 
     @speaking_of_arguments
     def score_words(self, text: str, **options: Unpack[ScoreArguments]) -> list[ScoredWord]:
-        """Return each word of a text with its surprisal and its place in the text, in characters.
+        """Return the words of a text with their surprisals and their positions in characters.
 
         Args:
-            options: see `score`; `spaces` says which word the space between two counts with.
+            options: see `score`; `spaces` determines whether a space is added to the next or the previous word.
 
         Example:
             >>> [(word.word, word.start, word.surprisal_bits) for word in model.score_words("The fox slept.")]
@@ -227,7 +227,7 @@ class LanguageModel:
         return scored_words(score, spaces=chosen.spaces, is_closed=chosen.closes)
 
     def _scorer(self, options: ScoreOptions) -> Scorer:
-        """Return what scores under some options."""
+        """Return a scorer for the given options."""
         if self.is_bidirectional:
             options = replace(options, direction=options.direction or "forward")
         models = self._of_direction(options.direction) if not self.is_interpolated else self.models
@@ -237,10 +237,10 @@ class LanguageModel:
         if direction in (None, "both") and (direction is None) != self.is_bidirectional:
             return self.models
         wanted = direction or "forward"
-        found = [model for model in self.models if model.architecture.direction == wanted]
-        if not found or direction == "both":
+        models = [model for model in self.models if model.architecture.direction == wanted]
+        if not models or direction == "both":
             raise ModelError(f"{self.path}: holds no model of direction {wanted}; train one with direction={wanted!r}")
-        return found
+        return models
 
     @speaking_of_arguments
     def next_tokens(
@@ -252,20 +252,20 @@ class LanguageModel:
         mix_ngram: bool = False,
         on_unknown: OnUnknown = "error",
     ) -> list[NextToken]:
-        """Return the most probable next tokens, in descending order; for a backward model, those before a text.
+        """Return the most probable next tokens in descending order; for a backward model, the most probable preceding tokens.
 
         Args:
-            top: how many; None for all.
-            direction: of a bidirectional model's networks, which one predicts; forward where it is None.
+            top: number of tokens; None for all.
+            direction: network of a bidirectional model to predict with; by default, the forward one.
             mix_ngram: interpolate with the n-gram model.
-            on_unknown: what to do about tokens that the vocabulary lacks: "error", "skip" or "unk".
+            on_unknown: how to handle unknown tokens: "error", "skip" or "unk".
 
         Example:
             >>> [(next.token, next.prob) for next in model.next_tokens("The fo", top=3)]
         """
         self._only("prediction")
         if direction == "both":
-            raise OptionError("--direction both: a prediction takes one network; choose forward or backward")
+            raise OptionError("--direction both: a prediction requires one network; choose forward or backward")
         (model,) = self._of_direction(direction)
         return next_distribution(model, context, top=top, mix_ngram=mix_ngram, on_unknown=on_unknown).tokens
 
@@ -283,17 +283,17 @@ class LanguageModel:
         mix_ngram: bool = False,
         on_unknown: OnUnknown = "error",
     ) -> list[infilling.Filling]:
-        """Return what may fill the gap in a text, ranked by the probability of the whole text.
+        """Return candidates for the gap in a text, ranked by the probability of the whole text.
 
         Args:
-            candidates: to rank; None to search for some.
-            gap: what marks it, once in the text.
-            top: how many; None for all.
-            beam: runs of tokens that a search keeps.
-            max_tokens: of what a search finds; by the kind of token where it is None.
-            direction: of a bidirectional model's networks, which one ranks; both where it is None.
-            mix_ngram: interpolate with the n-gram model; of one network only.
-            on_unknown: what to do about tokens that the vocabulary lacks: "error" or "unk".
+            candidates: candidates to rank; if None, a beam search proposes them.
+            gap: placeholder for the gap, which occurs once in the text.
+            top: number of candidates to return; None for all.
+            beam: beam width of the search.
+            max_tokens: maximum length, in tokens, of candidates from the search; the default depends on the tokenizer.
+            direction: network of a bidirectional model to rank with; by default, both.
+            mix_ngram: interpolate with the n-gram model; only with a single network.
+            on_unknown: how to handle unknown tokens: "error" or "unk".
 
         Example:
             >>> model.fill("The ____ slept.", ["fox", "heron"])[0].text
@@ -315,7 +315,7 @@ class LanguageModel:
         return ranked[:top]
 
     def tokenize(self, text: str) -> list[Token]:
-        """Return the tokens of a text with their ids and positions, in characters.
+        """Return the tokens of a text with their ids and their positions in characters.
 
         Example:
             >>> [(token.text, token.id, token.start) for token in model.tokenize("The fox")]
@@ -323,7 +323,7 @@ class LanguageModel:
         return list(self.tokenizer.tokenize(text))
 
     def log_probs(self, text: str) -> Floats:
-        """Return the log probabilities of all tokens of the vocabulary at each token of a text (T, V), in nats.
+        """Return the log probabilities, in nats, over the vocabulary at each token of a text (T, V).
 
         Example:
             >>> model.log_probs("The fox").argmax(axis=1)
@@ -336,7 +336,7 @@ class LanguageModel:
         return np.concatenate(rows)
 
     def hidden_states(self, text: str) -> list[Floats]:
-        """Return the outputs of each recurrent layer after each token of a text (T, H), the lowest layer first.
+        """Return the outputs of each recurrent layer after each token of a text (T, H), starting with the lowest layer.
 
         Example:
             >>> model.hidden_states("The fox")[0].shape
@@ -354,7 +354,7 @@ class LanguageModel:
         return [np.array(rows, dtype=np.float64).reshape(-1, size) for rows, size in zip(outputs, sizes, strict=True)]
 
     def _engine_and_ids(self, text: str) -> tuple[Engine, npt.NDArray[np.int64]]:
-        model = self._only("its distributions")
+        model = self._only("access to distributions and hidden states")
         engine, ids = self._engines[model.architecture.direction], self.tokenizer.encode(text)
         return engine, ids[::-1] if engine.is_backward else ids
 
@@ -366,7 +366,7 @@ class LanguageModel:
         )
 
     def _repr_html_(self) -> str:
-        """Return the card that a notebook shows."""
+        """Return the model card, as HTML for a notebook."""
         return notebook.card(repr(self), _facts_of(self.models))
 
 
@@ -380,14 +380,14 @@ def _score_options(options: ScoreArguments, *, by_word: bool = False) -> ScoreOp
 
 
 def _segments(boundary_id: int, ids: npt.NDArray[np.int64]) -> Iterator[tuple[npt.NDArray[np.int64], int]]:
-    """Yield the contexts (T, 1) of a text's tokens in parts, with the place of each part's first."""
+    """Yield the input ids (T, 1) of a text in segments, with the position of the first token of each."""
     contexts = np.concatenate(([boundary_id], ids))[: len(ids)].astype(np.int64)
     for first in range(0, len(contexts), TOKENS_AT_ONCE):
         yield contexts[first : first + TOKENS_AT_ONCE, None], first
 
 
 def _facts_of(models: Sequence[Model]) -> dict[str, str]:
-    """Return what a model's card says."""
+    """Return the entries of the model card."""
     first = models[0]
     shape, results = first.architecture, first.config.results
     loss = results.valid_loss_nats
@@ -395,6 +395,6 @@ def _facts_of(models: Sequence[Model]) -> dict[str, str]:
         "directory": ", ".join(str(model.path) for model in models),
         "network": f"{shape.num_layers} x {shape.hidden_size} {shape.cell}",
         "tokens": f"{len(first.tokenizer.vocabulary):,} ({first.tokenizer.kind}, unit {first.tokenizer.unit})",
-        "validation": "nothing was held out" if loss is None else f"{loss:.4f} nats a token",
+        "validation": "nothing was held out" if loss is None else f"{loss:.4f} nats per token",
         "training": f"{results.steps:,} steps, {results.seconds:.0f} s",
     }

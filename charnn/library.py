@@ -15,7 +15,7 @@ from charnn.interrupts import deferred_interrupts
 from charnn.language_model import LanguageModel, speaking_of_arguments
 from charnn.options import with_tuples
 from charnn.recipes import load_recipe
-from charnn.scoring.build import check_alike
+from charnn.scoring.build import check_compatible
 from charnn.storage.model_directory import find_model, read_model, with_backward_half
 
 if TYPE_CHECKING:
@@ -25,16 +25,15 @@ if TYPE_CHECKING:
 
 @speaking_of_arguments
 def load(path: str | Path | None = None) -> LanguageModel:
-    """Read a trained model; a bidirectional one with both its networks.
+    """Load a trained model; for a bidirectional model, both networks.
 
-    Loading a model never runs code that it names: a model with a custom cell requires that cell to be registered first
-    (`register_cell`).
+    Loading a model never executes code from it: if the model has a custom cell, register the cell first (`register_cell`).
 
     Args:
-        path: its directory; the newest under `runs/` where it is None.
+        path: the model directory; by default, the newest under `runs/`.
 
     Raises:
-        ModelError: where there is none, or it is damaged or of another version.
+        ModelError: if there is no model, or it is damaged or has an unsupported format version.
 
     Example:
         >>> model = charnn.load("runs/book")
@@ -54,24 +53,24 @@ def train(
     should_stop: Callable[[], bool] | None = None,
     **options: Unpack[TrainArguments],
 ) -> LanguageModel:
-    """Train a model on text, and return it.
+    """Train a model on text and return it.
 
-    What is worth knowing goes to the logger `charnn`, and in a notebook a bar shows how far training has come. Ctrl-C ends
-    training after the step under way: what was learned is saved, and `resume=True` goes on from there.
+    Messages go to the logger `charnn`, and a notebook shows a progress bar. Ctrl-C stops training after the current step and
+    saves a checkpoint; `resume=True` continues from it.
 
     Args:
         texts: files, directories, globs and .gz files.
-        output: the model's directory; `runs/` and the name of the first text where it is None.
-        overwrite: replace a model that lies there.
-        resume: go on with a run where it stopped; texts are not needed.
-        recipe: the name of published settings, or of a .toml file; other options override them.
-        on_event: called with each event (see `charnn.training.events`): progress, evaluations, the end.
-        should_stop: asked after each step whether to end now.
-        options: those of `charnn train`, by the names of `charnn.config.TextOptions`, `ModelOptions` and `TrainingOptions`.
+        output: the model directory; by default, `runs/NAME`, where NAME is derived from the first text.
+        overwrite: replace an existing model.
+        resume: resume a run from its last checkpoint; texts are not needed.
+        recipe: name of a recipe, or of a .toml file; other options override it.
+        on_event: called with each event (see `charnn.training.events`): progress, evaluations, the end of training.
+        should_stop: called after each step; training stops when it returns True.
+        options: options of `charnn train`, named as in `charnn.config.TextOptions`, `ModelOptions` and `TrainingOptions`.
 
     Raises:
-        CharnnError: for anything wrong with what was given; nothing is lost then.
-        KeyboardInterrupt: once the state is saved.
+        CharnnError: for invalid arguments or texts; an existing model is then unchanged.
+        KeyboardInterrupt: after Ctrl-C, once the checkpoint is saved.
 
     Example:
         >>> model = charnn.train("book.txt", minutes=2, output="runs/book")
@@ -80,7 +79,7 @@ def train(
 
     names = [str(texts)] if isinstance(texts, (str, Path)) else [str(text) for text in texts]
     if not names and not resume:
-        raise OptionError("texts: found none; name the text to learn from: charnn.train('book.txt')")
+        raise OptionError("texts: found none; name the text to train on: charnn.train('book.txt')")
     of_text = default_directory(names[0]) if names else None
     directory = Path(output) if output is not None else of_text or find_model(None)
     request = make_request(
@@ -101,7 +100,7 @@ def train(
 def _train_network(
     session: "Session", on_event: Callable[["Event"], object] | None, should_stop: Callable[[], bool] | None
 ) -> "StopReason | None":
-    """Train one network to its end, and return what that was. Raises KeyboardInterrupt after Ctrl-C."""
+    """Train one network, and return why training stopped. Raises KeyboardInterrupt after Ctrl-C."""
     from charnn.training.run.session import run  # loads torch
 
     bar, reason = notebook.ProgressBar(), None
@@ -135,18 +134,18 @@ def compare(
     tolerance: float = 1.0,
     encoding: str = "utf-8",
 ) -> Difference:
-    """Return by how much two models differ on the lines of a text, in bits per character, and whether it may be chance.
+    """Return the difference between two models on the lines of a text, in bits per character, and its significance.
 
     Args:
-        texts: files that neither was trained on.
-        state: read each line from the initial state, or carry the hidden state; carry for models of running text where it is
-            None.
-        mix_ngram: interpolate each with its n-gram model.
-        spell: give unknown tokens the probability of their spelling too.
-        resamples: of the bootstrap.
-        seed: of the bootstrap.
-        tolerance: the smallest difference, in percent, that is reported as one.
-        encoding: of the files.
+        texts: files that neither model was trained on.
+        state: start each line from the initial state ("reset"), or carry the hidden state over ("carry"); by default, carry it
+            for models of streams.
+        mix_ngram: interpolate each model with its n-gram model.
+        spell: multiply the probability of <unk> by the probability of the spelling.
+        resamples: number of bootstrap resamples.
+        seed: seed of the bootstrap.
+        tolerance: smallest relative difference, in percent, that is reported as a difference.
+        encoding: encoding of the files.
 
     Example:
         >>> charnn.compare(charnn.load("runs/a"), charnn.load("runs/b"), "test.txt").is_clear
@@ -162,25 +161,28 @@ def compare(
         encoding=encoding,
     )
     files = [str(texts)] if isinstance(texts, (str, Path)) else [str(text) for text in texts]
-    found = compare_files([first._only("comparison"), second._only("comparison")], files, options)
-    return found.difference(num_resamples=options.resamples, seed=options.seed, tolerance=options.tolerance / 100)
+    comparison = compare_files([first._only("comparison"), second._only("comparison")], files, options)
+    return comparison.difference(num_resamples=options.resamples, seed=options.seed, tolerance=options.tolerance / 100)
 
 
 @speaking_of_arguments
 def interpolate(models: Sequence[LanguageModel], weights: Sequence[float] | None = None) -> LanguageModel:
-    """Return a model whose probabilities are the weighted mean of several models' with one vocabulary, for scoring.
+    """Return a model for scoring whose probabilities are the weighted mean of the probabilities of several models.
 
     Args:
-        weights: one for each model, which are scaled to sum to 1; equal ones where it is None.
+        models: models with the same vocabulary and direction.
+        weights: one weight per model, normalized to sum to 1; by default, equal weights.
 
     Example:
         >>> charnn.interpolate([charnn.load("runs/a"), charnn.load("runs/b")], weights=[2, 1]).score("The fox slept.")
     """
     parts = [model._only("interpolation") for model in models]
     if len(parts) < 2:
-        raise ModelError(f"models: found {len(parts)}; give two or more to interpolate")
-    check_alike(parts)
-    given = [1.0] * len(parts) if weights is None else [float(weight) for weight in weights]
-    if len(given) != len(parts):
-        raise OptionError(f"weights: found {len(given)} for {len(parts)} models; give one for each, in their order")
-    return LanguageModel(parts, [weight / sum(given) for weight in given])
+        raise ModelError(f"models: found {len(parts)}, but interpolation requires at least two")
+    check_compatible(parts)
+    relative = [1.0] * len(parts) if weights is None else [float(weight) for weight in weights]
+    if len(relative) != len(parts):
+        raise OptionError(
+            f"weights: found {len(relative)} for {len(parts)} models; give one weight per model, in the same order"
+        )
+    return LanguageModel(parts, [weight / sum(relative) for weight in relative])

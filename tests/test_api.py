@@ -163,7 +163,7 @@ def test_models_are_compared_and_interpolated(book, tmp_path):
     both = module().interpolate([model, model], weights=[1, 3])
     assert both.weights == (0.25, 0.75)
     assert both.score("The fox.").log_prob_nats == pytest.approx(model.score("The fox.").log_prob_nats, abs=1e-5)
-    with pytest.raises(ModelError, match="sampling takes one model"):
+    with pytest.raises(ModelError, match="sampling requires a single model"):
         both.sample("The")
     with pytest.raises(OptionError, match="weights: found 1 for 2 models"):
         module().interpolate([model, model], weights=[1])
@@ -196,7 +196,7 @@ def test_a_bidirectional_model_is_trained_and_loaded_whole(tmp_path):
     backward_only = charnn.load(model.models[1].path)
     assert model.next_tokens("fox", direction="backward") == backward_only.next_tokens("fox")
     assert model.next_tokens("fox") == model.next_tokens("fox", direction="forward") != backward_only.next_tokens("fox")
-    with pytest.raises(charnn.OptionError, match="direction both: a prediction takes one network"):
+    with pytest.raises(charnn.OptionError, match="direction both: a prediction requires one network"):
         model.next_tokens("fox", direction="both")
     gap, names = "The ____ slept.", ["fox", "heron"]
     assert [set(model.fill(gap, names, direction=name)[0].scores) for name in ("forward", "backward", "both")] == [
@@ -269,7 +269,7 @@ def test_notebooks_see_surprisal_and_a_card(book):
     assert "bits per character" in shown
     assert shown.count("background:") == 11
     assert "LanguageModel(" in model._repr_html_()
-    assert "nats a token" in model._repr_html_()
+    assert "nats per token" in model._repr_html_()
 
 
 def load(path):

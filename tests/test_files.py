@@ -45,11 +45,11 @@ def test_a_full_disk_leaves_the_old_files_and_no_rubbish(tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("code", "remedy"),
     [
-        (errno.EROFS, "the file system is read-only; choose another place"),
-        (errno.EACCES, "permission denied; choose a place that you may write to"),
+        (errno.EROFS, "the file system is read-only; choose another location"),
+        (errno.EACCES, "permission denied; choose a writable location"),
         (
             errno.EFBIG,
-            "the file would pass the size limit set for this process (ulimit -f); raise it and run the command again",
+            "the file would exceed the size limit of this process (ulimit -f); raise it and run the command again",
         ),
         (errno.EIO, "Input/output error"),
     ],
@@ -74,8 +74,8 @@ def test_what_windows_says_of_a_file_in_use_is_explained(tmp_path, monkeypatch):
     with pytest.raises(StorageError) as error:
         write_atomically(tmp_path / "x", b"")
     assert str(error.value) == (
-        f"{tmp_path / 'x'}: cannot be written: another program has it open, or a file in it; "
-        "end that one and run the command again"
+        f"{tmp_path / 'x'}: cannot be written: another program has it or a file in it open; "
+        "close that program and run the command again"
     )
 
 

@@ -1,7 +1,7 @@
-"""Two models on one text: by how many bits they differ, whether that could be chance, and where.
+"""Comparison of two models on a text: the difference in bits, its significance, and the tokens that differ most.
 
 Source: Bisani and Ney (2004), Bootstrap estimates for confidence intervals in ASR performance evaluation, for the paired
-bootstrap: the same lines are drawn for both models; Künsch (1989) for drawing blocks where lines depend on each other.
+bootstrap, which draws the same lines for both models; Künsch (1989) for the block bootstrap of dependent lines.
 """
 
 import heapq
@@ -23,22 +23,22 @@ from charnn.text.units import read_units
 
 Floats = npt.NDArray[np.float64]
 
-MOST_BLOCKS = 2000
-FEWEST_BLOCKS = 10
-"""Fewer than this say nothing of chance."""
+MAX_BLOCKS = 2000
+MIN_BLOCKS = 10
+"""Minimum number of blocks for a confidence interval."""
 CONTEXT_CHARS = 30
 
 
 @dataclass(frozen=True, order=True)
 class TokenDifference:
-    """A token, or a word where the vocabularies differ, to which the models give different probabilities.
+    """The difference between two models at a token, or at a word if their vocabularies differ.
 
     Args:
-        gain_bits: by how much more probable the second model finds it.
-        line: from 1.
-        start: in the line, in characters.
-        context: what stands before it.
-        first_bits, second_bits: each model's surprisal.
+        gain_bits: surprisal of the first model minus surprisal of the second.
+        line: line number, from 1.
+        start: position in the line, in characters.
+        context: preceding text.
+        first_bits, second_bits: surprisal of each model.
     """
 
     gain_bits: float
@@ -52,13 +52,13 @@ class TokenDifference:
 
 @dataclass(frozen=True)
 class Difference:
-    """How two models differ, in bits for each character.
+    """The difference between two models, in bits per character.
 
     Args:
-        first, second: each model's bits.
-        low, high: a 95 % interval of second - first; None where there are too few blocks to say.
-        num_lines: of the text.
-        tolerance: the smallest relative difference that is more than two seeds of one recipe may show.
+        first, second: bits per character of each model.
+        low, high: 95 % confidence interval of second - first; None if there are too few blocks.
+        num_lines: number of lines of the text.
+        tolerance: largest relative difference to expect between two seeds of one recipe.
 
     Example:
         >>> charnn.compare(charnn.load("runs/a"), charnn.load("runs/b"), "test.txt").to_dict()
@@ -78,50 +78,50 @@ class Difference:
         return abs(self.second - self.first) / least if least else 0.0
 
     def to_dict(self) -> dict[str, object]:
-        """Return the fields by name, and the verdict."""
+        """Return the fields, `is_clear` and `is_large` by name."""
         return {**asdict(self), "is_clear": self.is_clear, "is_large": self.is_large}
 
     @property
     def is_clear(self) -> bool:
-        """Whether it is significant: the interval excludes 0."""
+        """Whether the difference is significant: the interval excludes 0."""
         return self.low is not None and self.high is not None and (self.low > 0 or self.high < 0)
 
     @property
     def is_large(self) -> bool:
-        """Whether it is larger than the differences between seeds."""
+        """Whether the difference exceeds the tolerance."""
         return self.share > self.tolerance
 
 
 class Comparison:
-    """Takes the scores of units by two models, and keeps what is needed of them.
+    """Accumulates the scores of units by two models.
 
     Args:
-        same_vocabulary: whether tokens can be compared; words are compared where not.
-        are_independent: whether lines have nothing to do with each other. Those of a running text do: they are drawn in
-            blocks of as many lines as there are blocks.
-        num_differences: the largest differences to keep, in each direction.
+        same_vocabulary: compare tokens; otherwise, words are compared.
+        are_independent: whether lines are independent. The lines of a running text are not: they are drawn in blocks, about as
+            many blocks as there are lines in each.
+        num_differences: number of largest differences to keep, in each direction.
     """
 
     def __init__(self, *, same_vocabulary: bool, are_independent: bool, num_differences: int) -> None:
-        self._same, self._are_independent, self._num_places = same_vocabulary, are_independent, num_differences
+        self._same, self._are_independent, self._num_differences = same_vocabulary, are_independent, num_differences
         self._bits: list[tuple[float, float, int]] = []
         self._better: list[TokenDifference] = []
         self._worse: list[TokenDifference] = []
         self.totals = (Score(), Score())
 
     def take(self, first: Score, second: Score, *, closes: tuple[bool, bool]) -> None:
-        """Take one unit's two scores, with their tokens.
+        """Add the scores of a unit by both models, with their tokens.
 
         Args:
-            closes: whether each one's last token is the closing boundary.
+            closes: for each model, whether the last token is the closing boundary.
         """
         self._bits.append((first.bits_per(1), second.bits_per(1), first.num_chars))
         self.totals = (self.totals[0] + first, self.totals[1] + second)
-        if not self._num_places:
+        if not self._num_differences:
             return
         for difference in self._differences(first, second, closes):
-            _push_bounded(self._better, difference, self._num_places)
-            _push_bounded(self._worse, _negated(difference), self._num_places)
+            _push_bounded(self._better, difference, self._num_differences)
+            _push_bounded(self._worse, _negated(difference), self._num_differences)
 
     def _differences(self, first: Score, second: Score, closes: tuple[bool, bool]) -> Iterable[TokenDifference]:
         if self._same:
@@ -137,16 +137,16 @@ class Comparison:
                 yield _token_difference(first, word.word, word.start, word.log_prob_nats, match.log_prob_nats)
 
     def largest_differences(self) -> tuple[list[TokenDifference], list[TokenDifference]]:
-        """Return where the second model is better, and where it is worse, the largest differences first."""
+        """Return the tokens on which the second model is better, and those on which it is worse, largest differences first."""
         better = [difference for difference in sorted(self._better, reverse=True) if difference.gain_bits > 0]
         worse = [_negated(difference) for difference in sorted(self._worse, reverse=True) if difference.gain_bits > 0]
         return better, worse
 
     def difference(self, *, num_resamples: int, seed: int, tolerance: float) -> Difference:
-        """Return the difference in bits per character, with an interval from a paired bootstrap.
+        """Return the difference in bits per character, with a confidence interval from a paired bootstrap.
 
         Args:
-            num_resamples: draws of as many blocks as there are.
+            num_resamples: number of bootstrap resamples.
             tolerance: see `Difference`.
         """
         table = np.array(self._bits, dtype=np.float64).reshape(-1, 3)
@@ -154,38 +154,39 @@ class Comparison:
         first, second = (float(table[:, column].sum() / counts.sum()) for column in (0, 1))
         num_blocks = len(table) if self._are_independent else max(math.isqrt(len(table)), 1)
         gains = np.stack((table[:, 1] - table[:, 0], counts), axis=1)
-        blocks = np.array_split(gains, min(num_blocks, MOST_BLOCKS))
+        blocks = np.array_split(gains, min(num_blocks, MAX_BLOCKS))
         low = high = None
-        if len(blocks) >= FEWEST_BLOCKS:
+        if len(blocks) >= MIN_BLOCKS:
             sums = np.array([block.sum(axis=0) for block in blocks])
             low, high = _interval(sums[:, 0], sums[:, 1], num_resamples, seed)
         return Difference(first, second, low, high, len(table), tolerance)
 
 
 def compare_files(models: Sequence[Model], files: Sequence[str], options: ComparisonOptions) -> Comparison:
-    """Return what two models make of the lines of some texts.
+    """Compare two models on the lines of some texts.
 
     Raises:
-        TextError: where the texts are empty.
+        TextError: if the texts are empty.
 
     Example:
         >>> models = [charnn.load("runs/a").models[0], charnn.load("runs/b").models[0]]
         >>> charnn.api.compare_files(models, ["test.txt"], ComparisonOptions()).largest_differences()
     """
-    ways = [reading_of(model, options) for model in models]
-    scorers = [build_scorer([model], way) for model, way in zip(models, ways, strict=True)]
+    score_options = [score_options_of(model, options) for model in models]
+    scorers = [build_scorer([model], chosen) for model, chosen in zip(models, score_options, strict=True)]
     comparison = Comparison(
         same_vocabulary=have_same_vocabulary(models),
-        are_independent=all(way.state == "reset" for way in ways),
+        are_independent=all(chosen.state == "reset" for chosen in score_options),
         num_differences=options.top,
     )
     all_bytes = all(model.tokenizer.kind == "byte" for model in models)
     tokenizer = models[0].tokenizer if all_bytes else None
     lines = itertools.tee(read_units(files, tokenizer, unit="line", encoding=options.encoding))
     streams = [
-        scorer.scores(units, way, with_tokens=True) for scorer, units, way in zip(scorers, lines, ways, strict=True)
+        scorer.scores(units, chosen, with_tokens=True)
+        for scorer, units, chosen in zip(scorers, lines, score_options, strict=True)
     ]
-    closes = (ways[0].closes, ways[1].closes)
+    closes = (score_options[0].closes, score_options[1].closes)
     for first, second in zip(*streams, strict=True):
         comparison.take(first, second, closes=closes)
     if not comparison.totals[0].num_tokens:
@@ -194,7 +195,7 @@ def compare_files(models: Sequence[Model], files: Sequence[str], options: Compar
 
 
 def have_same_vocabulary(models: Sequence[Model]) -> bool:
-    """Tell whether two models have one vocabulary, so that their tokens can be compared.
+    """Return whether two models have the same vocabulary, so that their tokens can be compared.
 
     Example:
         >>> charnn.api.have_same_vocabulary([charnn.load("runs/a").models[0], charnn.load("runs/b").models[0]])
@@ -202,8 +203,8 @@ def have_same_vocabulary(models: Sequence[Model]) -> bool:
     return models[0].tokenizer_sha256 == models[1].tokenizer_sha256
 
 
-def reading_of(model: Model, options: ComparisonOptions) -> ScoreOptions:
-    """Return how a model reads lines: one of running text with all earlier ones as context, unless it reads backward."""
+def score_options_of(model: Model, options: ComparisonOptions) -> ScoreOptions:
+    """Return the options for scoring lines: a forward model of streams carries the hidden state by default."""
     carries = model.tokenizer.unit == "stream" and model.architecture.direction == "forward"
     state = options.state or ("carry" if carries else "reset")
     return ScoreOptions(
@@ -212,7 +213,7 @@ def reading_of(model: Model, options: ComparisonOptions) -> ScoreOptions:
 
 
 def _interval(gains: Floats, counts: Floats, num_resamples: int, seed: int) -> tuple[float, float]:
-    """Return the 2.5th and 97.5th percentiles of sum(gains) / sum(counts) over draws with replacement."""
+    """Return the 2.5th and 97.5th percentiles of sum(gains) / sum(counts) over resamples with replacement."""
     generator = np.random.default_rng(seed)
     ratios = np.empty(num_resamples)
     for number in range(num_resamples):
@@ -229,7 +230,7 @@ def _token_difference(unit: Score, text: str, start: int, first_nats: float, sec
 
 
 def _negated(difference: TokenDifference) -> TokenDifference:
-    """Return a difference with its sign changed, for the heap of the smallest ones."""
+    """Return a difference with its sign changed, for the heap of the smallest differences."""
     return TokenDifference(
         -difference.gain_bits,
         difference.line,

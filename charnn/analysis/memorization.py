@@ -1,8 +1,8 @@
-"""How much of a text is copied from the text that a model learned from.
+"""Memorization: how much of a generated text is copied from the training text.
 
-The training text is read once, in order, whatever its length: windows of 1, 2, ... tokens are hashed as they roll by and looked
-up among those of the passages. Segments of held-out text of the same length are measured too, as the overlap to
-expect without copying. Where nothing was held out, segments of the training text are compared with the rest of it.
+The training text is read in a single sequential pass. Rolling hashes of its n-grams are looked up among those of the passages.
+Segments of held-out text of the same length are measured in the same way, as a baseline for the overlap without copying. If no
+text was held out, segments of the training text are compared with the rest of it.
 """
 
 from collections.abc import Sequence
@@ -16,30 +16,30 @@ Ids = npt.NDArray[Any]
 Hashes = npt.NDArray[np.uint64]
 
 ORDERS = 16
-"""Tokens in the longest n-grams that are counted; longer spans are found as runs of these."""
+"""Maximum order of n-grams that are looked up; longer spans are found as runs of these."""
 TABLE_BITS = 20
-MOST_REPEATS = 8
-"""The most equal runs in the passages that are followed up: in a passage that repeats itself, others only lead to the same
-spans."""
+MAX_REPEATS = 8
+"""Maximum number of identical n-grams in the passages that are followed up: in a repetitive passage, further ones only lead to
+the same spans."""
 TOKENS_AT_ONCE = 1 << 18
 NUM_SEGMENTS = 16
-LARGEST_FRACTION_COMPARED = 0.25
-"""The largest part of the training text that is taken as segments, where nothing was held out."""
-TIMES_HELD_OUT, LEAST_FRACTION_COPIED = 2.0, 0.25
-"""A sample is called copied if its longest copied span is so many times as long as any of held-out text, or if so many times as
-much of it, and at least this fraction, lies in copied n-grams of the highest order."""
+MAX_FRACTION_COMPARED = 0.25
+"""Maximum fraction of the training text that is used as segments if no text was held out."""
+HELD_OUT_FACTOR, MIN_FRACTION_COPIED = 2.0, 0.25
+"""A sample counts as copied if its longest copied span exceeds the longest one of held-out text by this factor, or if its
+fraction of copied n-grams of the maximum order exceeds that of held-out text by this factor, and exceeds the minimum."""
 _MULTIPLIER = np.uint64(0x9E3779B97F4A7C15)
 
 
 @dataclass(frozen=True)
 class Copied:
-    """What a passage has in common with a text.
+    """The overlap of a passage with a text.
 
     Args:
-        length: tokens in the longest span that stands in both.
-        start: where it begins in the passage.
-        place: the first position in the text where it begins; None where the length is 0.
-        shares: for n-grams of 1, 2, ... tokens the fraction of the passage's that occur in the text; NaN where it has none.
+        length: number of tokens in the longest common span.
+        start: start of the span in the passage.
+        place: first position of the span in the text; None if the length is 0.
+        shares: for each order 1, 2, ..., the fraction of the passage's n-grams that occur in the text; NaN if it has none.
     """
 
     length: int
@@ -50,15 +50,15 @@ class Copied:
 
 @dataclass(frozen=True)
 class Memorization:
-    """How much of a sample is copied.
+    """How much of a sample is copied from the training text.
 
     Args:
-        copied: what it has in common with the training text.
-        held_out: the same of segments of held-out text of its length; where nothing was held out, of segments of the
-            training text and the rest of it; none where that is too short.
-        reference: which of the two.
-        piece_length: tokens of each of those segments.
-        line: the line of the training text in which the longest copied span begins, from 1.
+        copied: the overlap of the sample with the training text.
+        held_out: the overlaps of the reference segments: segments of held-out text with the training text or, if no text was
+            held out, segments of the training text with the rest of it. Empty if the training text is too short.
+        reference: the text from which the reference segments are taken.
+        piece_length: length of a reference segment, in tokens.
+        line: line of the training text in which the longest copied span begins, from 1.
     """
 
     copied: Copied
@@ -69,24 +69,24 @@ class Memorization:
 
     @property
     def held_out_length(self) -> int | None:
-        """The longest span that any held-out segment has in common with the training text."""
+        """Length of the longest span of a reference segment that occurs in the training text."""
         return max((segment.length for segment in self.held_out), default=None)
 
     @property
     def is_copied(self) -> bool | None:
-        """Whether the sample copies far longer spans, or far more of itself in long ones, than any held-out segment does.
+        """Whether the sample has a much longer copied span, or many more copied n-grams, than any reference segment.
 
-        None where there is no such segment.
+        None if there is no reference segment.
         """
         held_out = self.held_out_length
         if held_out is None:
             return None
         most = max((segment.shares[-1] for segment in self.held_out if not np.isnan(segment.shares[-1])), default=0.0)
-        copies_more = self.copied.shares[-1] > max(TIMES_HELD_OUT * most, LEAST_FRACTION_COPIED)
-        return bool(copies_more or self.copied.length > TIMES_HELD_OUT * held_out)
+        copies_more = self.copied.shares[-1] > max(HELD_OUT_FACTOR * most, MIN_FRACTION_COPIED)
+        return bool(copies_more or self.copied.length > HELD_OUT_FACTOR * held_out)
 
     def held_out_share(self, order: int) -> float:
-        """Return the mean fraction of n-grams of an order that held-out segments have in common with the training text."""
+        """Return the mean fraction of n-grams of an order in the reference segments that occur in the training text."""
         shares = [segment.shares[order - 1] for segment in self.held_out]
         known = [share for share in shares if not np.isnan(share)]
         return float(np.mean(known)) if known else float("nan")
@@ -95,12 +95,12 @@ class Memorization:
 def measure_memorization(
     samples: Sequence[Sequence[int] | Ids], training: Ids, held_out: Ids, *, newline_id: int | None
 ) -> list[Memorization]:
-    """Return how much of some samples is copied, in one pass over the training text.
+    """Measure how much of each sample is copied, in one pass over the training text.
 
     Args:
-        samples: ids of each (N,).
+        samples: the ids of each sample (N,).
         training, held_out: encoded texts (M,), memory-mapped or not.
-        newline_id: the token that ends a line, for the line of a copied span.
+        newline_id: id of the newline, for the line number of a copied span.
 
     Example:
         >>> training = charnn.api.open_ids(model.path / "train.bin", model.tokenizer)
@@ -113,10 +113,10 @@ def measure_memorization(
     size = lengths[len(lengths) // 2] if lengths else 0
     if len(held_out):
         segments = [held_out[segment] for segment in _segments(len(held_out), size, NUM_SEGMENTS)]
-        found = find_copies([*arrays, *segments], training)
-        own, others = found[: len(samples)], found[len(samples) :]
+        overlaps = find_copies([*arrays, *segments], training)
+        own, others = overlaps[: len(samples)], overlaps[len(samples) :]
     else:
-        affordable = int(len(training) * LARGEST_FRACTION_COMPARED) // size if size else 0
+        affordable = int(len(training) * MAX_FRACTION_COMPARED) // size if size else 0
         positions = _segments(len(training), size, min(NUM_SEGMENTS, affordable))
         own = find_copies(arrays, training)
         others = find_copies([training[position] for position in positions], training, excluded=positions)
@@ -138,25 +138,25 @@ def _segments(length: int, size: int, number: int) -> list[slice]:
 
 
 def _lines(training: Ids, positions: Sequence[int | None], newline_id: int | None) -> list[int | None]:
-    """Return the line of each position, from 1, in one pass."""
+    """Return the line number of each position, from 1, in one pass."""
     if newline_id is None:
         return [None] * len(positions)
-    found: dict[int, int] = {}
+    line_of: dict[int, int] = {}
     line, read = 1, 0
     for position in sorted({position for position in positions if position is not None}):
         while read < position:
             stop = min(read + TOKENS_AT_ONCE, position)
             line += int(np.count_nonzero(training[read:stop] == newline_id))
             read = stop
-        found[position] = line
-    return [None if position is None else found[position] for position in positions]
+        line_of[position] = line
+    return [None if position is None else line_of[position] for position in positions]
 
 
 def find_copies(passages: Sequence[Ids], text: Ids, *, excluded: Sequence[slice] = ()) -> list[Copied]:
-    """Find what passages have in common with a text, by hashes of 64 bits.
+    """Return the overlap of each passage with a text, by 64-bit hashes.
 
     Args:
-        excluded: segments of the text that are skipped.
+        excluded: segments of the text to skip.
     """
     searched = [_Windows(passages, order) for order in range(1, ORDERS + 1)]
     runs = _Runs(len(passages))
@@ -179,7 +179,7 @@ def find_copies(passages: Sequence[Ids], text: Ids, *, excluded: Sequence[slice]
 
 
 def window_hashes(ids: Ids, order: int) -> Hashes:
-    """Return the hash of each run of `order` tokens (N - order + 1,)."""
+    """Return the hash of each n-gram of `order` tokens (N - order + 1,)."""
     tokens = np.asarray(ids).astype(np.uint64) + np.uint64(1)
     hashes = np.zeros(max(0, len(tokens) - order + 1), dtype=np.uint64)
     for offset in range(order):
@@ -189,7 +189,7 @@ def window_hashes(ids: Ids, order: int) -> Hashes:
 
 
 class _Windows:
-    """The runs of one number of tokens in all passages, looked for in a text."""
+    """The n-grams of one order in all passages, to be looked up in a text."""
 
     def __init__(self, passages: Sequence[Ids], order: int) -> None:
         per_passage = [window_hashes(passage, order) for passage in passages]
@@ -207,15 +207,17 @@ class _Windows:
         self._table[self._distinct >> np.uint64(64 - TABLE_BITS)] = True
 
     def positions(self, number: int) -> npt.NDArray[np.int64]:
-        """Return the first position in the text of each window of one passage, -1 where there is none."""
+        """Return the first position in the text of each window of a passage, -1 if it does not occur."""
         return np.asarray(self._first_position[self._which[self._ends[number] : self._ends[number + 1]]])
 
     def look_up(self, hashes: Hashes, first: int, *, keep: bool) -> tuple[Any, Any, Any] | None:
         """Record which windows occur in a segment of the text that begins at `first`.
 
+        Args:
+            keep: look up all occurrences of each window, instead of only the first one.
+
         Returns:
-            Where `keep`, all occurrences: passage, start in it, position in the text; otherwise a window is looked up until it
-            is found once.
+            With `keep`, all occurrences: passages, starts in the passages, positions in the text; otherwise None.
         """
         candidates = np.flatnonzero(self._table[hashes >> np.uint64(64 - TABLE_BITS)])
         if not len(candidates):
@@ -229,25 +231,25 @@ class _Windows:
         if not keep:
             self._exclude_found()
             return None
-        repeats = np.minimum(self._counts[distinct], MOST_REPEATS)
+        repeats = np.minimum(self._counts[distinct], MAX_REPEATS)
         offsets = np.arange(repeats.sum()) - np.repeat(np.cumsum(repeats) - repeats, repeats)
         windows = self._order[np.repeat(self._first[distinct], repeats) + offsets]
         return self.passage[windows], self.start[windows], np.repeat(positions, repeats)
 
     def _exclude_found(self) -> None:
-        """Exclude the windows that were found from later look-ups."""
+        """Exclude the windows that have been found from further lookups."""
         self._table[:] = False
         self._table[self._distinct[self._first_position < 0] >> np.uint64(64 - TABLE_BITS)] = True
 
 
 class _Runs:
-    """The longest runs of windows that follow each other both in a passage and in the text."""
+    """The longest runs of windows that are consecutive both in a passage and in the text."""
 
     def __init__(self, num_passages: int) -> None:
         self.best = [(0, 0, -1)] * num_passages
-        """Windows in a row, start in the passage, position in the text."""
+        """Number of windows, start in the passage, position in the text."""
         self._open: dict[tuple[int, int], tuple[int, int]] = {}
-        """Runs that end where a segment of the text does: (passage, position - start) -> next position, windows so far."""
+        """Runs that may continue in the next segment: (passage, position - start) -> next position, windows so far."""
 
     def add(self, passage: Ids, start: Ids, position: Ids) -> None:
         """Add the occurrences in the next segment of the text."""

@@ -1,9 +1,9 @@
-"""The recurrences, as equations: the same lines run on NumPy arrays and on torch tensors.
+"""The recurrent cells as equations; the same code runs on NumPy arrays and on torch tensors.
 
-A cell is the shapes of its weights, a projection of its input, which is computed for all time steps before the loop, and a
-step, which combines one token's projection with the state. Weights keep torch's order of gates, so that `torch.nn.LSTM`, `GRU`
-and `RNN` load them as they are. To add a cell, write one function and register it, in
-`_MAKERS` or from outside the package with `register_cell`.
+A cell consists of the shapes of its weights, an input projection, which is computed for all time steps before the loop, and a
+step, which combines the projection of one token with the state. Weights have torch's gate order, so that `torch.nn.LSTM`,
+`GRU` and `RNN` can load them unchanged. To add a cell, write one function and register it, in `_MAKERS` or from outside the
+package with `register_cell`.
 """
 
 import re
@@ -36,7 +36,7 @@ __all__ = [
 ]
 
 Namespace = Any
-"""The module of array functions, `numpy` or `torch`."""
+"""The array module, `numpy` or `torch`."""
 State = tuple[Array, ...]
 """The state of a layer: arrays (B, H), the output first."""
 Shapes = dict[str, tuple[int, ...]]
@@ -48,26 +48,26 @@ def _project(weights: Weights, inputs: Array, xp: Namespace) -> Array:  # noqa: 
     return projected + weights["bias_ih"] if "bias_ih" in weights else projected
 
 
-def _itself(weights: Weights, inputs: Array, xp: Namespace) -> Array:  # noqa: ARG001
+def _identity(weights: Weights, inputs: Array, xp: Namespace) -> Array:  # noqa: ARG001
     return inputs
 
 
 @dataclass(frozen=True)
 class Cell:
-    """A recurrence.
+    """A recurrent cell.
 
     Args:
         shapes: (input size I, hidden size H) -> name and shape of each weight.
-        num_gates: blocks of H rows in W_ih.
-        num_states: arrays (B, H) in a state; the first is the output.
+        num_gates: number of blocks of H rows in W_ih.
+        num_states: number of arrays (B, H) in a state; the first is the output.
         step: (weights, projected_BP, state, xp) -> state.
-        combine: (projected_BG, recurrent_BG, state, xp) -> state, for a cell that sees its previous output through one product,
+        combine: (projected_BG, recurrent_BG, state, xp) -> state, for a cell that uses its previous output only in the product
             W_hh h + b_hh; else None.
-        is_additive: whether only the sum of the two projections matters, so that one product over [W_ih|W_hh] suffices.
-        coefficients: (projected (..., G), xp) -> a, b (..., H), where a step is h' = a * h + b; else None.
-        project: (weights, inputs (..., I), xp) -> what a step takes in (..., P).
-        projects: whether that is W_ih x + b_ih.
-        num_outputs: arrays of the state, from the first, that the layer above takes in.
+        is_additive: whether only the sum of the two projections matters, so that one product with [W_ih|W_hh] suffices.
+        coefficients: (projected (..., G), xp) -> a, b (..., H), for a cell whose step is h' = a * h + b; else None.
+        project: (weights, inputs (..., I), xp) -> input of a step (..., P).
+        projects: whether `project` computes W_ih x + b_ih.
+        num_outputs: number of arrays of the state, from the first, that are the input of the next layer.
     """
 
     shapes: Callable[[int, int], Shapes]
@@ -93,7 +93,7 @@ def _recurrent_shapes(num_gates: int, input_size: int, hidden_size: int) -> Shap
 
 
 def _recurrent(num_gates: int, num_states: int, combine: Callable[..., State], *, additive: bool) -> Cell:
-    """A cell that sees its previous output through one product, W_hh h + b_hh."""
+    """Make a cell that uses its previous output only in the product W_hh h + b_hh."""
 
     def step(weights: Weights, projected_BG: Array, state: Sequence[Array], xp: Namespace) -> State:
         recurrent_BG = recurrent_product(weights, state[0]) + weights["bias_hh"]
@@ -138,7 +138,7 @@ def _mlstm(architecture: Architecture, layer: int) -> Cell:  # noqa: ARG001
 
 
 def _depth_lstm(architecture: Architecture, layer: int) -> Cell:
-    """Used above the first layer, which is an LSTM since there is no cell state below it."""
+    """Make a depth-gated LSTM; the first layer is a plain LSTM, since there is no cell state below it."""
     num_outputs = 1 if layer == architecture.num_layers - 1 else 2
     if not layer:
         return replace(_lstm(architecture, layer), num_outputs=num_outputs)
@@ -164,7 +164,7 @@ def _mogrifier(architecture: Architecture, layer: int) -> Cell:  # noqa: ARG001
             **mogrifier_shapes(*size, input_size, hidden_size),
         }
 
-    return Cell(shapes, 4, 2, partial(mogrifier, *size), project=_itself, projects=False)
+    return Cell(shapes, 4, 2, partial(mogrifier, *size), project=_identity, projects=False)
 
 
 def _minimal(coefficients: Callable[[Array, Namespace], tuple[Array, Array]], num_gates: int) -> Callable[..., Cell]:
@@ -204,16 +204,16 @@ def known_cells() -> tuple[str, ...]:
 
 
 def register_cell(name: str, cell: Cell | Callable[[Architecture, int], Cell]) -> None:
-    """Register a custom cell under a name, for training and for models that were trained with it.
+    """Register a custom cell under a name, for training and for loading models that were trained with it.
 
     A model stores the name of its cell and no code, so register the cell in each process before loading its models.
 
     Args:
         name: lower-case name, different from those of the built-in cells.
-        cell: the recurrence, or a function that returns it for an architecture and the index of a layer.
+        cell: the cell, or a function that returns it for an architecture and a layer index.
 
     Raises:
-        OptionError: for an invalid name, or that of a built-in cell.
+        OptionError: for an invalid name, or the name of a built-in cell.
 
     Example:
         >>> def step(weights, projected_BG, state, xp):
@@ -231,7 +231,7 @@ def register_cell(name: str, cell: Cell | Callable[[Architecture, int], Cell]) -
 
 
 def cell_of(architecture: Architecture, layer: int = 0) -> Cell:
-    """Return the recurrence of a layer, where 0 is the lowest.
+    """Return the cell of a layer, where 0 is the lowest layer.
 
     Example:
         >>> from charnn.cells import cell_of
@@ -252,7 +252,7 @@ def cell_of(architecture: Architecture, layer: int = 0) -> Cell:
 def _with_skip(cell: Cell, distance: int) -> Cell:
     """Add a recurrent skip connection: S h from `distance` steps back is added to the input projection.
 
-    The state ends with the outputs of the steps before, so that the last of them is `distance` steps back at the next token.
+    The outputs of the previous steps are appended to the state, so that the last is `distance` steps back at the next token.
 
     Source: Lin et al. (1996), Learning long-term dependencies in NARX recurrent neural networks.
     """

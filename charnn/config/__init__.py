@@ -42,7 +42,7 @@ _MODULES = {
 
 
 def __getattr__(name: str) -> Any:
-    """Import what declares a name."""
+    """Import the module that declares a name."""
     for module, names in _MODULES.items():
         if name in names:
             return getattr(importlib.import_module(f"charnn.config.{module}"), name)

@@ -1,6 +1,6 @@
-"""The options of commands as keyword arguments, for those who check types: made from the dataclasses beside it.
+"""The options of commands as typed keyword arguments, generated from the dataclasses of this package.
 
-Written by `python -m tests.config.write_arguments`; a test says that it is current.
+Written by `python -m tests.config.write_arguments`; a test checks that it is up to date.
 """
 
 from collections.abc import Sequence

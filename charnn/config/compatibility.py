@@ -11,7 +11,7 @@ OPTIMIZER_OPTIONS = ("learning_rate", "weight_decay", "schedule", "warmup", "hol
 
 
 def check_compatibility(text: TextOptions, model: ModelOptions, training: TrainingOptions) -> None:
-    """Refuse options that have no effect beside those of another group.
+    """Refuse options that have no effect given those of another group.
 
     Raises:
         UnusedOptionError: naming the option and what it needs.
@@ -29,7 +29,7 @@ def merge_recipe(recipe: OptionValues, overrides: OptionValues) -> tuple[OptionV
     """Override the options of a recipe, and leave out those of the recipe that then have no effect.
 
     Args:
-        recipe, given: options by field name.
+        recipe, overrides: options by field name.
 
     Returns:
         The merged options, and the flags of those that were left out.

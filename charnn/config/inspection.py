@@ -29,7 +29,7 @@ class PredictOptions(Checked):
     ] = None
     blank: Annotated[
         str,
-        Option("Placeholder of a missing token in TEXT, predicted from both sides; empty for none.", common=True),
+        Option("Placeholder for a missing token in TEXT, predicted from both sides; empty for none.", common=True),
     ] = "____"
     top: Annotated[int, Option("Show this many of the most probable tokens; 0 shows all.", at_least=0, common=True)] = (
         10
@@ -52,13 +52,13 @@ class FillOptions(Checked):
 
     candidates: Annotated[
         tuple[str, ...],
-        Option("Candidates to rank, separated by commas; may be repeated. Without candidates, search.", common=True),
+        Option("Comma-separated candidates to rank; may be repeated. If none are given, search for some.", common=True),
     ] = ()
-    beam: Annotated[int, Option("Beam width of the search, at each length.", at_least=1, common=True)] = 100
+    beam: Annotated[int, Option("Beam width of the search for candidates.", at_least=1, common=True)] = 100
     max_tokens: Annotated[
         int | None,
         Option(
-            "Maximum number of tokens of a searched candidate.",
+            "Maximum length, in tokens, of candidates from the search.",
             at_least=1,
             automatic="12 (char, byte), 4 (subword), 2 (word)",
             common=True,
@@ -66,13 +66,13 @@ class FillOptions(Checked):
     ] = None
     mix_ngram: MixNgram = False
     direction: Annotated[
-        Direction | None, Option("Direction of a bidirectional model that scores.", automatic="all", common=True)
+        Direction | None, Option("Direction of a bidirectional model to score with.", automatic="all", common=True)
     ] = None
-    blank: Annotated[str, Option("Placeholder of the gap in TEXT.")] = "____"
+    blank: Annotated[str, Option("Placeholder for the gap in TEXT.")] = "____"
     top: Annotated[int, Option("Show this many of the best candidates; 0 shows all.", at_least=0, common=True)] = 10
     on_unknown: Annotated[
         Literal["error", "unk"],
-        Option("What to do about unknown tokens.", flags=("--on-unknown",)),
+        Option("How to handle unknown tokens.", flags=("--on-unknown",)),
     ] = "error"
     encoding: Annotated[str, Option("The encoding of the candidates file.", metavar="NAME")] = "utf-8"
     format: Annotated[Literal["table", "jsonl"], Option("A table, or one JSON record per candidate.", common=True)] = (
@@ -80,7 +80,7 @@ class FillOptions(Checked):
     )
 
     def __post_init__(self) -> None:
-        """Check bounds, and that no option of the search is used with candidates."""
+        """Check bounds, and refuse options of the search if candidates are given."""
         super().__post_init__()
         for flag, given in {"--beam": self.beam != 100, "--max-tokens": self.max_tokens is not None}.items():
             refuse_both(flag, given and bool(self.candidates), "--candidates, which leave nothing to search for")
@@ -99,7 +99,7 @@ class ComparisonOptions(Checked):
     state: Annotated[
         Literal["reset", "carry"] | None,
         Option(
-            "Read each line from the initial state, or carry the hidden state.",
+            "Start each line from the initial state (reset), or carry the hidden state over (carry).",
             automatic="carry for models of streams",
             common=True,
         ),
@@ -111,7 +111,7 @@ class ComparisonOptions(Checked):
     top: Annotated[
         int,
         Option(
-            "Show this many of the tokens on which the two models differ most, in either direction.",
+            "Show this many of the tokens on which the two models differ most, in each direction.",
             at_least=0,
             common=True,
         ),
@@ -119,7 +119,7 @@ class ComparisonOptions(Checked):
     tolerance: Annotated[
         float,
         Option(
-            "Smallest difference, in percent, that is reported as a difference.",
+            "Smallest relative difference, in percent, that is reported as a difference.",
             at_least=0,
             common=True,
         ),

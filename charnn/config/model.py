@@ -1,4 +1,4 @@
-"""Options of the network, and its resolved shape."""
+"""Network options, and the resolved architecture."""
 
 from dataclasses import dataclass
 from typing import Annotated, Literal
@@ -24,10 +24,10 @@ class InitializationOptions(Checked):
 
     init_input: Annotated[
         Literal["orthogonal", "xavier", "uniform"],
-        Option("Initialization of input-to-hidden weights, gate by gate.", panel=INITIALIZATION),
+        Option("Initialization of input-to-hidden weights, per gate.", panel=INITIALIZATION),
     ] = "xavier"
     init_recurrent: Annotated[
-        InitialMatrix, Option("Initialization of hidden-to-hidden weights, gate by gate.", panel=INITIALIZATION)
+        InitialMatrix, Option("Initialization of hidden-to-hidden weights, per gate.", panel=INITIALIZATION)
     ] = "orthogonal"
     init_range: Annotated[
         float | None,
@@ -52,7 +52,7 @@ class InitializationOptions(Checked):
     leak: Annotated[
         float | None,
         Option(
-            "Fraction of the previous hidden state that is retained, 1 - the leaking rate (leaky).",
+            "Fraction of the previous hidden state that is retained: 1 minus the leaking rate (leaky).",
             at_least=0.001,
             at_most=0.999,
             automatic="learned, one per unit",
@@ -75,7 +75,7 @@ class ModelOptions(InitializationOptions):
     hidden_size: Annotated[
         int | None,
         Option(
-            "Units in each recurrent layer.",
+            "Number of units in each recurrent layer.",
             at_least=1,
             automatic="by budget, corpus size and speed",
             panel=MODEL,
@@ -85,7 +85,7 @@ class ModelOptions(InitializationOptions):
     num_layers: Annotated[
         int | None,
         Option(
-            "Recurrent layers.",
+            "Number of recurrent layers.",
             at_least=1,
             automatic="1; 2 on a GPU, for depth-lstm or with --residual",
             panel=MODEL,
@@ -143,11 +143,13 @@ class ModelOptions(InitializationOptions):
     initial_state: Annotated[InitialState, Option("Initial hidden state.", panel=MODEL)] = "zero"
     direction: Annotated[
         Direction,
-        Option("Read from left to right (forward), right to left (backward), or train both models.", panel=MODEL),
+        Option(
+            "Read left to right (forward), right to left (backward), or train one model for each (both).", panel=MODEL
+        ),
     ] = "forward"
 
     def __post_init__(self) -> None:
-        """Check bounds, and that no option is without effect for this cell."""
+        """Check bounds, and refuse options that have no effect for this cell."""
         super().__post_init__()
         cell = self.cell
         refuse_unused("--leak", self.leak is not None and cell != "leaky", "--cell leaky")

@@ -1,4 +1,4 @@
-"""Options of sampling: token selection, constraints, beam search, stopping, prompts, output."""
+"""Sampling options: token selection, constraints, beam search, stopping, prompts, output."""
 
 from dataclasses import dataclass
 from typing import Annotated, Literal
@@ -13,12 +13,12 @@ Until = Literal["sentence", "line", "unit"]
 MixNgram = Annotated[
     bool, Option("Interpolate the network with its n-gram model.", flags=("--mix-ngram",), common=True)
 ]
-PromptOnUnknown = Annotated[OnUnknown, Option("What to do about unknown tokens in a prompt.", flags=("--on-unknown",))]
+PromptOnUnknown = Annotated[OnUnknown, Option("How to handle unknown tokens in a prompt.", flags=("--on-unknown",))]
 
 LENGTH, LENGTH_UNTIL = 500, 5000
 ENDLESS = -1
 
-SPEED, DRAW, SEARCH, RULES, ENDING, PROMPT, OUTPUT = (
+SPEED, SELECTION, SEARCH, CONSTRAINTS, STOPPING, PROMPT, OUTPUT = (
     "Speed",
     "Token selection",
     "Beam search",
@@ -30,72 +30,72 @@ SPEED, DRAW, SEARCH, RULES, ENDING, PROMPT, OUTPUT = (
 
 
 @dataclass(frozen=True, kw_only=True)
-class DrawOptions(Checked):
+class TokenSelectionOptions(Checked):
     """Token selection."""
 
     temperature: Annotated[
         float,
         Option(
-            "Softmax temperature; 0 is --greedy.",
+            "Softmax temperature; 0 is equivalent to --greedy.",
             flags=("-t", "--temperature"),
             at_least=0,
-            panel=DRAW,
+            panel=SELECTION,
             common=True,
         ),
     ] = 1.0
     final_temperature: Annotated[
         float | None,
         Option(
-            "Change the temperature linearly to this over the length.",
+            "Change the temperature linearly to this value over the length of the sample.",
             at_least=0,
             automatic="--temperature throughout",
-            panel=DRAW,
+            panel=SELECTION,
         ),
     ] = None
-    greedy: Annotated[bool, Option("Always select the most probable token.", panel=DRAW)] = False
+    greedy: Annotated[bool, Option("Always select the most probable token.", panel=SELECTION)] = False
     top_k: Annotated[
         int | None,
-        Option("Sample from the k most probable tokens.", at_least=1, automatic="all", panel=DRAW, common=True),
+        Option("Sample from the k most probable tokens.", at_least=1, automatic="all", panel=SELECTION, common=True),
     ] = None
     typical_p: Annotated[
         float | None,
         Option(
-            "Locally typical sampling: the tokens with a surprisal closest to the entropy whose total probability reaches p.",
+            "Locally typical sampling: the tokens with a surprisal closest to the entropy, until their probabilities sum to p.",
             above=0,
             at_most=1,
             automatic="all",
-            panel=DRAW,
+            panel=SELECTION,
         ),
     ] = None
     top_p: Annotated[
         float | None,
         Option(
-            "Nucleus sampling: the most probable tokens whose total probability reaches p.",
+            "Nucleus sampling: the most probable tokens, until their probabilities sum to p.",
             above=0,
             at_most=1,
             automatic="all",
-            panel=DRAW,
+            panel=SELECTION,
             common=True,
         ),
     ] = None
     min_p: Annotated[
         float | None,
         Option(
-            "Sample from the tokens with at least this fraction of the highest probability.",
+            "Sample from the tokens whose probability is at least this fraction of the highest.",
             above=0,
             at_most=1,
             automatic="all",
-            panel=DRAW,
+            panel=SELECTION,
         ),
     ] = None
     seed: Annotated[
         int | None,
         Option(
-            "The same seed reproduces a sample.",
+            "Random seed; the same seed reproduces a sample.",
             at_least=0,
             below=2**31,
-            automatic="random, shown",
-            panel=DRAW,
+            automatic="random, reported",
+            panel=SELECTION,
             common=True,
         ),
     ] = None
@@ -103,43 +103,50 @@ class DrawOptions(Checked):
 
 
 @dataclass(frozen=True, kw_only=True)
-class RuleOptions(Checked):
-    """Penalties, and constraints on what may be generated."""
+class ConstraintOptions(Checked):
+    """Penalties, and constraints on the generated text."""
 
     repetition_penalty: Annotated[
         float,
-        Option("Multiply the log probability of recent tokens by this; 1 for no penalty.", at_least=1, panel=RULES),
+        Option(
+            "Multiply the log probability of recent tokens by this; 1 for no penalty.", at_least=1, panel=CONSTRAINTS
+        ),
     ] = 1.0
-    presence_penalty: Annotated[float, Option("Subtract this many nats from recent tokens.", panel=RULES)] = 0.0
+    presence_penalty: Annotated[
+        float, Option("Subtract this many nats from the log probability of recent tokens.", panel=CONSTRAINTS)
+    ] = 0.0
     frequency_penalty: Annotated[
-        float, Option("Subtract this many nats for each recent occurrence of a token.", panel=RULES)
+        float,
+        Option("Subtract this many nats from a token's log probability for each recent occurrence.", panel=CONSTRAINTS),
     ] = 0.0
     penalty_window: Annotated[
         int,
-        Option("Number of last tokens, including the prompt, that the penalties apply to.", at_least=1, panel=RULES),
+        Option("Number of recent tokens, including the prompt, that are penalized.", at_least=1, panel=CONSTRAINTS),
     ] = 64
     no_repeat_ngram: Annotated[
         int,
-        Option("Never repeat an n-gram of this many tokens; 0 disables this.", at_least=0, panel=RULES),
+        Option("Never repeat an n-gram of this many tokens; 0 disables this.", at_least=0, panel=CONSTRAINTS),
     ] = 0
     logit_bias: Annotated[
         tuple[str, ...],
         Option(
-            "Add nats to the log probability of a token, as in ' river=2.5'; may be repeated.",
-            panel=RULES,
+            "Add this many nats to the log probability of a token, as in ' river=2.5'; may be repeated.",
+            panel=CONSTRAINTS,
             metavar="TOKEN=NATS",
         ),
     ] = ()
     allow: Annotated[
         str | None,
-        Option("Generate only tokens made of these characters.", automatic="all", panel=RULES, metavar="CHARACTERS"),
+        Option(
+            "Generate only tokens made of these characters.", automatic="all", panel=CONSTRAINTS, metavar="CHARACTERS"
+        ),
     ] = None
     ban: Annotated[
         str | None,
         Option(
             "Generate no token that contains one of these characters.",
             automatic="none",
-            panel=RULES,
+            panel=CONSTRAINTS,
             metavar="CHARACTERS",
         ),
     ] = None
@@ -147,19 +154,19 @@ class RuleOptions(Checked):
         tuple[str, ...],
         Option(
             "Allow this token, in addition to --allow; without --allow, only these tokens. May be repeated.",
-            panel=RULES,
+            panel=CONSTRAINTS,
             metavar="TOKEN",
         ),
     ] = ()
     ban_token: Annotated[
-        tuple[str, ...], Option("Never generate this token; may be repeated.", panel=RULES, metavar="TOKEN")
+        tuple[str, ...], Option("Never generate this token; may be repeated.", panel=CONSTRAINTS, metavar="TOKEN")
     ] = ()
     match: Annotated[
         str | None,
         Option(
-            "Generate only text (without the prompt) that can be completed to a full match of this regular expression.",
+            "Generate only text (prompt excluded) that can be extended to a full match of this regular expression.",
             automatic="anything",
-            panel=RULES,
+            panel=CONSTRAINTS,
             metavar="REGEX",
         ),
     ] = None
@@ -172,7 +179,7 @@ class SearchOptions(Checked):
     beam: Annotated[
         int | None,
         Option(
-            "Beam search with this many hypotheses; --num-samples of them are returned, the best first.",
+            "Beam search of this width; returns the best --num-samples hypotheses, best first.",
             at_least=1,
             automatic="sampling",
             panel=SEARCH,
@@ -181,7 +188,7 @@ class SearchOptions(Checked):
     length_penalty: Annotated[
         float,
         Option(
-            "Divide the log probability of a hypothesis by its length to this power; larger values favor longer texts.",
+            "Divide the log probability of a hypothesis by its length raised to this power; larger values favor longer texts.",
             at_least=0,
             at_most=10,
             panel=SEARCH,
@@ -206,8 +213,8 @@ class SearchOptions(Checked):
 
 
 @dataclass(frozen=True, kw_only=True)
-class EndOptions(Checked):
-    """Where a sample ends."""
+class StoppingOptions(Checked):
+    """Stopping criteria."""
 
     length: Annotated[
         int | None,
@@ -216,20 +223,20 @@ class EndOptions(Checked):
             flags=("-n", "--length"),
             at_least=ENDLESS,
             automatic=f"{LENGTH}; with --until, {LENGTH_UNTIL}",
-            panel=ENDING,
+            panel=STOPPING,
             common=True,
         ),
     ] = None
     stop: Annotated[
         tuple[str, ...],
-        Option("End a sample before this text (\\n is a newline); may be repeated.", panel=ENDING, common=True),
+        Option("End a sample before this text (\\n is a newline); may be repeated.", panel=STOPPING, common=True),
     ] = ()
     until: Annotated[
         Until | None,
         Option(
             "End a sample at the end of a sentence, line, or unit (as in training).",
-            automatic="by --length",
-            panel=ENDING,
+            automatic="at --length",
+            panel=STOPPING,
             common=True,
         ),
     ] = None
@@ -244,7 +251,7 @@ class EndOptions(Checked):
 
 @dataclass(frozen=True, kw_only=True)
 class PromptOptions(Checked):
-    """How a prompt is read and shown."""
+    """Reading and echoing of prompts."""
 
     encoding: Annotated[str, Option("The encoding of prompt files.", panel=PROMPT, metavar="NAME")] = "utf-8"
     echo: Annotated[bool, Option("Print the prompt before the generated text.", panel=PROMPT)] = True
@@ -278,16 +285,18 @@ class SpeedOptions(Checked):
     weights: Annotated[
         WeightFormat,
         Option(
-            "Quantize the weights (runs on torch): bf16 for many streams, int8 for few streams of a large model.",
+            "Quantize the weights (needs torch): bf16 for many streams, int8 for few streams of a large model.",
             panel=SPEED,
         ),
     ] = "fp32"
-    device: Annotated[Device, Option("Device; cuda runs on torch.", panel=SPEED)] = "cpu"
+    device: Annotated[Device, Option("Device; cuda needs torch and a GPU.", panel=SPEED)] = "cpu"
 
 
 @dataclass(frozen=True, kw_only=True)
-class SampleOptions(SpeedOptions, OutputOptions, PromptOptions, EndOptions, SearchOptions, RuleOptions, DrawOptions):
-    """All options of sampling.
+class SampleOptions(
+    SpeedOptions, OutputOptions, PromptOptions, StoppingOptions, SearchOptions, ConstraintOptions, TokenSelectionOptions
+):
+    """All sampling options.
 
     Example:
         >>> from charnn.config import SampleOptions
@@ -296,46 +305,46 @@ class SampleOptions(SpeedOptions, OutputOptions, PromptOptions, EndOptions, Sear
     """
 
     def __post_init__(self) -> None:
-        """Check bounds, and that no option is without effect beside the others."""
+        """Check bounds, and refuse options that have no effect given the others."""
         super().__post_init__()
         self._check_texts()
         refuse_both("--weights int8", self.weights == "int8" and self.device == "cuda", "--device cuda, which has bf16")
-        self._check_draw()
+        self._check_selection()
         self._check_search()
 
     @property
     def draws(self) -> bool:
-        """Whether sampling is random."""
+        """Whether tokens are drawn at random."""
         return not self.greedy and self.beam is None and (self.temperature > 0 or bool(self.final_temperature))
 
     def _check_texts(self) -> None:
         for text in self.stop:
             if not text:
                 raise OptionError("--stop: found an empty text, but it must have at least one character; leave it out")
-        for flag, given in {"--allow": self.allow, "--ban": self.ban, "--match": self.match}.items():
-            if given == "":
+        for flag, value in {"--allow": self.allow, "--ban": self.ban, "--match": self.match}.items():
+            if value == "":
                 raise OptionError(f"{flag}: found an empty text, but it must have at least one character; leave it out")
 
-    def _check_draw(self) -> None:
+    def _check_selection(self) -> None:
         filters = {
             "--top-k": self.top_k,
             "--typical-p": self.typical_p,
             "--top-p": self.top_p,
             "--min-p": self.min_p,
         }
-        given = " and ".join(flag for flag, value in filters.items() if value is not None)
-        refuse_both(given, bool(given) and self.beam is not None, "--beam, which draws nothing")
-        refuse_both(given, bool(given) and self.greedy, "--greedy, which draws nothing")
-        refuse_unused(given, bool(given) and not self.draws, "a --temperature above 0")
-        moved = self.final_temperature is not None
-        refuse_unused("--final-temperature", moved and self.max_tokens is None, "a limit (-n)")
-        refuse_both("--greedy", self.greedy and moved, "--final-temperature")
+        flags = " and ".join(flag for flag, value in filters.items() if value is not None)
+        refuse_both(flags, bool(flags) and self.beam is not None, "--beam, which draws nothing")
+        refuse_both(flags, bool(flags) and self.greedy, "--greedy, which draws nothing")
+        refuse_unused(flags, bool(flags) and not self.draws, "a --temperature above 0")
+        changes = self.final_temperature is not None
+        refuse_unused("--final-temperature", changes and self.max_tokens is None, "a limit (-n)")
+        refuse_both("--greedy", self.greedy and changes, "--final-temperature")
         refuse_both("--greedy", self.greedy and self.temperature != 1, "--temperature")
         refuse_unused(
             "--seed", self.seed is not None and self.beam is None and not self.draws, "sampling by temperature"
         )
-        alike = self.num_samples > 1 and self.beam is None and not self.draws
-        refuse_unused("--num-samples", alike, "sampling by temperature")
+        are_identical = self.num_samples > 1 and self.beam is None and not self.draws
+        refuse_unused("--num-samples", are_identical, "sampling by temperature")
         penalized = self.repetition_penalty != 1 or self.presence_penalty or self.frequency_penalty
         refuse_unused("--penalty-window", self.penalty_window != 64 and not penalized, "a repetition penalty")
 
@@ -346,8 +355,8 @@ class SampleOptions(SpeedOptions, OutputOptions, PromptOptions, EndOptions, Sear
                 "--beam-groups": self.beam_groups != 1,
                 "--diversity": self.diversity != 0.5,
             }
-            for flag, given in unused.items():
-                refuse_unused(flag, given, "--beam")
+            for flag, is_set in unused.items():
+                refuse_unused(flag, is_set, "--beam")
             return
         excluded = {
             "--greedy": self.greedy,
@@ -356,8 +365,8 @@ class SampleOptions(SpeedOptions, OutputOptions, PromptOptions, EndOptions, Sear
             "--seed": self.seed is not None,
             "--length -1": self.length == ENDLESS,
         }
-        for flag, given in excluded.items():
-            refuse_both(flag, given, "--beam")
+        for flag, is_set in excluded.items():
+            refuse_both(flag, is_set, "--beam")
         refuse_unused("--diversity", self.diversity != 0.5 and self.beam_groups == 1, "--beam-groups 2 or more")
         if self.beam % self.beam_groups:
             raise OptionError(

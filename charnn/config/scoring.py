@@ -1,4 +1,4 @@
-"""Options of scoring: text, models, unknown tokens, adaptation, comparison, output."""
+"""Scoring options: text, models, unknown tokens, adaptation, comparison, output."""
 
 import math
 from dataclasses import dataclass, fields
@@ -13,7 +13,7 @@ from charnn.options import Checked, Option, OptionValues, refuse_all, refuse_bot
 ScoreFormat = Literal["table", "tsv", "jsonl", "kenlm", "srilm", "lmzoo", "neural-complexity"]
 LOG_OF_BASE = {"e": 1.0, "2": math.log(2), "10": math.log(10)}
 BASE_OF_FORMAT = {"kenlm": "10", "srilm": "10", "lmzoo": "2", "neural-complexity": "2"}
-"""Formats of other programs, and the base of the logarithms in each."""
+"""Output formats of other programs, and their logarithm bases."""
 FIT = "fit"
 MIN_TEMPERATURE, MAX_TEMPERATURE = 0.01, 100.0
 CACHE_SIZE = 2000
@@ -32,7 +32,7 @@ class ScoredTextOptions(Checked):
     ] = "line"
     state: Annotated[
         Literal["reset", "carry"],
-        Option("Read each unit from the initial state, or carry the hidden state.", panel=TEXT),
+        Option("Start each unit from the initial state (reset), or carry the hidden state over (carry).", panel=TEXT),
     ] = "reset"
     bos: Annotated[bool, Option("Score the first token, with the boundary as its context.", panel=TEXT)] = True
     eos: Annotated[bool, Option("Score the boundary that closes a unit.", panel=TEXT)] = True
@@ -46,7 +46,7 @@ class ScorerOptions(Checked):
     weight: Annotated[
         tuple[float, ...],
         Option(
-            "Interpolation weight of a model; once for each -m, in the same order.",
+            "Interpolation weight of a model; one per -m, in the same order.",
             flags=("-w", "--weight"),
             above=0,
             panel=SCORERS,
@@ -65,7 +65,7 @@ class ScorerOptions(Checked):
     direction: Annotated[
         Direction | None,
         Option(
-            "Direction of a bidirectional model that scores; both is the mean of the two log probabilities.",
+            "Direction of a bidirectional model to score with; both averages the two log probabilities.",
             automatic="the model's own, or forward",
             panel=SCORERS,
         ),
@@ -73,13 +73,13 @@ class ScorerOptions(Checked):
     temperature: Annotated[
         str,
         Option(
-            "Softmax temperature, a number or fit: the best one for the model's own held-out text.",
+            "Softmax temperature: a number, or fit to minimize the loss on the model's held-out text.",
             flags=("-t", "--temperature"),
             panel=SCORERS,
             metavar="X",
         ),
     ] = "1"
-    device: Annotated[Device, Option("Where the network runs; cuda needs torch and a GPU.", panel=SCORERS)] = "cpu"
+    device: Annotated[Device, Option("Device for the network; cuda needs torch and a GPU.", panel=SCORERS)] = "cpu"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,7 +87,7 @@ class UnknownOptions(Checked):
     """Unknown tokens."""
 
     exclude_unk: Annotated[
-        bool, Option("Leave unknown tokens out of every sum and count; they still serve as context.", panel=UNKNOWN)
+        bool, Option("Exclude unknown tokens from all sums and counts; they still serve as context.", panel=UNKNOWN)
     ] = False
     unk_penalty: Annotated[
         float | None,
@@ -105,7 +105,7 @@ class UnknownOptions(Checked):
 
 
 @dataclass(frozen=True, kw_only=True)
-class AdaptOptions(Checked):
+class AdaptationOptions(Checked):
     """Adaptation of a model to the text that it scores."""
 
     dynamic: Annotated[
@@ -170,7 +170,7 @@ class AdaptOptions(Checked):
 
 
 @dataclass(frozen=True, kw_only=True)
-class CompareOptions(Checked):
+class SentenceComparisonOptions(Checked):
     """Comparison of sentences."""
 
     pairs: Annotated[
@@ -191,17 +191,17 @@ class CompareOptions(Checked):
     lm_scale: Annotated[
         float | None,
         Option(
-            "Select the best hypothesis of each ID by its score plus this times the model's log probability.",
+            "Select the best hypothesis of each ID by its score plus the model's log probability times this scale.",
             at_least=0,
             automatic="no selection, only log probabilities",
             panel=COMPARISON,
         ),
     ] = None
-    word_penalty: Annotated[float, Option("Add this to a hypothesis for each of its words.", panel=COMPARISON)] = 0.0
+    word_penalty: Annotated[float, Option("Added to the score of a hypothesis for each word.", panel=COMPARISON)] = 0.0
 
 
 @dataclass(frozen=True, kw_only=True)
-class ShowOptions(Checked):
+class ScoreOutputOptions(Checked):
     """Output of the scores."""
 
     format: Annotated[ScoreFormat, Option("Output format of the records.", panel=OUTPUT, common=True)] = "table"
@@ -228,13 +228,15 @@ class ShowOptions(Checked):
     ] = "before"
     rollout: Annotated[
         int,
-        Option("Exposure bias: losses along rollouts of this many tokens; 0 for none.", at_least=0, panel=OUTPUT),
+        Option("Measure exposure bias along rollouts of this many tokens; 0 for none.", at_least=0, panel=OUTPUT),
     ] = 0
 
 
 @dataclass(frozen=True, kw_only=True)
-class ScoreOptions(ShowOptions, CompareOptions, AdaptOptions, UnknownOptions, ScorerOptions, ScoredTextOptions):
-    """All options of scoring.
+class ScoreOptions(
+    ScoreOutputOptions, SentenceComparisonOptions, AdaptationOptions, UnknownOptions, ScorerOptions, ScoredTextOptions
+):
+    """All scoring options.
 
     Example:
         >>> from charnn.config import ScoreOptions
@@ -249,7 +251,7 @@ class ScoreOptions(ShowOptions, CompareOptions, AdaptOptions, UnknownOptions, Sc
 
     @property
     def needs_tokens(self) -> bool:
-        """Whether records contain scores of single tokens."""
+        """Whether records contain scores of individual tokens."""
         return self.per_token or self.by_word or self.format in BASE_OF_FORMAT
 
     @property
@@ -259,7 +261,7 @@ class ScoreOptions(ShowOptions, CompareOptions, AdaptOptions, UnknownOptions, Sc
 
     @property
     def adapts(self) -> bool:
-        """Whether scores are shown next to those without adaptation."""
+        """Whether scores are shown together with those of the unadapted model."""
         return self.dynamic or self.cache or self.temperature == FIT
 
     @property
@@ -273,12 +275,14 @@ class ScoreOptions(ShowOptions, CompareOptions, AdaptOptions, UnknownOptions, Sc
         Args:
             weights: interpolation weights of several models, given or fitted.
         """
-        defaults: OptionValues = {each.name: each.default for each in (*fields(AdaptOptions), *fields(ShowOptions))}
+        defaults: OptionValues = {
+            each.name: each.default for each in (*fields(AdaptationOptions), *fields(ScoreOutputOptions))
+        }
         values = {"temperature": "1", "weight": weights, "fit_weights": None}
         return with_values(self, {**defaults, **values})
 
     def __post_init__(self) -> None:
-        """Check bounds, and that no option is without effect or contradicts another."""
+        """Check bounds, and refuse options that have no effect or contradict each other."""
         super().__post_init__()
         if self.temperature != FIT:
             self._check_temperature()
@@ -290,8 +294,8 @@ class ScoreOptions(ShowOptions, CompareOptions, AdaptOptions, UnknownOptions, Sc
         self._check_directions()
         self._check_unknown()
         self._check_adaptation()
-        self._check_shown()
-        self._check_comparing()
+        self._check_output()
+        self._check_comparison()
         self._check_rollout()
 
     def _check_temperature(self) -> None:
@@ -308,7 +312,7 @@ class ScoreOptions(ShowOptions, CompareOptions, AdaptOptions, UnknownOptions, Sc
     def _check_directions(self) -> None:
         if self.direction != "both":
             return
-        refuse_both("--no-bos", not self.bos, "--direction both, each of which leaves another token out")
+        refuse_both("--no-bos", not self.bos, "--direction both, which would leave out two different tokens")
         others = {
             "--mix-ngram": self.mix_ngram,
             "--state carry": self.state == "carry",
@@ -320,54 +324,54 @@ class ScoreOptions(ShowOptions, CompareOptions, AdaptOptions, UnknownOptions, Sc
         refuse_all(others, "--direction both")
 
     def _check_unknown(self) -> None:
-        given = {
+        unknown_options = {
             "--exclude-unk": self.exclude_unk,
             "--unk-penalty": self.unk_penalty is not None,
             "--spell": self.spell,
         }
-        flags = [flag for flag, is_given in given.items() if is_given]
+        flags = [flag for flag, is_set in unknown_options.items() if is_set]
         if len(flags) > 1:
             refuse_both(flags[0], True, flags[1])
 
     def _check_adaptation(self) -> None:
-        for flag, given in {
+        for flag, is_set in {
             "--cache-size": self.cache_size is not None,
             "--cache-weight": self.cache_weight is not None,
             "--cache-sharpness": self.cache_sharpness is not None,
         }.items():
-            refuse_unused(flag, given and not self.cache, "--cache")
-        for flag, given in {
+            refuse_unused(flag, is_set and not self.cache, "--cache")
+        for flag, is_set in {
             "--dynamic-stretch": self.dynamic_stretch is not None,
             "--dynamic-rate": self.dynamic_rate is not None,
             "--dynamic-decay": self.dynamic_decay is not None,
         }.items():
-            refuse_unused(flag, given and not self.dynamic, "--dynamic")
+            refuse_unused(flag, is_set and not self.dynamic, "--dynamic")
         refuse_both("--cache", self.cache and self.dynamic, "--dynamic")
         adapting = "--cache" if self.cache else "--dynamic"
         refuse_both(adapting, self.fit_weights is not None and (self.cache or self.dynamic), "--fit-weights")
-        for flag, given in {"--dynamic": self.dynamic, "--cache": self.cache}.items():
-            refuse_both("--device cuda", self.device == "cuda" and given, flag)
+        for flag, is_set in {"--dynamic": self.dynamic, "--cache": self.cache}.items():
+            refuse_both("--device cuda", self.device == "cuda" and is_set, flag)
 
-    def _check_shown(self) -> None:
+    def _check_output(self) -> None:
         foreign = self.format in BASE_OF_FORMAT
         refuse_both(f"--log-base {self.log_base}", foreign and self.log_base != "e", f"--format {self.format}")
         refuse_both(f"--unit {self.unit}", foreign and self.unit != "line", f"--format {self.format}")
         refuse_both("--per-token", self.per_token and foreign, f"--format {self.format}")
         refuse_both("--exclude-unk", self.exclude_unk and foreign, f"--format {self.format}")
         strict = self.format in ("kenlm", "srilm")
-        for flag, given in {"--no-bos": not self.bos, "--no-eos": not self.eos, "--by-word": self.by_word}.items():
-            refuse_both(flag, given and strict, f"--format {self.format}")
+        for flag, is_set in {"--no-bos": not self.bos, "--no-eos": not self.eos, "--by-word": self.by_word}.items():
+            refuse_both(flag, is_set and strict, f"--format {self.format}")
         refuse_both("--by-word", self.by_word and self.per_token, "--per-token")
         refuse_unused("--alternatives", self.alternatives > 0 and not self.per_token, "--per-token")
         refuse_unused("--spaces", self.spaces != "before" and not self.by_word, "--by-word")
 
-    def _check_comparing(self) -> None:
+    def _check_comparison(self) -> None:
         refuse_unused("--per-pair", self.per_pair and self.pairs is None, "--pairs")
         refuse_unused("--lm-scale", self.lm_scale is not None and self.nbest is None, "--nbest")
         refuse_unused("--word-penalty", self.word_penalty != 0 and self.lm_scale is None, "--lm-scale")
         refuse_both("--pairs", self.pairs is not None and self.nbest is not None, "--nbest")
-        for flag, given in {"--pairs": self.pairs is not None, "--nbest": self.nbest is not None}.items():
-            if not given:
+        for flag, is_set in {"--pairs": self.pairs is not None, "--nbest": self.nbest is not None}.items():
+            if not is_set:
                 continue
             refuse_both(f"--format {self.format}", self.format in BASE_OF_FORMAT, flag)
             others = {

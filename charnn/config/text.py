@@ -1,4 +1,4 @@
-"""Options of the text and the tokenizer."""
+"""Text and tokenizer options."""
 
 from dataclasses import dataclass
 from typing import Annotated, Literal
@@ -13,7 +13,7 @@ TEXT = "Text and tokens"
 
 @dataclass(frozen=True, kw_only=True)
 class TextOptions(Checked):
-    """Tokenization, and what is held out for validation.
+    """Tokenization, and the validation split.
 
     Example:
         >>> from charnn.config import TextOptions
@@ -21,11 +21,11 @@ class TextOptions(Checked):
         'stream'
     """
 
-    tokenizer: Annotated[TokenizerKind, Option("Kind of token.", panel=TEXT, common=True)] = "char"
+    tokenizer: Annotated[TokenizerKind, Option("Type of tokenizer.", panel=TEXT, common=True)] = "char"
     vocab_size: Annotated[
         int | None,
         Option(
-            "Maximum vocabulary size: the most frequent tokens; the others become <unk>.",
+            "Maximum vocabulary size; less frequent tokens become <unk>.",
             at_least=3,
             automatic="all (char), 20000 (word), by corpus size (subword)",
             panel=TEXT,
@@ -33,14 +33,14 @@ class TextOptions(Checked):
     ] = None
     min_count: Annotated[
         int | None,
-        Option("Tokens rarer than this become <unk>.", at_least=1, automatic="1; 2 for words", panel=TEXT),
+        Option("Tokens with a lower count become <unk>.", at_least=1, automatic="1; 2 for words", panel=TEXT),
     ] = None
     pretokenized: Annotated[
         bool,
-        Option("Split words at white space, and read <unk> in the text as the unknown token.", panel=TEXT),
+        Option("Split words at white space, and treat <unk> in the text as the unknown token.", panel=TEXT),
     ] = False
     subword_model: Annotated[
-        Literal["unigram", "bpe"], Option("The kind of SentencePiece model for subwords.", panel=TEXT)
+        Literal["unigram", "bpe"], Option("Type of SentencePiece model for subwords.", panel=TEXT)
     ] = "unigram"
     spell: Annotated[
         bool,
@@ -76,7 +76,7 @@ class TextOptions(Checked):
     ] = 0.1
 
     def __post_init__(self) -> None:
-        """Check bounds, and that no option is without effect for this tokenizer."""
+        """Check bounds, and refuse options that have no effect for this tokenizer."""
         super().__post_init__()
         kind = self.tokenizer
         refuse_unused("--pretokenized", self.pretokenized and kind != "word", "--tokenizer word")

@@ -1,4 +1,4 @@
-"""Options of training: budget, optimizer, regularization, scheduled sampling."""
+"""Training options: budget, optimizer, regularization, scheduled sampling."""
 
 from dataclasses import dataclass
 from typing import Annotated, Literal
@@ -49,7 +49,7 @@ class BudgetOptions(Checked):
     patience: Annotated[
         int,
         Option(
-            "Stop early after this many evaluations without improvement; 0 never stops early.",
+            "Early stopping: maximum number of evaluations without improvement; 0 disables it.",
             at_least=0,
             panel=BUDGET,
         ),
@@ -189,7 +189,7 @@ class RegularizationOptions(Checked):
     embedding_dropout: Annotated[
         float,
         Option(
-            "Drop the entire embeddings of some tokens, at all positions in a batch.",
+            "Embedding dropout: probability of dropping a token's embedding at all its positions in a batch.",
             at_least=0,
             below=1,
             panel=REGULARIZATION,
@@ -232,7 +232,7 @@ class RegularizationOptions(Checked):
     label_smoothing: Annotated[
         float,
         Option(
-            "Label smoothing: probability that is spread uniformly over all tokens.",
+            "Label smoothing: probability mass that is spread uniformly over all tokens.",
             at_least=0,
             below=1,
             panel=REGULARIZATION,
@@ -256,20 +256,20 @@ class ForcingOptions(Checked):
     teacher_forcing: Annotated[
         float,
         Option(
-            "Scheduled sampling: probability of reference inputs at the end of training (the others are sampled from the "
-            "network); 1 is teacher forcing throughout.",
+            "Scheduled sampling: probability of a reference input at the end of training (other inputs are sampled from the "
+            "network); 1 for teacher forcing throughout.",
             at_least=0,
             at_most=1,
             panel=FORCING,
         ),
     ] = 1.0
     teacher_forcing_schedule: Annotated[
-        ForcingSchedule, Option("How that probability decays from 1 (Bengio et al. 2015).", panel=FORCING)
+        ForcingSchedule, Option("Schedule by which that probability decays from 1 (Bengio et al. 2015).", panel=FORCING)
     ] = "linear"
     sampling_passes: Annotated[
         int,
         Option(
-            "Parallel scheduled-sampling passes; each reads the tokens sampled in the previous pass.",
+            "Parallel scheduled-sampling passes; the inputs of each are sampled in the previous pass.",
             at_least=1,
             panel=FORCING,
         ),
@@ -278,7 +278,7 @@ class ForcingOptions(Checked):
 
 @dataclass(frozen=True, kw_only=True)
 class TrainingOptions(ForcingOptions, RegularizationOptions, OptimizerOptions, BudgetOptions):
-    """All options of training.
+    """All training options.
 
     Example:
         >>> from charnn.config import TrainingOptions
@@ -291,14 +291,14 @@ class TrainingOptions(ForcingOptions, RegularizationOptions, OptimizerOptions, B
         Option(
             "Batch size: segments of text per update.",
             at_least=1,
-            automatic="32; 64 for a wide network; fewer for a small text",
+            automatic="32; 64 for wide layers; less for a short text",
             panel=TRAINING,
         ),
     ] = None
     bptt_length: Annotated[
         int,
         Option(
-            "BPTT length: tokens through which gradients are backpropagated.",
+            "BPTT length: number of time steps through which gradients are backpropagated.",
             flags=("--bptt",),
             at_least=1,
             panel=TRAINING,
@@ -314,7 +314,7 @@ class TrainingOptions(ForcingOptions, RegularizationOptions, OptimizerOptions, B
     carry_length: Annotated[
         int | None,
         Option(
-            "Reset the hidden state after this many tokens; 0 never resets it.",
+            "Reset the hidden state after this many tokens; 0 disables resetting.",
             flags=("--carry",),
             at_least=0,
             automatic="about 512",
@@ -324,23 +324,23 @@ class TrainingOptions(ForcingOptions, RegularizationOptions, OptimizerOptions, B
     ngram_order: Annotated[
         int | None,
         Option(
-            "Order of the n-gram model that is estimated in addition to the network; 0 for none.",
+            "Order of the n-gram model that is estimated in addition to training the network; 0 for none.",
             at_least=0,
             at_most=16,
-            automatic="7 (char, byte), 4 (word, subword); lower for too many n-grams",
+            automatic="7 (char, byte), 4 (word, subword); lower if there are too many n-grams",
             panel=TRAINING,
         ),
     ] = None
     save_every: Annotated[
         float,
         Option(
-            "Seconds between checkpoints; more where saving would take over 5 % of the time.",
+            "Seconds between checkpoints; longer if saving would take more than 5 % of the time.",
             above=0,
             panel=TRAINING,
         ),
     ] = 15.0
     seed: Annotated[int, Option("Random seed.", at_least=0, below=2**31, panel=TRAINING, common=True)] = 1
-    device: Annotated[Literal["auto", "cpu", "cuda"], Option("Where to train.", panel=TRAINING, common=True)] = "auto"
+    device: Annotated[Literal["auto", "cpu", "cuda"], Option("Training device.", panel=TRAINING, common=True)] = "auto"
     threads: Annotated[
         int | None,
         Option(
@@ -353,7 +353,7 @@ class TrainingOptions(ForcingOptions, RegularizationOptions, OptimizerOptions, B
     precision: Annotated[
         Precision,
         Option(
-            "Training precision; auto uses bf16 where the processor supports it and, with --minutes, where it is faster.",
+            "Training precision; auto uses bf16 if the processor supports it and, with --minutes, if it is faster.",
             panel=TRAINING,
         ),
     ] = "auto"
@@ -361,14 +361,14 @@ class TrainingOptions(ForcingOptions, RegularizationOptions, OptimizerOptions, B
     compile: Annotated[
         Literal["auto", "yes", "no"],
         Option(
-            "Compile the steps of cells without a fused layer in torch; auto does so if there is a compiler and the budget "
-            "is at least 10 minutes per layer.",
+            "Compile cells that have no fused layer in torch; auto does so if a compiler is installed and the budget is at "
+            "least 10 minutes per layer.",
             panel=TRAINING,
         ),
     ] = "auto"
 
     def __post_init__(self) -> None:
-        """Check bounds, and that no option is without effect beside the others."""
+        """Check bounds, and refuse options that have no effect given the others."""
         super().__post_init__()
         schedule = self.schedule or ("constant" if self.optimizer == "nt-asgd" else "linear")
         decays = schedule in ("linear", "cosine", "exponential")

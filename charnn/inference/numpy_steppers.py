@@ -1,7 +1,7 @@
-"""The steppers of plain LSTMs, GRUs and simple networks, in buffers made once: what a sampler spends its time in.
+"""Fast steppers for plain LSTMs, GRUs and simple RNNs, the inner loop of sampling, with preallocated buffers.
 
-States lie in columns (H, B), and those of all layers one below the other, so that [x|h] of every layer is a slice of one array
-and no product has to concatenate its inputs.
+Hidden states are stored as columns (H, B), with all layers stacked in one array, so that [x|h] of each layer is a slice of it
+and no matrix product needs to concatenate its inputs.
 """
 
 import copy
@@ -21,43 +21,43 @@ from charnn.inference.engine import Engine, EngineState
 from charnn.inference.input_projection import Floats, IdArray, ProjectedTables, tabulated
 
 ROW_MULTIPLE = 8
-"""Matrices get rows of zeros up to a multiple of this, so that BLAS adds each row up in the same order on one thread and
-on two."""
+"""Matrices are padded with rows of zeros to a multiple of this, so that BLAS sums each row in the same order with one thread or
+two."""
 
 MANY_STREAMS = 16
-"""From this number of streams on, the time of a sigmoid is its arithmetic; with fewer it is the number of calls."""
+"""With at least this many streams, arithmetic dominates the time of a sigmoid; with fewer, call overhead does."""
 
 Views = tuple[Floats, ...]
 
 
 Multiply = Callable[[Floats, Floats], object]
-"""(columns (I, B), results (G, B)): writes the product of a matrix with the columns into the results."""
+"""(columns (I, B), out (G, B)): writes the product of a matrix and the columns to `out`."""
 
 
 def in_single_precision(matrix_GI: Floats) -> Multiply:
-    """Return a matrix's product by BLAS."""
+    """Return a function that multiplies by a matrix with BLAS."""
     return partial(np.dot, matrix_GI)
 
 
 def is_fused(architecture: Architecture) -> bool:
-    """Tell whether a network has a stepper of its own."""
+    """Return whether a network has a fused stepper."""
     return architecture.cell in FUSED and not architecture.skip and not architecture.residual
 
 
-def bound_of_logits(engine: Engine) -> float:
-    """Return what no logit of a plain LSTM, GRU or simple network passes: its outputs lie between -1 and 1, unless by relu."""
+def logit_bound(engine: Engine) -> float:
+    """Return an upper bound of the logits of a plain LSTM, GRU or RNN, whose outputs are in [-1, 1]; infinite for relu."""
     if engine.architecture.nonlinearity == "relu":
         return math.inf
     return float((np.abs(engine.output_VH).sum(axis=1) + np.abs(engine.output_bias_V)).max())
 
 
-def repeated(part: npt.NDArray[Any], num_streams: int) -> npt.NDArray[Any]:
-    """Return the states of B streams, for those of one that all begin with."""
+def repeat_state(part: npt.NDArray[Any], num_streams: int) -> npt.NDArray[Any]:
+    """Repeat the state of a single stream for all streams."""
     return np.repeat(part, num_streams, axis=0) if len(part) == 1 else part
 
 
 class _Inputs:
-    """The first layer's input projection of a token, and of the n-grams that it ends."""
+    """The input projection of the first layer, for a token and the n-grams that end with it."""
 
     def __init__(self, engine: Engine, weight_GE: Floats, bias_G: Floats) -> None:
         self._vectors, self._weight_GE, self._bias_G1 = engine.embeddings, weight_GE, bias_G[:, None]
@@ -65,7 +65,7 @@ class _Inputs:
         self._vocab_size = engine.architecture.vocab_size
 
     def read(self, ids_B: IdArray, last_tokens_BN: IdArray) -> tuple[Floats, IdArray]:
-        """Return the projection (G, B) of the next token of each stream, and the tokens that are the last ones now (B, N)."""
+        """Return the input projection (G, B) of the next token of each stream, and the updated last tokens (B, N)."""
         if self._tables is not None and len(ids_B) == 1:
             return self._read_one(self._tables, int(ids_B[0]), last_tokens_BN)
         rows_1B, last_tokens_BN = embedding_rows(ids_B[None], last_tokens_BN, self._vocab_size, np)
@@ -84,7 +84,7 @@ class _Inputs:
 
 
 class _FusedStepper:
-    """What the fused cells share: the layout of states, and the output layer."""
+    """Base of the fused steppers: the layout of states, and the output layer."""
 
     def __init__(
         self, engine: Engine, state: EngineState, num_streams: int, keep_matrix: Callable[[Floats], Multiply]
@@ -96,7 +96,7 @@ class _FusedStepper:
         self._layers = [layer_weights(engine.weights, layer) for layer in range(shape.num_layers)]
         self._output = keep_matrix(_padded(engine.output_VH))
         self._output_bias_V1 = _padded(engine.output_bias_V[:, None])
-        self.largest_logit = bound_of_logits(engine)
+        self.largest_logit = logit_bound(engine)
         self._prepare()
         self._inputs = _Inputs(engine, *self._input_matrix())
         self._begin(state, num_streams)
@@ -111,15 +111,15 @@ class _FusedStepper:
         layers = state[: self._shape.num_layers]
         self._last_tokens_BN: IdArray = np.zeros((num_streams, 0), dtype=np.int64)
         if self._shape.embedding_order > 1:
-            self._last_tokens_BN = repeated(state[-1][0], num_streams).astype(np.int64)
-        self._set_state([[repeated(part, num_streams) for part in layer] for layer in layers])
+            self._last_tokens_BN = repeat_state(state[-1][0], num_streams).astype(np.int64)
+        self._set_state([[repeat_state(part, num_streams) for part in layer] for layer in layers])
 
     def _prepare(self) -> None:
-        """Lay the weights out."""
+        """Prepare the layout of the weights."""
         raise NotImplementedError
 
     def _input_matrix(self) -> tuple[Floats, Floats]:
-        """Return what the first layer multiplies a vector with (G, E), and its bias (G,)."""
+        """Return the input weights (G, E) and the bias (G,) of the first layer."""
         raise NotImplementedError
 
     def _step_layers(self, projected_GB: Floats) -> None:
@@ -127,17 +127,20 @@ class _FusedStepper:
         raise NotImplementedError
 
     def _make_buffers(self, num_streams: int) -> None:
-        """Make what a step writes to."""
+        """Allocate the buffers of a step."""
         raise NotImplementedError
 
     def _set_state(self, parts: Sequence[Sequence[Floats]]) -> None:
-        """Put states (B, H) into columns, and make the buffers of a step."""
+        """Store states (B, H) as columns, and allocate the buffers of a step."""
         num_streams = len(parts[0][0])
         self._hidden = np.concatenate([layer[0].T for layer in parts]).astype(np.float32, order="C")
         self._cell_states = [[np.array(part.T, dtype=np.float32, order="C") for part in layer[1:]] for layer in parts]
         ends = np.cumsum([0, *self._sizes]).tolist()
-        self._own = [self._hidden[low:high] for low, high in pairwise(ends)]
-        self._seen = [self._own[0], *(self._hidden[low:high] for low, high in zip(ends, ends[2:], strict=False))]
+        self._layer_hidden = [self._hidden[low:high] for low, high in pairwise(ends)]
+        self._layer_inputs = [
+            self._layer_hidden[0],
+            *(self._hidden[low:high] for low, high in zip(ends, ends[2:], strict=False)),
+        ]
         self._logits_VB = np.empty((len(self._output_bias_V1), num_streams), dtype=np.float32)
         self._logits_BV = self._logits_VB[: self._shape.vocab_size].T
         self._make_buffers(num_streams)
@@ -156,7 +159,7 @@ class _FusedStepper:
         projected_GB, self._last_tokens_BN = self._inputs.read(ids_B, self._last_tokens_BN)
         self._step_layers(projected_GB)
         logits_VB = self._logits_VB
-        self._output(self._own[-1], logits_VB)
+        self._output(self._layer_hidden[-1], logits_VB)
         np.add(logits_VB, self._output_bias_V1, logits_VB)
         return self._logits_BV
 
@@ -172,21 +175,24 @@ class _FusedStepper:
         return layers if self._shape.embedding_order == 1 else (*layers, (self._last_tokens_BN.copy(),))
 
     def _parts(self) -> list[list[Floats]]:
-        return [[own.T, *(part.T for part in kept)] for own, kept in zip(self._own, self._cell_states, strict=True)]
+        return [
+            [hidden.T, *(part.T for part in kept)]
+            for hidden, kept in zip(self._layer_hidden, self._cell_states, strict=True)
+        ]
 
 
 class AdditiveStepper(_FusedStepper):
-    """Cells that see the sum of their two projections: one product over [W_ih|W_hh] a layer."""
+    """Cells that depend only on the sum of their two projections: one product with [W_ih|W_hh] per layer."""
 
     def _gates(self, matrix: Floats, size: int) -> Floats:  # noqa: ARG002
-        """Return the rows of a matrix or a bias (G, ...) as this cell's step wants them."""
+        """Return the rows of a matrix or a bias (G, ...) in the layout of this stepper."""
         return matrix
 
     def _prepare(self) -> None:
         self._products, self._biases = [], []
         for number, (weights, size) in enumerate(zip(self._layers, self._sizes, strict=True)):
-            seen = [weights["weight_hh"]] if number == 0 else [weights["weight_ih"], weights["weight_hh"]]
-            self._products.append(self._keep_matrix(_padded(self._gates(np.concatenate(seen, axis=1), size))))
+            matrices = [weights["weight_hh"]] if number == 0 else [weights["weight_ih"], weights["weight_hh"]]
+            self._products.append(self._keep_matrix(_padded(self._gates(np.concatenate(matrices, axis=1), size))))
             self._biases.append(_padded(self._gates((weights["bias_ih"] + weights["bias_hh"])[:, None], size)))
 
     def _input_matrix(self) -> tuple[Floats, Floats]:
@@ -197,28 +203,28 @@ class AdditiveStepper(_FusedStepper):
         self._views = [self._cut(gates, size) for gates, size in zip(self._gate_buffers, self._sizes, strict=True)]
 
     def _cut(self, gates: Floats, size: int) -> Views:
-        """Return the parts of the gates' buffer that `_combine` works on."""
+        """Return the views of the gate buffer that `_combine` uses."""
         return (gates[:size],)
 
-    def _combine(self, layer: int, own: Floats) -> None:
-        """Turn a layer's gates and state into the new state, in place."""
+    def _combine(self, layer: int, hidden: Floats) -> None:
+        """Compute the new state of a layer from its gates and state, in place."""
         raise NotImplementedError
 
     def _step_layers(self, projected_GB: Floats) -> None:
         added = projected_GB
         for number, multiply in enumerate(self._products):
             gates = self._gate_buffers[number]
-            multiply(self._seen[number], gates)
+            multiply(self._layer_inputs[number], gates)
             np.add(gates, added if number == 0 else self._biases[number], gates)
-            self._combine(number, self._own[number])
+            self._combine(number, self._layer_hidden[number])
 
 
 class LstmStepper(AdditiveStepper):
-    """Gates in the order i, f, o, g, the rows of the first three halved, as s(x) = tanh(x / 2) / 2 + 1 / 2."""
+    """Gates in the order i, f, o, g; the rows of the first three are halved, since s(x) = tanh(x / 2) / 2 + 1 / 2."""
 
     def _gates(self, matrix: Floats, size: int) -> Floats:
-        into, forget, new, out = (matrix[number * size : (number + 1) * size] for number in range(4))
-        return np.concatenate((0.5 * into, 0.5 * forget, 0.5 * out, new)).astype(np.float32)
+        input_gate, forget, new, out = (matrix[number * size : (number + 1) * size] for number in range(4))
+        return np.concatenate((0.5 * input_gate, 0.5 * forget, 0.5 * out, new)).astype(np.float32)
 
     def _cut(self, gates: Floats, size: int) -> Views:
         parts = [gates[number * size : (number + 1) * size] for number in range(4)]
@@ -226,36 +232,36 @@ class LstmStepper(AdditiveStepper):
         halves = np.full_like(sigmoids if gates.shape[1] < MANY_STREAMS else sigmoids[:0], 0.5)
         return (gates[: 4 * size], sigmoids, halves, *parts)
 
-    def _combine(self, layer: int, own: Floats) -> None:
-        every, sigmoids, halves, into, forget, out, new = self._views[layer]
+    def _combine(self, layer: int, hidden: Floats) -> None:
+        gates, sigmoids, halves, input_gate, forget, out, new = self._views[layer]
         cell_state = self._cell_states[layer][0]
-        if own.shape[1] < MANY_STREAMS:
-            np.tanh(every, every)
+        if hidden.shape[1] < MANY_STREAMS:
+            np.tanh(gates, gates)
             np.multiply(sigmoids, halves, sigmoids)
             np.add(sigmoids, halves, sigmoids)
         else:
             _sigmoids_of_halves(sigmoids)
             np.tanh(new, new)
         np.multiply(cell_state, forget, cell_state)
-        np.multiply(new, into, new)
+        np.multiply(new, input_gate, new)
         np.add(cell_state, new, cell_state)
         np.tanh(cell_state, new)
-        np.multiply(out, new, own)
+        np.multiply(out, new, hidden)
 
 
 class RnnStepper(AdditiveStepper):
-    """h' = tanh(W x + U h + b), or relu for tanh."""
+    """h' = tanh(W x + U h + b), or relu instead of tanh."""
 
-    def _combine(self, layer: int, own: Floats) -> None:
+    def _combine(self, layer: int, hidden: Floats) -> None:
         (new,) = self._views[layer]
         if self._shape.nonlinearity == "relu":
-            np.maximum(new, ZERO, out=own)
+            np.maximum(new, ZERO, out=hidden)
         else:
-            np.tanh(new, out=own)
+            np.tanh(new, out=hidden)
 
 
 class GruStepper(_FusedStepper):
-    """Gates r, z, n, the rows of the first two halved; the two projections separate, since r is between them in n."""
+    """Gates r, z, n; the rows of the first two are halved. The projections are separate: in n, r scales only one of them."""
 
     def _gates(self, matrix: Floats, size: int) -> Floats:
         return np.concatenate((0.5 * matrix[: 2 * size], matrix[2 * size :])).astype(np.float32)
@@ -276,38 +282,38 @@ class GruStepper(_FusedStepper):
 
     def _step_layers(self, projected_GB: Floats) -> None:
         for number, (buffers, size) in enumerate(zip(self._buffers, self._sizes, strict=True)):
-            into, back = buffers
-            own = self._own[number]
+            projected, recurrent = buffers
+            hidden = self._layer_hidden[number]
             if number == 0:
-                into[:] = projected_GB
+                projected[:] = projected_GB
             else:
-                self._products[number][0](self._own[number - 1], into)
-                np.add(into, self._biases[number][0], out=into)
-            self._products[number][1](own, back)
-            np.add(back, self._biases[number][1], out=back)
-            _gru(into, back, own, size)
+                self._products[number][0](self._layer_hidden[number - 1], projected)
+                np.add(projected, self._biases[number][0], out=projected)
+            self._products[number][1](hidden, recurrent)
+            np.add(recurrent, self._biases[number][1], out=recurrent)
+            _gru(projected, recurrent, hidden, size)
 
 
-def _gru(into: Floats, back: Floats, own: Floats, size: int) -> None:
-    gates, new = into[: 2 * size], into[2 * size : 3 * size]
-    np.add(gates, back[: 2 * size], out=gates)
-    if own.shape[1] < MANY_STREAMS:
+def _gru(projected: Floats, recurrent: Floats, hidden: Floats, size: int) -> None:
+    gates, new = projected[: 2 * size], projected[2 * size : 3 * size]
+    np.add(gates, recurrent[: 2 * size], out=gates)
+    if hidden.shape[1] < MANY_STREAMS:
         np.tanh(gates, out=gates)
         np.multiply(gates, HALF, out=gates)
         np.add(gates, HALF, out=gates)
     else:
         _sigmoids_of_halves(gates)
-    scratch = back[2 * size : 3 * size]
+    scratch = recurrent[2 * size : 3 * size]
     np.multiply(gates[:size], scratch, out=scratch)
     np.add(new, scratch, out=new)
     np.tanh(new, out=new)
-    np.subtract(own, new, out=own)
-    np.multiply(own, gates[size:], out=own)
-    np.add(own, new, out=own)
+    np.subtract(hidden, new, out=hidden)
+    np.multiply(hidden, gates[size:], out=hidden)
+    np.add(hidden, new, out=hidden)
 
 
 def _sigmoids_of_halves(gates: Floats) -> None:
-    """Put s(2 x) = 1 / (1 + exp(-2 x)) instead of each x: NumPy's exp takes two thirds of the time of its tanh."""
+    """Replace each x by s(2 x) = 1 / (1 + exp(-2 x)) in place: NumPy's exp takes two thirds of the time of its tanh."""
     with np.errstate(over="ignore"):  # the sigmoid is 0 there
         np.multiply(gates, MINUS_TWO, gates)
         np.exp(gates, gates)
@@ -324,7 +330,7 @@ FUSED: dict[str, type[AdditiveStepper] | type[GruStepper]] = {
 
 
 def _padded(matrix: Floats) -> Floats:
-    """Return a matrix (G, ...) in rows, with rows of zeros up to a multiple of ROW_MULTIPLE."""
+    """Return a contiguous matrix (G, ...), padded with rows of zeros to a multiple of ROW_MULTIPLE."""
     missing = -len(matrix) % ROW_MULTIPLE
     rows = np.pad(matrix, ((0, missing), *((0, 0),) * (matrix.ndim - 1)))
     return np.ascontiguousarray(rows, dtype=np.float32)

@@ -9,7 +9,7 @@ from typing import Protocol
 
 from charnn.inference.engine import Engine, EngineState
 from charnn.inference.input_projection import Floats, IdArray
-from charnn.inference.numpy_steppers import FUSED, Multiply, in_single_precision, is_fused, repeated
+from charnn.inference.numpy_steppers import FUSED, Multiply, in_single_precision, is_fused, repeat_state
 
 READ_AT_ONCE = 256
 """Tokens of a prompt that the engine reads at once."""
@@ -73,7 +73,7 @@ class PlainStepper:
 
     def __init__(self, engine: Engine, state: EngineState, num_streams: int) -> None:
         self._engine = engine
-        self._state = tuple(tuple(repeated(part, num_streams) for part in layer) for layer in state)
+        self._state = tuple(tuple(repeat_state(part, num_streams) for part in layer) for layer in state)
 
     def step(self, ids_B: IdArray) -> Floats:
         """See `Stepper`."""

@@ -1,7 +1,7 @@
-"""Cores and threads: how many there are, how many BLAS uses, and tasks done by several threads at once.
+"""Cores and threads: the number of cores, the number of BLAS threads, and parallel maps.
 
-BLAS's number of threads is one for the whole process. Whoever changes it does so through `BlasThreads`, which puts it back as
-soon as nobody computes under a limit any more; a generator holds none while it is suspended.
+The number of BLAS threads is global to the process. It is changed only through `BlasThreads`, which restores it when the last
+limit is released; a suspended generator holds no limit.
 """
 
 import itertools
@@ -31,41 +31,42 @@ Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 SECONDS_BETWEEN = 1.0
-LEAST_STEPS, LEAST_SECONDS = 3, 0.002
-"""The fewest steps, and the shortest time, over which a number of threads is timed, after one step that wakes them."""
-SLOW, MOST_SLOW_ITEMS = 20, 3
-"""Several threads are given up where a first step, or MOST_SLOW_ITEMS items between reviews, take SLOW times a step."""
+MIN_STEPS, MIN_SECONDS = 3, 0.002
+"""Minimum number of steps, and minimum time, over which a number of threads is timed, after one warm-up step."""
+SLOW, MAX_SLOW_ITEMS = 20, 3
+"""Fall back to one thread if the first step, or MAX_SLOW_ITEMS items between measurements, take SLOW times as long as a step
+with one thread."""
 EXTRA_PENDING = 2
-"""Items submitted beyond one for each thread, so that threads stay busy while results are used."""
+"""Number of items submitted in addition to one per thread, so that threads stay busy while results are consumed."""
 
 
 class _Controls(NamedTuple):
-    """How a library's number of threads is read and set."""
+    """Getter and setter of the number of threads of a library."""
 
     get: Callable[[], int]
     set: Callable[[int], object]
 
 
 def _controls(library: Any) -> _Controls:
-    """Return the controls of one of threadpoolctl's libraries.
+    """Return the controls of a threadpoolctl library.
 
-    OpenBLAS's own functions are called directly where they can be: a sampler does so at every token, and threadpoolctl takes
-    several times as long. Some of its versions let only one thread set the number, until that thread ends, and ignore others
-    without a word; `BlasThreads` keeps the limits of all threads, so none may be ignored.
+    If possible, OpenBLAS's own functions are called directly: a sampler calls them for every token, and threadpoolctl takes
+    several times as long. Some versions of threadpoolctl let only one thread set the number until that thread ends, and
+    silently ignore calls from other threads; `BlasThreads` tracks the limits of all threads, so no call may be ignored.
     """
     symbol = getattr(library, "_get_symbol", None)
     if symbol is not None and getattr(library, "threading_layer", None) == "pthreads":
         get, put = symbol("openblas_get_num_threads"), symbol("openblas_set_num_threads")
         if get is not None and put is not None:
             return _Controls(get, put)
-    let_go = getattr(library, "clear_controlling_thread", None)
+    clear = getattr(library, "clear_controlling_thread", None)
 
     def set_for_all(number: int) -> None:
-        if let_go is not None:
-            let_go(force=True)
+        if clear is not None:
+            clear(force=True)
         library.set_num_threads(number)
-        if let_go is not None:
-            let_go(force=True)
+        if clear is not None:
+            clear(force=True)
 
     return _Controls(lambda: int(library.num_threads), set_for_all)
 
@@ -73,11 +74,11 @@ def _controls(library: Any) -> _Controls:
 class BlasThreads:
     """The number of threads of the BLAS libraries in this process, and the limits on it.
 
-    Several threads may hold a limit simultaneously, and release it in any order: the least of the limits is in force, and the
-    numbers that the first of them found are put back when the last is gone.
+    Several threads may hold limits simultaneously and release them in any order: the lowest limit applies, and the original
+    numbers are restored when the last limit is released.
 
     Args:
-        libraries: BLAS libraries as threadpoolctl has them; those of this process by default.
+        libraries: threadpoolctl's controllers of BLAS libraries; by default, those of this process.
     """
 
     def __init__(self, libraries: Sequence[Any] | None = None) -> None:
@@ -91,18 +92,18 @@ class BlasThreads:
         if self._known is None:
             from threadpoolctl import ThreadpoolController
 
-            found = ThreadpoolController().select(user_api="blas").lib_controllers
-            self._known = [_controls(library) for library in found]
+            controllers = ThreadpoolController().select(user_api="blas").lib_controllers
+            self._known = [_controls(library) for library in controllers]
         return self._known
 
     def num_unlimited(self) -> int | None:
-        """Return how many threads BLAS has where no limit is held here, or None where no library tells."""
+        """Return the number of BLAS threads without the limits held here, or None if no library reports it."""
         with self._lock:
             numbers = self._unlimited if self._limits else [library.get() for library in self._libraries]
             return max(numbers, default=None)
 
     def limit(self, holder: object, number: int) -> None:
-        """Limit BLAS to this number of threads until the holder releases it; a holder's new limit replaces its old one."""
+        """Limit BLAS to this number of threads until the holder releases it; a new limit replaces the holder's old one."""
         with self._lock:
             if not self._limits:
                 self._unlimited = [library.get() for library in self._libraries]
@@ -110,7 +111,7 @@ class BlasThreads:
             self._apply()
 
     def release(self, holder: object) -> None:
-        """End a holder's limit, if it has one."""
+        """Release a holder's limit, if it has one."""
         with self._lock:
             if self._limits.pop(holder, None) is not None:
                 self._apply()
@@ -122,12 +123,12 @@ class BlasThreads:
 
 
 BLAS = BlasThreads()
-"""The libraries of this process."""
+"""The BLAS libraries of this process."""
 
 
 @contextmanager
 def limited_blas_threads(number: int) -> Iterator[None]:
-    """Limit BLAS to this number of threads in a block (see `BlasThreads`)."""
+    """Limit BLAS to this number of threads within a block (see `BlasThreads`)."""
     holder = object()
     try:  # an interrupt may come once the limit is set
         BLAS.limit(holder, number)
@@ -137,10 +138,10 @@ def limited_blas_threads(number: int) -> Iterator[None]:
 
 
 def num_cores() -> int:
-    """Return how many cores this process may use: those that it is bound to, where the system tells, otherwise all.
+    """Return the number of cores that this process may use: the cores in its affinity mask if the system reports it, else all.
 
-    Where a user lets BLAS have fewer threads, by `OMP_NUM_THREADS` and its like or by threadpoolctl, there are as many; limits
-    held by `BLAS` do not count.
+    A lower number of BLAS threads set by the user, with `OMP_NUM_THREADS` or similar variables or with threadpoolctl, is a
+    further bound; limits held by `BLAS` are not.
     """
     cores = available_cores()
     allowed = BLAS.num_unlimited()  # None for a BLAS that threadpoolctl does not know, such as Apple's
@@ -148,27 +149,26 @@ def num_cores() -> int:
 
 
 class AdaptiveThreads:
-    """The number of BLAS threads that is fastest by measurement: 1, 2, 4 or all.
+    """The number of BLAS threads that was measured to be fastest: 1, 2, 4 or all.
 
-    Two threads are faster on a quiet machine, and a hundred times slower on a busy one: they wait for each other by spinning,
-    so where another process takes the core of one, the other spins until it is free again. Which applies may change at any
-    moment. So there is one thread until the first measurement, which is repeated regularly, and several threads are given up
-    between measurements where items take far longer than one thread needs. The number of threads changes no result of an
-    unbatched stream (see `numpy_steppers`).
+    Two threads are faster on an idle machine, but a hundred times slower on a busy one: they wait for each other by spinning,
+    so when another process takes the core of one thread, the other spins until the core is free again. The load may change at
+    any time. So one thread is used until the first measurement, measurements are repeated regularly, and between measurements,
+    the number falls back to one if items take far longer than with one thread. The number of threads does not affect the
+    results of an unbatched stream (see `numpy_steppers`).
 
-    The number is in force in a `with` block only. A generator enters one for each step and leaves it before it yields, since
-    it may be suspended there for any time; that costs some microseconds per step, and nothing where BLAS's own number is the
-    fastest.
+    The number applies only within a `with` block. A generator enters one for each step and leaves it before it yields, since it
+    may be suspended indefinitely; that costs a few microseconds per step, and nothing if BLAS's default is the fastest.
 
     Args:
-        blas: whose threads they are.
+        blas: the BLAS libraries to control.
     """
 
     def __init__(self, blas: BlasThreads = BLAS) -> None:
         self._blas = blas
         self._number: int | None = 1
         self._next_review = 0.0
-        self._entered, self._most_seconds, self._num_slow = 0.0, 0.0, 0
+        self._entered, self._max_seconds, self._num_slow = 0.0, 0.0, 0
 
     def __enter__(self) -> None:
         if self._number is not None:
@@ -178,16 +178,16 @@ class AdaptiveThreads:
     def __exit__(self, *_: object) -> None:
         if self._number is not None:
             self._blas.release(self)
-        if self._number != 1 and time.perf_counter() - self._entered > self._most_seconds:
+        if self._number != 1 and time.perf_counter() - self._entered > self._max_seconds:
             self._num_slow += 1
-            if self._num_slow == MOST_SLOW_ITEMS:
+            if self._num_slow == MAX_SLOW_ITEMS:
                 self._number = 1
 
     def review(self, step: Callable[[], object]) -> None:
         """Measure again, within a `with` block, if the last measurement was some time ago.
 
         Args:
-            step: the work that is to be quick.
+            step: the work to time.
         """
         if time.perf_counter() < self._next_review:
             return
@@ -207,27 +207,27 @@ class AdaptiveThreads:
         for number in numbers:
             seconds = self._time(number, step, SLOW * least)
             if number == 1:
-                self._most_seconds, self._num_slow = SLOW * seconds, 0
+                self._max_seconds, self._num_slow = SLOW * seconds, 0
             if seconds < least:
                 fastest, least = number, seconds
         return fastest
 
-    def _time(self, number: int, step: Callable[[], object], most_seconds: float) -> float:
-        """Return the seconds of a step with this number of threads, the median of some; or of the first if it is slow."""
+    def _time(self, number: int, step: Callable[[], object], max_seconds: float) -> float:
+        """Return the median duration of a step with this number of threads, or that of the first step if it is slow."""
         self._blas.limit(self, number)
         seconds: list[float] = []
-        while len(seconds) <= LEAST_STEPS or sum(seconds[1:]) < LEAST_SECONDS:
-            begun = time.perf_counter()
+        while len(seconds) <= MIN_STEPS or sum(seconds[1:]) < MIN_SECONDS:
+            started = time.perf_counter()
             step()
-            seconds.append(time.perf_counter() - begun)
-            if seconds[0] > most_seconds:
+            seconds.append(time.perf_counter() - started)
+            if seconds[0] > max_seconds:
                 return seconds[0]
         timed = sorted(seconds[1:])
         return timed[len(timed) // 2]
 
 
 class CancelledError(Exception):
-    """Raised in a thread whose work nobody waits for any more."""
+    """Raised in a thread whose result is no longer needed."""
 
 
 Work = Callable[[Item, threading.Event], Result]
@@ -235,15 +235,15 @@ Work = Callable[[Item, threading.Event], Result]
 
 
 def serial_map(work: Work[Item, Result], items: Iterable[Item]) -> Iterator[Result]:
-    """Return the results of items in order, each computed in this thread when it is requested."""
+    """Return the results of items in order, each computed lazily in the calling thread."""
     return map(work, items, itertools.repeat(threading.Event()))
 
 
 def threaded_map(work: Work[Item, Result], items: Iterable[Item]) -> Iterator[Result]:
-    """Return the results of items in order, computed by several threads ahead of their use; as `serial_map` on one core.
+    """Return the results of items in order, computed ahead of time by several threads; on one core, same as `serial_map`.
 
-    NumPy releases Python's lock while it computes, so two threads that each read a batch keep two cores busy with all of the
-    work, not with matrix products alone, and never wait for each other in the middle of a step.
+    NumPy releases the GIL during computation, so two threads that process one batch each keep two cores busy in all operations,
+    not only in matrix products, and never wait for each other within a step.
     """
     num_threads, waiting = num_cores(), iter(items)
     first = list(itertools.islice(waiting, 2))
@@ -254,7 +254,7 @@ def threaded_map(work: Work[Item, Result], items: Iterable[Item]) -> Iterator[Re
 
 
 def _map_ahead(work: Work[Item, Result], items: Iterable[Item], num_threads: int) -> Iterator[Result]:
-    """Yield results in order; each thread has one BLAS thread, limited only while it computes an item."""
+    """Yield results in order; each thread uses one BLAS thread, a limit it holds only while it computes an item."""
     cancelled = threading.Event()
 
     def work_with_one_blas_thread(item: Item) -> Result:

@@ -18,7 +18,7 @@ from charnn.cells.ngram_embedding import embedding_rows
 from charnn.cells.parameters import layer_weights
 from charnn.inference.engine import Engine, EngineState
 from charnn.inference.input_projection import Floats, IdArray
-from charnn.inference.numpy_steppers import bound_of_logits
+from charnn.inference.numpy_steppers import logit_bound
 from charnn.inference.stepper import Stepper
 
 
@@ -37,7 +37,7 @@ class TorchStepper:
         shape = engine.architecture
         self._shape, self._device, self._dtype = shape, device, dtype
         self._cells = [cell_of(shape, layer) for layer in range(shape.num_layers)]
-        self.largest_logit = bound_of_logits(engine)
+        self.largest_logit = logit_bound(engine)
         self._vectors = [self._tensor(table) for table in engine.embeddings]
         self._matrices: list[list[Tensor]] = []
         self._biases: list[list[Tensor]] = []

@@ -1,4 +1,4 @@
-"""Interpolated modified Kneser-Ney smoothing: the n-gram model as a baseline, and for interpolation with a network.
+"""Interpolated modified Kneser-Ney smoothing: the n-gram model, a baseline that can be interpolated with a network.
 
 Source: Chen and Goodman (1999); details as in Heafield et al. (2013), whose lmplz estimates the same model.
 """
@@ -15,7 +15,7 @@ from charnn.ngrams.counting import Counts, Keys, NgramCounts, bits_per_token, gr
 Floats = npt.NDArray[np.float64]
 _STORED = ("keys", "discounted", "backoffs")
 DEFAULT_DISCOUNTS = (0.5, 1.0, 1.5)
-"""Discounts for counts of 1, 2 and more, if a text is too small to estimate them."""
+"""Discounts for counts of 1, 2, and 3 or more, if a text is too short to estimate them."""
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ class Level:
 
 
 def _contexts(keys: Keys, bits: int) -> tuple[Keys, npt.NDArray[np.int64]]:
-    """Return the contexts of sorted n-grams, and the index of the first n-gram of each, then their number."""
+    """Return the contexts of sorted n-grams, and the index of the first n-gram of each, followed by the number of n-grams."""
     context_of_each = keys >> np.uint64(bits)
     starts = group_starts(context_of_each)
     return context_of_each[starts], np.append(starts, len(keys))
@@ -143,7 +143,7 @@ class NgramModel:
         return NgramScores(probs, matched)
 
     def arrays(self) -> dict[str, npt.NDArray[Any]]:
-        """Return the model as named arrays, as stored on disk, without those that follow from others."""
+        """Return the model as named arrays, as stored on disk, without arrays that can be derived from others."""
         named: dict[str, npt.NDArray[Any]] = {"1.probs": self.unigrams}
         for order, level in enumerate(self.levels, start=2):
             named |= {f"{order}.{name}": getattr(level, name) for name in _STORED}
@@ -176,12 +176,12 @@ def estimate(ngrams: NgramCounts, vocab_size: int) -> NgramModel:
 def _one_token_less(keys: Keys, short_counts: Counts, order: int, bits: int) -> tuple[Keys, Counts]:
     """Return the n-grams of the next lower order and their adjusted counts.
 
-    Sorting keys alone is many times faster than sorting keys with counts. So the n-grams of full length are shortened, sorted
-    and counted (each is one distinct token before its suffix), and then merged with the few at the beginning of units.
+    Sorting only keys is many times faster than sorting keys with counts. So the n-grams of full length are shortened, sorted
+    and counted (each stands for one distinct token before its suffix), and then merged with the few at the beginning of units.
 
     Args:
-        keys: sorted; those shorter than `order` come first, they begin a unit.
-        short_counts: plain counts of the shorter ones.
+        keys: sorted keys; n-grams shorter than `order`, which are at the beginning of a unit, come first.
+        short_counts: plain counts of the shorter n-grams.
     """
     num_short = len(short_counts)
     suffixes = np.sort(keys[num_short:] & np.uint64((1 << ((order - 1) * bits)) - 1))
@@ -231,7 +231,7 @@ def _smooth_unigrams(keys: Keys, counts: Counts, vocab_size: int) -> Floats:
 
 
 def from_arrays(arrays: dict[str, npt.NDArray[Any]], vocab_size: int) -> NgramModel:
-    """Return the model of the arrays that `NgramModel.arrays` returned.
+    """Restore a model from the arrays returned by `NgramModel.arrays`.
 
     Raises:
         ValueError: if they are not a model of this vocabulary.
@@ -239,14 +239,14 @@ def from_arrays(arrays: dict[str, npt.NDArray[Any]], vocab_size: int) -> NgramMo
     order = 1 + sum(name.endswith(".keys") for name in arrays)
     names = ["1.probs", *(f"{number}.{name}" for number in range(2, order + 1) for name in _STORED)]
     if sorted(names) != sorted(arrays):
-        raise ValueError(f"holds {', '.join(sorted(arrays))}")
+        raise ValueError(f"contains {', '.join(sorted(arrays))}")
     if arrays["1.probs"].shape != (vocab_size,):
-        raise ValueError(f"is for a vocabulary of {len(arrays['1.probs']):,}, the network has {vocab_size:,}")
+        raise ValueError(f"has a vocabulary of {len(arrays['1.probs']):,}, but the network has {vocab_size:,}")
     bits, levels = bits_per_token(vocab_size), []
     for number in range(2, order + 1):
         keys, discounted, backoffs = (arrays[f"{number}.{name}"] for name in _STORED)
         contexts, starts = _contexts(keys, bits)
         if len(discounted) != len(keys) or len(backoffs) != len(contexts):
-            raise ValueError(f"has {len(keys)} n-grams of order {number}, {len(discounted)} probabilities of them")
+            raise ValueError(f"has {len(keys)} n-grams of order {number}, but {len(discounted)} probabilities")
         levels.append(Level(keys, discounted, backoffs, contexts, starts))
     return NgramModel(arrays["1.probs"], levels, bits)

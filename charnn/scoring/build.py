@@ -34,10 +34,10 @@ class Scorer:
     """Computes the scores of texts.
 
     Args:
-        estimators: one, or the two of a bidirectional model, whose log probabilities are averaged.
-        tokenizer: of all estimators.
-        spelling: for `--spell`.
-        weights: of several interpolated models.
+        estimators: one estimator, or both of a bidirectional model, whose log probabilities are averaged.
+        tokenizer: the tokenizer of all estimators.
+        spelling: the spelling model, for `--spell`.
+        weights: interpolation weights, if several models are interpolated.
     """
 
     estimators: Sequence[Estimator]
@@ -46,7 +46,7 @@ class Scorer:
     weights: Sequence[float] = ()
 
     def scores(self, units: Iterable[str], options: ScoreOptions, *, with_tokens: bool = False) -> Iterator[Score]:
-        """Yield the score of each unit; for running text in segments, of each segment."""
+        """Yield the score of each unit, or of each segment of a running text."""
 
         score = score_stream if options.unit == "stream" else score_units
         if options.unit == "stream" and any(each.is_backward for each in self.estimators):
@@ -62,13 +62,13 @@ class Scorer:
 
 
 def build_scorer(models: Sequence[Model], options: ScoreOptions) -> Scorer:
-    """Return a scorer of some models.
+    """Return a scorer for models.
 
     Args:
-        models: those of several directories, which are interpolated, or the two of a bidirectional model.
+        models: a model, several models to interpolate, or the two halves of a bidirectional model.
 
     Raises:
-        CharnnError: where they cannot be combined, or lack what an option needs.
+        CharnnError: if the models cannot be combined, or an option requires files that are missing.
 
     Example:
         >>> scorer = charnn.api.build_scorer(model.models, ScoreOptions())
@@ -77,25 +77,25 @@ def build_scorer(models: Sequence[Model], options: ScoreOptions) -> Scorer:
 
     is_forward_half = options.direction == "both"
     tokenizer = models[0].tokenizer
-    for option, given in {"-w": bool(options.weight), "--fit-weights": options.fit_weights is not None}.items():
-        refuse_unused(option, given and (is_forward_half or len(models) == 1), "several models (-m A -m B)")
+    for option, is_set in {"-w": bool(options.weight), "--fit-weights": options.fit_weights is not None}.items():
+        refuse_unused(option, is_set and (is_forward_half or len(models) == 1), "several models (-m A -m B)")
     refuse_both("-w", bool(options.weight) and options.fit_weights is not None, "--fit-weights")
-    _refuse_unfit(models, options)
+    _refuse_incompatible(models, options)
     estimators = [_estimator(model, options) for model in models]
     spelling = read_spelling(models[0]) if options.spell else None
     if is_forward_half or len(models) == 1:
         return Scorer(estimators, tokenizer, spelling)
 
-    check_alike(models)
+    check_compatible(models)
     weights = _weights(models, estimators, options)
     return Scorer([Interpolation(estimators, weights)], tokenizer, spelling, weights)
 
 
 def build_plain_scorer(models: Sequence[Model], options: ScoreOptions, weights: Sequence[float]) -> Scorer | None:
-    """Return a scorer that does not adapt, for the comparison with an adapted one; None where nothing adapts.
+    """Return a scorer without adaptation, for comparison with the adapted one; None if no option adapts the model.
 
     Args:
-        weights: of several models, those of the adapted scorer.
+        weights: interpolation weights of the adapted scorer.
 
     Example:
         >>> charnn.api.build_plain_scorer(model.models, ScoreOptions(cache=True), ())
@@ -103,40 +103,43 @@ def build_plain_scorer(models: Sequence[Model], options: ScoreOptions, weights: 
     return build_scorer(models, options.plain(tuple(weights))) if options.adapts else None
 
 
-def _refuse_unfit(models: Sequence[Model], options: ScoreOptions) -> None:
-    """Refuse options that these models have no use for. Raises OptionError."""
+def _refuse_incompatible(models: Sequence[Model], options: ScoreOptions) -> None:
+    """Refuse options that do not apply to these models. Raises OptionError."""
     kind, is_backward = models[0].tokenizer.kind, models[0].architecture.direction == "backward"
-    for flag, given in {"--exclude-unk": options.exclude_unk, "--unk-penalty": options.unk_penalty is not None}.items():
-        if given and kind == "byte":
-            raise OptionError(f"{flag}: found a model of bytes, to which nothing is unknown; leave it out")
+    for flag, is_set in {
+        "--exclude-unk": options.exclude_unk,
+        "--unk-penalty": options.unk_penalty is not None,
+    }.items():
+        if is_set and kind == "byte":
+            raise OptionError(f"{flag}: found a byte model, which has no unknown tokens; leave it out")
     if options.spaces == "after" and kind == "subword":
         raise OptionError(
-            "--spaces after: found a model of subwords, whose tokens begin with the space before them; use --spaces before"
+            "--spaces after: found a subword model, whose tokens begin with the preceding space; use --spaces before"
         )
     if options.state == "carry" and is_backward:
         raise OptionError(
-            "--state carry: found a model that reads backward, to which earlier lines are no context; leave it out"
+            "--state carry: found a backward model, for which previous lines are not context; leave it out"
         )
     follows_the_text = options.format in ("kenlm", "srilm", "neural-complexity")
     if follows_the_text and (is_backward or options.direction == "both"):
         raise OptionError(
-            f"--format {options.format}: found a model that reads backward, but each figure there is of a token after those "
-            "before it; use table, tsv, jsonl or lmzoo"
+            f"--format {options.format}: found a backward model, but the format requires probabilities given the left context; "
+            "use table, tsv, jsonl or lmzoo"
         )
 
 
-def check_alike(models: Sequence[Model]) -> None:
+def check_compatible(models: Sequence[Model]) -> None:
     """Refuse models with different vocabularies or directions. Raises ModelError."""
     for other in models[1:]:
         if other.tokenizer_sha256 != models[0].tokenizer_sha256:
             raise ModelError(
-                f"{other.path}: has another vocabulary than {models[0].path}, so their probabilities cannot be mixed token "
-                "by token; train both with one tokenizer, or compare them: charnn compare A B FILE"
+                f"{other.path}: has a different vocabulary from {models[0].path}, so their token probabilities cannot be "
+                "interpolated; train both with the same tokenizer, or compare them: charnn compare A B FILE"
             )
         if other.architecture.direction != models[0].architecture.direction:
             raise ModelError(
                 f"{other.path}: reads {other.architecture.direction}, {models[0].path} {models[0].architecture.direction}; "
-                "mix models that read one way"
+                "interpolate models of the same direction"
             )
 
 
@@ -146,10 +149,10 @@ def _weights(models: Sequence[Model], estimators: Sequence[Estimator], options: 
         shown = ", ".join(f"{model.path} {weight:.4f}" for model, weight in zip(models, weights, strict=True))
         logger.info(f"weights fitted on {display_name(options.fit_weights)}: {shown}")
         return weights
-    given = options.weight or tuple(1.0 for _ in models)
-    if len(given) != len(models):
-        raise OptionError(f"-w: found {len(given)} for {len(models)} models; give one for each -m, in their order")
-    return [weight / sum(given) for weight in given]
+    relative = options.weight or tuple(1.0 for _ in models)
+    if len(relative) != len(models):
+        raise OptionError(f"-w: found {len(relative)} for {len(models)} models; give one per -m, in the same order")
+    return [weight / sum(relative) for weight in relative]
 
 
 def _fitted_weights(
@@ -165,7 +168,7 @@ def _fitted_weights(
 
 
 def _estimator(model: Model, options: ScoreOptions) -> Estimator:
-    """Return one model's estimator: its network by the options, interpolated with its n-gram model."""
+    """Return the estimator of a model: its network, adapted and interpolated with its n-gram model as the options specify."""
 
     engine = Engine.of(model)
     if options.device == "cuda":
@@ -220,7 +223,7 @@ def _dynamic(model: Model, options: ScoreOptions, temperature: float) -> Estimat
     file = model.path / "train.bin"
     if not file.exists() or not file.stat().st_size:
         raise ModelError(
-            f"{file}: is missing, but --dynamic looks at gradients on the training text; restore it, "
+            f"{file}: is missing, but --dynamic needs gradients on the training text; restore it, "
             "or leave --dynamic out"
         )
     check_encoded(model, "train")
@@ -239,14 +242,14 @@ def _dynamic(model: Model, options: ScoreOptions, temperature: float) -> Estimat
     if options.dynamic_rate is None or options.dynamic_decay is None:
         held_out = read_held_out(model, purpose="--dynamic")
         logger.info(
-            f"{model.path}: fitting rates of learning on its held-out text; "
+            f"{model.path}: fitting the learning rate and decay on its held-out text; "
             "--dynamic-rate and --dynamic-decay skip this"
         )
         tried = list(fit_rates(estimator, held_out, rate=options.dynamic_rate, decay=options.dynamic_decay))
         settings, loss = tried[-1]
         logger.info(
             f"{model.path}: --dynamic-stretch {segment} --dynamic-rate {settings.rate:g} --dynamic-decay {settings.decay:g}, "
-            f"{loss:.4f} nats a token there"
+            f"{loss:.4f} nats per token on its held-out text"
         )
         estimator.reset(settings)
     return estimator

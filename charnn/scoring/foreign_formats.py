@@ -10,7 +10,7 @@ import math
 from collections.abc import Iterable, Iterator
 
 from charnn.config import ScoreOptions
-from charnn.scoring.formats import figure, in_base, maybe_in_base, visible_token, words_of
+from charnn.scoring.formats import format_number, in_base, maybe_in_base, visible_token, words_of
 from charnn.scoring.scores import Score
 from charnn.scoring.words import ScoredWord, entropy_reduction, with_following
 from charnn.text.vocabulary import UNKNOWN
@@ -42,19 +42,19 @@ class Kenlm:
     def lines(self, score: Score) -> Iterator[str]:
         """See `Format`."""
         fields = [
-            f"{name}={token.id} {length} {figure(in_base(token.log_prob_nats or 0.0, '10'))}"
+            f"{name}={token.id} {length} {format_number(in_base(token.log_prob_nats or 0.0, '10'))}"
             for length, (name, token) in enumerate(
                 zip(_names(score), score.tokens, strict=True), start=1 + self._num_before
             )
         ]
         self._num_before += len(score.tokens) if self._carries else 0
-        total = figure(in_base(score.log_prob_nats, "10"))
+        total = format_number(in_base(score.log_prob_nats, "10"))
         yield "\t".join([*fields, f"Total: {total} OOV: {score.num_unknown}"])
 
     def end(self, total: Score, num_units: int) -> Iterator[str]:  # noqa: ARG002
         """See `Format`."""
-        yield f"Perplexity including OOVs:\t{figure(total.perplexity)}"
-        yield f"Perplexity excluding OOVs:\t{figure(total.perplexity_excluding_unknown)}"
+        yield f"Perplexity including OOVs:\t{format_number(total.perplexity)}"
+        yield f"Perplexity excluding OOVs:\t{format_number(total.perplexity_excluding_unknown)}"
         yield f"OOVs:\t{total.num_unknown}"
         yield f"Tokens:\t{total.num_tokens}"
 
@@ -141,7 +141,10 @@ class _Columns:
         for values in self.rows(score):
             cells = io.StringIO()
             csv.writer(cells, delimiter=self.separator, lineterminator="").writerow(
-                ["" if value is None else figure(value) if isinstance(value, float) else value for value in values]
+                [
+                    "" if value is None else format_number(value) if isinstance(value, float) else value
+                    for value in values
+                ]
             )
             yield cells.getvalue()
 

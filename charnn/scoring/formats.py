@@ -1,4 +1,4 @@
-"""Scores as charnn's own records and lines, and functions of all formats."""
+"""charnn's own output formats for scores, and functions shared by all formats."""
 
 import math
 from collections.abc import Iterator
@@ -38,7 +38,7 @@ TSV_WORD_COLUMNS = ("line", "position", "word", "start", "end", "num_tokens", "l
 
 
 def in_base(nats: float, base: str) -> float:
-    """Return a natural logarithm in base e, 2 or 10.
+    """Convert a natural logarithm to base e, 2 or 10.
 
     Example:
         >>> charnn.api.in_base(math.log(8), "2")
@@ -48,15 +48,15 @@ def in_base(nats: float, base: str) -> float:
 
 
 def maybe_in_base(nats: float | None, base: str) -> float | None:
-    """Return the same of what may not be known."""
+    """Convert a natural logarithm, or return None if it is None."""
     return None if nats is None else in_base(nats, base)
 
 
 class Format(Protocol):
-    """Writes scores as lines; JSON records are given as dictionaries, for the console to write."""
+    """Formats scores as lines; JSON records are dictionaries that the console serializes."""
 
     def begin(self) -> Iterator[str]:
-        """Yield what comes before all scores."""
+        """Yield the header lines."""
         ...
 
     def lines(self, score: Score) -> Iterator[str | JsonObject]:
@@ -64,12 +64,12 @@ class Format(Protocol):
         ...
 
     def end(self, total: Score, num_units: int) -> Iterator[str]:
-        """Yield what comes after them."""
+        """Yield the footer lines."""
         ...
 
 
 class JsonLines:
-    """One JSON record a unit."""
+    """One JSON record per unit."""
 
     def __init__(self, options: ScoreOptions) -> None:
         self._options = options
@@ -88,7 +88,7 @@ class JsonLines:
 
 
 def record(score: Score, options: ScoreOptions) -> JsonObject:
-    """Return a unit's score as one JSON record."""
+    """Return the score of a unit as a JSON record."""
     base = options.base
     fields: JsonObject = {
         "line": score.number,
@@ -134,7 +134,7 @@ def _token_fields(token: ScoredToken, options: ScoreOptions) -> JsonObject:
 
 
 def words_of(score: Score, options: ScoreOptions) -> list[ScoredWord]:
-    """Return a unit's words as the options count white space.
+    """Return the scored words of a unit, with white space assigned as the options specify.
 
     Example:
         >>> [word.word for word in charnn.api.words_of(model.score("The fox slept."), ScoreOptions(by_word=True))]
@@ -143,7 +143,7 @@ def words_of(score: Score, options: ScoreOptions) -> list[ScoredWord]:
 
 
 class TabSeparated:
-    """charnn's own columns: one line a unit, a token or a word. A tab, a line end or a backslash in a text has a backslash."""
+    """charnn's own TSV: one line per unit, token or word. Tabs, line ends and backslashes in texts are escaped."""
 
     def __init__(self, options: ScoreOptions) -> None:
         self._options = options
@@ -166,8 +166,8 @@ class TabSeparated:
         elif self._options.by_word:
             for word in words_of(score, self._options):
                 log_prob = maybe_in_base(word.log_prob_nats, base)
-                figures = (word.start, word.end, len(word.tokens), log_prob, base, int(word.is_unknown))
-                yield tab_separated(score.number, self._position_in(score.number), word.word, *figures)
+                values = (word.start, word.end, len(word.tokens), log_prob, base, int(word.is_unknown))
+                yield tab_separated(score.number, self._position_in(score.number), word.word, *values)
         else:
             yield tab_separated(
                 score.number,
@@ -181,7 +181,7 @@ class TabSeparated:
             )
 
     def _position_in(self, number: int) -> int:
-        """Return the number of the next line within its unit, which may come in segments."""
+        """Return the number of the next line within its unit, which may be split into segments."""
         last_number, last_position = self._last
         self._last = (number, last_position + 1 if number == last_number else 1)
         return self._last[1]
@@ -211,24 +211,24 @@ class TabSeparated:
 
 
 def tab_separated(*values: object) -> str:
-    r"""Return a line of cells; nothing for None, a backslash before what would end a cell.
+    r"""Return a tab-separated line; None becomes an empty cell, and tabs, line ends and backslashes are escaped.
 
     Example:
         >>> charnn.api.tab_separated(1, 0.5, "a\tb")
         '1\t0.5\ta\\tb'
     """
-    return "\t".join(_escaped(figure(value) if isinstance(value, float) else value) for value in values)
+    return "\t".join(_escaped(format_number(value) if isinstance(value, float) else value) for value in values)
 
 
-def figure(value: float) -> str:
-    """Return a figure to ten digits."""
+def format_number(value: float) -> str:
+    """Format a number with ten significant digits."""
     return f"{value:.10g}"
 
 
 _ESCAPES = {ord("\\"): "\\\\", ord("\t"): "\\t", ord("\n"): "\\n", ord("\r"): "\\r"} | {
     ord(character): f"\\u{ord(character):04x}" for character in "\v\f\x1c\x1d\x1e\x85\u2028\u2029"
 }
-"""What would end a cell or, for some readers, a line."""
+"""Escapes of characters that end a cell or, for some readers, a line."""
 
 
 def _escaped(value: object) -> str:
@@ -238,9 +238,9 @@ def _escaped(value: object) -> str:
 
 
 def visible_token(token: str) -> str:
-    """Return a token without white space or control characters, for formats that separate by these.
+    """Return a token with white space and control characters replaced, for formats that use them as separators.
 
-    A space is U+2581, as SentencePiece writes it, any other `<0xNN>`.
+    A space becomes U+2581, as in SentencePiece, and any other such character `<0xNN>`.
     """
     return "".join(_visible_character(character) for character in token)
 
@@ -254,7 +254,7 @@ def _visible_character(character: str) -> str:
 
 
 def summary(total: Score) -> JsonObject:
-    """Return the totals over a text: nats, counts, both perplexities, bits per token, character, byte and word.
+    """Return the totals over a text: nats, counts, both perplexities, and bits per token, character, byte and word.
 
     Example:
         >>> charnn.api.summary(model.score("The fox slept."))["bits_per_char"]

@@ -1,4 +1,4 @@
-"""Scoring: units are encoded, read in batches of about one length, and summed in their own order."""
+"""Scoring: units are encoded, processed in batches of similar length, and their scores yielded in the original order."""
 
 import math
 import threading
@@ -20,22 +20,22 @@ from charnn.scoring.estimators import Estimate, Estimator, Floats, MixedEstimato
 from charnn.scoring.scores import Score
 from charnn.text.tokenizers import Tokenizer
 
-LINES_AT_ONCE = 2048
-CHARS_AT_ONCE = 1 << 22
-"""Lines, and characters, of the window in which units of similar length are batched."""
-WIDEST_BATCH = 512
-"""Products with 512 columns run at BLAS's full speed, those with 256 do not."""
-SMALLEST_SHARED = 128
-"""From this number of texts on, there are at least two batches, one for each of two cores."""
+LINES_PER_WINDOW = 2048
+CHARS_PER_WINDOW = 1 << 22
+"""Maximum numbers of lines and characters in the window in which units of similar length are batched."""
+MAX_BATCH_SIZE = 512
+"""Matrix products reach BLAS's full speed with 512 columns, but not with 256."""
+MIN_TEXTS_TO_SPLIT = 128
+"""Minimum number of texts that are divided into at least two batches, for two cores."""
 POSITIONS_PER_BATCH = 1 << 20
-MOST_PADDED = 2
-"""Texts of a batch are not longer than this times the shortest, and a chunk."""
-LONGEST_CHUNK, POSITIONS_PER_CHUNK = 256, 4096
-"""Tokens in a chunk, of each text and of the whole batch."""
-MOST_LOGITS = 1 << 22
-"""The most logits computed at once (16 MiB)."""
-MOST_WHOLE = 1 << 20
-"""The most where all of each distribution is wanted, in double precision."""
+MAX_LENGTH_RATIO = 2
+"""The texts of a batch are at most this many times as long as the shortest one, plus a chunk."""
+MAX_CHUNK_LENGTH, POSITIONS_PER_CHUNK = 256, 4096
+"""Maximum number of tokens in a chunk, per text and for the whole batch."""
+MAX_LOGITS = 1 << 22
+"""Maximum number of logits per forward pass (16 MiB)."""
+MAX_FULL_LOGITS = 1 << 20
+"""The same if full distributions are requested, in double precision."""
 
 
 def estimator_of(engine: Engine, tokenizer: Tokenizer, mixture: Mixture | None = None) -> Estimator:
@@ -60,19 +60,19 @@ def score_units(
     spelling: Spelling | None = None,
     with_tokens: bool = False,
 ) -> Iterator[Score]:
-    """Score units one by one.
+    """Score independent units.
 
-    Units are read in batches of similar length from a window, and their scores yielded in the order of the units; one after
-    the other where the estimator adapts to the text or the hidden state is carried.
+    Units are processed in batches of similar length, and their scores yielded in the order of the units. If the estimator
+    adapts to the text or the hidden state is carried, units are processed one after the other.
 
     Args:
         units: texts without their closing line ends.
-        options: which tokens count, and what to return for each.
-        spelling: the model of unknown tokens' spellings, for `--spell`.
-        with_tokens: include each token, even where the options do not need them.
+        options: scoring options.
+        spelling: spelling model for unknown tokens, for `--spell`.
+        with_tokens: include token scores even if the options do not require them.
 
     Yields:
-        One score a unit.
+        One score per unit.
     """
     with_tokens = with_tokens or options.needs_tokens
     for unit, results in _unit_results(estimator, tokenizer, units, options):
@@ -82,10 +82,10 @@ def score_units(
 def token_log_probs(
     estimator: Estimator, tokenizer: Tokenizer, units: Iterable[str], options: ScoreOptions
 ) -> Iterator[Floats]:
-    """Yield the log probabilities (N,) in nats of each unit's scored tokens, in the order in which they are read.
+    """Yield the log probabilities (N,), in nats, of the scored tokens of each unit, in the reading order of the estimator.
 
     Args:
-        units: for running text, its segments.
+        units: units, or the segments of a running text.
     """
     read = _read_stream if options.unit == "stream" else _unit_results
     for unit, results in read(estimator, tokenizer, units, options):
@@ -110,7 +110,7 @@ def _read_in_sequence(
     for number, text in numbered:
         unit = _encode(number, text, tokenizer, options, estimator.is_backward)
         read = unit
-        if carries and not options.closes:  # the last token must be read although nothing after it is scored
+        if carries and not options.closes:  # advance the state over the last token, too
             ids = unit.targets
             read = replace(unit, context=np.concatenate((boundary, ids)), targets=np.concatenate((ids, boundary)))
         (results,) = _read_batch(estimator, options, [read], reader=reader)
@@ -148,10 +148,10 @@ def score_stream(
     spelling: Spelling | None = None,
     with_tokens: bool = False,
 ) -> Iterator[Score]:
-    """Score one running text of any length.
+    """Score a running text of any length.
 
     Args:
-        parts: the text in segments that end at line ends; a single one for a backward model.
+        parts: segments of the text that end at line ends; a single segment for a backward model.
         options, spelling, with_tokens: see `score_units`.
 
     Yields:
@@ -188,7 +188,7 @@ def _windows(numbered: Iterator[tuple[int, str]]) -> Iterator[list[tuple[int, st
     for number, text in numbered:
         window.append((number, text))
         num_chars += len(text)
-        if len(window) == LINES_AT_ONCE or num_chars >= CHARS_AT_ONCE:
+        if len(window) == LINES_PER_WINDOW or num_chars >= CHARS_PER_WINDOW:
             yield window
             window, num_chars = [], 0
     if window:
@@ -207,20 +207,20 @@ def _encode(number: int, text: str, tokenizer: Tokenizer, options: ScoreOptions,
 
 
 def _batches(by_length: list[int], encoded: list[EncodedUnit], vocab_size: int) -> Iterator[list[int]]:
-    """Yield batches of texts of about one length, given in the order of their lengths.
+    """Yield batches of texts of similar length, from texts sorted by length.
 
-    Batches are of one size, and there are two of them or another even number, so that no core waits for the last. They depend
+    Batches have equal sizes, and their number is even, so that neither of two cores waits for the last batch. Batches depend
     only on the texts, not on the number of cores.
     """
-    widest = min(WIDEST_BATCH, max(1, MOST_LOGITS // vocab_size))
-    if len(by_length) >= SMALLEST_SHARED:
-        num_batches = 2 * math.ceil(len(by_length) / (2 * widest))
-        widest = math.ceil(len(by_length) / num_batches)
+    batch_size = min(MAX_BATCH_SIZE, max(1, MAX_LOGITS // vocab_size))
+    if len(by_length) >= MIN_TEXTS_TO_SPLIT:
+        num_batches = 2 * math.ceil(len(by_length) / (2 * batch_size))
+        batch_size = math.ceil(len(by_length) / num_batches)
     batch: list[int] = []
     for index in by_length:
         length = len(encoded[index].targets) + 1
-        is_full = len(batch) == widest or (len(batch) + 1) * length > POSITIONS_PER_BATCH
-        if batch and (is_full or length > MOST_PADDED * len(encoded[batch[0]].targets) + LONGEST_CHUNK):
+        is_full = len(batch) == batch_size or (len(batch) + 1) * length > POSITIONS_PER_BATCH
+        if batch and (is_full or length > MAX_LENGTH_RATIO * len(encoded[batch[0]].targets) + MAX_CHUNK_LENGTH):
             yield batch
             batch = []
         batch.append(index)
@@ -236,7 +236,7 @@ def _read_batch(
     *,
     reader: Reader | None = None,
 ) -> list[TokenResults]:
-    """Return the results of each unit. Padding comes last, where nothing depends on it."""
+    """Return the results of each unit. Padding is at the end, where it affects no result."""
     if reader is None:
         reader = estimator.new_reader(len(units))
     longest = max(len(unit.targets) for unit in units)
@@ -247,8 +247,8 @@ def _read_batch(
         contexts[:length, column] = unit.context
         targets[:length, column] = unit.targets
     chunks: list[TokenResults] = [TokenResults(np.zeros((0, len(units))))]
-    most = MOST_WHOLE if options.needs_distributions else MOST_LOGITS
-    length = min(most // (len(units) * estimator.vocab_size), POSITIONS_PER_CHUNK // len(units), LONGEST_CHUNK)
+    most = MAX_FULL_LOGITS if options.needs_distributions else MAX_LOGITS
+    length = min(most // (len(units) * estimator.vocab_size), POSITIONS_PER_CHUNK // len(units), MAX_CHUNK_LENGTH)
     length = max(1, length)
     for first in range(0, longest, length):
         chunk = slice(first, first + length)

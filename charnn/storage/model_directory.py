@@ -39,9 +39,9 @@ class Model:
     """A model read from disk.
 
     Args:
-        path: its directory.
-        architecture: the network's architecture.
-        tokenizer: its vocabulary.
+        path: the model directory.
+        architecture: architecture of the network.
+        tokenizer: the tokenizer, with its vocabulary.
         weights: fp32 arrays by name (see `expected_shapes`).
         generation: the training step of the weights.
         tokenizer_sha256: digest of the tokenizer that the weights belong to.
@@ -63,7 +63,7 @@ class Model:
 
 
 def tokenizer_hash(files: dict[str, bytes]) -> str:
-    """Return the SHA-256 of a tokenizer's files, in the order of their names."""
+    """Return the SHA-256 of the files of a tokenizer, in alphabetical order."""
     return sha256_hex(*(files[name] for name in sorted(files)))
 
 
@@ -99,7 +99,7 @@ def is_half_of_bidirectional(config: "RunConfig") -> bool:
 
 
 def write_tokenizer(path: Path, tokenizer: Tokenizer) -> None:
-    """Write the vocabulary into a model directory."""
+    """Write the tokenizer to a model directory."""
     for name, content in tokenizer.files().items():
         write_atomically(path / name, content)
 
@@ -136,7 +136,7 @@ def _config_bytes(config: "RunConfig", generation: int) -> bytes:
 
 
 def write_training_state(path: Path, scalars: JsonObject, tensors: Tensors, *, generation: int) -> None:
-    """Replace `training.json` and `training.safetensors` together: all that resuming needs in addition to the model."""
+    """Replace `training.json` and `training.safetensors` together: the state for resuming, in addition to the model."""
     header = {"format_version": FORMAT_VERSION, "generation": generation}
     write_together(
         [
@@ -157,7 +157,7 @@ def read_ngrams(path: Path, vocab_size: int, *, tokenizer_sha256: str) -> NgramM
     """Read the n-gram model of a network.
 
     Raises:
-        ModelError: if it is missing, damaged or of another vocabulary.
+        ModelError: if it is missing, damaged or belongs to another vocabulary.
     """
     file = path / NGRAM_FILE
     if not file.exists():
@@ -187,7 +187,7 @@ def read_spelling(model: Model) -> Spelling:
     """Return the spelling model for the unknown tokens of a model.
 
     Raises:
-        ModelError: if the spelling model of a word model is missing, damaged or of another tokenizer; for byte models.
+        ModelError: for a byte model; for a word model whose spelling model is missing, damaged or belongs to another tokenizer.
     """
     tokenizer = model.tokenizer
     num_characters = sum(len(token) == 1 for token in tokenizer.vocabulary.tokens)
@@ -232,7 +232,7 @@ def read_model(path: Path) -> Model:
     """Read and validate a model directory.
 
     Raises:
-        ModelError: naming what is missing, damaged, of another version or of another model.
+        ModelError: if a file is missing, damaged, has an unsupported version or belongs to another model.
     """
     content, tensors = _read_checkpoint(path, MODEL_FILES)
     file = f"{path}/config.json"
@@ -259,10 +259,10 @@ def read_model(path: Path) -> Model:
 
 
 def read_directed(path: Path, wanted: Direction | None) -> list[Model]:
-    """Read the models of a directory for a direction: one, or both of a bidirectional model, the forward one first.
+    """Read the models of a directory for a direction: one model, or both of a bidirectional model, the forward one first.
 
     Args:
-        wanted: None for the model's own direction, forward for a bidirectional model.
+        wanted: the direction; None for the direction of the model itself, or forward for a bidirectional model.
 
     Raises:
         ModelError: if there is no model of that direction.
@@ -281,7 +281,7 @@ def read_directed(path: Path, wanted: Direction | None) -> list[Model]:
             )
         if name not in paths:
             raise ModelError(
-                f"{path}: is a model that reads {' and '.join(paths)}, not {name}; "
+                f"{path}: is a {' and '.join(paths)} model, not a {name} one; "
                 f"leave --direction {wanted} out, or train with --direction both"
             )
     return [model if paths[name] == path else read_model(paths[name]) for name in names]
@@ -295,7 +295,7 @@ def read_config(path: Path) -> "RunConfig":
 
 
 def _config_of(content: JsonObject, file: str) -> "RunConfig":
-    from charnn.storage.run_config import RunConfig  # imports the options of training
+    from charnn.storage.run_config import RunConfig  # imports the training options
 
     return RunConfig.from_json(content, file)
 
@@ -350,7 +350,7 @@ def _refuse_non_models(path: Path) -> None:
 
 
 def finish_interrupted_writes(path: Path) -> None:
-    """Complete the renames that a crash interrupted, so that each checkpoint is one complete generation before the next write.
+    """Complete renames interrupted by a crash, so that each checkpoint is a complete generation before the next write.
 
     Raises:
         ModelError: if there is no complete generation.
@@ -366,7 +366,7 @@ def finish_interrupted_writes(path: Path) -> None:
 
 
 def with_backward_half(model: Model) -> list[Model]:
-    """Return a model, and the backward model too if it is bidirectional."""
+    """Return a model, and its backward half if it is bidirectional."""
     if model.architecture.direction == "forward" and is_model(model.path / BACKWARD):
         return read_directed(model.path, "both")
     return [model]

@@ -1,8 +1,8 @@
 """The configuration of a run: the content of `config.json` as dataclasses.
 
-Each value is stored once. The file repeats some (the sizes of the network and the seed are in `options` too) because tools
-read them there: `RunConfig.to_json` writes all of them, `RunConfig.from_json` reads each from one key and migrates files of
-older formats.
+`RunConfig` stores each value once. The file repeats some of them (the sizes of the network and the seed are also in `options`),
+because tools read them there: `RunConfig.to_json` writes all of them, `RunConfig.from_json` reads each from one key and
+migrates files in older formats.
 """
 
 from collections.abc import Mapping
@@ -35,7 +35,7 @@ class Versions:
 
 @dataclass(frozen=True)
 class AskedOptions:
-    """The options as set by the user, None where they are chosen automatically."""
+    """The options as set by the user; None if chosen automatically."""
 
     text: TextOptions
     model: ModelOptions
@@ -117,7 +117,7 @@ class RunConfig:
     Args:
         architecture: the network's resolved architecture.
         asked: the options as set by the user.
-        training: the resolved training options. Those of the text need no resolution, those of the model follow from the
+        training: the resolved training options. Text options need no resolution, and model options follow from the
             architecture.
         plan: further decisions before the first step.
         tokenizer_sha256: digest of the tokenizer that the weights belong to.
@@ -184,8 +184,8 @@ class RunConfig:
             file: its path, for messages.
 
         Raises:
-            ModelError: if a value is missing or invalid, or if a file of the current format has unknown keys, which a newer
-                charnn has written.
+            ModelError: if a value is missing or invalid, or if a file of the current format has unknown keys, written by a
+                newer charnn.
         """
         try:
             if content["format_version"] == FORMAT_VERSION:
@@ -228,9 +228,9 @@ def _migrated(content: Mapping[str, Any]) -> JsonObject:
     embeddings, results without a temperature have temperature 1.
     """
     options, plan = content["options"], dict(content["plan"])
-    if "evaluation_interval" not in plan and "num_evaluations" in plan:  # the first version stored their number
+    if "evaluation_interval" not in plan and "num_evaluations" in plan:  # stored by the first version instead
         plan["evaluation_interval"] = 1 / plan["num_evaluations"]
-    # Without this key, n-gram embeddings were not dropped in training.
+    # In runs without this key, there was no n-gram dropout.
     training = {"ngram_dropout": 0.0, **options["training"]}
     asked = {**options, **content.get("options_given", {})}  # the first version stored the resolved options only
     return {**content, "options": {**options, "training": training}, "options_given": asked, "plan": plan}
@@ -280,12 +280,12 @@ Part = TypeVar("Part")
 
 
 def _part(kind: type[Part], values: Mapping[str, Any]) -> Part:
-    """Make a dataclass from those values of a JSON object that are its fields, with defaults for the others.
+    """Make a dataclass from the values of a JSON object that are its fields, with defaults for missing fields.
 
-    Options are not checked against each other: they were when the run was started, by the rules of that version.
+    The compatibility of options is not checked: it was checked when the run was started, by the rules of that version.
 
     Raises:
-        TypeError: if it is not an object, or a field without a default is missing.
+        TypeError: if `values` is not an object, or a field without a default is missing.
         ValueError: if a value is invalid.
     """
     if not isinstance(values, Mapping):

@@ -24,7 +24,7 @@ from charnn.text.words import split_words
 Ids = npt.NDArray[np.int64]
 FORMAT_VERSION = 1
 LONG_TEXT = 1 << 11
-"""Minimum length in characters at which lookup by fragments between spaces is faster."""
+"""Minimum length, in characters, for which lookup of space-separated fragments is faster."""
 
 
 class Token(NamedTuple):
@@ -47,11 +47,11 @@ class Tokenizer(Protocol):
         ...
 
     def tokenize(self, text: str) -> list[Token]:
-        """Return the tokens as they occur in the text, unknown ones with their own spelling."""
+        """Return the tokens as they occur in the text; unknown tokens keep their spelling."""
         ...
 
     def decoder(self) -> Decoder:
-        """Return a decoder at the start of a text."""
+        """Return a new decoder, at the beginning of a text."""
         ...
 
     def files(self) -> dict[str, bytes]:
@@ -60,7 +60,7 @@ class Tokenizer(Protocol):
 
 
 def decode(tokenizer: Tokenizer, ids: Iterable[int]) -> str:
-    """Return the text of ids."""
+    """Decode ids to text."""
     decoder = tokenizer.decoder()
     return "".join([*(decoder.push(int(id)) for id in ids), decoder.flush()])
 
@@ -71,7 +71,7 @@ def text_encoding(tokenizer: Tokenizer, encoding: str) -> str:
 
 
 class CharTokenizer:
-    """Unicode code points, as they are."""
+    """Unicode code points, without normalization."""
 
     kind = "char"
 
@@ -79,7 +79,7 @@ class CharTokenizer:
         self.vocabulary = vocabulary
         self.unit = unit
         if vocabulary.unknown_id is None:
-            raise ValueError("a character vocabulary needs <unk>")
+            raise ValueError("a character vocabulary requires <unk>")
         self._id_of_code_point = np.full(0x110000, vocabulary.unknown_id, dtype=np.int64)
         for token, id in vocabulary.ids.items():
             if len(token) == 1:
@@ -118,7 +118,7 @@ def count_characters(texts: Iterable[str]) -> dict[str, int]:
 
 
 class ByteTokenizer:
-    """The 256 bytes, of UTF-8 or of any file: no token is unknown. The id is the byte."""
+    """The 256 bytes, of UTF-8 text or any file, so no token is unknown. Each id is the value of the byte."""
 
     kind = "byte"
 
@@ -162,7 +162,7 @@ def byte_vocabulary(counts: npt.NDArray[np.int64], unit: Unit) -> Vocabulary:
 
 
 class WordTokenizer:
-    """Words, numbers and punctuation, with the spacing kept.
+    """Words, numbers and punctuation; spacing is preserved.
 
     The expected gap between two tokens (a space between words, none before a comma) is implicit; any other gap is a token: the
     white space itself, or `GLUE` for none. So decode(encode(text)) == text if all words are known.
@@ -342,7 +342,7 @@ def load_tokenizer(name: str, files: dict[str, bytes]) -> Tokenizer:
 
 def _check_vocabulary(vocabulary: Vocabulary) -> None:
     if not all(isinstance(token, str) for token in vocabulary.tokens) or len(vocabulary.counts) != len(vocabulary):
-        raise ValueError("tokens and counts do not agree")
+        raise ValueError("the numbers of tokens and counts differ, or a token is not a string")
     for id in (vocabulary.boundary_id, 0 if vocabulary.unknown_id is None else vocabulary.unknown_id):
         if not isinstance(id, int) or not 0 <= id < len(vocabulary):
-            raise ValueError(f"id {id!r} is none of {len(vocabulary)} tokens")
+            raise ValueError(f"id {id!r} is not valid for {len(vocabulary)} tokens")

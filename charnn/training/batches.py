@@ -46,7 +46,7 @@ class Batches(Protocol):
 
         Args:
             epoch: number of the epoch, from 0.
-            index: of the batch within the epoch.
+            index: index of the batch within the epoch.
         """
         ...
 
@@ -54,7 +54,7 @@ class Batches(Protocol):
 class UnknownNoise:
     """Replaces rare tokens by <unk>, so that its embedding is learned even if the vocabulary covers the whole text.
 
-    A hash of position and epoch decides whether a token is replaced, so its input and its target agree.
+    A hash of position and epoch determines whether a token is replaced, so that its input and its target agree.
     """
 
     def __init__(self, vocabulary: Vocabulary, seed: int) -> None:
@@ -88,7 +88,7 @@ FULL_LENGTH_PROBABILITY, LENGTH_STD, MIN_DRAWN_LENGTH = 0.95, 5, 5
 
 
 class _StepSlice(NamedTuple):
-    """The input of a step: indices of segments or units, the first token of each to process, and at most how many."""
+    """The input of a step: indices of segments or units, the first token of each to process, and the maximum length."""
 
     texts: IdArray
     first: int
@@ -109,8 +109,8 @@ def _split_into_steps(
 
     Args:
         packs: indices of the texts that are processed in parallel.
-        lengths: of all texts, in tokens.
-        jitter: draws the length of each step; without it every length is `bptt_length`.
+        lengths: lengths of all texts, in tokens.
+        jitter: generator for the length of each step; if None, every step has length `bptt_length`.
     """
     steps = []
     for pack in packs:
@@ -132,18 +132,18 @@ def _draw_length(bptt_length: int, random: np.random.Generator) -> int:
 
 
 class LaneBatches:
-    """A stream cut into segments of about equal length, assigned at random to B lanes in each epoch.
+    """A stream split into segments of about equal length, assigned at random to B lanes in each epoch.
 
-    Each segment begins from the initial state, which is carried to its end. So the gradient of a step comes from B unrelated
-    parts of the text, whereas lanes through the whole text stay in the same few documents for many steps. An epoch begins at a
-    random position and wraps around the text, so that every token is a target once.
+    Each segment begins from the initial state, and the state is carried to its end. So the gradient of a step comes from B
+    unrelated parts of the text, whereas lanes that run through the whole text would stay in the same few documents for many
+    steps. An epoch begins at a random position and wraps around the end of the text, so that every token is a target once.
 
     Args:
         ids: the encoded text (N,).
         num_lanes: B, at most N.
         bptt_length: tokens per step and lane.
         carry_length: maximum tokens per segment; 0 makes each lane one segment.
-        seed: of the order of the segments.
+        seed: seed of the order of the segments.
         jitter: randomize the length of each step (see `_draw_length`).
     """
 
@@ -207,14 +207,14 @@ class LaneBatches:
 class UnitBatches:
     """Whole units (lines, documents), each from the initial state, packed with others of similar length.
 
-    The number of units in a step is chosen so that it has about B x T tokens. Units longer than T continue in the next step
-    with their state carried.
+    The number of units in a step is chosen so that the step has about B x T tokens. Units longer than T continue in the next
+    step with carried state.
 
     Args:
         ids: the encoded text (N,); each unit ends with the boundary token.
         batch_size: B.
         bptt_length: T, maximum tokens per step and unit.
-        seed: of the order of the units and the noise; None sorts all units by length and adds no noise.
+        seed: seed of the order of the units and of the noise; if None, all units are sorted by length and no noise is added.
         jitter: randomize the length of each step (see `_draw_length`).
     """
 
@@ -304,7 +304,7 @@ def make_batches(
     seed: int,
     jitter: bool = False,
 ) -> Batches:
-    """Return the batches of a training text: `LaneBatches` of a stream, else `UnitBatches`, which ignore `carry_length`."""
+    """Return the batches of a training text: `LaneBatches` for a stream, else `UnitBatches`, which ignore `carry_length`."""
     if unit == "stream":
         return LaneBatches(
             ids,

@@ -35,7 +35,7 @@ FIXED_WINDOW = 256
 """Tokens in a window for `fixed_window_loss`, the context length of nanoGPT's character model."""
 
 MAX_STORED_LOGITS = 1 << 25
-"""Maximum number of logits stored to fit the temperature; with a large vocabulary it is fitted to the beginning of the text."""
+"""Maximum number of logits stored to fit the temperature; with a large vocabulary, only the beginning of the text is used."""
 
 LogProbs = npt.NDArray[np.float32]
 Mapped = TypeVar("Mapped")
@@ -48,8 +48,8 @@ class Validation:
     """The result of an evaluation on held-out text.
 
     Args:
-        loss: summed over the tokens, at the temperature.
-        temperature: divisor of the logits with the lowest loss (Guo et al. 2017); above 1 if the network is overconfident.
+        loss: loss at the temperature, summed over the tokens.
+        temperature: divisor of the logits that minimizes the loss (Guo et al. 2017); above 1 if the network is overconfident.
     """
 
     loss: LossTotal
@@ -65,7 +65,7 @@ def validate(
         network: on its device.
         ids: the encoded text (N,); see `held_out_part`.
         unit: stream, line or document; each unit begins from the initial state.
-        workers: threads that the forward passes are divided among; by default only the calling thread.
+        workers: threads among which the forward passes are divided; by default, only the calling thread.
     """
     workers = workers or Workers()
     if network.architecture.tie_weights:  # a scaled output layer would be a scaled embedding too
@@ -136,7 +136,7 @@ def _map_predictions(
     workers: Workers,
     function: PredictionFunction[Mapped],
 ) -> list[Mapped]:
-    """Return a function's value for each batch of predictions; how the text is batched does not depend on the workers."""
+    """Map a function over the batches of predictions; the batches do not depend on the workers."""
     if unit == "stream":
         sources = [
             partial(_predict_rows, network, ids, vocabulary, rows)
@@ -159,7 +159,7 @@ class _RowGroup(NamedTuple):
     """A group of the batch rows into which a stream is split.
 
     Args:
-        bounds: of all rows in the text: row i is `bounds[i]:bounds[i + 1]`.
+        bounds: bounds of all rows in the text: row i is `bounds[i]:bounds[i + 1]`.
         first, last: the rows of the group, `last` excluded.
     """
 
@@ -197,7 +197,7 @@ def _predict_rows(network: Network, ids: IdArray, vocabulary: Vocabulary, rows: 
 
 
 def _predict_units(network: Network, batches: UnitBatches, indices: range) -> Iterator[Predictions]:
-    """Yield predictions for consecutive batches, the first of which starts its units."""
+    """Yield predictions for consecutive batches, the first of which begins its units."""
     state: NetworkState | None = None
     for index in indices:
         batch = batches.batch(0, index)
@@ -218,7 +218,7 @@ def fixed_window_loss(
         network: on its device.
         ids: the encoded text (N,).
         unit: stream, line or document.
-        workers: threads that the windows are divided among; by default only the calling thread.
+        workers: threads among which the windows are divided; by default, only the calling thread.
     """
     context = np.concatenate([[vocabulary.boundary_id], ids])
     unit_starts = np.zeros(1, dtype=np.int64)

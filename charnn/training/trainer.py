@@ -40,13 +40,13 @@ from charnn.training.speed_check import SpeedCheck
 REPORT_SECONDS = 0.25
 MAX_CHECKPOINT_FRACTION = 0.05
 MAX_EVALUATION_FRACTION = 0.05
-"""The fractions of the time that checkpoints and evaluations may take."""
+"""Maximum fractions of the time for checkpoints and evaluations."""
 MAX_ROLLBACKS = 5
 STALE_EVALUATIONS, PLATEAU_FACTOR = 2, 0.5
 """Evaluations without improvement after which the `plateau` schedule halves the learning rate."""
 ROUNDING = 1e-9
 STEPS_PER_READ = {"cpu": 1, "cuda": 16}
-"""How often the loss is read from the device; on a GPU each read waits for it."""
+"""Number of steps between reads of the loss from the device; on a GPU, each read synchronizes."""
 
 
 @dataclass
@@ -64,17 +64,17 @@ class Trainer:
 
     Args:
         network: on its device.
-        optimizers: together they update all its parameters.
+        optimizers: optimizers that together update all parameters.
         batches: the training text.
         noise: replaces some input tokens.
-        validate: evaluates the network on held-out text; None where nothing is held out.
+        validate: evaluates the network on held-out text; None if nothing is held out.
         options: resolved training options.
         precision: fp32 or bf16 (autocast).
         budget: of steps, of seconds, or both.
         evaluation_interval: minimum progress between evaluations; longer if they would take over a twentieth of the time.
-        position: from which to train.
+        position: position at which training starts.
         started: `time.monotonic()` minus the seconds already spent on the run.
-        workers: threads that the work of a step is divided among; the weights do not depend on how many there are.
+        workers: threads among which the work of a step is divided; the weights do not depend on their number.
         planned_speed: tokens per second measured before training.
     """
 
@@ -174,7 +174,7 @@ class Trainer:
         return self._peak_learning_rate() * self._schedule.rate_factor(progress)
 
     def learn(self, learning_rate: float) -> StepResult:
-        """Train on the next batch with a learning rate; everything else is as at the start of a run."""
+        """Train on the next batch with a given learning rate and otherwise with the settings of the start of a run."""
         step = self._prepare_step(learning_rate, progress=0.0)
         return self._finish_step(step, self.workers.run(step.tasks))
 
@@ -275,13 +275,13 @@ class Trainer:
         )
 
     def _reserve_final_seconds(self) -> None:
-        """Stop a time budget's steps early enough for the final evaluations."""
+        """Reserve time for the final evaluations within a time budget."""
         if self.options.minutes and self.budget.seconds is not None and self.position.evaluation_seconds:
             seconds = seconds_for_steps(self.options.minutes, self.position.evaluation_seconds)
             self.budget = replace(self.budget, seconds=seconds)
 
     def _apply_validation_loss(self, loss_nats: float) -> None:
-        """Update the plateau schedule and the triggered average by a validation loss."""
+        """Update the plateau schedule and the triggered average with a validation loss."""
         position = self.position
         position.losses.append(loss_nats)
         if self._schedule.name == "plateau" and position.num_stale and position.num_stale % STALE_EVALUATIONS == 0:
@@ -313,7 +313,7 @@ class Trainer:
         return RolledBack(failed_at, self.position.step, self._peak_learning_rate())
 
     def averaged_arrays(self, *, temperature: float = 1.0) -> Tensors:
-        """Return copies of the averaged weights, which are evaluated and saved in the model."""
+        """Return copies of the averaged weights, which are the weights that are evaluated and saved."""
         with self._averaged.in_place():
             return self.network.arrays(temperature=temperature)
 
@@ -345,7 +345,7 @@ class Trainer:
         self.states = self._split(_strip_prefix("recurrent.", tensors))
 
     def _split(self, recurrent: Tensors) -> list[NetworkState] | None:
-        """Return the carried state of each group of lanes from the arrays of a checkpoint; None if there is none."""
+        """Return the carried state of each group of batch rows from the arrays of a checkpoint, or None if there is none."""
         if not recurrent:
             return None
         num_layers = len({key.split(".")[0] for key in recurrent})

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from charnn.analysis.comparison import FEWEST_BLOCKS, MOST_BLOCKS, Comparison
+from charnn.analysis.comparison import MAX_BLOCKS, MIN_BLOCKS, Comparison
 from charnn.scoring.scores import Score, ScoredToken
 
 LOG2 = float(np.log(2))
@@ -78,11 +78,11 @@ def test_lines_that_depend_on_each_other_are_drawn_in_blocks():
 
 
 def test_too_few_lines_say_nothing_of_chance():
-    few = difference(compared(random_pairs(0.5, FEWEST_BLOCKS - 1)))
+    few = difference(compared(random_pairs(0.5, MIN_BLOCKS - 1)))
     assert (few.low, few.high, few.is_clear) == (None, None, False)
-    assert few.num_lines == FEWEST_BLOCKS - 1
-    many = difference(compared([("a", [1.0], [2.0])] * (MOST_BLOCKS + 5), places=0))
-    assert many.num_lines == MOST_BLOCKS + 5
+    assert few.num_lines == MIN_BLOCKS - 1
+    many = difference(compared([("a", [1.0], [2.0])] * (MAX_BLOCKS + 5), places=0))
+    assert many.num_lines == MAX_BLOCKS + 5
     assert (many.low, many.high) == pytest.approx((1, 1))
 
 

@@ -71,6 +71,6 @@ def test_rollouts_need_a_text_long_enough_and_a_model_of_running_text(charnn, ru
     short = charnn("score", "-m", run, "--text", "the fox", "--unit", "stream", "--rollout", 40)
     assert "--rollout: found 40 tokens to write, but the text has only 7" in short.err
     units = charnn("score", "-m", line_run, "--text", "abab", "--unit", "stream", "--rollout", 2)
-    assert "--rollout: found a model of units (line), but it needs one of running text" in units.err
+    assert "--rollout: found a model with --unit line, but it needs a stream model" in units.err
     idle = charnn("score", "-m", run, "--text", "the fox", "--rollout", 2)
     assert "--rollout: has no effect without --unit stream" in idle.err

@@ -27,7 +27,7 @@ from charnn.scoring.estimators import NetworkEstimator
 from charnn.storage.model_directory import read_model
 from charnn.text.corpus import open_ids
 
-LINES_AT_ONCE = 256
+LINES_PER_WINDOW = 256
 
 
 def main() -> None:
@@ -103,8 +103,8 @@ def batches(network: NetworkEstimator, lines: list[list[int]], boundary_id: int)
     """Yield each line's log probabilities, in order, reading lines of about one length side by side."""
     by_length = sorted(range(len(lines)), key=lambda index: len(lines[index]))
     found: list[np.ndarray] = [np.zeros(0)] * len(lines)
-    for first in range(0, len(lines), LINES_AT_ONCE):
-        batch = by_length[first : first + LINES_AT_ONCE]
+    for first in range(0, len(lines), LINES_PER_WINDOW):
+        batch = by_length[first : first + LINES_PER_WINDOW]
         longest = len(lines[batch[-1]]) + 1
         targets = np.full((longest, len(batch)), boundary_id, dtype=np.int64)
         for column, index in enumerate(batch):

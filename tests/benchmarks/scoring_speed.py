@@ -30,7 +30,7 @@ import torch
 from charnn.cells.parameters import expected_shapes
 from charnn.config import Architecture, ScoreOptions
 from charnn.inference.engine import Engine
-from charnn.scoring.scorer import WIDEST_BATCH, estimator_of, score_units
+from charnn.scoring.scorer import MAX_BATCH_SIZE, estimator_of, score_units
 from charnn.text.tokenizers import CharTokenizer
 from charnn.text.vocabulary import UNKNOWN, Vocabulary
 from charnn.training.network.network import Network
@@ -132,7 +132,7 @@ def compare_with_torch(num_rounds: int) -> None:
     torch_network.eval()
     ours, theirs = [], []
     for number in range(num_rounds):
-        texts = sentences(8 * WIDEST_BATCH, number)
+        texts = sentences(8 * MAX_BATCH_SIZE, number)
         encoded = [np.concatenate((tokenizer.encode(text), [1])) for text in texts]
         time.sleep(SECONDS_OF_REST)
         began = time.perf_counter()
@@ -151,8 +151,8 @@ def compare_with_torch(num_rounds: int) -> None:
 @torch.no_grad()
 def read_by_torch(network: Network, encoded: Sequence[np.ndarray]) -> None:
     """Find the log probabilities of texts of one length."""
-    for first in range(0, len(encoded), WIDEST_BATCH):
-        targets = torch.tensor(np.stack(encoded[first : first + WIDEST_BATCH], axis=1))
+    for first in range(0, len(encoded), MAX_BATCH_SIZE):
+        targets = torch.tensor(np.stack(encoded[first : first + MAX_BATCH_SIZE], axis=1))
         contexts = torch.cat((torch.ones_like(targets[:1]), targets[:-1]))
         logits, _ = network(contexts, network.initial_state(targets.shape[1]))
         assert logits.dtype == torch.float32

@@ -146,7 +146,7 @@ def test_a_text_shorter_than_a_batch_says_that_the_batch_shrinks(charnn, tmp_pat
     (tmp_path / "short.txt").write_text("only a hundred characters or so, " * 3)
     result = charnn("train", "short.txt", "--steps", 2, "--batch-size", 64)
     assert result.status == 0
-    assert "charnn: the text is short (89 tokens): --batch-size 64 became 1\n" in result.err
+    assert "charnn: the text is short (89 tokens): --batch-size reduced from 64 to 1\n" in result.err
 
 
 def test_a_finished_model_is_never_destroyed_unasked(charnn, text):
@@ -259,7 +259,7 @@ def test_a_loss_that_is_not_finite_ends_in_one_line_and_what_was_saved_stays(cha
         0.01,
     )
     assert result.status == 1
-    assert "the loss was not finite; back to step" in result.err
+    assert "the loss was not finite; rolled back to step" in result.err
     last = result.err.splitlines()[-1]
     assert last.startswith("charnn: error: step ")
     assert last.endswith("restart with a lower --learning-rate; the files saved in runs/text are intact")
@@ -314,7 +314,7 @@ def test_a_file_size_limit_stops_training_with_one_line_and_a_whole_model(text):
     command = [sys.executable, "-c", program, "train", str(text), "--steps", "50", "--hidden-size", "64", "-o", "m"]
     result = subprocess.run(command, capture_output=True, text=True, check=False)
     assert result.returncode == 1
-    assert "cannot be written: the file would pass the size limit set for this process" in result.stderr
+    assert "cannot be written: the file would exceed the size limit of this process" in result.stderr
     assert "Traceback" not in result.stderr
     assert not Path("m").exists()
 
@@ -366,7 +366,7 @@ def test_a_read_only_directory_is_one_line(charnn, tmp_path, request):
     request.getfixturevalue("unprivileged")
     result = charnn("train", tmp_path / "readable.txt", "-o", locked / "run", "--steps", 2)
     assert result.status == 1
-    assert "cannot be written: permission denied; choose a place that you may write to" in result.err
+    assert "cannot be written: permission denied; choose a writable location" in result.err
 
 
 def session_of(text, tmp_path, **options):
@@ -405,7 +405,7 @@ def test_the_live_screen_shows_progress_losses_and_a_sample(text, tmp_path, monk
         "rate 0.004, gradient norm 0.70, clipped 25%",
         "once upon a tide",
         "sample at step 30",
-        "back to step 20 with the peak learning rate halved to 0.002",
+        "rolled back to step 20, peak learning rate halved to 0.002",
     ):
         assert part in shown
     assert headline(session)[1].startswith("lstm 1 x 8, embedding")

@@ -18,9 +18,9 @@ GROUPS = {
 }
 WIDER = {("ScoreArguments", "temperature"): "float | str", ("TrainArguments", "cell"): "str"}
 """Types that are wider than those of the command line: numbers need no quotes, and cells may be registered."""
-HEADER = '''"""The options of commands as keyword arguments, for those who check types: made from the dataclasses beside it.
+HEADER = '''"""The options of commands as typed keyword arguments, generated from the dataclasses of this package.
 
-Written by `python -m tests.config.write_arguments`; a test says that it is current.
+Written by `python -m tests.config.write_arguments`; a test checks that it is up to date.
 """
 
 from collections.abc import Sequence

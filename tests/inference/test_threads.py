@@ -203,11 +203,11 @@ def test_several_threads_are_given_up_when_items_become_slow(monkeypatch):
         adaptive.review(step)
     step.seconds[2] = 0.5
     chosen = []
-    for _ in range(2 * threads.MOST_SLOW_ITEMS):
+    for _ in range(2 * threads.MAX_SLOW_ITEMS):
         with adaptive:
             step()
             chosen.append(library.num_threads)
-    assert chosen == [2] * threads.MOST_SLOW_ITEMS + [1] * threads.MOST_SLOW_ITEMS
+    assert chosen == [2] * threads.MAX_SLOW_ITEMS + [1] * threads.MAX_SLOW_ITEMS
     assert library.num_threads == 2
 
 
@@ -295,7 +295,7 @@ from tests.scoring.test_estimators import ENGINE, FIVE
 
 threads.AdaptiveThreads._time = lambda self, number, step, most_seconds: number
 estimators.FEWEST_UNITS = 1
-scorer.WIDEST_BATCH, scorer.LINES_AT_ONCE = 3, 9
+scorer.MAX_BATCH_SIZE, scorer.LINES_PER_WINDOW = 3, 9
 expected = threads.num_cores()
 counts = []
 
@@ -437,8 +437,8 @@ def test_work_that_nobody_waits_for_is_told_so(ending):
 
 def test_threads_change_no_score(monkeypatch):
     monkeypatch.setattr(estimators, "FEWEST_UNITS", 1)
-    monkeypatch.setattr(scorer, "WIDEST_BATCH", 3)
-    monkeypatch.setattr(scorer, "LINES_AT_ONCE", 10)
+    monkeypatch.setattr(scorer, "MAX_BATCH_SIZE", 3)
+    monkeypatch.setattr(scorer, "LINES_PER_WINDOW", 10)
     texts = ["ab" * (number % 7) + "c" * (number % 3) for number in range(40)]
     found = []
     for number in (1, 2, 5):

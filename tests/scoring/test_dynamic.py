@@ -124,7 +124,7 @@ def test_distributions_are_given_where_they_are_asked_for():
 def test_how_a_text_is_handed_over_changes_nothing(at_once, monkeypatch):
     texts = ["abcabcab", "a", "", "dabc" * 4]
     expected = scored(estimator(0.02, 0.01, segment=4), texts)
-    monkeypatch.setattr("charnn.scoring.scorer.LONGEST_CHUNK", at_once)
+    monkeypatch.setattr("charnn.scoring.scorer.MAX_CHUNK_LENGTH", at_once)
     assert scored(estimator(0.02, 0.01, segment=4), texts) == pytest.approx(expected, abs=1e-5)
     details = scored(estimator(0.02, 0.01, segment=4), texts, per_token=True)
     assert details == pytest.approx(expected, abs=1e-5)

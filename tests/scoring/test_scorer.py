@@ -92,7 +92,7 @@ def test_a_sentence_scores_the_same_alone_and_among_others(texts):
 
 
 def test_records_come_one_a_line_in_order_blank_lines_included(monkeypatch):
-    monkeypatch.setattr(scorer, "LINES_AT_ONCE", 3)
+    monkeypatch.setattr(scorer, "LINES_PER_WINDOW", 3)
     monkeypatch.setattr(scorer, "POSITIONS_PER_BATCH", 10)
     texts = ["a", "", "b" * 40, "ab", "", "ba" * 10, "a"]
     scores = scored(*texts)

@@ -36,7 +36,7 @@ def by_hand(texts, settings):
 @pytest.mark.parametrize("size", [1, 3, 100])
 @pytest.mark.parametrize("at_once", [1, 2, 256])
 def test_a_cache_is_what_its_equation_says(size, at_once, monkeypatch):
-    monkeypatch.setattr("charnn.scoring.scorer.LONGEST_CHUNK", at_once)
+    monkeypatch.setattr("charnn.scoring.scorer.MAX_CHUNK_LENGTH", at_once)
     settings = CacheSettings(size, 0.3, 0.9)
     texts = ["abcab", "", "dab", "abcéd"]
     scores = score_units(CachedEstimator(ENGINE, settings), FIVE, texts, ScoreOptions(), with_tokens=True)

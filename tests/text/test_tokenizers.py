@@ -173,7 +173,7 @@ def test_too_few_subwords_are_a_usage_error_that_names_the_least():
     ("content", "message"),
     [
         (b"{", "run/tokenizer.json: is damaged, not JSON"),
-        (b"[]", "run/tokenizer.json: found no format_version; it is no file of charnn's"),
+        (b"[]", "run/tokenizer.json: found no format_version, so it is not a charnn file"),
         (b'{"format_version": 99}', "run/tokenizer.json: has format version 99, this charnn reads up to 1"),
         (b'{"format_version": 1}', "run/tokenizer.json: is not a valid tokenizer (KeyError"),
     ],

@@ -170,7 +170,7 @@ def test_an_interrupted_bidirectional_run_is_resumed(charnn, text, monkeypatch):
     [
         (
             ("score", "--text", "The", "--direction", "backward"),
-            "is a model that reads forward, not backward",
+            "is a forward model, not a backward one",
         ),
         (
             ("score", "--text", "The", "--direction", "both", "--no-bos"),

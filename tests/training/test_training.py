@@ -824,7 +824,7 @@ def test_a_budget_without_room_for_a_step_is_refused_with_sufficient_minutes(min
     with pytest.raises(TrainingError) as error:
         create._refuse_too_little_time(plan, 4.0)
     assert str(error.value) == (
-        "--minutes 0.2: 4 s are spent on reading and timing, and a step takes 6.4 s here; give it --minutes 2.3 or more, "
+        "--minutes 0.2: reading and timing took 4 s, and a step takes 6.4 s here; use --minutes 2.3 or more, "
         "or a smaller --vocab-size, --hidden-size or --batch-size"
     )
 

@@ -22,8 +22,8 @@ INTERVAL = "95 % interval of the difference:"
 
 @with_options(ComparisonOptions)
 def compare(
-    first: Annotated[str, typer.Argument(metavar="A", help="The directory of a model.")],
-    second: Annotated[str, typer.Argument(metavar="B", help="The directory of a second model.")],
+    first: Annotated[str, typer.Argument(metavar="A", help="Directory of the first model.")],
+    second: Annotated[str, typer.Argument(metavar="B", help="Directory of the second model.")],
     files: Annotated[list[str], typer.Argument(metavar="FILE...", help="Texts that neither model was trained on.")],
     *,
     overrides: Overrides,
@@ -34,7 +34,7 @@ def compare(
     same = charnn.api.have_same_vocabulary(models)
     if not same:
         console.notice(
-            f"{first} and {second} have different vocabularies: their perplexities cannot be compared, bits per character can"
+            f"{first} and {second} have different vocabularies: compare their bits per character, not their perplexities"
         )
     with terminated_like_interrupted():
         comparison = charnn.api.compare_files(models, files, options)
@@ -55,16 +55,16 @@ def compare(
 
 def _verdict(names: Sequence[str], difference: "Difference") -> str:
     change = difference.second - difference.first
-    needs = f"{names[1]} needs {change:+.4f} bits per character ({difference.share:.2%})"
+    measured = f"{change:+.4f} bits per character ({difference.share:.2%}) for {names[1]}"
     if difference.low is None or difference.high is None:
-        return f"{needs}; {difference.num_lines} lines are too few to say whether that is chance"
+        return f"{measured}; {difference.num_lines} lines are too few for a significance test"
     if not difference.is_clear or not difference.is_large:
-        reason = (
-            "more than the sampling of the text explains"
+        verdict = (
+            "the difference is not significant"
             if not difference.is_clear
-            else "more than two seeds of one recipe may differ"
+            else "the difference is no larger than between two seeds of one recipe"
         )
-        return f"they do not differ by {reason}: {needs}\n{INTERVAL} {difference.low:+.4f} to {difference.high:+.4f}"
+        return f"{verdict}: {measured}\n{INTERVAL} {difference.low:+.4f} to {difference.high:+.4f}"
     better = names[1] if change < 0 else names[0]
     least, most = sorted((abs(difference.low), abs(difference.high)))
     return f"{better} is better by {abs(change):.4f} bits per character\n{INTERVAL} {least:.4f} to {most:.4f}"

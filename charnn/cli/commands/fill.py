@@ -47,7 +47,7 @@ def fill(
         read = charnn.api.read_prompts(candidates_file, models[0].tokenizer, encoding=options.encoding)
         candidates += [line for line in read if line]
         if not candidates:
-            raise TextError(f"{charnn.api.display_name(candidates_file)}: holds no candidate; write one per line")
+            raise TextError(f"{charnn.api.display_name(candidates_file)}: contains no candidates; write one per line")
     ranked = charnn.api.fill(
         charnn.api.engines_of(models),
         models[0].tokenizer,

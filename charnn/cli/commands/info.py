@@ -90,7 +90,7 @@ def info(
         typer.Argument(metavar="RUN...", help="Model directories.", show_default="the newest under runs/"),
     ] = None,
     json: Annotated[
-        bool, typer.Option("--json", help="One JSON object, or for several models a list."), COMMON
+        bool, typer.Option("--json", help="Print a JSON object, or a list for several models."), COMMON
     ] = False,
     files: Annotated[
         bool,
@@ -184,7 +184,7 @@ def _facts(path: Path, config: "RunConfig") -> dict[str, object]:
 
 
 def _num_bytes(file: "TextFile") -> str:
-    """Return how much of a text was read."""
+    """Return the number of bytes that were read from a file."""
     if file.of_bytes is None:
         return f"{file.num_bytes:,} bytes"
     return f"the first {file.num_bytes:,} of {file.of_bytes:,} bytes"

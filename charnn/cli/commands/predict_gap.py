@@ -45,7 +45,7 @@ def predict_gap(text: str, named: str | None, options: PredictOptions) -> None:
 
 
 def _notice_unused_context(directions: set[str], has_left: bool, has_right: bool) -> None:
-    """Tell the user which side of the gap a model of one direction does not use."""
+    """Tell the user which side of the gap a unidirectional model ignores."""
     if directions == {"forward"} and has_right:
         console.notice(
             "a forward model ignores the text after the gap; train a bidirectional model with --direction both"

@@ -1,4 +1,4 @@
-"""`charnn recipes`: published settings that `charnn train --recipe` knows."""
+"""`charnn recipes`: published settings for `charnn train --recipe`."""
 
 import math
 from typing import Annotated
@@ -17,7 +17,7 @@ VOCABULARIES = {"word": 10_000, "char": 50}
 
 @with_options()
 def recipes(
-    json: Annotated[bool, typer.Option("--json", help="One JSON record per recipe."), COMMON] = False,
+    json: Annotated[bool, typer.Option("--json", help="Print one JSON record per recipe."), COMMON] = False,
     *,
     overrides: Overrides,  # noqa: ARG001 (it has no options of its own)
 ) -> None:

@@ -35,14 +35,14 @@ class Sources(NamedTuple):
     save_state: str | None
 
     def check(self, options: SampleOptions) -> None:
-        """Refuse sources that exclude each other. Raises OptionError."""
+        """Refuse mutually exclusive sources. Raises OptionError."""
         refuse_both("--prompt-file", None not in (self.prompt, self.prompt_file), "a PROMPT")
         refuse_both("--prompts", self.prompts is not None and self.prompt is not None, "a PROMPT")
         refuse_both("--prompts", None not in (self.prompts, self.prompt_file), "--prompt-file")
         refuse_both("--save-state", None not in (self.save_state, self.prompts), "--prompts")
         if options.length == 0 and self.save_state is None:
             raise OptionError(
-                "--length: found 0, but it must be at least 1, or -1 for no end; 0 is for --save-state alone"
+                "--length: found 0, but it must be at least 1, or -1 for no limit; 0 requires --save-state"
             )
 
     def check_targets(self, output: str | None) -> None:
@@ -56,7 +56,7 @@ class Sources(NamedTuple):
 def sample(
     prompt: Annotated[
         str | None,
-        typer.Argument(help="The text to continue, - for standard input.", show_default="the start of a text"),
+        typer.Argument(help="The text to continue, - for standard input.", show_default="the beginning of a text"),
     ] = None,
     model: ModelArgument = None,
     prompt_file: Annotated[
@@ -92,7 +92,7 @@ def sample(
         typer.Option(
             "--load-state",
             metavar="FILE",
-            help="Begin with the hidden state saved by --save-state, before the prompt.",
+            help="Start from the hidden state saved by --save-state, then read the prompt.",
             rich_help_panel=PROMPT_PANEL,
         ),
     ] = None,
@@ -102,7 +102,7 @@ def sample(
             "-o",
             "--output",
             metavar="FILE",
-            help="Write to a file, once all samples are complete; after Ctrl-C, those generated so far.",
+            help="Write the samples to a file when all are complete; after Ctrl-C, those generated so far.",
             rich_help_panel=OUTPUT_PANEL,
         ),
         COMMON,
@@ -111,7 +111,7 @@ def sample(
         bool,
         typer.Option(
             "--interactive",
-            help="Choose among the most probable next tokens or sample several; undo and retry.",
+            help="Choose tokens from the most probable ones, or sample; turns can be undone and retried.",
             rich_help_panel=OUTPUT_PANEL,
         ),
         COMMON,
@@ -164,7 +164,7 @@ def _read_prompts(model: "Model", stepper: "Stepper", sources: Sources, options:
 
 
 def _write(model: "Model", stepper: "Stepper", prompts: "Prompts", options: SampleOptions, file: str | None) -> None:
-    """Write all samples, or after an interrupt or error those generated so far."""
+    """Write all samples; after an interrupt or error, those generated so far."""
     seed = charnn.api.drawn_seed(options)
     with SampleOutput(model, options, prompts.texts, file) as written:
         if options.beam is not None:

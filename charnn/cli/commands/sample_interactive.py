@@ -1,4 +1,4 @@
-"""`charnn sample --interactive`: a user and a model take turns to choose tokens."""
+"""`charnn sample --interactive`: a user and a model take turns choosing tokens."""
 
 import math
 import secrets

@@ -12,12 +12,12 @@ if TYPE_CHECKING:
     from charnn.storage.model_directory import Model
 
 SHOWN_ORDERS = (1, 2, 3, 4, 6, 8, 12, 16)
-LONGEST_SHOWN = 200
-"""Characters of a copied span that are shown."""
+MAX_SHOWN_LENGTH = 200
+"""Maximum number of characters of a copied span to show."""
 
 
 def texts_to_compare(model: "Model") -> "tuple[Ids, Ids]":
-    """Return the encoded training and held-out text beside a model. Raises ModelError if they are missing."""
+    """Return the encoded training and held-out text of a model. Raises ModelError if they are missing."""
     for name in ("train.bin", "valid.bin"):
         if not (model.path / name).exists():
             raise ModelError(
@@ -29,7 +29,7 @@ def texts_to_compare(model: "Model") -> "tuple[Ids, Ids]":
 
 
 def measure_samples(model: "Model", samples: "dict[int, Sample]") -> "dict[int, Memorization]":
-    """Compare samples with the training text beside the model. Raises ModelError if it is missing."""
+    """Compare samples with the training text of the model. Raises ModelError if it is missing."""
     training, held_out = texts_to_compare(model)
     newline_id = model.tokenizer.vocabulary.ids.get("\n")
     ids = [sample.ids for sample in samples.values()]
@@ -47,7 +47,7 @@ def described(novelty: "Memorization", sample: "Sample", model: "Model") -> str:
     span = charnn.api.decode(model.tokenizer, sample.ids[copied.start : copied.start + copied.length]).replace(
         "\n", "\u23ce"
     )
-    shown = span if len(span) <= LONGEST_SHOWN else span[:LONGEST_SHOWN] + "..."
+    shown = span if len(span) <= MAX_SHOWN_LENGTH else span[:MAX_SHOWN_LENGTH] + "..."
     where = f", line {novelty.line:,} of the training text" if novelty.line else ""
     lines = [
         f"novelty: the longest span copied from the training text is {copied.length:,} of {total:,} tokens{where}:"

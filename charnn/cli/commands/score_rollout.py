@@ -28,7 +28,7 @@ def show_rollouts(model: "Model", text: str, options: ScoreOptions) -> None:
     """
     if model.tokenizer.unit != "stream":
         raise OptionError(
-            f"--rollout: found a model of units ({model.tokenizer.unit}), but it needs one of running text; "
+            f"--rollout: found a model with --unit {model.tokenizer.unit}, but it needs a stream model; "
             "train one with --unit stream"
         )
     ngrams = None

@@ -75,7 +75,7 @@ def train(
     )
     refuse_both("--resume", resume and overwrite, "--overwrite")
     refuse_both("--recipe", resume and recipe is not None, "--resume (a run keeps its options)")
-    if texts and not resume:  # before the directory is asked for, which loads torch
+    if texts and not resume:  # before choosing the directory, which loads torch
         valid = overrides.get("valid")
         charnn.api.check_exist([*texts, str(valid)] if valid else texts)
     directory = _directory(output, texts, resume=resume)
@@ -88,7 +88,7 @@ def train(
         resume=resume,
     )
     if texts and resume:
-        console.notice("TEXT is not read again: a resumed run keeps the text that it was begun with")
+        console.notice("TEXT is not read again: a resumed run keeps its original text")
     elif texts:
         console.notice(f"reading {', '.join(map(charnn.api.display_name, texts))}")
     if find_lr:
@@ -126,7 +126,7 @@ def _directory(output: str | None, texts: list[str] | None, *, resume: bool) -> 
 
 
 def _networks(request: "RunRequest", started: float) -> "Generator[Session, None, None]":
-    """Yield each network of a run, to be trained before the next is asked for."""
+    """Yield each network of a run, to be trained before the next is requested."""
     with ProgressLine() as line:
         networks = charnn.api.networks(request, started=started, report=line.show)
         with contextlib.closing(networks):
@@ -153,7 +153,7 @@ def _warn_of_size(recipe: "Recipe", session: "Session") -> None:
     if epochs and not training.minutes and not training.steps:
         minutes = epochs * session.config.corpus.train.num_tokens / speed / 60
         time_taken = f"{minutes / 60:,.1f} hours" if minutes >= 60 else f"{minutes:.1f} minutes"
-        lasts = f", and {epochs:g} epochs of this text take about {time_taken}; --minutes ends it sooner"
+        lasts = f", so {epochs:g} epochs of this text take about {time_taken}; --minutes limits the time"
     console.notice(
         f"recipe {recipe.name} was made for a GPU: this CPU trains on about {speed:,} tokens/s{lasts}; "
         "a smaller --hidden-size and --embedding-size are faster"
@@ -165,7 +165,7 @@ def _interruptible_reading(kept: str) -> Iterator[None]:
     """Clean up, and show a notice, if the command is interrupted before training begins.
 
     Args:
-        kept: what the notice says of the files.
+        kept: the part of the notice that says what is on disk.
     """
     try:
         with terminated_like_interrupted():

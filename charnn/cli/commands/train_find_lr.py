@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from charnn.training.planning.lr_range_test import Trial
     from charnn.training.run.networks import RunRequest
 
-PLOT_HEIGHT, WIDEST_PLOT, MARGIN = 14, 90, 10
+PLOT_HEIGHT, MAX_PLOT_WIDTH, MARGIN = 14, 90, 10
 
 
 def find_learning_rate(request: "RunRequest", *, started: float) -> None:
@@ -35,7 +35,7 @@ def find_learning_rate(request: "RunRequest", *, started: float) -> None:
 
 def _plot(trials: list["Trial"]) -> list[str]:
     """Return a curve of smoothed losses over the logarithm of the rate, with its axes."""
-    width = max(10, min(WIDEST_PLOT, console.output_console().width) - MARGIN)
+    width = max(10, min(MAX_PLOT_WIDTH, console.output_console().width) - MARGIN)
     losses = [trial.smoothed_nats for trial in trials]
     lines = curve([math.log(trial.rate) for trial in trials], losses, width=width, height=PLOT_HEIGHT)
     labels = [f"{max(losses):.3f}", *[""] * (PLOT_HEIGHT - 2), f"{min(losses):.3f}"]

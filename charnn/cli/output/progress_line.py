@@ -17,7 +17,7 @@ class ProgressLine:
     """Shows progress after the first second of a task, and clears the line when it is done."""
 
     def __init__(self) -> None:
-        self._is_rewritten = console.notices_are_watched()
+        self._is_rewritten = console.has_notice_terminal()
         self._last_shown: float | None = None
 
     def __enter__(self) -> "ProgressLine":

@@ -1,4 +1,4 @@
-"""The display of training: a live screen on a terminal, plain lines elsewhere. Both on stderr."""
+"""Training progress on stderr: a live screen on a terminal, plain lines elsewhere."""
 
 import contextlib
 import math
@@ -23,11 +23,11 @@ if TYPE_CHECKING:
     from charnn.training.run.session import Session
 
 BITS = 1 / math.log(2)
-SAMPLE_LENGTH, MOST_SAMPLE_LINES = 160, 8
+SAMPLE_LENGTH, MAX_SAMPLE_LINES = 160, 8
 
 
 class Screen(Protocol):
-    """Shows events."""
+    """Shows the events of training."""
 
     def show(self, event: "Event") -> None:
         """Show an event."""
@@ -80,7 +80,7 @@ def headline(session: "Session") -> list[str]:
     faster = plan.bf16_speedup
     precision = f"{plan.precision} ({faster:.1f} times fp32)" if faster else plan.precision
     return [
-        f"{names} -> {session.directory}: {config.corpus.train.num_tokens:,} tokens to train on, "
+        f"{names} -> {session.directory}: {config.corpus.train.num_tokens:,} training tokens, "
         f"{config.corpus.valid.num_tokens:,} held out, vocabulary of {shape.vocab_size:,} ({kind})",
         f"{shape.cell} {shape.num_layers} x {shape.hidden_size}, "
         f"{'one-hot inputs' if shape.inputs == 'one-hot' else 'embedding ' + str(shape.embedding_size)}, "
@@ -102,7 +102,7 @@ def _dropout(training: TrainingOptions) -> str:
 
 
 def _resumed(session: "Session") -> list[str]:
-    """Return a line with the step that a run resumes from, and the budget that it has now."""
+    """Return a line with the step at which the run is resumed, and the new budget."""
     options, step = session.config.training, session.trainer.position.step
     budgets = [
         f"--minutes {options.minutes:g}" if options.minutes else "",
@@ -114,7 +114,7 @@ def _resumed(session: "Session") -> list[str]:
 
 
 def _reasons(session: "Session") -> list[str]:
-    """Return a line with the options that were chosen, and why; empty for runs of an older charnn."""
+    """Return a line with the automatically chosen options and the reasons; empty for runs of an older charnn."""
     config = session.config
     plan, shape, training = config.plan, config.architecture, config.training
     if plan.expected_epochs is None:
@@ -133,8 +133,8 @@ def _reasons(session: "Session") -> list[str]:
     if overrides >= {"input_dropout", "hidden_dropout", "output_dropout"}:
         del reasons["dropout"]
     chosen = [reason for name, reason in reasons.items() if name not in overrides]
-    most = session.trainer.workers.max_workers
-    speed = f"{plan.training_tokens_per_second:,} tokens/s with {most} thread{'s' if most > 1 else ''}"
+    max_threads = session.trainer.workers.max_workers
+    speed = f"{plan.training_tokens_per_second:,} tokens/s with {max_threads} thread{'s' if max_threads > 1 else ''}"
     return [f"auto: {', '.join(chosen)}; timed: {speed}" if chosen else f"timed: {speed}"]
 
 
@@ -150,7 +150,7 @@ def _baseline(session: "Session") -> list[str]:
 
 
 class PlainScreen:
-    """A line at each evaluation."""
+    """One line per evaluation."""
 
     def __init__(self, session: "Session") -> None:
         self._metrics = _Losses(session)
@@ -184,15 +184,15 @@ def _sample(session: "Session") -> str:
 
 def _rolled_back(event: "RolledBack") -> str:
     return (
-        f"step {event.step:,}: the loss was not finite; back to step {event.to_step:,} with the peak learning rate halved "
+        f"step {event.step:,}: the loss was not finite; rolled back to step {event.to_step:,}, peak learning rate halved "
         f"to {event.learning_rate:.2g}"
     )
 
 
 def _speed_changed(event: "SpeedChanged") -> str:
     return (
-        f"training at {event.measured:,.0f} tokens/s instead of the {event.planned:,.0f} timed beforehand; the learning rate "
-        "schedule, evaluations and end are adjusted to the clock"
+        f"training at {event.measured:,.0f} tokens/s instead of the {event.planned:,.0f} measured beforehand; the "
+        "learning-rate schedule, evaluations and end of training follow the clock"
     )
 
 
@@ -217,7 +217,7 @@ class LiveScreen:
         elif isinstance(event, charnn.api.Evaluated):
             self._evaluated = event
             self._best = event if event.is_best else self._best
-            self._sample = ("\n".join(_sample(self._session).split("\n")[:MOST_SAMPLE_LINES]), event.step)
+            self._sample = ("\n".join(_sample(self._session).split("\n")[:MAX_SAMPLE_LINES]), event.step)
         elif isinstance(event, charnn.api.RolledBack):
             self._terminal.print(_rolled_back(event), style="yellow")
         elif isinstance(event, charnn.api.SpeedChanged):
@@ -244,7 +244,7 @@ class LiveScreen:
     def _bar(self, now: "Progressed") -> Table:
         progress = max(now.progress, self._evaluated.progress if self._evaluated else 0.0)
         left = now.seconds * (1 - progress) / progress if progress > 0 else math.inf
-        seconds_allowed = self._trainer.budget.seconds  # which follows how long evaluations take
+        seconds_allowed = self._trainer.budget.seconds  # adjusted to the duration of evaluations
         if seconds_allowed is not None:
             left = min(left, seconds_allowed - now.seconds)
         row = Table.grid(expand=True, padding=(0, 1))

@@ -1,4 +1,4 @@
-"""Options that the user left open (sizes, batch size, dropout, precision), chosen by the corpus, the budget and the machine."""
+"""Automatic choice of unset options (sizes, batch size, dropout, precision) from the corpus, the budget and the machine."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -20,29 +20,29 @@ from charnn.training.trainer import MAX_EVALUATION_FRACTION
 logger = notice_logger(__name__)
 
 DEFAULT_BATCH_SIZE, WIDE_BATCH_SIZE, WIDE_HIDDEN_SIZE = 32, 64, 512
-"""Batch sizes on a CPU: the second for layers of at least `WIDE_HIDDEN_SIZE`, which process more tokens per second with it."""
+"""Batch sizes on a CPU; layers of at least `WIDE_HIDDEN_SIZE` process more tokens per second with the larger one."""
 GPU_BATCH_SIZE = 128
 SHORT_RUN_STEPS, SHORT_RUN_LEARNING_RATE = 1200, 0.03
-"""Muon's learning rate for shorter runs: the loss was 0.5 to 0.9 % lower after 700 to 1,000 steps, no lower after 1,500."""
+"""Muon's learning rate for shorter runs: it reduced the loss by 0.5 to 0.9 % after 700 to 1,000 steps, but not after 1,500."""
 CARRY_LENGTH = 512
-"""Tokens: longer than the context that an LSTM uses, short enough that the segments of a batch come from all over a text."""
+"""Segment length in tokens: longer than the context that an LSTM uses, but short enough that a batch samples the whole text."""
 MAX_EVALUATIONS = 40
 MIN_EVALUATIONS = 3
 """If the held-out text is too long for this many evaluations, only its beginning is evaluated."""
 STARTUP_SECONDS, STEP_TIME_FRACTION = 4.0, 0.85
-"""Seconds for loading torch and reading the text, and the fraction of the rest that steps fill at the measured
-speed, as observed."""
+"""Observed time for loading torch and reading the text, and observed fraction of the remaining time that is spent on steps."""
 
 REFERENCE_SPEEDS = {128: 192e3, 192: 123e3, 256: 91e3, 384: 53e3, 512: 37e3}
 """Characters per second by hidden size, on the machine on which the hidden sizes by time budget were determined."""
 SAME_SPEED_RATIO = 1.5
 """Factor by which the speed must differ from the reference to change the hidden size."""
 _TIME_FACTOR_BY_EPOCHS = ((2, 0.5), (15, 1.0), (float("inf"), 1.5))
-"""Effective-time factor by number of epochs: with few epochs more text helps more than a larger network, and vice versa."""
+"""Effective-time factor by number of epochs: with few epochs, more text helps more than a larger network, and vice versa."""
 _NGRAM_ORDERS = {"char": 7, "byte": 7}
 _NGRAM_DROPOUT_BY_EPOCHS = ((10, 0.0), (16, 0.25), (50, 0.5), (float("inf"), 0.75))
 MEMORIZATION_EPOCHS, MIN_NGRAM_DROPOUT = 10, 0.25
-"""Epochs over a million tokens after which n-grams are memorized (half as many over 125,000), and the dropout then."""
+"""Number of epochs over a million tokens after which n-grams are memorized (half as many over 125,000), and the minimum n-gram
+dropout from then on."""
 _DROPOUT_BY_EPOCHS = ((4, 0.0), (10, 0.05), (30, 0.1), (60, 0.2), (100, 0.3), (float("inf"), 0.4))
 
 
@@ -54,15 +54,15 @@ def resolve_budget(options: TrainingOptions) -> TrainingOptions:
 
 
 def effective_time_factor(hidden_size: int, speed: float, num_epochs: float) -> float:
-    """Return the factor of a time budget by which the hidden size is chosen.
+    """Return the factor by which a time budget is scaled to choose the hidden size.
 
     The hidden sizes by time budget were determined on one machine, for several epochs: the factor is larger on a faster machine
     or for many epochs, and smaller if the budget does not suffice for the whole text.
 
     Args:
-        hidden_size: of the network that was timed.
+        hidden_size: hidden size of the network that was timed.
         speed: tokens per second.
-        num_epochs: that the budget allows at this speed.
+        num_epochs: number of epochs within the budget at this speed.
     """
     ratio = speed / REFERENCE_SPEEDS.get(hidden_size, speed)
     speed_factor = 1.0 if 1 / SAME_SPEED_RATIO < ratio < SAME_SPEED_RATIO else ratio
@@ -72,13 +72,13 @@ def effective_time_factor(hidden_size: int, speed: float, num_epochs: float) -> 
 def resolve_training(
     options: TrainingOptions, *, unit: str, num_tokens: int, num_epochs: float, batch_size: int
 ) -> TrainingOptions:
-    """Choose the training options that were left open.
+    """Choose the unset training options.
 
     Args:
         options: with a budget.
         unit: stream, line or document.
         num_tokens: length of the training text.
-        num_epochs: that the budget is expected to allow.
+        num_epochs: expected number of epochs within the budget.
         batch_size: see `choose_batch_size`.
     """
     rate = LEARNING_RATES[options.optimizer]
@@ -110,7 +110,7 @@ def resolve_training(
 def choose_batch_size(
     requested: int | None, *, hidden_size: int, num_tokens: int, bptt_length: int, device: str
 ) -> int:
-    """Return the batch size: the requested one, or a default; at most such that each stream is one BPTT length long."""
+    """Return the requested or default batch size, limited so that each stream has at least one BPTT length of text."""
     default = WIDE_BATCH_SIZE if hidden_size >= WIDE_HIDDEN_SIZE else DEFAULT_BATCH_SIZE
     if device == "cuda":
         default = GPU_BATCH_SIZE
@@ -125,14 +125,14 @@ def plan_evaluations(
     evaluation_speed: float,
     max_evaluations: int = MAX_EVALUATIONS,
 ) -> tuple[float, int]:
-    """Choose how often and on how much held-out text to evaluate, in at most about a twentieth of the time.
+    """Choose the interval of evaluations and the number of tokens, so that evaluations take about 5 % of the time at most.
 
     Args:
         num_valid: number of held-out tokens.
-        num_training: number of tokens that training processes.
-        seconds: the time budget; if None the result depends on counts alone, so that a run can be repeated.
+        num_training: number of tokens processed in training.
+        seconds: the time budget; if None, the result depends only on counts, so that a run is reproducible.
         evaluation_speed: tokens per second.
-        max_evaluations: for NT-ASGD, which is triggered by evaluations, at least one per epoch.
+        max_evaluations: maximum number of evaluations; for NT-ASGD, which evaluations trigger, at least one per epoch.
 
     Returns:
         The progress between two evaluations, and the maximum tokens of an evaluation.
@@ -152,17 +152,17 @@ def _by_epochs(table: Sequence[tuple[float, float]], num_epochs: float) -> float
 
 @dataclass(frozen=True)
 class Plan:
-    """The choices made before the first step.
+    """The decisions before the first step.
 
     Args:
-        architecture: resolved sizes.
-        options: resolved training options.
+        architecture: the resolved architecture.
+        options: the resolved training options.
         device: cpu or cuda.
-        speed: as measured.
+        speed: the measured speed.
         evaluation_interval: progress between evaluations.
-        max_valid_tokens: number of held-out tokens in an evaluation.
-        ngram_order: of the n-gram model to count; 0 for none.
-        expected_epochs: that the budget is expected to allow.
+        max_valid_tokens: number of held-out tokens per evaluation.
+        ngram_order: order of the n-gram model to count; 0 for none.
+        expected_epochs: expected number of epochs within the budget.
     """
 
     architecture: Architecture
@@ -175,7 +175,7 @@ class Plan:
     expected_epochs: float
 
     def facts(self) -> PlanFacts:
-        """Return what `config.json` keeps of it beside architecture and options."""
+        """Return the part of the plan that `config.json` stores in addition to the architecture and the options."""
         return PlanFacts(
             device=self.device,
             precision=self.speed.precision,
@@ -197,19 +197,19 @@ def make_plan(
     device: str,
     workers: Workers,
 ) -> Plan:
-    """Choose all options that the user left open.
+    """Choose all unset options.
 
     Args:
-        model_options: as given.
-        options: with a budget.
-        corpus: encoded.
+        model_options: model options as set by the user.
+        options: training options with a budget.
+        corpus: the encoded corpus.
         device: cpu or cuda.
         workers: threads to train with.
     """
     num_tokens = corpus.train.num_tokens
     seconds = options.minutes * 60 if options.minutes else None
     if not corpus.valid.num_tokens:
-        needed = "text that is held out (--valid-fraction or --valid)"
+        needed = "held-out text (--valid-fraction or --valid)"
         refuse_unused("--schedule plateau", options.schedule == "plateau", needed)
         refuse_unused("--optimizer nt-asgd", options.optimizer == "nt-asgd", needed)
     options = replace(
@@ -226,7 +226,9 @@ def make_plan(
         refuse_unused("--ngram-dropout", bool(options.ngram_dropout), "--embedding-order 2 or more")
         options = replace(options, ngram_dropout=0.0)
     if options.batch_size and batch_size < options.batch_size:
-        logger.info(f"the text is short ({num_tokens:,} tokens): --batch-size {options.batch_size} became {batch_size}")
+        logger.info(
+            f"the text is short ({num_tokens:,} tokens): --batch-size reduced from {options.batch_size} to {batch_size}"
+        )
     num_training = _expected_tokens(options, batch_size, num_tokens, speed)
     evaluation_interval, max_valid_tokens = plan_evaluations(
         num_valid=corpus.valid.num_tokens,
@@ -258,7 +260,7 @@ def _choose_sizes(
     seconds: float | None,
     workers: Workers,
 ) -> tuple[Architecture, Speed, int]:
-    """Choose the sizes of the network and the batch size, time them, and revise them if the speed requires it."""
+    """Choose the network sizes and the batch size, time a step, and revise the sizes if the speed requires it."""
     num_tokens = corpus.train.num_tokens
 
     def choose(effective_seconds: float | None) -> tuple[Architecture, int]:

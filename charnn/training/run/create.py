@@ -1,4 +1,4 @@
-"""Creating a run: read the texts, choose the options left open, and write the model directory."""
+"""Creation of a run: read the texts, choose the unset options, and write the model directory."""
 
 import contextlib
 import math
@@ -46,9 +46,9 @@ from charnn.training.run.session import Session, close_text, make_session, make_
 logger = notice_logger(__name__)
 
 MIN_STEPS = 20
-"""Steps that a recommended time budget has room for; with fewer, training is of no use."""
+"""Minimum number of steps within a recommended time budget; with fewer, training is useless."""
 SLOW_STEP_SECONDS = 0.5
-"""If a step takes at least this long, a time budget without room for two steps is refused."""
+"""If a step takes at least this long, a time budget that does not suffice for two steps is refused."""
 
 
 def create_run(
@@ -66,12 +66,12 @@ def create_run(
     """Read the texts and create a run in `directory`; an existing model there is replaced only once the new run is complete.
 
     Args:
-        directory: of the model.
+        directory: the model directory.
         texts: files to train on (see `find_sources`).
         overwrite: replace an existing model.
-        started: `time.monotonic()` from which the time budget counts.
+        started: `time.monotonic()` at the start of the time budget.
         report: called with the progress of reading the text and counting n-grams.
-        recipe: the name of the recipe that options come from.
+        recipe: name of the recipe from which options were taken.
 
     Raises:
         CharnnError: for invalid options or texts; the directory is then unchanged.
@@ -116,7 +116,7 @@ def create_backward_half(forward: Path, *, started: float) -> Session:
 
     Args:
         forward: the directory of the forward half.
-        started: `time.monotonic()` from which the time budget counts.
+        started: `time.monotonic()` at the start of the time budget.
 
     Raises:
         CharnnError: if the forward half is damaged or the directory cannot be written.
@@ -149,7 +149,7 @@ def _complete(
     """Write the tokenizer, the n-gram model and the first checkpoint of a new run.
 
     Args:
-        text_key: of the encoded text in the cache; empty if it is not cached.
+        text_key: key of the encoded text in the cache; empty if it is not cached.
     """
     write_tokenizer(session.directory, session.tokenizer)
     if ngram_order:
@@ -159,10 +159,10 @@ def _complete(
 
 
 def _refuse_too_little_time(plan: Plan, seconds: float) -> None:
-    """Raise TrainingError for a time budget in which no step could be finished.
+    """Raise TrainingError for a time budget that is too short for a step.
 
     Args:
-        seconds: already spent.
+        seconds: time already spent.
     """
     minutes, batch_size = plan.options.minutes, plan.options.batch_size
     assert batch_size is not None
@@ -174,13 +174,13 @@ def _refuse_too_little_time(plan: Plan, seconds: float) -> None:
         return
     needed = _minutes_for(seconds, step_seconds, evaluation_seconds)
     raise TrainingError(
-        f"--minutes {minutes:g}: {seconds:.0f} s are spent on reading and timing, and a step takes {step_seconds:.1f} s here; "
-        f"give it --minutes {needed:g} or more, or a smaller --vocab-size, --hidden-size or --batch-size"
+        f"--minutes {minutes:g}: reading and timing took {seconds:.0f} s, and a step takes {step_seconds:.1f} s here; "
+        f"use --minutes {needed:g} or more, or a smaller --vocab-size, --hidden-size or --batch-size"
     )
 
 
 def _minutes_for(seconds: float, step_seconds: float, evaluation_seconds: float) -> float:
-    """Return the minutes, to a tenth, that suffice for `MIN_STEPS` steps and the end of a run after some seconds."""
+    """Return the minutes, to a tenth, that suffice for `MIN_STEPS` steps and the final evaluation after `seconds`."""
     return math.ceil((seconds + MIN_STEPS * step_seconds + seconds_to_end(evaluation_seconds)) / 6) / 10
 
 
@@ -259,7 +259,7 @@ def _cached_ngrams(session: Session, root: Path | None, key: str) -> NgramModel 
 
 
 def _add_spelling(directory: Path, corpus: Corpus, *, tokenizer_sha256: str) -> None:
-    """Add the spelling model, from the cache if it is there."""
+    """Add the spelling model, from the cache if an earlier run trained it on the same text."""
     root = cache.cache_directory() if corpus.cache_key else None
     key = cache.make_cache_key(what="spelling", text=corpus.cache_key)
     if cache.fetch(root, key, directory) is None:

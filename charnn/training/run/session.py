@@ -44,10 +44,10 @@ class Session:
 
     Args:
         directory: the model directory.
-        config: the contents of `config.json`.
-        tokenizer: of the model.
-        trainer: at the position from which training starts.
-        generation: of the weights on disk.
+        config: the content of `config.json`.
+        tokenizer: the tokenizer of the model.
+        trainer: the trainer, at the position at which training starts.
+        generation: generation of the weights on disk.
         unsaved_best: the best weights so far, if they are not on disk yet.
         ngrams: the n-gram model to interpolate with, if there is one.
         held_out: ids of the held-out tokens for evaluation (N,).
@@ -88,8 +88,8 @@ def make_session(
     """Return a session with newly initialized weights for the encoded text in a directory.
 
     Args:
-        config: complete (see `Session`).
-        position: from which to train.
+        config: the complete configuration (see `Session`).
+        position: position at which training starts.
         started: `time.monotonic()` at which the clock of the run started.
         workers: threads to train with; created if None.
     """
@@ -160,7 +160,7 @@ def _open_training_text(directory: Path, options: TrainingOptions, tokenizer: To
 
 
 def close_text(session: Session) -> None:
-    """Close the training text, so that its directory can be moved or removed; training is possible again after `open_text`."""
+    """Close the training text, so that its directory can be moved or removed; call `open_text` before training again."""
     del session.trainer.batches, session.trainer.noise
 
 
@@ -171,7 +171,7 @@ def open_text(session: Session) -> None:
 
 
 def run(session: Session, *, should_stop: Callable[[], bool]) -> Generator[Event, None, None]:
-    """Train, and save the best model so far and checkpoints.
+    """Train, and save checkpoints and the best model so far.
 
     Args:
         should_stop: called after each step; training stops when it returns True.
@@ -190,7 +190,7 @@ def run(session: Session, *, should_stop: Callable[[], bool]) -> Generator[Event
         contextlib.closing(session.trainer.run(should_stop)) as events,
     ):
         while True:
-            with memory_kept(trim=False):  # only while training runs, not while the caller does
+            with memory_kept(trim=False):  # only during training, not while the caller runs
                 event = next(events, None)
                 if event is None:
                     return
@@ -236,7 +236,7 @@ def _record_results(session: Session, event: Evaluated) -> None:
 
 
 def _measure_best_weights(session: Session) -> None:
-    """Compute the final metrics of the best weights: over fixed windows, and interpolated with the n-gram model."""
+    """Compute the final metrics of the best weights: the fixed-window loss, and the loss interpolated with the n-gram model."""
     if not len(session.held_out):
         return
     with torch.random.fork_rng(devices=[]):  # initialization must not advance the generator of training
