@@ -66,6 +66,8 @@ if TYPE_CHECKING:
     from charnn.storage.model_directory import read_model as read_model
     from charnn.storage.model_directory import read_ngrams as read_ngrams
     from charnn.storage.model_directory import with_backward_half as with_backward_half
+    from charnn.storage.new_directory import check_available as check_available
+    from charnn.storage.new_directory import default_directory as default_directory
     from charnn.storage.run_files import BACKWARD as BACKWARD
     from charnn.storage.run_files import NGRAM_FILE as NGRAM_FILE
     from charnn.storage.run_files import stored_files as stored_files
@@ -93,7 +95,6 @@ if TYPE_CHECKING:
     from charnn.training.run.bidirectional import directory_of_run as directory_of_run
     from charnn.training.run.create import minutes_to_learn as minutes_to_learn
     from charnn.training.run.learning_rates import try_learning_rates as try_learning_rates
-    from charnn.training.run.networks import default_directory as default_directory
     from charnn.training.run.networks import make_request as make_request
     from charnn.training.run.networks import networks as networks
     from charnn.training.run.session import run as run
@@ -183,6 +184,10 @@ _NAMES = {
         "read_ngrams",
         "with_backward_half",
     ),
+    "storage.new_directory": (
+        "check_available",
+        "default_directory",
+    ),
     "storage.run_files": (
         "BACKWARD",
         "NGRAM_FILE",
@@ -221,7 +226,6 @@ _NAMES = {
     "training.run.create": ("minutes_to_learn",),
     "training.run.learning_rates": ("try_learning_rates",),
     "training.run.networks": (
-        "default_directory",
         "make_request",
         "networks",
     ),

@@ -17,6 +17,8 @@ from charnn.options import with_tuples
 from charnn.recipes import load_recipe
 from charnn.scoring.build import check_compatible
 from charnn.storage.model_directory import find_model, read_model, with_backward_half
+from charnn.storage.new_directory import check_available, default_directory
+from charnn.text.sources import check_exist
 
 if TYPE_CHECKING:
     from charnn.training.events import Event, StopReason
@@ -75,17 +77,22 @@ def train(
     Example:
         >>> model = charnn.train("book.txt", minutes=2, output="runs/book")
     """
-    from charnn.training.run.networks import default_directory, make_request, networks  # loads torch
-
     names = [str(texts)] if isinstance(texts, (str, Path)) else [str(text) for text in texts]
     if not names and not resume:
         raise OptionError("texts: found none; name the text to train on: charnn.train('book.txt')")
     of_text = default_directory(names[0]) if names else None
     directory = Path(output) if output is not None else of_text or find_model(None)
+    values = with_tuples(options, TrainArguments.__annotations__)
+    if not resume:
+        valid = options.get("valid")
+        check_exist([*names, valid] if valid else names)
+        check_available(directory, overwrite=overwrite)
+    from charnn.training.run.networks import make_request, networks  # loads torch
+
     request = make_request(
         directory,
         names,
-        with_tuples(options, TrainArguments.__annotations__),
+        values,
         recipe=None if recipe is None else load_recipe(str(recipe)),
         overwrite=overwrite,
         resume=resume,

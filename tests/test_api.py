@@ -229,7 +229,7 @@ def test_a_bidirectional_model_is_trained_and_loaded_whole(tmp_path):
         (lambda _: module().train("x.txt", minuts=1), "minuts: no such option; did you mean minutes?"),
         (lambda _: module().load("nowhere"), "nowhere"),
         (lambda _: module().train(), "texts: found none"),
-        (lambda _: module().train("x.txt", hidden_size=0), "hidden_size: found 0, but it must be at least 1"),
+        (lambda _: module().train(FABLES, hidden_size=0), "hidden_size: found 0, but it must be at least 1"),
     ],
 )
 def test_errors_speak_of_arguments(book, call, message):

@@ -3,9 +3,11 @@
 import math
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import chain
 
 from charnn.errors import TextError
 from charnn.text.sources import empty_text_error
+from charnn.text.tables import Row, read_table
 
 TIE_NATS = 1e-5
 """Two log probabilities closer than this are equal: batching changes a log probability by about as much."""
@@ -44,10 +46,11 @@ class PairFile:
 
 
 def read_pairs(name: str, lines: Iterable[str]) -> PairFile:
-    r"""Read a TSV with a header.
+    r"""Read a table of pairs (see `read_table`).
 
     Args:
         name: of the file, for messages.
+        lines: without line ends, the header first.
 
     Raises:
         TextError: naming the line that has too few or too many columns, or what the header lacks.
@@ -57,34 +60,27 @@ def read_pairs(name: str, lines: Iterable[str]) -> PairFile:
         >>> pairs[0].good
         'The fox sleeps.'
     """
-    rows = enumerate(lines, start=1)
-    header = next((line.split("\t") for _, line in rows), None)
+    lines = iter(lines)
+    header = next(lines, None)
     if header is None:
         raise empty_text_error([name], "a file of pairs begins with a header that has the columns good and bad")
-    for column in ("good", "bad"):
-        if column not in header:
-            raise TextError(
-                f"{name}:1: found the columns {', '.join(header)}, but there must be good and bad; separate columns by tabs"
-            )
-    if len(set(header)) < len(header):
-        raise TextError(f"{name}:1: found a column twice in {', '.join(header)}; give each a name of its own")
-    has_prefix = "prefix" in header
-    pairs = [_pair(name, number, line, header) for number, line in rows if line]
-    if not pairs:
-        raise TextError(f"{name}: holds a header and no pair; write one a line")
-    return PairFile(pairs, has_prefix, [column for column in header if column not in TEXT_COLUMNS])
-
-
-def _pair(name: str, number: int, line: str, header: Sequence[str]) -> Pair:
-    cells = line.split("\t")
-    if len(cells) != len(header):
+    table = read_table(name, chain([header], lines))
+    if not {"good", "bad"} <= set(table.columns):
         raise TextError(
-            f"{name}:{number}: found {len(cells)} where the header has {len(header)} columns; separate them by tabs"
+            f"{name}:1: found the columns {', '.join(table.columns)}, but there must be good and bad; separate columns by "
+            "tabs or commas"
         )
-    row = dict(zip(header, cells, strict=True))
-    prefix = row.get("prefix", "")
-    categories = {column: value for column, value in row.items() if column not in TEXT_COLUMNS}
-    return Pair(number, joined(prefix, row["good"]), joined(prefix, row["bad"]), categories)
+    pairs = [_pair(row) for row in table.rows]
+    if not pairs:
+        raise TextError(f"{name}: contains a header but no pair; write one per line")
+    categories = [column for column in table.columns if column not in TEXT_COLUMNS]
+    return PairFile(pairs, "prefix" in table.columns, categories)
+
+
+def _pair(row: Row) -> Pair:
+    prefix = row.cells.get("prefix", "")
+    categories = {column: value for column, value in row.cells.items() if column not in TEXT_COLUMNS}
+    return Pair(row.line, joined(prefix, row.cells["good"]), joined(prefix, row.cells["bad"]), categories)
 
 
 def joined(prefix: str, continuation: str) -> str:

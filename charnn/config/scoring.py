@@ -176,7 +176,7 @@ class SentenceComparisonOptions(Checked):
     pairs: Annotated[
         str | None,
         Option(
-            "Score minimal pairs: a TSV with columns good, bad, optionally prefix, and any category columns.",
+            "Score minimal pairs: a TSV or CSV file with columns good, bad, optionally prefix, and categories.",
             automatic="none",
             panel=COMPARISON,
             common=True,

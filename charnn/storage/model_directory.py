@@ -338,7 +338,7 @@ def _check_shapes(path: Path, architecture: Architecture, tokenizer: Tokenizer, 
 def _refuse_non_models(path: Path) -> None:
     if not path.exists():
         raise ModelError(
-            f"{path}: no such model directory (looked in {Path.cwd()}); check -m, or see the models in runs/"
+            f"{path}: no such model directory (looked in {Path.cwd()}); check the name; by default, models are in runs/"
         )
     if path.is_file():
         raise ModelError(f"{path}: is a file; a model is a directory that charnn train creates: name the directory")

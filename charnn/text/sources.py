@@ -187,7 +187,7 @@ def check_exist(texts: Sequence[str]) -> None:
     for text in texts:
         path = Path(text)
         if not text:
-            raise TextError("TEXT: found an empty name; name a file")
+            raise TextError("found an empty file name; name a file")
         if text == "-":
             _check_stdin()
         elif path.is_symlink() and not path.exists():

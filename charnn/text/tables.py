@@ -118,7 +118,7 @@ def _rows(
             separators = {"\t": "tabs", ";": "semicolons", ",": "commas"}[delimiter]
             hint = "" if delimiter == "\t" else f", and quote a cell that holds {separators}"
             raise TextError(
-                f"{name}:{line}: found {len(cells)} cells where the header has {len(columns)} columns; separate them by "
+                f"{name}:{line}: found {len(cells)} where the header has {len(columns)} columns; separate them by "
                 f"{separators}{hint}"
             )
         yield Row(line, dict(zip(columns, cells, strict=True)))

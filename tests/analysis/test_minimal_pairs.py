@@ -58,7 +58,7 @@ def test_a_prefix_is_joined_with_a_space_unless_there_is_one(prefix, continuatio
         ([], "p.tsv: is empty; a file of pairs begins with a header"),
         (["good\twrong"], "p.tsv:1: found the columns good, wrong, but there must be good and bad"),
         (["good\tbad\tgood"], "p.tsv:1: found a column twice"),
-        (["good\tbad"], "p.tsv: holds a header and no pair"),
+        (["good\tbad"], "p.tsv: contains a header but no pair"),
         (["good\tbad", "a\tb", "a"], "p.tsv:3: found 1 where the header has 2 columns"),
     ],
 )
@@ -99,3 +99,9 @@ def test_scores_are_added_up_and_the_best_wins():
     for id, total, text in [("u1", -3.0, "x"), ("u2", -9.0, "y"), ("u1", -2.0, "z"), ("u1", -2.0, "later")]:
         best.take(id, total, text)
     assert best.of_each == {"u1": (-2.0, "z"), "u2": (-9.0, "y")}
+
+
+def test_pairs_in_csv_are_those_in_tsv():
+    tsv = ["kind\tgood\tbad", "number\tThe cats, I say, run.\tThe cats, I say, runs."]
+    csv = ["kind,good,bad", 'number,"The cats, I say, run.","The cats, I say, runs."']
+    assert read_pairs("p.csv", csv) == read_pairs("p.tsv", tsv)

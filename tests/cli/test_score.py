@@ -589,3 +589,9 @@ def test_a_long_running_text_is_not_kept(charnn, run, monkeypatch):
         _, row = charnn("score", "-m", run, "text.txt", "--unit", "stream", "--format", "tsv").out.splitlines()
         assert row.split("\t")[-1] == shown
         assert row.split("\t")[3] == str(len(text))
+
+
+def test_a_sentence_without_text_is_told_from_a_file(charnn, run):
+    result = charnn("score", "the", "cat", "-m", run)
+    assert result.status == 1
+    assert result.err.endswith("check the spelling, or pass a sentence with --text\n")

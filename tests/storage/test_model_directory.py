@@ -133,7 +133,7 @@ def test_a_pickle_beside_missing_weights_is_refused_by_name(run):
 
 def test_what_is_no_model_directory_is_named(tmp_path):
     assert complaint(tmp_path / "none") == (
-        f"{tmp_path / 'none'}: no such model directory (looked in {tmp_path}); check -m, or see the models in runs/"
+        f"{tmp_path / 'none'}: no such model directory (looked in {tmp_path}); check the name; by default, models are in runs/"
     )
     (tmp_path / "file").touch()
     assert "is a file; a model is a directory" in complaint(tmp_path / "file")

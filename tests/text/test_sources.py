@@ -83,7 +83,7 @@ def test_what_cannot_be_read_in_a_directory_is_said(tmp_path, monkeypatch):
     [
         ("missing.txt", "missing.txt: no such file or directory (looked in {here}); check the spelling"),
         ("empty", "empty: contains no text (0 files examined); name a text file"),
-        ("", "TEXT: found an empty name; name a file"),
+        ("", "found an empty file name; name a file"),
         ("dangling", "dangling: is a link to nowhere, which does not exist; name the file itself"),
         (
             "tree/*",

@@ -41,9 +41,9 @@ def test_quotes_of_a_tsv_file_are_text_unless_a_program_put_them_there():
         ("", "t: found no header; the first line of a table names its columns"),
         (
             "a,b\n1,2,3",
-            "t:2: found 3 cells where the header has 2 columns; separate them by commas, and quote a cell that holds commas",
+            "t:2: found 3 where the header has 2 columns; separate them by commas, and quote a cell that holds commas",
         ),
-        ("a\tb\n1", "t:2: found 1 cells where the header has 2 columns; separate them by tabs"),
+        ("a\tb\n1", "t:2: found 1 where the header has 2 columns; separate them by tabs"),
         ("a,a\n1,2", "t:1: found a column twice in a, a; give each a name of its own"),
         ('a,b\n1,"x"y', "t:2: is not CSV (',' expected after '\"'); double the quotes within a quoted cell"),
     ],

@@ -20,7 +20,7 @@ from charnn.cli.output.score_output import ScoreOutput
 from charnn.cli.output.score_progress import Progress
 from charnn.cli.targets import check_targets
 from charnn.config import ScoreOptions
-from charnn.errors import OptionError
+from charnn.errors import OptionError, TextError
 from charnn.interrupts import terminated_like_interrupted
 from charnn.options import chosen, pick, refuse_both
 
@@ -74,6 +74,7 @@ def score(
         raise OptionError(
             f"--text: found {len(text)} texts with --unit stream, but a stream is one text; join them, or leave --unit out"
         )
+    _check_files(files or [])
     models = _load(model, options)
     check_targets(
         {"--output": output, "--summary": summary},
@@ -93,6 +94,14 @@ def score(
         rescore(models, options.nbest, options, output)
     else:
         _score_texts(models, text, files or [], options, output=output, summary=summary)
+
+
+def _check_files(files: list[str]) -> None:
+    """Raise TextError for a file that does not exist, which may be a sentence without --text."""
+    try:
+        charnn.api.check_exist(files)
+    except TextError as error:
+        raise TextError(f"{error}, or pass a sentence with --text") from error
 
 
 def _units(files: list[str], model: "Model", options: ScoreOptions) -> Iterator[str]:

@@ -75,10 +75,12 @@ def train(
     )
     refuse_both("--resume", resume and overwrite, "--overwrite")
     refuse_both("--recipe", resume and recipe is not None, "--resume (a run keeps its options)")
-    if texts and not resume:  # before choosing the directory, which loads torch
+    if texts and not resume:
         valid = overrides.get("valid")
         charnn.api.check_exist([*texts, str(valid)] if valid else texts)
     directory = _directory(output, texts, resume=resume)
+    if not find_lr and not resume:
+        charnn.api.check_available(directory, overwrite=overwrite)  # again later; here, before torch is loaded
     request = charnn.api.make_request(
         directory,
         texts or [],

@@ -21,8 +21,6 @@ from charnn.ngrams.spelling import learn_spelling
 from charnn.notices import notice_logger
 from charnn.storage.model_directory import (
     is_half_of_bidirectional,
-    is_model,
-    read_config,
     read_model,
     read_ngrams,
     tokenizer_hash,
@@ -30,8 +28,9 @@ from charnn.storage.model_directory import (
     write_spelling,
     write_tokenizer,
 )
+from charnn.storage.new_directory import check_available
 from charnn.storage.run_config import AskedOptions, CorpusFacts, Results, RunConfig, Versions
-from charnn.storage.run_files import BACKWARD, NGRAM_FILE, SPELLING_FILE, other_files
+from charnn.storage.run_files import BACKWARD, NGRAM_FILE, SPELLING_FILE
 from charnn.text import cache
 from charnn.text.corpus import Corpus, open_ids, prepare_corpus, reverse_encoded
 from charnn.text.encoding import SPLITS
@@ -76,7 +75,7 @@ def create_run(
     Raises:
         CharnnError: for invalid options or texts; the directory is then unchanged.
     """
-    _refuse_to_overwrite(directory, overwrite)
+    check_available(directory, overwrite=overwrite)
     check_compatibility(text_options, model_options, training_options)
     options = resolve_budget(training_options)
     device = choose_device(options.device)
@@ -182,29 +181,6 @@ def _refuse_too_little_time(plan: Plan, seconds: float) -> None:
 def _minutes_for(seconds: float, step_seconds: float, evaluation_seconds: float) -> float:
     """Return the minutes, to a tenth, that suffice for `MIN_STEPS` steps and the final evaluation after `seconds`."""
     return math.ceil((seconds + MIN_STEPS * step_seconds + seconds_to_end(evaluation_seconds)) / 6) / 10
-
-
-def _refuse_to_overwrite(directory: Path, overwrite: bool) -> None:
-    """Raise ModelError unless the directory is empty, or a model that is to be overwritten and nothing else."""
-    if not directory.exists():
-        return
-    if overwrite and is_model(directory):
-        if others := other_files(directory):
-            more = f" and {len(others) - 1} more" if len(others) > 1 else ""
-            raise ModelError(
-                f"{directory}: --overwrite would delete {others[0]}{more}, which is not part of the model; "
-                "move it elsewhere, or name another directory with -o"
-            )
-        return
-    if is_model(directory):
-        is_finished = read_config(directory).results.stopped in ("budget", "patience")
-        state = "a finished" if is_finished else "an unfinished"
-        resume = "train it further with --resume and a larger budget" if is_finished else "finish it with --resume"
-        raise ModelError(
-            f"{directory}: holds {state} model; replace it with --overwrite, {resume}, or name another directory with -o"
-        )
-    if directory.is_file() or any(directory.iterdir()):
-        raise ModelError(f"{directory}: exists and is not a charnn model; name another directory with -o")
 
 
 def _add_ngrams(

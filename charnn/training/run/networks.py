@@ -8,12 +8,11 @@ from pathlib import Path
 from charnn.config import ModelOptions, TextOptions, TrainingOptions
 from charnn.config.compatibility import merge_recipe
 from charnn.errors import OptionError, StorageError
-from charnn.files import portable_name
 from charnn.notices import notice_logger
 from charnn.options import OptionValues, pick
 from charnn.recipes import Recipe
 from charnn.storage.locking import exclusive
-from charnn.storage.model_directory import DEFAULT_ROOT, is_model, read_config
+from charnn.storage.model_directory import is_model, read_config
 from charnn.storage.run_files import BACKWARD
 from charnn.text.progress import Report
 from charnn.training.run.bidirectional import half_of_budget, is_finished, is_forward_half, with_default_budget
@@ -85,12 +84,6 @@ def make_request(
     return RunRequest(
         directory, texts, overrides, text_options, model_options, training_options, recipe, overwrite, resume
     )
-
-
-def default_directory(text: str) -> Path:
-    """Return the default model directory of a text: `runs/` and the name of the file."""
-    name = "stdin" if text == "-" else Path(text.rstrip("/")).name.removesuffix(".gz")
-    return DEFAULT_ROOT / (portable_name(Path(name).stem.replace("*", "all")) or "text")
 
 
 def networks(request: RunRequest, *, started: float, report: Report | None = None) -> Generator[Session, None, None]:
