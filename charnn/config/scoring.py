@@ -4,6 +4,7 @@ import math
 from dataclasses import dataclass, fields
 from typing import Annotated, Literal
 
+from charnn.config.adaptation import AdaptationOptions
 from charnn.config.model import Direction
 from charnn.config.sampling import Device, MixNgram
 from charnn.config.text import Unit
@@ -16,10 +17,9 @@ BASE_OF_FORMAT = {"kenlm": "10", "srilm": "10", "lmzoo": "2", "neural-complexity
 """Output formats of other programs, and their logarithm bases."""
 FIT = "fit"
 MIN_TEMPERATURE, MAX_TEMPERATURE = 0.01, 100.0
-CACHE_SIZE = 2000
 
 TEXT, SCORERS, UNKNOWN = "Scored text", "Models", "Unknown words"
-ADAPTATION, COMPARISON, OUTPUT = "Adaptation", "Comparison", "Output"
+COMPARISON, OUTPUT = "Comparison", "Output"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -102,71 +102,6 @@ class UnknownOptions(Checked):
         bool,
         Option("Multiply the probability of <unk> by the probability of the spelling.", panel=UNKNOWN),
     ] = False
-
-
-@dataclass(frozen=True, kw_only=True)
-class AdaptationOptions(Checked):
-    """Adaptation of a model to the text that it scores."""
-
-    dynamic: Annotated[
-        bool,
-        Option("Dynamic evaluation: gradient steps on the scored text (needs torch).", panel=ADAPTATION, common=True),
-    ] = False
-    dynamic_stretch: Annotated[
-        int | None,
-        Option(
-            "Segment length: tokens scored before each update of the weights.",
-            at_least=1,
-            automatic="20 (char, byte), 5 (word, subword)",
-            panel=ADAPTATION,
-        ),
-    ] = None
-    dynamic_rate: Annotated[
-        float | None,
-        Option(
-            "Learning rate of dynamic evaluation.",
-            at_least=0,
-            automatic="fitted on the held-out text",
-            panel=ADAPTATION,
-        ),
-    ] = None
-    dynamic_decay: Annotated[
-        float | None,
-        Option(
-            "Decay of the weights toward the trained weights.",
-            at_least=0,
-            below=1,
-            automatic="fitted on the held-out text",
-            panel=ADAPTATION,
-        ),
-    ] = None
-    cache: Annotated[
-        bool,
-        Option("Neural cache: favor tokens that followed similar hidden states.", panel=ADAPTATION, common=True),
-    ] = False
-    cache_size: Annotated[
-        int | None,
-        Option("Number of past tokens in the cache.", at_least=1, automatic=str(CACHE_SIZE), panel=ADAPTATION),
-    ] = None
-    cache_weight: Annotated[
-        float | None,
-        Option(
-            "Interpolation weight of the cache.",
-            at_least=0,
-            below=1,
-            automatic="fitted on the held-out text",
-            panel=ADAPTATION,
-        ),
-    ] = None
-    cache_sharpness: Annotated[
-        float | None,
-        Option(
-            "Flattening parameter theta of the cache; 0 weights all states equally.",
-            at_least=0,
-            automatic="fitted on the held-out text",
-            panel=ADAPTATION,
-        ),
-    ] = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -334,19 +269,6 @@ class ScoreOptions(
             refuse_both(flags[0], True, flags[1])
 
     def _check_adaptation(self) -> None:
-        for flag, is_set in {
-            "--cache-size": self.cache_size is not None,
-            "--cache-weight": self.cache_weight is not None,
-            "--cache-sharpness": self.cache_sharpness is not None,
-        }.items():
-            refuse_unused(flag, is_set and not self.cache, "--cache")
-        for flag, is_set in {
-            "--dynamic-stretch": self.dynamic_stretch is not None,
-            "--dynamic-rate": self.dynamic_rate is not None,
-            "--dynamic-decay": self.dynamic_decay is not None,
-        }.items():
-            refuse_unused(flag, is_set and not self.dynamic, "--dynamic")
-        refuse_both("--cache", self.cache and self.dynamic, "--dynamic")
         adapting = "--cache" if self.cache else "--dynamic"
         refuse_both(adapting, self.fit_weights is not None and (self.cache or self.dynamic), "--fit-weights")
         for flag, is_set in {"--dynamic": self.dynamic, "--cache": self.cache}.items():

@@ -13,7 +13,7 @@ from charnn.text.tokenizers import Token, Tokenizer
 
 SPACES = " \t"
 MAX_LAST_WORD = 1000
-"""Characters in which the last word of a text is looked for."""
+"""Maximum length of the last word of a text; the search for it must not take long."""
 REMEDY = ", or pass --on-unknown skip or --on-unknown unk"
 
 
@@ -59,8 +59,8 @@ def stable_beginning(tokenizer: Tokenizer, text: str) -> str:
     if tokenizer.kind in ("char", "byte"):
         return text
     words = text.rstrip()
-    last_word = words.split()[-1:] if len(words) < MAX_LAST_WORD else words[-MAX_LAST_WORD:].split()[-1:]
-    return words.removesuffix("".join(last_word)).rstrip()
+    last_word = "".join(words[-MAX_LAST_WORD:].split()[-1:])
+    return words.removesuffix(last_word).rstrip()
 
 
 def _unknown_token(

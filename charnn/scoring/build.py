@@ -7,7 +7,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from charnn.config import ScoreOptions
-from charnn.config.scoring import CACHE_SIZE, FIT
+from charnn.config.adaptation import CACHE_SIZE
+from charnn.config.scoring import FIT
 from charnn.errors import ModelError, OptionError
 from charnn.inference.devices import require_gpu
 from charnn.inference.engine import Engine

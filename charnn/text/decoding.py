@@ -1,4 +1,4 @@
-"""From bytes to text: encodings, byte-order marks, line ends, and what is said of a file that is not text."""
+"""Decoding of bytes: encodings, byte-order marks, line ends, and errors for files that are not text."""
 
 import codecs
 from collections.abc import Callable, Iterator
@@ -11,22 +11,22 @@ from charnn.text.sources import OpenedSource, Source, has_grown, opened
 
 CHUNK_BYTES = 1 << 20
 RAW = "raw bytes"
-"""In place of an encoding: bytes as they are, undecodable ones as surrogates, so that encoding gives them back."""
+"""Pseudo-encoding for raw bytes: undecodable bytes become surrogates, which encode to the same bytes."""
 DEFAULT = "utf-8"
 
 
 def decoded(
     source: Source, encoding: str, *, notes: list[str] | None = None, advance: Callable[[int], None] | None = None
 ) -> Iterator[str]:
-    """Yield a source's text in chunks, with line ends made LF.
+    """Yield the text of a source in chunks, with LF line ends.
 
     Args:
-        encoding: a codec's name, or RAW. A mark of UTF-16 or UTF-32 overrides UTF-8.
-        notes: receives what a user should know.
-        advance: called with the number of bytes read since the last call, packed ones where they are packed.
+        encoding: name of a codec, or RAW. A byte-order mark of UTF-16 or UTF-32 overrides UTF-8.
+        notes: receives messages to the user.
+        advance: called with the number of (compressed) bytes read since the last call.
 
     Raises:
-        TextError: for what is not text in this encoding, with its line, and with the right encoding where there is no doubt.
+        TextError: for bytes that are not text in this encoding; it names the line, and the right encoding if it is certain.
         OptionError: for an unknown encoding.
     """
     if encoding == RAW:
@@ -45,12 +45,12 @@ def decoded(
             if "\0" in chunk:
                 line = num_lines + chunk[: chunk.index("\0")].count("\n") + 1
                 raise TextError(
-                    f"{source.name}:{line}: found a NUL character, which no text has; remove such characters with "
+                    f"{source.name}:{line}: found a NUL character, which is not allowed in text; remove all of them with "
                     f"tr -d '\\000', or train with --tokenizer byte"
                 )
             num_lines += chunk.count("\n")
             yield line_ends.unified(chunk)
-        if source.num_bytes is None:  # elsewhere an LF may follow where it was cut
+        if source.num_bytes is None:  # otherwise an LF may follow the cut
             yield line_ends.rest()
     if notes is not None:
         notes += line_ends.notes()
@@ -73,7 +73,7 @@ def _decoded_chunks(
             decoded_text = decoder.decode(chunk, final=not chunk and not is_cut)
         except UnicodeDecodeError as error:
             if not chunk and has_grown(source):
-                return  # the last character was not written yet when the file was found
+                return  # the last character was not completely written yet
             raise _encoding_error(source, encoding, error, offset, num_lines) from error
         except UnicodeError as error:
             raise TextError(f"{source.name}: is not {encoding.upper()} ({error}); try another --encoding") from error
@@ -88,22 +88,21 @@ def _decoded_chunks(
 
 
 def _by_mark(source: Source, head: bytes, encoding: str, notes: list[str] | None) -> str:
-    """Return the encoding that a byte-order mark names where UTF-8 was expected."""
+    """Return the encoding of the byte-order mark if UTF-8 was expected, else the expected encoding."""
     marked = encoding_by_mark(head)
     if marked is None or codecs.lookup(encoding).name != DEFAULT:
         return encoding
     if notes is not None:
-        notes.append(f"{source.name}: is read as {marked.upper()}, by its byte-order mark")
+        notes.append(f"{source.name}: has a byte-order mark and is read as {marked.upper()}")
     return marked
 
 
 def _refuse_other_kinds(source: Source, head: bytes, encoding: str) -> None:
-    """Refuse a file that is not text, and say what it is."""
+    """Raise TextError for a file of another kind than text."""
     kind = kind_of(head)
     if kind is not None:
         remedy = kind.remedy.format(name=source.name) or "name a text file"
-        verb = "is"
-        raise TextError(f"{source.name}: {verb} {kind.name}, not text; {remedy}")
+        raise TextError(f"{source.name}: is {kind.name}, not text; {remedy}")
     if b"\0" not in head or codecs.lookup(encoding).name.startswith(("utf-16", "utf-32")):
         return
     wide = wide_encoding(head)
@@ -144,10 +143,10 @@ def _encoding_error(source: Source, encoding: str, error: UnicodeDecodeError, of
 
 
 def _advice(source: Source, encoding: str, data: bytes, error: UnicodeDecodeError) -> str:
-    """Return what to do about bytes that cannot be decoded, as far as they tell."""
+    """Return how to proceed with bytes that cannot be decoded, as far as the text shows it."""
     is_utf_8 = codecs.lookup(encoding).name == DEFAULT
     if is_utf_8 and error.reason == "unexpected end of data" and error.end == len(data):
-        return "the text ends within a character: it was cut short; copy it again"
+        return "the file ends in the middle of a character, so it is incomplete; copy it again"
     if source.path is None or not is_utf_8:
         return "pass the --encoding of the text"
     with opened(source) as text:
@@ -156,8 +155,8 @@ def _advice(source: Source, encoding: str, data: bytes, error: UnicodeDecodeErro
     num_good, num_bad = _lines_beyond_ascii(whole_lines)
     if num_good > num_bad:
         return (
-            "other lines are UTF-8, so this one is damaged; mend it, or drop such bytes: "
-            f"iconv -c -f utf-8 -t utf-8 {source.name} > mended.txt"
+            "other lines are UTF-8, so this one is damaged; correct it, or drop invalid bytes: "
+            f"iconv -c -f utf-8 -t utf-8 {source.name} > corrected.txt"
         )
     guess = guess_encoding(whole_lines)
     if guess is None or not _decodes(source, guess):
@@ -166,14 +165,14 @@ def _advice(source: Source, encoding: str, data: bytes, error: UnicodeDecodeErro
 
 
 def _lines_beyond_ascii(content: bytes) -> tuple[int, int]:
-    """Return how many lines that are not just ASCII are UTF-8, and how many are not."""
+    """Return the numbers of non-ASCII lines that are valid UTF-8 and that are not."""
     lines = [line for line in content.split(b"\n") if not line.isascii()]
     num_good = sum(line.decode("utf-8", "replace").encode("utf-8") == line for line in lines)
     return num_good, len(lines) - num_good
 
 
 def _decodes(source: Source, encoding: str) -> bool:
-    """Tell whether all of a source can be read in an encoding."""
+    """Return whether the whole source can be decoded."""
     decoder = _decoder(encoding)
     with opened(source) as text:
         try:
@@ -186,7 +185,7 @@ def _decodes(source: Source, encoding: str) -> bool:
 
 
 class _LineEnds:
-    """Makes CRLF and CR line ends LF and counts them."""
+    """Converts CRLF and CR line ends to LF and counts them."""
 
     def __init__(self) -> None:
         self._held = ""
@@ -196,7 +195,7 @@ class _LineEnds:
         """Return a chunk with LF line ends; a CR at its end is held back, since an LF may follow."""
         text = self._held + chunk
         self._held = ""
-        if "\r" not in text:  # quickly seen, and mostly so
+        if "\r" not in text:  # fast path for most texts
             return text
         if text.endswith("\r"):
             text, self._held = text[:-1], "\r"
@@ -206,12 +205,12 @@ class _LineEnds:
         return text.replace("\r", "\n")
 
     def rest(self) -> str:
-        """Return what is held back at the end of a text."""
+        """Return the line end that was held back, at the end of the text."""
         held, self._held = self._held, ""
         self._num_cr += len(held)
         return "\n" * len(held)
 
     def notes(self) -> list[str]:
-        """Return what was changed, in words."""
+        """Return messages about the conversions."""
         counted = ((self._num_crlf, "CRLF"), (self._num_cr, "CR"))
         return [f"{number:,} {name} line ends became LF" for number, name in counted if number]

@@ -1,21 +1,21 @@
-"""Which encoding a text that is not UTF-8 is in, where its bytes leave no doubt."""
+"""Detection of encodings other than UTF-8, where the bytes are unambiguous."""
 
 MAX_CHAOS = 0.02
-"""Of unlikely sequences of characters, by the library's measure."""
+"""Maximum rate of implausible character sequences, as charset-normalizer measures it."""
 MIN_COHERENCE_LEAD, MIN_CHAOS_LEAD = 0.03, 0.02
-"""By how much another encoding, which makes another text of the bytes, must be the less likely one."""
+"""Minimum differences to any other encoding that decodes the bytes to another text."""
 MIN_HIRAGANA = 0.2
 MIN_BYTES = 4
-"""Bytes that are not ASCII."""
+"""Minimum number of non-ASCII bytes."""
 COMMON_NAMES = ("cp1252", "gbk", "gb18030", "shift_jis", "euc_jp", "euc_kr", "koi8-r", "cp866", "cp850", "iso8859-15")
-"""Names to prefer among those that make the same text of the bytes."""
+"""Preferred names of encodings that decode the bytes to the same text."""
 
 
 def guess_encoding(data: bytes) -> str | None:
-    """Return the encoding of a text in a single-byte or East Asian encoding; None where several are plausible.
+    """Return the encoding of a text in a single-byte or East Asian encoding; None if several are plausible.
 
     Args:
-        data: all of the text, or a long part of it that begins and ends with a line.
+        data: the text, or whole lines of it.
 
     Source: the charset-normalizer library, whose measures are compared.
     """
@@ -37,7 +37,7 @@ def guess_encoding(data: bytes) -> str | None:
 
 
 def _is_japanese(text: str) -> bool:
-    """Tell whether a text has as many hiragana as only Japanese has: another encoding's bytes hardly ever look so."""
+    """Return whether a text has as many hiragana as Japanese; a wrong encoding hardly ever yields that many."""
     return sum("\u3041" <= character <= "\u309f" for character in text) >= MIN_HIRAGANA * len(text)
 
 

@@ -1,4 +1,4 @@
-"""What a file is that is not text, by its first bytes, and what to do about it."""
+"""Kinds of files that are not text, by their first bytes, and how to get text from them."""
 
 import codecs
 from typing import NamedTuple
@@ -11,7 +11,7 @@ class Kind(NamedTuple):
 
     Args:
         name: with its article.
-        remedy: what to do to get its text, with {name} for the file; empty where it holds none.
+        remedy: how to get its text, with {name} for the file; empty if it contains none.
     """
 
     name: str
@@ -54,13 +54,13 @@ BYTE_ORDER_MARKS = (
     (codecs.BOM_UTF16_LE, "utf-16"),
     (codecs.BOM_UTF16_BE, "utf-16"),
 )
-"""The longer ones first: the mark of UTF-16 is the beginning of one of UTF-32."""
+"""UTF-32 first, since its mark starts with that of UTF-16."""
 _WIDE = ("utf-16-le", "utf-16-be", "utf-32-le", "utf-32-be")
 MIN_PRINTABLE = 0.98
 
 
 def kind_of(head: bytes) -> Kind | None:
-    """Return the kind of file that begins with some bytes, if it is a known one that is not text."""
+    """Return the kind of file that starts with these bytes, if it is a known one other than text."""
     if head.startswith(b"PK\x03\x04"):
         return next((kind for mark, kind in _ZIP_MEMBERS if mark in head), _ZIP)
     if head[257:262] == b"ustar":
@@ -69,12 +69,12 @@ def kind_of(head: bytes) -> Kind | None:
 
 
 def encoding_by_mark(head: bytes) -> str | None:
-    """Return the encoding that a byte-order mark names: UTF-16 or UTF-32; None where there is none of these."""
+    """Return UTF-16 or UTF-32 if the bytes start with its byte-order mark."""
     return next((encoding for mark, encoding in BYTE_ORDER_MARKS if head.startswith(mark)), None)
 
 
 def wide_encoding(head: bytes) -> str | None:
-    """Return the encoding without a mark, UTF-16 or UTF-32, as which bytes with zeros in them are plain text; None for none."""
+    """Return UTF-16 or UTF-32 if bytes with zeros and without a byte-order mark are plain text in it."""
     if b"\0" not in head:
         return None
     plausible = []
@@ -83,7 +83,7 @@ def wide_encoding(head: bytes) -> str | None:
         try:
             text = whole.decode(encoding)
         except UnicodeDecodeError as error:
-            if error.start < len(whole) - 4:  # not just a character that is cut at the end
+            if error.start < len(whole) - 4:  # not just a truncated last character
                 continue
             text = whole[: error.start].decode(encoding)
         if text and "\0" not in text and _is_plain(text):
@@ -92,7 +92,7 @@ def wide_encoding(head: bytes) -> str | None:
 
 
 def _is_plain(text: str) -> bool:
-    """Tell whether a text is mostly of printable characters, with white space or of one script."""
+    """Return whether a text consists mostly of printable characters, some of them ASCII."""
     num_printable = sum(character.isprintable() or character in "\r\n\t" for character in text)
     num_ascii = sum(character.isascii() for character in text)
     return num_printable >= MIN_PRINTABLE * len(text) and num_ascii >= 0.1 * len(text)

@@ -1,4 +1,4 @@
-"""Text as a stream of chunks: several sources one after the other, and chunks regrouped into lines and documents."""
+"""Text as a stream of chunks: the concatenation of sources, and its division into lines and documents."""
 
 from collections.abc import Callable, Iterator, Sequence
 
@@ -19,12 +19,12 @@ def read_text(
     Args:
         sources: what to read.
         encoding: a codec's name, or RAW.
-        separator: of line ends, with as many of which each source but the last ends at least.
-        notes: receives what a user should know (see `decoded`).
+        separator: line ends that are added at least between two sources.
+        notes: receives messages to the user (see `decoded`).
         advance: called with the number of bytes read since the last call.
 
     Raises:
-        TextError: for what is not text in this encoding.
+        TextError: for bytes that are not text in this encoding.
         OptionError: for an unknown encoding.
     """
     end = separator

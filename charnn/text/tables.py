@@ -3,13 +3,9 @@
 import csv
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import NamedTuple
 
 from charnn.errors import TextError
-from charnn.text.sources import PACKED_SUFFIXES
-
-TABLE_SUFFIXES = (".csv", ".tsv", ".tab")
 
 
 class Row(NamedTuple):
@@ -33,27 +29,13 @@ class Table:
     columns: Sequence[str]
     rows: Iterator[Row]
 
-    def check_columns(self, wanted: Sequence[str]) -> None:
-        """Refuse columns that are not there. Raises TextError."""
-        for column in wanted:
-            if column not in self.columns:
-                raise TextError(
-                    f"{self.name}: found no column {column!r} among {', '.join(self.columns)}; name one of these"
-                )
-
-
-def has_table_name(name: str) -> bool:
-    """Tell whether a file is called as tables are, such as items.csv or items.tsv.gz."""
-    path = Path(name)
-    return Path(path.stem if path.suffix in PACKED_SUFFIXES else name).suffix.lower() in TABLE_SUFFIXES
-
 
 def read_table(name: str, lines: Iterable[str]) -> Table:
     """Read a CSV or TSV file.
 
     Columns are separated by tabs if the header has any, otherwise by semicolons if it has more of them than commas. In a CSV
-    file, cells may be quoted (RFC 4180) and hold line ends; in a TSV file, they are taken as they are, unless it was evidently
-    written by a program that quotes them.
+    file, cells may be quoted (RFC 4180) and hold line ends; in a TSV file, quotes are part of the text, unless a program has
+    evidently added them.
 
     Args:
         lines: without line ends.
@@ -81,7 +63,7 @@ def read_table(name: str, lines: Iterable[str]) -> Table:
 
 
 def _unquoted(cell: str, *, is_quoted: bool) -> str:
-    """Return a cell without the quotes that a program put around it, which doubles those within."""
+    """Return a cell without the quotes that a program has added; it doubles the quotes inside."""
     inner = cell[1:-1]
     was_quoted = len(cell) > 1 and cell[0] == cell[-1] == '"' and '"' not in inner.replace('""', "")
     return inner.replace('""', '"') if was_quoted and (is_quoted or '""' in inner) else cell

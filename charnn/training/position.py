@@ -6,7 +6,7 @@ from charnn.files import JsonObject
 
 
 @dataclass
-class Position:
+class TrainingPosition:
     """The scalars of a checkpoint, which also contains tensors.
 
     Args:
@@ -40,10 +40,10 @@ class Position:
     evaluation_seconds: float = 0.0
 
     @classmethod
-    def of(cls, scalars: JsonObject) -> "Position":
+    def of(cls, scalars: JsonObject) -> "TrainingPosition":
         """Return the position in a checkpoint; fields that an older version did not write keep their defaults."""
         return cls(**{name: scalars[name] for name in asdict(cls()) if name in scalars})
 
-    def copy(self) -> "Position":
+    def copy(self) -> "TrainingPosition":
         """Return a copy that shares nothing with this one."""
         return replace(self, losses=list(self.losses))

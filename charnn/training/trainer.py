@@ -34,7 +34,7 @@ from charnn.training.parallel.groups import group_bounds, joined_state, split_st
 from charnn.training.parallel.step import GroupResult, PreparedStep, StepResult, TrainingStep
 from charnn.training.parallel.tuning import WorkerTuner
 from charnn.training.parallel.workers import Workers
-from charnn.training.position import Position
+from charnn.training.position import TrainingPosition
 from charnn.training.speed_check import SpeedCheck
 
 REPORT_SECONDS = 0.25
@@ -87,7 +87,7 @@ class Trainer:
     precision: str
     budget: Budget
     evaluation_interval: float
-    position: Position
+    position: TrainingPosition
     started: float
     workers: Workers = field(default_factory=Workers)
     planned_speed: float | None = None
@@ -317,7 +317,7 @@ class Trainer:
         with self._averaged.in_place():
             return self.network.arrays(temperature=temperature)
 
-    def checkpoint(self) -> tuple[Position, Tensors]:
+    def checkpoint(self) -> tuple[TrainingPosition, Tensors]:
         """Return a checkpoint: copies of the position and of the tensors by name."""
         self.position.seconds = self.seconds()
         tensors = {f"network.{name}": array for name, array in self.network.arrays().items()}
@@ -329,13 +329,13 @@ class Trainer:
                 tensors[f"recurrent.{layer}.{index}"] = part.cpu().numpy().copy()
         return self.position.copy(), tensors
 
-    def restore(self, position: Position, tensors: Tensors) -> None:
+    def restore(self, position: TrainingPosition, tensors: Tensors) -> None:
         """Resume from a checkpoint, bit for bit; the clock keeps running."""
         self._load(position, tensors)
         self._snapshot = (position.copy(), tensors)
         self._reserve_final_seconds()
 
-    def _load(self, position: Position, tensors: Tensors) -> None:
+    def _load(self, position: TrainingPosition, tensors: Tensors) -> None:
         self.position = position.copy()
         if isinstance(self._averaged, TriggeredAverage):
             self._averaged.start(self.position.averaging_since)

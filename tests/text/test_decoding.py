@@ -50,7 +50,7 @@ def test_a_mark_of_wide_characters_names_the_encoding(path, encoding):
     path.write_bytes("größer\n".encode(encoding))
     notes = []
     assert read(path, notes=notes) == "größer\n"
-    assert notes == [f"{path}: is read as {encoding.upper()}, by its byte-order mark"]
+    assert notes == [f"{path}: has a byte-order mark and is read as {encoding.upper()}"]
 
 
 @pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "utf-32", "latin-1", "shift_jis"])
@@ -103,14 +103,14 @@ def test_a_damaged_line_among_good_ones_is_not_another_encoding(path):
     assert message.startswith(
         "101: byte 0xf6 at offset 2203 is not UTF-8; other lines are UTF-8, so this one is damaged"
     )
-    subprocess.run(message.rpartition("drop such bytes: ")[2], shell=True, check=False, cwd=path.parent)
-    assert read(path.parent / "mended.txt").count("\n") == 121
+    subprocess.run(message.rpartition("drop invalid bytes: ")[2], shell=True, check=False, cwd=path.parent)
+    assert read(path.parent / "corrected.txt").count("\n") == 121
 
 
 def test_a_text_that_ends_within_a_character_was_cut_short(path):
     path.write_bytes("schön".encode()[:4])
     assert refusal(path) == (
-        "1: byte 0xc3 at offset 3 is not UTF-8; the text ends within a character: it was cut short; copy it again"
+        "1: byte 0xc3 at offset 3 is not UTF-8; the file ends in the middle of a character, so it is incomplete; copy it again"
     )
 
 
@@ -125,7 +125,9 @@ def test_a_nul_is_refused_wherever_it_is(path, place):
     path.write_bytes(b"a line\n" * (place // 7) + b"ab\0cd" + b"\nmore" * 2000)
     message = refusal(path)
     if place > decoding.HEAD_BYTES:
-        assert message.startswith(f"{place // 7 + 1}: found a NUL character, which no text has; remove such characters")
+        assert message.startswith(
+            f"{place // 7 + 1}: found a NUL character, which is not allowed in text; remove all of them"
+        )
         mended = subprocess.run(["tr", "-d", "\\000"], input=path.read_bytes(), capture_output=True, check=True).stdout
         path.write_bytes(mended)
         assert read(path).count("abcd") == 1

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from charnn.errors import TextError
-from charnn.text.tables import has_table_name, read_table
+from charnn.text.tables import read_table
 
 
 def rows(text):
@@ -52,19 +52,6 @@ def test_what_is_wrong_with_a_table_is_said(text, message):
     with pytest.raises(TextError) as error:
         rows(text)
     assert str(error.value) == message
-
-
-def test_a_column_that_is_not_there_is_refused_with_those_that_are():
-    with pytest.raises(TextError) as error:
-        read_table("t", ["item,text"]).check_columns(["sentence"])
-    assert str(error.value) == "t: found no column 'sentence' among item, text; name one of these"
-
-
-@pytest.mark.parametrize(
-    ("name", "is_table"), [("a.csv", True), ("d/A.TSV", True), ("a.tsv.gz", True), ("a.txt", False)]
-)
-def test_tables_are_known_by_their_names(name, is_table):
-    assert has_table_name(name) is is_table
 
 
 CELL = st.text(alphabet='ab ,;"\n', max_size=6)

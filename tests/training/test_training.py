@@ -39,7 +39,7 @@ from charnn.training.planning import plan as planning
 from charnn.training.planning import sizes, timing
 from charnn.training.planning.devices import choose_device, supported_precision, supports_bf16
 from charnn.training.planning.memory import memory_kept, memory_returned
-from charnn.training.position import Position
+from charnn.training.position import TrainingPosition
 from charnn.training.run import create
 from charnn.training.run.metrics import estimate_ngrams, evaluate_ngrams, measure_final_metrics
 from charnn.training.speed_check import SpeedCheck
@@ -301,7 +301,7 @@ def trainer(steps=20, validate=lambda: Validation(LossTotal(1.0, 1)), position=N
         precision="fp32",
         budget=Budget(steps=steps, seconds=None),
         evaluation_interval=interval,
-        position=position or Position(),
+        position=position or TrainingPosition(),
         started=time.monotonic(),
     )
 

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 PROMPT_PANEL, OUTPUT_PANEL = "The prompt", "Output"
 
 
-class Sources(NamedTuple):
+class PromptArguments(NamedTuple):
     """The sources of the prompt and of the hidden state, and the file for the state after it."""
 
     prompt: str | None
@@ -125,7 +125,7 @@ def sample(
     --match, --temperature, --top-k, --typical-p, --top-p, --min-p.
     """
     options = pick(SampleOptions, overrides)
-    sources = Sources(prompt, prompt_file, prompts, load_state, save_state)
+    sources = PromptArguments(prompt, prompt_file, prompts, load_state, save_state)
     output = None if output in ("-", "/dev/stdout") else output
     sources.check(options)
     if interactive:
@@ -147,7 +147,7 @@ def sample(
     _write(loaded, stepper, prompts_read, options, output)
 
 
-def _read_prompts(model: "Model", stepper: "Stepper", sources: Sources, options: SampleOptions) -> "Prompts":
+def _read_prompts(model: "Model", stepper: "Stepper", sources: PromptArguments, options: SampleOptions) -> "Prompts":
     encoding = options.encoding
     if sources.prompts is None:
         file = "-" if sources.prompt == "-" else sources.prompt_file
@@ -197,7 +197,7 @@ def _save_state(prompts: "Prompts", file: str) -> None:
     )
 
 
-def _refuse_beside_interactive(sources: Sources, options: SampleOptions, output: str | None) -> None:
+def _refuse_beside_interactive(sources: PromptArguments, options: SampleOptions, output: str | None) -> None:
     """Refuse options that have no effect in interactive mode. Raises OptionError."""
     others = {
         "--prompts": sources.prompts is not None,

@@ -38,7 +38,7 @@ from charnn.text.progress import Report
 from charnn.training.optim.schedule import seconds_for_steps, seconds_to_end
 from charnn.training.planning.devices import choose_device
 from charnn.training.planning.plan import Plan, make_plan, resolve_budget
-from charnn.training.position import Position
+from charnn.training.position import TrainingPosition
 from charnn.training.run.metrics import estimate_ngrams, evaluate_ngrams, tokens_to_count
 from charnn.training.run.session import Session, close_text, make_session, make_workers, open_text, save
 
@@ -97,7 +97,7 @@ def create_run(
         plan = make_plan(model_options, options, corpus=corpus, device=device, workers=workers)
         _refuse_too_little_time(plan, time.monotonic() - started)
         config = _make_config(corpus, AskedOptions(text_options, model_options, training_options), plan, recipe)
-        session = make_session(staging, config, corpus.tokenizer, Position(), started, workers=workers)
+        session = make_session(staging, config, corpus.tokenizer, TrainingPosition(), started, workers=workers)
         _complete(session, plan.ngram_order, options, text_key=corpus.cache_key, report=report)
         if text_options.spell and corpus.spelling_examples:
             _add_spelling(staging, corpus, tokenizer_sha256=config.tokenizer_sha256)
@@ -127,7 +127,7 @@ def create_backward_half(forward: Path, *, started: float) -> Session:
     with staging_directory(directory) as staging:
         for split in SPLITS:
             reverse_encoded(forward / f"{split}.bin", staging / f"{split}.bin", model.tokenizer)
-        session = make_session(staging, config, model.tokenizer, Position(), started)
+        session = make_session(staging, config, model.tokenizer, TrainingPosition(), started)
         _complete(session, config.plan.ngram_order, config.training)
         if (forward / SPELLING_FILE).exists():
             write_atomically(staging / SPELLING_FILE, (forward / SPELLING_FILE).read_bytes())

@@ -24,7 +24,7 @@ from charnn.storage.run_config import PlanFacts, RunConfig
 from charnn.text.corpus import open_ids
 from charnn.text.tokenizers import Tokenizer
 from charnn.training.planning.devices import choose_device, supports_bf16
-from charnn.training.position import Position
+from charnn.training.position import TrainingPosition
 from charnn.training.run.session import Session, make_session
 
 logger = notice_logger(__name__)
@@ -54,7 +54,7 @@ def resume_run(directory: Path, overrides: OptionValues, *, started: float) -> S
     config.training = options
     _check_corpus(directory, config, model.tokenizer)
     config.plan = _available_precision(_available_device(config.plan))
-    position = Position.of(scalars)
+    position = TrainingPosition.of(scalars)
     session = make_session(directory, config, model.tokenizer, position, started - position.seconds)
     session.generation = model.generation
     if config.plan.ngram_order:
@@ -127,7 +127,7 @@ def _available_precision(plan: PlanFacts) -> PlanFacts:
     return plan
 
 
-def _larger_budget(options: TrainingOptions, position: Position, is_bidirectional: bool) -> str:
+def _larger_budget(options: TrainingOptions, position: TrainingPosition, is_bidirectional: bool) -> str:
     """Return an option with twice the spent budget; the minutes of a bidirectional model are for both networks."""
     if options.minutes:
         return f"--minutes {max(0.1, position.seconds / 30) * (2 if is_bidirectional else 1):.2g}"

@@ -32,7 +32,7 @@ from charnn.training.optim.optimizers import make_optimizers
 from charnn.training.optim.schedule import Budget, seconds_for_steps
 from charnn.training.parallel.workers import Workers
 from charnn.training.planning.memory import memory_kept, memory_returned
-from charnn.training.position import Position
+from charnn.training.position import TrainingPosition
 from charnn.training.run.bidirectional import directory_of_run
 from charnn.training.run.metrics import measure_final_metrics
 from charnn.training.trainer import Trainer
@@ -80,7 +80,7 @@ def make_session(
     directory: Path,
     config: RunConfig,
     tokenizer: Tokenizer,
-    position: Position,
+    position: TrainingPosition,
     started: float,
     *,
     workers: Workers | None = None,
