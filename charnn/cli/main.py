@@ -66,17 +66,26 @@ def main(arguments: list[str] | None = None) -> None:
     except Exception as error:
         if "--debug" in arguments:
             raise
-        if isinstance(error, MemoryError) or "can't allocate memory" in str(error):
+        if memory := _exhausted_memory(error):
             remedy = "use a smaller --hidden-size, --batch-size, --bptt or --vocab-size"
             if arguments[:1] != ["train"]:
-                remedy = "close other programs, or use a machine with more"
-            console.notice(f"error: there is not enough memory; {remedy}")
+                remedy = "close other programs, or " + (
+                    "leave out --device cuda" if "GPU" in memory else "use a machine with more"
+                )
+            console.notice(f"error: there is not enough {memory}; {remedy}")
             sys.exit(1)
         console.notice(
             f"internal error: {type(error).__name__}: {_one_line(str(error))}; "
             "run the command again with --debug and report what it shows"
         )
         sys.exit(1)
+
+
+def _exhausted_memory(error: Exception) -> str | None:
+    """Return which memory there is too little of, if the error says that, in torch's words or Python's."""
+    if "CUDA out of memory" in str(error):
+        return "GPU memory"
+    return "memory" if isinstance(error, MemoryError) or "can't allocate memory" in str(error) else None
 
 
 def _one_line(message: str) -> str:

@@ -46,7 +46,7 @@ STALE_EVALUATIONS, PLATEAU_FACTOR = 2, 0.5
 """Evaluations without improvement after which the `plateau` schedule halves the learning rate."""
 ROUNDING = 1e-9
 STEPS_PER_READ = {"cpu": 1, "cuda": 16}
-"""Number of steps between reads of the loss from the device; on a GPU, each read synchronizes."""
+"""Maximum number of steps between reads of the loss from the device; on a GPU, each read synchronizes."""
 
 
 @dataclass
@@ -149,10 +149,11 @@ class Trainer:
                 yield change
             now = time.monotonic()
             saving = now - self._last_checkpoint >= self._checkpoint_interval
-            if not self._collect_losses(force=saving):
+            reporting = now - self._tally.since >= REPORT_SECONDS
+            if not self._collect_losses(force=saving or reporting):
                 yield self._roll_back()
                 continue
-            if now - self._tally.since >= REPORT_SECONDS:
+            if reporting:
                 yield from self._report(progress)
             if saving:
                 yield CheckpointDue(self.position.step)

@@ -537,6 +537,26 @@ def test_an_impossible_size_is_one_line(charnn, text):
     )
 
 
+@pytest.mark.parametrize(
+    ("command", "remedy"),
+    [
+        ("train", "use a smaller --hidden-size, --batch-size, --bptt or --vocab-size"),
+        ("sample", "close other programs, or leave out --device cuda"),
+    ],
+)
+def test_a_gpu_with_too_little_memory_is_one_line(charnn, text, run, monkeypatch, command, remedy):
+    def exhausted(*arguments, **options):
+        raise RuntimeError("CUDA out of memory. Tried to allocate 20.00 GiB.")
+
+    monkeypatch.setattr("charnn.training.run.networks.networks", exhausted)
+    monkeypatch.setattr("charnn.sampling.build.build_sampler", exhausted)
+    result = charnn(command, *([text, "--steps", 1] if command == "train" else ["-m", run]))
+    assert (result.status, result.err.splitlines()[-1]) == (
+        1,
+        f"charnn: error: there is not enough GPU memory; {remedy}",
+    )
+
+
 def test_a_budget_spent_before_the_first_step_is_said(charnn, text):
     result = charnn("train", text, "--minutes", 1e-6, *SMALL)
     found = re.search(

@@ -249,3 +249,8 @@ def test_tied_weights_make_the_last_layer_as_wide_as_the_embedding():
     assert shapes["layers.1.weight_ih"] == (24, 8)
     assert shapes["layers.1.weight_hh"] == (24, 6)
     assert shapes["output.bias"] == (11,)
+
+
+def test_a_learned_initial_state_is_contiguous_as_cudnn_wants_it():
+    network = network_of(Architecture("lstm", 11, 5, 7, 1, initial_state="learned"))
+    assert all(part.is_contiguous() for layer in network.initial_state(3) for part in layer)

@@ -194,7 +194,8 @@ def _initial_state(
     learned: nn.ParameterDict, like: Tensor, num_states: int, num_streams: int, hidden_size: int | None = None
 ) -> LayerState:
     if len(learned):
-        return tuple(learned[f"initial_{index}"].expand(num_streams, -1) for index in range(num_states))
+        # cuDNN's layers take contiguous states only
+        return tuple(learned[f"initial_{index}"].expand(num_streams, -1).contiguous() for index in range(num_states))
     size = (num_streams, hidden_size or like.shape[1])
     return tuple(like.new_zeros(size) for _ in range(num_states))
 

@@ -62,7 +62,12 @@ class AveragedWeights:
 
     def _swap(self) -> None:
         for name, weight in self._weights.items():
-            weight.data, self._averages[name] = self._averages[name], weight.data
+            if weight.is_cuda:  # the weights of a cuDNN layer lie side by side, and have to stay there
+                weight_before = weight.data.clone()
+                weight.data.copy_(self._averages[name])
+                self._averages[name].copy_(weight_before)
+            else:
+                weight.data, self._averages[name] = self._averages[name], weight.data
 
     def arrays(self) -> Tensors:
         """Return copies of the averages as fp32 arrays."""
