@@ -54,6 +54,7 @@ class PlanFacts:
         training_tokens_per_second: measured speed.
         evaluation_interval: progress between two evaluations, from 0 to 1.
         max_valid_tokens: number of held-out tokens per evaluation.
+        final_valid_tokens: number of held-out tokens on which the final metrics are measured; 0 in runs of older versions.
         ngram_order: planned order of the n-gram model, 0 for none. The actual order may be lower (`Results.ngram_order`).
         evaluation_seconds: expected duration of an evaluation.
     """
@@ -65,8 +66,14 @@ class PlanFacts:
     training_tokens_per_second: int | None = None
     evaluation_interval: float
     max_valid_tokens: int
+    final_valid_tokens: int = 0
     ngram_order: int = 0
     evaluation_seconds: float
+
+    @property
+    def final_size(self) -> float:
+        """The tokens on which the final metrics are measured, as a multiple of those of an evaluation."""
+        return max(self.final_valid_tokens / self.max_valid_tokens, 1.0) if self.max_valid_tokens else 1.0
 
 
 @dataclass(frozen=True)
@@ -87,7 +94,9 @@ class Results:
     """Results of training; losses in nats per token, None before they are measured.
 
     Args:
-        valid_loss_nats: best validation loss, over `valid_num_tokens` tokens.
+        valid_loss_nats: validation loss of the best weights, over `valid_num_tokens` tokens.
+        valid_margin_nats: half the width of its 95 % confidence interval; None if the text is too short for one.
+        selection_loss_nats: loss of the best weights in the evaluation that selected them, over `max_valid_tokens` tokens.
         valid_loss_cold_nats: fixed-window loss: over windows that start from the initial state.
         ngram_loss_nats: loss of the n-gram model of order `ngram_order` (0 for none).
         mixture_loss_nats: loss of the network interpolated with the n-gram model.
@@ -98,6 +107,8 @@ class Results:
     """
 
     valid_loss_nats: float | None = None
+    valid_margin_nats: float | None = None
+    selection_loss_nats: float | None = None
     valid_loss_cold_nats: float | None = None
     ngram_loss_nats: float | None = None
     ngram_order: int = 0

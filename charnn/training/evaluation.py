@@ -1,13 +1,14 @@
 """Validation: the log probability of each held-out token, in fp32, without dropout.
 
 The hidden state is carried through a stream. For a parallel forward pass, it is split into batch rows, each warmed up on the
-`WARM_UP_TOKENS` tokens before it, so that its state approximates the carried one.
+`WARM_UP_TOKENS` tokens before it, so that its state approximates the carried one. If only pieces of it are evaluated, they are
+the rows.
 """
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, NamedTuple, TypeVar
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -18,6 +19,7 @@ from torch.nn import functional
 from charnn.optimize import fit_temperature
 from charnn.text.vocabulary import Vocabulary
 from charnn.training.batches import IdArray, UnitBatches
+from charnn.training.held_out import HeldOutText
 from charnn.training.loss import IGNORED, LossTotal
 from charnn.training.network.network import Network, NetworkState
 from charnn.training.parallel.groups import group_bounds
@@ -40,7 +42,7 @@ MAX_STORED_LOGITS = 1 << 25
 LogProbs = npt.NDArray[np.float32]
 Mapped = TypeVar("Mapped")
 Predictions = tuple[Tensor, IdArray, IdArray]
-"""Logits (T, B, V), their targets (T, B), and the positions of the targets in the text (T, B)."""
+"""Logits (T, B, V), their targets (T, B), and the indices of the targets among the tokens that are evaluated (T, B)."""
 
 
 @dataclass(frozen=True)
@@ -57,35 +59,34 @@ class Validation:
 
 
 def validate(
-    network: Network, ids: IdArray, vocabulary: Vocabulary, *, unit: str, workers: Workers | None = None
+    network: Network, text: HeldOutText, vocabulary: Vocabulary, *, workers: Workers | None = None
 ) -> Validation:
     """Evaluate a network on a held-out text, each token in the context of its unit.
 
     Args:
         network: on its device.
-        ids: the encoded text (N,); see `held_out_part`.
-        unit: stream, line or document; each unit begins from the initial state.
+        text: whose units each begin from the initial state.
         workers: threads among which the forward passes are divided; by default, only the calling thread.
     """
     workers = workers or Workers()
     if network.architecture.tie_weights:  # a scaled output layer would be a scaled embedding too
-        return Validation(_summed(held_out_log_probs(network, ids, vocabulary, unit=unit, workers=workers)))
-    part = held_out_part(ids, vocabulary, unit=unit, max_tokens=MAX_STORED_LOGITS // network.architecture.vocab_size)
+        return Validation(_summed(held_out_log_probs(network, text, vocabulary, workers=workers)))
+    part = text.part(vocabulary, max_tokens=MAX_STORED_LOGITS // network.architecture.vocab_size)
 
     def select(logits: Tensor, targets: IdArray, positions: IdArray) -> tuple[Tensor, Tensor]:  # noqa: ARG001
         counts = targets.ravel() != IGNORED
         return logits.flatten(0, 1)[torch.from_numpy(counts)].float(), _tensor(network, targets.ravel()[counts])
 
-    stored = _map_predictions(network, part, vocabulary, unit, workers, select)
+    stored = _map_predictions(network, part, vocabulary, workers, select)
 
     def loss_at(temperature: float) -> float:
         return sum(workers.run([partial(_summed_loss, *predictions, temperature) for predictions in stored]))
 
     temperature = fit_temperature(loss_at)
-    if len(part) < len(ids):
-        log_probs = held_out_log_probs(network, ids, vocabulary, unit=unit, temperature=temperature, workers=workers)
+    if part is not text:
+        log_probs = held_out_log_probs(network, text, vocabulary, temperature=temperature, workers=workers)
         return Validation(_summed(log_probs), temperature)
-    return Validation(LossTotal(loss_at(temperature), len(ids)), temperature)
+    return Validation(LossTotal(loss_at(temperature), len(text)), temperature)
 
 
 @torch.no_grad()
@@ -97,30 +98,21 @@ def _summed(log_probs: LogProbs) -> LossTotal:
     return LossTotal(-float(log_probs.sum(dtype=np.float64)), len(log_probs))
 
 
-def held_out_part(ids: npt.NDArray[Any], vocabulary: Vocabulary, *, unit: str, max_tokens: int) -> IdArray:
-    """Return about the first `max_tokens` tokens of a held-out text (N,), to the end of a unit."""
-    if unit != "stream" and len(ids) > max_tokens:
-        unit_ends = np.flatnonzero(np.asarray(ids) == vocabulary.boundary_id)
-        max_tokens = int(unit_ends[min(int(np.searchsorted(unit_ends, max_tokens)), len(unit_ends) - 1)]) + 1
-    return np.asarray(ids[:max_tokens]).astype(np.int64)
-
-
 def held_out_log_probs(
     network: Network,
-    ids: IdArray,
+    text: HeldOutText,
     vocabulary: Vocabulary,
     *,
-    unit: str,
     temperature: float = 1.0,
     workers: Workers | None = None,
 ) -> LogProbs:
-    """Return the log probability of each token of a text (N,), in nats."""
-    result = np.zeros(len(ids), dtype=np.float32)
+    """Return the log probability of each token of a held-out text (M,), in nats."""
+    result = np.zeros(len(text), dtype=np.float32)
 
     def write(logits: Tensor, targets: IdArray, positions: IdArray) -> None:
         result[positions[targets != IGNORED]] = _log_probs(network, logits / temperature, targets)
 
-    _map_predictions(network, ids, vocabulary, unit, workers or Workers(), write)
+    _map_predictions(network, text, vocabulary, workers or Workers(), write)
     return result
 
 
@@ -130,21 +122,17 @@ PredictionFunction = Callable[[Tensor, IdArray, IdArray], Mapped]
 
 def _map_predictions(
     network: Network,
-    ids: IdArray,
+    text: HeldOutText,
     vocabulary: Vocabulary,
-    unit: str,
     workers: Workers,
     function: PredictionFunction[Mapped],
 ) -> list[Mapped]:
     """Map a function over the batches of predictions; the batches do not depend on the workers."""
-    if unit == "stream":
-        sources = [
-            partial(_predict_rows, network, ids, vocabulary, rows)
-            for rows in _row_groups(len(ids), network.device.type)
-        ]
+    if text.unit == "stream":
+        sources = [partial(_predict_rows, network, text, rows) for rows in _row_groups(text, network.device.type)]
     else:
         chunk = _chunk_length(network, UNIT_BATCH_SIZE)
-        batches = UnitBatches(ids, vocabulary, batch_size=UNIT_BATCH_SIZE, bptt_length=chunk, seed=None)
+        batches = UnitBatches(text.tokens, vocabulary, batch_size=UNIT_BATCH_SIZE, bptt_length=chunk, seed=None)
         sources = [partial(_predict_units, network, batches, indices) for indices in batches.unit_ranges()]
 
     def mapped(predict: Callable[[], Iterator[Predictions]]) -> list[Mapped]:
@@ -159,41 +147,48 @@ class _RowGroup(NamedTuple):
     """A group of the batch rows into which a stream is split.
 
     Args:
-        bounds: bounds of all rows in the text: row i is `bounds[i]:bounds[i + 1]`.
-        first, last: the rows of the group, `last` excluded.
+        starts, lengths: of the rows, in tokens of the whole text (B,).
+        offsets: the index of each row's first token among the tokens that are evaluated (B,).
+        longest, warm_up: the longest row of all groups, and the tokens before each row that only warm up its state.
     """
 
-    bounds: IdArray
-    first: int
-    last: int
+    starts: IdArray
+    lengths: IdArray
+    offsets: IdArray
+    longest: int
+    warm_up: int
 
 
-def _row_groups(num_tokens: int, device: str) -> list[_RowGroup]:
-    num_rows = int(np.clip(num_tokens // TOKENS_PER_ROW, 1, MAX_ROWS))
-    bounds = np.arange(num_rows + 1) * num_tokens // num_rows
-    return [_RowGroup(bounds, first, last) for first, last in group_bounds(num_rows, device)]
+def _row_groups(text: HeldOutText, device: str) -> list[_RowGroup]:
+    """Return the rows: the pieces of the text, or parts of the whole."""
+    starts, lengths = text.starts, text.lengths
+    if len(starts) == 1:
+        num_rows = int(np.clip(len(text) // TOKENS_PER_ROW, 1, MAX_ROWS))
+        bounds = np.arange(num_rows + 1) * len(text) // num_rows
+        starts, lengths = text.starts[0] + bounds[:-1], np.diff(bounds)
+    offsets = np.cumsum(lengths) - lengths
+    warm_up = min(WARM_UP_TOKENS, int(starts[1])) if len(starts) > 1 else 0
+    return [
+        _RowGroup(starts[first:last], lengths[first:last], offsets[first:last], int(lengths.max()), warm_up)
+        for first, last in group_bounds(len(starts), device)
+    ]
 
 
-def _predict_rows(network: Network, ids: IdArray, vocabulary: Vocabulary, rows: _RowGroup) -> Iterator[Predictions]:
-    bounds, first_row, last_row = rows
-    num_rows = last_row - first_row
+def _predict_rows(network: Network, text: HeldOutText, rows: _RowGroup) -> Iterator[Predictions]:
+    num_rows = len(rows.starts)
     chunk = _chunk_length(network, num_rows)
-    starts, lengths = bounds[first_row:last_row], np.diff(bounds)[first_row:last_row]
-    longest = int(np.diff(bounds).max())
-    context = np.concatenate([[vocabulary.boundary_id], ids])
     state = network.initial_state(num_rows)
-    warm_up = min(WARM_UP_TOKENS, int(bounds[1])) if len(bounds) > 2 else 0
-    for first in range(-warm_up, 0, chunk):
+    for first in range(-rows.warm_up, 0, chunk):
         times = np.arange(first, min(first + chunk, 0))[:, None]
-        _, state = network(_tensor(network, context[np.maximum(starts + times, 0)]), state)
-    if first_row == 0:
+        _, state = network(_tensor(network, text.tokens_before(rows.starts + times)), state)
+    if rows.starts[0] == 0:
         state = _with_initial_first_row(state, network.initial_state(1))
-    for first in range(0, longest, chunk):
-        times = np.arange(first, min(first + chunk, longest))[:, None]
-        positions = np.minimum(starts + times, len(ids) - 1)
-        targets = np.where(times < lengths, ids[positions], IGNORED)
-        logits, state = network(_tensor(network, context[positions]), state)
-        yield logits, targets, positions
+    for first in range(0, rows.longest, chunk):
+        times = np.arange(first, min(first + chunk, rows.longest))[:, None]
+        positions = np.minimum(rows.starts + times, len(text.ids) - 1)
+        targets = np.where(times < rows.lengths, np.asarray(text.ids[positions]).astype(np.int64), IGNORED)
+        logits, state = network(_tensor(network, text.tokens_before(positions)), state)
+        yield logits, targets, rows.offsets + times
 
 
 def _predict_units(network: Network, batches: UnitBatches, indices: range) -> Iterator[Predictions]:
@@ -208,21 +203,22 @@ def _predict_units(network: Network, batches: UnitBatches, indices: range) -> It
 
 
 def fixed_window_loss(
-    network: Network, ids: IdArray, vocabulary: Vocabulary, *, unit: str, workers: Workers | None = None
+    network: Network, text: HeldOutText, vocabulary: Vocabulary, *, workers: Workers | None = None
 ) -> LossTotal:
     """Return the summed loss over windows of `FIXED_WINDOW` tokens, each from the initial state.
 
-    The first input of a window is the token before it. Lines and documents are split into windows separately.
+    The first input of a window is the token before it. Lines, documents and pieces of a stream are split separately.
 
     Args:
         network: on its device.
-        ids: the encoded text (N,).
-        unit: stream, line or document.
+        text: the held-out text.
         workers: threads among which the windows are divided; by default, only the calling thread.
     """
+    ids = text.tokens
     context = np.concatenate([[vocabulary.boundary_id], ids])
-    unit_starts = np.zeros(1, dtype=np.int64)
-    if unit != "stream":
+    context[text.offsets] = text.tokens_before(text.starts)
+    unit_starts = text.offsets
+    if text.unit != "stream":
         unit_starts = np.flatnonzero(context[:-1] == vocabulary.boundary_id)
     unit_ends = np.append(unit_starts[1:], len(ids))
     starts = np.concatenate(

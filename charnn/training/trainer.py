@@ -76,6 +76,7 @@ class Trainer:
         started: `time.monotonic()` minus the seconds already spent on the run.
         workers: threads among which the work of a step is divided; the weights do not depend on their number.
         planned_speed: tokens per second measured before training.
+        final_size: tokens on which the final metrics are measured, as a multiple of those of an evaluation.
     """
 
     network: Network
@@ -91,6 +92,7 @@ class Trainer:
     started: float
     workers: Workers = field(default_factory=Workers)
     planned_speed: float | None = None
+    final_size: float = 1.0
 
     def __post_init__(self) -> None:
         self.states: list[NetworkState] | None = None
@@ -278,7 +280,7 @@ class Trainer:
     def _reserve_final_seconds(self) -> None:
         """Reserve time for the final evaluations within a time budget."""
         if self.options.minutes and self.budget.seconds is not None and self.position.evaluation_seconds:
-            seconds = seconds_for_steps(self.options.minutes, self.position.evaluation_seconds)
+            seconds = seconds_for_steps(self.options.minutes, self.position.evaluation_seconds, self.final_size)
             self.budget = replace(self.budget, seconds=seconds)
 
     def _apply_validation_loss(self, loss_nats: float) -> None:

@@ -587,3 +587,27 @@ def test_dropout_of_ngrams_that_are_not_embedded_is_refused(charnn, text):
     assert not Path("runs").exists() or not list(Path("runs").iterdir())
     assert charnn("train", text, "--steps", 2, *SMALL, "--embedding-order", 1, "-o", "m").status == 0
     assert facts(charnn, "m")["ngram_dropout"] == 0
+
+
+def test_a_short_run_is_measured_on_pieces_of_the_held_out_text(charnn):
+    short = charnn("train", FABLES, "--steps", 8, "--hidden-size", 8, "--seed", 1, "-o", "m")
+    found = re.search(r"best validation (\S+) ± (\S+) nats per token at step 8, on ([\d,]+) of 14,228", short.err)
+    info = json.loads(charnn("info", "m", "--json").out)
+    assert info["valid_num_tokens"] == int(found[3].replace(",", "")) < 14_228
+    assert info["valid_loss_nats"] == pytest.approx(float(found[1]), abs=1e-4)
+    assert info["valid_margin_nats"] == pytest.approx(float(found[2]), abs=1e-4)
+    Path("held_out.txt").write_text(FABLES.read_text(encoding="utf-8")[-14_228:], encoding="utf-8")
+    charnn("score", "-m", "m", "held_out.txt", "--unit", "stream", "--summary", "s.json")
+    whole = json.loads(Path("s.json").read_text(encoding="utf-8"))
+    assert abs(whole["nats"] / -whole["num_tokens"] - info["valid_loss_nats"]) < 2 * info["valid_margin_nats"]
+
+
+def test_a_run_of_an_older_version_that_evaluated_a_beginning_selects_anew(charnn):
+    charnn("train", FABLES, "--steps", 8, "--hidden-size", 8, "--seed", 1, "-o", "m")
+    path = Path("m/config.json")
+    config = json.loads(path.read_text(encoding="utf-8"))
+    del config["plan"]["final_valid_tokens"], config["results"]["selection_loss_nats"]
+    config["results"]["valid_loss_nats"] = 0.001  # of an easy beginning: no loss over pieces would be better
+    path.write_text(json.dumps(config), encoding="utf-8")
+    resumed = charnn("train", "--resume", "-o", "m", "--steps", 16)
+    assert "at step 16" in resumed.err.splitlines()[-3]

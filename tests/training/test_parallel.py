@@ -13,6 +13,7 @@ from charnn.config import Architecture, TrainingOptions
 from charnn.text.vocabulary import Vocabulary
 from charnn.training.batches import UnitBatches
 from charnn.training.evaluation import fixed_window_loss, held_out_log_probs, validate
+from charnn.training.held_out import HeldOutText
 from charnn.training.loss import IGNORED
 from charnn.training.network.dropout import RegularizationRates
 from charnn.training.network.network import Network
@@ -318,12 +319,12 @@ def test_evaluation_is_bit_identical_with_any_number_of_workers(unit):
     results = []
     for number in (1, 2, 4):
         with Workers(number) as made:
-            some = {"unit": unit, "workers": made}
+            text = HeldOutText.of(ids, PLAIN, unit=unit)
             results.append(
                 (
-                    validate(network, ids, PLAIN, **some),
-                    held_out_log_probs(network, ids, PLAIN, **some).tobytes(),
-                    fixed_window_loss(network, ids, PLAIN, **some),
+                    validate(network, text, PLAIN, workers=made),
+                    held_out_log_probs(network, text, PLAIN, workers=made).tobytes(),
+                    fixed_window_loss(network, text, PLAIN, workers=made),
                 )
             )
     assert results[0] == results[1] == results[2]

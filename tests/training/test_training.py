@@ -16,8 +16,9 @@ from charnn.errors import CharnnError, OptionError, TrainingError
 from charnn.text.corpus import prepare_corpus
 from charnn.text.vocabulary import Vocabulary
 from charnn.training.batches import LaneBatches
-from charnn.training.evaluation import Validation, fixed_window_loss, held_out_log_probs, held_out_part, validate
+from charnn.training.evaluation import Validation, fixed_window_loss, held_out_log_probs, validate
 from charnn.training.events import Evaluated, Progressed, RolledBack, SpeedChanged, Stopped, event_json
+from charnn.training.held_out import HeldOutText
 from charnn.training.loss import IGNORED, LossTotal, summed_cross_entropy
 from charnn.training.network.dropout import RegularizationRates
 from charnn.training.network.network import Network
@@ -79,7 +80,7 @@ def slow_loss(model, ids, boundary):
 def test_validation_in_batch_rows_is_one_long_forward_pass(num_ids, order):
     model = network(order=order)
     ids = np.arange(num_ids) ** 2 % 11
-    log_probs = held_out_log_probs(model, ids, PLAIN, unit="stream")
+    log_probs = held_out_log_probs(model, held_out_of(ids, "stream"), PLAIN)
     assert len(log_probs) == num_ids
     assert -log_probs.sum() == pytest.approx(slow_loss(model, ids.tolist(), 0), rel=1e-5)
     assert model.training
@@ -89,14 +90,16 @@ def test_validation_begins_each_unit_from_the_initial_state():
     model = network(order=2)
     units = [[1, 2, 3], [4], [5, 6] * 100]
     ids = np.array([id for unit in units for id in (*unit, 0)])
-    log_probs = held_out_log_probs(model, ids, PLAIN, unit="line")
+    log_probs = held_out_log_probs(model, held_out_of(ids, "line"), PLAIN)
     create_run = 0
     for unit in units:
         own = log_probs[create_run : create_run + len(unit) + 1]
         assert -own.sum() == pytest.approx(slow_loss(model, [*unit, 0], 0), rel=1e-5)
         create_run += len(own)
-    assert held_out_part(ids, PLAIN, unit="line", max_tokens=5).tolist() == [1, 2, 3, 0, 4, 0]
-    assert held_out_part(ids, PLAIN, unit="stream", max_tokens=5).tolist() == [1, 2, 3, 0, 4]
+
+
+def held_out_of(ids, unit, **limits):
+    return HeldOutText.of(ids, PLAIN, unit=unit, **limits)
 
 
 def drawn_from(model, number, *, temperature):
@@ -116,10 +119,10 @@ def drawn_from(model, number, *, temperature):
 def test_the_temperature_of_validation_has_the_lowest_loss(unit, monkeypatch):
     model = network(scale=2.0)
     ids = drawn_from(model, 600, temperature=1.5)
-    found = validate(model, ids, PLAIN, unit=unit)
+    found = validate(model, held_out_of(ids, unit), PLAIN)
     assert 1.2 < found.temperature < 1.8
     by_temperature = {
-        temperature: -held_out_log_probs(model, ids, PLAIN, unit=unit, temperature=temperature).sum()
+        temperature: -held_out_log_probs(model, held_out_of(ids, unit), PLAIN, temperature=temperature).sum()
         for temperature in (1.0, found.temperature * 0.98, found.temperature, found.temperature * 1.02)
     }
     assert min(by_temperature, key=by_temperature.get) == found.temperature
@@ -127,16 +130,16 @@ def test_the_temperature_of_validation_has_the_lowest_loss(unit, monkeypatch):
     assert found.loss.num_tokens == len(ids)
     cooled = network()
     cooled.load_arrays(model.arrays(temperature=found.temperature))
-    assert -held_out_log_probs(cooled, ids, PLAIN, unit=unit).sum() == pytest.approx(found.loss.nats, rel=1e-5)
+    assert -held_out_log_probs(cooled, held_out_of(ids, unit), PLAIN).sum() == pytest.approx(found.loss.nats, rel=1e-5)
     monkeypatch.setattr("charnn.training.evaluation.MAX_STORED_LOGITS", 11 * 200)
-    of_a_part = validate(model, ids, PLAIN, unit=unit)
+    of_a_part = validate(model, held_out_of(ids, unit), PLAIN)
     assert of_a_part.loss.num_tokens == len(ids)
     assert of_a_part.loss.nats < by_temperature[1.0]
 
 
 def test_tied_weights_have_no_temperature():
     model = Network(replace(SHAPE, embedding_size=8, tie_weights=True))
-    assert validate(model, np.arange(30) % 11, PLAIN, unit="stream").temperature == 1.0
+    assert validate(model, held_out_of(np.arange(30) % 11, "stream"), PLAIN).temperature == 1.0
 
 
 def test_fixed_windows_begin_from_the_initial_state():
@@ -144,12 +147,12 @@ def test_fixed_windows_begin_from_the_initial_state():
     ids = np.arange(600) ** 2 % 11
     windows = [(0, ids[:256]), (ids[255], ids[256:512]), (ids[511], ids[512:])]
     expected = sum(slow_loss(model, window.tolist(), int(before)) for before, window in windows)
-    assert fixed_window_loss(model, ids, PLAIN, unit="stream").nats == pytest.approx(expected, rel=1e-5)
+    assert fixed_window_loss(model, held_out_of(ids, "stream"), PLAIN).nats == pytest.approx(expected, rel=1e-5)
     lines = np.array([1, 2, 0, *[3, 4] * 150, 0])
     long = lines[3:]
     windows = [(0, lines[:3]), (0, long[:256]), (long[255], long[256:])]
     expected = sum(slow_loss(model, window.tolist(), int(before)) for before, window in windows)
-    found = fixed_window_loss(model, lines, PLAIN, unit="line")
+    found = fixed_window_loss(model, held_out_of(lines, "line"), PLAIN)
     assert found.nats == pytest.approx(expected, rel=1e-5)
     assert found.num_tokens == len(lines)
 
@@ -402,15 +405,17 @@ def test_final_metrics_are_those_of_network_and_ngrams(unit):
     model = network(scale=2.0)
     ids = drawn_from(model, 3000, temperature=1.0)
     ngrams = estimate_ngrams(ids[:2500], PLAIN, order=3, unit=unit, seconds=None)
-    held_out = held_out_part(ids[2500:], PLAIN, unit=unit, max_tokens=500)
-    metrics = measure_final_metrics(model, ngrams, held_out, PLAIN, unit=unit)
-    alone = -float(held_out_log_probs(model, held_out, PLAIN, unit=unit).mean())
-    ngram = -float(np.log(evaluate_ngrams(ngrams, held_out, PLAIN, unit=unit).probs).mean())
+    held_out = held_out_of(ids[2500:], unit)
+    metrics = measure_final_metrics(model, ngrams, held_out, PLAIN)
+    alone = -float(held_out_log_probs(model, held_out, PLAIN).mean())
+    ngram = -float(np.log(evaluate_ngrams(ngrams, held_out).probs).mean())
+    assert metrics.loss_nats == pytest.approx(alone)
+    assert metrics.num_tokens == len(held_out)
     assert metrics.mixture_loss_nats < max(alone, ngram)
     assert metrics.mixture_loss_nats == pytest.approx(alone, abs=0.05)  # the network wrote the text
     assert metrics.fixed_window_loss_nats == pytest.approx(alone, abs=0.05)
     assert len(metrics.mixture_weights) == 3
-    assert measure_final_metrics(model, None, held_out, PLAIN, unit=unit).mixture_loss_nats is None
+    assert measure_final_metrics(model, None, held_out, PLAIN).mixture_loss_nats is None
 
 
 def test_parts_of_a_text_too_long_for_the_budget_are_counted(monkeypatch):
@@ -622,11 +627,11 @@ def test_evaluations_take_at_most_a_twentieth_of_the_time():
             num_valid=num_valid, num_training=num_training, seconds=seconds, evaluation_speed=1e5
         )
 
-    assert plan(1000, 10**7) == (1 / 40, 1000)
-    interval, most = plan(10**7, 10**6, seconds=60)
-    assert most == 10**5
+    assert plan(1000, 10**7) == (1 / 40, 1000, 1000)
+    interval, most, final = plan(10**7, 10**6, seconds=60)
+    assert (most, final) == (10**5, 2 * 10**5)
     assert 1 / interval * most <= 0.05 * 60 * 1e5 * 1.01
-    assert plan(0, 10**6) == (1 / 20, 0)
+    assert plan(0, 10**6) == (1 / 20, 0, 0)
 
 
 @pytest.fixture
@@ -816,7 +821,7 @@ def test_at_least_half_of_a_time_budget_is_for_steps():
 )
 def test_a_budget_without_room_for_a_step_is_refused_with_sufficient_minutes(minutes, speed, refused):
     options = TrainingOptions(minutes=minutes, batch_size=32, bptt_length=128)
-    plan = planning.Plan(SHAPE, options, "cpu", timing.Speed("fp32", 1, speed, 1000.0, None), 0.1, 500, 0, 1.0)
+    plan = planning.Plan(SHAPE, options, "cpu", timing.Speed("fp32", 1, speed, 1000.0, None), 0.1, 500, 500, 0, 1.0)
     if not refused:
         create._refuse_too_little_time(plan, 4.0)
         return

@@ -19,6 +19,7 @@ LOSS_UNIT = " nats/token"
 LABELS = {
     "run": "model directory",
     "valid_loss_nats": "validation loss",
+    "valid_margin_nats": "its 95 % interval, ±",
     "valid_loss_cold_nats": "fixed-window loss",
     "ngram_loss_nats": "n-gram loss",
     "ngram_order": "n-gram order",
@@ -72,6 +73,7 @@ LABELS = {
 """The table's label for each key of `--json`."""
 UNITS = {
     "valid_loss_nats": LOSS_UNIT,
+    "valid_margin_nats": LOSS_UNIT,
     "valid_loss_cold_nats": LOSS_UNIT,
     "ngram_loss_nats": LOSS_UNIT,
     "mixture_loss_nats": LOSS_UNIT,
@@ -131,6 +133,7 @@ def _facts(path: Path, config: "RunConfig") -> dict[str, object]:
     return {
         "run": str(path),
         "valid_loss_nats": loss,
+        "valid_margin_nats": results.valid_margin_nats,
         "valid_loss_cold_nats": results.valid_loss_cold_nats,
         "ngram_loss_nats": results.ngram_loss_nats,
         "ngram_order": results.ngram_order,

@@ -22,6 +22,7 @@ from charnn.options import refuse_both
 
 if TYPE_CHECKING:
     from charnn.recipes import Recipe
+    from charnn.storage.run_config import RunConfig
     from charnn.training.events import Stopped
     from charnn.training.run.networks import RunRequest
     from charnn.training.run.session import Session
@@ -194,13 +195,9 @@ def _show_outcome(session: "Session", stopped: "Stopped | None", signal_number: 
             "the budget was spent before the first step: the model is untrained; "
             f"train it with --minutes {charnn.api.minutes_to_learn(session):g} or more"
         )
-    best = results.valid_loss_nats
-    best_loss = (
-        "nothing was held out"
-        if best is None
-        else f"best validation {best:.4f} nats per token at step {results.best_step:,}"
+    console.notice(
+        f"{directory}: trained for {results.seconds:.0f} s, {results.steps:,} steps; {_best_loss(session.config)}"
     )
-    console.notice(f"{directory}: trained for {results.seconds:.0f} s, {results.steps:,} steps; {best_loss}")
     if results.mixture_loss_nats is not None:
         console.notice(
             f"{results.ngram_order}-gram model alone {results.ngram_loss_nats:.4f}, interpolated with the network "
@@ -208,6 +205,20 @@ def _show_outcome(session: "Session", stopped: "Stopped | None", signal_number: 
         )
     if results.steps:
         console.notice(_next_command(session, run_directory))
+
+
+def _best_loss(config: "RunConfig") -> str:
+    """Describe the validation loss, with its 95 % confidence interval and the part of the held-out text that was read."""
+    results, num_valid = config.results, config.corpus.valid.num_tokens
+    if results.valid_loss_nats is None:
+        return "nothing was held out"
+    margin = "" if results.valid_margin_nats is None else f" ± {results.valid_margin_nats:.4f}"
+    part = (
+        ""
+        if results.valid_num_tokens == num_valid
+        else f", on {results.valid_num_tokens:,} of {num_valid:,} held-out tokens"
+    )
+    return f"best validation {results.valid_loss_nats:.4f}{margin} nats per token at step {results.best_step:,}{part}"
 
 
 def _next_command(session: "Session", run_directory: Path) -> str:

@@ -14,27 +14,28 @@ ONE_CYCLE_MOMENTUM = (0.95, 0.85)
 
 SECONDS_TO_SAVE = 1.5
 """Reserved at the end of a time budget for saving the model."""
-FINAL_EVALUATIONS = 4
-"""The duration of the last evaluation and the final metrics, in evaluations."""
+FINAL_PASSES = 3
+"""The duration of the final metrics, in evaluations of the text on which they are measured."""
 
 
-def seconds_to_end(evaluation_seconds: float) -> float:
-    """Return the seconds from the last step to the end of a run.
+def seconds_to_end(evaluation_seconds: float, final_size: float = 1.0) -> float:
+    """Return the seconds from the last step to the end of a run: the last evaluation, the final metrics and saving.
 
     Args:
         evaluation_seconds: duration of an evaluation.
+        final_size: tokens on which the final metrics are measured, as a multiple of those of an evaluation.
     """
-    return SECONDS_TO_SAVE + FINAL_EVALUATIONS * evaluation_seconds
+    return SECONDS_TO_SAVE + (1 + FINAL_PASSES * final_size) * evaluation_seconds
 
 
-def seconds_for_steps(minutes: float, evaluation_seconds: float) -> float:
+def seconds_for_steps(minutes: float, evaluation_seconds: float, final_size: float = 1.0) -> float:
     """Return the seconds of a time budget after which no step is started, so that the run ends in time.
 
     Args:
         minutes: the time budget.
-        evaluation_seconds: duration of an evaluation.
+        evaluation_seconds, final_size: see `seconds_to_end`.
     """
-    return max(minutes * 60 - seconds_to_end(evaluation_seconds), minutes * 30)
+    return max(minutes * 60 - seconds_to_end(evaluation_seconds, final_size), minutes * 30)
 
 
 @dataclass(frozen=True)

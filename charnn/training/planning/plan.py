@@ -10,7 +10,7 @@ from charnn.options import refuse_unused
 from charnn.storage.run_config import PlanFacts
 from charnn.text.corpus import Corpus
 from charnn.training.optim.optimizers import LEARNING_RATES, WEIGHT_DECAYS
-from charnn.training.optim.schedule import Schedule
+from charnn.training.optim.schedule import FINAL_PASSES, Schedule
 from charnn.training.parallel.workers import Workers
 from charnn.training.planning.devices import supported_precision
 from charnn.training.planning.sizes import resolve_architecture
@@ -28,7 +28,9 @@ CARRY_LENGTH = 512
 """Segment length in tokens: longer than the context that an LSTM uses, but short enough that a batch samples the whole text."""
 MAX_EVALUATIONS = 40
 MIN_EVALUATIONS = 3
-"""If the held-out text is too long for this many evaluations, only its beginning is evaluated."""
+"""If the held-out text is too long for this many evaluations, only pieces of it are evaluated."""
+MAX_FINAL_FRACTION = 0.1
+"""Maximum fraction of the time for the final metrics."""
 STARTUP_SECONDS, STEP_TIME_FRACTION = 4.0, 0.85
 """Observed time for loading torch and reading the text, and observed fraction of the remaining time that is spent on steps."""
 
@@ -124,8 +126,8 @@ def plan_evaluations(
     seconds: float | None,
     evaluation_speed: float,
     max_evaluations: int = MAX_EVALUATIONS,
-) -> tuple[float, int]:
-    """Choose the interval of evaluations and the number of tokens, so that evaluations take about 5 % of the time at most.
+) -> tuple[float, int, int]:
+    """Choose the interval of evaluations and their tokens, so that they take about 5 % of the time, and the final metrics 10 %.
 
     Args:
         num_valid: number of held-out tokens.
@@ -135,14 +137,14 @@ def plan_evaluations(
         max_evaluations: maximum number of evaluations; for NT-ASGD, which evaluations trigger, at least one per epoch.
 
     Returns:
-        The progress between two evaluations, and the maximum tokens of an evaluation.
+        The progress between two evaluations, and the maximum tokens of an evaluation and of the final metrics.
     """
-    affordable = MAX_EVALUATION_FRACTION * (
-        num_training * EVALUATION_SPEED_RATIO if seconds is None else seconds * evaluation_speed
-    )
+    readable = num_training * EVALUATION_SPEED_RATIO if seconds is None else seconds * evaluation_speed
+    affordable = MAX_EVALUATION_FRACTION * readable
     max_tokens = int(min(num_valid, max(affordable / MIN_EVALUATIONS, 2000)))
     num_evaluations = min(max(affordable / max_tokens, 1), max_evaluations) if num_valid else MAX_EVALUATIONS / 2
-    return 1 / num_evaluations, max_tokens
+    final_tokens = int(min(num_valid, max(MAX_FINAL_FRACTION * readable / FINAL_PASSES, max_tokens)))
+    return 1 / num_evaluations, max_tokens, final_tokens
 
 
 def _by_epochs(table: Sequence[tuple[float, float]], num_epochs: float) -> float:
@@ -160,7 +162,7 @@ class Plan:
         device: cpu or cuda.
         speed: the measured speed.
         evaluation_interval: progress between evaluations.
-        max_valid_tokens: number of held-out tokens per evaluation.
+        max_valid_tokens, final_valid_tokens: number of held-out tokens per evaluation, and for the final metrics.
         ngram_order: order of the n-gram model to count; 0 for none.
         expected_epochs: expected number of epochs within the budget.
     """
@@ -171,6 +173,7 @@ class Plan:
     speed: Speed
     evaluation_interval: float
     max_valid_tokens: int
+    final_valid_tokens: int
     ngram_order: int
     expected_epochs: float
 
@@ -184,6 +187,7 @@ class Plan:
             training_tokens_per_second=round(self.speed.training),
             evaluation_interval=self.evaluation_interval,
             max_valid_tokens=self.max_valid_tokens,
+            final_valid_tokens=self.final_valid_tokens,
             ngram_order=self.ngram_order,
             evaluation_seconds=self.max_valid_tokens / self.speed.evaluation,
         )
@@ -230,7 +234,7 @@ def make_plan(
             f"the text is short ({num_tokens:,} tokens): --batch-size reduced from {options.batch_size} to {batch_size}"
         )
     num_training = _expected_tokens(options, batch_size, num_tokens, speed)
-    evaluation_interval, max_valid_tokens = plan_evaluations(
+    evaluation_interval, max_valid_tokens, final_valid_tokens = plan_evaluations(
         num_valid=corpus.valid.num_tokens,
         num_training=num_training,
         seconds=seconds,
@@ -248,7 +252,17 @@ def make_plan(
         batch_size=batch_size,
     )
     ngram_order = _NGRAM_ORDERS.get(corpus.tokenizer.kind, 4) if options.ngram_order is None else options.ngram_order
-    return Plan(architecture, options, device, speed, evaluation_interval, max_valid_tokens, ngram_order, num_epochs)
+    return Plan(
+        architecture,
+        options,
+        device,
+        speed,
+        evaluation_interval,
+        max_valid_tokens,
+        final_valid_tokens,
+        ngram_order,
+        num_epochs,
+    )
 
 
 def _choose_sizes(

@@ -29,7 +29,7 @@ from charnn.storage.model_directory import (
     write_tokenizer,
 )
 from charnn.storage.new_directory import check_available
-from charnn.storage.run_config import AskedOptions, CorpusFacts, Results, RunConfig, Versions
+from charnn.storage.run_config import AskedOptions, CorpusFacts, PlanFacts, Results, RunConfig, Versions
 from charnn.storage.run_files import BACKWARD, NGRAM_FILE, SPELLING_FILE
 from charnn.text import cache
 from charnn.text.corpus import Corpus, open_ids, prepare_corpus, reverse_encoded
@@ -166,21 +166,24 @@ def _refuse_too_little_time(plan: Plan, seconds: float) -> None:
     minutes, batch_size = plan.options.minutes, plan.options.batch_size
     assert batch_size is not None
     step_seconds = batch_size * plan.options.bptt_length / plan.speed.training
-    evaluation_seconds = plan.max_valid_tokens / plan.speed.evaluation
+    facts = plan.facts()
     if minutes is None or step_seconds < SLOW_STEP_SECONDS:
         return
-    if seconds_for_steps(minutes, evaluation_seconds) - seconds >= 2 * step_seconds:
+    if seconds_for_steps(minutes, facts.evaluation_seconds, facts.final_size) - seconds >= 2 * step_seconds:
         return
-    needed = _minutes_for(seconds, step_seconds, evaluation_seconds)
+    needed = _minutes_for(seconds, step_seconds, facts)
     raise TrainingError(
         f"--minutes {minutes:g}: reading and timing took {seconds:.0f} s, and a step takes {step_seconds:.1f} s here; "
         f"use --minutes {needed:g} or more, or a smaller --vocab-size, --hidden-size or --batch-size"
     )
 
 
-def _minutes_for(seconds: float, step_seconds: float, evaluation_seconds: float) -> float:
+def _minutes_for(seconds: float, step_seconds: float, plan: PlanFacts) -> float:
     """Return the minutes, to a tenth, that suffice for `MIN_STEPS` steps and the final evaluation after `seconds`."""
-    return math.ceil((seconds + MIN_STEPS * step_seconds + seconds_to_end(evaluation_seconds)) / 6) / 10
+    return (
+        math.ceil((seconds + MIN_STEPS * step_seconds + seconds_to_end(plan.evaluation_seconds, plan.final_size)) / 6)
+        / 10
+    )
 
 
 def _add_ngrams(
@@ -216,7 +219,7 @@ def _add_ngrams(
         )
     session.config.results.ngram_order = session.ngrams.order
     if len(session.held_out):
-        evaluation = evaluate_ngrams(session.ngrams, session.held_out, tokenizer.vocabulary, unit=tokenizer.unit)
+        evaluation = evaluate_ngrams(session.ngrams, session.held_out)
         session.config.results.ngram_loss_nats = -float(np.log(evaluation.probs).mean())
 
 
@@ -250,7 +253,7 @@ def minutes_to_learn(session: Session) -> float:
     assert options.batch_size is not None
     assert plan.training_tokens_per_second is not None
     step_seconds = options.batch_size * options.bptt_length / plan.training_tokens_per_second
-    minutes = _minutes_for(session.config.results.seconds, step_seconds, plan.evaluation_seconds)
+    minutes = _minutes_for(session.config.results.seconds, step_seconds, plan)
     return minutes * 2 if is_half_of_bidirectional(session.config) else minutes  # divided between both networks
 
 

@@ -1,6 +1,7 @@
-"""Final metrics besides the validation loss: over fixed windows, of the n-gram model, and interpolated with it."""
+"""Final metrics: the validation loss, also over fixed windows, of the n-gram model, and interpolated with it."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,7 @@ from charnn.ngrams.mixture import cross_fitted_loss, fit_weights
 from charnn.text.progress import Meter, Report
 from charnn.text.vocabulary import Vocabulary
 from charnn.training.evaluation import fixed_window_loss, held_out_log_probs
+from charnn.training.held_out import HeldOutText, margin_of_mean
 from charnn.training.network.network import Network
 from charnn.training.parallel.workers import Workers
 
@@ -67,14 +69,20 @@ def _spaced_parts(ids: npt.NDArray[Any], max_tokens: int) -> npt.NDArray[Any]:
 
 @dataclass(frozen=True)
 class FinalMetrics:
-    """Metrics of a trained model besides its validation loss; losses in nats per token.
+    """Metrics of a trained model on held-out text; losses in nats per token.
 
     Args:
-        fixed_window_loss_nats: of the network, over fixed windows (see `fixed_window_loss`).
+        loss_nats: the validation loss.
+        margin_nats: half the width of its 95 % confidence interval, None if the text is too short for one.
+        num_tokens: number of tokens over which the losses are means.
+        fixed_window_loss_nats: over fixed windows (see `fixed_window_loss`).
         mixture_loss_nats: interpolated with the n-gram model, each half of the text with weights fitted to the other half.
         mixture_weights: of the network, by length of the n-gram context, fitted to the whole text (order,).
     """
 
+    loss_nats: float
+    margin_nats: float | None
+    num_tokens: int
     fixed_window_loss_nats: float
     mixture_loss_nats: float | None = None
     mixture_weights: list[float] | None = None
@@ -83,24 +91,39 @@ class FinalMetrics:
 def measure_final_metrics(
     network: Network,
     ngrams: NgramModel | None,
-    ids: npt.NDArray[np.int64],
+    text: HeldOutText,
     vocabulary: Vocabulary,
     *,
-    unit: str,
     workers: Workers | None = None,
 ) -> FinalMetrics:
-    """Evaluate a trained network, alone and interpolated with its n-gram model, on a held-out text (N,)."""
-    fixed_window_nats = fixed_window_loss(network, ids, vocabulary, unit=unit, workers=workers).nats_per_token
+    """Evaluate a trained network, alone and interpolated with its n-gram model, on held-out text."""
+    log_probs = held_out_log_probs(network, text, vocabulary, workers=workers).astype(np.float64)
+    alone = FinalMetrics(
+        -float(log_probs.mean()),
+        margin_of_mean(-log_probs, text.clusters()),
+        len(text),
+        fixed_window_loss(network, text, vocabulary, workers=workers).nats_per_token,
+    )
     if ngrams is None:
-        return FinalMetrics(fixed_window_nats)
-    log_probs = held_out_log_probs(network, ids, vocabulary, unit=unit, workers=workers).astype(np.float64)
-    evaluation = evaluate_ngrams(ngrams, ids, vocabulary, unit=unit)
-    weights = fit_weights(log_probs, evaluation, ngrams.order)
-    return FinalMetrics(fixed_window_nats, cross_fitted_loss(log_probs, evaluation, ngrams.order), weights.tolist())
+        return alone
+    scores = evaluate_ngrams(ngrams, text)
+    return replace(
+        alone,
+        mixture_loss_nats=cross_fitted_loss(log_probs, scores, ngrams.order),
+        mixture_weights=fit_weights(log_probs, scores, ngrams.order).tolist(),
+    )
 
 
-def evaluate_ngrams(
-    ngrams: NgramModel, ids: npt.NDArray[np.int64], vocabulary: Vocabulary, *, unit: str
-) -> NgramScores:
-    """Evaluate an n-gram model on a held-out text (N,)."""
-    return ngrams.read_text(ids, boundary_id=vocabulary.boundary_id, cut_at_boundary=unit != "stream")
+def evaluate_ngrams(ngrams: NgramModel, text: HeldOutText) -> NgramScores:
+    """Evaluate an n-gram model on held-out text."""
+    read = partial(ngrams.read_text, boundary_id=text.boundary_id, cut_at_boundary=text.unit != "stream")
+    if text.unit != "stream" or len(text.starts) == 1:
+        return read(text.tokens)
+    pieces = []
+    for start, length in zip(text.starts.tolist(), text.lengths.tolist(), strict=True):
+        context = min(start, ngrams.order - 1)
+        scores = read(np.asarray(text.ids[start - context : start + length]).astype(np.int64))
+        pieces.append(scores.part(slice(context, None)))
+    return NgramScores(
+        np.concatenate([scores.probs for scores in pieces]), np.concatenate([scores.matched for scores in pieces])
+    )

@@ -64,9 +64,7 @@ def resume_run(directory: Path, overrides: OptionValues, *, started: float) -> S
     progress = trainer.budget.progress(position.step, position.seconds)
     if budget_changed:
         trainer.position.next_evaluation = min(1.0, progress + trainer.evaluation_interval)
-    if trainer.budget.seconds is not None and config.results.valid_loss_nats is not None:
-        trainer.position.best_loss_nats = config.results.valid_loss_nats
-        trainer.position.best_step = config.results.best_step
+    _restore_best(session)
     config.results.stopped = None
     if progress >= 1:
         larger = _larger_budget(options, position, is_half_of_bidirectional(config))
@@ -77,6 +75,16 @@ def resume_run(directory: Path, overrides: OptionValues, *, started: float) -> S
     trainer.position.num_stale = 0 if budget_changed else trainer.position.num_stale
     _drop_metrics_after(directory, position.step)
     return session
+
+
+def _restore_best(session: Session) -> None:
+    """Set the best loss so far to that of the saved weights, if an evaluation now reads what it read then."""
+    position, results = session.trainer.position, session.config.results
+    if not session.config.plan.final_valid_tokens and not session.evaluated.is_whole:
+        position.best_loss_nats = None  # older versions evaluated the beginning of the held-out text
+    elif session.trainer.budget.seconds is not None and results.valid_loss_nats is not None:
+        selection_loss = results.valid_loss_nats if results.selection_loss_nats is None else results.selection_loss_nats
+        position.best_loss_nats, position.best_step = selection_loss, results.best_step
 
 
 def _changed_options(config: RunConfig, overrides: OptionValues) -> tuple[TrainingOptions, bool]:

@@ -4,11 +4,9 @@ import contextlib
 import json
 import time
 from collections.abc import Callable, Generator, Iterator
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
-import numpy as np
-import numpy.typing as npt
 import torch
 
 from charnn.config import Architecture, TrainingOptions
@@ -22,8 +20,9 @@ from charnn.storage.run_config import RunConfig
 from charnn.text.corpus import open_ids
 from charnn.text.tokenizers import Tokenizer
 from charnn.training.batches import Batches, make_batches
-from charnn.training.evaluation import Validation, held_out_part, validate
+from charnn.training.evaluation import Validation, validate
 from charnn.training.events import CheckpointDue, Evaluated, Event, Stopped, event_json
+from charnn.training.held_out import HeldOutText
 from charnn.training.network.compilation import compile_steps
 from charnn.training.network.dropout import RegularizationRates
 from charnn.training.network.network import Network
@@ -47,20 +46,22 @@ class Session:
         config: the content of `config.json`.
         tokenizer: the tokenizer of the model.
         trainer: the trainer, at the position at which training starts.
+        held_out: the held-out text on which the final metrics are measured.
+        evaluated: the part of it that is evaluated during training.
         generation: generation of the weights on disk.
         unsaved_best: the best weights so far, if they are not on disk yet.
         ngrams: the n-gram model to interpolate with, if there is one.
-        held_out: ids of the held-out tokens for evaluation (N,).
     """
 
     directory: Path
     config: RunConfig
     tokenizer: Tokenizer
     trainer: Trainer
+    held_out: HeldOutText
+    evaluated: HeldOutText
     generation: int = 0
     unsaved_best: Tensors | None = None
     ngrams: NgramModel | None = None
-    held_out: npt.NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, dtype=np.int64))
 
     @property
     def architecture(self) -> Architecture:
@@ -107,16 +108,18 @@ def make_session(
     batches, noise = _open_training_text(directory, options, tokenizer)
     steps = [options.steps] if options.steps else []
     steps += [max(1, round(options.epochs * batches.steps_per_epoch))] if options.epochs else []
-    seconds = seconds_for_steps(options.minutes, plan.evaluation_seconds) if options.minutes else None
-    held_out = held_out_part(
+    seconds = seconds_for_steps(options.minutes, plan.evaluation_seconds, plan.final_size) if options.minutes else None
+    vocabulary = tokenizer.vocabulary
+    held_out = HeldOutText.of(
         open_ids(directory / "valid.bin", tokenizer),
-        tokenizer.vocabulary,
+        vocabulary,
         unit=tokenizer.unit,
-        max_tokens=plan.max_valid_tokens,
+        max_tokens=max(plan.final_valid_tokens, plan.max_valid_tokens),
     )
+    evaluated = held_out.part(vocabulary, max_tokens=plan.max_valid_tokens)
 
     def evaluate() -> Validation:
-        return validate(network, held_out, tokenizer.vocabulary, unit=tokenizer.unit, workers=workers)
+        return validate(network, evaluated, vocabulary, workers=workers)
 
     trainer = Trainer(
         network=network,
@@ -132,8 +135,9 @@ def make_session(
         started=started,
         workers=workers,
         planned_speed=plan.training_tokens_per_second,
+        final_size=plan.final_size,
     )
-    return Session(directory, config, tokenizer, trainer, held_out=held_out)
+    return Session(directory, config, tokenizer, trainer, held_out, evaluated)
 
 
 def make_workers(options: TrainingOptions, device: str) -> Workers:
@@ -222,7 +226,8 @@ def _handle(session: Session, event: Event) -> None:
         _record_effort(session)
         if session.config.results.best_step == 0 and event.step > 0:
             session.unsaved_best = session.trainer.averaged_arrays()  # better than the initialization
-        _measure_best_weights(session)
+        # An interrupt does not wait for more than an evaluation takes.
+        _measure_best_weights(session, session.evaluated if event.reason == "interrupted" else session.held_out)
     if isinstance(event, (CheckpointDue, Stopped)):
         save(session)
 
@@ -230,30 +235,28 @@ def _handle(session: Session, event: Event) -> None:
 def _record_results(session: Session, event: Evaluated) -> None:
     if event.is_best:
         results = session.config.results
-        results.valid_loss_nats, results.temperature = event.valid_loss_nats, event.temperature
+        results.valid_loss_nats = results.selection_loss_nats = event.valid_loss_nats
+        results.valid_margin_nats, results.temperature = None, event.temperature
         results.valid_num_tokens, results.best_step = event.num_tokens, event.step
     _record_effort(session)
 
 
-def _measure_best_weights(session: Session) -> None:
-    """Compute the final metrics of the best weights: the fixed-window loss, and the loss interpolated with the n-gram model."""
-    if not len(session.held_out):
+def _measure_best_weights(session: Session, text: HeldOutText) -> None:
+    """Compute the final metrics of the best weights."""
+    if not len(text):
         return
     with torch.random.fork_rng(devices=[]):  # initialization must not advance the generator of training
         network = Network(session.architecture).to(session.config.plan.device)
     network.load_arrays(session.unsaved_best or read_model(session.directory).weights)
-    tokenizer = session.tokenizer
     metrics = measure_final_metrics(
-        network,
-        session.ngrams,
-        session.held_out,
-        tokenizer.vocabulary,
-        unit=tokenizer.unit,
-        workers=session.trainer.workers,
+        network, session.ngrams, text, session.tokenizer.vocabulary, workers=session.trainer.workers
     )
     session.config.mixture_weights = metrics.mixture_weights
-    session.config.results.valid_loss_cold_nats = metrics.fixed_window_loss_nats
-    session.config.results.mixture_loss_nats = metrics.mixture_loss_nats
+    results = session.config.results
+    results.valid_loss_nats, results.valid_margin_nats = metrics.loss_nats, metrics.margin_nats
+    results.valid_num_tokens = metrics.num_tokens
+    results.valid_loss_cold_nats = metrics.fixed_window_loss_nats
+    results.mixture_loss_nats = metrics.mixture_loss_nats
 
 
 def _record_effort(session: Session) -> None:
