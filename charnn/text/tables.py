@@ -128,7 +128,8 @@ def check_columns(table: Table, wanted: Sequence[str]) -> None:
             near = get_close_matches(column, table.columns, n=1) or [
                 name for name in table.columns if name.strip().lower() == column.strip().lower()
             ]
-            advice = f"did you mean {near[0]}?" if near else "name one of these"
+            shown = [repr(name) if name != name.strip() else name for name in near]
+            advice = f"did you mean {shown[0]}?" if shown else "name one of these"
             raise TextError(f"{table.name}:1: found the columns {', '.join(table.columns)}, but no {column}; {advice}")
 
 

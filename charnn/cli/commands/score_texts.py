@@ -101,7 +101,7 @@ def score_texts(
                     num_units += 1
                     written.end_running(group.running_origin)
         except KeyboardInterrupt:
-            done = "in a running text" if options.is_running else f"after {console.counted(num_units, 'record')}"
+            done = "in a running text" if options.unit == "stream" else f"after {console.counted(num_units, 'record')}"
             console.notice(f"interrupted {done}")
             raise
         if not totals.num_scores:
