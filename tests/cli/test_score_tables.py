@@ -7,16 +7,21 @@ import json
 import math
 import subprocess
 import sys
+from itertools import pairwise
 from pathlib import Path
 
 import pandas
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from charnn.config import ScoreOptions
 from charnn.errors import OptionError
 from tests.conftest import FABLES, train_quietly
 
-ITEMS = 'item,condition,sentence\n7,a,"The fox, he said, slept."\n\n8,b,"She said ""no"".\nTwice."\n9,a,The heron\u2603\n'
+ITEMS = (
+    'item,condition,sentence\n7,a,"The fox, he said, slept."\n\n8,b,"She said ""no"".\nTwice."\n9,a,The heron\u2603\n'
+)
 REGIONS = "item,subject,verb,rest\n1,The heron,wrote,it down.\n2,The fox ,slept,\n3, The cats,, were\tfull.\n"
 CELLS = ["The fox, he said, slept.", 'She said "no".\nTwice.', "The heron\u2603"]
 
@@ -123,7 +128,19 @@ def test_a_table_may_be_tsv_compressed_marked_or_piped(charnn, run, items):
     Path("semicolons.csv").write_text(buffer.getvalue(), encoding="utf-8")
     for file in ("bom.csv", "items.csv.gz", "semicolons.csv"):
         assert charnn("score", "-m", run, file, "--column", "sentence", "--format", "tsv").out == expected
-    command = [sys.executable, "-m", "charnn", "score", "-m", str(run), "-", "--column", "sentence", "--format", "jsonl"]
+    command = [
+        sys.executable,
+        "-m",
+        "charnn",
+        "score",
+        "-m",
+        str(run),
+        "-",
+        "--column",
+        "sentence",
+        "--format",
+        "jsonl",
+    ]
     piped = subprocess.run(command, input=ITEMS.encode(), capture_output=True, check=True)
     assert [json.loads(line)["file"] for line in piped.stdout.splitlines()] == ["standard input"] * 3
     Path("items.tsv").write_text('item\tsentence\n1\t"Go!" she said\n', encoding="utf-8")
@@ -148,7 +165,11 @@ def test_a_column_named_like_a_field_is_renamed_and_kept(charnn, run):
 @pytest.mark.parametrize(
     ("text", "column", "message"),
     [
-        ("a,sentence\n1,x\n", "sentense", "t.csv:1: found the columns a, sentence, but no sentense; did you mean sentence?"),
+        (
+            "a,sentence\n1,x\n",
+            "sentense",
+            "t.csv:1: found the columns a, sentence, but no sentense; did you mean sentence?",
+        ),
         ("a,b\n1,x\n", "text", "t.csv:1: found the columns a, b, but no text; name one of these"),
         ("a, text\n1,x\n", "text", "t.csv:1: found the columns a,  text, but no text; did you mean ' text'?"),
         ("a,b\n1\n", "b", "t.csv:2: found 1 where the header has 2 columns"),
@@ -156,7 +177,11 @@ def test_a_column_named_like_a_field_is_renamed_and_kept(charnn, run):
         ("a,b\n", "b", "t.csv: found no row with text in b; write one per line"),
         ("", "b", "t.csv: found no header"),
         ('a,b\n1,"x\n2,y\n', "b", "t.csv:2: found a quoted cell that is not closed within 131,072 characters"),
-        (f'a,b\n1,"{"x" * 140_000}"\n', "b", "t.csv:2: found a quoted cell that is not closed within 131,072 characters"),
+        (
+            f'a,b\n1,"{"x" * 140_000}"\n',
+            "b",
+            "t.csv:2: found a quoted cell that is not closed within 131,072 characters",
+        ),
     ],
     ids=lambda value: str(value)[:20],
 )
@@ -249,7 +274,7 @@ def test_regions_add_up_to_their_sentence(charnn, run, regions, spaces):
     of_first = [-token["log_prob"] for token in alone[0]["tokens"]]
     after = spaces == "after"
     cuts = [0, 9 + after, 15 + after, 24 + after]
-    expected = [sum(of_first[start:end]) for start, end in zip(cuts, cuts[1:], strict=False)]
+    expected = [sum(of_first[start:end]) for start, end in pairwise(cuts)]
     expected += [] if after else of_first[24:]
     first = [record for record in found if record["row"] == 1]
     assert [record["surprisal_bits"] for record in first] == pytest.approx(expected, abs=1e-4)
@@ -305,7 +330,9 @@ def test_unknown_tokens_may_be_excluded_from_regions(charnn, word_run):
     Path("r.csv").write_text("a,b\nzorgle the,zzz\n", encoding="utf-8")
     arguments = ("score", "-m", word_run, "r.csv", "--column", "a", "--column", "b", "--by-region", "--format", "jsonl")
     first, second, end = records(charnn(*arguments, "--exclude-unk"))
-    (alone,) = records(charnn("score", "-m", word_run, "--text", "zorgle the zzz", "--exclude-unk", "--format", "jsonl"))
+    (alone,) = records(
+        charnn("score", "-m", word_run, "--text", "zorgle the zzz", "--exclude-unk", "--format", "jsonl")
+    )
     assert first["log_prob"] + end["log_prob"] == pytest.approx(alone["log_prob"], abs=1e-5)
     assert (first["num_tokens"], first["num_unknown"]) == (1, 1)
     assert (second["surprisal_bits"], second["num_tokens"], second["num_unknown"]) == (None, 0, 1)
@@ -334,7 +361,10 @@ def test_a_model_of_pieces_gives_no_space_to_the_region_before(charnn, both_run,
         ({"column": ("a",), "rollout": 3}, "--rollout: cannot be combined with --column"),
         ({"column": ("a",), "by_region": True, "by_word": True}, "--by-word: cannot be combined with --by-region"),
         ({"column": ("a",), "by_region": True, "per_token": True}, "--per-token: cannot be combined with --by-region"),
-        ({"column": ("a",), "by_region": True, "format": "lmzoo"}, "--format lmzoo: cannot be combined with --by-region"),
+        (
+            {"column": ("a",), "by_region": True, "format": "lmzoo"},
+            "--format lmzoo: cannot be combined with --by-region",
+        ),
     ],
     ids=lambda value: str(value)[:40],
 )
@@ -348,3 +378,35 @@ def test_a_column_is_of_a_file(charnn, run):
     result = charnn("score", "-m", run, "--text", "The fox", "--column", "text")
     assert (result.status, result.err.count("\n")) == (2, 1)
     assert "--text: cannot be combined with --column, which is of a FILE" in result.err
+
+
+def test_a_model_of_bytes_reads_tables_as_text(charnn, tmp_path):
+    options = ("--tokenizer", "byte", "--steps", 2, "--bptt", 8, "--batch-size", 2)
+    run = train_quietly(tmp_path, "the caf\u00e9\n" * 60, *options)
+    Path("t.csv").write_bytes("\ufefftext,item\r\nthe caf\u00e9,1\r\n".encode())
+    (record,) = records(charnn("score", "-m", run, "t.csv", "--column", "text", "--format", "jsonl"))
+    assert (record["text"], record["item"], record["num_bytes"]) == ("the caf\u00e9", "1", 10)
+    assert "t.csv: looks like a table" in charnn("score", "-m", run, "t.csv").err
+
+
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    header=st.sampled_from(["a,b", "a\tb", "a;b;c", '"a","b"', "a", "", "b,a,"]),
+    body=st.text(alphabet='ab ,;\t\n"\r\u2603\x85', max_size=30),
+    options=st.sampled_from(
+        [(), ("--by-region",), ("--per-token",), ("--column", "b"), ("--column", "b", "--by-region")]
+    ),
+    form=st.sampled_from(["table", "tsv", "jsonl"]),
+)
+def test_any_table_has_scores_or_one_clear_line(charnn, run, header, body, options, form):
+    Path("t.csv").write_text(f"{header}\n{body}", encoding="utf-8", newline="")
+    result = charnn("score", "-m", run, "t.csv", "--column", "a", *options, "--format", form)
+    assert "Traceback" not in result.err
+    assert "internal error" not in result.err
+    assert result.status in (0, 1)
+    if result.status:
+        assert sum("error" in line for line in result.err.splitlines()) == 1
+    elif form == "tsv":
+        assert len({line.count("\t") for line in result.out.splitlines()}) == 1
+    elif form == "jsonl":
+        assert all(json.loads(line)["row"] >= 1 for line in result.out.splitlines())
