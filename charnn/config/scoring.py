@@ -29,7 +29,10 @@ class ScoredTextOptions(Checked):
     column: Annotated[
         tuple[str, ...],
         Option(
-            "Read FILE as CSV or TSV, and score this column; may be repeated.", panel=TEXT, common=True, metavar="NAME"
+            "Read FILE as CSV or TSV, and score this column; may be repeated (see --by-region).",
+            panel=TEXT,
+            common=True,
+            metavar="NAME",
         ),
     ] = ()
     by_region: Annotated[

@@ -89,7 +89,7 @@ class JsonLines:
                 yield {**before, **_region_fields(region, self._options), **after}
             return
         text = {"text": score.text} if self._layout.is_table else {}
-        yield {**before, **after, **_score_fields(score, self._options), **text}
+        yield {**before, **after, **score_fields(score, self._options), **text}
 
     def end(self, total: Score, num_units: int) -> Iterator[str]:  # noqa: ARG002
         """See `Format`."""
@@ -100,10 +100,11 @@ def own_fields(options: ScoreOptions) -> set[str]:
     """Return the names of a score's fields in TSV and JSON records, where a table's column may not have them."""
     if options.by_region:
         return set(REGION_FIELDS)
-    return {*_tsv_columns(options), *_score_fields(Score(), options), "text"}
+    return {*_tsv_columns(options), *score_fields(Score(), options), "text"}
 
 
-def _score_fields(score: Score, options: ScoreOptions) -> JsonObject:
+def score_fields(score: Score, options: ScoreOptions) -> JsonObject:
+    """Return the fields of a unit's JSON record that do not say where the unit is from."""
     base = options.base
     fields: JsonObject = {
         "log_prob": in_base(score.log_prob_nats, base),
