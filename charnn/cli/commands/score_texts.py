@@ -43,7 +43,7 @@ class _Totals:
 
     def __init__(self, files: Sequence[str], *, has_plain: bool) -> None:
         self.score, self.plain = charnn.api.Score(), charnn.api.Score() if has_plain else None
-        self.num_scores = 0
+        self.num_scores = self.num_units = 0
         self._files = files
         self._by_file: dict[int, Score] = {}
 
@@ -55,6 +55,13 @@ class _Totals:
             self.plain += plain
         if self._files:
             self._by_file[file_number] = self._by_file.get(file_number, charnn.api.Score()) + score
+
+    def check(self, files: Sequence[str]) -> None:
+        """Raise TextError if the files are empty, and tell the user if no token was counted."""
+        if not self.num_scores:
+            raise charnn.api.empty_text_error(files, "there is nothing to score")
+        if not self.score.num_tokens:
+            console.notice("no token was scored: --no-bos, --no-eos and --exclude-unk leave none")
 
     def to_dict(self) -> dict[str, object]:
         """Return the totals as JSON values."""
@@ -76,11 +83,11 @@ def score_texts(
     summary: str | None,
 ) -> None:
     """Write a record per unit and the totals, and the summary if a file is named for it."""
+    source = read_input(texts, files, models[0].tokenizer, options)
     scorer = charnn.api.build_scorer(models, options)
     plain = charnn.api.build_plain_scorer(models, options, scorer.weights)
-    source = read_input(texts, files, models[0].tokenizer, options)
     has_parts = summary is not None and len(source.files) > 1 and options.unit != "stream"
-    totals, num_units = _Totals(source.files if has_parts else (), has_plain=plain is not None), 0
+    totals = _Totals(source.files if has_parts else (), has_plain=plain is not None)
     with (
         Lines(output) as lines,
         Progress(files, shown=bool(files) and (lines.is_file or not console.is_terminal())) as progress,
@@ -96,19 +103,17 @@ def score_texts(
                     written.add(score, origin)
                     totals.add(score, plain_score, origin.file_number)
                     progress.advance(score)
-                    num_units += not options.is_running
+                    totals.num_units += not options.is_running
                 if group.running_origin is not None:
-                    num_units += 1
+                    totals.num_units += 1
                     written.end_running(group.running_origin)
         except KeyboardInterrupt:
-            done = "in a running text" if options.unit == "stream" else f"after {console.counted(num_units, 'record')}"
+            records = console.counted(totals.num_units, "record")
+            done = "in a running text" if options.unit == "stream" else f"after {records}"
             console.notice(f"interrupted {done}")
             raise
-        if not totals.num_scores:
-            raise charnn.api.empty_text_error(files, "there is nothing to score")
-        if not totals.score.num_tokens:
-            console.notice("no token was scored: --no-bos, --no-eos and --exclude-unk leave none")
-        written.finish(totals.score, num_units, totals.plain)
+        totals.check(files)
+        written.finish(totals.score, totals.num_units, totals.plain)
     if summary:
         how = {"models": [str(model.path) for model in models], "weights": list(scorer.weights)}
         _write_summary(summary, totals.to_dict() | how | {"options": chosen(options)})
