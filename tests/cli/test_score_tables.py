@@ -192,6 +192,17 @@ def test_what_is_wrong_with_a_table_is_one_line(charnn, run, text, column, messa
     assert message in result.err
 
 
+def test_a_missing_column_is_told_before_anything_is_fitted(charnn, run, items):
+    result = charnn("score", "-m", run, items, "--column", "text", "--cache")
+    assert (result.status, result.err.count("\n")) == (1, 1)
+
+
+def test_what_a_table_is_read_from_is_not_overwritten(charnn, run, items):
+    result = charnn("score", "-m", run, items, "--column", "sentence", "-o", items)
+    assert "which the command reads from" in result.err
+    assert Path(items).read_text(encoding="utf-8") == ITEMS
+
+
 def test_a_header_may_hold_a_line_end(charnn, run):
     Path("t.csv").write_text('"reading\ntime",text\n312,The fox\n', encoding="utf-8")
     (record,) = records(charnn("score", "-m", run, "t.csv", "--column", "text", "--format", "jsonl"))
