@@ -56,6 +56,7 @@ if TYPE_CHECKING:
     from charnn.scoring.nbest import Best as Best
     from charnn.scoring.nbest import combined as combined
     from charnn.scoring.nbest import read_hypotheses as read_hypotheses
+    from charnn.scoring.regions import scored_regions as scored_regions
     from charnn.scoring.scores import Score as Score
     from charnn.storage.model_directory import find_model as find_model
     from charnn.storage.model_directory import is_model as is_model
@@ -76,6 +77,10 @@ if TYPE_CHECKING:
     from charnn.text.cache import entries as entries
     from charnn.text.characters import whole_characters as whole_characters
     from charnn.text.corpus import open_ids as open_ids
+    from charnn.text.located import given_texts as given_texts
+    from charnn.text.located import note_table as note_table
+    from charnn.text.located import read_cells as read_cells
+    from charnn.text.located import read_located as read_located
     from charnn.text.sources import PACKED_SUFFIXES as PACKED_SUFFIXES
     from charnn.text.sources import check_exist as check_exist
     from charnn.text.sources import display_name as display_name
@@ -172,6 +177,7 @@ _NAMES = {
         "combined",
         "read_hypotheses",
     ),
+    "scoring.regions": ("scored_regions",),
     "scoring.scores": ("Score",),
     "storage.model_directory": (
         "find_model",
@@ -200,6 +206,12 @@ _NAMES = {
     ),
     "text.characters": ("whole_characters",),
     "text.corpus": ("open_ids",),
+    "text.located": (
+        "given_texts",
+        "note_table",
+        "read_cells",
+        "read_located",
+    ),
     "text.sources": (
         "PACKED_SUFFIXES",
         "check_exist",

@@ -203,6 +203,8 @@ class LanguageModel:
         """
         chosen = _score_options(options)
         scorer = self._scorer(chosen)
+        if chosen.unit == "file" and not isinstance(text, Path):
+            raise OptionError("--unit file: found a text that is no file; pass a pathlib.Path, or --unit stream")
         if isinstance(text, str):
             (score,) = scorer.scores([text], chosen, with_tokens=True)
             return score

@@ -107,6 +107,14 @@ def test_a_score_is_the_commands(charnn, book, tmp_path):
         list(model.score(Path("nowhere.txt")))
 
 
+def test_a_file_is_a_unit_for_a_path_only(book, tmp_path):
+    (tmp_path / "lines.txt").write_text("The fox.\nA heron.\n", encoding="utf-8")
+    (score,) = load(book).score(tmp_path / "lines.txt", unit="file")
+    assert score.num_tokens == 18
+    with pytest.raises(OptionError, match="unit file: found a text that is no file"):
+        load(book).score(["The fox."], unit="file")
+
+
 def test_scores_and_words_become_a_table_in_one_line(book):
     pandas = pytest.importorskip("pandas")
     model = load(book)

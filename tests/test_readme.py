@@ -3,6 +3,8 @@
 import re
 import shlex
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -26,11 +28,23 @@ def name_of(path: Path) -> str:
     return path.relative_to(REPOSITORY).as_posix()
 
 
-def charnn_commands(path: Path) -> list[str]:
-    """Every charnn command of a page's shell blocks, lines joined by && taken apart."""
+OTHER_COMMANDS = ("printf ", "for ", "python -c ")
+"""Lines of the shell blocks that run as they stand: they make small files, or read results."""
+
+
+def shell_commands(path: Path) -> list[str]:
+    """Return the commands of a page's shell blocks that are run, lines joined by && taken apart."""
     blocks = re.findall(r"```sh\n(.*?)```", path.read_text(encoding="utf-8"), flags=re.DOTALL)
-    parts = [part.strip() for block in blocks for line in block.splitlines() for part in line.split("&&")]
-    return [part for part in parts if part.startswith("charnn ")]
+    lines = [line for block in blocks for line in block.splitlines()]
+    parts = [[line] if line.startswith(OTHER_COMMANDS) else line.split("&&") for line in lines]
+    commands = [command.strip() for part in parts for command in part]
+    return [command for command in commands if command.startswith(("charnn ", *OTHER_COMMANDS))]
+
+
+def run_in_shell(command: str) -> None:
+    """Run a command that is not charnn's, with this Python."""
+    python = f"{shlex.quote(sys.executable)} "
+    subprocess.run(["sh", "-c", re.sub("^python ", lambda _: python, command)], check=True)
 
 
 def shortened(command: str) -> list[str]:
@@ -53,6 +67,8 @@ def test_the_readme_is_short():
 
 def test_the_commands_run_one_after_the_other(charnn, tmp_path):
     """In the README's order and then the rooms', in a fresh directory, with shorter budgets on shorter texts."""
+    if shutil.which("sh") is None:
+        pytest.skip("there is no POSIX shell")
     shutil.copytree(REPOSITORY / "corpora", tmp_path / "corpora")
     for path, num_lines in (
         ("fables.txt", 800),
@@ -62,9 +78,12 @@ def test_the_commands_run_one_after_the_other(charnn, tmp_path):
     ):
         lines = (REPOSITORY / "corpora" / path).read_text(encoding="utf-8").splitlines(keepends=True)
         (tmp_path / "corpora" / path).write_text("".join(lines[:num_lines]), encoding="utf-8")
-    commands = [command for path in PAGES for command in charnn_commands(path)]
-    assert {shlex.split(command)[1] for command in commands} == set(COMMANDS)
+    commands = [command for path in PAGES for command in shell_commands(path)]
+    assert {shlex.split(command)[1] for command in commands if command.startswith("charnn ")} == set(COMMANDS)
     for command in commands:
+        if command.startswith(OTHER_COMMANDS):
+            run_in_shell(command)
+            continue
         result = charnn(*shortened(command))
         assert result.status == 0, f"{command}\n{result.err}"
 
@@ -72,6 +91,13 @@ def test_the_commands_run_one_after_the_other(charnn, tmp_path):
 def test_the_gate_runs_the_readmes_test_command_word_for_word():
     gate = (REPOSITORY / ".ci" / "run").read_text(encoding="utf-8").splitlines()[-1]
     assert gate in README.splitlines()
+
+
+def test_each_tour_has_at_most_ten_commands():
+    text = (REPOSITORY / "charnn" / "scoring" / "README.md").read_text(encoding="utf-8")
+    tours = text.split("## Three tours")[1].split("\n## ")[0]
+    blocks = re.findall(r"```sh\n(.*?)```", tours, flags=re.DOTALL)
+    assert [block.count("\n") <= 10 for block in blocks] == [True] * 3
 
 
 @pytest.mark.parametrize("path", PAGES, ids=name_of)

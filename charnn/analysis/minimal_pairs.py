@@ -7,7 +7,7 @@ from itertools import chain
 
 from charnn.errors import TextError
 from charnn.text.sources import empty_text_error
-from charnn.text.tables import Row, read_table
+from charnn.text.tables import Row, joined, read_table
 
 TIE_NATS = 1e-5
 """Two log probabilities closer than this are equal: batching changes a log probability by about as much."""
@@ -81,12 +81,6 @@ def _pair(row: Row) -> Pair:
     prefix = row.cells.get("prefix", "")
     categories = {column: value for column, value in row.cells.items() if column not in TEXT_COLUMNS}
     return Pair(row.line, joined(prefix, row.cells["good"]), joined(prefix, row.cells["bad"]), categories)
-
-
-def joined(prefix: str, continuation: str) -> str:
-    """Return a prefix and what goes on from it, with a space between them where neither has white space there."""
-    touches = prefix and continuation and not prefix[-1].isspace() and not continuation[0].isspace()
-    return prefix + (" " if touches else "") + continuation
 
 
 @dataclass(frozen=True)

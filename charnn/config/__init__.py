@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from charnn.config.model import Architecture, CellName, ModelOptions
     from charnn.config.sampling import OnUnknown, SampleOptions
     from charnn.config.scoring import ScoreOptions
-    from charnn.config.text import TextOptions, TokenizerKind, Unit
+    from charnn.config.text import ScoredUnit, TextOptions, TokenizerKind, Unit
     from charnn.config.training import TrainingOptions
 
 __all__ = [
@@ -25,6 +25,7 @@ __all__ = [
     "PredictOptions",
     "SampleOptions",
     "ScoreOptions",
+    "ScoredUnit",
     "TextOptions",
     "TokenizerKind",
     "TrainingOptions",
@@ -36,7 +37,7 @@ _MODULES = {
     "inspection": ("ComparisonOptions", "FillOptions", "PredictOptions"),
     "sampling": ("OnUnknown", "SampleOptions"),
     "scoring": ("ScoreOptions",),
-    "text": ("TextOptions", "TokenizerKind", "Unit"),
+    "text": ("ScoredUnit", "TextOptions", "TokenizerKind", "Unit"),
     "training": ("TrainingOptions",),
 }
 

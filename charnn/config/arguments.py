@@ -45,7 +45,7 @@ class SampleArguments(TypedDict, total=False):
 class ScoreArguments(TypedDict, total=False):
     """Options of `charnn score`."""
 
-    unit: Literal["stream", "line", "document"]
+    unit: Literal["stream", "line", "document", "file"]
     state: Literal["reset", "carry"]
     bos: bool
     eos: bool

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 from charnn.config.adaptation import AdaptationOptions
 from charnn.config.model import Direction
 from charnn.config.sampling import Device, MixNgram
-from charnn.config.text import Unit
+from charnn.config.text import ScoredUnit
 from charnn.errors import OptionError
 from charnn.options import Checked, Option, OptionValues, refuse_all, refuse_both, refuse_unused, with_values
 
@@ -26,9 +26,23 @@ COMPARISON, OUTPUT = "Comparison", "Output"
 class ScoredTextOptions(Checked):
     """The text that is scored."""
 
+    column: Annotated[
+        tuple[str, ...],
+        Option(
+            "Read FILE as CSV or TSV, and score this column; may be repeated (see --by-region).",
+            panel=TEXT,
+            common=True,
+            metavar="NAME",
+        ),
+    ] = ()
+    by_region: Annotated[
+        bool, Option("The columns, in this order, are the regions of one sentence: a record for each.", panel=TEXT)
+    ] = False
     unit: Annotated[
-        Unit,
-        Option("A record is a line, a blank-line-separated document, or the whole text.", panel=TEXT, common=True),
+        ScoredUnit,
+        Option(
+            "A record is a line, a blank-line-separated document, a file, or the whole text.", panel=TEXT, common=True
+        ),
     ] = "line"
     state: Annotated[
         Literal["reset", "carry"],
@@ -158,7 +172,8 @@ class ScoreOutputOptions(Checked):
     spaces: Annotated[
         Literal["before", "after"],
         Option(
-            "With --by-word, add white space to the next word (before) or to the previous one (after).", panel=OUTPUT
+            "With --by-word or --by-region, add white space to the next word (before) or to the previous one (after).",
+            panel=OUTPUT,
         ),
     ] = "before"
     rollout: Annotated[
@@ -187,7 +202,7 @@ class ScoreOptions(
     @property
     def needs_tokens(self) -> bool:
         """Whether records contain scores of individual tokens."""
-        return self.per_token or self.by_word or self.format in BASE_OF_FORMAT
+        return self.per_token or self.by_word or self.by_region or self.format in BASE_OF_FORMAT
 
     @property
     def needs_distributions(self) -> bool:
@@ -200,9 +215,14 @@ class ScoreOptions(
         return self.dynamic or self.cache or self.temperature == FIT
 
     @property
+    def is_running(self) -> bool:
+        """Whether a unit is a running text of any length, which is scored in segments and has no closing boundary."""
+        return self.unit in ("stream", "file")
+
+    @property
     def closes(self) -> bool:
         """Whether the boundary that closes a unit is scored."""
-        return self.eos and self.unit != "stream"
+        return self.eos and not self.is_running
 
     def plain(self, weights: tuple[float, ...]) -> "ScoreOptions":
         """Return the options for scoring the same text without adaptation, for its totals only.
@@ -224,8 +244,9 @@ class ScoreOptions(
         for weight in self.weight:
             if not 0 < weight < math.inf:
                 raise OptionError(f"-w: found {weight:g}, but it must be above 0 and finite")
-        refuse_unused("--no-eos", not self.eos and self.unit == "stream", "--unit line or document")
-        refuse_unused("--state", self.state == "carry" and self.unit == "stream", "--unit line or document")
+        refuse_unused("--no-eos", not self.eos and self.is_running, "--unit line or document")
+        refuse_unused("--state", self.state == "carry" and self.is_running, "--unit line or document")
+        self._check_columns()
         self._check_directions()
         self._check_unknown()
         self._check_adaptation()
@@ -243,6 +264,25 @@ class ScoreOptions(
                 f"--temperature: found {self.temperature!r}, but it must be a number from {MIN_TEMPERATURE:g} to "
                 f"{MAX_TEMPERATURE:g}, or {FIT}"
             )
+
+    def _check_columns(self) -> None:
+        refuse_unused("--by-region", self.by_region and not self.column, "--column")
+        if not self.column:
+            return
+        repeated = next((name for name in self.column if self.column.count(name) > 1), None)
+        if repeated is not None:
+            raise OptionError(f"--column: found {repeated} twice; name each column once")
+        others = {
+            "--pairs": self.pairs is not None,
+            "--nbest": self.nbest is not None,
+            "--unit": self.unit != "line",
+            "--state": self.state != "reset",
+            "--rollout": self.rollout > 0,
+        }
+        refuse_all(others, "--column")
+        if self.by_region:
+            foreign = {"--per-token": self.per_token, "--by-word": self.by_word}
+            refuse_all({**foreign, f"--format {self.format}": self.format in BASE_OF_FORMAT}, "--by-region")
 
     def _check_directions(self) -> None:
         if self.direction != "both":
@@ -285,7 +325,8 @@ class ScoreOptions(
             refuse_both(flag, is_set and strict, f"--format {self.format}")
         refuse_both("--by-word", self.by_word and self.per_token, "--per-token")
         refuse_unused("--alternatives", self.alternatives > 0 and not self.per_token, "--per-token")
-        refuse_unused("--spaces", self.spaces != "before" and not self.by_word, "--by-word")
+        has_spaces = self.by_word or self.by_region
+        refuse_unused("--spaces", self.spaces != "before" and not has_spaces, "--by-word or --by-region")
 
     def _check_comparison(self) -> None:
         refuse_unused("--per-pair", self.per_pair and self.pairs is None, "--pairs")

@@ -7,6 +7,7 @@ from charnn.options import Checked, Option, refuse_unused
 
 TokenizerKind = Literal["char", "byte", "word", "subword"]
 Unit = Literal["stream", "line", "document"]
+ScoredUnit = Literal["stream", "line", "document", "file"]
 
 TEXT = "Text and tokens"
 

@@ -49,10 +49,10 @@ class Scorer:
     def scores(self, units: Iterable[str], options: ScoreOptions, *, with_tokens: bool = False) -> Iterator[Score]:
         """Yield the score of each unit, or of each segment of a running text."""
 
-        score = score_stream if options.unit == "stream" else score_units
-        if options.unit == "stream" and any(each.is_backward for each in self.estimators):
+        score = score_stream if options.is_running else score_units
+        if options.is_running and any(each.is_backward for each in self.estimators):
             units = ["".join(units)]
-        elif options.unit == "stream" and options.by_word and options.spaces == "before":
+        elif options.is_running and options.by_word and options.spaces == "before":
             units = white_space_first(iter(units))
         streams = [
             score(each, self.tokenizer, same, options, spelling=self.spelling, with_tokens=with_tokens)

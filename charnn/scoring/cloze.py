@@ -82,15 +82,20 @@ def score_cloze(forward: Engine | None, backward: Engine | None, tokenizer: Toke
     return log_probs
 
 
-def ranked_tokens(scored: dict[str, LogProbs], top: int | None) -> tuple[dict[str, LogProbs], list[int]]:
+def ranked_tokens(
+    scored: dict[str, LogProbs], vocabulary: Vocabulary, top: int | None
+) -> tuple[dict[str, LogProbs], list[int]]:
     """Return the probabilities (V,) by each model, and the ids of the most probable tokens, by both models if there are two.
 
+    <unk>, with which no gap can be filled, is not among these.
+
     Example:
-        >>> probs, ids = charnn.api.ranked_tokens(log_probs, top=3)
+        >>> probs, ids = charnn.api.ranked_tokens(log_probs, model.tokenizer.vocabulary, top=3)
     """
     probs = {name: np.exp(log_probs) for name, log_probs in scored.items()}
     deciding = probs.get("both", next(iter(probs.values())))
-    return probs, np.argsort(-deciding, kind="stable")[:top].tolist()
+    order = np.argsort(-deciding, kind="stable")
+    return probs, order[order != vocabulary.unknown_id][:top].tolist()
 
 
 def unigram_log_probs(vocabulary: Vocabulary) -> LogProbs:

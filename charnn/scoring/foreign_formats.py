@@ -10,9 +10,10 @@ import math
 from collections.abc import Iterable, Iterator
 
 from charnn.config import ScoreOptions
-from charnn.scoring.formats import format_number, in_base, maybe_in_base, visible_token, words_of
+from charnn.scoring.formats import NOWHERE, format_number, in_base, maybe_in_base, visible_token, words_of
 from charnn.scoring.scores import Score
 from charnn.scoring.words import ScoredWord, entropy_reduction, with_following
+from charnn.text.located import Origin
 from charnn.text.vocabulary import UNKNOWN
 
 LMZOO_COLUMNS = ("sentence_id", "token_id", "token", "surprisal")
@@ -39,7 +40,7 @@ class Kenlm:
         """See `Format`."""
         yield from ()
 
-    def lines(self, score: Score) -> Iterator[str]:
+    def lines(self, score: Score, origin: Origin = NOWHERE) -> Iterator[str]:  # noqa: ARG002
         """See `Format`."""
         fields = [
             f"{name}={token.id} {length} {format_number(in_base(token.log_prob_nats or 0.0, '10'))}"
@@ -74,7 +75,7 @@ class Srilm:
         """See `Format`."""
         yield from ()
 
-    def lines(self, score: Score) -> Iterator[str]:
+    def lines(self, score: Score, origin: Origin = NOWHERE) -> Iterator[str]:  # noqa: ARG002
         """See `Format`."""
         names = _names(score)
         yield " ".join(names[:-1])
@@ -136,7 +137,7 @@ class _Columns:
         """See `Format`."""
         yield self.separator.join(self.columns)
 
-    def lines(self, score: Score) -> Iterator[str]:
+    def lines(self, score: Score, origin: Origin = NOWHERE) -> Iterator[str]:  # noqa: ARG002
         """See `Format`."""
         for values in self.rows(score):
             cells = io.StringIO()

@@ -1,18 +1,20 @@
 """charnn's own output formats for scores, and functions shared by all formats."""
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Protocol
 
 from charnn.config import ScoreOptions
 from charnn.config.scoring import LOG_OF_BASE
 from charnn.files import JsonObject
+from charnn.scoring.layout import PLAIN, Layout
+from charnn.scoring.regions import ScoredRegion, scored_regions
 from charnn.scoring.scores import Score, ScoredToken
 from charnn.scoring.words import ScoredWord, scored_words
+from charnn.text.located import Origin
 from charnn.text.vocabulary import SPACE_SYMBOL
 
 TSV_COLUMNS = (
-    "line",
     "log_prob",
     "log_base",
     "num_tokens",
@@ -22,7 +24,6 @@ TSV_COLUMNS = (
     "text",
 )
 TSV_TOKEN_COLUMNS = (
-    "line",
     "position",
     "token",
     "id",
@@ -34,7 +35,9 @@ TSV_TOKEN_COLUMNS = (
     "entropy",
     "entropy_reduction",
 )
-TSV_WORD_COLUMNS = ("line", "position", "word", "start", "end", "num_tokens", "log_prob", "log_base", "unknown")
+TSV_WORD_COLUMNS = ("position", "word", "start", "end", "num_tokens", "log_prob", "log_base", "unknown")
+REGION_FIELDS = ("region", "text", "surprisal_bits", "log_prob", "log_base", "num_tokens", "num_unknown")
+NOWHERE = Origin()
 
 
 def in_base(nats: float, base: str) -> float:
@@ -59,8 +62,8 @@ class Format(Protocol):
         """Yield the header lines."""
         ...
 
-    def lines(self, score: Score) -> Iterator[str | JsonObject]:
-        """Yield the lines of one unit."""
+    def lines(self, score: Score, origin: Origin = NOWHERE) -> Iterator[str | JsonObject]:
+        """Yield the lines of one unit, or of a segment of a running text."""
         ...
 
     def end(self, total: Score, num_units: int) -> Iterator[str]:
@@ -69,29 +72,41 @@ class Format(Protocol):
 
 
 class JsonLines:
-    """One JSON record per unit."""
+    """One JSON record per unit, or per region of it."""
 
-    def __init__(self, options: ScoreOptions) -> None:
-        self._options = options
+    def __init__(self, options: ScoreOptions, layout: Layout = PLAIN) -> None:
+        self._options, self._layout = options, layout
 
     def begin(self) -> Iterator[str]:
         """See `Format`."""
         yield from ()
 
-    def lines(self, score: Score) -> Iterator[JsonObject]:
+    def lines(self, score: Score, origin: Origin = NOWHERE) -> Iterator[JsonObject]:
         """See `Format`."""
-        yield record(score, self._options)
+        before, after = self._layout.before(origin, score.number), self._layout.after(origin)
+        if self._options.by_region:
+            for region in scored_regions(score, origin.regions, self._options):
+                yield {**before, **_region_fields(region, self._options), **after}
+            return
+        text = {"text": score.text} if self._layout.is_table else {}
+        yield {**before, **after, **score_fields(score, self._options), **text}
 
     def end(self, total: Score, num_units: int) -> Iterator[str]:  # noqa: ARG002
         """See `Format`."""
         yield from ()
 
 
-def record(score: Score, options: ScoreOptions) -> JsonObject:
-    """Return the score of a unit as a JSON record."""
+def own_fields(options: ScoreOptions) -> set[str]:
+    """Return the names of a score's fields in TSV and JSON records, where a table's column may not have them."""
+    if options.by_region:
+        return set(REGION_FIELDS)
+    return {*_tsv_columns(options), *score_fields(Score(), options), "text"}
+
+
+def score_fields(score: Score, options: ScoreOptions) -> JsonObject:
+    """Return the fields of a unit's JSON record that do not say where the unit is from."""
     base = options.base
     fields: JsonObject = {
-        "line": score.number,
         "log_prob": in_base(score.log_prob_nats, base),
         "log_base": base,
         "num_tokens": score.num_tokens,
@@ -114,6 +129,12 @@ def record(score: Score, options: ScoreOptions) -> JsonObject:
             for word in words_of(score, options)
         ]
     return fields
+
+
+def _region_fields(region: ScoredRegion, options: ScoreOptions) -> JsonObject:
+    log_prob = maybe_in_base(region.log_prob_nats, options.base)
+    figures = (region.surprisal_bits, log_prob, options.base, region.num_tokens, region.num_unknown)
+    return dict(zip(REGION_FIELDS, (region.region, region.text, *figures), strict=True))
 
 
 def _token_fields(token: ScoredToken, options: ScoreOptions) -> JsonObject:
@@ -143,42 +164,41 @@ def words_of(score: Score, options: ScoreOptions) -> list[ScoredWord]:
 
 
 class TabSeparated:
-    """charnn's own TSV: one line per unit, token or word. Tabs, line ends and backslashes in texts are escaped."""
+    """charnn's own TSV: one line per unit, region, token or word. Tabs, line ends and backslashes in texts are escaped."""
 
-    def __init__(self, options: ScoreOptions) -> None:
-        self._options = options
+    def __init__(self, options: ScoreOptions, layout: Layout = PLAIN) -> None:
+        self._options, self._layout = options, layout
         self._last = (0, 0)
 
     def begin(self) -> Iterator[str]:
         """See `Format`."""
-        if not self._options.per_token and not self._options.by_word:
-            yield "\t".join(TSV_COLUMNS)
-            return
-        columns = TSV_TOKEN_COLUMNS if self._options.per_token else TSV_WORD_COLUMNS
-        yield "\t".join((*columns, *(["alternatives"] if self._options.alternatives else [])))
+        columns = _tsv_columns(self._options)
+        yield tab_separated(*self._layout.names_before, *columns, *self._layout.names_after)
 
-    def lines(self, score: Score) -> Iterator[str]:
+    def lines(self, score: Score, origin: Origin = NOWHERE) -> Iterator[str]:
         """See `Format`."""
+        before, after = self._layout.before(origin, score.number), self._layout.after(origin)
+        for values in self._rows(score, origin):
+            yield tab_separated(*before.values(), *values, *after.values())
+
+    def _rows(self, score: Score, origin: Origin) -> Iterator[Sequence[object]]:
+        """Yield the values of a unit, or of each of its regions, tokens or words."""
         base = self._options.base
-        if self._options.per_token:
+        if self._options.by_region:
+            for region in scored_regions(score, origin.regions, self._options):
+                yield list(_region_fields(region, self._options).values())
+        elif self._options.per_token:
             for token in score.tokens:
-                yield self._token_line(score.number, self._position_in(score.number), token)
+                yield self._position_in(score.number), *self._token_values(token)
         elif self._options.by_word:
             for word in words_of(score, self._options):
                 log_prob = maybe_in_base(word.log_prob_nats, base)
                 values = (word.start, word.end, len(word.tokens), log_prob, base, int(word.is_unknown))
-                yield tab_separated(score.number, self._position_in(score.number), word.word, *values)
+                yield self._position_in(score.number), word.word, *values
         else:
-            yield tab_separated(
-                score.number,
-                in_base(score.log_prob_nats, base),
-                base,
-                score.num_tokens,
-                score.num_unknown,
-                score.perplexity,
-                score.perplexity_excluding_unknown,
-                score.text,
-            )
+            counts = (base, score.num_tokens, score.num_unknown)
+            perplexities = (score.perplexity, score.perplexity_excluding_unknown)
+            yield in_base(score.log_prob_nats, base), *counts, *perplexities, score.text
 
     def _position_in(self, number: int) -> int:
         """Return the number of the next line within its unit, which may be split into segments."""
@@ -186,7 +206,7 @@ class TabSeparated:
         self._last = (number, last_position + 1 if number == last_number else 1)
         return self._last[1]
 
-    def _token_line(self, number: int, position: int, token: ScoredToken) -> str:
+    def _token_values(self, token: ScoredToken) -> Sequence[object]:
         base = self._options.base
         values = [
             token.token,
@@ -203,11 +223,19 @@ class TabSeparated:
             values.append(
                 " ".join(f"{visible_token(name)}:{in_base(nats, base):.6g}" for name, nats in token.alternatives)
             )
-        return tab_separated(number, position, *values)
+        return values
 
     def end(self, total: Score, num_units: int) -> Iterator[str]:  # noqa: ARG002
         """See `Format`."""
         yield from ()
+
+
+def _tsv_columns(options: ScoreOptions) -> tuple[str, ...]:
+    if options.by_region:
+        return REGION_FIELDS
+    if options.per_token:
+        return (*TSV_TOKEN_COLUMNS, *(["alternatives"] if options.alternatives else []))
+    return TSV_WORD_COLUMNS if options.by_word else TSV_COLUMNS
 
 
 def tab_separated(*values: object) -> str:

@@ -87,7 +87,7 @@ def token_log_probs(
     Args:
         units: units, or the segments of a running text.
     """
-    read = _read_stream if options.unit == "stream" else _unit_results
+    read = _read_stream if options.is_running else _unit_results
     for unit, results in read(estimator, tokenizer, units, options):
         yield results.log_probs[unit.num_unscored :]
 

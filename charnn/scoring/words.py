@@ -80,15 +80,7 @@ def scored_words(score: Score, *, spaces: Literal["before", "after"], is_closed:
     spans = [match.span() for match in WORD.finditer(score.text)]
     if not spans:
         return [_boundary(score, [*tokens, *closing])] if tokens or closing else []
-    starts, ends = [start for start, _ in spans], [end for _, end in spans]
-    parts: list[list[ScoredToken]] = [[] for _ in spans]
-    trailing: list[ScoredToken] = []
-    for token in tokens:
-        if spaces == "after":
-            parts[max(0, bisect_right(starts, token.start - score.start) - 1)].append(token)
-        else:
-            number = bisect_right(ends, token.start - score.start)
-            (parts[number] if number < len(parts) else trailing).append(token)
+    *parts, trailing = divided_tokens(tokens, spans, score.start, spaces=spaces)
     if spaces == "after":
         parts[-1].extend(closing)
         closing = []
@@ -98,6 +90,30 @@ def scored_words(score: Score, *, spaces: Literal["before", "after"], is_closed:
         if part
     ]
     return [*words, _boundary(score, [*trailing, *closing])] if trailing or closing else words
+
+
+def divided_tokens(
+    tokens: Sequence[ScoredToken],
+    spans: Sequence[tuple[int, int]],
+    offset: int,
+    *,
+    spaces: Literal["before", "after"],
+) -> list[list[ScoredToken]]:
+    """Return the tokens of each span of a text, and last the white space after all spans that counts with none.
+
+    A token belongs to the span in which it begins; one that begins between two spans, to the second ("before") or first.
+
+    Args:
+        spans: start and end of each, in order, with white space between them.
+        offset: start of the text.
+    """
+    starts, ends = [start for start, _ in spans], [end for _, end in spans]
+    parts: list[list[ScoredToken]] = [[] for _ in range(len(spans) + 1)]
+    for token in tokens:
+        start = token.start - offset
+        number = bisect_right(ends, start) if spaces == "before" else max(0, bisect_right(starts, start) - 1)
+        parts[number].append(token)
+    return parts
 
 
 def _boundary(score: Score, tokens: Sequence[ScoredToken]) -> ScoredWord:

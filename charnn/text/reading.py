@@ -115,12 +115,19 @@ def lines(chunks: Iterator[str]) -> Iterator[str]:
 
 def documents(chunks: Iterator[str]) -> Iterator[str]:
     """Yield each run of lines between blank lines, without its final line end."""
+    return (text for _, text in numbered_documents(chunks))
+
+
+def numbered_documents(chunks: Iterator[str]) -> Iterator[tuple[int, str]]:
+    """Yield each document with the number of its first line, from 1."""
     held: list[str] = []
-    for line in lines(chunks):
+    first = 1
+    for number, line in enumerate(lines(chunks), start=1):
         if line.strip():
+            first = first if held else number
             held.append(line)
         elif held:
-            yield "\n".join(held)
+            yield first, "\n".join(held)
             held = []
     if held:
-        yield "\n".join(held)
+        yield first, "\n".join(held)

@@ -1,11 +1,21 @@
 """Tables of texts: CSV and TSV files whose first line names the columns."""
 
 import csv
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from difflib import get_close_matches
+from itertools import chain, islice
+from pathlib import Path
 from typing import NamedTuple
 
 from charnn.errors import TextError
+from charnn.text.sources import PACKED_SUFFIXES
+
+TABLE_SUFFIXES = (".csv", ".tsv", ".tab")
+HEAD_CHARS, HEAD_ROWS = 1 << 16, 10
+"""The beginning of a text that shows whether it is a table: characters, and rows below the header."""
+_COLUMN_NAME = re.compile(r"[^\W\d_][\w ()\[\]/%#.-]{0,39}")
 
 
 class Row(NamedTuple):
@@ -55,8 +65,8 @@ def read_table(name: str, lines: Iterable[str]) -> Table:
             (number, [_unquoted(cell, is_quoted=is_quoted) for cell in line.split("\t")]) for number, line in numbered
         )
     else:
-        (columns,) = csv.reader([header], delimiter=delimiter)
-        cells = _csv_rows(name, numbered, delimiter)
+        cells = _csv_rows(name, chain([(1, header)], numbered), delimiter)
+        _, columns = next(cells)
     if len(set(columns)) < len(columns):
         raise TextError(f"{name}:1: found a column twice in {', '.join(columns)}; give each a name of its own")
     return Table(name, columns, _rows(name, columns, cells, delimiter))
@@ -70,7 +80,7 @@ def _unquoted(cell: str, *, is_quoted: bool) -> str:
 
 
 def _csv_rows(name: str, numbered: Iterator[tuple[int, str]], delimiter: str) -> Iterator[tuple[int, list[str]]]:
-    last = 1
+    last = 0
 
     def lines() -> Iterator[str]:
         nonlocal last
@@ -84,6 +94,11 @@ def _csv_rows(name: str, numbered: Iterator[tuple[int, str]], delimiter: str) ->
         try:
             cells = next(reader, None)
         except csv.Error as error:
+            if "unexpected end" in str(error) or "field limit" in str(error):
+                raise TextError(
+                    f"{name}:{first}: found a quoted cell that is not closed within {csv.field_size_limit():,} characters; "
+                    "add the closing quote, or double the quotes within the cell"
+                ) from error
             raise TextError(f"{name}:{first}: is not CSV ({error}); double the quotes within a quoted cell") from error
         if cells is None:
             return
@@ -104,3 +119,55 @@ def _rows(
                 f"{separators}{hint}"
             )
         yield Row(line, dict(zip(columns, cells, strict=True)))
+
+
+def check_columns(table: Table, wanted: Sequence[str]) -> None:
+    """Raise TextError if a table lacks a column, naming those that it has and the most similar one."""
+    for column in wanted:
+        if column not in table.columns:
+            near = get_close_matches(column, table.columns, n=1) or [
+                name for name in table.columns if name.strip().lower() == column.strip().lower()
+            ]
+            shown = [repr(name) if name != name.strip() else name for name in near]
+            advice = f"did you mean {shown[0]}?" if shown else "name one of these"
+            raise TextError(f"{table.name}:1: found the columns {', '.join(table.columns)}, but no {column}; {advice}")
+
+
+def joined(before: str, after: str) -> str:
+    """Return two texts as one, with a space between them where neither has white space there."""
+    touches = before and after and not before[-1].isspace() and not after[0].isspace()
+    return before + (" " if touches else "") + after
+
+
+def has_table_suffix(name: str) -> bool:
+    """Return whether a name ends like that of a table, which may be compressed."""
+    path = Path(name)
+    return (path.with_suffix("") if path.suffix in PACKED_SUFFIXES else path).suffix.lower() in TABLE_SUFFIXES
+
+
+def columns_of(name: str, head: str) -> Sequence[str] | None:
+    """Return the columns of a text that is evidently a table, and None for any other text.
+
+    It is one by the suffix of its name, or if all of its first rows have as many cells as the first line has column names:
+    cells that begin with a letter, are short, and follow a comma, semicolon or tab without a space.
+
+    Args:
+        head: the beginning of the text.
+    """
+    lines = head[:HEAD_CHARS].removeprefix("\ufeff").replace("\r\n", "\n").split("\n")
+    if len(head) >= HEAD_CHARS and len(lines) > 1:
+        del lines[-1]
+    try:
+        table = read_table(name, lines)
+        if has_table_suffix(name):
+            return table.columns
+        num_rows = len(list(islice(table.rows, HEAD_ROWS)))
+    except TextError:
+        return None
+    first, *others = table.columns
+    are_names = bool(others) and all(map(_is_column_name, [*others, *([first] if first else [])]))
+    return table.columns if are_names and num_rows and len(others) + bool(first) > 1 else None
+
+
+def _is_column_name(cell: str) -> bool:
+    return _COLUMN_NAME.fullmatch(cell) is not None and not cell.endswith((" ", ".", "-"))

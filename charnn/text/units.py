@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from charnn.config import Unit
+from charnn.config import ScoredUnit
 from charnn.errors import TextError
 from charnn.notices import notice_logger
 from charnn.text.reading import documents, lines, read_text, whole_lines
@@ -13,8 +13,8 @@ from charnn.text.tokenizers import Tokenizer, text_encoding
 logger = notice_logger(__name__)
 
 
-def read_units(files: Sequence[str], tokenizer: Tokenizer | None, *, unit: Unit, encoding: str) -> Iterator[str]:
-    """Yield the units of some texts: lines, documents, or pieces of one running text that end at line ends.
+def read_units(files: Sequence[str], tokenizer: Tokenizer | None, *, unit: ScoredUnit, encoding: str) -> Iterator[str]:
+    """Yield the units of some texts: lines, documents, or pieces of one running text (stream, file) that end at line ends.
 
     Args:
         files: names of files, directories and globs, or - for standard input.
@@ -23,7 +23,7 @@ def read_units(files: Sequence[str], tokenizer: Tokenizer | None, *, unit: Unit,
     sources = find_sources(files, as_bytes=tokenizer is not None and tokenizer.kind == "byte")
     encoding = encoding if tokenizer is None else text_encoding(tokenizer, encoding)
     chunks = _read_and_log(sources, encoding, separator="\n\n" if unit == "document" else "\n")
-    cut = {"line": lines, "document": documents, "stream": whole_lines}[unit]
+    cut = {"line": lines, "document": documents, "stream": whole_lines, "file": whole_lines}[unit]
     return cut(chunks)
 
 

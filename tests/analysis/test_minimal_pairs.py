@@ -2,9 +2,10 @@ import math
 
 import pytest
 
-from charnn.analysis.minimal_pairs import ScoredPair, accuracies, joined, read_pairs, wilson_interval
+from charnn.analysis.minimal_pairs import ScoredPair, accuracies, read_pairs, wilson_interval
 from charnn.errors import TextError
 from charnn.scoring.nbest import Best, Hypothesis, combined, read_hypotheses
+from charnn.text.tables import joined
 
 
 def judged(*margins, values=None):

@@ -10,7 +10,7 @@ from charnn.cells import CELL_NAMES
 from charnn.config import Architecture, ScoreOptions
 from charnn.inference.engine import Engine, log_softmax
 from charnn.scoring import scorer
-from charnn.scoring.formats import TabSeparated, in_base, record, summary
+from charnn.scoring.formats import TabSeparated, in_base, score_fields, summary
 from charnn.scoring.scorer import estimator_of, score_units
 from charnn.scoring.scores import Score
 from charnn.text.tokenizers import ByteTokenizer, CharTokenizer
@@ -137,7 +137,7 @@ def test_totals_are_sums_and_convert_at_the_edge():
 def test_records_give_their_tokens():
     (score,) = scored("a\té", per_token=True)
     options = ScoreOptions(per_token=True, log_base="2")
-    fields = record(score, options)
+    fields = score_fields(score, options)
     assert [token["token"] for token in fields["tokens"]] == ["a", "\t", "é", "\n"]
     assert [token["unknown"] for token in fields["tokens"]] == [False, True, True, False]
     assert sum(token["log_prob"] for token in fields["tokens"]) == pytest.approx(fields["log_prob"])

@@ -32,6 +32,7 @@ def predict(
     right, and a bidirectional model from both.
 
     The <unk> token stands for everything that is not in the vocabulary; with it the probabilities sum to 1.
+    It is never proposed for a gap.
     """
     options = pick(PredictOptions, overrides)
     has_gap = bool(options.blank) and options.blank in text

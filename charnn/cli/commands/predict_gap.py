@@ -21,7 +21,7 @@ def predict_gap(text: str, named: str | None, options: PredictOptions) -> None:
     gap = charnn.api.find_gap(tokenizer, text, options.blank, on_unknown=options.on_unknown)
     _notice_unused_context(set(engines), bool(len(gap.left)), bool(len(gap.right)))
     scores = charnn.api.score_cloze(engines.get("forward"), engines.get("backward"), tokenizer, gap)
-    probs, order = charnn.api.ranked_tokens(scores, options.top or None)
+    probs, order = charnn.api.ranked_tokens(scores, tokenizer.vocabulary, options.top or None)
     deciding = probs.get("both", next(iter(probs.values())))
     tokens = tokenizer.vocabulary.tokens
     if options.format == "jsonl":

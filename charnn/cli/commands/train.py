@@ -82,6 +82,8 @@ def train(
     directory = _directory(output, texts, resume=resume)
     if not find_lr and not resume:
         charnn.api.check_available(directory, overwrite=overwrite)  # again later; here, before torch is loaded
+    if texts and not resume:
+        charnn.api.note_table(texts, str(overrides.get("encoding", "utf-8")))
     request = charnn.api.make_request(
         directory,
         texts or [],

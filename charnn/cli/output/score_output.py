@@ -12,15 +12,16 @@ from charnn.config import ScoreOptions
 if TYPE_CHECKING:
     from rich.text import Text
 
+    from charnn.scoring.build import Scorer
     from charnn.scoring.formats import Format
     from charnn.scoring.scores import Score, ScoredToken
-    from charnn.text.tokenizers import Tokenizer
+    from charnn.text.located import Origin, ScoredInput
 
 LOG_NAMES = {"e": "natural logarithm (nats)", "2": "base 2 (bits)", "10": "base 10"}
 SHADES = ((0.06, "color(28)"), (0.15, "color(64)"), (0.3, "color(142)"), (0.5, "color(172)"), (math.inf, "color(160)"))
 """Upper bounds of surprisal, as a fraction of that of a uniform distribution over the vocabulary, and their colors."""
-WIDTH_OF_NUMBERS, NARROWEST_TEXT = 51, 8
-"""Columns for the numbers of a table, and the fewest for the text."""
+NARROWEST_TEXT = 8
+"""The fewest columns of a terminal for the text."""
 TOKEN_WIDTH = 16
 MOST_SHOWN = 1 << 16
 """A running text with more characters is left out of its record."""
@@ -31,25 +32,31 @@ class ScoreOutput:
 
     Args:
         name: of the input.
+        source: the input.
         lines: the destination.
     """
 
-    def __init__(self, options: ScoreOptions, *, name: str, lines: Lines, tokenizer: "Tokenizer") -> None:
+    def __init__(
+        self, options: ScoreOptions, *, name: str, source: "ScoredInput", lines: Lines, scorer: "Scorer"
+    ) -> None:
         self._options = options
         self._lines = lines
         self._is_table = options.format == "table"
         self._paints = self._is_table and not self._lines.is_file and console.has_colors()
-        self._uniform_nats = math.log(len(tokenizer.vocabulary))
-        self._format: Format | None = None if self._is_table else charnn.api.format_of(options, name)
+        self._uniform_nats = math.log(len(scorer.tokenizer.vocabulary))
+        self._format: Format | None = None
+        if not self._is_table:
+            self._format = charnn.api.format_of(options, name, num_files=len(source.files), kept=source.kept)
         self._width = console.terminal_width() if self._is_table else 0
-        self._stream_parts: list[Score] = []
-        self._stream_chars = 0
+        self._running_parts: list[Score] = []
+        self._running_chars, self._running_total = 0, charnn.api.Score()
+        self._num_running = 0
         self._has_begun = False
 
     @property
     def wants_tokens(self) -> bool:
         """Whether tokens are shown in color."""
-        return self._paints and self._options.unit != "stream"
+        return self._paints and not self._options.is_running
 
     def _write(self, line: str | dict[str, object]) -> None:
         text = line if isinstance(line, str) else console.to_json(line)
@@ -61,39 +68,55 @@ class ScoreOutput:
             for line in self._format.begin() if self._format else self._headings():
                 self._write(line)
 
-    def add(self, score: "Score") -> None:
-        """Write the score of a unit, or of a piece of a running text what can be written so far."""
+    def add(self, score: "Score", origin: "Origin") -> None:
+        """Write the score of a unit, or of a segment of a running text what can be written so far."""
+        if not self._options.is_running:
+            self._record(score, origin)
+        elif self._writes_by_segment():
+            self._record(replace(score, number=self._num_running + 1), origin)
+        else:
+            self._keep_segment(score)
+
+    def _record(self, score: "Score", origin: "Origin") -> None:
         self._begin()
-        if self._options.unit == "stream" and not self._writes_by_piece():
-            self._keep_piece(score)
+        if self._format is None:
+            self._show(score, origin)
             return
-        if self._format is not None:
-            for line in self._format.lines(score):
-                self._write(line)
-        else:
-            self._show(score)
+        for line in self._format.lines(score, origin):
+            self._write(line)
 
-    def _keep_piece(self, score: "Score") -> None:
-        """Keep what the record of a running text needs from a piece: its tokens and, if it is short, its text."""
-        self._stream_chars += len(score.text)
-        if self._options.needs_tokens or self._stream_chars <= MOST_SHOWN:
-            self._stream_parts.append(score)
+    def _keep_segment(self, score: "Score") -> None:
+        """Keep what the record of a running text needs from a segment: its tokens and, if it is short, its text."""
+        self._running_chars += len(score.text)
+        self._running_total += score
+        if self._options.needs_tokens or self._running_chars <= MOST_SHOWN:
+            self._running_parts.append(score)
         else:
-            self._stream_parts = [replace(score, text="")]
+            self._running_parts = []
 
-    def _writes_by_piece(self) -> bool:
+    def _writes_by_segment(self) -> bool:
         details = self._options.per_token or self._options.by_word
         return details and self._options.format != "jsonl"
 
+    def end_running(self, origin: "Origin") -> None:
+        """Write the record of a running text, of which all segments were added."""
+        self._num_running += 1
+        if self._writes_by_segment() or (self._options.unit == "stream" and not self._running_chars):
+            return
+        keeps_text = self._options.by_word or self._running_chars <= MOST_SHOWN
+        parts, total = self._running_parts, self._running_total
+        self._running_parts, self._running_chars, self._running_total = [], 0, charnn.api.Score()
+        text = "".join(part.text for part in parts) if keeps_text else ""
+        tokens = [token for part in parts for token in part.tokens]
+        self._record(replace(total, number=self._num_running, text=text, tokens=tokens), origin)
+
     def finish(self, total: "Score", num_units: int, plain: "Score | None") -> None:
-        """Write what remains, and the totals.
+        """Write the totals.
 
         Args:
             plain: the totals without adaptation, if the model adapts.
         """
         self._begin()
-        if self._stream_parts:
-            self._add_stream(total)
         for line in self._format.end(total, num_units) if self._format else ():
             self._write(line)
         for line in _totals(total, plain, self._options):
@@ -102,45 +125,60 @@ class ScoreOutput:
             else:
                 console.notice(line)
 
-    def _add_stream(self, total: "Score") -> None:
-        parts, self._stream_parts = self._stream_parts, []
-        keeps_text = self._options.by_word or self._stream_chars <= MOST_SHOWN
-        text = "".join(part.text for part in parts) if keeps_text else ""
-        whole = replace(total, number=1, text=text, tokens=[token for part in parts for token in part.tokens])
-        if self._format is not None:
-            for line in self._format.lines(whole):
-                self._write(line)
-        else:
-            self._show(whole)
-
     def _headings(self) -> list[str]:
         options = self._options
         title = f"log probabilities: {LOG_NAMES[options.base]}"
-        if options.per_token:
+        number = "row" if options.column else "line"
+        if options.by_region:
+            title = "surprisals in bits"
+            heading = (
+                f"{number:>6} {'surprisal':>10} {'tokens':>7} {'unknown':>8}  {'region':<{self._region_width}}  text"
+            )
+        elif options.per_token:
             numbers = f"{'log prob':>10} {'prob':>10} {'rank':>7} {'entropy':>8} {'reduced':>8}"
-            heading = f"{'line':>6}  {'token':<{TOKEN_WIDTH}} {numbers}"
+            heading = f"{number:>6}  {'token':<{TOKEN_WIDTH}} {numbers}"
             heading += "  alternatives and their probabilities" if options.alternatives else ""
         elif options.by_word:
-            heading = f"{'line':>6}  {'log prob':>10} {'tokens':>7}  {'at':>6}  word"
+            heading = f"{number:>6}  {'log prob':>10} {'tokens':>7}  {'at':>6}  word"
         else:
-            heading = f"{'line':>6} {'log prob':>13} {'tokens':>7} {'unknown':>8} {'perplexity':>11}  text"
+            heading = f"{number:>6} {'log prob':>13} {'tokens':>7} {'unknown':>8} {'perplexity':>11}  text"
+            heading = heading.replace("text", "file") if options.unit == "file" else heading
         return [title, heading, "─" * len(heading)]
 
-    def _show(self, score: "Score") -> None:
-        if self._options.per_token:
-            for token in score.tokens:
-                self._show_token(score.number, token)
-        elif self._options.by_word:
-            self._show_words(score)
-        else:
-            self._show_unit(score)
+    @property
+    def _region_width(self) -> int:
+        return max(console.cell_width(name) for name in ("region", *self._options.column))
 
-    def _show_unit(self, score: "Score") -> None:
+    def _show(self, score: "Score", origin: "Origin") -> None:
+        number = score.number if origin.row is None else origin.row
+        if self._options.by_region:
+            self._show_regions(number, score, origin)
+        elif self._options.per_token:
+            for token in score.tokens:
+                self._show_token(number, token)
+        elif self._options.by_word:
+            self._show_words(number, score)
+        else:
+            self._show_unit(number, score, origin)
+
+    def _show_regions(self, number: int, score: "Score", origin: "Origin") -> None:
+        for region in charnn.api.scored_regions(score, origin.regions, self._options):
+            bits = "not scored" if region.surprisal_bits is None else f"{region.surprisal_bits:.4f}"
+            counts = f"{region.num_tokens:>7} {region.num_unknown:>8}"
+            name = console.padded(region.region, self._region_width)
+            self._write(f"{number:>6} {bits:>10} {counts}  {name}  {console.visible_line(region.text)}".rstrip())
+
+    def _show_unit(self, number: int, score: "Score", origin: "Origin") -> None:
 
         log_prob = charnn.api.in_base(score.log_prob_nats, self._options.base)
         counts = f"{score.num_tokens:>7} {score.num_unknown:>8}"
-        numbers = f"{score.number:>6} {log_prob:>13.4f} {counts} {score.perplexity:>11.4g}  "
-        room = max(NARROWEST_TEXT, self._width - WIDTH_OF_NUMBERS)
+        numbers = f"{number:>6} {log_prob:>13.4f} {counts} {score.perplexity:>11.4g}  "
+        if self._options.unit == "file":
+            self._write(numbers + console.visible_line(origin.file or ""))
+            return
+        if len(self._options.column) > 1:
+            numbers += f"{origin.column}: "
+        room = max(NARROWEST_TEXT, self._width - console.cell_width(numbers))
         if self._paints and score.tokens:
             console.show_line(self._painted(numbers, score, room))
             return
@@ -191,14 +229,14 @@ class ScoreOutput:
         painted.stylize(self._shade(token), 8, 8 + len(name))
         console.show_line(painted)
 
-    def _show_words(self, score: "Score") -> None:
+    def _show_words(self, number: int, score: "Score") -> None:
 
         for word in charnn.api.words_of(score, self._options):
             nats = word.log_prob_nats
             shown = "not scored" if nats is None else f"{charnn.api.in_base(nats, self._options.base):.4f}"
             unknown = " <unk>" if word.is_unknown else ""
             name = console.visible(word.word)
-            self._write(f"{score.number:>6}  {shown:>10} {len(word.tokens):>7}  {word.start:>6}  {name}{unknown}")
+            self._write(f"{number:>6}  {shown:>10} {len(word.tokens):>7}  {word.start:>6}  {name}{unknown}")
 
 
 def _totals(total: "Score", plain: "Score | None", options: ScoreOptions) -> list[str]:
