@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from charnn.config.model import Architecture, CellName, ModelOptions
     from charnn.config.sampling import OnUnknown, SampleOptions
     from charnn.config.scoring import ScoreOptions
+    from charnn.config.serving import ServeOptions
     from charnn.config.text import TextOptions, TokenizerKind, Unit
     from charnn.config.training import TrainingOptions
 
@@ -25,6 +26,7 @@ __all__ = [
     "PredictOptions",
     "SampleOptions",
     "ScoreOptions",
+    "ServeOptions",
     "TextOptions",
     "TokenizerKind",
     "TrainingOptions",
@@ -36,6 +38,7 @@ _MODULES = {
     "inspection": ("ComparisonOptions", "FillOptions", "PredictOptions"),
     "sampling": ("OnUnknown", "SampleOptions"),
     "scoring": ("ScoreOptions",),
+    "serving": ("ServeOptions",),
     "text": ("TextOptions", "TokenizerKind", "Unit"),
     "training": ("TrainingOptions",),
 }
