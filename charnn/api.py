@@ -70,6 +70,7 @@ if TYPE_CHECKING:
     from charnn.scoring.prompt_tokens import prompt_tokens as prompt_tokens
     from charnn.scoring.scorer import estimator_of as estimator_of
     from charnn.scoring.scores import Score as Score
+    from charnn.serving.run import Server as Server
     from charnn.storage.model_directory import find_model as find_model
     from charnn.storage.model_directory import is_model as is_model
     from charnn.storage.model_directory import is_model_file as is_model_file
@@ -208,6 +209,7 @@ _NAMES = {
     ),
     "scoring.scorer": ("estimator_of",),
     "scoring.scores": ("Score",),
+    "serving.run": ("Server",),
     "storage.model_directory": (
         "find_model",
         "is_model",

@@ -1,7 +1,6 @@
 """`charnn serve`: an HTTP server with OpenAI's completions protocol."""
 
 import os
-import socket
 from typing import Annotated
 
 import typer
@@ -14,9 +13,6 @@ from charnn.config.serving import KEY_VARIABLE
 from charnn.errors import CharnnError, OptionError
 from charnn.options import pick
 
-MAX_WAITING = 4096
-SECONDS_TO_FINISH = 30
-"""How long a server that is told to stop goes on with the samples in progress."""
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 
@@ -42,51 +38,21 @@ def serve(
     them end first. Needs the extra `serve`: pip install 'charnn[serve]'.
     """
     options = pick(ServeOptions, overrides)
-    try:
-        import uvicorn
-
-        from charnn.serving.application import Access, make_application
-        from charnn.serving.models import ServedModels
-    except ModuleNotFoundError as error:
-        raise CharnnError(f"serve: {error.name} is not installed; run pip install 'charnn[serve]'") from None
-    paths = [charnn.api.find_model(each) for each in models or [None]]
-    if not models:
-        console.notice(f"using the newest model, {paths[0]}")
     key = options.api_key or os.environ.get(KEY_VARIABLE) or None
     if key is not None and not (key.isascii() and key.isprintable()):
         raise OptionError("--api-key: must be of printable ASCII characters, since it is sent in a header")
-    is_local = options.host in LOOPBACK
-    if not is_local and key is None:
+    try:
+        make_server = charnn.api.Server
+    except ModuleNotFoundError as error:
+        raise CharnnError(f"serve: {error.name} is not installed; run pip install 'charnn[serve]'") from None
+    paths = [charnn.api.find_model(each) for each in models or []]
+    if not paths:
+        paths = [charnn.api.find_model(None)]
+        console.notice(f"using the newest model, {paths[0]}")
+    if options.host not in LOOPBACK and key is None:
         console.notice(
             f"--host {options.host}: anyone who can reach this machine can use the models; set --api-key to prevent that"
         )
-    listener = _listen(options)
-    served = ServedModels(paths, max_waiting=MAX_WAITING)
-    access = Access(key, frozenset(LOOPBACK) if is_local else frozenset())
-    application = make_application(served, access)
-    config = uvicorn.Config(
-        application, log_level="warning", access_log=False, timeout_graceful_shutdown=SECONDS_TO_FINISH
-    )
-    host, port = listener.getsockname()[:2]
-    shown_host = f"[{host}]" if ":" in host else host
-    console.notice(f"serving {', '.join(served.by_name)} at http://{shown_host}:{port}/v1; Ctrl-C stops")
-    try:
-        uvicorn.Server(config).run(sockets=[listener])
-    finally:
-        served.close()
-
-
-def _listen(options: ServeOptions) -> socket.socket:
-    """Return a listening socket. Raises CharnnError."""
-    try:
-        found = socket.getaddrinfo(options.host, options.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
-        family, kind, protocol, _, address = found[0]
-        listener = socket.socket(family, kind, protocol)
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listener.bind(address)
-    except OSError as error:
-        reason = error.strerror or str(error)
-        raise CharnnError(
-            f"--host {options.host} --port {options.port}: {reason}; choose another port, or 0 for any free one"
-        ) from error
-    return listener
+    with make_server(paths, options, key=key) as server:
+        console.notice(f"serving {', '.join(server.names)} at {server.address}/v1; Ctrl-C stops")
+        server.run()
