@@ -22,8 +22,12 @@ if TYPE_CHECKING:
     from charnn.files import write_atomically as write_atomically
     from charnn.inference.build import build_stepper as build_stepper
     from charnn.inference.engine import Engine as Engine
+    from charnn.inference.engine import IdArray as IdArray
     from charnn.inference.engine import engines_of as engines_of
     from charnn.inference.prediction import next_distribution as next_distribution
+    from charnn.inference.prompt import PromptState as PromptState
+    from charnn.inference.prompt import encode_prompt as encode_prompt
+    from charnn.inference.prompt import prefill as prefill
     from charnn.inference.prompt_state import save_prompt_state as save_prompt_state
     from charnn.language_model import LanguageModel as LanguageModel
     from charnn.library import compare as compare
@@ -39,8 +43,14 @@ if TYPE_CHECKING:
     from charnn.sampling.build import sample_requests as sample_requests
     from charnn.sampling.build import searches as searches
     from charnn.sampling.build import short_sample as short_sample
+    from charnn.sampling.generation import Generation as Generation
+    from charnn.sampling.generation import Job as Job
+    from charnn.sampling.generation import QueueFullError as QueueFullError
+    from charnn.sampling.generation import Update as Update
     from charnn.sampling.interactive import InteractiveWriter as InteractiveWriter
     from charnn.sampling.sampler import SampleUpdate as SampleUpdate
+    from charnn.sampling.streams import Alternatives as Alternatives
+    from charnn.sampling.streams import Sample as Sample
     from charnn.sampling.streams import SampleRequest as SampleRequest
     from charnn.scoring.build import build_plain_scorer as build_plain_scorer
     from charnn.scoring.build import build_scorer as build_scorer
@@ -56,8 +66,12 @@ if TYPE_CHECKING:
     from charnn.scoring.nbest import Best as Best
     from charnn.scoring.nbest import combined as combined
     from charnn.scoring.nbest import read_hypotheses as read_hypotheses
+    from charnn.scoring.prompt_tokens import PromptToken as PromptToken
+    from charnn.scoring.prompt_tokens import prompt_tokens as prompt_tokens
     from charnn.scoring.regions import scored_regions as scored_regions
+    from charnn.scoring.scorer import estimator_of as estimator_of
     from charnn.scoring.scores import Score as Score
+    from charnn.serving.run import Server as Server
     from charnn.storage.model_directory import find_model as find_model
     from charnn.storage.model_directory import is_model as is_model
     from charnn.storage.model_directory import is_model_file as is_model_file
@@ -77,6 +91,7 @@ if TYPE_CHECKING:
     from charnn.text.cache import entries as entries
     from charnn.text.characters import whole_characters as whole_characters
     from charnn.text.corpus import open_ids as open_ids
+    from charnn.text.decoders import Decoder as Decoder
     from charnn.text.located import given_texts as given_texts
     from charnn.text.located import note_table as note_table
     from charnn.text.located import read_cells as read_cells
@@ -128,9 +143,15 @@ _NAMES = {
     "inference.build": ("build_stepper",),
     "inference.engine": (
         "Engine",
+        "IdArray",
         "engines_of",
     ),
     "inference.prediction": ("next_distribution",),
+    "inference.prompt": (
+        "PromptState",
+        "encode_prompt",
+        "prefill",
+    ),
     "inference.prompt_state": ("save_prompt_state",),
     "language_model": ("LanguageModel",),
     "library": (
@@ -152,9 +173,19 @@ _NAMES = {
         "searches",
         "short_sample",
     ),
+    "sampling.generation": (
+        "Generation",
+        "Job",
+        "QueueFullError",
+        "Update",
+    ),
     "sampling.interactive": ("InteractiveWriter",),
     "sampling.sampler": ("SampleUpdate",),
-    "sampling.streams": ("SampleRequest",),
+    "sampling.streams": (
+        "Alternatives",
+        "Sample",
+        "SampleRequest",
+    ),
     "scoring.build": (
         "build_plain_scorer",
         "build_scorer",
@@ -178,7 +209,13 @@ _NAMES = {
         "read_hypotheses",
     ),
     "scoring.regions": ("scored_regions",),
+    "scoring.prompt_tokens": (
+        "PromptToken",
+        "prompt_tokens",
+    ),
+    "scoring.scorer": ("estimator_of",),
     "scoring.scores": ("Score",),
+    "serving.run": ("Server",),
     "storage.model_directory": (
         "find_model",
         "is_model",
@@ -212,6 +249,7 @@ _NAMES = {
         "read_cells",
         "read_located",
     ),
+    "text.decoders": ("Decoder",),
     "text.sources": (
         "PACKED_SUFFIXES",
         "check_exist",

@@ -39,6 +39,7 @@ ROOMS = {
     "scoring": ("scoring",),
     "analysis": ("analysis",),
     "api": ("api", "language_model", "library"),
+    "serving": ("serving",),
     "cli": ("cli",),
 }
 _RUNNING = {"base", "text", "cells", "ngrams", "storage", "inference"}
@@ -54,6 +55,7 @@ MAY_IMPORT = {
     "scoring": _RUNNING | {"sampling", "scoring", "training"},
     "analysis": _RUNNING | {"sampling", "scoring", "analysis"},
     "api": set(ROOMS) - {"cli"},
+    "serving": {"base", "api", "serving"},
     "cli": set(ROOMS),
 }
 LIBRARIES = {
@@ -68,6 +70,7 @@ LIBRARIES = {
     "scoring": {"numpy", "torch"},
     "analysis": {"numpy"},
     "api": {"numpy"},
+    "serving": {"numpy", "starlette", "uvicorn"},
     "cli": {"numpy", "torch", "typer", "rich"},
 }
 
@@ -160,7 +163,7 @@ def modules_after(*arguments: object) -> set[str]:
 
 
 @pytest.mark.parametrize(
-    "command", ["", "train", "sample", "score", "compare", "predict", "fill", "tokenize", "info", "recipes"]
+    "command", ["", "train", "sample", "score", "compare", "predict", "fill", "tokenize", "info", "serve", "recipes"]
 )
 def test_help_loads_neither_torch_nor_numpy(command):
     slow = {"torch", "numpy", "safetensors", "sentencepiece", "pydantic", "rich.markdown"}

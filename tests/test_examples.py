@@ -63,7 +63,9 @@ hypothesis, *_ = charnn.api.read_hypotheses("list.tsv", ["u1\t-12.5\tthe fox sle
 def background():
     """Return what examples refer to, as earlier examples make it."""
     names = {"charnn": charnn, "pandas": pandas, "Path": Path, "np": numpy, "math": math}
-    names |= {name: getattr(config, name) for name in ("SampleOptions", "ScoreOptions", "ComparisonOptions")}
+    names |= {
+        name: getattr(config, name) for name in ("SampleOptions", "ScoreOptions", "ServeOptions", "ComparisonOptions")
+    }
     exec(BACKGROUND, names)
     return names
 

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from charnn.config.model import Architecture, CellName, ModelOptions
     from charnn.config.sampling import OnUnknown, SampleOptions
     from charnn.config.scoring import ScoreOptions
+    from charnn.config.serving import ServeOptions
     from charnn.config.text import ScoredUnit, TextOptions, TokenizerKind, Unit
     from charnn.config.training import TrainingOptions
 
@@ -26,6 +27,7 @@ __all__ = [
     "SampleOptions",
     "ScoreOptions",
     "ScoredUnit",
+    "ServeOptions",
     "TextOptions",
     "TokenizerKind",
     "TrainingOptions",
@@ -38,6 +40,7 @@ _MODULES = {
     "sampling": ("OnUnknown", "SampleOptions"),
     "scoring": ("ScoreOptions",),
     "text": ("ScoredUnit", "TextOptions", "TokenizerKind", "Unit"),
+    "serving": ("ServeOptions",),
     "training": ("TrainingOptions",),
 }
 

@@ -11,9 +11,9 @@ from charnn.inference.stepper import Stepper
 from charnn.ngrams.mixture import Mixture
 from charnn.sampling.constraints import Pattern
 from charnn.sampling.filters import LogProbs
-from charnn.sampling.sampler import top_tokens
 from charnn.sampling.selection import TokenContext, TokenSelector, mixed_log_softmax
 from charnn.sampling.stopping import EndReason
+from charnn.sampling.stream_sampler import top_tokens
 from charnn.sampling.streams import PreparedPrompt, Sample, Stream
 from charnn.text.tokenizers import Tokenizer
 

@@ -11,8 +11,8 @@ from charnn.inference.stepper import Stepper
 from charnn.ngrams.mixture import Mixture
 from charnn.sampling.constraints import Pattern
 from charnn.sampling.filters import LogProbs
-from charnn.sampling.sampler import top_tokens
 from charnn.sampling.selection import STUCK, TokenContext, TokenSelector, mixed_log_softmax
+from charnn.sampling.stream_sampler import top_tokens
 from charnn.sampling.streams import Alternatives, PreparedPrompt, SampleRequest, Stream
 from charnn.text.tokenizers import Tokenizer, decode
 

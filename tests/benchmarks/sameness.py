@@ -14,7 +14,7 @@ from charnn.config import SampleOptions
 from charnn.inference.engine import Engine
 from charnn.inference.prompt import prefill
 from charnn.inference.stepper import stepper_for
-from charnn.sampling import sampler as sampler_module
+from charnn.sampling import stream_sampler as sampler_module
 from charnn.sampling.sampler import Sampler
 from charnn.sampling.streams import SampleRequest
 from charnn.storage.model_directory import read_model

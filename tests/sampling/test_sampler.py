@@ -8,7 +8,7 @@ from charnn.errors import UnknownTokenError
 from charnn.inference.engine import Engine, log_softmax
 from charnn.inference.prompt import PromptState, encode_prompt, prefill, read_context
 from charnn.inference.stepper import stepper_for
-from charnn.sampling import sampler as sampler_module
+from charnn.sampling import stream_sampler as sampler_module
 from charnn.sampling.sampler import Sampler
 from charnn.sampling.streams import PreparedPrompt, Sample, SampleRequest, Stream
 from charnn.text.tokenizers import ByteTokenizer, CharTokenizer, WordTokenizer, byte_vocabulary
@@ -173,7 +173,7 @@ def walk(engine, tokenizer, num_streams, length, **options):
 )
 def test_samples_are_the_same_together_and_alone(cell, options, close, monkeypatch):
     monkeypatch.setattr(sampler_module, "CLOSE_NATS", close)
-    monkeypatch.setattr(sampler_module, "MOST_STREAMS", 5)
+    monkeypatch.setattr("charnn.sampling.sampler.MOST_STREAMS", 5)
     together, alone, num_decided = walk(engine_for(LETTERS, cell), LETTERS, 12, 60, **options)
     assert [(one.ids, one.text, one.ended) for one in together] == [(one.ids, one.text, one.ended) for one in alone]
     for one, other in zip(together, alone, strict=True):

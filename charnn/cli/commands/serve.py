@@ -1,0 +1,58 @@
+"""`charnn serve`: an HTTP server with OpenAI's completions protocol."""
+
+import os
+from typing import Annotated
+
+import typer
+
+import charnn
+from charnn.cli.options import COMMON, Overrides, with_options
+from charnn.cli.output import console
+from charnn.config import ServeOptions
+from charnn.config.serving import KEY_VARIABLE
+from charnn.errors import CharnnError, OptionError
+from charnn.options import pick
+
+LOOPBACK = ("127.0.0.1", "localhost", "::1")
+
+
+@with_options(ServeOptions)
+def serve(
+    models: Annotated[
+        list[str] | None,
+        typer.Option(
+            "-m",
+            "--model",
+            metavar="RUN",
+            help="A model's directory; may be repeated.",
+            show_default="the newest under runs/",
+        ),
+        COMMON,
+    ] = None,
+    *,
+    overrides: Overrides,
+) -> None:
+    """Serve models over HTTP, to OpenAI-style clients: charnn serve -m runs/a --port 8000.
+
+    POST /v1/completions and /v1/score, GET /v1/models. All samples in progress are generated together. Ctrl-C and SIGTERM let
+    them end first. Needs the extra `serve`: pip install 'charnn[serve]'.
+    """
+    options = pick(ServeOptions, overrides)
+    key = options.api_key or os.environ.get(KEY_VARIABLE) or None
+    if key is not None and not (key.isascii() and key.isprintable()):
+        raise OptionError("--api-key: must be of printable ASCII characters, since it is sent in a header")
+    try:
+        make_server = charnn.api.Server
+    except ModuleNotFoundError as error:
+        raise CharnnError(f"serve: {error.name} is not installed; run pip install 'charnn[serve]'") from None
+    paths = [charnn.api.find_model(each) for each in models or []]
+    if not paths:
+        paths = [charnn.api.find_model(None)]
+        console.notice(f"using the newest model, {paths[0]}")
+    if options.host not in LOOPBACK and key is None:
+        console.notice(
+            f"--host {options.host}: anyone who can reach this machine can use the models; set --api-key to prevent that"
+        )
+    with make_server(paths, options, key=key) as server:
+        console.notice(f"serving {', '.join(server.names)} at {server.address}/v1; Ctrl-C stops")
+        server.run()

@@ -1,0 +1,1 @@
+"""An HTTP server: OpenAI's completions protocol over `import charnn`."""

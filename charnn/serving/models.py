@@ -1,0 +1,86 @@
+"""The models that are served."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+import charnn.api
+from charnn.serving.bodies import RequestError
+
+
+class ServedModel:
+    """A model with the thread that generates with it.
+
+    Args:
+        name: by which clients ask for it: that of its directory.
+        max_waiting: see `charnn.sampling.generation.Generation`.
+    """
+
+    def __init__(self, path: Path, *, name: str, max_waiting: int) -> None:
+        self.path, self.name = path, name
+        self.language_model = charnn.api.load(path)
+        self.model = self.language_model.models[0]
+        self.tokenizer = self.language_model.tokenizer
+        self.stepper = charnn.api.build_stepper(self.model)
+        self.generation = charnn.api.Generation(
+            self.stepper,
+            self.tokenizer,
+            mixture=lambda: charnn.api.read_mixture(self.model),
+            max_waiting=max_waiting,
+        )
+
+    @property
+    def created(self) -> int:
+        """When its weights were written, in seconds since 1970."""
+        return int((self.path / "model.safetensors").stat().st_mtime)
+
+    def prefill(self, ids: npt.NDArray[np.int64]) -> "charnn.api.PromptState":
+        """Return the state after a prompt (N,)."""
+        return charnn.api.prefill(self.stepper, self.tokenizer, ids)
+
+    def prompt_tokens(
+        self, ids: npt.NDArray[np.int64], *, num_alternatives: int, mix_ngram: bool
+    ) -> list["charnn.api.PromptToken"]:
+        """Return the log probabilities of a prompt's tokens (N,)."""
+        mixture = charnn.api.read_mixture(self.model) if mix_ngram else None
+        estimator = charnn.api.estimator_of(charnn.api.Engine.of(self.model), self.tokenizer, mixture)
+        return charnn.api.prompt_tokens(
+            estimator, ids, boundary_id=self.tokenizer.vocabulary.boundary_id, num_alternatives=num_alternatives
+        )
+
+    def spelled(self, id: int) -> str:
+        """Return a token as clients see it: its text, or for a byte "bytes:\\xNN" as OpenAI writes it."""
+        text = self.tokenizer.vocabulary.tokens[id]
+        return charnn.api.as_text(text)
+
+
+class ServedModels:
+    """The models of a server by name.
+
+    Raises:
+        ModelError: for a directory that is no model, or two of the same name.
+    """
+
+    def __init__(self, paths: Sequence[Path], *, max_waiting: int) -> None:
+        names: dict[str, Path] = {}
+        for path in paths:
+            name = path.resolve().name
+            names[name if name not in names else str(path)] = path
+        self.by_name = {name: ServedModel(path, name=name, max_waiting=max_waiting) for name, path in names.items()}
+
+    def named(self, name: str | None) -> ServedModel:
+        """Return a model by name, the first one without. Raises RequestError."""
+        if name is None:
+            return next(iter(self.by_name.values()))
+        if name not in self.by_name:
+            raise RequestError(
+                f"model: found {name!r}, but this server has {', '.join(self.by_name)}", status=404, param="model"
+            )
+        return self.by_name[name]
+
+    def close(self) -> None:
+        """End the threads."""
+        for model in self.by_name.values():
+            model.generation.close()

@@ -1,0 +1,94 @@
+"""Running the server until it is told to stop."""
+
+import socket
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Self
+
+import uvicorn
+
+from charnn.config import ServeOptions
+from charnn.errors import CharnnError
+from charnn.serving.application import Access, make_application
+from charnn.serving.models import ServedModels
+
+MAX_WAITING = 4096
+SECONDS_TO_FINISH = 30
+"""How long a server that is told to stop goes on with the samples in progress."""
+LOOPBACK = ("127.0.0.1", "localhost", "::1")
+
+
+class Server:
+    """Listens at an address; a context manager that ends the models' threads.
+
+    Args:
+        paths: the models' directories.
+        key: that clients must send; None for none.
+
+    Raises:
+        CharnnError: if it cannot listen at the address, or a directory is no model.
+
+    Example:
+        >>> with charnn.api.Server([charnn.api.find_model(None)], ServeOptions(port=0), key=None) as server:
+        ...     print(len(server.names))
+        1
+    """
+
+    def __init__(self, paths: Sequence[Path], options: ServeOptions, *, key: str | None) -> None:
+        self._listener = _listener(options)
+        try:
+            self._models = ServedModels(paths, max_waiting=MAX_WAITING)
+        except BaseException:
+            self._listener.close()
+            raise
+        is_local = options.host in LOOPBACK
+        self._access = Access(key, frozenset(LOOPBACK) if is_local else frozenset())
+
+    @property
+    def names(self) -> list[str]:
+        """The names of the models."""
+        return list(self._models.by_name)
+
+    @property
+    def address(self) -> str:
+        """The URL at which it listens."""
+        host, port = self._listener.getsockname()[:2]
+        return f"http://{f'[{host}]' if ':' in host else host}:{port}"
+
+    def run(self) -> None:
+        """Answer requests until a signal says to stop; samples in progress end first."""
+        config = uvicorn.Config(
+            make_application(self._models, self._access),
+            log_level="warning",
+            access_log=False,
+            lifespan="off",
+            timeout_graceful_shutdown=SECONDS_TO_FINISH,
+        )
+        uvicorn.Server(config).run(sockets=[self._listener])
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._models.close()
+        self._listener.close()
+
+
+def _listener(options: ServeOptions) -> socket.socket:
+    """Return a socket bound to the address. Raises CharnnError."""
+    where = f"--host {options.host} --port {options.port}"
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(
+            options.host, options.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )[0]
+        listener = socket.socket(family, kind, protocol)
+    except OSError as error:
+        raise CharnnError(f"{where}: {error.strerror or error}; use an address of this machine") from error
+    try:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind(address)
+        listener.listen(socket.SOMAXCONN)
+    except OSError as error:
+        listener.close()
+        raise CharnnError(f"{where}: {error.strerror or error}; choose another port, or 0 for any free one") from error
+    return listener
