@@ -21,6 +21,7 @@ from charnn.scoring.estimators import Estimate, at_temperature, estimate_of
 from charnn.scoring.tuning import HeldOut
 from charnn.storage.model_directory import Model
 from charnn.training.network.network import Network, NetworkState, detached
+from charnn.training.parallel.workers import one_torch_thread
 
 RATES = (1e-5, 3e-5, 1e-4, 3e-4, 1e-3, 3e-3)
 DECAYS = (0.0, 1e-3, 3e-3, 1e-2, 3e-2)
@@ -121,6 +122,12 @@ class _DynamicReader:
 
     def read(self, contexts_TB: IdArray, targets_TB: IdArray, *, whole: bool) -> Estimate:
         """See `charnn.scoring.estimators.Reader`."""
+        with (
+            one_torch_thread()
+        ):  # several would wait for each other on a busy machine, at each of many short operations
+            return self._read(contexts_TB, targets_TB, whole=whole)
+
+    def _read(self, contexts_TB: IdArray, targets_TB: IdArray, *, whole: bool) -> Estimate:
         estimator, first, estimates = self._estimator, 0, []
         while first < len(contexts_TB):
             part = slice(first, first + estimator.settings.segment - self._num_unlearned)
@@ -179,6 +186,11 @@ def gradient_scales(network: Network, ids: IdArray, *, boundary_id: int, segment
         ids: the encoded text (N,).
         segment: tokens in each; as many before it are read first.
     """
+    with one_torch_thread():
+        return _gradient_scales(network, ids, boundary_id=boundary_id, segment=segment, seed=seed)
+
+
+def _gradient_scales(network: Network, ids: IdArray, *, boundary_id: int, segment: int, seed: int) -> dict[str, Tensor]:
     weights = adapted_weights(network)
     squares = {name: torch.zeros_like(weight) for name, weight in weights.items()}
     positions = _positions(len(ids), segment, seed)
