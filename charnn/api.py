@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from charnn.cells.parameters import expected_shapes as expected_shapes
     from charnn.files import LineFile as LineFile
     from charnn.files import refuse_unwritable as refuse_unwritable
-    from charnn.files import write_atomically as write_atomically
+    from charnn.files import write_output as write_output
     from charnn.inference.build import build_stepper as build_stepper
     from charnn.inference.engine import Engine as Engine
     from charnn.inference.engine import engines_of as engines_of
@@ -80,6 +80,7 @@ if TYPE_CHECKING:
     from charnn.text.sources import check_exist as check_exist
     from charnn.text.sources import display_name as display_name
     from charnn.text.sources import empty_text_error as empty_text_error
+    from charnn.text.sources import named_files as named_files
     from charnn.text.tokenizers import decode as decode
     from charnn.text.units import read_prompt as read_prompt
     from charnn.text.units import read_prompts as read_prompts
@@ -118,7 +119,7 @@ _NAMES = {
     "files": (
         "LineFile",
         "refuse_unwritable",
-        "write_atomically",
+        "write_output",
     ),
     "inference.build": ("build_stepper",),
     "inference.engine": (
@@ -205,6 +206,7 @@ _NAMES = {
         "check_exist",
         "display_name",
         "empty_text_error",
+        "named_files",
     ),
     "text.tokenizers": ("decode",),
     "text.units": (

@@ -32,7 +32,7 @@ def test_a_prompt_from_standard_input(charnn, run, monkeypatch):
     assert piped.out == charnn("sample", "The heron", "-m", run, "-n", 20, "--seed", 1).out
 
 
-def test_each_line_of_a_file_is_a_prompt_with_a_seed_of_its_own(charnn, run, tmp_path):
+def test_each_line_of_a_file_is_a_prompt_with_a_seed_of_its_own(charnn, run, tmp_path, monkeypatch):
     (tmp_path / "prompts.txt").write_text("The fox\n\nThe heron", encoding="utf-8")
     options = ("-m", run, "-n", 20, "--format", "jsonl")
     found = records(charnn("sample", "--prompts", "prompts.txt", "--num-samples", 2, "--seed", 5, *options))
@@ -42,9 +42,25 @@ def test_each_line_of_a_file_is_a_prompt_with_a_seed_of_its_own(charnn, run, tmp
         (alone,) = records(charnn("sample", record["prompt"], "--seed", record["seed"], *options))
         assert {**alone, "log_prob": 0, "perplexity": 0} == {**record, "log_prob": 0, "perplexity": 0}
         assert alone["log_prob"] == pytest.approx(record["log_prob"], abs=1e-4)
+    monkeypatch.setattr("charnn.cli.output.console.is_terminal", lambda: True)
     text = charnn("sample", "--prompts", "prompts.txt", "--seed", 5, "-m", run, "-n", 5).out
     assert text.startswith("=== prompt 1, sample 1, seed 5 ===\nThe fox")
     assert "=== prompt 3, sample 1, seed 7 ===\nThe heron" in text
+
+
+@pytest.mark.parametrize(
+    "source", [("The", "--num-samples", "3"), ("--prompts", "prompts.txt")], ids=["samples", "prompts"]
+)
+def test_a_file_and_a_pipe_get_texts_with_an_empty_line_between_them_and_no_headings(charnn, run, source):
+    Path("prompts.txt").write_text("The fox\nThe cat\nThe heron\n", encoding="utf-8")
+    options = ("-m", run, "-n", 9, "--seed", 5)
+    found = records(charnn("sample", *source, *options, "--format", "jsonl"))
+    wanted = "\n\n".join((record["prompt"] + record["text"]).removesuffix("\n") for record in found) + "\n"
+    assert charnn("sample", *source, *options).out == wanted
+    assert charnn("sample", *source, *options, "-o", "out.txt").out == ""
+    assert Path("out.txt").read_text(encoding="utf-8") == wanted
+    reported = charnn("sample", *source, *options, "--novelty").out
+    assert reported.count("=== ") == 3
 
 
 def test_what_is_wrong_with_a_prompt_is_said_before_anything_is_written(charnn, run, tmp_path):
@@ -278,7 +294,7 @@ def test_ctrl_c_gives_several_samples_and_files_too(run):
 
 def test_termination_and_an_interrupted_beam_keep_what_there_is(run):
     status, out, _ = interrupted(run, "--num-samples", "2", "--format", "jsonl", number=signal.SIGTERM)
-    assert status == 130
+    assert status == 143
     assert [json.loads(line)["ended"] for line in out.splitlines()] == ["interrupted"] * 2
     Path("kept.txt").write_text("precious", encoding="utf-8")
     command = ("-n", "100000", "--beam", "3", "-o", "kept.txt")
