@@ -63,13 +63,18 @@ def load_prompt_state(path: Path, model: Model, initial_state: EngineState) -> S
         raise ModelError(f"{path}: no such file (looked in {Path.cwd()}); make one with --save-state")
     try:
         tensors, header = read_tensors(path)
+    except OSError as error:
+        raise ModelError(f"{path}: cannot be read: {error.strerror or error}") from error
     except ModelError as error:
-        raise ModelError(f"{path}: is no memory of a prompt; name a file that --save-state wrote ({error})") from error
+        reason = str(error).removeprefix(f"{path}: ").partition("; ")[0]
+        raise ModelError(
+            f"{path}: is not a saved hidden state ({reason}); name a file that --save-state wrote"
+        ) from error
     if "weights_sha256" not in header:
-        raise ModelError(f"{path}: holds no memory of a prompt; name a file that --save-state wrote")
+        raise ModelError(f"{path}: is not a saved hidden state; name a file that --save-state wrote")
     if header["weights_sha256"] != _weights_hash(model):
         raise ModelError(
-            f"{path}: is the memory of another model, or of this one before it was trained further, not of {model.path}; "
+            f"{path}: is the hidden state of another model, or of this one before it was trained further, not of {model.path}; "
             "read the prompt again with --save-state"
         )
     names = [[_NAME.format(layer, part) for part in range(len(parts))] for layer, parts in enumerate(initial_state)]

@@ -201,9 +201,9 @@ def test_a_memory_is_kept_and_gone_on_from(charnn, run):
 
 def test_a_memory_of_another_model_or_none_is_refused(charnn, run, line_run):
     charnn("sample", "a", "-m", line_run, "-n", 0, "--save-state", "memory")
-    assert "is the memory of another model" in charnn("sample", "-m", run, "--load-state", "memory").err
+    assert "is the hidden state of another model" in charnn("sample", "-m", run, "--load-state", "memory").err
     shutil.copy(run / "model.safetensors", "weights")
-    assert "weights: holds no memory of a prompt" in charnn("sample", "-m", run, "--load-state", "weights").err
+    assert "weights: is not a saved hidden state" in charnn("sample", "-m", run, "--load-state", "weights").err
     Path("memory").write_bytes(b"\x80\x04a pickle of some length")
     assert "is a pickle" in charnn("sample", "-m", run, "--load-state", "memory").err
 
@@ -344,7 +344,7 @@ def test_what_was_written_by_hand_is_kept_whatever_ends_it(charnn, run, monkeypa
 
     monkeypatch.setattr("sys.stdin.readline", interrupted_line, raising=False)
     monkeypatch.setattr("sys.stdin", io.StringIO())
-    monkeypatch.setattr("sys.stdin", type("Typed", (), {"readline": staticmethod(interrupted_line)})())
+    monkeypatch.setattr("sys.stdin", type("Typed", (io.StringIO,), {"readline": staticmethod(interrupted_line)})())
     result = charnn("sample", "The", "-m", run, "--interactive", "--stop", "said")
     assert result.out == "The fox sa\n"
     assert result.status == 130

@@ -198,6 +198,8 @@ def ask(question: str) -> str | None:
     """Ask for a line; None at the end of the input."""
     _to_stderr(question)
     line = sys.stdin.readline()
+    if not sys.stdin.isatty() or not line:  # there is no line end that the user typed
+        _to_stderr("\n")
     return line.rstrip("\n") if line else None
 
 
