@@ -161,11 +161,11 @@ def error_width() -> int:
     return error_console().width
 
 
-def new_table(*, title: str | None = None) -> "Table":
+def new_table() -> "Table":
     """Return a table without columns."""
     from rich import box, table  # takes long to load
 
-    return table.Table(box=box.SIMPLE_HEAD, title=title, title_justify="left")
+    return table.Table(box=box.SIMPLE_HEAD)
 
 
 def new_text(*parts: "str | tuple[str, str]") -> "Text":
@@ -175,8 +175,14 @@ def new_text(*parts: "str | tuple[str, str]") -> "Text":
     return Text.assemble(*parts)
 
 
-def show(renderable: "RenderableType") -> None:
-    """Write a table or other renderable as a result."""
+def show(renderable: "RenderableType", *, caption: str | None = None) -> None:
+    """Write a table or other renderable as a result.
+
+    Args:
+        caption: a line above it, which may be wider than a table that is narrow.
+    """
+    if caption is not None:
+        write_line(caption)
     output_console().print(renderable)
 
 
