@@ -152,8 +152,9 @@ def _rewrite_last_line(text: str) -> None:
 
 
 def has_notice_terminal() -> bool:
-    """Return whether notices go to a terminal."""
-    return sys.stderr is not None and sys.stderr.isatty()
+    """Return whether notices go to a terminal that can rewrite lines; one named `dumb` (in an editor) cannot."""
+    is_dumb = os.environ.get("TERM", "").lower() in ("dumb", "unknown")
+    return sys.stderr is not None and sys.stderr.isatty() and not is_dumb
 
 
 def error_width() -> int:

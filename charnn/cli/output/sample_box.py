@@ -27,16 +27,18 @@ def sample_box(text: str, *, step: int, width: int, max_lines: int) -> Panel:
         width: columns of the terminal.
     """
     lines = [steady_line(line) for line in text.split("\n")[:max_lines]]
-    rows = [row for line in lines for row in _rows(line, max(1, width - BORDERS))]
-    uncertain = max(sum(map(_has_uncertain_width, row)) for row in rows)
-    if width - uncertain < NARROWEST:
-        lines, uncertain = ["".join("·" if _has_uncertain_width(each) else each for each in line) for line in lines], 0
+    box_width = _safe_width(lines, width)
+    if box_width < NARROWEST:
+        lines, box_width = (
+            ["".join("·" if _has_uncertain_width(each) else each for each in line) for line in lines],
+            width,
+        )
     return Panel(
         Text("\n".join(lines)),
         title=f"sample at step {step:,}",
         title_align="left",
         border_style="dim",
-        width=width - uncertain,
+        width=box_width,
     )
 
 
@@ -45,14 +47,16 @@ def steady_line(text: str) -> str:
     return console.visible_line(text.translate(_PLAIN))
 
 
-def _rows(line: str, width: int) -> list[str]:
-    """Return a line in rows of at most some columns, or a character each."""
-    rows = [""]
-    for character in line:
-        if rows[-1] and console.cell_width(rows[-1] + character) > width:
-            rows.append("")
-        rows[-1] += character
-    return rows
+def _safe_width(lines: list[str], width: int) -> int:
+    """Return the greatest width of a box that stays within a terminal even if all uncertain characters are wider."""
+    terminal = console.error_console()
+    box_width = width
+    while box_width > BORDERS:
+        rows = [row.plain for line in lines for row in Text(line).wrap(terminal, box_width - BORDERS)]
+        if max(sum(map(_has_uncertain_width, row)) for row in rows) <= width - box_width:
+            break
+        box_width -= 1
+    return box_width
 
 
 def _has_uncertain_width(character: str) -> bool:

@@ -39,11 +39,11 @@ class Screen(Protocol):
 
 @contextlib.contextmanager
 def open_screen(session: "Session") -> Iterator[Screen]:
-    """Yield a live screen if stderr is a terminal, else a plain one."""
-    terminal = console.error_console()
-    if not terminal.is_terminal:
+    """Yield a live screen if stderr is a terminal that can rewrite lines, else a plain one."""
+    if not console.has_notice_terminal():
         yield PlainScreen(session)
         return
+    terminal = console.error_console()
     screen = LiveScreen(session, terminal)
     with Live(screen, console=terminal, refresh_per_second=4) as live:
         yield screen
