@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from charnn.analysis.minimal_pairs import read_pairs as read_pairs
     from charnn.cells.parameters import expected_shapes as expected_shapes
     from charnn.files import LineFile as LineFile
+    from charnn.files import explain_write_errors as explain_write_errors
     from charnn.files import refuse_unwritable as refuse_unwritable
     from charnn.files import write_output as write_output
     from charnn.inference.build import build_stepper as build_stepper
@@ -118,6 +119,7 @@ _NAMES = {
     "cells.parameters": ("expected_shapes",),
     "files": (
         "LineFile",
+        "explain_write_errors",
         "refuse_unwritable",
         "write_output",
     ),

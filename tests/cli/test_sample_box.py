@@ -34,11 +34,12 @@ def most_columns(row: str) -> int:
         "e\u0301" * 50,
         "👍🏽 👨\u200d👩\u200d👧 🇩🇪 ❤\ufe0f " * 5,
         "क्षि हिन्दी की किताब " * 5,
+        "कीab☀ " * 9,
         "a\tb\x1b[31m\x07 " * 20,
         "",
         "\n\n",
     ],
-    ids=["Chinese", "combining", "emoji", "Devanagari", "control", "empty", "line ends"],
+    ids=["Chinese", "combining", "emoji", "Devanagari", "few signs", "control", "empty", "line ends"],
 )
 def test_no_row_of_the_box_is_wider_than_the_terminal(text, width):
     rows = rows_of(text, width)

@@ -33,9 +33,10 @@ def sample_box(text: str, *, step: int, width: int, max_lines: int) -> Panel:
             ["".join("·" if _has_uncertain_width(each) else each for each in line) for line in lines],
             width,
         )
+    title = f"sample at step {step:,}"
     return Panel(
         Text("\n".join(lines)),
-        title=f"sample at step {step:,}",
+        title=title if len(title) + BORDERS + 2 <= box_width else "sample",  # a long title makes the box wider
         title_align="left",
         border_style="dim",
         width=box_width,

@@ -11,8 +11,8 @@ import os
 import signal
 from typing import Any, TextIO
 
+import charnn
 from charnn.errors import StorageError
-from charnn.files import explain_write_errors
 
 STANDARD_OUTPUT = "standard output"
 READER_GONE = 128 + int(getattr(signal, "SIGPIPE", 13))
@@ -54,7 +54,7 @@ class ResultStream(_Stream):
         _discard(self._stream)
         if error.errno == errno.EPIPE:
             raise SystemExit(READER_GONE) from error
-        with explain_write_errors(STANDARD_OUTPUT):
+        with charnn.api.explain_write_errors(STANDARD_OUTPUT):
             raise error
 
 
