@@ -18,8 +18,9 @@ if TYPE_CHECKING:
     from charnn.analysis.minimal_pairs import read_pairs as read_pairs
     from charnn.cells.parameters import expected_shapes as expected_shapes
     from charnn.files import LineFile as LineFile
+    from charnn.files import explain_write_errors as explain_write_errors
     from charnn.files import refuse_unwritable as refuse_unwritable
-    from charnn.files import write_atomically as write_atomically
+    from charnn.files import write_output as write_output
     from charnn.inference.build import build_stepper as build_stepper
     from charnn.inference.engine import Engine as Engine
     from charnn.inference.engine import IdArray as IdArray
@@ -100,6 +101,7 @@ if TYPE_CHECKING:
     from charnn.text.sources import check_exist as check_exist
     from charnn.text.sources import display_name as display_name
     from charnn.text.sources import empty_text_error as empty_text_error
+    from charnn.text.sources import named_files as named_files
     from charnn.text.tokenizers import decode as decode
     from charnn.text.units import read_prompt as read_prompt
     from charnn.text.units import read_prompts as read_prompts
@@ -137,8 +139,9 @@ _NAMES = {
     "cells.parameters": ("expected_shapes",),
     "files": (
         "LineFile",
+        "explain_write_errors",
         "refuse_unwritable",
-        "write_atomically",
+        "write_output",
     ),
     "inference.build": ("build_stepper",),
     "inference.engine": (
@@ -255,6 +258,7 @@ _NAMES = {
         "check_exist",
         "display_name",
         "empty_text_error",
+        "named_files",
     ),
     "text.tokenizers": ("decode",),
     "text.units": (

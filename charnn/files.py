@@ -7,6 +7,7 @@ before either is renamed, so that one complete generation is on disk at any time
 import contextlib
 import errno
 import hashlib
+import itertools
 import json
 import os
 import shutil
@@ -44,8 +45,18 @@ def staged(path: Path) -> Path:
     return path.with_name(path.name + STAGED_SUFFIX)
 
 
+def _new_file(path: Path, suffix: str) -> Path:
+    """Create an empty file beside another, with its name and a suffix; a number is added rather than replacing a file."""
+    for number in itertools.count(1):
+        file = path.with_name(f"{path.name}{suffix}" if number == 1 else f"{path.name}.{number}{suffix}")
+        with contextlib.suppress(FileExistsError):
+            file.touch(exist_ok=False)
+            return file
+    raise AssertionError
+
+
 @contextlib.contextmanager
-def explain_write_errors(path: Path) -> Iterator[None]:
+def explain_write_errors(path: Path | str) -> Iterator[None]:
     """Convert an OSError on writing `path` into a StorageError with a remedy."""
     try:
         yield
@@ -96,16 +107,36 @@ def write_together(files: Sequence[tuple[Path, bytes]]) -> None:
 
 
 def write_atomically(path: Path, content: bytes) -> None:
-    """Replace one file atomically; links are followed, devices and pipes are written directly.
+    """Replace one file of a model directory atomically.
 
     Raises:
         StorageError: if that is not possible.
     """
-    if path.exists() and not path.is_file():
-        with explain_write_errors(path):
-            path.write_bytes(content)
-        return
     write_together([(path.resolve(), content)])
+
+
+def write_output(path: Path, content: bytes) -> None:
+    """Replace a file that the user named atomically; links are followed, devices and pipes are written directly.
+
+    No other file is replaced, not even one with the name that a staged file would get.
+
+    Raises:
+        StorageError: if that is not possible.
+    """
+    with explain_write_errors(path):
+        if path.exists() and not path.is_file():
+            path.write_bytes(content)
+            return
+        target = path.resolve()
+        staging = _new_file(target, STAGED_SUFFIX)
+        try:
+            _write_through(staging, content)
+            _replace(staging, target)
+        except BaseException:
+            with contextlib.suppress(OSError):  # the first error is reported
+                staging.unlink(missing_ok=True)
+            raise
+        _flush_directory(target.parent)
 
 
 class LineFile:
@@ -117,8 +148,8 @@ class LineFile:
         self.path = path
         self._is_plain = not path.exists() or path.is_file()
         self._target = path.resolve() if self._is_plain else path
-        self._growing = staged(self._target) if self._is_plain else path
         with explain_write_errors(path):
+            self._growing = _new_file(self._target, STAGED_SUFFIX) if self._is_plain else path
             self._file = self._growing.open("w", encoding="utf-8", errors="surrogateescape", newline="\n")
 
     def write_line(self, text: str) -> None:
@@ -147,14 +178,10 @@ class LineFile:
         if not num_bytes:
             self._growing.unlink()
             return None
-        partial = self._target.with_name(self._target.name + PART_SUFFIX)
         os.truncate(self._growing, num_bytes)
+        partial = _new_file(self._target, PART_SUFFIX)
         self._growing.replace(partial)
-        return (
-            self.path.with_name(self.path.name + PART_SUFFIX)
-            if self.path.parent.resolve() == partial.parent
-            else partial
-        )
+        return self.path.with_name(partial.name) if self.path.parent.resolve() == partial.parent else partial
 
 
 def _bytes_of_whole_lines(path: Path) -> int:

@@ -14,6 +14,23 @@ INTERRUPTS: tuple[int, ...] = tuple(
 Handler = Callable[[int, FrameType | None], None]
 
 
+class Interrupted(KeyboardInterrupt):
+    """A signal ended the work: Ctrl-C, or one that ends a program.
+
+    Args:
+        number: the signal.
+    """
+
+    def __init__(self, number: int) -> None:
+        super().__init__(number)
+        self.number = number
+
+
+def signal_of(error: KeyboardInterrupt) -> int:
+    """Return the number of the signal that raised an exception."""
+    return error.number if isinstance(error, Interrupted) else signal.SIGINT
+
+
 @contextlib.contextmanager
 def handled_by(handler: Handler) -> Iterator[None]:
     """Handle the signals that interrupt a command with a function while the block runs.
@@ -36,10 +53,10 @@ def handled_by(handler: Handler) -> Iterator[None]:
 
 @contextlib.contextmanager
 def terminated_like_interrupted() -> Iterator[None]:
-    """Raise KeyboardInterrupt for all signals that interrupt a command while the block runs, as for Ctrl-C."""
+    """Raise Interrupted for all signals that interrupt a command while the block runs, as for Ctrl-C."""
 
     def interrupt(number: int, frame: FrameType | None) -> None:  # noqa: ARG001
-        raise KeyboardInterrupt
+        raise Interrupted(number)
 
     with handled_by(interrupt):
         yield
@@ -47,7 +64,7 @@ def terminated_like_interrupted() -> Iterator[None]:
 
 @contextlib.contextmanager
 def deferred_interrupts() -> Iterator[Callable[[], int | None]]:
-    """Defer the first interrupt, so that the current step is completed and saved; a second one raises KeyboardInterrupt.
+    """Defer the first interrupt, so that the current step is completed and saved; a second one raises Interrupted.
 
     Yields:
         A function that returns the number of the received signal, or None.
@@ -56,7 +73,7 @@ def deferred_interrupts() -> Iterator[Callable[[], int | None]]:
 
     def defer(number: int, frame: FrameType | None) -> None:  # noqa: ARG001
         if received:
-            raise KeyboardInterrupt
+            raise Interrupted(number)
         received.append(number)
 
     with handled_by(defer):

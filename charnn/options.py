@@ -5,7 +5,7 @@ Only the standard library is imported here and in `config`, so that `--help` is 
 
 import math
 import re
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from difflib import get_close_matches
 from typing import Annotated, Any, Literal, TypeVar, get_args, get_origin, get_type_hints
@@ -144,6 +144,59 @@ def refuse_all(flags: dict[str, bool], other: str) -> None:
         refuse_both(flag, is_set, other)
 
 
+_NAMES_ELSEWHERE = {
+    "batch-size": "batch bs minibatch",
+    "beam": "beams num-beams beam-size beam-width",
+    "bptt": "seq-len seq-length sequence-length block-size context-length context window unroll",
+    "cell": "rnn rnn-type rnn-cell model-type arch architecture",
+    "clip-norm": "clip grad-clip clip-grad gradient-clip max-grad-norm max-norm",
+    "device": "gpu cuda",
+    "embedding-size": "emb emb-size emb-dim embed embedding embedding-dim emsize ninp n-embd",
+    "epochs": "epoch max-epochs num-epochs",
+    "hidden-size": "hidden hidden-dim hidden-units rnn-size nhid units n-hidden",
+    "learning-rate": "lr rate step-size",
+    "length": "n num-tokens tokens num-chars max-length max-len max-new-tokens max-tokens",
+    "minutes": "time max-time max-minutes",
+    "num-layers": "layers nlayers n-layers n-layer depth",
+    "num-samples": "samples n-samples num num-return-sequences",
+    "output": "out outfile out-dir output-dir output-file save save-dir",
+    "overwrite": "force",
+    "precision": "dtype fp16 bf16 fp32 amp",
+    "schedule": "scheduler lr-schedule lr-scheduler",
+    "steps": "max-steps num-steps iters iterations max-iters",
+    "temperature": "temp",
+    "tie-weights": "tied tie tie-embeddings",
+    "tokenizer": "level",
+    "top-p": "nucleus topp",
+    "valid": "val dev valid-file validation",
+    "vocab-size": "vocab max-vocab",
+    "weight-decay": "wd wdecay l2",
+}
+"""What other tools call an option, by its name here."""
+_SYNONYMS = {other: name for name, others in _NAMES_ELSEWHERE.items() for other in others.split()}
+
+
+def nearest_name(name: str, known: Iterable[str]) -> str | None:
+    """Return the known name that was probably meant; None if there is none.
+
+    That is the one for what other tools call so (`lr`), the most similar one, or the one that a name abbreviates (`tk`).
+
+    Args:
+        name: as the user wrote it: `--top_k`, `topk`.
+        known: the valid names, as flags or as arguments.
+    """
+    plain = {each.lstrip("-").replace("_", "-"): each for each in known}
+    wanted = name.lstrip("-").lower().replace("_", "-")
+    if not wanted:
+        return None
+    if _SYNONYMS.get(wanted) in plain:
+        return plain[_SYNONYMS[wanted]]
+    close = get_close_matches(wanted, plain, n=1) or [
+        each for each in plain if each.startswith(wanted) or "".join(part[:1] for part in each.split("-")) == wanted
+    ]
+    return plain[close[0]] if close else None
+
+
 Group = TypeVar("Group")
 
 
@@ -184,8 +237,8 @@ def with_tuples(arguments: Mapping[str, object], known: Collection[str]) -> Opti
     """
     for name in arguments:
         if name not in known:
-            near = get_close_matches(name, known, n=1)
-            raise OptionError(f"{name}: no such option{f'; did you mean {near[0]}?' if near else ''}")
+            near = nearest_name(name, known)
+            raise OptionError(f"{name}: no such option{f'; did you mean {near}?' if near else ''}")
     return {
         name: value if isinstance(value, str) or not isinstance(value, Sequence) else tuple(value)
         for name, value in arguments.items()

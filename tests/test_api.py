@@ -232,6 +232,8 @@ def test_a_bidirectional_model_is_trained_and_loaded_whole(tmp_path):
         (lambda model: model.sample("Ж"), "is not in the model's vocabulary"),
         (lambda model: model.score("The", dynamic_rate=0.1), "dynamic_rate: has no effect without dynamic"),
         (lambda model: model.fill("no gap"), "found no gap"),
+        (lambda model: model.sample("The", temp=3), "temp: no such option; did you mean temperature?"),
+        (lambda _: module().train("x.txt", lr=1), "lr: no such option; did you mean learning_rate?"),
         (lambda model: model.sample("The", topk=3), "topk: no such option; did you mean top_k?"),
         (lambda model: model.score("The", by_word=True), "by_word: no such option"),
         (lambda _: module().train("x.txt", minuts=1), "minuts: no such option; did you mean minutes?"),

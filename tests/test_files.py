@@ -14,6 +14,7 @@ from charnn.files import (
     staged,
     staging_directory,
     write_atomically,
+    write_output,
     write_together,
 )
 
@@ -153,13 +154,13 @@ def test_a_link_is_followed_and_a_pipe_is_written_to(tmp_path):
     real, link, pipe = tmp_path / "real", tmp_path / "link", tmp_path / "pipe"
     real.write_text("old")
     link.symlink_to(real)
-    write_atomically(link, b"new")
+    write_output(link, b"new")
     assert link.is_symlink()
     assert real.read_bytes() == b"new"
     os.mkfifo(pipe)
     reader = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
     refuse_unwritable(pipe)
-    write_atomically(pipe, b"through")
+    write_output(pipe, b"through")
     assert os.read(reader, 100) == b"through"
     os.close(reader)
     assert pipe.is_fifo()

@@ -38,7 +38,7 @@ def common(
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Run a command and exit: 0, 1 for an error in the input, 2 for wrong usage, 130 when interrupted."""
+    """Run a command and exit: 0, 1 for an error in the input, 2 for wrong usage, 128 + the signal when interrupted."""
     console.prepare_streams()
     arguments = [
         charnn.api.whole_characters(argument) for argument in (sys.argv[1:] if arguments is None else arguments)
@@ -46,39 +46,37 @@ def main(arguments: list[str] | None = None) -> None:
     try:
         with console.library_notices():
             status = app(arguments or ["--help"], prog_name="charnn", standalone_mode=False)
-        sys.exit(status or 0)
-    except typer.TyperException as error:
-        console.notice(f"error: {_one_line(usage_message(error))}")
-        sys.exit(OptionError.exit_status)
-    except CharnnError as error:
-        if "--debug" in arguments:
-            raise
-        console.notice(f"error: {_one_line(str(error))}")
-        sys.exit(error.exit_status)
-    except OSError as error:
-        if "--debug" in arguments:
-            raise
-        where = f"{error.filename}: " if error.filename else ""
-        console.notice(
-            f"error: {where}{error.strerror or error}; free space or choose another directory, and run it again"
-        )
-        sys.exit(1)
+        console.finish_streams()
     except Exception as error:
-        if "--debug" in arguments:
+        console.discard_failures()
+        if "--debug" in arguments and not isinstance(error, typer.TyperException):
             raise
-        if memory := _exhausted_memory(error):
-            remedy = "use a smaller --hidden-size, --batch-size, --bptt or --vocab-size"
-            if arguments[:1] != ["train"]:
-                remedy = "close other programs, or " + (
-                    "leave out --device cuda" if "GPU" in memory else "use a machine with more"
-                )
-            console.notice(f"error: there is not enough {memory}; {remedy}")
-            sys.exit(1)
-        console.notice(
-            f"internal error: {type(error).__name__}: {_one_line(str(error))}; "
-            "run the command again with --debug and report what it shows"
-        )
-        sys.exit(1)
+        message, status = _explained(error, command=arguments[0] if arguments else "")
+        console.notice(_one_line(message))
+    sys.exit(status or 0)
+
+
+def _explained(error: Exception, *, command: str) -> tuple[str, int]:
+    """Return what to say about an error, and the exit status."""
+    if isinstance(error, typer.TyperException):
+        return f"error: {usage_message(error)}", OptionError.exit_status
+    if isinstance(error, CharnnError):
+        return f"error: {error}", error.exit_status
+    if isinstance(error, OSError):
+        where = f"{error.filename}: " if error.filename else ""
+        return f"error: {where}{error.strerror or error}; correct this and run the command again", 1
+    if memory := _exhausted_memory(error):
+        return f"error: there is not enough {memory}; {_memory_remedy(memory, command)}", 1
+    return (
+        f"internal error: {type(error).__name__}: {error}; run the command again with --debug and report what it shows",
+        1,
+    )
+
+
+def _memory_remedy(memory: str, command: str) -> str:
+    if command == "train":
+        return "use a smaller --hidden-size, --batch-size, --bptt or --vocab-size"
+    return "close other programs, or " + ("leave out --device cuda" if "GPU" in memory else "use a machine with more")
 
 
 def _exhausted_memory(error: Exception) -> str | None:

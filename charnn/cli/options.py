@@ -9,6 +9,7 @@ from typing import Annotated, Any, get_args, get_origin
 import typer
 
 from charnn.cli.help import show_command
+from charnn.interrupts import signal_of
 from charnn.options import Option, OptionValues, choices_of, declared_options, flags_of
 
 Overrides = OptionValues
@@ -66,7 +67,10 @@ def with_options(*groups: type) -> Callable[[Callable[..., None]], Callable[...,
             values = {name: arguments.pop(name) for name in options}
             overrides = {name: _frozen(value) for name, value in values.items() if value not in (None, [])}
             own_arguments = {name: value for name, value in arguments.items() if name not in _FOR_EVERY_COMMAND}
-            function(**own_arguments, overrides=overrides)
+            try:
+                function(**own_arguments, overrides=overrides)
+            except KeyboardInterrupt as interrupt:  # typer takes each for Ctrl-C
+                raise typer.Exit(128 + signal_of(interrupt)) from interrupt
 
         parameters = [*own, *declared, *for_all]
         marked = {each.name for each in own if COMMON in get_args(each.annotation)}

@@ -28,6 +28,13 @@ COMMANDS = {
 }
 """The help of each command: the first line of the docstring of the function of that name."""
 
+OF_EVERY_COMMAND = {
+    "--help": "Show the common options.",
+    "--help-all": "Show every option, by topic.",
+    "--debug": "Show the traceback of an error.",
+}
+"""What `charnn --help` says of the options that every command has."""
+
 
 def add_commands(app: typer.Typer) -> None:
     """Register the commands with an application whose class is `LazyGroup`, without importing them."""
@@ -84,5 +91,9 @@ class LazyGroup(TyperGroup):
     def format_help(self, ctx: Any, formatter: Any) -> None:  # noqa: ARG002
         """List the commands."""
         rows = rows_of(self.get_params(ctx), frozenset())
-        panels = {"Options": [(row.label, row.text) for row in rows], "Commands": list(COMMANDS.items())}
+        panels = {
+            "Options": [(row.label, row.text) for row in rows],
+            "Commands": list(COMMANDS.items()),
+            "Options of every command": list(OF_EVERY_COMMAND.items()),
+        }
         show_help(f"{ctx.command_path} [OPTIONS] COMMAND [ARGS]...", paragraphs(self.help), panels)

@@ -1,10 +1,11 @@
 """Error messages for wrong usage, in one line."""
 
 from collections.abc import Iterable
-from difflib import get_close_matches
 from typing import Any
 
 import typer
+
+from charnn.options import nearest_name
 
 
 def usage_message(error: typer.TyperException) -> str:
@@ -35,15 +36,3 @@ def no_such(kind: str, name: str, known: Iterable[str], *, see: str) -> str:
     shown = name if name.isprintable() else repr(name)
     nearest = nearest_name(name, known)
     return f"{shown}: no such {kind}; " + (f"did you mean {nearest}?" if nearest else f"see {see}")
-
-
-def nearest_name(name: str, known: Iterable[str]) -> str | None:
-    """Return the most similar name, or the one that a name abbreviates (`temp`, `lr`); None if there is none."""
-    plain = {each.lstrip("-"): each for each in known}
-    wanted = name.lstrip("-").lower().replace("_", "-")
-    if not wanted:
-        return None
-    close = get_close_matches(wanted, plain, n=1) or [
-        each for each in plain if each.startswith(wanted) or "".join(part[:1] for part in each.split("-")) == wanted
-    ]
-    return plain[close[0]] if close else None

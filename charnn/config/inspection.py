@@ -23,7 +23,7 @@ class PredictOptions(Checked):
         Direction | None,
         Option(
             "Direction of a bidirectional model: forward predicts what follows TEXT, backward what precedes it.",
-            automatic="the model's own, or forward; all for a missing token",
+            automatic="the model's own, or forward; for a missing token, both directions if the model has them",
             common=True,
         ),
     ] = None
@@ -66,7 +66,12 @@ class FillOptions(Checked):
     ] = None
     mix_ngram: MixNgram = False
     direction: Annotated[
-        Direction | None, Option("Direction of a bidirectional model to score with.", automatic="all", common=True)
+        Direction | None,
+        Option(
+            "Direction of a bidirectional model to score with.",
+            automatic="the model's own, or both if it has them",
+            common=True,
+        ),
     ] = None
     blank: Annotated[str, Option("Placeholder for the gap in TEXT.")] = "____"
     top: Annotated[int, Option("Show this many of the best candidates; 0 shows all.", at_least=0, common=True)] = 10

@@ -6,7 +6,7 @@ from typing import NamedTuple
 import numpy as np
 
 from charnn.errors import ModelError
-from charnn.files import sha256_hex, write_atomically
+from charnn.files import sha256_hex, write_output
 from charnn.inference.engine import EngineState
 from charnn.inference.prompt import PromptState
 from charnn.storage.checkpoint import FORMAT_VERSION, pack_tensors, read_tensors
@@ -45,7 +45,7 @@ def save_prompt_state(path: Path, model: Model, state: PromptState, *, text: str
         "weights_sha256": _weights_hash(model),
         "text": text.encode("utf-8", "surrogateescape").hex(),  # JSON holds no bytes that are not UTF-8
     }
-    write_atomically(path, pack_tensors(tensors, header))
+    write_output(path, pack_tensors(tensors, header))
 
 
 def load_prompt_state(path: Path, model: Model, initial_state: EngineState) -> SavedPrompt:
@@ -63,13 +63,18 @@ def load_prompt_state(path: Path, model: Model, initial_state: EngineState) -> S
         raise ModelError(f"{path}: no such file (looked in {Path.cwd()}); make one with --save-state")
     try:
         tensors, header = read_tensors(path)
+    except OSError as error:
+        raise ModelError(f"{path}: cannot be read: {error.strerror or error}") from error
     except ModelError as error:
-        raise ModelError(f"{path}: is no memory of a prompt; name a file that --save-state wrote ({error})") from error
+        reason = str(error).removeprefix(f"{path}: ").partition("; ")[0]
+        raise ModelError(
+            f"{path}: is not a saved hidden state ({reason}); name a file that --save-state wrote"
+        ) from error
     if "weights_sha256" not in header:
-        raise ModelError(f"{path}: holds no memory of a prompt; name a file that --save-state wrote")
+        raise ModelError(f"{path}: is not a saved hidden state; name a file that --save-state wrote")
     if header["weights_sha256"] != _weights_hash(model):
         raise ModelError(
-            f"{path}: is the memory of another model, or of this one before it was trained further, not of {model.path}; "
+            f"{path}: is the hidden state of another model, or of this one before it was trained further, not of {model.path}; "
             "read the prompt again with --save-state"
         )
     names = [[_NAME.format(layer, part) for part in range(len(parts))] for layer, parts in enumerate(initial_state)]

@@ -196,6 +196,16 @@ def check_exist(texts: Sequence[str]) -> None:
             _matching_files(text)
 
 
+def named_files(texts: Sequence[str]) -> list[str]:
+    """Return the existing files that names and globs stand for, without the contents of directories and standard input.
+
+    Example:
+        >>> charnn.api.named_files(["book.txt", "chapters/*.txt"])
+    """
+    names = [name for text in texts for name in ([text] if Path(text).exists() else glob.glob(text, recursive=True))]  # noqa: PTH207
+    return [name for name in names if name != "-" and not Path(name).is_dir()]
+
+
 def _check_stdin() -> None:
     if sys.stdin is None or getattr(sys.stdin, "closed", False):
         raise TextError(f"{STANDARD_INPUT}: is closed; {PIPE_OR_NAME}")

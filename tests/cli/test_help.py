@@ -11,8 +11,7 @@ from charnn.cli.help import Row, by_panel
 from charnn.cli.options import with_options
 from charnn.cli.reference import page
 from charnn.cli.registry import COMMANDS, import_command
-from charnn.cli.usage_errors import nearest_name
-from charnn.options import Checked, Option
+from charnn.options import _SYNONYMS, Checked, Option, nearest_name
 from tests.conftest import REPOSITORY
 
 
@@ -96,6 +95,10 @@ def test_arguments_and_plain_options_stand_before_the_other_headings():
         (("sample", "--temp=2"), "--temp: no such option; did you mean --temperature?"),
         (("sample", "--no-ecko"), "--no-ecko: no such option; did you mean --no-echo?"),
         (("train", "x.txt", "--lr", 2), "--lr: no such option; did you mean --learning-rate?"),
+        (("train", "x.txt", "--seq-len=2"), "--seq-len: no such option; did you mean --bptt?"),
+        (("sample", "--num-beams", 2), "--num-beams: no such option; did you mean --beam?"),
+        (("sample", "--max-new-tokens", 2), "--max-new-tokens: no such option; did you mean --length?"),
+        (("score", "--lr", 2), "--lr: no such option; see charnn score --help-all"),
         (("train", "x.txt", "--hidden_size", 2), "--hidden_size: no such option; did you mean --hidden-size?"),
         (("train", "--hlep-all"), "--hlep-all: no such option; did you mean --help-all?"),
         (("score", "--qqqq"), "--qqqq: no such option; see charnn score --help-all"),
@@ -112,6 +115,15 @@ def test_arguments_and_plain_options_stand_before_the_other_headings():
 def test_what_there_is_not_is_refused_with_the_nearest_that_there_is(charnn, arguments, message):
     refused = charnn(*arguments)
     assert (refused.status, refused.out, refused.err) == (2, "", f"charnn: error: {message}\n")
+
+
+def test_what_other_tools_call_an_option_is_none_of_ours_and_leads_to_one_that_exists():
+    flags = {
+        name: {flag.removeprefix("--").removeprefix("[no-]") for flag in flags_of_command(name)} for name in COMMANDS
+    }
+    for other, name in _SYNONYMS.items():
+        assert any(name in each for each in flags.values()), name
+        assert all(other not in each or name not in each for each in flags.values()), other
 
 
 @pytest.mark.parametrize(

@@ -18,7 +18,8 @@ def test_the_overview_says_what_the_commands_say_of_themselves(name):
 def test_the_overview_names_all_commands_and_options(charnn):
     shown = charnn("--help").out
     assert all(f"│ {name} " in shown for name in COMMANDS)
-    assert all(option in shown for option in ("--version", "-h, --help"))
+    assert all(option in shown for option in ("--version", "-h, --help", "--help-all"))
+    assert shown.count("--debug") == 1
     assert charnn().out == shown
 
 

@@ -32,7 +32,7 @@ def test_a_prompt_from_standard_input(charnn, run, monkeypatch):
     assert piped.out == charnn("sample", "The heron", "-m", run, "-n", 20, "--seed", 1).out
 
 
-def test_each_line_of_a_file_is_a_prompt_with_a_seed_of_its_own(charnn, run, tmp_path):
+def test_each_line_of_a_file_is_a_prompt_with_a_seed_of_its_own(charnn, run, tmp_path, monkeypatch):
     (tmp_path / "prompts.txt").write_text("The fox\n\nThe heron", encoding="utf-8")
     options = ("-m", run, "-n", 20, "--format", "jsonl")
     found = records(charnn("sample", "--prompts", "prompts.txt", "--num-samples", 2, "--seed", 5, *options))
@@ -42,9 +42,25 @@ def test_each_line_of_a_file_is_a_prompt_with_a_seed_of_its_own(charnn, run, tmp
         (alone,) = records(charnn("sample", record["prompt"], "--seed", record["seed"], *options))
         assert {**alone, "log_prob": 0, "perplexity": 0} == {**record, "log_prob": 0, "perplexity": 0}
         assert alone["log_prob"] == pytest.approx(record["log_prob"], abs=1e-4)
+    monkeypatch.setattr("charnn.cli.output.console.is_terminal", lambda: True)
     text = charnn("sample", "--prompts", "prompts.txt", "--seed", 5, "-m", run, "-n", 5).out
     assert text.startswith("=== prompt 1, sample 1, seed 5 ===\nThe fox")
     assert "=== prompt 3, sample 1, seed 7 ===\nThe heron" in text
+
+
+@pytest.mark.parametrize(
+    "source", [("The", "--num-samples", "3"), ("--prompts", "prompts.txt")], ids=["samples", "prompts"]
+)
+def test_a_file_and_a_pipe_get_texts_with_an_empty_line_between_them_and_no_headings(charnn, run, source):
+    Path("prompts.txt").write_text("The fox\nThe cat\nThe heron\n", encoding="utf-8")
+    options = ("-m", run, "-n", 9, "--seed", 5)
+    found = records(charnn("sample", *source, *options, "--format", "jsonl"))
+    wanted = "\n\n".join((record["prompt"] + record["text"]).removesuffix("\n") for record in found) + "\n"
+    assert charnn("sample", *source, *options).out == wanted
+    assert charnn("sample", *source, *options, "-o", "out.txt").out == ""
+    assert Path("out.txt").read_text(encoding="utf-8") == wanted
+    reported = charnn("sample", *source, *options, "--novelty").out
+    assert reported.count("=== ") == 3
 
 
 def test_what_is_wrong_with_a_prompt_is_said_before_anything_is_written(charnn, run, tmp_path):
@@ -185,9 +201,9 @@ def test_a_memory_is_kept_and_gone_on_from(charnn, run):
 
 def test_a_memory_of_another_model_or_none_is_refused(charnn, run, line_run):
     charnn("sample", "a", "-m", line_run, "-n", 0, "--save-state", "memory")
-    assert "is the memory of another model" in charnn("sample", "-m", run, "--load-state", "memory").err
+    assert "is the hidden state of another model" in charnn("sample", "-m", run, "--load-state", "memory").err
     shutil.copy(run / "model.safetensors", "weights")
-    assert "weights: holds no memory of a prompt" in charnn("sample", "-m", run, "--load-state", "weights").err
+    assert "weights: is not a saved hidden state" in charnn("sample", "-m", run, "--load-state", "weights").err
     Path("memory").write_bytes(b"\x80\x04a pickle of some length")
     assert "is a pickle" in charnn("sample", "-m", run, "--load-state", "memory").err
 
@@ -278,7 +294,7 @@ def test_ctrl_c_gives_several_samples_and_files_too(run):
 
 def test_termination_and_an_interrupted_beam_keep_what_there_is(run):
     status, out, _ = interrupted(run, "--num-samples", "2", "--format", "jsonl", number=signal.SIGTERM)
-    assert status == 130
+    assert status == 143
     assert [json.loads(line)["ended"] for line in out.splitlines()] == ["interrupted"] * 2
     Path("kept.txt").write_text("precious", encoding="utf-8")
     command = ("-n", "100000", "--beam", "3", "-o", "kept.txt")
@@ -328,7 +344,7 @@ def test_what_was_written_by_hand_is_kept_whatever_ends_it(charnn, run, monkeypa
 
     monkeypatch.setattr("sys.stdin.readline", interrupted_line, raising=False)
     monkeypatch.setattr("sys.stdin", io.StringIO())
-    monkeypatch.setattr("sys.stdin", type("Typed", (), {"readline": staticmethod(interrupted_line)})())
+    monkeypatch.setattr("sys.stdin", type("Typed", (io.StringIO,), {"readline": staticmethod(interrupted_line)})())
     result = charnn("sample", "The", "-m", run, "--interactive", "--stop", "said")
     assert result.out == "The fox sa\n"
     assert result.status == 130

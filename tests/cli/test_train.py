@@ -1,5 +1,6 @@
 """`charnn train` through its entry point: budgets, resuming, refusals."""
 
+import io
 import json
 import os
 import re
@@ -11,6 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 
 from charnn.cli.output.training_screen import LiveScreen, headline
 from charnn.config import ModelOptions, TextOptions, TrainingOptions
@@ -381,11 +383,20 @@ def session_of(text, tmp_path, **options):
     )
 
 
+@pytest.mark.parametrize(("width", "row"), [(20, "validation  2.1000"), (40, "validation  2.1000 nats/token  step 30")])
+def test_the_live_screen_keeps_to_a_narrow_terminal(text, tmp_path, monkeypatch, width, row):
+    monkeypatch.setattr("charnn.cli.output.training_screen._sample", lambda _: "once upon a tide")
+    terminal = Console(file=io.StringIO(), force_terminal=False, width=width)
+    screen = LiveScreen(session_of(text, tmp_path, minutes=1.0), terminal)
+    screen.show(Progressed(30, 0.25, 15.0, 1.5, 2.0, 12_345.0, 0.004, 0.7, 0.25))
+    screen.show(Evaluated(30, 0.25, 15.0, 2.1, 300, 1.0, True))
+    terminal.print(screen)
+    shown = [line.rstrip() for line in terminal.file.getvalue().splitlines()]
+    assert max(map(len, shown)) <= width
+    assert row in shown
+
+
 def test_the_live_screen_shows_progress_losses_and_a_sample(text, tmp_path, monkeypatch):
-    import io
-
-    from rich.console import Console
-
     monkeypatch.setattr("charnn.cli.output.training_screen._sample", lambda _: "once upon a tide")
     session = session_of(text, tmp_path, minutes=1.0)
     terminal = Console(file=io.StringIO(), force_terminal=False, width=110)
@@ -501,7 +512,7 @@ def test_a_signal_while_the_text_is_read_changes_nothing(charnn, text, monkeypat
 
     monkeypatch.setattr("charnn.training.run.create.prepare_corpus", interrupted)
     result = charnn("train", text, "-o", "runs/m")
-    assert result.status == 130
+    assert result.status == 128 + number
     assert result.err.endswith("charnn: interrupted before training began; nothing was changed\n")
     assert not list(Path("runs").iterdir())
 

@@ -71,6 +71,7 @@ def test_without_a_terminal_there_is_a_line_every_ten_seconds_at_most(capsys, cl
 
 def test_on_a_terminal_one_line_is_rewritten_and_cleared(capsys, clock, monkeypatch):
     monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    monkeypatch.setenv("TERM", "xterm")
     with ProgressLine() as line:
         for seconds in (0.5, 1.0, 1.1, 1.3):
             clock[0] = 100.0 + seconds

@@ -47,9 +47,9 @@ class PromptArguments(NamedTuple):
 
     def check_targets(self, output: str | None) -> None:
         """Refuse output files that are read or belong to a model; a state may be updated in place. Raises CharnnError."""
-        texts = [name for name in (self.prompt_file, self.prompts) if name is not None]
-        check_targets({"--save-state": self.save_state}, sources=texts)
-        check_targets({"--output": output}, sources=[*texts, self.load_state, self.save_state])
+        texts = [name for name in (self.prompt_file, self.prompts, "-" if self.prompt == "-" else None) if name]
+        check_targets({"--save-state": self.save_state, "--output": output}, sources=texts)
+        check_targets({"--output": output}, sources=[self.load_state])
 
 
 @with_options(SampleOptions)

@@ -2,6 +2,7 @@
 
 import math
 import secrets
+import signal
 from typing import TYPE_CHECKING
 
 import charnn
@@ -10,6 +11,7 @@ from charnn.cli.output import console
 from charnn.cli.output.alternatives import color_of
 from charnn.config import SampleOptions
 from charnn.errors import CharnnError
+from charnn.interrupts import signal_of, terminated_like_interrupted
 
 if TYPE_CHECKING:
     from charnn.inference.prompt import PromptState
@@ -39,20 +41,27 @@ def write_interactively(
     console.prepare_input()
     console.to_user(HELP)
     try:
-        while True:
-            screen.show()
-            line = console.ask("> ")
-            if line is None or line.strip() == "q":
-                break
-            try:
-                screen.obey(line)
-            except CharnnError as error:
-                console.to_user(str(error))
-            except KeyboardInterrupt:
-                console.to_user("stopped; u undoes this turn, Ctrl-C again ends the session")
+        with terminated_like_interrupted():
+            _take_turns(screen)
     finally:
         writer.finish()
         console.write_line(shown_prompt + writer.text)
+
+
+def _take_turns(screen: "_Screen") -> None:
+    while True:
+        screen.show()
+        line = console.ask("> ")
+        if line is None or line.strip() == "q":
+            return
+        try:
+            screen.obey(line)
+        except CharnnError as error:
+            console.to_user(str(error))
+        except KeyboardInterrupt as interrupt:
+            if signal_of(interrupt) != signal.SIGINT:
+                raise
+            console.to_user("stopped; u undoes this turn, Ctrl-C again ends the session")
 
 
 class _Screen:

@@ -65,9 +65,7 @@ def _record(rollouts: "Rollouts", low: int, high: int, base: str) -> dict[str, o
 
 def _show_table(records: list[dict[str, object]], num_rollouts: int, base: str) -> None:
     unit = {"e": "nats", "2": "bits", "10": "hartleys (base 10)"}[base]
-    table = console.new_table(
-        title=f"mean loss of reference and generated tokens in {unit} per token, {num_rollouts} rollouts"
-    )
+    table = console.new_table()
     table.add_column("distance", justify="right", no_wrap=True)
     for name in COLUMNS.values():
         table.add_column(name, justify="right", no_wrap=True)
@@ -77,4 +75,6 @@ def _show_table(records: list[dict[str, object]], num_rollouts: int, base: str) 
         distance = "all" if is_total else str(low) if low == high else f"{low} to {high}"
         values = ["-" if record[name] is None else f"{record[name]:.4f}" for name in COLUMNS]
         table.add_row(distance, *values, end_section=number == len(records) - 2)
-    console.show(table)
+    console.show(
+        table, caption=f"mean loss of reference and generated tokens in {unit} per token, {num_rollouts} rollouts"
+    )

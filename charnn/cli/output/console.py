@@ -1,7 +1,6 @@
 """The only module that writes to the terminal: results to stdout, everything else to stderr."""
 
 import contextlib
-import io
 import json
 import logging
 import os
@@ -10,20 +9,13 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, TextIO, cast
 
-from charnn.errors import StorageError
+from charnn.cli.output.streams import ClosedOutput, NoticeStream, ResultStream
+from charnn.errors import StorageError, TextError
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
     from rich.table import Table
     from rich.text import Text
-
-
-class _ClosedOutput(io.TextIOBase):
-    """Takes the place of a standard output that was closed before the program started."""
-
-    def write(self, text: str) -> int:  # noqa: ARG002
-        """Raise StorageError."""
-        raise StorageError("standard output: is closed; open it, or write to a file (-o)")
 
 
 def prepare_streams() -> None:
@@ -37,18 +29,35 @@ def prepare_streams() -> None:
         except OSError:
             os.open(os.devnull, os.O_RDWR)  # takes the lowest free number, which a data file must not get
     sys.stderr = sys.stderr or Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115 (open until the end)
-    sys.stdout = sys.stdout or cast(TextIO, _ClosedOutput())
+    sys.stdout = sys.stdout or cast(TextIO, ClosedOutput())
     for stream in (sys.stdout, sys.stderr):
         reconfigure = getattr(stream, "reconfigure", None)
         if reconfigure is not None:
             reconfigure(encoding="utf-8", errors="surrogateescape", newline="\n")
 
 
+def finish_streams() -> None:
+    """Write what is still in the buffers, before the interpreter would, which explains no failure.
+
+    Raises:
+        StorageError: if the results cannot be written.
+    """
+    NoticeStream(sys.stderr).flush()
+    ResultStream(sys.stdout).flush()
+
+
+def discard_failures() -> None:
+    """Write what is still in the buffers; a failure is ignored, as another error is about to be reported."""
+    with contextlib.suppress(StorageError, SystemExit):
+        finish_streams()
+
+
 def write(text: str, *, flush: bool = True) -> None:
     """Write a result without adding a line end."""
-    sys.stdout.write(text)
+    results = ResultStream(sys.stdout)
+    results.write(text)
     if flush:
-        sys.stdout.flush()
+        results.flush()
 
 
 def is_terminal() -> bool:
@@ -58,7 +67,7 @@ def is_terminal() -> bool:
 
 def write_line(text: str) -> None:
     """Write a line of results."""
-    sys.stdout.write(text + "\n")
+    ResultStream(sys.stdout).write(text + "\n")
 
 
 def write_json(value: Any) -> None:
@@ -89,9 +98,13 @@ def _finite(value: Any) -> Any:
 def notice(message: str) -> None:
     """Write a message to stderr; a closed terminal is ignored."""
     clear_notice_in_place()
-    with contextlib.suppress(OSError):
-        sys.stderr.write(f"charnn: {message}\n")
-        sys.stderr.flush()
+    _to_stderr(f"charnn: {message}\n")
+
+
+def _to_stderr(text: str) -> None:
+    notices = NoticeStream(sys.stderr)
+    notices.write(text)
+    notices.flush()
 
 
 class _Notices(logging.Handler):
@@ -135,14 +148,13 @@ def clear_notice_in_place() -> None:
 
 
 def _rewrite_last_line(text: str) -> None:
-    with contextlib.suppress(OSError):
-        sys.stderr.write(f"\r\x1b[2K{text}")
-        sys.stderr.flush()
+    _to_stderr(f"\r\x1b[2K{text}")
 
 
 def has_notice_terminal() -> bool:
-    """Return whether notices go to a terminal."""
-    return sys.stderr is not None and sys.stderr.isatty()
+    """Return whether notices go to a terminal that can rewrite lines; one named `dumb` (in an editor) cannot."""
+    is_dumb = os.environ.get("TERM", "").lower() in ("dumb", "unknown")
+    return sys.stderr is not None and sys.stderr.isatty() and not is_dumb
 
 
 def error_width() -> int:
@@ -150,11 +162,11 @@ def error_width() -> int:
     return error_console().width
 
 
-def new_table(*, title: str | None = None) -> "Table":
+def new_table() -> "Table":
     """Return a table without columns."""
     from rich import box, table  # takes long to load
 
-    return table.Table(box=box.SIMPLE_HEAD, title=title, title_justify="left")
+    return table.Table(box=box.SIMPLE_HEAD)
 
 
 def new_text(*parts: "str | tuple[str, str]") -> "Text":
@@ -164,8 +176,14 @@ def new_text(*parts: "str | tuple[str, str]") -> "Text":
     return Text.assemble(*parts)
 
 
-def show(renderable: "RenderableType") -> None:
-    """Write a table or other renderable as a result."""
+def show(renderable: "RenderableType", *, caption: str | None = None) -> None:
+    """Write a table or other renderable as a result.
+
+    Args:
+        caption: a line above it, which may be wider than a table that is narrow.
+    """
+    if caption is not None:
+        write_line(caption)
     output_console().print(renderable)
 
 
@@ -175,7 +193,9 @@ def to_user(message: "RenderableType") -> None:
 
 
 def prepare_input() -> None:
-    """Accept bytes on standard input that are not UTF-8."""
+    """Accept bytes on standard input that are not UTF-8. Raises TextError if it is closed."""
+    if sys.stdin is None or getattr(sys.stdin, "closed", False):
+        raise TextError("standard input: is closed; type or pipe in what to choose")
     reconfigure = getattr(sys.stdin, "reconfigure", None)
     if reconfigure is not None:
         reconfigure(encoding="utf-8", errors="surrogateescape")
@@ -183,26 +203,27 @@ def prepare_input() -> None:
 
 def ask(question: str) -> str | None:
     """Ask for a line; None at the end of the input."""
-    sys.stderr.write(question)
-    sys.stderr.flush()
-    line = "" if sys.stdin is None else sys.stdin.readline()
+    _to_stderr(question)
+    line = sys.stdin.readline()
+    if not sys.stdin.isatty() or not line:  # there is no line end that the user typed
+        _to_stderr("\n")
     return line.rstrip("\n") if line else None
 
 
 def output_console() -> "Console":
     """Return a rich console on stdout."""
-    return _plain_console(sys.stdout)
+    return _plain_console(ResultStream(sys.stdout))
 
 
 def error_console() -> "Console":
     """Return a rich console on stderr."""
-    return _plain_console(sys.stderr)
+    return _plain_console(NoticeStream(sys.stderr))
 
 
-def _plain_console(file: IO[str]) -> "Console":
+def _plain_console(file: ResultStream | NoticeStream) -> "Console":
     from rich.console import Console
 
-    return Console(file=file, soft_wrap=False, highlight=False, emoji=False, markup=False)
+    return Console(file=cast(IO[str], file), soft_wrap=False, highlight=False, emoji=False, markup=False)
 
 
 def counted(number: int, name: str) -> str:

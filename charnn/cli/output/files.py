@@ -48,10 +48,10 @@ def _ago(used: float) -> str:
 
 
 def _table(title: str, rows: Sequence[tuple[str, int, str]]) -> None:
-    table = console.new_table(title=title)
+    table = console.new_table()
     table.add_column("file", no_wrap=True)
     table.add_column("bytes", justify="right", no_wrap=True)
     table.add_column("purpose", overflow="fold")
     for name, num_bytes, what in rows:
         table.add_row(name, f"{num_bytes:,}", what)
-    console.show(table)
+    console.show(table, caption=title)

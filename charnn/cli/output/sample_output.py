@@ -44,8 +44,10 @@ class SampleOutput:
         self._shows_rows = options.format == "text" and options.show_alternatives > 0
         plain = options.format == "text" and not options.show_alternatives
         self._streams = plain and num_samples == 1
-        takes_lines = model.tokenizer.unit != "line" or options.show_alternatives or options.novelty
-        self._has_headings = num_samples > 1 and bool(takes_lines)
+        is_report = options.show_alternatives > 0 or options.novelty
+        takes_lines = num_samples > 1 and (model.tokenizer.unit != "line" or is_report)
+        self._has_headings = takes_lines and (is_report or (file is None and console.is_terminal()))
+        self._has_blank_lines = takes_lines and not self._has_headings
         self._view: AlternativesView | None = None
         self._reports: dict[int, Memorization] = {}
         self._has_begun = False
@@ -98,7 +100,7 @@ class SampleOutput:
             content, path = "".join(self._parts), Path(self._file)
             self._file = None
             try:
-                charnn.api.write_atomically(path, content.encode("utf-8", "surrogateescape"))
+                charnn.api.write_output(path, content.encode("utf-8", "surrogateescape"))
             except StorageError:
                 console.write(content)
                 console.notice(f"{path} could not be written, so the text was written to standard output")
@@ -136,7 +138,10 @@ class SampleOutput:
             if self._has_headings:
                 self._put(self._heading(number, sample))
             whole = self._shown_prompt(number) + sample.text
-            self._put((whole.removesuffix("\n") if self._has_headings else whole) + "\n")
+            if self._has_blank_lines and self._has_begun:
+                self._put("\n")
+            self._has_begun = True
+            self._put((whole.removesuffix("\n") if self._has_headings or self._has_blank_lines else whole) + "\n")
         if report is not None:
             self._put(described(report, sample, self._model))
 

@@ -1,6 +1,5 @@
 """The progress of scoring a long text: a bar on stderr, with the rate and the time left."""
 
-import sys
 import time
 from pathlib import Path
 from types import TracebackType
@@ -24,7 +23,7 @@ class Progress:
 
     def __init__(self, files: list[str], *, shown: bool) -> None:
         self._files = files
-        self._is_shown = shown and sys.stderr is not None and sys.stderr.isatty()
+        self._is_shown = shown and console.has_notice_terminal()
         self._began = self._last_shown = time.monotonic()
         self._num_bytes = self._num_tokens = 0
         self._bar: Any = None

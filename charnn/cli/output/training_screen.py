@@ -15,6 +15,7 @@ from rich.text import Text
 
 import charnn
 from charnn.cli.output import console
+from charnn.cli.output.sample_box import sample_box
 from charnn.config import TrainingOptions
 
 if TYPE_CHECKING:
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
 
 BITS = 1 / math.log(2)
 SAMPLE_LENGTH, MAX_SAMPLE_LINES = 160, 8
+WIDE, NARROW = 68, 40
+"""Fewest columns of a terminal that shows all details, and the most important ones."""
 
 
 class Screen(Protocol):
@@ -36,11 +39,11 @@ class Screen(Protocol):
 
 @contextlib.contextmanager
 def open_screen(session: "Session") -> Iterator[Screen]:
-    """Yield a live screen if stderr is a terminal, else a plain one."""
-    terminal = console.error_console()
-    if not terminal.is_terminal:
+    """Yield a live screen if stderr is a terminal that can rewrite lines, else a plain one."""
+    if not console.has_notice_terminal():
         yield PlainScreen(session)
         return
+    terminal = console.error_console()
     screen = LiveScreen(session, terminal)
     with Live(screen, console=terminal, refresh_per_second=4) as live:
         yield screen
@@ -171,7 +174,7 @@ class PlainScreen:
             )
             valid = self._metrics.valid(event.valid_loss_nats) + (" (best)" if event.is_best else "")
             console.notice(f"{event.seconds:6.1f} s  step {event.step:,}  {trained}valid {valid}")
-            console.notice(f"    | {_sample(self._session).replace(chr(10), '⏎')}")
+            console.notice(f"    | {console.visible_line(_sample(self._session))}")
         elif isinstance(event, charnn.api.RolledBack):
             console.notice(_rolled_back(event))
         elif isinstance(event, charnn.api.SpeedChanged):
@@ -217,7 +220,7 @@ class LiveScreen:
         elif isinstance(event, charnn.api.Evaluated):
             self._evaluated = event
             self._best = event if event.is_best else self._best
-            self._sample = ("\n".join(_sample(self._session).split("\n")[:MAX_SAMPLE_LINES]), event.step)
+            self._sample = (_sample(self._session), event.step)
         elif isinstance(event, charnn.api.RolledBack):
             self._terminal.print(_rolled_back(event), style="yellow")
         elif isinstance(event, charnn.api.SpeedChanged):
@@ -231,14 +234,8 @@ class LiveScreen:
             parts += [self._bar(now), self._losses(now)]
         if self._sample:
             text, step = self._sample
-            parts.append(
-                Panel(
-                    Text(text),
-                    title=f"sample at step {step:,}",
-                    title_align="left",
-                    border_style="dim",
-                )
-            )
+            width = self._terminal.width
+            parts.append(sample_box(text, step=step, width=width, max_lines=MAX_SAMPLE_LINES))
         return Group(*parts)
 
     def _bar(self, now: "Progressed") -> Table:
@@ -250,36 +247,43 @@ class LiveScreen:
         row = Table.grid(expand=True, padding=(0, 1))
         row.add_column(ratio=1)
         row.add_column(justify="right", no_wrap=True)
-        row.add_row(
-            ProgressBar(total=1.0, completed=progress),
-            f"{progress:4.0%}  {_clock(left)} left  {now.tokens_per_second:,.0f} tokens/s",
-        )
+        state = f"{progress:4.0%}  {_clock(left)}"
+        if self._terminal.width >= NARROW:
+            state += " left"
+        if self._terminal.width >= WIDE:
+            state += f"  {now.tokens_per_second:,.0f} tokens/s"
+        row.add_row(ProgressBar(total=1.0, completed=progress), state)
         return row
 
     def _losses(self, now: "Progressed") -> Table:
         grid = Table.grid(padding=(0, 2))
-        grid.add_row(
-            Text("training", style="cyan"),
-            self._metrics.train(now.loss_nats),
-            f"step {now.step:,}, epoch {now.epoch:.2f}",
-        )
-        if self._evaluated is not None:
-            grid.add_row(
-                Text("validation", style="green"),
-                self._metrics.valid(self._evaluated.valid_loss_nats),
-                f"step {self._evaluated.step:,}",
+        epoch = f"step {now.step:,}, epoch {now.epoch:.2f}"
+        self._add_row(grid, "training", self._metrics.train(now.loss_nats), epoch, style="cyan")
+        for label, evaluated, style in (
+            ("validation", self._evaluated, "green"),
+            ("best", self._best if self._best is not self._evaluated else None, "bold green"),
+        ):
+            if evaluated is not None:
+                loss = self._metrics.valid(evaluated.valid_loss_nats)
+                self._add_row(grid, label, loss, f"step {evaluated.step:,}", style=style)
+        if self._terminal.width >= NARROW:
+            details = (
+                f"rate {now.learning_rate:.2g}, gradient norm {now.gradient_norm:.2f}, "
+                f"clipped {now.clipped_fraction:.0%}"
             )
-        if self._best is not None and self._best is not self._evaluated:
-            grid.add_row(
-                Text("best", style="bold green"),
-                self._metrics.valid(self._best.valid_loss_nats),
-                f"step {self._best.step:,}",
-            )
-        details = (
-            f"rate {now.learning_rate:.2g}, gradient norm {now.gradient_norm:.2f}, clipped {now.clipped_fraction:.0%}"
-        )
-        grid.add_row(Text("optimizer", style="dim"), Text(details, style="dim"), "")
+            grid.add_row(Text("optimizer", style="dim"), Text(self._fitting(details), style="dim"), "")
         return grid
+
+    def _add_row(self, grid: Table, label: str, loss: str, step: str, *, style: str) -> None:
+        """Add a row of losses; a narrow terminal shows the first of them without its unit and step."""
+        if self._terminal.width >= NARROW:
+            grid.add_row(Text(label, style=style), self._fitting(loss), self._fitting(step))
+        else:
+            grid.add_row(Text(label, style=style), loss.partition(" nats/")[0])
+
+    def _fitting(self, details: str) -> str:
+        """Return the details, which are separated by commas, or only the first of them on a narrow terminal."""
+        return details if self._terminal.width >= WIDE else details.partition(", ")[0]
 
 
 def _clock(seconds: float) -> str:
