@@ -122,7 +122,7 @@ def trained_tokenizer(options: TextOptions, text: str) -> Tokenizer:
     """Make a tokenizer from a text as training does."""
     if options.tokenizer != "word":
         return train_tokenizer(options, lambda: iter([text]), seed=1)
-    words = NumberedWords(pretokenized=options.pretokenized)
+    words = NumberedWords(pretokenized=options.pretokenized, unit=options.unit)
     words.count(words.encode(text))
     return make_word_tokenizer(options, words.counts()).tokenizer
 

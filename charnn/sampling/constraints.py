@@ -67,7 +67,7 @@ def token_bias(tokenizer: Tokenizer, options: SampleOptions) -> Bias:
 def _texts(tokenizer: Tokenizer, flag: str, characters: set[str]) -> list[str]:
     """Return the characters that each token is made of; bytes are known by those of ASCII only."""
     if tokenizer.kind != "byte":
-        return ["" if token == GLUE else as_text(token) for token in tokenizer.vocabulary.tokens]
+        return ["" if token == GLUE else as_text(token, tokenizer.kind) for token in tokenizer.vocabulary.tokens]
     if not all(character.isascii() for character in characters):
         raise OptionError(
             f"{flag}: found a character that is several bytes, but the model writes bytes; name bytes by {flag}-token, as in "

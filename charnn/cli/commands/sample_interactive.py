@@ -57,7 +57,7 @@ def write_interactively(
 
 class _Screen:
     def __init__(self, model: "Model", writer: "InteractiveWriter", prompt: str) -> None:
-        self._tokens = model.tokenizer.vocabulary.tokens
+        self._tokens, self._kind = model.tokenizer.vocabulary.tokens, model.tokenizer.kind
         self._writer, self._prompt = writer, prompt
         self._choices: list[int] = []
 
@@ -77,7 +77,7 @@ class _Screen:
             prob = math.exp(nats)
             choice = console.new_text(
                 (f"{number} ", "dim"),
-                (console.visible(charnn.api.as_text(self._tokens[id])), f"bold {color_of(prob)}"),
+                (console.visible(charnn.api.as_text(self._tokens[id], self._kind)), f"bold {color_of(prob)}"),
                 (f" {prob:.2f}".replace(" 0.", " ."), "dim"),
             )
             if rows[-1].cell_len + choice.cell_len > width:
