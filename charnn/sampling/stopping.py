@@ -107,7 +107,7 @@ class Ending:
         already = len(self._released)
         for match in SENTENCE_END.finditer(whole):
             if whole[: match.end()].strip() and match.end() >= already:
-                return match.end() - already
+                return int(match.end()) - already
         return None
 
 

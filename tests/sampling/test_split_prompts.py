@@ -78,17 +78,22 @@ def test_the_stable_beginning_has_the_same_tokens_whatever_follows(model, data):
 @ANYWHERE
 @given(data=st.data())
 def test_text_typed_in_turns_is_the_whole_text(model, data):
-    turns = data.draw(st.lists(texts_of(model), min_size=1, max_size=3))
+    prompt, turns = data.draw(texts_of(model)), data.draw(st.lists(texts_of(model), min_size=1, max_size=3))
     stepper = build_stepper(model, weights="fp32", device="cpu")
-    empty = prefill(stepper, model.tokenizer, np.zeros(0, dtype=np.int64))
-    writer = InteractiveWriter(stepper, model.tokenizer, SampleRequest(empty, 1), OPTIONS)
+    prompts = Prompts(model, stepper, [prompt], OPTIONS)
+    request = SampleRequest(next(prompts.states()), 1, prompts.whole_text)
+    writer = InteractiveWriter(stepper, model.tokenizer, request, OPTIONS)
+    before = writer.alternatives(5)
     for turn in turns:
         writer.insert(turn)
-    ids = model.tokenizer.encode("".join(turns)).tolist()
-    if decode(model.tokenizer, ids) == "".join(turns):  # no token is unknown
-        assert writer._stream.sample.ids == ids
+    text = "".join((prompt, *turns))
+    ids = model.tokenizer.encode(text)
+    assert writer._place().all_ids == ids.tolist()
+    np.testing.assert_allclose(writer._logits, prefill(stepper, model.tokenizer, ids).logits, atol=1e-5)
+    if decode(model.tokenizer, ids) == text:  # no token is unknown
+        assert prompts.texts[0] + writer.text == text
     writer.undo(len(turns))
-    assert writer._stream.sample.ids == []
+    assert (writer.text, writer.alternatives(5)) == ("", before)
 
 
 def test_a_prompts_last_space_is_generated_with_the_next_word(model):

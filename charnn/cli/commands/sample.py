@@ -142,7 +142,7 @@ def sample(
         if options.length == 0:
             return
     if interactive:
-        write_interactively(loaded, stepper, prompts_read.texts[0], next(prompts_read.states()), options)
+        write_interactively(loaded, stepper, prompts_read, options)
         return
     _write(loaded, stepper, prompts_read, options, output)
 

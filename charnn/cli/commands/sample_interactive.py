@@ -12,8 +12,8 @@ from charnn.config import SampleOptions
 from charnn.errors import CharnnError
 
 if TYPE_CHECKING:
-    from charnn.inference.prompt import PromptState
     from charnn.inference.stepper import Stepper
+    from charnn.sampling.build import Prompts
     from charnn.sampling.interactive import InteractiveWriter
     from charnn.storage.model_directory import Model
 
@@ -25,16 +25,13 @@ HELP = (
 )
 
 
-def write_interactively(
-    model: "Model", stepper: "Stepper", prompt: str, start: "PromptState", options: SampleOptions
-) -> None:
+def write_interactively(model: "Model", stepper: "Stepper", prompts: "Prompts", options: SampleOptions) -> None:
     """Take turns with the user until they quit or interrupt; the text is the result."""
     seed = secrets.randbelow(2**31) if options.seed is None else options.seed
     mixture = load_mixture(model, options.mix_ngram)
-    writer = charnn.api.InteractiveWriter(
-        stepper, model.tokenizer, charnn.api.SampleRequest(start, seed), options, mixture=mixture
-    )
-    shown_prompt = prompt if options.echo else ""
+    request = charnn.api.SampleRequest(next(prompts.states()), seed, prompts.whole_text)
+    writer = charnn.api.InteractiveWriter(stepper, model.tokenizer, request, options, mixture=mixture)
+    shown_prompt = prompts.texts[0] if options.echo else ""
     screen = _Screen(model, writer, shown_prompt)
     console.prepare_input()
     console.to_user(HELP)
