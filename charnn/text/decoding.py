@@ -1,6 +1,7 @@
 """Decoding of bytes: encodings, byte-order marks, line ends, and errors for files that are not text."""
 
 import codecs
+import shlex
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -40,8 +41,9 @@ def decoded(
         encoding = _by_mark(source, head, encoding, notes)
         _refuse_other_kinds(source, head, encoding)
         lines = _LineCounter()
+        removes_mark = codecs.lookup(encoding).name in ("utf-8-sig", "utf-16", "utf-32")
         for chunk, is_first in _decoded_chunks(source, text, encoding, _decoder(encoding), advance):
-            chunk = chunk.removeprefix("\ufeff") if is_first else chunk
+            chunk = chunk.removeprefix("\ufeff") if is_first and not removes_mark else chunk
             if "\0" in chunk:
                 lines.add(chunk[: chunk.index("\0")])
                 raise TextError(
@@ -99,11 +101,16 @@ def _by_mark(source: Source, head: bytes, encoding: str, notes: list[str] | None
     return marked
 
 
+def _in_a_command(source: Source) -> str:
+    """Return a source's name as a shell takes it."""
+    return "FILE" if source.path is None else shlex.quote(source.name)
+
+
 def _refuse_other_kinds(source: Source, head: bytes, encoding: str) -> None:
     """Raise TextError for a file of another kind than text."""
     kind = kind_of(head)
     if kind is not None:
-        remedy = kind.remedy.format(name=source.name) or "name a text file"
+        remedy = kind.remedy.format(name=_in_a_command(source)) or "name a text file"
         raise TextError(f"{source.name}: is {kind.name}, not text; {remedy}")
     if b"\0" not in head or codecs.lookup(encoding).name.startswith(("utf-16", "utf-32")):
         return
@@ -188,7 +195,7 @@ def _advice(source: Source, encoding: str, data: bytes, error: UnicodeDecodeErro
     if num_good > num_bad:
         return (
             "other lines are UTF-8, so this one is damaged; correct it, or drop invalid bytes: "
-            f"iconv -c -f utf-8 -t utf-8 {source.name} > corrected.txt"
+            f"iconv -c -f utf-8 -t utf-8 {_in_a_command(source)} > corrected.txt"
         )
     guess = guess_encoding(whole_lines)
     if guess is None or not _decodes(source, guess):
