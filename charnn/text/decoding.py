@@ -37,7 +37,7 @@ def decoded(
     _decoder(encoding)
     line_ends = _LineEnds()
     with opened(source) as text:
-        head = text.file.peek(HEAD_BYTES)[:HEAD_BYTES] if hasattr(text.file, "peek") else b""
+        head = _head(source, text)
         encoding = _by_mark(source, head, encoding, notes)
         _refuse_other_kinds(source, head, encoding)
         lines = _LineCounter()
@@ -56,6 +56,15 @@ def decoded(
             yield line_ends.rest()
     if notes is not None:
         notes += line_ends.notes()
+
+
+def _head(source: Source, text: OpenedSource) -> bytes:
+    """Return the first bytes of a text, which is not read."""
+    head: bytes = text.file.peek(HEAD_BYTES)[:HEAD_BYTES] if hasattr(text.file, "peek") else b""
+    if b"\0" in head and len(head) < HEAD_BYTES and source.stamp is not None:
+        with opened(source) as again:  # the first of several compressed parts may be short
+            return again.file.read(HEAD_BYTES)
+    return head
 
 
 def _decoded_chunks(

@@ -150,6 +150,14 @@ def test_lines_are_counted_whatever_ends_them(path, monkeypatch, content, encodi
     assert message in f":{refusal(path, encoding)}"
 
 
+def test_the_kind_of_a_text_is_that_of_all_its_compressed_parts(path):
+    content = "aあ, b\n".encode("utf-16-le") * 9
+    path.write_bytes(gzip.compress(b"a\0\0\0") + gzip.compress(content))
+    assert refusal(path).startswith("is binary (a zero byte at offset 1), not text")
+    path.write_bytes(gzip.compress(content[:3]) + gzip.compress(content[3:]))
+    assert refusal(path) == "is UTF-16-LE without a byte-order mark: pass --encoding utf-16-le"
+
+
 @pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "utf-32"])
 def test_only_the_first_mark_is_a_byte_order_mark(path, encoding):
     path.write_bytes("\ufeffa\n".encode(encoding))
