@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from hypothesis import HealthCheck, settings
 
 from charnn.cells import CELL_NAMES
 from charnn.cells.parameters import expected_shapes
@@ -20,6 +21,17 @@ from charnn.text.tokenizers import Tokenizer
 
 REPOSITORY = Path(__file__).parent.parent
 FABLES = REPOSITORY / "corpora" / "fables.txt"
+
+
+THOROUGH = "thorough"
+settings.register_profile(THOROUGH, deadline=None)
+
+
+def bounded(few: int, many: int) -> settings:
+    """Return how many examples a property is tried on: few, or many with `pytest --hypothesis-profile thorough`."""
+    is_thorough = settings.get_current_profile_name() == THOROUGH
+    unwanted = [HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+    return settings(max_examples=many if is_thorough else few, deadline=None, suppress_health_check=unwanted)
 
 
 @dataclass
@@ -122,7 +134,7 @@ def trained_tokenizer(options: TextOptions, text: str) -> Tokenizer:
     """Make a tokenizer from a text as training does."""
     if options.tokenizer != "word":
         return train_tokenizer(options, lambda: iter([text]), seed=1)
-    words = NumberedWords(pretokenized=options.pretokenized)
+    words = NumberedWords(pretokenized=options.pretokenized, unit=options.unit)
     words.count(words.encode(text))
     return make_word_tokenizer(options, words.counts()).tokenizer
 

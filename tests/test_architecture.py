@@ -60,7 +60,7 @@ MAY_IMPORT = {
 }
 LIBRARIES = {
     "base": set(),
-    "text": {"numpy", "sentencepiece", "charset_normalizer"},
+    "text": {"numpy", "regex", "sentencepiece", "charset_normalizer"},
     "cells": set(),
     "ngrams": {"numpy"},
     "storage": {"numpy", "safetensors", "filelock"},

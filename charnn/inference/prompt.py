@@ -73,8 +73,9 @@ def _unknown_token(
     name = "character" if tokenizer.kind == "char" else "token"
     if text[first.start : first.start + 2] == "\\n":
         remedy = ", or give a line end as such: in a --prompt-file, or in a shell as $'first\\nsecond'"
+    position = max(1, offset + first.start + 1)  # a word may begin before the text
     return UnknownTokenError(
-        f"{prompt}: {name} {_spelled(first)} at position {offset + first.start + 1} is not in the model's vocabulary of "
+        f"{prompt}: {name} {_spelled(first)} at position {position} is not in the model's vocabulary of "
         f"{len(tokenizer.vocabulary):,}{others}; change it{remedy}"
     )
 

@@ -70,12 +70,13 @@ class Prompts:
         self._on_unknown = options.on_unknown
         self._known: PromptState | None = None
         self._first: PromptState | None = None
-        self._before, earlier = "", None
+        self._before = ""
+        self._earlier: npt.NDArray[np.int64] | None = None
         if after is not None:
             saved = load_prompt_state(after, model, stepper.state())
             self._known = saved.state
             if saved.text is None:
-                earlier = np.array(saved.state.ids[1:], dtype=np.int64)
+                self._earlier = np.array(saved.state.ids[1:], dtype=np.int64)
             else:
                 self._before = saved.text
         self._given = texts
@@ -85,10 +86,15 @@ class Prompts:
             whole = without_trailing_space(self._tokenizer, self._before + text)
             self.texts.append(whole[len(self._before) :])
             ids = self._encode(whole, name)
-            self._ids.append(ids if earlier is None else np.concatenate((earlier, ids)))
+            self._ids.append(ids if self._earlier is None else np.concatenate((self._earlier, ids)))
 
     def _encode(self, text: str, name: str = "prompt") -> npt.NDArray[np.int64]:
         return encode_prompt(self._tokenizer, text, on_unknown=self._on_unknown, offset=-len(self._before), name=name)
+
+    @property
+    def whole_text(self) -> str | None:
+        """The first prompt as it was given, after the text of the file that it continues, if that is known."""
+        return None if self._earlier is not None else self._before + self._given[0]
 
     def states(self) -> Iterator[PromptState]:
         """Yield the model's state after each prompt."""

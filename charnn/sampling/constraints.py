@@ -6,6 +6,7 @@ from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
+import regex
 
 from charnn.config import SampleOptions
 from charnn.errors import OptionError
@@ -67,7 +68,7 @@ def token_bias(tokenizer: Tokenizer, options: SampleOptions) -> Bias:
 def _texts(tokenizer: Tokenizer, flag: str, characters: set[str]) -> list[str]:
     """Return the characters that each token is made of; bytes are known by those of ASCII only."""
     if tokenizer.kind != "byte":
-        return ["" if token == GLUE else as_text(token) for token in tokenizer.vocabulary.tokens]
+        return ["" if token == GLUE else as_text(token, tokenizer.kind) for token in tokenizer.vocabulary.tokens]
     if not all(character.isascii() for character in characters):
         raise OptionError(
             f"{flag}: found a character that is several bytes, but the model writes bytes; name bytes by {flag}-token, as in "
@@ -162,8 +163,6 @@ class Pattern:
     """
 
     def __init__(self, expression: str, tokenizer: Tokenizer) -> None:
-        import regex
-
         self._tokenizer = tokenizer
         self._is_bytes = tokenizer.kind == "byte"
         try:
@@ -174,20 +173,15 @@ class Pattern:
                 "before characters that stand for themselves"
             ) from error
 
-    def begin(self, decoder: Decoder) -> "Matching":
-        """Return the rule for one sample, whose decoder stands where it begins."""
-        return Matching(self, decoder)
+    def begin(self, decoder: Decoder, text: str = "") -> "Matching":
+        """Return the rule for one sample, whose decoder stands after its text so far."""
+        return Matching(self, decoder, text.encode("utf-8", "surrogateescape") if self._is_bytes else text)
 
     def texts(self, decoder: Decoder, ids: Sequence[int]) -> list[Any]:
         """Return what each token would add."""
         if self._is_bytes:
             return [bytes([id]) if id < 256 else b"" for id in ids]
         return [decoder.copy().push(id) for id in ids]
-
-    @property
-    def nothing(self) -> Any:
-        """The empty text."""
-        return b"" if self._is_bytes else ""
 
     @property
     def end(self) -> int | None:
@@ -208,10 +202,10 @@ class Pattern:
 class Matching:
     """A pattern, and the text that one sample has so far."""
 
-    def __init__(self, pattern: Pattern, decoder: Decoder) -> None:
+    def __init__(self, pattern: Pattern, decoder: Decoder, text: Any) -> None:
         self._pattern = pattern
         self._decoder = decoder.copy()
-        self._text = pattern.nothing
+        self._text = text
 
     @property
     def is_complete(self) -> bool:

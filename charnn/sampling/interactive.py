@@ -2,11 +2,12 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from typing import NamedTuple
 
 import numpy as np
 
 from charnn.config import SampleOptions
-from charnn.inference.prompt import encode_prompt
+from charnn.inference.prompt import PromptState, encode_prompt, prefill, without_trailing_space
 from charnn.inference.stepper import Stepper
 from charnn.ngrams.mixture import Mixture
 from charnn.sampling.constraints import Pattern
@@ -22,7 +23,7 @@ class InteractiveWriter:
 
     Args:
         stepper: of one stream in its initial state.
-        request: the prompt and the seed of the draws.
+        request: the prompt, its text and the seed of the draws.
 
     Example:
         >>> request = charnn.api.SampleRequest(next(prompts.states()), seed=7)
@@ -45,12 +46,13 @@ class InteractiveWriter:
         self._options = options
         self._temperature = 0.0 if options.greedy else options.temperature
         self._selector = TokenSelector(tokenizer, options)
-        pattern = None if options.match is None else Pattern(options.match, tokenizer)
-        self._prompt = PreparedPrompt(request.prompt_state, tokenizer, options, pattern)
+        self._pattern = None if options.match is None else Pattern(options.match, tokenizer)
+        self._given = decode(tokenizer, request.prompt_state.ids[1:]) if request.text is None else request.text
+        self._shown = self._given if request.text is None else without_trailing_space(tokenizer, request.text)
         self._random = np.random.default_rng(request.seed)
-        self._turns: list[list[int]] = []
-        """The tokens before each turn."""
-        self._replay([])
+        self._turns: list[_Place] = []
+        """What was there before each turn."""
+        self._go_to(_Place(request.prompt_state, "", [], _Spelled(self._shown, 0)))
 
     @property
     def text(self) -> str:
@@ -94,26 +96,59 @@ class InteractiveWriter:
 
     def insert(self, text: str) -> None:
         """Continue with a text by the user, tokenized together with the text so far. Raises UnknownTokenError."""
-        num_kept, ids = self._continuation(text)
+        place, ids = self._continuation(text)
 
         def add_all() -> None:
-            if num_kept < len(self._stream.sample.ids):
-                self._replay(self._stream.sample.ids[:num_kept])
+            if place.prompt_state is not self._prompt.state or place.ids != self._stream.sample.ids:
+                self._go_to(place)
             for id in ids:
-                self._add(id)
+                if self.ended is None:
+                    self._add(id)
+            self._spelled = _Spelled(before + text, len(self._stream.sample.ids))
 
+        before = self._text_before()
         self._end_turn(add_all)
 
-    def _continuation(self, text: str) -> tuple[int, list[int]]:
-        """Return how many tokens so far stay as they are when a text is added, and the tokens after them."""
-        prompt_ids, own_ids = self._request.prompt_state.ids[1:], self._stream.sample.ids
-        before = decode(self._tokenizer, [*prompt_ids, *own_ids])
-        if self._tokenizer.encode(before).tolist() == [*prompt_ids, *own_ids]:
-            ids = self._encode(before + text, offset=-len(before))
-            num_same = _num_common([*prompt_ids, *own_ids], ids)
-            if num_same >= len(prompt_ids):
-                return num_same - len(prompt_ids), ids[num_same:]
-        return len(own_ids), self._encode(text)  # the last word of the prompt stays as it is
+    def _continuation(self, text: str) -> "tuple[_Place, list[int]]":
+        """Return from where to go on when a text is added, the part that stays as it is, and the tokens after it."""
+        place = self._place()
+        before = self._text_before()
+        tokenized = without_trailing_space(self._tokenizer, before) if self._is_untouched else before
+        if self._known_ids(tokenized) != place.all_ids:
+            return place, self._encode(text)  # other tokens spell the same text, and stay
+        ids = self._encode(before + text, offset=-len(before))
+        num_same, num_prompt = _num_common(place.all_ids, ids), len(place.prompt_state.ids) - 1
+        if num_same >= num_prompt:
+            return place._replace(ids=place.ids[: num_same - num_prompt]), ids[num_same:]
+        num_prompt, tail = self._end_of_prompt(before + text)
+        new_ids = np.array(ids[:num_prompt], dtype=np.int64)
+        return _Place(prefill(self._first, self._tokenizer, new_ids), tail, [], self._spelled), ids[num_prompt:]
+
+    @property
+    def _is_untouched(self) -> bool:
+        return self._prompt.state is self._request.prompt_state and not self._stream.sample.ids
+
+    def _text_before(self) -> str:
+        """Return the prompt and the text so far, unknown tokens as they are spelled."""
+        if self._is_untouched:
+            return self._given
+        all_ids, num_own = self._place().all_ids, len(self._stream.sample.ids)
+        num_spelled = len(all_ids) - num_own + self._spelled.num_ids
+        length = len(decode(self._tokenizer, all_ids[:num_spelled]))
+        return self._spelled.text + decode(self._tokenizer, all_ids)[length:]
+
+    def _end_of_prompt(self, text: str) -> tuple[int, str]:
+        """Return how many tokens of a text begin within the prompt, and what the last of them has after it."""
+        tokens = [token for token in self._tokenizer.tokenize(text) if not self._is_skipped(token.id)]
+        of_prompt = [token for token in tokens if token.start < len(self._shown)]
+        end = of_prompt[-1].start + len(of_prompt[-1].text) if of_prompt else 0
+        return len(of_prompt), text[len(self._shown) : end]
+
+    def _known_ids(self, text: str) -> list[int]:
+        return [id for id in self._tokenizer.encode(text).tolist() if not self._is_skipped(id)]
+
+    def _is_skipped(self, id: int) -> bool:
+        return self._options.on_unknown == "skip" and id == self._tokenizer.vocabulary.unknown_id
 
     def _encode(self, text: str, *, offset: int = 0) -> list[int]:
         on_unknown = self._options.on_unknown
@@ -141,7 +176,7 @@ class InteractiveWriter:
         """Act, and note how many tokens that added; a text's end adds none, and can be taken back too."""
         if self.ended is not None:
             return
-        before = list(self._stream.sample.ids)
+        before = self._place()
         try:
             act()
         finally:  # also where the user interrupts
@@ -152,9 +187,9 @@ class InteractiveWriter:
         undone, self._turns = self._turns[-num_turns:], self._turns[:-num_turns]
         if not undone:
             return 0
-        num_tokens = len(self._stream.sample.ids) - len(undone[0])
-        self._replay(undone[0])
-        return num_tokens
+        all_ids = self._place().all_ids
+        self._go_to(undone[0])
+        return len(all_ids) - _num_common(all_ids, undone[0].all_ids)
 
     def again(self) -> bool:
         """Undo the last turn and draw as many tokens again; tell whether there was one."""
@@ -163,11 +198,18 @@ class InteractiveWriter:
         self.run(max(1, self.undo()))
         return True
 
-    def _replay(self, ids: list[int]) -> None:
+    def _place(self) -> "_Place":
+        return _Place(self._prompt.state, self._prompt.tail, list(self._stream.sample.ids), self._spelled)
+
+    def _go_to(self, place: "_Place") -> None:
+        self._prompt = PreparedPrompt(
+            place.prompt_state, self._tokenizer, self._options, self._pattern, tail=place.tail
+        )
         self._stream = Stream(0, self._prompt, self._request.seed)
-        self._stepper = self._first.fork(self._request.prompt_state.state)
-        self._logits = self._request.prompt_state.logits
-        for id in ids:
+        self._spelled = place.spelled
+        self._stepper = self._first.fork(place.prompt_state.state)
+        self._logits = place.prompt_state.logits
+        for id in place.ids:
             self._add(id)
 
     def _add(self, id: int) -> None:
@@ -182,6 +224,38 @@ class InteractiveWriter:
 
     def _log_probs(self) -> LogProbs:
         return mixed_log_softmax(self._logits, [self._stream.context], self._mixture)
+
+
+class _Spelled(NamedTuple):
+    """The prompt and the text up to some token, with unknown tokens as they are spelled.
+
+    Args:
+        num_ids: that many tokens after those of the prompt.
+    """
+
+    text: str
+    num_ids: int
+
+
+class _Place(NamedTuple):
+    """A text and how it is divided.
+
+    Args:
+        prompt_state: the model's state after the prompt, or after the token that begins in it and ends in the text.
+        tail: the part of that token that is the text's.
+        ids: the tokens after it.
+        spelled: how its beginning is spelled.
+    """
+
+    prompt_state: PromptState
+    tail: str
+    ids: list[int]
+    spelled: _Spelled
+
+    @property
+    def all_ids(self) -> list[int]:
+        """The tokens of the prompt and the text."""
+        return [*self.prompt_state.ids[1:], *self.ids]
 
 
 def _num_common(first: Sequence[int], second: Sequence[int]) -> int:

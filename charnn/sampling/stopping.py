@@ -4,18 +4,26 @@ import re
 from collections.abc import Sequence
 from typing import Literal, NamedTuple
 
+import regex
+
 from charnn.config.sampling import Until
+from charnn.text.words import EXTEND
 
 EndReason = Literal["length", "stop", "sentence", "line", "unit", "match", "stuck", "interrupted"]
 """Why a sample is complete: "match" where its pattern leaves nothing to add, "stuck" where no token is allowed though it should
 go on."""
 
-_CLOSING = r"""["'\u2019\u201d\u00bb)\]\u300d\u300f\uff09]"""
-SENTENCE_END = re.compile(
-    rf"[.!?\u2026]{_CLOSING}*(?=\s)|[\u3002\uff01\uff1f]{_CLOSING}*(?!{_CLOSING})(?=[\s\S])|(?<=\S)(?=\n\s*\n)"
+_NO_BREAK = "\u00a0\u202f"
+_CLOSING = rf"""["'\p{{Pe}}\p{{Pf}}{EXTEND}]"""
+_CLOSING_BEFORE_SPACE = rf"""(?:["'\p{{Pe}}\p{{Pf}}\p{{Pi}}{EXTEND}]|[{_NO_BREAK}]\p{{Pf}})"""
+_FULL_WIDTH = r"[[\p{Sentence_Terminal}--\p{SB=ATerm}]&&[\p{EA=W}\p{EA=F}\p{EA=H}]]"
+SENTENCE_END = regex.compile(
+    rf"[\p{{Sentence_Terminal}}\u2026]{_CLOSING_BEFORE_SPACE}*+(?=[\s--{_NO_BREAK}])"
+    rf"|{_FULL_WIDTH}++{_CLOSING}*+(?=[\s\S])|(?<=\S)(?=\n\s*\n)",
+    regex.V1,
 )
-"""A closing mark, and the quotes and brackets after it, before white space, which Chinese and Japanese do without; or an empty
-line."""
+"""Terminal marks of any script, and the quotes and brackets after them, before white space, which full-width marks do without;
+or an empty line. Source: Unicode Standard Annex 29, simplified: an abbreviation ends a sentence, too."""
 
 
 LINE_END = re.compile(r"\n\s*\Z")
@@ -99,7 +107,7 @@ class Ending:
         already = len(self._released)
         for match in SENTENCE_END.finditer(whole):
             if whole[: match.end()].strip() and match.end() >= already:
-                return match.end() - already
+                return int(match.end()) - already
         return None
 
 

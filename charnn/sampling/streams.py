@@ -68,6 +68,7 @@ class SampleRequest(NamedTuple):
     Args:
         prompt_state: the model's state after the prompt.
         seed: of the random draws.
+        text: the prompt as the user gave it; None for that of its tokens. Only interactive sampling uses it.
 
     Example:
         >>> SampleRequest(prompt_state, seed=7)
@@ -75,6 +76,7 @@ class SampleRequest(NamedTuple):
 
     prompt_state: PromptState
     seed: int
+    text: str | None = None
 
 
 class PreparedPrompt:
@@ -82,22 +84,28 @@ class PreparedPrompt:
 
     Args:
         pattern: what their text must match.
+        tail: the end of the state's text that belongs to the samples, since the last token begins before it.
     """
 
     def __init__(
-        self, state: PromptState, tokenizer: Tokenizer, options: SampleOptions, pattern: Pattern | None
+        self,
+        state: PromptState,
+        tokenizer: Tokenizer,
+        options: SampleOptions,
+        pattern: Pattern | None,
+        tail: str = "",
     ) -> None:
-        self.state, self.tokenizer, self.options = state, tokenizer, options
+        self.state, self.tokenizer, self.options, self.tail = state, tokenizer, options, tail
         self.decoder = tokenizer.decoder()
         text = "".join([self.decoder.push(id) for id in state.ids[1:]])
         self.decoder.flush()  # a character that the prompt breaks off is not generated again
-        self.ending = Ending([unescaped(stop) for stop in options.stop], options.until, text)
+        self.ending = Ending([unescaped(stop) for stop in options.stop], options.until, text.removesuffix(tail))
         self.rules: list[Rule] = []
         if options.no_repeat_ngram:
             first = 0 if tokenizer.unit == "stream" else 1  # the boundary may come again, to close what it opened
             self.rules.append(NoRepeatedNgram(options.no_repeat_ngram, state.ids[first:]))
         if pattern is not None:
-            self.rules.append(pattern.begin(self.decoder))
+            self.rules.append(pattern.begin(self.decoder, tail))
 
 
 class Stream:
@@ -130,6 +138,8 @@ class Stream:
         self._ending = copy.copy(prompt.ending)
         self._ends_by_text = bool(options.stop) or options.until in ("sentence", "line")
         self.rules = [rule.copy() for rule in prompt.rules]
+        if prompt.tail:
+            self._release(prompt.tail)
 
     def branch(self) -> "Stream":
         """Return a copy that can be extended independently; it draws nothing."""

@@ -18,7 +18,7 @@ from charnn.ngrams.spelling import Spelling
 from charnn.scoring.aggregation import EncodedUnit, TokenResults, unit_score
 from charnn.scoring.estimators import Estimate, Estimator, Floats, MixedEstimator, NetworkEstimator, Reader
 from charnn.scoring.scores import Score
-from charnn.text.tokenizers import Tokenizer
+from charnn.text.tokenizers import Tokenizer, closed_text
 
 LINES_PER_WINDOW = 2048
 CHARS_PER_WINDOW = 1 << 22
@@ -196,6 +196,7 @@ def _windows(numbered: Iterator[tuple[int, str]]) -> Iterator[list[tuple[int, st
 
 
 def _encode(number: int, text: str, tokenizer: Tokenizer, options: ScoreOptions, is_backward: bool) -> EncodedUnit:
+    text = closed_text(tokenizer, text) if options.closes else text
     ids = tokenizer.encode(text)
     ids = ids[::-1] if is_backward else ids
     boundary = [tokenizer.vocabulary.boundary_id]

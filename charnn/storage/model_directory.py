@@ -3,6 +3,7 @@
 `config.json` and `model.safetensors` form one checkpoint, `training.json` and `training.safetensors` another.
 """
 
+import shlex
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -277,7 +278,8 @@ def read_directed(path: Path, wanted: Direction | None) -> list[Model]:
     for name in names:
         if name not in paths and is_half_of_bidirectional(model.config):
             raise ModelError(
-                f"{path}: is a bidirectional model without its backward half; train it with: charnn train --resume -o {path}"
+                f"{path}: is a bidirectional model without its backward half; "
+                f"train it with: charnn train --resume -o {shlex.quote(str(path))}"
             )
         if name not in paths:
             raise ModelError(

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Protocol
 
 from charnn.text.vocabulary import NEWLINE
-from charnn.text.words import GLUE, expected_gap
+from charnn.text.words import GLUE, WordRules, expected_gap
 
 
 class Decoder(Protocol):
@@ -68,8 +68,8 @@ class ByteDecoder:
 class WordDecoder:
     """Words with the expected gaps between them; other gaps are tokens."""
 
-    def __init__(self, tokens: Sequence[str]) -> None:
-        self._tokens = tokens
+    def __init__(self, tokens: Sequence[str], rules: WordRules) -> None:
+        self._tokens, self._rules = tokens, rules
         self._before: str | None = None
 
     def push(self, id: int) -> str:
@@ -78,7 +78,7 @@ class WordDecoder:
         if token == GLUE or (token.isspace() and token != NEWLINE):
             self._before = None
             return "" if token == GLUE else token
-        gap = expected_gap(self._before, token)
+        gap = expected_gap(self._before, token, self._rules)
         self._before = token
         return gap + token
 

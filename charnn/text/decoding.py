@@ -1,6 +1,7 @@
 """Decoding of bytes: encodings, byte-order marks, line ends, and errors for files that are not text."""
 
 import codecs
+import shlex
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -36,24 +37,34 @@ def decoded(
     _decoder(encoding)
     line_ends = _LineEnds()
     with opened(source) as text:
-        head = text.file.peek(HEAD_BYTES)[:HEAD_BYTES] if hasattr(text.file, "peek") else b""
+        head = _head(source, text)
         encoding = _by_mark(source, head, encoding, notes)
         _refuse_other_kinds(source, head, encoding)
-        num_lines = 0
+        lines = _LineCounter()
+        removes_mark = codecs.lookup(encoding).name in ("utf-8-sig", "utf-16", "utf-32")
         for chunk, is_first in _decoded_chunks(source, text, encoding, _decoder(encoding), advance):
-            chunk = chunk.removeprefix("\ufeff") if is_first else chunk
+            chunk = chunk.removeprefix("\ufeff") if is_first and not removes_mark else chunk
             if "\0" in chunk:
-                line = num_lines + chunk[: chunk.index("\0")].count("\n") + 1
+                lines.add(chunk[: chunk.index("\0")])
                 raise TextError(
-                    f"{source.name}:{line}: found a NUL character, which is not allowed in text; remove all of them with "
-                    f"tr -d '\\000', or train with --tokenizer byte"
+                    f"{source.name}:{lines.num_ended + 1}: found a NUL character, which is not allowed in text; "
+                    f"remove all of them with tr -d '\\000', or train with --tokenizer byte"
                 )
-            num_lines += chunk.count("\n")
+            lines.add(chunk)
             yield line_ends.unified(chunk)
         if source.num_bytes is None:  # otherwise an LF may follow the cut
             yield line_ends.rest()
     if notes is not None:
         notes += line_ends.notes()
+
+
+def _head(source: Source, text: OpenedSource) -> bytes:
+    """Return the first bytes of a text, which is not read."""
+    head: bytes = text.file.peek(HEAD_BYTES)[:HEAD_BYTES] if hasattr(text.file, "peek") else b""
+    if b"\0" in head and len(head) < HEAD_BYTES and source.stamp is not None:
+        with opened(source) as again:  # the first of several compressed parts may be short
+            return again.file.read(HEAD_BYTES)
+    return head
 
 
 def _decoded_chunks(
@@ -64,7 +75,8 @@ def _decoded_chunks(
     advance: Callable[[int], None] | None,
 ) -> Iterator[tuple[str, bool]]:
     """Yield decoded chunks, and whether each is the first."""
-    num_read = num_lines = position = 0
+    num_read = position = 0
+    lines = _LineCounter()
     is_cut = source.num_bytes is not None
     while True:
         chunk = text.file.read(CHUNK_BYTES)
@@ -74,12 +86,13 @@ def _decoded_chunks(
         except UnicodeDecodeError as error:
             if not chunk and has_grown(source):
                 return  # the last character was not completely written yet
-            raise _encoding_error(source, encoding, error, offset, num_lines) from error
+            lines.add(_text_before(error, encoding, decoder))
+            raise _encoding_error(source, encoding, error, offset, lines.num_ended + 1) from error
         except UnicodeError as error:
             raise TextError(f"{source.name}: is not {encoding.upper()} ({error}); try another --encoding") from error
         yield decoded_text, num_read == 0
         num_read += len(chunk)
-        num_lines += decoded_text.count("\n")
+        lines.add(decoded_text)
         before, position = position, num_read if text.stored is text.file else text.stored.tell()
         if advance is not None and chunk:
             advance(position - before)
@@ -97,11 +110,16 @@ def _by_mark(source: Source, head: bytes, encoding: str, notes: list[str] | None
     return marked
 
 
+def _in_a_command(source: Source) -> str:
+    """Return a source's name as a shell takes it."""
+    return "FILE" if source.path is None else shlex.quote(source.name)
+
+
 def _refuse_other_kinds(source: Source, head: bytes, encoding: str) -> None:
     """Raise TextError for a file of another kind than text."""
     kind = kind_of(head)
     if kind is not None:
-        remedy = kind.remedy.format(name=source.name) or "name a text file"
+        remedy = kind.remedy.format(name=_in_a_command(source)) or "name a text file"
         raise TextError(f"{source.name}: is {kind.name}, not text; {remedy}")
     if b"\0" not in head or codecs.lookup(encoding).name.startswith(("utf-16", "utf-32")):
         return
@@ -135,18 +153,48 @@ def _buffered_decoder(codec: Any) -> codecs.IncrementalDecoder:
     return Buffered("strict")
 
 
-def _encoding_error(source: Source, encoding: str, error: UnicodeDecodeError, offset: int, num_lines: int) -> TextError:
+class _LineCounter:
+    """Counts the line ends of a text that comes in chunks; CRLF is a single one."""
+
+    def __init__(self) -> None:
+        self.num_ended = 0
+        self._ends_with_cr = False
+
+    def add(self, text: str) -> None:
+        """Take the next chunk."""
+        if text:
+            num_ended = text.count("\n") + text.count("\r") - text.count("\r\n")
+            self.num_ended += num_ended - (self._ends_with_cr and text[0] == "\n")
+            self._ends_with_cr = text[-1] == "\r"
+
+
+def _text_before(error: UnicodeDecodeError, encoding: str, decoder: codecs.IncrementalDecoder) -> str:
+    """Return the text before the invalid bytes that the decoder had not yet returned."""
+    data = bytes(error.object)[: error.start]
+    if codecs.lookup(encoding).name.startswith(("utf-16", "utf-32")):  # the decoder knows the order of the bytes
+        held = decoder.getstate()[0]
+        return decoder.decode(data[len(held) :])
+    return data.decode(encoding, "ignore")
+
+
+def _encoding_error(source: Source, encoding: str, error: UnicodeDecodeError, offset: int, line: int) -> TextError:
     data, start = bytes(error.object), error.start
-    line = num_lines + data[:start].count(b"\n") + 1
     where = f"{source.name}:{line}: byte 0x{data[start]:02x} at offset {offset + start} is not {encoding.upper()}"
     return TextError(f"{where}; {_advice(source, encoding, data, error)}")
+
+
+_INCOMPLETE = ("unexpected end of data", "truncated data", "incomplete multibyte sequence")
+"""Reasons of a codec for an error at the end of a text."""
 
 
 def _advice(source: Source, encoding: str, data: bytes, error: UnicodeDecodeError) -> str:
     """Return how to proceed with bytes that cannot be decoded, as far as the text shows it."""
     is_utf_8 = codecs.lookup(encoding).name == DEFAULT
-    if is_utf_8 and error.reason == "unexpected end of data" and error.end == len(data):
-        return "the file ends in the middle of a character, so it is incomplete; copy it again"
+    if error.end == len(data) and error.reason in _INCOMPLETE:
+        ending = "the file ends in the middle of a character"
+        if is_utf_8:
+            return f"{ending}, so it is incomplete; copy it again"
+        return f"{ending}: copy it again if it is incomplete, or pass the --encoding of the text"
     if source.path is None or not is_utf_8:
         return "pass the --encoding of the text"
     with opened(source) as text:
@@ -156,7 +204,7 @@ def _advice(source: Source, encoding: str, data: bytes, error: UnicodeDecodeErro
     if num_good > num_bad:
         return (
             "other lines are UTF-8, so this one is damaged; correct it, or drop invalid bytes: "
-            f"iconv -c -f utf-8 -t utf-8 {source.name} > corrected.txt"
+            f"iconv -c -f utf-8 -t utf-8 {_in_a_command(source)} > corrected.txt"
         )
     guess = guess_encoding(whole_lines)
     if guess is None or not _decodes(source, guess):

@@ -63,7 +63,7 @@ def encode_documents(tokenizer: Tokenizer, documents: Sequence[str]) -> npt.NDAr
 
 def encode_words(directory: Path, split_chunks: Iterator[SplitChunk], options: TextOptions) -> Encoded:
     """Build a word tokenizer from the training split, and write the ids of both splits."""
-    words = NumberedWords(pretokenized=options.pretokenized)
+    words = NumberedWords(pretokenized=options.pretokenized, unit=options.unit)
     totals = {split: np.zeros(5, dtype=np.int64) for split in SPLITS}
     with _opened(directory, ".numbers") as files:
         for chunk in split_chunks:

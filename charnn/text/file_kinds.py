@@ -83,7 +83,7 @@ def wide_encoding(head: bytes) -> str | None:
         try:
             text = whole.decode(encoding)
         except UnicodeDecodeError as error:
-            if error.start < len(whole) - 4:  # not just a truncated last character
+            if error.reason != "unexpected end of data":  # not just a truncated last character
                 continue
             text = whole[: error.start].decode(encoding)
         if text and "\0" not in text and _is_plain(text):

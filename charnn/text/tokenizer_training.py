@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from charnn.config import TextOptions
+from charnn.config import TextOptions, Unit
 from charnn.errors import OptionError
 from charnn.text.tokenizers import (
     ByteTokenizer,
@@ -20,7 +20,7 @@ from charnn.text.tokenizers import (
     byte_vocabulary,
     count_characters,
 )
-from charnn.text.vocabulary import DOCUMENT_BOUNDARY, NEWLINE, UNKNOWN, Vocabulary, build_vocabulary
+from charnn.text.vocabulary import DOCUMENT_BOUNDARY, NEWLINE, UNKNOWN, Vocabulary, build_vocabulary, escaped_symbols
 from charnn.text.word_ids import PretokenizedEncoder, WordEncoder
 from charnn.text.words import GLUE
 
@@ -72,15 +72,17 @@ class NumberedWords:
 
     Args:
         pretokenized: whether words are separated by white space only.
+        unit: decides what a mark in a pretokenized text is.
     """
 
     boundary = 0
     """The number of the boundary between documents, which is not a word."""
 
-    def __init__(self, *, pretokenized: bool) -> None:
+    def __init__(self, *, pretokenized: bool, unit: Unit = "stream") -> None:
         self._numbers: dict[str, int] = {"": self.boundary, NEWLINE: 1}
         self._counts = np.zeros(1 << 16, dtype=np.int64)
-        self.encode = (PretokenizedEncoder if pretokenized else WordEncoder)(self.number_of).encode
+        encoder = PretokenizedEncoder(self.number_of, unit) if pretokenized else WordEncoder(self.number_of)
+        self.encode = encoder.encode
 
     def number_of(self, word: str) -> int:
         """Return the number of a word, a new one if necessary."""
@@ -191,7 +193,11 @@ def _train_subwords(
 
 
 def _short_lines(texts: Iterator[str]) -> Iterator[str]:
-    """Yield lines, long ones in parts: SentencePiece silently skips lines over its limit."""
+    """Yield lines, long ones in parts: SentencePiece silently skips lines over its limit.
+
+    The name of a special token is also divided: it would be taken for the token, and its characters would remain unknown.
+    """
     for text in texts:
-        for line in text.split("\n"):
+        whole = escaped_symbols(text).replace(UNKNOWN, f"{UNKNOWN[0]}\n{UNKNOWN[1:]}")
+        for line in whole.replace(DOCUMENT_BOUNDARY, f"{DOCUMENT_BOUNDARY[0]}\n{DOCUMENT_BOUNDARY[1:]}").split("\n"):
             yield from (line[first : first + MAX_SENTENCE_CHARS] for first in range(0, len(line), MAX_SENTENCE_CHARS))

@@ -17,12 +17,14 @@ from charnn.files import json_bytes, read_json
 from charnn.text.characters import characters_only, whole_characters
 from charnn.text.decoders import ByteDecoder, Decoder, PretokenizedDecoder, TokenDecoder, WordDecoder
 from charnn.text.decoding import RAW
-from charnn.text.vocabulary import DOCUMENT_BOUNDARY, NEWLINE, UNKNOWN, Vocabulary, as_text
-from charnn.text.word_ids import PRETOKENIZED_WORD, PretokenizedEncoder, WordEncoder
-from charnn.text.words import split_words
+from charnn.text.pretokenized import WORD, has_marks, marked_words, without_closing_mark
+from charnn.text.vocabulary import DOCUMENT_BOUNDARY, NEWLINE, UNKNOWN, Vocabulary, as_text, escaped_symbols
+from charnn.text.word_ids import PretokenizedEncoder, WordEncoder
+from charnn.text.words import split_words, word_rules
 
 Ids = npt.NDArray[np.int64]
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
+"""Version 2 changed how words and subwords are found, not the file; a tokenizer keeps the version that it was trained with."""
 LONG_TEXT = 1 << 11
 """Minimum length, in characters, for which lookup of space-separated fragments is faster."""
 
@@ -39,6 +41,7 @@ class Tokenizer(Protocol):
     """Encodes text as the tokens of a vocabulary, and decodes it."""
 
     kind: str
+    version: int
     unit: Unit
     vocabulary: Vocabulary
 
@@ -70,10 +73,16 @@ def text_encoding(tokenizer: Tokenizer, encoding: str) -> str:
     return RAW if tokenizer.kind == "byte" else encoding
 
 
+def closed_text(tokenizer: Tokenizer, text: str) -> str:
+    """Return a unit to which its closing boundary is added, without a mark of it that the text ends with."""
+    return without_closing_mark(text) if tokenizer.kind == "pretokenized" and tokenizer.version > 1 else text
+
+
 class CharTokenizer:
     """Unicode code points, without normalization."""
 
     kind = "char"
+    version = 1
 
     def __init__(self, vocabulary: Vocabulary, unit: Unit) -> None:
         self.vocabulary = vocabulary
@@ -121,6 +130,7 @@ class ByteTokenizer:
     """The 256 bytes, of UTF-8 text or any file, so no token is unknown. Each id is the value of the byte."""
 
     kind = "byte"
+    version = 1
 
     def __init__(self, vocabulary: Vocabulary, unit: Unit) -> None:
         self.vocabulary = vocabulary
@@ -170,20 +180,22 @@ class WordTokenizer:
 
     kind = "word"
 
-    def __init__(self, vocabulary: Vocabulary, unit: Unit) -> None:
+    def __init__(self, vocabulary: Vocabulary, unit: Unit, version: int = FORMAT_VERSION) -> None:
         self.vocabulary = vocabulary
         self.unit = unit
+        self.version = version
+        self._rules = word_rules(version)
         self._encoders: list[WordEncoder] = []
 
     def encode(self, text: str) -> Ids:
         """Return the ids of words, line ends and unexpected gaps."""
         if len(text) >= LONG_TEXT:
-            return _encode_with_any(self._encoders, text, lambda: WordEncoder(self.id_of))
-        return np.fromiter((self.id_of(word) for word, _ in split_words(text)), dtype=np.int64)
+            return _encode_with_any(self._encoders, text, lambda: WordEncoder(self.id_of, self._rules))
+        return np.fromiter((self.id_of(word) for word, _ in split_words(text, self._rules)), dtype=np.int64)
 
     def tokenize(self, text: str) -> list[Token]:
         """Return the words, line ends and unexpected gaps."""
-        return [Token(word, self.id_of(word), start) for word, start in split_words(text)]
+        return [Token(word, self.id_of(word), start) for word, start in split_words(text, self._rules)]
 
     def id_of(self, word: str) -> int:
         """Return a word's id."""
@@ -191,7 +203,7 @@ class WordTokenizer:
 
     def decoder(self) -> Decoder:
         """Return a decoder that restores the expected gaps."""
-        return WordDecoder(self.vocabulary.tokens)
+        return WordDecoder(self.vocabulary.tokens, self._rules)
 
     def files(self) -> dict[str, bytes]:
         """Return tokenizer.json."""
@@ -199,27 +211,32 @@ class WordTokenizer:
 
 
 class PretokenizedTokenizer:
-    """Words separated by white space, as in benchmark files; `<unk>` in the text is the unknown token."""
+    """Words separated by white space, as in benchmark files; `<unk>` in the text is the unknown token, `</s>` the boundary."""
 
     kind = "pretokenized"
 
-    def __init__(self, vocabulary: Vocabulary, unit: Unit) -> None:
+    def __init__(self, vocabulary: Vocabulary, unit: Unit, version: int = FORMAT_VERSION) -> None:
         self.vocabulary = vocabulary
         self.unit = unit
+        self.version = version
+        self._marks_unit = unit if version > 1 else None
         self._encoders: list[PretokenizedEncoder] = []
 
     def encode(self, text: str) -> Ids:
-        """Return the ids of words and line ends."""
-        return _encode_with_any(self._encoders, text, lambda: PretokenizedEncoder(self.id_of))
+        """Return the ids of words, line ends and boundaries."""
+        return _encode_with_any(self._encoders, text, lambda: PretokenizedEncoder(self.id_of, self._marks_unit))
 
     def tokenize(self, text: str) -> list[Token]:
-        """Return words and line ends."""
-        words = ((match.group(), match.start()) for match in PRETOKENIZED_WORD.finditer(text))
+        """Return words, line ends and boundaries."""
+        if self._marks_unit is not None and has_marks(text):
+            words = marked_words(text, self._marks_unit)
+        else:
+            words = ((match.group(), match.start()) for match in WORD.finditer(text))
         return [Token(word, self.id_of(word), start) for word, start in words]
 
     def id_of(self, word: str) -> int:
-        """Return a word's id; the boundary of documents is not a word, even if one is spelled like it."""
-        return self.vocabulary.id_of(UNKNOWN if word == DOCUMENT_BOUNDARY else word)
+        """Return a word's id; version 1 has no boundary of documents within a text."""
+        return self.vocabulary.id_of(UNKNOWN if word == DOCUMENT_BOUNDARY and self.version == 1 else word)
 
     def decoder(self) -> Decoder:
         """Return a decoder that puts one space between words."""
@@ -249,11 +266,12 @@ class SubwordTokenizer:
 
     kind = "subword"
 
-    def __init__(self, vocabulary: Vocabulary, unit: Unit, model: bytes) -> None:
+    def __init__(self, vocabulary: Vocabulary, unit: Unit, model: bytes, version: int = FORMAT_VERSION) -> None:
         import sentencepiece
 
         self.vocabulary = vocabulary
         self.unit = unit
+        self.version = version
         self._model = model
         self._processor = sentencepiece.SentencePieceProcessor(model_proto=model)
         self._texts = [as_text(token) for token in vocabulary.tokens]
@@ -261,7 +279,7 @@ class SubwordTokenizer:
     def encode(self, text: str) -> Ids:
         """Return the ids of pieces and line ends."""
         newline = self.vocabulary.ids[NEWLINE]
-        first, *others = self._processor.encode(characters_only(text).split("\n"), out_type=int)
+        first, *others = self._processor.encode(self._lines(text), out_type=int)
         ids = [*first]
         for line in others:
             ids.append(newline)
@@ -271,7 +289,7 @@ class SubwordTokenizer:
     def tokenize(self, text: str) -> list[Token]:
         """Return pieces, with spaces for SentencePiece's space symbol, and line ends."""
         pieces: list[str] = []
-        for number, line in enumerate(characters_only(text).split("\n")):
+        for number, line in enumerate(self._lines(text)):
             pieces.extend([NEWLINE] if number else [])
             pieces.extend(as_text(piece) for piece in self._processor.encode(line, out_type=str))
         starts = accumulate((len(piece) for piece in pieces), initial=0)
@@ -279,6 +297,10 @@ class SubwordTokenizer:
             Token(piece, id, start)
             for piece, id, start in zip(pieces, self.encode(text).tolist(), starts, strict=False)
         ]
+
+    def _lines(self, text: str) -> list[str]:
+        characters = characters_only(text)
+        return (characters if self.version == 1 else escaped_symbols(characters)).split("\n")
 
     def decoder(self) -> Decoder:
         """Return a decoder that looks up the text of each piece."""
@@ -293,7 +315,7 @@ def _tokenizer_json(tokenizer: Tokenizer) -> bytes:
     vocabulary = tokenizer.vocabulary
     return json_bytes(
         {
-            "format_version": FORMAT_VERSION,
+            "format_version": tokenizer.version,
             "kind": tokenizer.kind,
             "unit": tokenizer.unit,
             "normalization": "none",
@@ -321,6 +343,7 @@ def load_tokenizer(name: str, files: dict[str, bytes]) -> Tokenizer:
             tuple(stored["tokens"]), tuple(stored["counts"]), int(stored["boundary_id"]), stored["unknown_id"]
         )
         unit: Unit = stored["unit"]
+        version: int = stored["format_version"]
         _check_vocabulary(vocabulary)
         match stored["kind"]:
             case "char":
@@ -328,11 +351,11 @@ def load_tokenizer(name: str, files: dict[str, bytes]) -> Tokenizer:
             case "byte":
                 return ByteTokenizer(vocabulary, unit)
             case "word":
-                return WordTokenizer(vocabulary, unit)
+                return WordTokenizer(vocabulary, unit, version)
             case "pretokenized":
-                return PretokenizedTokenizer(vocabulary, unit)
+                return PretokenizedTokenizer(vocabulary, unit, version)
             case "subword":
-                return SubwordTokenizer(vocabulary, unit, files["tokenizer.model"])
+                return SubwordTokenizer(vocabulary, unit, files["tokenizer.model"], version)
         raise ValueError(f"unknown kind {stored['kind']!r}")
     except (KeyError, TypeError, ValueError, RuntimeError) as error:
         raise ModelError(

@@ -18,9 +18,23 @@ REPLACEMENT_PROBABILITY = 0.01
 """... with this probability, sampled in each epoch: at most one token in ten thousand."""
 
 
-def as_text(token: str) -> str:
-    """Return a token's name with spaces for SentencePiece's space symbol."""
-    return token.replace(SPACE_SYMBOL, " ")
+_STAND_INS = {"\u2581": "\ufdd1", "\u2585": "\ufdd2"}  # code points that are permanently not characters
+_ESCAPES = str.maketrans(_STAND_INS | dict.fromkeys(_STAND_INS.values(), "\ufffd"))
+_PIECE_TEXTS = str.maketrans({SPACE_SYMBOL: " "} | {stand_in: symbol for symbol, stand_in in _STAND_INS.items()})
+
+
+def escaped_symbols(text: str) -> str:
+    """Return a text with stand-ins for the two characters that SentencePiece reserves: for a space and for unknown ones."""
+    return text if text.isascii() else text.translate(_ESCAPES)
+
+
+def as_text(token: str, kind: str = "subword") -> str:
+    """Return a token's name; a subword's with spaces for SentencePiece's space symbol.
+
+    Args:
+        kind: that of the tokenizer.
+    """
+    return token.translate(_PIECE_TEXTS) if kind == "subword" else token
 
 
 @dataclass(frozen=True)

@@ -13,8 +13,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from charnn.config import Unit
+from charnn.text.pretokenized import WORD, has_marks, marked_words
 from charnn.text.vocabulary import NEWLINE
-from charnn.text.words import expected_gap, split_words
+from charnn.text.words import LATEST, WordRules, expected_gap, split_words
 
 MAX_CACHED_FRAGMENTS = 1 << 19
 """Maximum number of cached fragments; if there are more, the cache is cleared."""
@@ -23,7 +25,6 @@ _OTHER_SPACES = re.compile(r"[^\S\n ]")
 _PARTS = re.compile(r"\n|[^\S\n]++|\S++")
 _FRAGMENT_ENDINGS = frozenset(",.;:!?")
 _LINE_END_PLACEHOLDER = "\ufdd0"  # a code point that is permanently not a character
-PRETOKENIZED_WORD = re.compile(r"\n|\S+")
 
 Integers = npt.NDArray[np.int64]
 
@@ -37,9 +38,10 @@ class _Fragments(dict[str, int]):
         bits: rules for the gaps around each fragment (see `_bits_before` and `_bits_after`).
     """
 
-    def __init__(self, id_of: Callable[[str], int]) -> None:
+    def __init__(self, id_of: Callable[[str], int], rules: WordRules) -> None:
         super().__init__()
-        self._id_of = id_of
+        self._id_of, self._rules = id_of, rules
+        self._word_bits = _bits_before("a", rules) | _bits_after("a", rules)
         self.ids = array("q")
         self.starts = array("q", [0])
         self.bits = array("B")
@@ -51,18 +53,19 @@ class _Fragments(dict[str, int]):
             number = self[fragment] = len(self.bits)
             self.ids.append(self._id_of(fragment))
             self.starts.append(len(self.ids))
-            self.bits.append(_WORD_BITS)
+            self.bits.append(self._word_bits)
             return number
         if fragment[-1] in _FRAGMENT_ENDINGS and fragment[:-1].isalpha():
             return self._add(fragment, [fragment[:-1], fragment[-1]])
-        return self._add(fragment, [word for word, _ in split_words(fragment)])
+        return self._add(fragment, [word for word, _ in split_words(fragment, self._rules)])
 
     def _add(self, fragment: str, tokens: list[str]) -> int:
         number = self[fragment] = len(self.bits)
         self.ids.extend([self._id_of(token) for token in tokens])
         self.starts.append(len(self.ids))
         first, last = (tokens[0], tokens[-1]) if tokens else (NEWLINE, NEWLINE)
-        self.bits.append(_bits_before(last) | _bits_after(first) | (_IS_GAP if _is_gap(fragment) else 0))
+        bits = _bits_before(last, self._rules) | _bits_after(first, self._rules)
+        self.bits.append(bits | (_IS_GAP if _is_gap(fragment) else 0))
         return number
 
 
@@ -72,31 +75,28 @@ _ANY_RULE, _SHIFT, _IS_GAP = 7, 3, 64
 
 
 @functools.lru_cache(maxsize=1 << 10)
-def _bits_before(last: str) -> int:
+def _bits_before(last: str, rules: WordRules) -> int:
     """Return the bits of a token that stands before a gap.
 
     `expected_gap` is asked about three neighbors that represent all others: a word, a closing mark and a quote.
     """
     bits = _CLOSING
-    if expected_gap(last, "a") == "":
+    if expected_gap(last, "a", rules) == "":
         bits |= _ALL
-    if expected_gap(last, '"') == "":
+    if expected_gap(last, '"', rules) == "":
         bits |= _QUOTE_AND_CLOSING
     return bits
 
 
 @functools.lru_cache(maxsize=1 << 10)
-def _bits_after(first: str) -> int:
+def _bits_after(first: str, rules: WordRules) -> int:
     """Return the bits of a token that stands after a gap."""
     bits = _ALL
-    if expected_gap("a", first) == "":
+    if expected_gap("a", first, rules) == "":
         bits |= _CLOSING
-    if expected_gap(",", first) == "":
+    if expected_gap(",", first, rules) == "":
         bits |= _QUOTE_AND_CLOSING
     return bits << _SHIFT
-
-
-_WORD_BITS = _bits_before("a") | _bits_after("a")
 
 
 def _is_gap(fragment: str) -> bool:
@@ -108,16 +108,17 @@ class WordEncoder:
 
     Args:
         id_of: returns the id of a token.
+        rules: how a text is split into words.
     """
 
-    def __init__(self, id_of: Callable[[str], int]) -> None:
-        self._id_of = id_of
-        self._fragments = _Fragments(id_of)
+    def __init__(self, id_of: Callable[[str], int], rules: WordRules = LATEST) -> None:
+        self._id_of, self._rules = id_of, rules
+        self._fragments = _Fragments(id_of, rules)
 
     def encode(self, text: str) -> Integers:
         """Return the ids (N,) of the tokens of `split_words`."""
         if len(self._fragments) > MAX_CACHED_FRAGMENTS:
-            self._fragments = _Fragments(self._id_of)
+            self._fragments = _Fragments(self._id_of, self._rules)
         cut = self._cut_anywhere if _OTHER_SPACES.search(text) else self._cut_at_spaces
         return self._assemble(*cut(text))
 
@@ -191,17 +192,21 @@ class PretokenizedEncoder:
 
     Args:
         id_of: returns the id of a token.
+        unit: decides what a mark in the text is; None to read none.
     """
 
-    def __init__(self, id_of: Callable[[str], int]) -> None:
-        self._ids = _CachedIds(id_of)
+    def __init__(self, id_of: Callable[[str], int], unit: Unit | None = None) -> None:
+        self._ids, self._unit = _CachedIds(id_of), unit
 
     def encode(self, text: str) -> Integers:
-        """Return the ids (N,) of the matches of `PRETOKENIZED_WORD`."""
+        """Return the ids (N,) of words and line ends, and of marks where these are read."""
         if len(self._ids) > MAX_CACHED_FRAGMENTS:
             self._ids.clear()
-        if _LINE_END_PLACEHOLDER in text:
-            parts = PRETOKENIZED_WORD.findall(text)
+        if self._unit is not None and has_marks(text):
+            self._ids.pop(_LINE_END_PLACEHOLDER, None)
+            parts = [word for word, _ in marked_words(text, self._unit)]
+        elif _LINE_END_PLACEHOLDER in text:
+            parts = WORD.findall(text)
             self._ids.pop(_LINE_END_PLACEHOLDER, None)  # here it is a word
         else:
             parts = text.replace("\n", f" {_LINE_END_PLACEHOLDER} ").split()

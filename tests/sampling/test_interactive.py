@@ -1,13 +1,14 @@
 import numpy as np
 import pytest
 
-from charnn.config import SampleOptions
+from charnn.config import SampleOptions, TextOptions
 from charnn.errors import OptionError, UnknownTokenError
 from charnn.inference.engine import log_softmax
 from charnn.inference.prompt import prefill, read_context
 from charnn.inference.stepper import stepper_for
 from charnn.sampling.interactive import InteractiveWriter
 from charnn.sampling.streams import SampleRequest
+from tests.conftest import trained_tokenizer
 from tests.sampling.test_sampler import LETTERS, LINES, engine_for, written
 
 
@@ -94,6 +95,58 @@ def test_rules_hold_and_what_they_rule_out_is_no_choice():
     assert (stuck.text, stuck.ended) == ("b", "match")
     stuck.undo()
     assert stuck.ended is None
+
+
+WORDS = trained_tokenizer(TextOptions(tokenizer="word", min_count=1), "The fo fox ran . Then waits\n")
+
+
+def words_after(prompt, **options):
+    ids = WORDS.encode(prompt.removesuffix(" "))
+    engine = engine_for(WORDS)
+    stepper = stepper_for(engine, engine.initial_state())
+    request = SampleRequest(prefill(stepper, WORDS, ids), 1, prompt)
+    return InteractiveWriter(stepper, WORDS, request, SampleOptions(**options))
+
+
+def test_a_text_of_ones_own_completes_the_last_word_of_the_prompt():
+    writer = words_after("The fo")
+    writer.insert("x ran")
+    assert writer.text == "x ran"
+    writer.insert(".")
+    assert (writer.text, WORDS.vocabulary.unknown_id in writer._place().all_ids) == ("x ran.", False)
+    assert writer._place().all_ids == WORDS.encode("The fox ran.").tolist()
+    assert writer.undo(2) == 3
+    assert (writer.text, writer._place().all_ids) == ("", WORDS.encode("The fo").tolist())
+
+
+def test_a_space_at_the_end_of_the_prompt_stands_before_it():
+    writer = words_after("The fo ")
+    writer.insert("fox")
+    assert writer.text == " fox"
+    assert writer._place().all_ids == WORDS.encode("The fo fox").tolist()
+
+
+def test_what_completes_a_word_counts_for_stops_and_patterns():
+    writer = words_after("The fo", stop=("x ra",))
+    writer.insert("x ran")
+    assert (writer.text, writer.ended) == ("", "stop")
+    writer = words_after("The fo", match="x (ran )*waits")
+    writer.insert("x")
+    assert {WORDS.vocabulary.tokens[id] for id, _ in writer.alternatives(9)} == {"ran", "waits", " "}
+
+
+def test_unknown_words_of_the_prompt_do_not_change_that():
+    for on_unknown, unknown in (("skip", []), ("unk", [0])):
+        ids = [*unknown, *WORDS.encode("fo").tolist()]
+        engine = engine_for(WORDS)
+        stepper = stepper_for(engine, engine.initial_state())
+        start = prefill(stepper, WORDS, np.array(ids))
+        request = SampleRequest(start, 1, "zebra fo")
+        writer = InteractiveWriter(stepper, WORDS, request, SampleOptions(on_unknown=on_unknown))
+        writer.insert("x")
+        writer.insert(" ran")
+        assert writer._place().all_ids == [*unknown, *WORDS.encode("fox ran").tolist()]
+        assert writer.text == "x ran"
 
 
 def test_a_text_of_ones_own_must_be_known():

@@ -120,6 +120,50 @@ def test_a_late_wrong_byte_is_found_at_its_place(path, monkeypatch):
     assert refusal(path).startswith("3: byte 0x81 at offset 16 is not UTF-8; ")
 
 
+@pytest.mark.parametrize(
+    ("content", "encoding", "message"),
+    [
+        (b"a\rb\r\nc\n\xff\xff d\n", "utf-8", ":4: byte 0xff at offset 7 is not UTF-8; "),
+        (
+            "a\r\nc\u0a0a\n".encode("utf-16-le") + b"\x00\xdc",
+            "utf-16-le",
+            ":3: byte 0x00 at offset 12 is not UTF-16-LE; ",
+        ),
+        (
+            "a\n\u010a".encode("utf-16")[:-1],
+            "utf-16",
+            "ends in the middle of a character: copy it again if it is incomplete",
+        ),
+        (
+            "狐狸".encode("gbk")[:-1],
+            "gbk",
+            ":1: byte 0xc0 at offset 2 is not GBK; the file ends in the middle of a character",
+        ),
+        (b"a\rb\rc\0", "utf-8", "is binary"),
+        (b"a\rb\r\n" * 1000 + b"\0", "utf-8", ":2001: found a NUL character"),
+    ],
+)
+@pytest.mark.parametrize("size", [1, 3, 1 << 20])
+def test_lines_are_counted_whatever_ends_them(path, monkeypatch, content, encoding, message, size):
+    monkeypatch.setattr(decoding, "CHUNK_BYTES", size)
+    path.write_bytes(content)
+    assert message in f":{refusal(path, encoding)}"
+
+
+def test_the_kind_of_a_text_is_that_of_all_its_compressed_parts(path):
+    content = "aあ, b\n".encode("utf-16-le") * 9
+    path.write_bytes(gzip.compress(b"a\0\0\0") + gzip.compress(content))
+    assert refusal(path).startswith("is binary (a zero byte at offset 1), not text")
+    path.write_bytes(gzip.compress(content[:3]) + gzip.compress(content[3:]))
+    assert refusal(path) == "is UTF-16-LE without a byte-order mark: pass --encoding utf-16-le"
+
+
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "utf-32"])
+def test_only_the_first_mark_is_a_byte_order_mark(path, encoding):
+    path.write_bytes("\ufeffa\n".encode(encoding))
+    assert read(path) == "\ufeffa\n"
+
+
 @pytest.mark.parametrize("place", [0, 5_000, 2_000_000])
 def test_a_nul_is_refused_wherever_it_is(path, place):
     path.write_bytes(b"a line\n" * (place // 7) + b"ab\0cd" + b"\nmore" * 2000)

@@ -174,7 +174,7 @@ def test_too_few_subwords_are_a_usage_error_that_names_the_least():
     [
         (b"{", "run/tokenizer.json: is damaged, not JSON"),
         (b"[]", "run/tokenizer.json: found no format_version, so it is not a charnn file"),
-        (b'{"format_version": 99}', "run/tokenizer.json: has format version 99, this charnn reads up to 1"),
+        (b'{"format_version": 99}', "run/tokenizer.json: has format version 99, this charnn reads up to 2"),
         (b'{"format_version": 1}', "run/tokenizer.json: is not a valid tokenizer (KeyError"),
     ],
 )
@@ -196,9 +196,50 @@ def test_combining_marks_stay_with_their_word():
     assert [word for word, _ in split_words("cafe\u0301 x")] == ["cafe\u0301", "x"]
 
 
-def test_a_word_spelled_like_the_boundary_is_none():
-    tokenizer = trained("a b </s> c\n", tokenizer="word", pretokenized=True, unit="document")
-    assert tokenizer.encode("a </s> b")[1] == tokenizer.vocabulary.unknown_id
+@pytest.mark.parametrize("unit", ["stream", "line", "document"])
+def test_the_boundary_in_a_pretokenized_text_is_the_boundary(unit):
+    tokenizer = trained("a b </s> c <unk>\n", tokenizer="word", pretokenized=True, unit=unit)
+    vocabulary = tokenizer.vocabulary
+    a, b = vocabulary.ids["a"], vocabulary.ids["b"]
+    assert tokenizer.encode("a </s> b <unk>").tolist() == [a, vocabulary.boundary_id, b, vocabulary.unknown_id]
+    assert tokenizer.encode("a <eos>\nb").tolist() == [a, vocabulary.ids["\n"], b]
+    assert [token.id for token in tokenizer.tokenize("a </s>\nb")] == [a, vocabulary.boundary_id, b]
+    assert (set(vocabulary.tokens) == {"<unk>", "\n", "</s>", "a", "b", "c"}) == (unit == "document")
+
+
+def test_it_is_unknown_to_models_of_older_versions():
+    text = "a <eos> b </s> c\n"
+    stored = json.loads(trained(text, tokenizer="word", pretokenized=True).files()["tokenizer.json"])
+    stored |= {"format_version": 1, "tokens": [*stored["tokens"], "<eos>"], "counts": [*stored["counts"], 1]}
+    tokenizer = load_tokenizer("run", {"tokenizer.json": json.dumps(stored).encode()})
+    ids = tokenizer.vocabulary.ids
+    assert tokenizer.encode("a <eos> </s>").tolist() == [ids["a"], ids["<eos>"], tokenizer.vocabulary.unknown_id]
+
+
+@pytest.mark.parametrize("subword_model", ["unigram", "bpe"])
+@pytest.mark.parametrize("unit", ["stream", "document"])
+def test_what_sentencepiece_reserves_is_text_like_any_other(subword_model, unit):
+    text = "a line\u2581with \u2585 bars \u2581\u2581 and <unk> and </s>\n" * 20
+    options = {"tokenizer": "subword", "vocab_size": 60, "subword_model": subword_model, "unit": unit}
+    tokenizer = trained(text, **options)
+    ids = tokenizer.encode(text)
+    assert decode(tokenizer, ids) == text
+    assert tokenizer.vocabulary.unknown_id not in ids
+    assert "".join(token.text for token in tokenizer.tokenize(text)) == text
+    assert load_tokenizer("run", tokenizer.files()).encode(text).tolist() == ids.tolist()
+
+
+def test_a_space_symbol_is_unknown_where_the_training_text_has_none():
+    unknown = [token.text for token in SUBWORDS.tokenize("fox \u2581x") if token.id == SUBWORDS.vocabulary.unknown_id]
+    assert unknown == ["\u2581"]
+
+
+def test_subword_models_of_older_versions_keep_their_ids():
+    files = SUBWORDS.files()
+    header = json.dumps(json.loads(files["tokenizer.json"]) | {"format_version": 1}).encode()
+    older = load_tokenizer("run", files | {"tokenizer.json": header})
+    assert older.encode("the\u2581fox").tolist() == older.encode("the fox").tolist()
+    assert older.encode(TEXT).tolist() == SUBWORDS.encode(TEXT).tolist()
 
 
 def test_subwords_are_learned_from_very_long_lines_too():

@@ -1,5 +1,6 @@
 """`charnn sample`: generate text."""
 
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, NamedTuple
 
@@ -142,7 +143,7 @@ def sample(
         if options.length == 0:
             return
     if interactive:
-        write_interactively(loaded, stepper, prompts_read.texts[0], next(prompts_read.states()), options)
+        write_interactively(loaded, stepper, prompts_read, options)
         return
     _write(loaded, stepper, prompts_read, options, output)
 
@@ -193,7 +194,7 @@ def _save_state(prompts: "Prompts", file: str) -> None:
     num_tokens = prompts.save(Path(file))
     console.notice(
         f"saved the hidden state after {console.counted(num_tokens, 'token')} in {file}; "
-        f"continue from it with --load-state {file}"
+        f"continue from it with --load-state {shlex.quote(file)}"
     )
 
 

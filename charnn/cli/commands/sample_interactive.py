@@ -14,8 +14,8 @@ from charnn.errors import CharnnError
 from charnn.interrupts import signal_of, terminated_like_interrupted
 
 if TYPE_CHECKING:
-    from charnn.inference.prompt import PromptState
     from charnn.inference.stepper import Stepper
+    from charnn.sampling.build import Prompts
     from charnn.sampling.interactive import InteractiveWriter
     from charnn.storage.model_directory import Model
 
@@ -27,16 +27,13 @@ HELP = (
 )
 
 
-def write_interactively(
-    model: "Model", stepper: "Stepper", prompt: str, start: "PromptState", options: SampleOptions
-) -> None:
+def write_interactively(model: "Model", stepper: "Stepper", prompts: "Prompts", options: SampleOptions) -> None:
     """Take turns with the user until they quit or interrupt; the text is the result."""
     seed = secrets.randbelow(2**31) if options.seed is None else options.seed
     mixture = load_mixture(model, options.mix_ngram)
-    writer = charnn.api.InteractiveWriter(
-        stepper, model.tokenizer, charnn.api.SampleRequest(start, seed), options, mixture=mixture
-    )
-    shown_prompt = prompt if options.echo else ""
+    request = charnn.api.SampleRequest(next(prompts.states()), seed, prompts.whole_text)
+    writer = charnn.api.InteractiveWriter(stepper, model.tokenizer, request, options, mixture=mixture)
+    shown_prompt = prompts.texts[0] if options.echo else ""
     screen = _Screen(model, writer, shown_prompt)
     console.prepare_input()
     console.to_user(HELP)
@@ -66,7 +63,7 @@ def _take_turns(screen: "_Screen") -> None:
 
 class _Screen:
     def __init__(self, model: "Model", writer: "InteractiveWriter", prompt: str) -> None:
-        self._tokens = model.tokenizer.vocabulary.tokens
+        self._tokens, self._kind = model.tokenizer.vocabulary.tokens, model.tokenizer.kind
         self._writer, self._prompt = writer, prompt
         self._choices: list[int] = []
 
@@ -86,7 +83,7 @@ class _Screen:
             prob = math.exp(nats)
             choice = console.new_text(
                 (f"{number} ", "dim"),
-                (console.visible(charnn.api.as_text(self._tokens[id])), f"bold {color_of(prob)}"),
+                (console.visible(charnn.api.as_text(self._tokens[id], self._kind)), f"bold {color_of(prob)}"),
                 (f" {prob:.2f}".replace(" 0.", " ."), "dim"),
             )
             if rows[-1].cell_len + choice.cell_len > width:

@@ -2,6 +2,7 @@
 
 import contextlib
 import itertools
+import shlex
 import signal
 import time
 from collections.abc import Generator, Iterator
@@ -144,7 +145,7 @@ def _networks(request: "RunRequest", started: float) -> "Generator[Session, None
                 if number == 0 and request.recipe is not None and request.recipe.needs_gpu:
                     _warn_of_size(request.recipe, session)
                 yield session
-                kept = f"resume with: charnn train --resume -o {request.directory}"
+                kept = f"resume with: charnn train --resume -o {shlex.quote(str(request.directory))}"
 
 
 def _warn_of_size(recipe: "Recipe", session: "Session") -> None:
@@ -185,9 +186,8 @@ def _show_outcome(session: "Session", stopped: "Stopped | None", signal_number: 
     directory = session.directory
     run_directory = charnn.api.directory_of_run(directory, session.config)
     if stopped is not None and stopped.reason == "interrupted":
-        console.notice(
-            f"interrupted and saved at step {stopped.step:,}; resume with: charnn train --resume -o {run_directory}"
-        )
+        resuming = f"charnn train --resume -o {shlex.quote(str(run_directory))}"
+        console.notice(f"interrupted and saved at step {stopped.step:,}; resume with: {resuming}")
         raise typer.Exit(128 + (signal_number or signal.SIGINT))
     results = session.config.results
     if stopped is not None and stopped.reason == "patience":
@@ -225,8 +225,9 @@ def _best_loss(config: "RunConfig") -> str:
 
 def _next_command(session: "Session", run_directory: Path) -> str:
     """Return the command to try next with a trained model."""
+    network, run = shlex.quote(str(session.directory)), shlex.quote(str(run_directory))
     if session.architecture.direction == "forward":
-        return f"sample from it: charnn sample -m {session.directory}"
-    if run_directory == session.directory:
-        return f"predict the token before a text: charnn predict TEXT -m {session.directory}"
-    return f'predict a missing token: charnn predict "text with ____ in it" -m {run_directory}'
+        return f"sample from it: charnn sample -m {network}"
+    if run == network:
+        return f"predict the token before a text: charnn predict TEXT -m {network}"
+    return f'predict a missing token: charnn predict "text with ____ in it" -m {run}'

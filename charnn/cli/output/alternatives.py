@@ -3,10 +3,11 @@
 import math
 from typing import TYPE_CHECKING
 
-import charnn
 from charnn.cli.output import console
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from rich.text import Text
 
     from charnn.sampling.streams import Sample
@@ -39,11 +40,11 @@ class AlternativesView:
     """Lays out cells in rows, each shown once it is full.
 
     Args:
-        tokens: those of the vocabulary.
+        tokens: the texts of those of the vocabulary.
         width: columns of the terminal.
     """
 
-    def __init__(self, tokens: tuple[str, ...], width: int) -> None:
+    def __init__(self, tokens: "Sequence[str]", width: int) -> None:
         self._tokens, self._width = tokens, width
         self._cells: list[Cell] = []
         self._num_taken = 0
@@ -65,7 +66,7 @@ class AlternativesView:
         return rows
 
     def _shown(self, id: int | None) -> str:
-        return "end" if id is None else console.visible(charnn.api.as_text(self._tokens[id]))
+        return "end" if id is None else console.visible(self._tokens[id])
 
     def _row(self) -> "Text":
         cells, self._cells = self._cells, []

@@ -156,7 +156,9 @@ class SampleOutput:
             prompt = self._shown_prompt(number)
             self._put(prompt + "\n" if prompt else "")
             width = console.output_console().width
-            self._view = AlternativesView(self._model.tokenizer.vocabulary.tokens, width)
+            tokenizer = self._model.tokenizer
+            tokens = [charnn.api.as_text(token, tokenizer.kind) for token in tokenizer.vocabulary.tokens]
+            self._view = AlternativesView(tokens, width)
         for row in self._view.take(sample):
             self._show(row)
 

@@ -1,5 +1,6 @@
 """The networks of a run, one after the other: one, or the two of a bidirectional model."""
 
+import shlex
 import time
 from collections.abc import Generator, Sequence
 from dataclasses import dataclass
@@ -147,5 +148,5 @@ def _create_backward_half(directory: Path) -> Session:
     try:
         return create_backward_half(directory, started=time.monotonic())
     except StorageError as error:
-        advice = f"the forward half is saved; resume with: charnn train --resume -o {directory}"
+        advice = f"the forward half is saved; resume with: charnn train --resume -o {shlex.quote(str(directory))}"
         raise StorageError(f"{error}; {advice}") from error

@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import shlex
 import time
 from collections.abc import Callable, Generator, Iterator
 from dataclasses import asdict, dataclass
@@ -211,7 +212,8 @@ def _errors_explained(session: Session) -> Iterator[None]:
         yield
     except CharnnError as error:
         run_directory = directory_of_run(session.directory, session.config)
-        advice = f"; resume with: charnn train --resume -o {run_directory}" if isinstance(error, StorageError) else ""
+        resuming = f"charnn train --resume -o {shlex.quote(str(run_directory))}"
+        advice = f"; resume with: {resuming}" if isinstance(error, StorageError) else ""
         raise type(error)(f"{error}; the files saved in {session.directory} are intact{advice}") from error
 
 
