@@ -21,6 +21,7 @@ from charnn.files import JsonObject
 from charnn.serving.bodies import Body, RequestError, error_content
 from charnn.serving.completions import Choice, CompletionRequest, Reply, choice_content
 from charnn.serving.models import ServedModel, ServedModels
+from charnn.serving.page import FILES, page_response
 from charnn.serving.scores import score_content
 
 logger = logging.getLogger(__name__)
@@ -56,6 +57,7 @@ def make_application(models: ServedModels, access: Access = Access()) -> Starlet
         Route("/detokenize", server.handled(server.detokenize), methods=["POST"]),
         Route("/health", server.handled(server.health), methods=["GET"]),
     ]
+    routes += [Route(path, server.page, methods=["GET"]) for path in FILES]
     application = Starlette(routes=routes, exception_handlers={404: _no_such_route, 405: _no_such_method})
     application.add_middleware(_AccessMiddleware, access=access)
     return application
@@ -95,7 +97,7 @@ class _AccessMiddleware:
                 f"Host: found {host!r}, but this server answers as {', '.join(sorted(self._access.hosts))} only",
                 status=403,
             )
-        if self._access.key is None or request.url.path in ("/health", "/"):
+        if self._access.key is None or request.url.path in ("/health", *FILES):
             return None
         given = request.headers.get("authorization", "").removeprefix("Bearer ")
         if hmac.compare_digest(given.encode("utf-8", "surrogateescape"), self._access.key.encode()):
@@ -136,6 +138,10 @@ class _Server:
                 return Response(status_code=499)
 
         return handle
+
+    async def page(self, request: Request) -> Response:
+        """Return a file of the page to write with."""
+        return page_response(request.url.path)
 
     async def health(self, _: Request) -> Response:
         """Say that the server runs, and how many samples are in progress or wait."""

@@ -54,5 +54,7 @@ def serve(
             f"--host {options.host}: anyone who can reach this machine can use the models; set --api-key to prevent that"
         )
     with make_server(paths, options, key=key) as server:
-        console.notice(f"serving {', '.join(server.names)} at {server.address}/v1; Ctrl-C stops")
+        console.notice(
+            f"serving {', '.join(server.names)} at {server.address} (a page to write with; OpenAI's API in /v1); Ctrl-C stops"
+        )
         server.run()

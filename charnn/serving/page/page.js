@@ -1,0 +1,332 @@
+"use strict";
+
+// Writes with the models of this server: see index.html. All state that is worth keeping is in the fragment of the URL.
+
+const ALTERNATIVES = 8;
+const MAX_BITS = 12; // surprisal at which a token is red
+const MAX_TEXT_IN_URL = 4000;
+const SETTINGS = ["temperature", "top_p", "min_p", "max_tokens"];
+const WORDS = { " ": "space", "\n": "line end", "\t": "tab" };
+
+const element = (id) => document.getElementById(id);
+const text = element("text");
+const panels = new Map(); // of the models that are chosen, by name
+const history = []; // texts before each change that can be undone
+let running = null; // the AbortController of what is being written
+let lastStart = null; // the text before the last writing
+
+function make(kind, attributes = {}, content = "") {
+  const made = document.createElement(kind);
+  Object.assign(made, attributes);
+  made.append(content);
+  return made;
+}
+
+function say(message, isError = false) {
+  element("status").textContent = message;
+  element("status").classList.toggle("error", isError);
+}
+
+async function ask(path, body, signal) {
+  const headers = { "content-type": "application/json" };
+  const key = element("key").value;
+  if (key) headers.authorization = `Bearer ${key}`;
+  const response = await fetch(path, body ? { method: "POST", headers, body: JSON.stringify(body), signal } : { headers, signal });
+  if (response.status === 401) element("key_label").hidden = false;
+  if (!response.ok) {
+    const found = await response.json().catch(() => null);
+    throw new Error(found?.error?.message ?? `the server answered ${response.status}`);
+  }
+  return response;
+}
+
+async function* events(response) {
+  const reader = response.body.pipeThrough(new TextDecoderStream()).getReader();
+  let rest = "";
+  for (;;) {
+    const { value, done } = await reader.read();
+    if (done) return;
+    const lines = (rest + value).split("\n");
+    rest = lines.pop();
+    for (const line of lines) {
+      if (line.startsWith("data: ") && line !== "data: [DONE]") yield JSON.parse(line.slice(6));
+    }
+  }
+}
+
+function shown(token) {
+  return WORDS[token] ?? token;
+}
+
+function addTokens(panel, logprobs, isGenerated) {
+  logprobs.tokens.forEach((token, index) => {
+    const bits = -logprobs.token_logprobs[index] / Math.LN2;
+    const start = logprobs.text_offset[index];
+    const span = make("span", { className: "token", tabIndex: panel.tokens.children.length ? -1 : 0 });
+    span.setAttribute("role", "button");
+    span.setAttribute("aria-label", `${shown(token)}, ${bits.toFixed(1)} bits`);
+    span.setAttribute("aria-haspopup", "dialog");
+    span.classList.toggle("generated", isGenerated);
+    span.style.setProperty("--hue", String(Math.round(120 * (1 - Math.min(bits, MAX_BITS) / MAX_BITS))));
+    Object.assign(span, { start, bits, alternatives: logprobs.top_logprobs?.[index] ?? {}, panel });
+    panel.tokens.append(span);
+    panel.bits += bits;
+  });
+}
+
+// The text of each token is what stands between its offset and the next one's: a word's space belongs to the word.
+function showTexts(panel) {
+  const spans = [...panel.tokens.children];
+  const characters = [...panel.text]; // offsets count characters, not UTF-16 units
+  spans.forEach((span, index) => {
+    const end = spans[index + 1]?.start ?? characters.length;
+    span.textContent = characters.slice(span.start, end).join("");
+  });
+  const count = characters.length;
+  const perCharacter = count ? ` · ${(panel.bits / count).toFixed(2)} bits per character` : "";
+  panel.totals.textContent = `${spans.length} tokens · ${panel.bits.toFixed(1)} bits${perCharacter}`;
+}
+
+function clear(panel) {
+  panel.tokens.replaceChildren();
+  Object.assign(panel, { text: "", bits: 0 });
+}
+
+async function complete(panel, prompt, maxTokens, signal, onText) {
+  clear(panel);
+  const body = { model: panel.name, prompt, max_tokens: maxTokens, echo: true, logprobs: ALTERNATIVES, stream: maxTokens > 0 };
+  if (maxTokens) {
+    body.temperature = Number(element("temperature").value);
+    body.top_p = Number(element("top_p").value);
+    body.min_p = Number(element("min_p").value);
+  }
+  const response = await ask("v1/completions", body, signal);
+  const parts = maxTokens ? events(response) : [await response.json()];
+  let isPrompt = true;
+  for await (const part of parts) {
+    if (part.error) throw new Error(part.error.message);
+    for (const choice of part.choices) {
+      panel.text += choice.text;
+      if (choice.logprobs) addTokens(panel, choice.logprobs, !(isPrompt && prompt));
+      isPrompt = false;
+    }
+    showTexts(panel);
+    onText(panel.text);
+  }
+}
+
+async function run(work) {
+  running?.abort();
+  const controller = new AbortController();
+  running = controller;
+  setBusy(true);
+  hideAlternatives();
+  say("");
+  try {
+    await work(controller.signal);
+  } catch (error) {
+    if (error.name !== "AbortError") say(error.message, true);
+  } finally {
+    if (running === controller) {
+      running = null;
+      setBusy(false);
+    }
+    keepInUrl();
+  }
+}
+
+function write(from = text.value) {
+  const start = from;
+  history.push(text.value);
+  lastStart = start;
+  text.value = start;
+  const chosen = [...panels.values()];
+  return run(async (signal) => {
+    const count = Number(element("max_tokens").value);
+    await Promise.all(
+      chosen.map((panel) =>
+        complete(panel, start, count, signal, (whole) => {
+          if (chosen.length === 1) {
+            text.value = whole;
+            text.scrollTop = text.scrollHeight;
+          }
+        }),
+      ),
+    );
+    if (chosen.length > 1) say("Choose the text to go on with.");
+  });
+}
+
+function score() {
+  return run((signal) => Promise.all([...panels.values()].map((panel) => complete(panel, text.value, 0, signal, () => {}))));
+}
+
+function setBusy(isBusy) {
+  element("stop").disabled = !isBusy;
+  element("write").disabled = isBusy || panels.size === 0;
+  element("score").disabled = isBusy || panels.size === 0;
+  element("again").disabled = isBusy || lastStart === null;
+  element("undo").disabled = isBusy || history.length === 0;
+}
+
+function undo() {
+  if (!history.length) return;
+  text.value = history.pop();
+  lastStart = null;
+  void score();
+}
+
+// Alternatives
+
+function showAlternatives(span) {
+  const box = element("alternatives");
+  const entries = Object.entries(span.alternatives).sort((one, other) => other[1] - one[1]);
+  const heading = make("p", { className: "totals" }, `${shown(span.textContent)}: ${span.bits.toFixed(1)} bits`);
+  const buttons = entries.map(([token, logProb]) => {
+    const button = make("button", { type: "button" }, make("span", {}, shown(token)));
+    button.append(make("span", {}, `${(100 * Math.exp(logProb)).toFixed(1)} %`));
+    button.addEventListener("click", () => take(span, token));
+    return button;
+  });
+  box.replaceChildren(heading, ...buttons);
+  box.hidden = false;
+  box.span = span;
+  const at = span.getBoundingClientRect();
+  const left = Math.min(at.left, document.documentElement.clientWidth - box.offsetWidth - 8);
+  box.style.left = `${Math.max(8, left) + window.scrollX}px`;
+  box.style.top = `${at.bottom + window.scrollY + 2}px`;
+}
+
+function hideAlternatives() {
+  element("alternatives").hidden = true;
+}
+
+function take(span, token) {
+  const before = [...span.panel.text].slice(0, span.start).join("");
+  const space = span.textContent.startsWith(" ") && !token.startsWith(" ") ? " " : "";
+  hideAlternatives();
+  text.focus();
+  void write(before + space + token);
+}
+
+function tokenOf(event) {
+  return event.target.closest?.(".token");
+}
+
+function move(event) {
+  const span = tokenOf(event);
+  if (!span) return;
+  const steps = { ArrowRight: "nextElementSibling", ArrowLeft: "previousElementSibling" };
+  const next = span[steps[event.key]];
+  if (next) {
+    event.preventDefault();
+    span.tabIndex = -1;
+    next.tabIndex = 0;
+    next.focus();
+  }
+  if (event.key === "Enter" || event.key === " " || event.key === "ArrowDown") {
+    event.preventDefault();
+    showAlternatives(span);
+    element("alternatives").querySelector("button")?.focus();
+  }
+}
+
+// Models
+
+function addPanel(name) {
+  const article = make("article");
+  const head = make("header");
+  const adopt = make("button", { type: "button" }, "Go on with this");
+  const panel = { name, article, text: "", bits: 0 };
+  panel.tokens = make("div", { className: "tokens", dir: "auto" });
+  panel.tokens.setAttribute("role", "group");
+  panel.tokens.setAttribute("aria-label", `Tokens of ${name}`);
+  panel.totals = make("p", { className: "totals" });
+  adopt.addEventListener("click", () => {
+    history.push(text.value);
+    text.value = panel.text;
+    void score();
+  });
+  head.append(make("h2", {}, name), adopt);
+  article.append(head, panel.tokens, panel.totals);
+  element("panels").append(article);
+  panels.set(name, panel);
+}
+
+function choose(name, isChosen) {
+  if (isChosen) addPanel(name);
+  else {
+    panels.get(name)?.article.remove();
+    panels.delete(name);
+  }
+  setBusy(running !== null);
+  keepInUrl();
+}
+
+async function listModels(wanted) {
+  const response = await ask("v1/models");
+  const names = (await response.json()).data.map((model) => model.id);
+  const chosen = names.filter((name) => wanted.includes(name));
+  for (const name of names) {
+    const box = make("input", { type: "checkbox", checked: (chosen.length ? chosen : names.slice(0, 1)).includes(name) });
+    const label = make("label");
+    label.append(box, ` ${name}`);
+    element("models").append(label);
+    box.addEventListener("change", () => choose(name, box.checked));
+    if (box.checked) choose(name, true);
+  }
+}
+
+// The URL
+
+function keepInUrl() {
+  const state = new URLSearchParams();
+  if (text.value.length <= MAX_TEXT_IN_URL) state.set("text", text.value);
+  for (const id of SETTINGS) state.set(id, element(id).value);
+  for (const name of panels.keys()) state.append("model", name);
+  window.history.replaceState(null, "", `#${state}`);
+}
+
+function start() {
+  const state = new URLSearchParams(location.hash.slice(1));
+  text.value = state.get("text") ?? "";
+  for (const id of SETTINGS) element(id).value = state.get(id) ?? element(id).value;
+  element("write").addEventListener("click", () => void write());
+  element("again").addEventListener("click", () => void write(lastStart ?? text.value));
+  element("stop").addEventListener("click", () => running?.abort());
+  element("undo").addEventListener("click", undo);
+  element("score").addEventListener("click", () => void score());
+  element("key").addEventListener("change", () => location.hash && void reload(state));
+  for (const each of [text, ...SETTINGS.map(element)]) each.addEventListener("change", keepInUrl);
+  document.addEventListener("keydown", (event) => {
+    if (event.key === "Escape") {
+      running?.abort();
+      if (!element("alternatives").hidden) element("alternatives").span?.focus();
+      hideAlternatives();
+    } else if (event.key === "Enter" && event.ctrlKey) void write();
+    else move(event);
+  });
+  const panelsBox = element("panels");
+  panelsBox.addEventListener("mouseover", (event) => tokenOf(event) && showAlternatives(tokenOf(event)));
+  panelsBox.addEventListener("focusin", (event) => tokenOf(event) && showAlternatives(tokenOf(event)));
+  panelsBox.addEventListener("click", (event) => tokenOf(event) && showAlternatives(tokenOf(event)));
+  document.addEventListener("click", (event) => {
+    if (!tokenOf(event) && !event.target.closest("#alternatives")) hideAlternatives();
+  });
+  void reload(state);
+}
+
+async function reload(state) {
+  try {
+    element("models").querySelectorAll("label").forEach((label) => label.remove());
+    for (const name of [...panels.keys()]) choose(name, false);
+    await listModels(state.getAll("model"));
+    setBusy(false);
+    say("");
+    if (text.value) void score();
+  } catch (error) {
+    say(error.message, true);
+  }
+}
+
+start();
