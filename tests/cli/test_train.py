@@ -587,3 +587,38 @@ def test_dropout_of_ngrams_that_are_not_embedded_is_refused(charnn, text):
     assert not Path("runs").exists() or not list(Path("runs").iterdir())
     assert charnn("train", text, "--steps", 2, *SMALL, "--embedding-order", 1, "-o", "m").status == 0
     assert facts(charnn, "m")["ngram_dropout"] == 0
+
+
+def test_a_text_named_on_resuming_must_be_that_of_the_run(charnn, text):
+    assert charnn("train", text, "--steps", 2, *SMALL, "-o", "m").status == 0
+    Path("other.txt").write_text("another text\n" * 50)
+    refused = charnn("train", "--resume", "-o", "m", "--steps", 4, "other.txt")
+    assert (refused.status, refused.err) == (
+        2,
+        f"charnn: error: TEXT: found other.txt, but m was trained on {text}; leave it out to resume m with {text}, or train a "
+        "new run on it: leave --resume out and name another directory with -o\n",
+    )
+    refused = charnn("train", "--resume", "-o", "m", "--steps", 4, "--valid", "other.txt")
+    assert refused.err.startswith(f"charnn: error: --valid: found other.txt, but m was trained on {text}; ")
+    Path("moved.txt").write_bytes(text.read_bytes())
+    assert charnn("train", "--resume", "-o", "m", "--steps", 4, "moved.txt").status == 0
+    text.write_text(TEXT + "more\n")
+    refused = charnn("train", "--resume", "-o", "m", "--steps", 6, text)
+    assert f"TEXT: found {text}, which has changed since or is not all of the text; leave it out" in refused.err
+    assert facts(charnn, "m")["steps"] == 4
+
+
+def test_one_of_two_texts_is_not_the_text_of_the_run(charnn, text):
+    Path("second.txt").write_text("a second text\n" * 50)
+    assert charnn("train", text, "second.txt", "--steps", 2, *SMALL, "-o", "m").status == 0
+    refused = charnn("train", "--resume", "-o", "m", "--steps", 4, "second.txt")
+    assert "TEXT: found second.txt, which has changed since or is not all of the text" in refused.err
+    assert charnn("train", "--resume", "-o", "m", "--steps", 4, text, "second.txt").status == 0
+
+
+def test_one_duration_is_shown_everywhere(charnn, text):
+    done = charnn("train", text, "--steps", 3, *SMALL, "-o", "m")
+    seconds = facts(charnn, "m")["seconds"]
+    assert f"m: trained for {seconds:.0f} s, 3 steps" in done.err
+    assert json.loads(Path("m/training.json").read_text())["seconds"] == pytest.approx(seconds, abs=0.01)
+    assert f"has spent its budget (3 steps, {seconds:.0f} s)" in charnn("train", "--resume", "-o", "m").err

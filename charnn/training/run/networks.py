@@ -18,6 +18,7 @@ from charnn.text.progress import Report
 from charnn.training.run.bidirectional import half_of_budget, is_finished, is_forward_half, with_default_budget
 from charnn.training.run.create import create_backward_half, create_run
 from charnn.training.run.resume import resume_run
+from charnn.training.run.same_text import check_same_text
 from charnn.training.run.session import Session
 
 logger = notice_logger(__name__)
@@ -124,6 +125,10 @@ def _new_networks(request: RunRequest, started: float, report: Report | None) ->
 
 def _resumed_networks(request: RunRequest, started: float) -> Generator[Session, None, None]:
     directory, overrides = request.directory, request.overrides
+    if is_model(directory) and (request.texts or request.text_options.valid):
+        check_same_text(directory, read_config(directory), request.texts, request.text_options.valid)
+        if request.texts:
+            logger.info("TEXT is not read again: a resumed run keeps its original text")
     is_bidirectional = is_model(directory) and is_forward_half(read_config(directory))
     if is_bidirectional and overrides.get("direction") not in (None, "both"):
         raise OptionError(

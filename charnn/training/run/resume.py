@@ -55,7 +55,7 @@ def resume_run(directory: Path, overrides: OptionValues, *, started: float) -> S
     _check_corpus(directory, config, model.tokenizer)
     config.plan = _available_precision(_available_device(config.plan))
     position = TrainingPosition.of(scalars)
-    session = make_session(directory, config, model.tokenizer, position, started - position.seconds)
+    session = make_session(directory, config, model.tokenizer, position.copy(), started - position.seconds)
     session.generation = model.generation
     if config.plan.ngram_order:
         session.ngrams = read_ngrams(directory, model.architecture.vocab_size, tokenizer_sha256=config.tokenizer_sha256)
@@ -71,7 +71,7 @@ def resume_run(directory: Path, overrides: OptionValues, *, started: float) -> S
     if progress >= 1:
         larger = _larger_budget(options, position, is_half_of_bidirectional(config))
         raise ModelError(
-            f"{directory}: has spent its budget ({position.step:,} steps, {position.seconds:.0f} s); "
+            f"{directory}: has spent its budget ({position.step:,} steps, {config.results.seconds:.0f} s); "
             f"to extend it, resume with a larger one, e.g. --resume {larger}"
         )
     trainer.position.num_stale = 0 if budget_changed else trainer.position.num_stale

@@ -219,7 +219,6 @@ def _handle(session: Session, event: Event) -> None:
             session.unsaved_best = session.trainer.averaged_arrays(temperature=event.temperature)
     if isinstance(event, Stopped):
         session.config.results.stopped = event.reason
-        _record_effort(session)
         if session.config.results.best_step == 0 and event.step > 0:
             session.unsaved_best = session.trainer.averaged_arrays()  # better than the initialization
         _measure_best_weights(session)
@@ -232,7 +231,6 @@ def _record_results(session: Session, event: Evaluated) -> None:
         results = session.config.results
         results.valid_loss_nats, results.temperature = event.valid_loss_nats, event.temperature
         results.valid_num_tokens, results.best_step = event.num_tokens, event.step
-    _record_effort(session)
 
 
 def _measure_best_weights(session: Session) -> None:
@@ -256,20 +254,17 @@ def _measure_best_weights(session: Session) -> None:
     session.config.results.mixture_loss_nats = metrics.mixture_loss_nats
 
 
-def _record_effort(session: Session) -> None:
-    results = session.config.results
-    results.steps, results.seconds = session.trainer.position.step, round(session.trainer.seconds(), 2)
-
-
 def save(session: Session) -> None:
-    """Save the best weights if they are new, then a checkpoint."""
+    """Save the best weights if they are new, then a checkpoint; both say how long the run has lasted."""
+    position, tensors = session.trainer.checkpoint()
+    results = session.config.results
+    results.steps, results.seconds = position.step, round(position.seconds, 2)
     if session.unsaved_best is None:
         update_config(session.directory, session.config, generation=session.generation)
     else:
         session.generation = session.trainer.position.best_step
         write_model(session.directory, session.config, session.unsaved_best, generation=session.generation)
         session.unsaved_best = None
-    position, tensors = session.trainer.checkpoint()
     write_training_state(session.directory, asdict(position), tensors, generation=position.step)
 
 
