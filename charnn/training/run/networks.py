@@ -108,7 +108,8 @@ def networks(request: RunRequest, *, started: float, report: Report | None = Non
 
 
 def _new_networks(request: RunRequest, started: float, report: Report | None) -> Generator[Session, None, None]:
-    yield create_run(
+    is_bidirectional = request.model_options.direction == "both"
+    session = create_run(
         request.directory,
         request.texts,
         text_options=request.text_options,
@@ -119,8 +120,12 @@ def _new_networks(request: RunRequest, started: float, report: Report | None) ->
         report=report,
         recipe=None if request.recipe is None else request.recipe.name,
     )
-    if request.model_options.direction == "both":
-        yield _create_backward_half(request.directory)
+    # Both halves need the set-up of the first, so each is charged half of it and trains for the same time.
+    shared_seconds = (time.monotonic() - started) / 2 if is_bidirectional else 0.0
+    session.trainer.started += shared_seconds
+    yield session
+    if is_bidirectional:
+        yield _create_backward_half(request.directory, time.monotonic() - shared_seconds)
 
 
 def _resumed_networks(request: RunRequest, started: float) -> Generator[Session, None, None]:
@@ -143,14 +148,14 @@ def _resumed_networks(request: RunRequest, started: float) -> Generator[Session,
     if is_model(backward):
         yield resume_run(backward, overrides, started=time.monotonic())
     else:
-        yield _create_backward_half(directory)
+        yield _create_backward_half(directory, time.monotonic())
 
 
-def _create_backward_half(directory: Path) -> Session:
-    """Create the backward half of a bidirectional model."""
+def _create_backward_half(directory: Path, started: float) -> Session:
+    """Create the backward half of a bidirectional model; `started` as for `create_backward_half`."""
     logger.info("now training the backward half, from right to left")
     try:
-        return create_backward_half(directory, started=time.monotonic())
+        return create_backward_half(directory, started=started)
     except StorageError as error:
         advice = f"the forward half is saved; resume with: charnn train --resume -o {directory}"
         raise StorageError(f"{error}; {advice}") from error

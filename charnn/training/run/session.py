@@ -17,7 +17,14 @@ from charnn.errors import CharnnError, StorageError
 from charnn.files import explain_write_errors
 from charnn.ngrams.kneser_ney import NgramModel
 from charnn.storage.checkpoint import Tensors
-from charnn.storage.model_directory import Model, read_model, update_config, write_model, write_training_state
+from charnn.storage.model_directory import (
+    Model,
+    is_model,
+    read_model,
+    update_config,
+    write_model,
+    write_training_state,
+)
 from charnn.storage.run_config import RunConfig
 from charnn.text.corpus import open_ids
 from charnn.text.tokenizers import Tokenizer
@@ -202,13 +209,28 @@ def run(session: Session, *, should_stop: Callable[[], bool]) -> Generator[Event
 
 @contextlib.contextmanager
 def _errors_explained(session: Session) -> Iterator[None]:
-    """Add to an error that the saved files are intact, and how to resume."""
+    """Add to an error what is left on disk, and how to resume from it."""
     try:
         yield
     except CharnnError as error:
-        run_directory = directory_of_run(session.directory, session.config)
-        advice = f"; resume with: charnn train --resume -o {run_directory}" if isinstance(error, StorageError) else ""
-        raise type(error)(f"{error}; the files saved in {session.directory} are intact{advice}") from error
+        if isinstance(error, StorageError):
+            raise StorageError(f"{error}; {_what_is_left(session)}") from error
+        raise type(error)(f"{error}; the files saved in {session.directory} are intact") from error
+
+
+def _what_is_left(session: Session) -> str:
+    """Return what is left on disk of a run that could not be saved, and how to resume from it."""
+    directory = session.directory
+    if not is_model(directory):
+        step = session.trainer.position.step
+        return (
+            f"{directory} was moved or deleted during training: what was learned up to step {step:,} since its last "
+            "checkpoint is lost; if it was moved, resume with: charnn train --resume -o NEW_NAME"
+        )
+    return (
+        f"the files saved in {directory} are intact; resume with: "
+        f"charnn train --resume -o {directory_of_run(directory, session.config)}"
+    )
 
 
 def _handle(session: Session, event: Event) -> None:
