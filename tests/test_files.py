@@ -222,6 +222,7 @@ def test_a_name_is_made_one_that_every_system_takes(name, portable):
     [
         ("file/x", "file is a file, not a directory; choose another location"),
         ("file/x/y", "file is a file, not a directory; choose another location"),
+        ("loop/x", "its path is a loop of symbolic links; choose another location"),
         ("dangling/x", "dangling is a link that leads nowhere; choose another location"),
         ("a" * 300, "the name is too long for the file system; choose a shorter one"),
     ],
@@ -229,7 +230,8 @@ def test_a_name_is_made_one_that_every_system_takes(name, portable):
 def test_what_stands_in_the_way_of_a_directory_is_named(tmp_path, monkeypatch, path, message):
     monkeypatch.chdir(tmp_path)
     Path("file").touch()
-    Path("dangling").symlink_to("dangling")
+    Path("dangling").symlink_to("nowhere")
+    Path("loop").symlink_to("loop")
     with pytest.raises(StorageError, match=message):
         make_directory(Path(path))
     if "/" in path:

@@ -143,11 +143,9 @@ def _spelling_examples(counts: Mapping[str, int], vocabulary: Vocabulary) -> lis
 def _train_subwords(
     options: TextOptions, texts: Callable[[], Iterator[str]], boundary: str, seed: int
 ) -> SubwordTokenizer:
-    import sentencepiece
-
     wanted = options.vocab_size or int(np.clip(sum(map(len, texts())) // CHARS_PER_SUBWORD, 256, 8000))
     try:
-        model = _sentencepiece_model(options, texts, wanted, boundary, seed)
+        model, tokens = _sentencepiece_model(options, texts, wanted, boundary, seed)
     except _TooFewSubwordsError as error:
         if options.vocab_size:
             raise OptionError(
@@ -155,9 +153,7 @@ def _train_subwords(
                 f"each of its characters; pass --vocab-size {error.minimum * 2} or so"
             ) from error
         enough = int(error.minimum * SUBWORDS_PER_CHARACTER)
-        model = _sentencepiece_model(options, texts, enough, boundary, seed)
-    processor = sentencepiece.SentencePieceProcessor(model_proto=model)
-    tokens = tuple(processor.id_to_piece(id) for id in range(processor.get_piece_size()))
+        model, tokens = _sentencepiece_model(options, texts, enough, boundary, seed)
     uncounted = Vocabulary(
         tokens, (0,) * len(tokens), boundary_id=tokens.index(boundary), unknown_id=tokens.index(UNKNOWN)
     )
@@ -178,8 +174,8 @@ class _TooFewSubwordsError(Exception):
 
 def _sentencepiece_model(
     options: TextOptions, texts: Callable[[], Iterator[str]], vocab_size: int, boundary: str, seed: int
-) -> bytes:
-    """Train a SentencePiece model. Raises _TooFewSubwordsError, or OptionError for a text that SentencePiece refuses."""
+) -> tuple[bytes, tuple[str, ...]]:
+    """Return a SentencePiece model and its pieces. Raises _TooFewSubwordsError, or OptionError for a text that SentencePiece refuses."""
     import sentencepiece
 
     model = io.BytesIO()
@@ -216,7 +212,8 @@ def _sentencepiece_model(
             return _sentencepiece_model(options, texts, int(maximum[1]), boundary, seed)
         remedy = f"--vocab-size {maximum[1]} or less" if maximum else "--tokenizer char, or a longer text"
         raise OptionError(f"--tokenizer subword: SentencePiece refuses this text ({error}); use {remedy}") from error
-    return model.getvalue()
+    processor = sentencepiece.SentencePieceProcessor(model_proto=model.getvalue())
+    return model.getvalue(), tuple(processor.id_to_piece(id) for id in range(processor.get_piece_size()))
 
 
 def _short_lines(texts: Iterator[str]) -> Iterator[str]:
