@@ -175,7 +175,10 @@ class _TooFewSubwordsError(Exception):
 def _sentencepiece_model(
     options: TextOptions, texts: Callable[[], Iterator[str]], vocab_size: int, boundary: str, seed: int
 ) -> tuple[bytes, tuple[str, ...]]:
-    """Return a SentencePiece model and its pieces. Raises _TooFewSubwordsError, or OptionError for a text that SentencePiece refuses."""
+    """Return a SentencePiece model and its pieces.
+
+    Raises _TooFewSubwordsError, or OptionError for a text that SentencePiece refuses.
+    """
     import sentencepiece
 
     model = io.BytesIO()
