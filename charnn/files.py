@@ -37,6 +37,9 @@ _REMEDIES = {
     errno.EROFS: "the file system is read-only; choose another location",
     errno.EACCES: "permission denied; choose a writable location",
     errno.EPERM: "permission denied; choose a writable location",
+    errno.ENAMETOOLONG: "the name is too long for the file system; choose a shorter one",
+    errno.ELOOP: "its path is a loop of symbolic links; choose another location",
+    errno.ENOENT: "there is no such directory; it was moved or deleted, or cannot be created there",
 }
 
 
@@ -62,9 +65,21 @@ def explain_write_errors(path: Path | str) -> Iterator[None]:
         yield
     except OSError as error:
         remedy = _REMEDIES.get(error.errno or 0, error.strerror or str(error))
+        if error.errno in (errno.EEXIST, errno.ENOTDIR):
+            remedy = _obstacle(path) or remedy
         if getattr(error, "winerror", None) == SHARING_VIOLATION:
             remedy = "another program has it or a file in it open; close that program and run the command again"
         raise StorageError(f"{path}: cannot be written: {remedy}") from error
+
+
+def _obstacle(path: Path) -> str | None:
+    """Return what stands in a path where a directory must be, and what to do; None if nothing does."""
+    for part in (*reversed(path.parents), path):
+        if part.is_symlink() and not part.exists():
+            return f"{part} is a link that leads nowhere; choose another location"
+        if part.exists() and not part.is_dir():
+            return f"{part} is a file, not a directory; choose another location"
+    return None
 
 
 def refuse_unwritable(path: Path) -> None:
@@ -73,7 +88,12 @@ def refuse_unwritable(path: Path) -> None:
         raise StorageError(f"{path}: is a directory, but must be a file; name a file in it")
     if path.exists() and not path.is_file():
         return
-    target = path.resolve()
+    try:
+        target = path.resolve()
+    except (OSError, RuntimeError) as error:
+        raise StorageError(f"{path}: cannot be written: {_REMEDIES[errno.ELOOP]}") from error
+    if obstacle := _obstacle(target.parent):
+        raise StorageError(f"{path}: cannot be written: {obstacle}")
     if not target.parent.is_dir():
         raise StorageError(f"{path}: cannot be written: there is no directory {target.parent}; create it first")
     if not os.access(target.parent, os.W_OK):
@@ -233,6 +253,12 @@ def make_directory(path: Path) -> None:
         path.mkdir(parents=True, exist_ok=True)
 
 
+def staging_names(target: Path) -> tuple[Path, Path]:
+    """Return the directories in which a new version of a directory is made, and the old one kept until it is replaced."""
+    new, old = (target.with_name(f".{target.name}.charnn-{suffix}") for suffix in ("new", "old"))
+    return new, old
+
+
 @contextlib.contextmanager
 def staging_directory(target: Path) -> Iterator[Path]:
     """Yield a new directory that replaces `target` if the block ends without an exception, and is removed otherwise.
@@ -242,10 +268,11 @@ def staging_directory(target: Path) -> Iterator[Path]:
     Raises:
         StorageError: if it cannot be created.
     """
-    staging, replaced = (target.with_name(f".{target.name}.charnn-{suffix}") for suffix in ("new", "old"))
+    staging, replaced = staging_names(target)
     if replaced.exists() and not target.exists():
         replaced.rename(target)  # an earlier swap was interrupted
-    shutil.rmtree(staging, ignore_errors=True)
+    for stale in (staging, replaced):  # of a process that was killed
+        shutil.rmtree(stale, ignore_errors=True)
     make_directory(staging)
     try:
         yield staging

@@ -8,6 +8,7 @@ import pytest
 from charnn.errors import StorageError
 from charnn.files import (
     json_bytes,
+    make_directory,
     portable_name,
     refuse_unwritable,
     sha256_hex,
@@ -215,3 +216,25 @@ def test_a_system_that_opens_no_directory_is_not_asked_to_flush_one(tmp_path, mo
 )
 def test_a_name_is_made_one_that_every_system_takes(name, portable):
     assert portable_name(name) == portable
+
+
+@pytest.mark.parametrize(
+    ("path", "message"),
+    [
+        ("file/x", "file is a file, not a directory; choose another location"),
+        ("file/x/y", "file is a file, not a directory; choose another location"),
+        ("loop/x", "its path is a loop of symbolic links; choose another location"),
+        ("dangling/x", "dangling is a link that leads nowhere; choose another location"),
+        ("a" * 300, "the name is too long for the file system; choose a shorter one"),
+    ],
+)
+def test_what_stands_in_the_way_of_a_directory_is_named(tmp_path, monkeypatch, path, message):
+    monkeypatch.chdir(tmp_path)
+    Path("file").touch()
+    Path("dangling").symlink_to("nowhere")
+    Path("loop").symlink_to("loop")
+    with pytest.raises(StorageError, match=message):
+        make_directory(Path(path))
+    if "/" in path:
+        with pytest.raises(StorageError):
+            refuse_unwritable(Path(path))

@@ -3,10 +3,11 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from charnn.files import PART_SUFFIX, STAGED_SUFFIX
+from charnn.files import PART_SUFFIX, STAGED_SUFFIX, staging_names
 
 BACKWARD = "backward"
 """The directory of the backward model in that of a bidirectional one."""
+STAGED_BACKWARD = tuple(path.name for path in staging_names(Path(BACKWARD)))
 _SYSTEM_FILES = (".DS_Store", "Thumbs.db", "desktop.ini")
 """Files that a file manager leaves in any directory."""
 NGRAM_FILE = "ngram.safetensors"
@@ -56,6 +57,8 @@ def other_files(path: Path) -> list[str]:
 
 def _is_own(name: Path) -> bool:
     folder, file = name.parent.as_posix(), name.name
+    if folder.split("/")[0] in STAGED_BACKWARD:  # left behind by a run that was killed
+        return True
     if folder not in (".", BACKWARD):
         return False
     return file.removesuffix(STAGED_SUFFIX).removesuffix(PART_SUFFIX) in FILES or file in _SYSTEM_FILES

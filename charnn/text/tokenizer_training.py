@@ -29,6 +29,8 @@ MIN_SPELLING_EXAMPLES = 5000
 """If fewer words are out of vocabulary, the rarest known words are spelling examples too."""
 CHARS_PER_SUBWORD = 300
 """Characters of the training text per subword in the default vocabulary size."""
+SUBWORDS_PER_CHARACTER = 1.25
+"""Subwords per character where the default vocabulary would be too small for all characters, as in Chinese."""
 
 
 class TrainedWordTokenizer(NamedTuple):
@@ -143,16 +145,51 @@ def _spelling_examples(counts: Mapping[str, int], vocabulary: Vocabulary) -> lis
 def _train_subwords(
     options: TextOptions, texts: Callable[[], Iterator[str]], boundary: str, seed: int
 ) -> SubwordTokenizer:
+    wanted = options.vocab_size or int(np.clip(sum(map(len, texts())) // CHARS_PER_SUBWORD, 256, 8000))
+    try:
+        model, tokens = _sentencepiece_model(options, texts, wanted, boundary, seed)
+    except _TooFewSubwordsError as error:
+        if options.vocab_size:
+            raise OptionError(
+                f"--vocab-size: found {options.vocab_size}, but this text needs at least {error.minimum} subwords, one for "
+                f"each of its characters; pass --vocab-size {error.minimum * 2} or so"
+            ) from error
+        enough = int(error.minimum * SUBWORDS_PER_CHARACTER)
+        model, tokens = _sentencepiece_model(options, texts, enough, boundary, seed)
+    uncounted = Vocabulary(
+        tokens, (0,) * len(tokens), boundary_id=tokens.index(boundary), unknown_id=tokens.index(UNKNOWN)
+    )
+    tokenizer = SubwordTokenizer(uncounted, options.unit, model)
+    counts = np.zeros(len(tokens), dtype=np.int64)
+    for text in texts():
+        counts += np.bincount(tokenizer.encode(text), minlength=len(tokens))
+    tokenizer.vocabulary = Vocabulary(tokens, tuple(counts.tolist()), uncounted.boundary_id, uncounted.unknown_id)
+    return tokenizer
+
+
+class _TooFewSubwordsError(Exception):
+    """A vocabulary is too small for the characters of the text."""
+
+    def __init__(self, minimum: int) -> None:
+        self.minimum = minimum
+
+
+def _sentencepiece_model(
+    options: TextOptions, texts: Callable[[], Iterator[str]], vocab_size: int, boundary: str, seed: int
+) -> tuple[bytes, tuple[str, ...]]:
+    """Return a SentencePiece model and its pieces.
+
+    Raises _TooFewSubwordsError, or OptionError for a text that SentencePiece refuses.
+    """
     import sentencepiece
 
-    wanted = options.vocab_size or int(np.clip(sum(map(len, texts())) // CHARS_PER_SUBWORD, 256, 8000))
     model = io.BytesIO()
     sentencepiece.set_random_generator_seed(seed)
     try:
         sentencepiece.SentencePieceTrainer.train(
             sentence_iterator=_short_lines(texts()),
             model_writer=model,
-            vocab_size=wanted,
+            vocab_size=vocab_size,
             model_type=options.subword_model,
             normalization_rule_name="identity",
             add_dummy_prefix=False,
@@ -173,23 +210,15 @@ def _train_subwords(
         )
     except RuntimeError as error:
         minimum = re.search(r"required_chars\. \d+ vs (\d+)", str(error))
-        if minimum is None:
-            raise
-        raise OptionError(
-            f"--vocab-size: found {wanted}, but this text needs at least {minimum.group(1)} subwords, one for each of its "
-            f"characters; pass --vocab-size {int(minimum.group(1)) * 2} or so"
-        ) from error
+        if minimum is not None:
+            raise _TooFewSubwordsError(int(minimum[1])) from error
+        maximum = re.search(r"value <= (\d+)", str(error))
+        if maximum is not None and options.vocab_size is None and int(maximum[1]) < vocab_size:
+            return _sentencepiece_model(options, texts, int(maximum[1]), boundary, seed)
+        remedy = f"--vocab-size {maximum[1]} or less" if maximum else "--tokenizer char, or a longer text"
+        raise OptionError(f"--tokenizer subword: SentencePiece refuses this text ({error}); use {remedy}") from error
     processor = sentencepiece.SentencePieceProcessor(model_proto=model.getvalue())
-    tokens = tuple(processor.id_to_piece(id) for id in range(processor.get_piece_size()))
-    uncounted = Vocabulary(
-        tokens, (0,) * len(tokens), boundary_id=tokens.index(boundary), unknown_id=tokens.index(UNKNOWN)
-    )
-    tokenizer = SubwordTokenizer(uncounted, options.unit, model.getvalue())
-    counts = np.zeros(len(tokens), dtype=np.int64)
-    for text in texts():
-        counts += np.bincount(tokenizer.encode(text), minlength=len(tokens))
-    tokenizer.vocabulary = Vocabulary(tokens, tuple(counts.tolist()), uncounted.boundary_id, uncounted.unknown_id)
-    return tokenizer
+    return model.getvalue(), tuple(processor.id_to_piece(id) for id in range(processor.get_piece_size()))
 
 
 def _short_lines(texts: Iterator[str]) -> Iterator[str]:

@@ -4,6 +4,7 @@ import io
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -622,3 +623,114 @@ def test_a_run_of_an_older_version_that_evaluated_a_beginning_selects_anew(charn
     path.write_text(json.dumps(config), encoding="utf-8")
     resumed = charnn("train", "--resume", "-o", "m", "--steps", 16)
     assert "at step 16" in resumed.err.splitlines()[-3]
+
+
+def test_a_text_named_on_resuming_must_be_that_of_the_run(charnn, text):
+    assert charnn("train", text, "--steps", 2, *SMALL, "-o", "m").status == 0
+    Path("other.txt").write_text("another text\n" * 50)
+    refused = charnn("train", "--resume", "-o", "m", "--steps", 4, "other.txt")
+    assert (refused.status, refused.err) == (
+        2,
+        f"charnn: error: TEXT: found other.txt, but m was trained on {text}; leave it out to resume m with {text}, or train a "
+        "new run on it: leave --resume out and name another directory with -o\n",
+    )
+    refused = charnn("train", "--resume", "-o", "m", "--steps", 4, "--valid", "other.txt")
+    assert refused.err.startswith(f"charnn: error: --valid: found other.txt, but m was trained on {text}; ")
+    Path("moved.txt").write_bytes(text.read_bytes())
+    assert charnn("train", "--resume", "-o", "m", "--steps", 4, "moved.txt").status == 0
+    text.write_text(TEXT + "more\n")
+    refused = charnn("train", "--resume", "-o", "m", "--steps", 6, text)
+    assert f"TEXT: found {text}, which has changed since or is not all of the text; leave it out" in refused.err
+    assert facts(charnn, "m")["steps"] == 4
+
+
+def test_one_of_two_texts_is_not_the_text_of_the_run(charnn, text):
+    Path("second.txt").write_text("a second text\n" * 50)
+    assert charnn("train", text, "second.txt", "--steps", 2, *SMALL, "-o", "m").status == 0
+    refused = charnn("train", "--resume", "-o", "m", "--steps", 4, "second.txt")
+    assert "TEXT: found second.txt, which has changed since or is not all of the text" in refused.err
+    assert charnn("train", "--resume", "-o", "m", "--steps", 4, text, "second.txt").status == 0
+
+
+def test_one_duration_is_shown_everywhere(charnn, text):
+    done = charnn("train", text, "--steps", 3, *SMALL, "-o", "m")
+    seconds = facts(charnn, "m")["seconds"]
+    assert f"m: trained for {seconds:.0f} s, 3 steps" in done.err
+    assert json.loads(Path("m/training.json").read_text())["seconds"] == pytest.approx(seconds, abs=0.01)
+    assert f"has spent its budget (3 steps, {seconds:.0f} s)" in charnn("train", "--resume", "-o", "m").err
+
+
+@pytest.mark.parametrize("moved", [True, False], ids=["moved", "deleted"])
+def test_a_directory_that_vanishes_in_training_is_not_said_to_be_intact(charnn, text, monkeypatch, moved):
+    real = training.run
+
+    def vanishing(session, *, should_stop):
+        for event in real(session, should_stop=should_stop):
+            if session.directory.exists() and isinstance(event, Evaluated):
+                Path("m").rename("elsewhere")
+                if not moved:
+                    shutil.rmtree("elsewhere")
+            yield event
+
+    monkeypatch.setattr(training, "run", vanishing)
+    result = charnn("train", text, "--steps", 40, *SMALL, "-o", "m")
+    last = result.err.splitlines()[-1]
+    assert result.status == 1
+    assert last.startswith("charnn: error: m/metrics.jsonl: cannot be written: there is no such directory; ")
+    assert "m was moved or deleted during training: what was learned up to step " in last
+    assert "intact" not in last
+    monkeypatch.setattr(training, "run", real)
+    if moved:
+        assert charnn("train", "--resume", "-o", "elsewhere").status == 0
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [("step", "x"), ("seconds", None), ("losses", [None]), ("rate_scale", []), ("epoch", 1.5)]
+)
+def test_a_mistyped_position_is_named(charnn, run, name, value):
+    content = json.loads((run / "training.json").read_text())
+    (run / "training.json").write_text(json.dumps({**content, name: value}))
+    refused = charnn("train", "--resume", "-o", run, "--steps", 130)
+    assert (refused.status, len(refused.err.splitlines())) == (1, 1)
+    assert (
+        f"{run}/training.json: is damaged (unknown {name.replace('_', ' ')} {value!r}); restore the file" in refused.err
+    )
+
+
+@pytest.mark.parametrize("name", ["batch_size", "dropout"])
+def test_a_run_without_an_option_that_was_resolved_is_refused(charnn, run, name):
+    content = json.loads((run / "config.json").read_text())
+    content["options"]["training"][name] = None
+    (run / "config.json").write_text(json.dumps(content))
+    refused = charnn("train", "--resume", "-o", run, "--steps", 130)
+    assert f"{run}/config.json: found no {name} in options.training, so the run cannot be resumed" in refused.err
+    assert charnn("score", "-m", run, "--text", "The").status == 0
+
+
+@pytest.mark.parametrize("prefix", ["network.", "optimizer.", "recurrent."])
+def test_a_checkpoint_without_some_tensors_is_one_line(charnn, run, prefix):
+    tensors, header = read_tensors(run / "training.safetensors")
+    names = [name for name in tensors if name.startswith(prefix)]
+    del tensors[names[0]]
+    (run / "training.safetensors").write_bytes(pack_tensors(tensors, header))
+    refused = charnn("train", "--resume", "-o", run, "--steps", 122)
+    assert refused.status in (0, 1)
+    assert "internal error" not in refused.err
+
+
+@pytest.mark.parametrize("name", ["config.json", "training.json"])
+def test_no_damaged_value_is_an_internal_error(charnn, run, name):
+    """A few of each kind: every part of the file is dropped, or replaced by a string or a negative number."""
+    content = json.loads((run / name).read_text())
+    for key in content:
+        for damaged in (
+            {other: value for other, value in content.items() if other != key},
+            {**content, key: "x"},
+            {**content, key: -1},
+        ):
+            (run / name).write_text(json.dumps(damaged))
+            commands = [("score", "-m", run, "--text", "The"), ("info", run)] if name == "config.json" else []
+            for command in (*commands, ("train", "--resume", "-o", run, "--steps", 3)):  # its budget is spent
+                result = charnn(*command)
+                assert result.status in (0, 1), (key, result.err)
+                assert "internal error" not in result.err, (key, command, result.err)

@@ -255,3 +255,33 @@ def test_half_of_a_surrogate_pair_is_a_token_like_any_that_is_not_known(kind, te
     tokenizer = {"char": CHARACTERS, "byte": BYTES, "word": WORDS, "subword": SUBWORDS}[kind]
     ids = tokenizer.encode(text)
     assert [token.id for token in tokenizer.tokenize(text)] == ids.tolist()
+
+
+SCRIPTS = {
+    "chinese": "".join(chr(0x4E00 + place % 900) + "\n" * (place % 30 == 29) for place in range(2700)),
+    "japanese": "これは日本語の文です。\n" * 9,
+    "thai": "แมวนั่งบนเสื่อ\n" * 9,
+    "arabic": "القط جلس على الحصير\n" * 9,
+    "hindi": "बिल्ली चटाई पर बैठी\n" * 9,
+    "korean": "고양이가 앉았다\n" * 9,
+    "emoji": "😀👍🏽👩‍👩‍👧\n" * 9,
+    "two letters": "ab",
+}
+
+
+@pytest.mark.parametrize("subword_model", ["unigram", "bpe"])
+@pytest.mark.parametrize("script", SCRIPTS)
+def test_subwords_of_any_script_are_trained_by_default(script, subword_model):
+    text = SCRIPTS[script]
+    tokenizer = trained_tokenizer(TextOptions(tokenizer="subword", subword_model=subword_model), text)
+    ids = tokenizer.encode(text)
+    assert tokenizer.vocabulary.unknown_id not in ids
+    decoder = tokenizer.decoder()
+    assert "".join(decoder.push(int(id)) for id in ids) + decoder.flush() == text
+
+
+def test_a_text_that_sentencepiece_refuses_is_one_line():
+    with pytest.raises(OptionError, match=r"^--tokenizer subword: SentencePiece refuses this text \(.*\); use --tok"):
+        trained_tokenizer(TextOptions(tokenizer="subword"), "\n\n")
+    with pytest.raises(OptionError, match=r"^--vocab-size: found 100, but this text needs at least \d+ subwords"):
+        trained_tokenizer(TextOptions(tokenizer="subword", vocab_size=100), SCRIPTS["chinese"])

@@ -4,6 +4,7 @@ import json
 import math
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -17,7 +18,7 @@ from charnn.storage.model_directory import read_model
 from charnn.text.corpus import open_ids, reverse_encoded
 from charnn.text.tokenizers import CharTokenizer
 from charnn.text.vocabulary import Vocabulary
-from charnn.training.run import create, session
+from charnn.training.run import create, networks, session
 from tests.conftest import ramp_weights
 from tests.training.test_techniques import interrupted_after_ten_steps
 
@@ -276,3 +277,41 @@ def test_a_full_disk_between_the_halves_keeps_the_first_and_says_how_to_resume(c
     assert charnn("score", "-m", "m", "--text", "the cat").status == 0
     assert charnn("train", "--resume", "-o", "m").status == 0
     assert read_model(Path("m/backward")).architecture.direction == "backward"
+
+
+def test_both_halves_train_for_the_same_time_after_the_set_up(monkeypatch):
+    """The set-up of the forward half takes 20 s of the minute: 20 s are left for the steps of each half."""
+    clock = [100.0]
+    monkeypatch.setattr(networks.time, "monotonic", lambda: clock[0])
+    begun = []
+
+    def set_up(_directory, _texts, *, started, **_):
+        clock[0] += 20
+        begun.append(SimpleNamespace(trainer=SimpleNamespace(started=started)))
+        return begun[-1]
+
+    def set_up_backward(_directory, *, started):
+        begun.append(SimpleNamespace(trainer=SimpleNamespace(started=started)))
+        return begun[-1]
+
+    monkeypatch.setattr(networks, "create_run", set_up)
+    monkeypatch.setattr(networks, "create_backward_half", set_up_backward)
+    request = networks.make_request(Path("m"), ["text.txt"], {"direction": "both", "minutes": 1.0})
+    left = []
+    for half in networks.networks(request, started=100.0):
+        left.append(request.training_options.minutes * 60 - (clock[0] - half.trainer.started))
+        clock[0] += left[-1]
+    assert left == [20.0, 20.0]
+    assert clock[0] == 160.0
+
+
+def test_what_a_killed_run_left_between_the_halves_is_removed(charnn, text):
+    assert charnn("train", text, *SMALL, "-o", "m").status == 0
+    for name in ("m/.backward.charnn-new", ".m.charnn-new", ".m.charnn-old"):
+        Path(name).mkdir()
+        Path(name, "train.bin").write_bytes(b"x")
+    Path(".m.charnn-lock").touch()
+    done = charnn("train", text, *SMALL, "-o", "m", "--overwrite", "--direction", "both")
+    assert done.status == 0, done.err
+    assert sorted(path.name for path in Path().iterdir()) == ["m", "text.txt"]
+    assert not [path.name for path in Path("m").iterdir() if path.name.startswith(".")]

@@ -93,9 +93,7 @@ def train(
         overwrite=overwrite,
         resume=resume,
     )
-    if texts and resume:
-        console.notice("TEXT is not read again: a resumed run keeps its original text")
-    elif texts:
+    if texts and not resume:
         console.notice(f"reading {', '.join(map(charnn.api.display_name, texts))}")
     if find_lr:
         with terminated_like_interrupted():

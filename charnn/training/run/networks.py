@@ -19,6 +19,7 @@ from charnn.text.progress import Report
 from charnn.training.run.bidirectional import half_of_budget, is_finished, is_forward_half, with_default_budget
 from charnn.training.run.create import create_backward_half, create_run
 from charnn.training.run.resume import resume_run
+from charnn.training.run.same_text import check_same_text
 from charnn.training.run.session import Session
 
 logger = notice_logger(__name__)
@@ -108,7 +109,8 @@ def networks(request: RunRequest, *, started: float, report: Report | None = Non
 
 
 def _new_networks(request: RunRequest, started: float, report: Report | None) -> Generator[Session, None, None]:
-    yield create_run(
+    is_bidirectional = request.model_options.direction == "both"
+    session = create_run(
         request.directory,
         request.texts,
         text_options=request.text_options,
@@ -119,12 +121,20 @@ def _new_networks(request: RunRequest, started: float, report: Report | None) ->
         report=report,
         recipe=None if request.recipe is None else request.recipe.name,
     )
-    if request.model_options.direction == "both":
-        yield _create_backward_half(request.directory)
+    # Both halves need the set-up of the first, so each is charged half of it and trains for the same time.
+    shared_seconds = (time.monotonic() - started) / 2 if is_bidirectional else 0.0
+    session.trainer.started += shared_seconds
+    yield session
+    if is_bidirectional:
+        yield _create_backward_half(request.directory, time.monotonic() - shared_seconds)
 
 
 def _resumed_networks(request: RunRequest, started: float) -> Generator[Session, None, None]:
     directory, overrides = request.directory, request.overrides
+    if is_model(directory) and (request.texts or request.text_options.valid):
+        check_same_text(directory, read_config(directory), request.texts, request.text_options.valid)
+        if request.texts:
+            logger.info("TEXT is not read again: a resumed run keeps its original text")
     is_bidirectional = is_model(directory) and is_forward_half(read_config(directory))
     if is_bidirectional and overrides.get("direction") not in (None, "both"):
         raise OptionError(
@@ -139,14 +149,14 @@ def _resumed_networks(request: RunRequest, started: float) -> Generator[Session,
     if is_model(backward):
         yield resume_run(backward, overrides, started=time.monotonic())
     else:
-        yield _create_backward_half(directory)
+        yield _create_backward_half(directory, time.monotonic())
 
 
-def _create_backward_half(directory: Path) -> Session:
-    """Create the backward half of a bidirectional model."""
+def _create_backward_half(directory: Path, started: float) -> Session:
+    """Create the backward half of a bidirectional model; `started` as for `create_backward_half`."""
     logger.info("now training the backward half, from right to left")
     try:
-        return create_backward_half(directory, started=time.monotonic())
+        return create_backward_half(directory, started=started)
     except StorageError as error:
         advice = f"the forward half is saved; resume with: charnn train --resume -o {shlex.quote(str(directory))}"
         raise StorageError(f"{error}; {advice}") from error

@@ -9,9 +9,10 @@ from charnn.config import TrainingOptions
 from charnn.config.compatibility import GROUPS
 from charnn.config.training import BUDGETS
 from charnn.errors import ModelError, OptionError
-from charnn.files import write_atomically
+from charnn.files import JsonObject, write_atomically
 from charnn.notices import notice_logger
 from charnn.options import OptionValues, declared_options, flags_of, with_values
+from charnn.storage.json_values import UNREADABLE, check_values, names_of
 from charnn.storage.model_directory import (
     finish_interrupted_writes,
     is_half_of_bidirectional,
@@ -52,14 +53,21 @@ def resume_run(directory: Path, overrides: OptionValues, *, started: float) -> S
     options, budget_changed = _changed_options(config, overrides)
     scalars, tensors = read_training_state(directory)
     config.training = options
+    _check_resolved(directory, options)
     _check_corpus(directory, config, model.tokenizer)
     config.plan = _available_precision(_available_device(config.plan))
-    position = TrainingPosition.of(scalars)
-    session = make_session(directory, config, model.tokenizer, position, started - position.seconds)
+    position = _position(directory, scalars)
+    session = make_session(directory, config, model.tokenizer, position.copy(), started - position.seconds)
     session.generation = model.generation
     if config.plan.ngram_order:
         session.ngrams = read_ngrams(directory, model.architecture.vocab_size, tokenizer_sha256=config.tokenizer_sha256)
-    session.trainer.restore(position, tensors)
+    try:
+        session.trainer.restore(position, tensors)
+    except (*UNREADABLE, RuntimeError) as error:
+        raise ModelError(
+            f"{directory}/training.safetensors: does not fit this model ({error}), so the run cannot be resumed; "
+            "restore the file, or train a new run"
+        ) from error
     trainer = session.trainer
     progress = trainer.budget.progress(position.step, position.seconds)
     if budget_changed:
@@ -69,7 +77,7 @@ def resume_run(directory: Path, overrides: OptionValues, *, started: float) -> S
     if progress >= 1:
         larger = _larger_budget(options, position, is_half_of_bidirectional(config))
         raise ModelError(
-            f"{directory}: has spent its budget ({position.step:,} steps, {position.seconds:.0f} s); "
+            f"{directory}: has spent its budget ({position.step:,} steps, {config.results.seconds:.0f} s); "
             f"to extend it, resume with a larger one, e.g. --resume {larger}"
         )
     trainer.position.num_stale = 0 if budget_changed else trainer.position.num_stale
@@ -103,6 +111,26 @@ def _changed_options(config: RunConfig, overrides: OptionValues) -> tuple[Traini
         changes = {**dict.fromkeys(BUDGETS), **changes}
     resumed = with_values(options, changes)
     return resumed, any(getattr(resumed, name) != getattr(options, name) for name in BUDGETS)
+
+
+def _check_resolved(directory: Path, options: TrainingOptions) -> None:
+    """Raise ModelError if an option that was resolved when the run was started is missing."""
+    for name in ("batch_size", "dropout"):
+        if getattr(options, name) is None:
+            raise ModelError(
+                f"{directory}/config.json: found no {name} in options.training, so the run cannot be resumed; "
+                "restore the file, or train a new run"
+            )
+
+
+def _position(directory: Path, scalars: JsonObject) -> TrainingPosition:
+    """Return the position in a checkpoint. Raises ModelError for a value of a wrong type."""
+    file = f"{directory}/training.json"
+    try:
+        check_values(TrainingPosition, {name: scalars[name] for name in names_of(TrainingPosition) if name in scalars})
+    except UNREADABLE as error:
+        raise ModelError(f"{file}: is damaged ({error}); restore the file, or train a new run") from error
+    return TrainingPosition.of(scalars)
 
 
 def _check_corpus(directory: Path, config: RunConfig, tokenizer: Tokenizer) -> None:

@@ -16,7 +16,14 @@ from charnn.errors import CharnnError, StorageError
 from charnn.files import explain_write_errors
 from charnn.ngrams.kneser_ney import NgramModel
 from charnn.storage.checkpoint import Tensors
-from charnn.storage.model_directory import Model, read_model, update_config, write_model, write_training_state
+from charnn.storage.model_directory import (
+    Model,
+    is_model,
+    read_model,
+    update_config,
+    write_model,
+    write_training_state,
+)
 from charnn.storage.run_config import RunConfig
 from charnn.text.corpus import open_ids
 from charnn.text.tokenizers import Tokenizer
@@ -207,14 +214,28 @@ def run(session: Session, *, should_stop: Callable[[], bool]) -> Generator[Event
 
 @contextlib.contextmanager
 def _errors_explained(session: Session) -> Iterator[None]:
-    """Add to an error that the saved files are intact, and how to resume."""
+    """Add to an error what is left on disk, and how to resume from it."""
     try:
         yield
     except CharnnError as error:
-        run_directory = directory_of_run(session.directory, session.config)
-        resuming = f"charnn train --resume -o {shlex.quote(str(run_directory))}"
-        advice = f"; resume with: {resuming}" if isinstance(error, StorageError) else ""
-        raise type(error)(f"{error}; the files saved in {session.directory} are intact{advice}") from error
+        if isinstance(error, StorageError):
+            raise StorageError(f"{error}; {_what_is_left(session)}") from error
+        raise type(error)(f"{error}; the files saved in {session.directory} are intact") from error
+
+
+def _what_is_left(session: Session) -> str:
+    """Return what is left on disk of a run that could not be saved, and how to resume from it."""
+    directory = session.directory
+    if not is_model(directory):
+        step = session.trainer.position.step
+        return (
+            f"{directory} was moved or deleted during training: what was learned up to step {step:,} since its last "
+            "checkpoint is lost; if it was moved, resume with: charnn train --resume -o NEW_NAME"
+        )
+    return (
+        f"the files saved in {directory} are intact; resume with: "
+        f"charnn train --resume -o {shlex.quote(str(directory_of_run(directory, session.config)))}"
+    )
 
 
 def _handle(session: Session, event: Event) -> None:
@@ -225,7 +246,6 @@ def _handle(session: Session, event: Event) -> None:
             session.unsaved_best = session.trainer.averaged_arrays(temperature=event.temperature)
     if isinstance(event, Stopped):
         session.config.results.stopped = event.reason
-        _record_effort(session)
         if session.config.results.best_step == 0 and event.step > 0:
             session.unsaved_best = session.trainer.averaged_arrays()  # better than the initialization
         # An interrupt does not wait for more than an evaluation takes.
@@ -240,7 +260,6 @@ def _record_results(session: Session, event: Evaluated) -> None:
         results.valid_loss_nats = results.selection_loss_nats = event.valid_loss_nats
         results.valid_margin_nats, results.temperature = None, event.temperature
         results.valid_num_tokens, results.best_step = event.num_tokens, event.step
-    _record_effort(session)
 
 
 def _measure_best_weights(session: Session, text: HeldOutText) -> None:
@@ -261,20 +280,17 @@ def _measure_best_weights(session: Session, text: HeldOutText) -> None:
     results.mixture_loss_nats = metrics.mixture_loss_nats
 
 
-def _record_effort(session: Session) -> None:
-    results = session.config.results
-    results.steps, results.seconds = session.trainer.position.step, round(session.trainer.seconds(), 2)
-
-
 def save(session: Session) -> None:
-    """Save the best weights if they are new, then a checkpoint."""
+    """Save the best weights if they are new, then a checkpoint; both say how long the run has lasted."""
+    position, tensors = session.trainer.checkpoint()
+    results = session.config.results
+    results.steps, results.seconds = position.step, round(position.seconds, 2)
     if session.unsaved_best is None:
         update_config(session.directory, session.config, generation=session.generation)
     else:
         session.generation = session.trainer.position.best_step
         write_model(session.directory, session.config, session.unsaved_best, generation=session.generation)
         session.unsaved_best = None
-    position, tensors = session.trainer.checkpoint()
     write_training_state(session.directory, asdict(position), tensors, generation=position.step)
 
 
