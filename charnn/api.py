@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from charnn.analysis.comparison import compare_files as compare_files
     from charnn.analysis.comparison import have_same_vocabulary as have_same_vocabulary
+    from charnn.analysis.comparison import score_options_of as score_options_of
     from charnn.analysis.exposure_bias import bands as bands
     from charnn.analysis.exposure_bias import roll_out as roll_out
     from charnn.analysis.memorization import measure_memorization as measure_memorization
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from charnn.analysis.minimal_pairs import accuracies as accuracies
     from charnn.analysis.minimal_pairs import read_pairs as read_pairs
     from charnn.cells.parameters import expected_shapes as expected_shapes
+    from charnn.cells.parameters import parameter_counts as parameter_counts
     from charnn.files import LineFile as LineFile
     from charnn.files import refuse_unwritable as refuse_unwritable
     from charnn.files import write_atomically as write_atomically
@@ -56,6 +58,10 @@ if TYPE_CHECKING:
     from charnn.scoring.nbest import Best as Best
     from charnn.scoring.nbest import combined as combined
     from charnn.scoring.nbest import read_hypotheses as read_hypotheses
+    from charnn.scoring.protocol import protocol_in_words as protocol_in_words
+    from charnn.scoring.protocol import protocol_of as protocol_of
+    from charnn.scoring.protocol import validation_in_words as validation_in_words
+    from charnn.scoring.protocol import validation_protocol as validation_protocol
     from charnn.scoring.scores import Score as Score
     from charnn.storage.model_directory import find_model as find_model
     from charnn.storage.model_directory import is_model as is_model
@@ -103,6 +109,7 @@ _NAMES = {
     "analysis.comparison": (
         "compare_files",
         "have_same_vocabulary",
+        "score_options_of",
     ),
     "analysis.exposure_bias": (
         "bands",
@@ -114,7 +121,10 @@ _NAMES = {
         "accuracies",
         "read_pairs",
     ),
-    "cells.parameters": ("expected_shapes",),
+    "cells.parameters": (
+        "expected_shapes",
+        "parameter_counts",
+    ),
     "files": (
         "LineFile",
         "refuse_unwritable",
@@ -171,6 +181,12 @@ _NAMES = {
         "Best",
         "combined",
         "read_hypotheses",
+    ),
+    "scoring.protocol": (
+        "protocol_in_words",
+        "protocol_of",
+        "validation_in_words",
+        "validation_protocol",
     ),
     "scoring.scores": ("Score",),
     "storage.model_directory": (

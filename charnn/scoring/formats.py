@@ -96,6 +96,7 @@ def record(score: Score, options: ScoreOptions) -> JsonObject:
         "log_base": base,
         "num_tokens": score.num_tokens,
         "num_unknown": score.num_unknown,
+        "num_excluded": score.num_excluded,
         "num_chars": score.num_chars,
         "num_bytes": score.num_bytes,
     }
@@ -266,6 +267,7 @@ def summary(total: Score) -> JsonObject:
         "num_bytes": total.num_bytes,
         "num_words": total.num_words,
         "num_unknown": total.num_unknown,
+        "num_excluded": total.num_excluded,
         "perplexity": total.perplexity,
         "perplexity_excluding_unknown": total.perplexity_excluding_unknown,
         "nats_per_token": -total.log_prob_nats / total.num_tokens if total.num_tokens else math.nan,

@@ -153,11 +153,19 @@ def _score_texts(
             raise charnn.api.empty_text_error(files, "there is nothing to score")
         if not total.num_tokens:
             console.notice("no token was scored: --no-bos, --no-eos and --exclude-unk leave none")
-        written.finish(total, 1 if options.unit == "stream" else num_units, plain_total if plain else None)
+        num_units = 1 if options.unit == "stream" else num_units
+        protocol = charnn.api.protocol_in_words(
+            options,
+            num_units,
+            noun="text" if texts else "",
+            reads_backward=any(each.is_backward for each in scorer.estimators),
+        )
+        written.finish(total, protocol, num_units, plain_total if plain else None)
     if summary:
         how = {
             "models": [str(model.path) for model in models],
             "weights": list(scorer.weights),
+            "protocol": charnn.api.protocol_of(options),
             "options": chosen(options),
         }
         _write_summary(summary, total, plain_total if plain else None, how)

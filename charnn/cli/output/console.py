@@ -241,6 +241,12 @@ def fitting(text: str, width: int) -> str:
     return text + "…"
 
 
+def wrapped(text: str, width: int) -> list[str]:
+    """Return the lines of a text, wrapped at a number of columns; words that are longer are divided."""
+    lines = new_text(text).wrap(output_console(), width, overflow="fold")
+    return [line.plain.rstrip() for line in lines]
+
+
 def padded(text: str, width: int) -> str:
     """Return a text padded with spaces to a number of columns."""
     return text + " " * max(0, width - cell_width(text))

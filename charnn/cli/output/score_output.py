@@ -85,10 +85,11 @@ class ScoreOutput:
         details = self._options.per_token or self._options.by_word
         return details and self._options.format != "jsonl"
 
-    def finish(self, total: "Score", num_units: int, plain: "Score | None") -> None:
+    def finish(self, total: "Score", protocol: str, num_units: int, plain: "Score | None") -> None:
         """Write what remains, and the totals.
 
         Args:
+            protocol: how the text was read, in words.
             plain: the totals without adaptation, if the model adapts.
         """
         self._begin()
@@ -96,7 +97,7 @@ class ScoreOutput:
             self._add_stream(total)
         for line in self._format.end(total, num_units) if self._format else ():
             self._write(line)
-        for line in _totals(total, plain, self._options):
+        for line in [*_totals(total, plain, self._options), protocol]:
             if self._is_table:
                 self._write(line)
             else:
@@ -116,6 +117,7 @@ class ScoreOutput:
     def _headings(self) -> list[str]:
         options = self._options
         title = f"log probabilities: {LOG_NAMES[options.base]}"
+        title += ", unknown tokens excluded" if options.exclude_unk else ""
         if options.per_token:
             numbers = f"{'log prob':>10} {'prob':>10} {'rank':>7} {'entropy':>8} {'reduced':>8}"
             heading = f"{'line':>6}  {'token':<{TOKEN_WIDTH}} {numbers}"
@@ -123,7 +125,8 @@ class ScoreOutput:
         elif options.by_word:
             heading = f"{'line':>6}  {'log prob':>10} {'tokens':>7}  {'at':>6}  word"
         else:
-            heading = f"{'line':>6} {'log prob':>13} {'tokens':>7} {'unknown':>8} {'perplexity':>11}  text"
+            unknown = "excluded" if options.exclude_unk else "unknown"
+            heading = f"{'line':>6} {'log prob':>13} {'tokens':>7} {unknown:>8} {'perplexity':>11}  text"
         return [title, heading, "─" * len(heading)]
 
     def _show(self, score: "Score") -> None:
@@ -204,14 +207,16 @@ class ScoreOutput:
 def _totals(total: "Score", plain: "Score | None", options: ScoreOptions) -> list[str]:
 
     facts = charnn.api.summary(total)
-    excluded = ", excluded" if total.num_excluded else ""
+    excludes = options.exclude_unk
+    perplexity = f"perplexity {facts['perplexity']:.4f}"
     lines = [
         f"log probability {charnn.api.in_base(total.log_prob_nats, options.base):.4f} (base {options.base}), "
         f"{facts['nats_per_token']:.4f} nats per token",
-        f"{facts['num_tokens']:,} tokens ({facts['num_unknown']:,} unknown{excluded}), {facts['num_chars']:,} characters, "
-        f"{facts['num_bytes']:,} bytes, {facts['num_words']:,} words",
-        f"perplexity {facts['perplexity']:.4f} including unknown tokens, "
-        f"{facts['perplexity_excluding_unknown']:.4f} excluding them",
+        f"{facts['num_tokens']:,} tokens ({facts['num_unknown']:,} unknown{', excluded' if excludes else ''}), "
+        f"{facts['num_chars']:,} characters, {facts['num_bytes']:,} bytes, {facts['num_words']:,} words",
+        f"{perplexity} excluding unknown tokens (--exclude-unk)"
+        if excludes
+        else f"{perplexity} including unknown tokens, {facts['perplexity_excluding_unknown']:.4f} excluding them",
         f"bits per token {facts['bits_per_token']:.4f}, character {facts['bits_per_char']:.4f}, "
         f"byte {facts['bits_per_byte']:.4f}, word {facts['bits_per_word']:.4f}",
     ]
