@@ -33,7 +33,8 @@ def show_facts(names: Sequence[str], facts: Mapping[str, Sequence[str]]) -> None
 def _show_list(name: str, facts: Mapping[str, str]) -> None:
     """Write each value below its label."""
     width = console.terminal_width()
-    console.write_line(name)
+    for line in console.wrapped(name, width):
+        console.write_line(line)
     for label, value in facts.items():
         for line in console.wrapped(label, width):
             console.write_line(line)
