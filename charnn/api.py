@@ -58,6 +58,8 @@ if TYPE_CHECKING:
     from charnn.scoring.nbest import Best as Best
     from charnn.scoring.nbest import combined as combined
     from charnn.scoring.nbest import read_hypotheses as read_hypotheses
+    from charnn.scoring.preflight import report_unknown as report_unknown
+    from charnn.scoring.preflight import units_to_score as units_to_score
     from charnn.scoring.protocol import protocol_in_words as protocol_in_words
     from charnn.scoring.protocol import protocol_of as protocol_of
     from charnn.scoring.protocol import validation_in_words as validation_in_words
@@ -71,6 +73,7 @@ if TYPE_CHECKING:
     from charnn.storage.model_directory import read_mixture as read_mixture
     from charnn.storage.model_directory import read_model as read_model
     from charnn.storage.model_directory import read_ngrams as read_ngrams
+    from charnn.storage.model_directory import report_untrained as report_untrained
     from charnn.storage.model_directory import with_backward_half as with_backward_half
     from charnn.storage.new_directory import check_available as check_available
     from charnn.storage.new_directory import default_directory as default_directory
@@ -182,6 +185,10 @@ _NAMES = {
         "combined",
         "read_hypotheses",
     ),
+    "scoring.preflight": (
+        "report_unknown",
+        "units_to_score",
+    ),
     "scoring.protocol": (
         "protocol_in_words",
         "protocol_of",
@@ -198,6 +205,7 @@ _NAMES = {
         "read_mixture",
         "read_model",
         "read_ngrams",
+        "report_untrained",
         "with_backward_half",
     ),
     "storage.new_directory": (

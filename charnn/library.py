@@ -17,7 +17,7 @@ from charnn.language_model import LanguageModel, speaking_of_arguments
 from charnn.options import with_tuples
 from charnn.recipes import load_recipe
 from charnn.scoring.build import check_compatible
-from charnn.storage.model_directory import find_model, read_model, with_backward_half
+from charnn.storage.model_directory import find_model, read_model, report_untrained, with_backward_half
 from charnn.storage.new_directory import check_available, default_directory
 from charnn.text.sources import check_exist
 
@@ -41,7 +41,9 @@ def load(path: str | Path | None = None) -> LanguageModel:
     Example:
         >>> model = charnn.load("runs/book")
     """
-    return LanguageModel(with_backward_half(read_model(find_model(None if path is None else str(path)))))
+    models = with_backward_half(read_model(find_model(None if path is None else str(path))))
+    report_untrained(models)
+    return LanguageModel(models)
 
 
 @speaking_of_arguments

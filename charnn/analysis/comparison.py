@@ -17,11 +17,11 @@ import numpy.typing as npt
 
 from charnn.config import ComparisonOptions, ScoreOptions
 from charnn.scoring.build import build_scorer
+from charnn.scoring.preflight import report_unknown, units_to_score
 from charnn.scoring.scores import Score
 from charnn.scoring.words import scored_words
 from charnn.storage.model_directory import Model
 from charnn.text.sources import empty_text_error
-from charnn.text.units import read_units
 
 Floats = npt.NDArray[np.float64]
 
@@ -198,7 +198,7 @@ def compare_files(models: Sequence[Model], files: Sequence[str], options: Compar
     )
     all_bytes = all(model.tokenizer.kind == "byte" for model in models)
     tokenizer = models[0].tokenizer if all_bytes else None
-    units = read_units(files, tokenizer, unit=options.unit, encoding=options.encoding)
+    units = units_to_score(models, files, score_options, tokenizer=tokenizer)
     if options.unit == "stream" and any(model.architecture.direction == "backward" for model in models):
         units = iter(["".join(units)])  # a backward model reads a running text whole
     same_units = itertools.tee(units)
@@ -210,6 +210,8 @@ def compare_files(models: Sequence[Model], files: Sequence[str], options: Compar
         comparison.take(first, second, closes=closes)
     if not comparison.totals[0].num_tokens:
         raise empty_text_error(files, "there is nothing to compare on")
+    for model, total in zip(models, comparison.totals, strict=True):
+        report_unknown(total, score_options, model.tokenizer.kind, f"this text for {model.path}")
     return comparison
 
 

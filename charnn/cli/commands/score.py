@@ -85,7 +85,7 @@ def score(
         refuse_both("--summary", summary is not None, "--rollout")
         refuse_both("--output", output is not None, "--rollout")
         refuse_both("--rollout", len(models) > 1, "several models")
-        units = iter(text) if text else _units(files or [], models[0], options)
+        units = iter(text) if text else _units(files or [], models, options)
         show_rollouts(models[0], "".join(units), options)
         return
     if options.pairs:
@@ -104,8 +104,8 @@ def _check_files(files: list[str]) -> None:
         raise TextError(f"{error}, or pass a sentence with --text") from error
 
 
-def _units(files: list[str], model: "Model", options: ScoreOptions) -> Iterator[str]:
-    return charnn.api.read_units(files, model.tokenizer, unit=options.unit, encoding=options.encoding)
+def _units(files: list[str], models: "Sequence[Model]", options: ScoreOptions) -> Iterator[str]:
+    return charnn.api.units_to_score(models, files, options, tokenizer=models[0].tokenizer)
 
 
 def _load(named: "Sequence[str] | None", options: ScoreOptions) -> "list[Model]":
@@ -127,7 +127,7 @@ def _score_texts(
 
     scorer = charnn.api.build_scorer(models, options)
     plain = charnn.api.build_plain_scorer(models, options, scorer.weights)
-    units: Iterator[str] = iter(texts) if texts else _units(files, models[0], options)
+    units: Iterator[str] = iter(texts) if texts else _units(files, models, options)
     units, same_units = itertools.tee(units) if plain else (units, iter(()))
     name = ", ".join(files) if files else "-"
     total, plain_total, num_units = charnn.api.Score(), charnn.api.Score(), 0
@@ -153,6 +153,7 @@ def _score_texts(
             raise charnn.api.empty_text_error(files, "there is nothing to score")
         if not total.num_tokens:
             console.notice("no token was scored: --no-bos, --no-eos and --exclude-unk leave none")
+        charnn.api.report_unknown(total, options, scorer.tokenizer.kind, "this text")
         num_units = 1 if options.unit == "stream" else num_units
         protocol = charnn.api.protocol_in_words(
             options,
