@@ -50,6 +50,7 @@ if TYPE_CHECKING:
     from charnn.scoring.cloze import ranked_tokens as ranked_tokens
     from charnn.scoring.cloze import score_cloze as score_cloze
     from charnn.scoring.format_choice import format_of as format_of
+    from charnn.scoring.formats import growing_record as growing_record
     from charnn.scoring.formats import in_base as in_base
     from charnn.scoring.formats import summary as summary
     from charnn.scoring.formats import tab_separated as tab_separated
@@ -65,6 +66,7 @@ if TYPE_CHECKING:
     from charnn.scoring.protocol import validation_in_words as validation_in_words
     from charnn.scoring.protocol import validation_protocol as validation_protocol
     from charnn.scoring.scores import Score as Score
+    from charnn.scoring.token_scores import JoinedTokens as JoinedTokens
     from charnn.storage.model_directory import find_model as find_model
     from charnn.storage.model_directory import is_model as is_model
     from charnn.storage.model_directory import is_model_file as is_model_file
@@ -174,6 +176,7 @@ _NAMES = {
     ),
     "scoring.format_choice": ("format_of",),
     "scoring.formats": (
+        "growing_record",
         "in_base",
         "summary",
         "tab_separated",
@@ -196,6 +199,7 @@ _NAMES = {
         "validation_protocol",
     ),
     "scoring.scores": ("Score",),
+    "scoring.token_scores": ("JoinedTokens",),
     "storage.model_directory": (
         "find_model",
         "is_model",

@@ -121,10 +121,14 @@ class LineFile:
         with explain_write_errors(path):
             self._file = self._growing.open("w", encoding="utf-8", errors="surrogateescape", newline="\n")
 
+    def write(self, text: str) -> None:
+        """Write a part of a line. Raises StorageError."""
+        with explain_write_errors(self.path):
+            self._file.write(text)
+
     def write_line(self, text: str) -> None:
         """Write a line. Raises StorageError."""
-        with explain_write_errors(self.path):
-            self._file.write(text + "\n")
+        self.write(text + "\n")
 
     def close(self) -> None:
         """Rename the file to its final name. Raises StorageError."""

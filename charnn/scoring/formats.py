@@ -89,6 +89,17 @@ class JsonLines:
 
 def record(score: Score, options: ScoreOptions) -> JsonObject:
     """Return the score of a unit as a JSON record."""
+    fields = growing_record(score, options)
+    return {**fields, "tokens": list(fields["tokens"])} if "tokens" in fields else fields
+
+
+def growing_record(score: Score, options: ScoreOptions) -> JsonObject:
+    """Return the score of a unit as a JSON record whose tokens are an iterator: of a long unit, few are in memory at a time.
+
+    Example:
+        >>> options = ScoreOptions(format="jsonl", per_token=True)
+        >>> next(charnn.api.growing_record(model.score("The fox slept.", per_token=True), options)["tokens"])
+    """
     base = options.base
     fields: JsonObject = {
         "line": score.number,
@@ -101,7 +112,7 @@ def record(score: Score, options: ScoreOptions) -> JsonObject:
         "num_bytes": score.num_bytes,
     }
     if options.per_token:
-        fields["tokens"] = [_token_fields(token, options) for token in score.tokens]
+        fields["tokens"] = (_token_fields(token, options) for token in score.tokens)
     if options.by_word:
         fields["words"] = [
             {

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from functools import partial
 
-from charnn.config.scoring import ScoreOptions
+from charnn.config.scoring import BASE_OF_FORMAT, ScoreOptions
 from charnn.notices import notice_logger
 from charnn.scoring.scores import Score
 from charnn.storage.model_directory import Model, config_if_readable
@@ -16,6 +16,8 @@ from charnn.text.tokenizers import Tokenizer
 from charnn.text.units import read_units
 
 logger = notice_logger(__name__)
+
+MUCH_MEMORY_BYTES = 500_000_000
 
 
 def units_to_score(
@@ -33,8 +35,37 @@ def units_to_score(
     """
     inspect = partial(_report_training_text, models)
     units = read_units(files, tokenizer, unit=options.unit, encoding=options.encoding, inspect=inspect)
+    names = ", ".join(map(display_name, files))
     of_lines = options.unit == "line" and any(model.tokenizer.unit == "line" for model in models)
-    return _inspected(units, ", ".join(map(display_name, files)), of_lines=of_lines)
+    return _inspected(_within_memory(units, names, options), names, of_lines=of_lines)
+
+
+def _within_memory(units: Iterator[str], names: str, options: ScoreOptions) -> Iterator[str]:
+    """Yield units, and log before the first one whose scores need much memory how much that is."""
+    keeps_all = options.unit == "stream" and options.needs_tokens and options.format == "jsonl"
+    if options.unit == "stream" and not keeps_all:
+        yield from units
+        return
+    num_chars, is_said = 0, False
+    for number, unit in enumerate(units, start=1):
+        num_chars = len(unit) + (num_chars if keeps_all else 0)
+        num_bytes = num_chars * bytes_per_char(options)
+        if num_bytes > MUCH_MEMORY_BYTES and not is_said:
+            is_said = True
+            where, size = (names, "more than") if keeps_all else (f"{names}: {options.unit} {number:,}", "about")
+            windows = "; --unit stream reads it in windows, with --format table or tsv"
+            logger.info(
+                f"{where}: scoring {num_chars:,} characters in one record needs {size} {num_bytes / 1e9:.1f} GB of memory"
+                + ("; divide it" if options.format in BASE_OF_FORMAT else windows)
+            )
+        yield unit
+
+
+def bytes_per_char(options: ScoreOptions) -> int:
+    """Return the memory that scoring a unit needs for each character of a character model, as measured."""
+    if options.by_word or options.format in BASE_OF_FORMAT:
+        return 450
+    return 65 + 16 * options.alternatives if options.per_token else 45
 
 
 def _inspected(units: Iterator[str], names: str, *, of_lines: bool) -> Iterator[str]:

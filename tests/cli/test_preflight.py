@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from charnn.scoring import preflight
 from charnn.storage.model_directory import read_model, write_model
 from tests.conftest import FABLES, train_quietly
 
@@ -118,6 +119,28 @@ def test_a_line_of_pages_is_no_line(charnn, line_run, run):
     assert len(lines_with("text.txt: line 601 has 20,000 characters, which is no sentence", scored.err)) == 1
     assert len(lines_with("no sentence", scored.err)) == 1
     assert "no sentence" not in charnn("score", "-m", run, "text.txt").err
+
+
+@pytest.mark.parametrize(
+    ("options", "doubt"),
+    [
+        ((), "text.txt: line 3: scoring 4,000 characters in one record needs about "),
+        (("--per-token",), "text.txt: line 2: scoring 2,500 characters in one record"),
+        (("--per-token", "--alternatives", 100), "text.txt: line 1: scoring 100 characters in one record"),
+        (("--format", "srilm"), "text.txt: line 2: scoring 2,500 characters in one record"),
+        (("--unit", "stream", "--per-token"), None),
+        (("--unit", "stream", "--per-token", "--format", "jsonl"), "text.txt: scoring 2,602 characters in one record"),
+    ],
+)
+def test_units_that_need_much_memory_are_said_before_they_are_scored(charnn, run, monkeypatch, options, doubt):
+    monkeypatch.setattr(preflight, "MUCH_MEMORY_BYTES", 150_000)
+    monkeypatch.setattr("charnn.text.decoding.CHUNK_BYTES", 64)
+    Path("text.txt").write_text("a" * 100 + "\n" + "b" * 2500 + "\n" + "c" * 4000 + "\n", encoding="utf-8")
+    said = lines_with(" of memory", charnn("score", "-m", run, "text.txt", *options).err)
+    assert len(said) == (doubt is not None)
+    if doubt is not None:
+        assert said[0].startswith(f"charnn: {doubt}")
+        assert said[0].endswith("; divide it" if "srilm" in options else "with --format table or tsv")
 
 
 @pytest.mark.parametrize("command", ["score --text ab -m", "sample -n 2 --seed 1 -m", "predict a -m", "compare other"])

@@ -2,6 +2,8 @@
 
 import math
 from dataclasses import replace
+from functools import lru_cache
+from itertools import takewhile
 from typing import TYPE_CHECKING
 
 import charnn
@@ -52,8 +54,18 @@ class ScoreOutput:
         return self._paints and self._options.unit != "stream"
 
     def _write(self, line: str | dict[str, object]) -> None:
-        text = line if isinstance(line, str) else console.to_json(line)
-        self._lines.write(text)
+        self._lines.write(line if isinstance(line, str) else console.to_json(line))
+
+    def _write_record(self, score: "Score") -> None:
+        """Write a unit in the format, or in the table."""
+        if self._format is None:
+            self._show(score)
+        elif self._options.format == "jsonl" and self._options.per_token:
+            record = charnn.api.growing_record(score, self._options)
+            self._lines.write_parts(console.json_parts(record))
+        else:
+            for line in self._format.lines(score):
+                self._write(line)
 
     def _begin(self) -> None:
         if not self._has_begun:
@@ -67,11 +79,7 @@ class ScoreOutput:
         if self._options.unit == "stream" and not self._writes_by_piece():
             self._keep_piece(score)
             return
-        if self._format is not None:
-            for line in self._format.lines(score):
-                self._write(line)
-        else:
-            self._show(score)
+        self._write_record(score)
 
     def _keep_piece(self, score: "Score") -> None:
         """Keep what the record of a running text needs from a piece: its tokens and, if it is short, its text."""
@@ -107,12 +115,8 @@ class ScoreOutput:
         parts, self._stream_parts = self._stream_parts, []
         keeps_text = self._options.by_word or self._stream_chars <= MOST_SHOWN
         text = "".join(part.text for part in parts) if keeps_text else ""
-        whole = replace(total, number=1, text=text, tokens=[token for part in parts for token in part.tokens])
-        if self._format is not None:
-            for line in self._format.lines(whole):
-                self._write(line)
-        else:
-            self._show(whole)
+        whole = replace(total, number=1, text=text, tokens=charnn.api.JoinedTokens([part.tokens for part in parts]))
+        self._write_record(whole)
 
     def _headings(self) -> list[str]:
         options = self._options
@@ -157,8 +161,9 @@ class ScoreOutput:
         shown = console.fitting(text[: room + 1], room)
         row = console.new_text(numbers + shown)
         last = len(numbers) + len(shown) - (0 if fits else 1)
-        ends = [token.start for token in score.tokens[1:]] + [len(score.text)]
-        for token, end in zip(score.tokens, ends, strict=True):
+        tokens = list(takewhile(lambda token: token.start <= room, score.tokens))
+        ends = [token.start for token in tokens[1:]] + [len(score.text)]
+        for token, end in zip(tokens, ends, strict=True):
             if token.log_prob_nats is not None and token.start < end:
                 style = self._shade(token)
                 row.stylize(style, min(len(numbers) + token.start, last), min(len(numbers) + end, last))
@@ -171,8 +176,7 @@ class ScoreOutput:
     def _show_token(self, number: int, token: "ScoredToken") -> None:
 
         base = self._options.base
-        name = console.visible(token.token) + (" <unk>" if token.is_unknown else "")
-        name = console.padded(console.fitting(name, TOKEN_WIDTH), TOKEN_WIDTH)
+        name = _token_cell(token.token, token.is_unknown)
         if token.log_prob_nats is None:
             self._write(f"{number:>6}  {name} {'not scored':>10}")
             return
@@ -202,6 +206,13 @@ class ScoreOutput:
             unknown = " <unk>" if word.is_unknown else ""
             name = console.visible(word.word)
             self._write(f"{score.number:>6}  {shown:>10} {len(word.tokens):>7}  {word.start:>6}  {name}{unknown}")
+
+
+@lru_cache(maxsize=1 << 16)
+def _token_cell(token: str, is_unknown: bool) -> str:
+    """Return a token as a table shows it."""
+    name = console.visible(token) + (" <unk>" if is_unknown else "")
+    return console.padded(console.fitting(name, TOKEN_WIDTH), TOKEN_WIDTH)
 
 
 def _totals(total: "Score", plain: "Score | None", options: ScoreOptions) -> list[str]:
