@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from charnn.analysis.comparison import compare_files as compare_files
     from charnn.analysis.comparison import have_same_vocabulary as have_same_vocabulary
+    from charnn.analysis.comparison import score_options_of as score_options_of
     from charnn.analysis.exposure_bias import bands as bands
     from charnn.analysis.exposure_bias import roll_out as roll_out
     from charnn.analysis.memorization import measure_memorization as measure_memorization
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from charnn.analysis.minimal_pairs import accuracies as accuracies
     from charnn.analysis.minimal_pairs import read_pairs as read_pairs
     from charnn.cells.parameters import expected_shapes as expected_shapes
+    from charnn.cells.parameters import parameter_counts as parameter_counts
     from charnn.files import LineFile as LineFile
     from charnn.files import explain_write_errors as explain_write_errors
     from charnn.files import refuse_unwritable as refuse_unwritable
@@ -67,11 +69,19 @@ if TYPE_CHECKING:
     from charnn.scoring.nbest import Best as Best
     from charnn.scoring.nbest import combined as combined
     from charnn.scoring.nbest import read_hypotheses as read_hypotheses
+    from charnn.scoring.preflight import input_to_score as input_to_score
+    from charnn.scoring.preflight import report_unknown as report_unknown
+    from charnn.scoring.preflight import units_to_score as units_to_score
     from charnn.scoring.prompt_tokens import PromptToken as PromptToken
     from charnn.scoring.prompt_tokens import prompt_tokens as prompt_tokens
+    from charnn.scoring.protocol import protocol_in_words as protocol_in_words
+    from charnn.scoring.protocol import protocol_of as protocol_of
+    from charnn.scoring.protocol import validation_in_words as validation_in_words
+    from charnn.scoring.protocol import validation_protocol as validation_protocol
     from charnn.scoring.regions import scored_regions as scored_regions
     from charnn.scoring.scorer import estimator_of as estimator_of
     from charnn.scoring.scores import Score as Score
+    from charnn.scoring.token_scores import JoinedTokens as JoinedTokens
     from charnn.serving.run import Server as Server
     from charnn.storage.model_directory import find_model as find_model
     from charnn.storage.model_directory import is_model as is_model
@@ -81,6 +91,7 @@ if TYPE_CHECKING:
     from charnn.storage.model_directory import read_mixture as read_mixture
     from charnn.storage.model_directory import read_model as read_model
     from charnn.storage.model_directory import read_ngrams as read_ngrams
+    from charnn.storage.model_directory import report_untrained as report_untrained
     from charnn.storage.model_directory import with_backward_half as with_backward_half
     from charnn.storage.new_directory import check_available as check_available
     from charnn.storage.new_directory import default_directory as default_directory
@@ -96,7 +107,6 @@ if TYPE_CHECKING:
     from charnn.text.located import given_texts as given_texts
     from charnn.text.located import note_table as note_table
     from charnn.text.located import read_cells as read_cells
-    from charnn.text.located import read_located as read_located
     from charnn.text.sources import PACKED_SUFFIXES as PACKED_SUFFIXES
     from charnn.text.sources import check_exist as check_exist
     from charnn.text.sources import display_name as display_name
@@ -125,6 +135,7 @@ _NAMES = {
     "analysis.comparison": (
         "compare_files",
         "have_same_vocabulary",
+        "score_options_of",
     ),
     "analysis.exposure_bias": (
         "bands",
@@ -136,7 +147,10 @@ _NAMES = {
         "accuracies",
         "read_pairs",
     ),
-    "cells.parameters": ("expected_shapes",),
+    "cells.parameters": (
+        "expected_shapes",
+        "parameter_counts",
+    ),
     "files": (
         "LineFile",
         "explain_write_errors",
@@ -219,6 +233,18 @@ _NAMES = {
     "scoring.scorer": ("estimator_of",),
     "scoring.scores": ("Score",),
     "serving.run": ("Server",),
+    "scoring.preflight": (
+        "input_to_score",
+        "report_unknown",
+        "units_to_score",
+    ),
+    "scoring.protocol": (
+        "protocol_in_words",
+        "protocol_of",
+        "validation_in_words",
+        "validation_protocol",
+    ),
+    "scoring.token_scores": ("JoinedTokens",),
     "storage.model_directory": (
         "find_model",
         "is_model",
@@ -228,6 +254,7 @@ _NAMES = {
         "read_mixture",
         "read_model",
         "read_ngrams",
+        "report_untrained",
         "with_backward_half",
     ),
     "storage.new_directory": (
@@ -250,7 +277,6 @@ _NAMES = {
         "given_texts",
         "note_table",
         "read_cells",
-        "read_located",
     ),
     "text.decoders": ("Decoder",),
     "text.sources": (

@@ -66,7 +66,7 @@ def explain_write_errors(path: Path | str) -> Iterator[None]:
     except OSError as error:
         remedy = _REMEDIES.get(error.errno or 0, error.strerror or str(error))
         if error.errno in (errno.EEXIST, errno.ENOTDIR):
-            remedy = _obstacle(path) or remedy
+            remedy = _obstacle(Path(path)) or remedy
         if getattr(error, "winerror", None) == SHARING_VIOLATION:
             remedy = "another program has it or a file in it open; close that program and run the command again"
         raise StorageError(f"{path}: cannot be written: {remedy}") from error
@@ -172,10 +172,14 @@ class LineFile:
             self._growing = _new_file(self._target, STAGED_SUFFIX) if self._is_plain else path
             self._file = self._growing.open("w", encoding="utf-8", errors="surrogateescape", newline="\n")
 
+    def write(self, text: str) -> None:
+        """Write a part of a line. Raises StorageError."""
+        with explain_write_errors(self.path):
+            self._file.write(text)
+
     def write_line(self, text: str) -> None:
         """Write a line. Raises StorageError."""
-        with explain_write_errors(self.path):
-            self._file.write(text + "\n")
+        self.write(text + "\n")
 
     def close(self) -> None:
         """Rename the file to its final name. Raises StorageError."""

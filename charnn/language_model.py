@@ -24,11 +24,11 @@ from charnn.sampling import build as sampling
 from charnn.sampling.build import SampledText, finished_samples
 from charnn.scoring import infilling
 from charnn.scoring.build import Scorer, build_scorer
+from charnn.scoring.preflight import units_to_score
 from charnn.scoring.scores import Score
 from charnn.scoring.words import ScoredWord, scored_words
 from charnn.storage.model_directory import Model, read_mixture
 from charnn.text.tokenizers import Token
-from charnn.text.units import read_units
 
 Floats = npt.NDArray[np.float64]
 Parameters = ParamSpec("Parameters")
@@ -209,7 +209,7 @@ class LanguageModel:
             (score,) = scorer.scores([text], chosen, with_tokens=True)
             return score
         if isinstance(text, Path):
-            units = read_units([str(text)], self.tokenizer, unit=chosen.unit, encoding=chosen.encoding)
+            units = units_to_score(self.models, [str(text)], chosen, tokenizer=self.tokenizer)
             return scorer.scores(units, chosen, with_tokens=True)
         scores = scorer.scores(text, chosen, with_tokens=True)
         return list(scores) if isinstance(text, (list, tuple)) else scores

@@ -10,13 +10,14 @@ from charnn import notebook
 from charnn.analysis.comparison import Difference, compare_files
 from charnn.config import ComparisonOptions
 from charnn.config.arguments import TrainArguments
+from charnn.config.text import Unit
 from charnn.errors import ModelError, OptionError
 from charnn.interrupts import deferred_interrupts
 from charnn.language_model import LanguageModel, speaking_of_arguments
 from charnn.options import with_tuples
 from charnn.recipes import load_recipe
 from charnn.scoring.build import check_compatible
-from charnn.storage.model_directory import find_model, read_model, with_backward_half
+from charnn.storage.model_directory import find_model, read_model, report_untrained, with_backward_half
 from charnn.storage.new_directory import check_available, default_directory
 from charnn.text.sources import check_exist
 
@@ -40,7 +41,9 @@ def load(path: str | Path | None = None) -> LanguageModel:
     Example:
         >>> model = charnn.load("runs/book")
     """
-    return LanguageModel(with_backward_half(read_model(find_model(None if path is None else str(path)))))
+    models = with_backward_half(read_model(find_model(None if path is None else str(path))))
+    report_untrained(models)
+    return LanguageModel(models)
 
 
 @speaking_of_arguments
@@ -133,7 +136,8 @@ def compare(
     second: LanguageModel,
     texts: str | Path | Sequence[str | Path],
     *,
-    state: Literal["reset", "carry"] | None = None,
+    unit: Unit = "line",
+    state: Literal["reset", "carry"] = "reset",
     mix_ngram: bool = False,
     spell: bool = False,
     resamples: int = 2000,
@@ -141,12 +145,12 @@ def compare(
     tolerance: float = 1.0,
     encoding: str = "utf-8",
 ) -> Difference:
-    """Return the difference between two models on the lines of a text, in bits per character, and its significance.
+    """Return the difference between two models on a text, in bits per character, and its significance.
 
     Args:
         texts: files that neither model was trained on.
-        state: start each line from the initial state ("reset"), or carry the hidden state over ("carry"); by default, carry it
-            for models of streams.
+        unit: what is compared: lines, documents (separated by blank lines), or one running text ("stream").
+        state: start each unit from the initial state ("reset"), or carry the hidden state over ("carry").
         mix_ngram: interpolate each model with its n-gram model.
         spell: multiply the probability of <unk> by the probability of the spelling.
         resamples: number of bootstrap resamples.
@@ -158,6 +162,7 @@ def compare(
         >>> charnn.compare(charnn.load("runs/a"), charnn.load("runs/b"), "test.txt").is_clear
     """
     options = ComparisonOptions(
+        unit=unit,
         state=state,
         mix_ngram=mix_ngram,
         spell=spell,

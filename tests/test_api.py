@@ -165,7 +165,9 @@ def test_models_are_compared_and_interpolated(book, tmp_path):
     carried, reset = (
         module().compare(model, model, tmp_path / "test.txt", state=state) for state in ("carry", "reset")
     )
-    assert carried == difference != reset
+    assert carried != difference == reset
+    running = module().compare(model, model, tmp_path / "test.txt", unit="stream")
+    assert (running.first, running.num_lines) == (pytest.approx(carried.first, abs=1e-6), 30)
     (tmp_path / "latin.txt").write_bytes("caf\xe9 fox\n".encode("cp1252") * 30)
     assert module().compare(model, model, tmp_path / "latin.txt", encoding="cp1252").num_lines == 30
     both = module().interpolate([model, model], weights=[1, 3])

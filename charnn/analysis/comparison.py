@@ -7,7 +7,9 @@ bootstrap, which draws the same lines for both models; Künsch (1989) for the bl
 import heapq
 import itertools
 import math
-from collections.abc import Iterable, Sequence
+import re
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 
 import numpy as np
@@ -15,11 +17,11 @@ import numpy.typing as npt
 
 from charnn.config import ComparisonOptions, ScoreOptions
 from charnn.scoring.build import build_scorer
+from charnn.scoring.preflight import report_unknown, units_to_score
 from charnn.scoring.scores import Score
 from charnn.scoring.words import scored_words
 from charnn.storage.model_directory import Model
 from charnn.text.sources import empty_text_error
-from charnn.text.units import read_units
 
 Floats = npt.NDArray[np.float64]
 
@@ -27,6 +29,7 @@ MAX_BLOCKS = 2000
 MIN_BLOCKS = 10
 """Minimum number of blocks for a confidence interval."""
 CONTEXT_CHARS = 30
+LINE = re.compile(r"[^\n]*\n|[^\n]+")
 
 
 @dataclass(frozen=True, order=True)
@@ -100,23 +103,36 @@ class Comparison:
         are_independent: whether lines are independent. The lines of a running text are not: they are drawn in blocks, about as
             many blocks as there are lines in each.
         num_differences: number of largest differences to keep, in each direction.
+        divides: whether what is taken are segments of a running text, which are divided into their lines.
     """
 
-    def __init__(self, *, same_vocabulary: bool, are_independent: bool, num_differences: int) -> None:
+    def __init__(
+        self, *, same_vocabulary: bool, are_independent: bool, num_differences: int, divides: bool = False
+    ) -> None:
         self._same, self._are_independent, self._num_differences = same_vocabulary, are_independent, num_differences
+        self._divides, self._num_line_ends = divides, 0
         self._bits: list[tuple[float, float, int]] = []
         self._better: list[TokenDifference] = []
         self._worse: list[TokenDifference] = []
         self.totals = (Score(), Score())
 
     def take(self, first: Score, second: Score, *, closes: tuple[bool, bool]) -> None:
-        """Add the scores of a unit by both models, with their tokens.
+        """Add the scores of a unit, or of a segment of a running text, by both models, with their tokens.
 
         Args:
             closes: for each model, whether the last token is the closing boundary.
         """
-        self._bits.append((first.bits_per(1), second.bits_per(1), first.num_chars))
         self.totals = (self.totals[0] + first, self.totals[1] + second)
+        if not self._divides:
+            self._take_unit(first, second, closes)
+            return
+        number = self._num_line_ends + 1
+        for one, other in zip(_lines_of(first, number), _lines_of(second, number), strict=True):
+            self._take_unit(one, other, closes)
+        self._num_line_ends += first.text.count("\n")
+
+    def _take_unit(self, first: Score, second: Score, closes: tuple[bool, bool]) -> None:
+        self._bits.append((first.bits_per(1), second.bits_per(1), first.num_chars))
         if not self._num_differences:
             return
         for difference in self._differences(first, second, closes):
@@ -163,7 +179,7 @@ class Comparison:
 
 
 def compare_files(models: Sequence[Model], files: Sequence[str], options: ComparisonOptions) -> Comparison:
-    """Compare two models on the lines of some texts.
+    """Compare two models on some texts.
 
     Raises:
         TextError: if the texts are empty.
@@ -172,25 +188,30 @@ def compare_files(models: Sequence[Model], files: Sequence[str], options: Compar
         >>> models = [charnn.load("runs/a").models[0], charnn.load("runs/b").models[0]]
         >>> charnn.api.compare_files(models, ["test.txt"], ComparisonOptions()).largest_differences()
     """
-    score_options = [score_options_of(model, options) for model in models]
-    scorers = [build_scorer([model], chosen) for model, chosen in zip(models, score_options, strict=True)]
+    score_options = score_options_of(options)
+    scorers = [build_scorer([model], score_options) for model in models]
     comparison = Comparison(
         same_vocabulary=have_same_vocabulary(models),
-        are_independent=all(chosen.state == "reset" for chosen in score_options),
+        are_independent=options.unit != "stream" and options.state == "reset",
         num_differences=options.top,
+        divides=options.unit == "stream",
     )
     all_bytes = all(model.tokenizer.kind == "byte" for model in models)
     tokenizer = models[0].tokenizer if all_bytes else None
-    lines = itertools.tee(read_units(files, tokenizer, unit="line", encoding=options.encoding))
+    units = units_to_score(models, files, score_options, tokenizer=tokenizer)
+    if options.unit == "stream" and any(model.architecture.direction == "backward" for model in models):
+        units = iter(["".join(units)])  # a backward model reads a running text whole
+    same_units = itertools.tee(units)
     streams = [
-        scorer.scores(units, chosen, with_tokens=True)
-        for scorer, units, chosen in zip(scorers, lines, score_options, strict=True)
+        scorer.scores(units, score_options, with_tokens=True) for scorer, units in zip(scorers, same_units, strict=True)
     ]
-    closes = (score_options[0].closes, score_options[1].closes)
+    closes = (score_options.closes, score_options.closes)
     for first, second in zip(*streams, strict=True):
         comparison.take(first, second, closes=closes)
     if not comparison.totals[0].num_tokens:
         raise empty_text_error(files, "there is nothing to compare on")
+    for model, total in zip(models, comparison.totals, strict=True):
+        report_unknown(total, score_options, model.tokenizer.kind, f"this text for {model.path}")
     return comparison
 
 
@@ -203,13 +224,38 @@ def have_same_vocabulary(models: Sequence[Model]) -> bool:
     return models[0].tokenizer_sha256 == models[1].tokenizer_sha256
 
 
-def score_options_of(model: Model, options: ComparisonOptions) -> ScoreOptions:
-    """Return the options for scoring lines: a forward model of streams carries the hidden state by default."""
-    carries = model.tokenizer.unit == "stream" and model.architecture.direction == "forward"
-    state = options.state or ("carry" if carries else "reset")
+def score_options_of(options: ComparisonOptions) -> ScoreOptions:
+    """Return the options with which both models score the text.
+
+    Example:
+        >>> charnn.api.score_options_of(ComparisonOptions(unit="document")).unit
+        'document'
+    """
     return ScoreOptions(
-        state=state, mix_ngram=options.mix_ngram, spell=options.spell, encoding=options.encoding, unit="line"
+        unit=options.unit,
+        state=options.state,
+        mix_ngram=options.mix_ngram,
+        spell=options.spell,
+        encoding=options.encoding,
     )
+
+
+def _lines_of(segment: Score, first_number: int) -> Iterator[Score]:
+    """Divide a segment of a running text into its lines, each with its line end.
+
+    Args:
+        first_number: number of the line in which the segment begins.
+    """
+    tokens = deque(segment.tokens)
+    start = segment.start
+    for number, line in enumerate(LINE.findall(segment.text), start=first_number):
+        end = start + len(line)
+        own = []
+        while tokens and tokens[0].start < end:
+            own.append(tokens.popleft())
+        nats = sum(token.log_prob_nats or 0.0 for token in own)
+        yield Score(number, line, start, log_prob_nats=nats, num_tokens=len(own), num_chars=len(line), tokens=own)
+        start = end
 
 
 def _interval(gains: Floats, counts: Floats, num_resamples: int, seed: int) -> tuple[float, float]:
@@ -224,6 +270,7 @@ def _interval(gains: Floats, counts: Floats, num_resamples: int, seed: int) -> t
 
 
 def _token_difference(unit: Score, text: str, start: int, first_nats: float, second_nats: float) -> TokenDifference:
+    start -= unit.start
     bits = [-nats / math.log(2) + 0.0 for nats in (first_nats, second_nats)]
     context = unit.text[max(0, start - CONTEXT_CHARS) : start]
     return TokenDifference(bits[0] - bits[1], unit.number, start, text, context, *bits)

@@ -1,5 +1,8 @@
 """The parameters of a network: names and shapes, as in `model.safetensors`."""
 
+import math
+from typing import NamedTuple
+
 from charnn.cells import Array, Weights, layer_shapes
 from charnn.cells.ngram_embedding import num_rows
 from charnn.config import Architecture
@@ -19,6 +22,29 @@ def expected_shapes(architecture: Architecture) -> dict[str, tuple[int, ...]]:
         shapes["output.weight"] = (shape.vocab_size, shape.output_size)
     shapes["output.bias"] = (shape.vocab_size,)
     return shapes
+
+
+class ParameterCounts(NamedTuple):
+    """Numbers of parameters.
+
+    Args:
+        network: the embedding of tokens, the recurrent layers and the output layer, as textbooks count them.
+        ngram_embeddings: the tables of n-grams that are added to the embedding of tokens.
+    """
+
+    network: int
+    ngram_embeddings: int
+
+    def __str__(self) -> str:
+        others = f" + {self.ngram_embeddings:,} in n-gram embeddings" if self.ngram_embeddings else ""
+        return f"{self.network:,} parameters{others}"
+
+
+def parameter_counts(architecture: Architecture) -> ParameterCounts:
+    """Return the numbers of parameters of a network and of its n-gram embeddings."""
+    sizes = {name: math.prod(shape) for name, shape in expected_shapes(architecture).items()}
+    tables = sum(sizes[f"embedding.{order}.weight"] for order in range(2, architecture.embedding_order + 1))
+    return ParameterCounts(sum(sizes.values()) - tables, tables)
 
 
 def layer_weights(weights: Weights, layer: int) -> dict[str, Array]:

@@ -5,7 +5,8 @@ from typing import Annotated, Literal
 
 from charnn.config.model import Direction
 from charnn.config.sampling import MixNgram, PromptOnUnknown
-from charnn.options import Checked, Option, refuse_both
+from charnn.config.text import Unit
+from charnn.options import Checked, Option, refuse_both, refuse_unused
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -101,14 +102,16 @@ class ComparisonOptions(Checked):
         1.0
     """
 
+    unit: Annotated[
+        Unit, Option("What is compared: lines, blank-line-separated documents, or one running text.", common=True)
+    ] = "line"
     state: Annotated[
-        Literal["reset", "carry"] | None,
+        Literal["reset", "carry"],
         Option(
-            "Start each line from the initial state (reset), or carry the hidden state over (carry).",
-            automatic="carry for models of streams",
+            "Start each unit from the initial state (reset), or carry the hidden state over (carry).",
             common=True,
         ),
-    ] = None
+    ] = "reset"
     mix_ngram: MixNgram = False
     spell: Annotated[
         bool, Option("Multiply the probability of <unk> by the probability of the spelling.", common=True)
@@ -133,3 +136,8 @@ class ComparisonOptions(Checked):
     seed: Annotated[int, Option("Seed of the bootstrap.", at_least=0)] = 1
     encoding: Annotated[str, Option("The encoding of the text files.", metavar="NAME")] = "utf-8"
     format: Annotated[Literal["table", "json"], Option("Tables, or one JSON record.", common=True)] = "table"
+
+    def __post_init__(self) -> None:
+        """Check bounds, and refuse options that have no effect."""
+        super().__post_init__()
+        refuse_unused("--state", self.state == "carry" and self.unit == "stream", "--unit line or document")

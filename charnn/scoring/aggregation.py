@@ -11,6 +11,7 @@ from charnn.config.scoring import LOG_OF_BASE
 from charnn.ngrams.spelling import Spelling
 from charnn.scoring.estimators import Floats
 from charnn.scoring.scores import Score, ScoredToken
+from charnn.scoring.token_scores import TokenColumns, TokenScores, spelled_tokens
 from charnn.text.tokenizers import Tokenizer
 from charnn.text.vocabulary import UNKNOWN
 
@@ -49,23 +50,23 @@ class TokenResults:
         kept = (each if each is None else each[:length] for each in vars(self).values())
         return TokenResults(*kept)  # type: ignore[arg-type]
 
-    @classmethod
-    def of_stream(cls, chunks: Sequence["TokenResults"], length: int, stream: int) -> "TokenResults":
-        """Join one stream's results from chunks (T, B, ...)."""
-
-        def joined(values: list[npt.NDArray[np.float64] | None]) -> npt.NDArray[np.float64] | None:
-            arrays = [value[:, stream] for value in values if value is not None]
-            return np.concatenate(arrays)[:length] if arrays else None
-
-        log_probs = joined([chunk.log_probs for chunk in chunks])
-        assert log_probs is not None
-        return cls(
-            log_probs,
-            joined([chunk.ranks for chunk in chunks]),  # type: ignore[misc, arg-type]
-            joined([chunk.entropies for chunk in chunks]),
-            joined([chunk.top_ids for chunk in chunks]),  # type: ignore[misc, arg-type]
-            joined([chunk.top_log_probs for chunk in chunks]),
+    def of_length(self, length: int) -> "TokenResults":
+        """Return arrays for the results of this many targets, which are not filled yet."""
+        arrays = (
+            each if each is None else np.empty((length, *each.shape[1:]), each.dtype) for each in vars(self).values()
         )
+        return TokenResults(*arrays)  # type: ignore[arg-type]
+
+    def fill(self, first: int, part: "TokenResults") -> None:
+        """Copy the results for some targets to their place."""
+        for own, values in zip(vars(self).values(), vars(part).values(), strict=True):
+            if own is not None:
+                own[first : first + len(values)] = values
+
+    def of_stream(self, stream: int, length: int) -> "TokenResults":
+        """Return one stream's results, from those of a batch (T, B, ...)."""
+        arrays = (each if each is None else np.ascontiguousarray(each[:length, stream]) for each in vars(self).values())
+        return TokenResults(*arrays)  # type: ignore[arg-type]
 
 
 def unit_score(
@@ -105,7 +106,9 @@ def unit_score(
         num_chars=spans.num_chars(text, omitted) + closing,
         num_bytes=_num_bytes(text) - spans.num_omitted_bytes(omitted) + closing,
         num_words=len(text.split()) + closing,
-        tokens=_scored_tokens(unit, results, log_probs, (is_unknown, counted), spans, tokenizer) if with_tokens else (),
+        tokens=_scored_tokens(unit, results, TokenColumns(unit.targets, log_probs, is_unknown, counted), tokenizer)
+        if with_tokens
+        else (),
     )
 
 
@@ -114,13 +117,16 @@ class _Spans:
 
     def __init__(self, unit: EncodedUnit, tokenizer: Tokenizer) -> None:
         self._unit, self._tokenizer = unit, tokenizer
-        self._tokens: list[tuple[str, int]] | None = None
 
-    def tokens(self) -> list[tuple[str, int]]:
-        """Return each token's spelling and start, in the order of the text."""
-        if self._tokens is None:
-            self._tokens = [(token.text, token.start) for token in self._tokenizer.tokenize(self._unit.text)]
-        return self._tokens
+    def starts(self) -> Ids:
+        """Return the start of each token, in the order of the text."""
+        return np.fromiter((start for _, start in spelled_tokens(self._tokenizer, self._unit.text)), dtype=np.int64)
+
+    def spellings(self, positions: Ids) -> dict[int, str]:
+        """Return the spellings of the tokens that were read at some positions, by position."""
+        wanted = {self.position_in_text(position): position for position in positions.tolist()}
+        tokens = enumerate(spelled_tokens(self._tokenizer, self._unit.text))
+        return {wanted[number]: text for number, (text, _) in tokens if number in wanted}
 
     def position_in_text(self, position: int) -> int:
         """Return the index in the text of the token that was read at a position."""
@@ -132,10 +138,9 @@ class _Spans:
         text = self._unit.text
         if not positions or self._tokenizer.kind == "byte":
             return text
-        tokens = self.tokens()
-        if not tokens:  # white space that is no token of these words
+        starts = [*self.starts().tolist(), len(text)]
+        if len(starts) == 1:  # white space that is no token of these words
             return ""
-        starts = [*(start for _, start in tokens), len(text)]
         kept, last = [], 0
         for number in sorted(self.position_in_text(position) for position in positions):
             kept.append(text[last : starts[number]])
@@ -167,9 +172,7 @@ def _with_unknown(
     if spelling is None:
         return log_probs
     spelled = log_probs.copy()
-    tokens = spans.tokens()
-    for position in np.flatnonzero(is_unknown).tolist():
-        text, _ = tokens[spans.position_in_text(position)]
+    for position, text in spans.spellings(np.flatnonzero(is_unknown)).items():
         if text != UNKNOWN:  # a benchmark's own <unk> has no spelling
             spelled[position] += spelling.log_prob(text)
     return spelled
@@ -180,50 +183,14 @@ def _num_bytes(text: str) -> int:
 
 
 def _scored_tokens(
-    unit: EncodedUnit,
-    results: TokenResults,
-    log_probs: Floats,
-    marks: tuple[Marks, Marks],
-    spans: _Spans,
-    tokenizer: Tokenizer,
-) -> list[ScoredToken]:
-    """Return the tokens in the order of the text, whichever way they were read; a closing boundary comes last.
-
-    Args:
-        marks: which targets are unknown, and which are counted.
-    """
-    is_unknown, is_counted = marks
-    names = tokenizer.vocabulary.tokens
-    spelled = list(spans.tokens())
-    if unit.is_closed:
-        spelled.append((names[tokenizer.vocabulary.boundary_id], len(unit.text)))
-    tokens = []
-    for number, (text, start) in enumerate(spelled):
-        position = spans.position_in_text(number)
-        is_scored = bool(is_counted[position])
-        rank, entropy, reduction, alternatives = None, None, None, ()
-        if is_scored and results.ranks is not None and results.entropies is not None:
-            rank, entropy = int(results.ranks[position]), float(results.entropies[position])
-            if position + 1 < len(results.entropies):
-                reduction = max(0.0, entropy - float(results.entropies[position + 1]))
-        if is_scored and results.top_ids is not None and results.top_log_probs is not None:
-            alternatives = tuple(  # type: ignore[assignment]
-                (names[id], value)
-                for id, value in zip(
-                    results.top_ids[position].tolist(), results.top_log_probs[position].tolist(), strict=True
-                )
-            )
-        tokens.append(
-            ScoredToken(
-                token=UNKNOWN if is_unknown[position] and not text else text,
-                id=int(unit.targets[position]),
-                start=unit.start + start,
-                log_prob_nats=float(log_probs[position]) if is_scored else None,
-                is_unknown=bool(is_unknown[position]),
-                rank=rank,
-                entropy_nats=entropy,
-                entropy_reduction_nats=reduction,
-                alternatives=alternatives,
-            )
-        )
-    return tokens
+    unit: EncodedUnit, results: TokenResults, columns: TokenColumns, tokenizer: Tokenizer
+) -> Sequence[ScoredToken]:
+    columns = columns._replace(
+        ranks=results.ranks,
+        entropies=results.entropies,
+        top_ids=results.top_ids,
+        top_log_probs=results.top_log_probs,
+    )
+    return TokenScores(
+        unit.text, unit.start, columns, tokenizer, is_backward=unit.is_backward, is_closed=unit.is_closed
+    )

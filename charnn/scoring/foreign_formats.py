@@ -167,7 +167,7 @@ class _Columns:
         """Tell whether a word is nothing but a line's end."""
         return (
             self._options.closes
-            and word.tokens[-1] is score.tokens[-1]
+            and word.tokens[-1].start == score.start + len(score.text)
             and not score.text[word.start - score.start :].strip()
         )
 

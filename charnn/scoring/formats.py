@@ -104,18 +104,22 @@ def own_fields(options: ScoreOptions) -> set[str]:
 
 
 def score_fields(score: Score, options: ScoreOptions) -> JsonObject:
-    """Return the fields of a unit's JSON record that do not say where the unit is from."""
+    """Return the fields of a unit's JSON record that do not say where the unit is from.
+
+    The tokens are an iterator: of a long unit, few are in memory at a time.
+    """
     base = options.base
     fields: JsonObject = {
         "log_prob": in_base(score.log_prob_nats, base),
         "log_base": base,
         "num_tokens": score.num_tokens,
         "num_unknown": score.num_unknown,
+        "num_excluded": score.num_excluded,
         "num_chars": score.num_chars,
         "num_bytes": score.num_bytes,
     }
     if options.per_token:
-        fields["tokens"] = [_token_fields(token, options) for token in score.tokens]
+        fields["tokens"] = (_token_fields(token, options) for token in score.tokens)
     if options.by_word:
         fields["words"] = [
             {
@@ -294,6 +298,7 @@ def summary(total: Score) -> JsonObject:
         "num_bytes": total.num_bytes,
         "num_words": total.num_words,
         "num_unknown": total.num_unknown,
+        "num_excluded": total.num_excluded,
         "perplexity": total.perplexity,
         "perplexity_excluding_unknown": total.perplexity_excluding_unknown,
         "nats_per_token": -total.log_prob_nats / total.num_tokens if total.num_tokens else math.nan,

@@ -3,7 +3,7 @@
 import math
 import threading
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
 from itertools import chain, islice
@@ -15,7 +15,7 @@ from charnn.inference.engine import Engine
 from charnn.inference.threads import CancelledError, serial_map, threaded_map
 from charnn.ngrams.mixture import Mixture
 from charnn.ngrams.spelling import Spelling
-from charnn.scoring.aggregation import EncodedUnit, TokenResults, unit_score
+from charnn.scoring.aggregation import EncodedUnit, Ids, TokenResults, unit_score
 from charnn.scoring.estimators import Estimate, Estimator, Floats, MixedEstimator, NetworkEstimator, Reader
 from charnn.scoring.scores import Score
 from charnn.text.tokenizers import Tokenizer, closed_text
@@ -201,8 +201,8 @@ def _encode(number: int, text: str, tokenizer: Tokenizer, options: ScoreOptions,
     ids = ids[::-1] if is_backward else ids
     boundary = [tokenizer.vocabulary.boundary_id]
     closing = boundary if options.closes else []
-    targets = np.concatenate([ids, closing]).astype(np.int64)
-    context = np.concatenate([boundary, ids]).astype(np.int64)[: len(targets)]
+    targets = np.concatenate([ids, closing]).astype(np.int64, copy=False)
+    context = np.concatenate([boundary, ids]).astype(np.int64, copy=False)[: len(targets)]
     num_unscored = 0 if options.bos else min(1, len(targets))
     return EncodedUnit(number, text, context, targets, is_backward, num_unscored, options.closes)
 
@@ -240,14 +240,9 @@ def _read_batch(
     """Return the results of each unit. Padding is at the end, where it affects no result."""
     if reader is None:
         reader = estimator.new_reader(len(units))
-    longest = max(len(unit.targets) for unit in units)
-    contexts = np.zeros((longest, len(units)), dtype=np.int64)
-    targets = np.zeros((longest, len(units)), dtype=np.int64)
-    for column, unit in enumerate(units):
-        length = len(unit.targets)
-        contexts[:length, column] = unit.context
-        targets[:length, column] = unit.targets
-    chunks: list[TokenResults] = [TokenResults(np.zeros((0, len(units))))]
+    contexts, targets = _columns([unit.context for unit in units]), _columns([unit.targets for unit in units])
+    longest = len(targets)
+    results = TokenResults(np.zeros((0, len(units))))
     most = MAX_FULL_LOGITS if options.needs_distributions else MAX_LOGITS
     length = min(most // (len(units) * estimator.vocab_size), POSITIONS_PER_CHUNK // len(units), MAX_CHUNK_LENGTH)
     length = max(1, length)
@@ -256,8 +251,20 @@ def _read_batch(
         if cancelled is not None and cancelled.is_set():
             raise CancelledError
         estimate = reader.read(contexts[chunk], targets[chunk], whole=options.needs_distributions)
-        chunks.append(_token_results(estimate, options.alternatives))
-    return [TokenResults.of_stream(chunks, len(unit.targets), column) for column, unit in enumerate(units)]
+        part = _token_results(estimate, options.alternatives)
+        results = results if first else part.of_length(longest)
+        results.fill(first, part)
+    return [results.of_stream(column, len(unit.targets)) for column, unit in enumerate(units)]
+
+
+def _columns(ids: Sequence[Ids]) -> Ids:
+    """Return the ids of B texts as columns (T, B), padded at the end; of one text without a copy."""
+    if len(ids) == 1:
+        return ids[0][:, None]
+    columns = np.zeros((max(map(len, ids)), len(ids)), dtype=np.int64)
+    for number, each in enumerate(ids):
+        columns[: len(each), number] = each
+    return columns
 
 
 def _token_results(estimate: Estimate, num_alternatives: int) -> TokenResults:

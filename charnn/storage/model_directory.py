@@ -4,7 +4,7 @@
 """
 
 import shlex
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -20,6 +20,7 @@ from charnn.files import JsonObject, json_bytes, read_json, sha256_hex, staged, 
 from charnn.ngrams.kneser_ney import NgramModel, from_arrays
 from charnn.ngrams.mixture import Mixture
 from charnn.ngrams.spelling import Spelling, UniformSpelling, WordSpelling
+from charnn.notices import notice_logger
 from charnn.storage.checkpoint import FORMAT_VERSION, Tensors, newest_checkpoint, pack_tensors, read_tensors
 from charnn.storage.json_values import UNREADABLE, read_architecture, unreadable
 from charnn.storage.run_files import BACKWARD, FILES, NGRAM_FILE, SPELLING_FILE
@@ -27,6 +28,8 @@ from charnn.text.tokenizers import Tokenizer, load_tokenizer
 
 if TYPE_CHECKING:
     from charnn.storage.run_config import RunConfig
+
+logger = notice_logger(__name__)
 
 DEFAULT_ROOT = Path("runs")
 MODEL_FILES, TRAINING_FILES = CHECKPOINT_FILES = (
@@ -365,6 +368,25 @@ def finish_interrupted_writes(path: Path) -> None:
                 if stored != file:
                     stored.replace(file)
                 staged(file).unlink(missing_ok=True)
+
+
+def config_if_readable(model: Model) -> "RunConfig | None":
+    """Return the content of `config.json`, or None if it holds what inference does without and cannot be read."""
+    try:
+        return model.config
+    except ModelError:
+        return None
+
+
+def report_untrained(models: Sequence[Model]) -> None:
+    """Log which models have their initial weights, of a run without a step."""
+    for model in models:
+        config = config_if_readable(model) if model.generation == 0 else None
+        if config is not None and not config.results.steps:
+            logger.info(
+                f"{model.path}: is untrained (0 steps): its probabilities are those of random weights; train it: "
+                f"charnn train --resume -o {model.path} --minutes 2"
+            )
 
 
 def with_backward_half(model: Model) -> list[Model]:

@@ -31,6 +31,7 @@ from charnn.text.affordable import (
 from charnn.text.cache import MIN_TEXT_BYTES
 from charnn.text.cached_corpus import fetch_encoded, store_encoded
 from charnn.text.decoding import RAW
+from charnn.text.doubts import repeated_passages, report_overlap, report_training_doubts
 from charnn.text.encoding import Encoded, encode_chunks, encode_words
 from charnn.text.facts import SplitSize, TextFile
 from charnn.text.progress import Meter, Report
@@ -45,7 +46,7 @@ from charnn.text.sources import (
     find_sources,
     readable_again,
 )
-from charnn.text.splitting import SplitChunk, all_valid, stream_splitter, unit_splitter
+from charnn.text.splitting import SplitChunk, all_valid, stream_splitter, unit_splitter, with_held_out_text
 from charnn.text.tokenizer_training import train_tokenizer
 from charnn.text.tokenizers import Tokenizer
 
@@ -148,11 +149,26 @@ def prepare_corpus(
                 text = text.beginning(fraction)
             if fraction < 1 and cached is None:
                 logger.info(_what_is_read(text, minutes, needed))
-        return cached or _encode_and_store(directory, text, cache, report)
+        corpus = cached or _encode_and_store(directory, text, cache, report)
+        _report_doubts(corpus, text)
+        return corpus
     finally:
         for copy in directory.glob(f"*{SPOOL_SUFFIX}"):
             with contextlib.suppress(PermissionError):  # an earlier error left it open
                 copy.unlink()
+
+
+def _report_doubts(corpus: Corpus, text: Selection) -> None:
+    """Log what will make the figures of this corpus doubtful."""
+    options, num_training = text.options, len(text.sources)
+    report_overlap(
+        corpus.files[:num_training],
+        corpus.files[num_training:],
+        repeated_passages(corpus.ids("train"), corpus.ids("valid")),
+    )
+    report_training_doubts(
+        corpus.train, corpus.valid, kind=options.tokenizer, names=text.short_name, reads_all=bool(text.valid)
+    )
 
 
 def _select(directory: Path, texts: Sequence[str], options: TextOptions, seed: int) -> Selection:
@@ -269,10 +285,12 @@ def _encode(directory: Path, text: Selection, report: Report | None) -> Encoded:
 
     def split_chunks(what: str) -> Iterator[SplitChunk]:
         advance = meter(what, (*text.sources, *text.valid))
-        return itertools.chain(
+        chunks = itertools.chain(
             split(read(text.sources, advance=advance)),
             all_valid(read(text.valid, advance=advance), options.unit),
         )
+        valid = None if options.valid is None else display_name(options.valid)
+        return with_held_out_text(chunks, text.name, valid, notes)
 
     def training_texts() -> Iterator[str]:
         for chunk in split(read(text.sources, advance=meter("counting the tokens of", text.sources))):

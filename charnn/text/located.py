@@ -1,7 +1,7 @@
 """Texts to score, each with its origin: a line, a document, a file, or a cell of a table."""
 
 from collections import deque
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import chain
 from pathlib import Path
@@ -71,9 +71,18 @@ class TextGroup:
     def __init__(self, located: Iterable[LocatedText], origin: Origin | None = None) -> None:
         self._located, self.running_origin = located, origin
         self._origins: deque[Origin] = deque()
+        self._watch: Callable[[Iterator[str]], Iterator[str]] = iter
+
+    def watched(self, watch: Callable[[Iterator[str]], Iterator[str]]) -> "TextGroup":
+        """Let a function look at the texts, which it must yield; return the group."""
+        self._watch = watch
+        return self
 
     def texts(self) -> Iterator[str]:
         """Yield the texts."""
+        return self._watch(self._texts())
+
+    def _texts(self) -> Iterator[str]:
         for text, origin in self._located:
             if self.running_origin is None:
                 self._origins.append(origin)
@@ -118,21 +127,31 @@ def given_texts(texts: Sequence[str], *, is_running: bool = False) -> ScoredInpu
     return ScoredInput([TextGroup([LocatedText(text, origin) for text in texts], origin if is_running else None)])
 
 
-def read_located(files: Sequence[str], tokenizer: Tokenizer, *, unit: ScoredUnit, encoding: str) -> ScoredInput:
+def read_located(
+    files: Sequence[str],
+    tokenizer: Tokenizer,
+    *,
+    unit: ScoredUnit,
+    encoding: str,
+    inspect: Callable[[Sequence[Source]], object] | None = None,
+) -> ScoredInput:
     """Return the units of some files: lines, documents, whole files, or one running text.
 
     Args:
         files: names of files, directories and globs, or - for standard input.
         tokenizer: one of bytes wants them as they are.
+        inspect: called with what was found before it is read.
 
     Example:
-        >>> found = charnn.api.read_located(["book.txt"], model.tokenizer, unit="line", encoding="utf-8")
+        >>> found = read_located(["book.txt"], model.tokenizer, unit="line", encoding="utf-8")
         >>> found.files
         ['book.txt']
     """
     reader = _Reader(
         find_sources(files, as_bytes=tokenizer.kind == "byte"), text_encoding(tokenizer, encoding), notes_tables=True
     )
+    if inspect is not None:
+        inspect(reader.sources)
     names = [source.name for source in reader.sources]
     if unit == "file":
         return ScoredInput(reader.running_files(), names)

@@ -318,13 +318,22 @@ def _files_below(directory: Path, *, as_bytes: bool) -> list[Source]:
     if not sources:
         num_found = len(unreadable) + len(other_kinds)
         raise TextError(f"{directory}: contains no text ({num_found} files examined); name a text file")
-    for names, reason in ((other_kinds, "not text"), (unreadable, "not readable")):
-        if names:
-            others = f" and {len(names) - 1} others" if len(names) > 1 else ""
-            logger.info(
-                f"{directory}: skipped files that are {reason}: {names[0]}{others}; reading {len(sources)} files"
-            )
+    skipped = [
+        f"{len(names)} that {'is' if len(names) == 1 else 'are'} not {what} ({_first_of(names)})"
+        for names, what in ((other_kinds, "text"), (unreadable, "readable"))
+        if names
+    ]
+    logger.info(
+        f"{directory}: reading {len(sources):,} file{'s' if len(sources) > 1 else ''}"
+        + (f"; skipped {' and '.join(skipped)}" if skipped else "")
+    )
     return sources
+
+
+def _first_of(names: Sequence[str]) -> str:
+    """Return the first name, and the number of others."""
+    others = len(names) - 1
+    return names[0] + (f" and {others:,} other{'s' if others > 1 else ''}" if others else "")
 
 
 def _paths_below(directory: Path, unreadable: list[str]) -> Iterator[Path]:

@@ -10,6 +10,7 @@ import numpy.typing as npt
 
 from charnn.config import Unit
 from charnn.errors import TextError
+from charnn.text.doubts import long_line_doubt
 from charnn.text.reading import documents, lines, whole_lines
 
 UNITS_PER_CHUNK = 4096
@@ -58,8 +59,12 @@ def unit_splitter(
     Args:
         notes: receives what a user should know.
     """
-    num_units = sum(1 for _ in _units(chunks, unit))
+    num_units = longest = 0
+    for text in _units(chunks, unit):
+        num_units, longest = num_units + 1, max(longest, len(text))
     _refuse_blank(num_units > 0, names)
+    if unit == "line" and (doubt := long_line_doubt(f"{names}: the longest line", longest)):
+        notes.append(doubt)
     num_held_out = round(num_units * fraction)
     if fraction and num_held_out == 0:
         num_held_out = int(num_units >= MIN_UNITS)
@@ -74,6 +79,35 @@ def unit_splitter(
 def _refuse_blank(has_text: bool, names: str) -> None:
     if not has_text:
         raise TextError(f"{names}: contains only white space; there is nothing to learn from")
+
+
+def with_held_out_text(
+    chunks: Iterator[SplitChunk], names: str, valid: str | None, notes: list[str]
+) -> Iterator[SplitChunk]:
+    """Yield the chunks of a split text, whose held-out part should not be white space alone.
+
+    Args:
+        names: of the training text.
+        valid: name of the separate validation text; None if there is none.
+        notes: receives what a user should know.
+
+    Raises:
+        TextError: if all of a separate validation text is white space.
+    """
+    num_chars, has_text = 0, False
+    for chunk in chunks:
+        if chunk.split == "valid" and not has_text:
+            num_chars += sum(map(len, chunk.texts))
+            has_text = any(not text.isspace() for text in chunk.texts if text)
+        yield chunk
+    if not num_chars or has_text:
+        return
+    if valid is not None:
+        raise TextError(f"{valid}: contains only white space to validate on; name another --valid file or leave it out")
+    notes.append(
+        f"{names}: the held-out end is white space only ({num_chars:,} characters), on which validation measures nothing; "
+        "remove it, or name a --valid file"
+    )
 
 
 def all_valid(chunks: Iterator[str], unit: Unit) -> Iterator[SplitChunk]:

@@ -1,6 +1,6 @@
 """Input text of a model: units to score, prompts to continue."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from charnn.config import ScoredUnit
@@ -13,14 +13,24 @@ from charnn.text.tokenizers import Tokenizer, text_encoding
 logger = notice_logger(__name__)
 
 
-def read_units(files: Sequence[str], tokenizer: Tokenizer | None, *, unit: ScoredUnit, encoding: str) -> Iterator[str]:
+def read_units(
+    files: Sequence[str],
+    tokenizer: Tokenizer | None,
+    *,
+    unit: ScoredUnit,
+    encoding: str,
+    inspect: Callable[[Sequence[Source]], object] | None = None,
+) -> Iterator[str]:
     """Yield the units of some texts: lines, documents, or pieces of one running text (stream, file) that end at line ends.
 
     Args:
         files: names of files, directories and globs, or - for standard input.
         tokenizer: one of bytes wants them as they are; None for text in any case.
+        inspect: called with what was found before it is read.
     """
     sources = find_sources(files, as_bytes=tokenizer is not None and tokenizer.kind == "byte")
+    if inspect is not None:
+        inspect(sources)
     encoding = encoding if tokenizer is None else text_encoding(tokenizer, encoding)
     chunks = _read_and_log(sources, encoding, separator="\n\n" if unit == "document" else "\n")
     cut = {"line": lines, "document": documents, "stream": whole_lines, "file": whole_lines}[unit]

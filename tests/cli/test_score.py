@@ -334,7 +334,7 @@ def test_two_models_are_compared(charnn, run, other_run):
     itself = charnn("compare", run, run, "held_out.txt")
     assert "the difference is not significant" in itself.out
     assert "gains most" not in itself.out
-    charnn("score", "-m", run, "held_out.txt", "--state", "carry", "--summary", "s.json")
+    charnn("score", "-m", run, "held_out.txt", "--summary", "s.json")
     facts = json.loads(Path("s.json").read_text(encoding="utf-8"))
     assert found["models"][1]["nats"] == pytest.approx(facts["nats"], abs=1e-2)
 
@@ -573,6 +573,31 @@ def test_tokens_that_are_left_out_have_no_figure(charnn, run):
     assert sum(token["log_prob"] or 0 for token in record["tokens"]) == pytest.approx(record["log_prob"], abs=1e-5)
     nothing = charnn("score", "-m", run, "--text", "\u2603", "--exclude-unk", "--no-eos")
     assert "no token was scored" in nothing.err
+
+
+def test_totals_say_whether_unknown_tokens_are_included(charnn, run):
+    text = ("score", "-m", run, "--text", "a\u2603b")
+    with_them = charnn(*text, "--summary", "s.json").out
+    assert "(1 unknown)" in with_them
+    assert "including unknown tokens, " in with_them
+    assert "excluded" not in with_them
+    assert json.loads(Path("s.json").read_text(encoding="utf-8"))["num_excluded"] == 0
+    table = charnn(*text, "--exclude-unk", "--summary", "s.json").out
+    facts = json.loads(Path("s.json").read_text(encoding="utf-8"))
+    assert facts["num_excluded"] == facts["num_unknown"] == 1
+    shown = f"perplexity {facts['perplexity']:.4f} excluding unknown tokens (--exclude-unk)"
+    for totals in (
+        table,
+        *(charnn(*text, "--exclude-unk", "--format", form).err for form in ("tsv", "jsonl")),
+        charnn(*text, "--exclude-unk", "--per-token").out,
+    ):
+        assert shown in totals
+        assert "3 tokens (1 unknown, excluded), 3 characters" in totals
+        assert "including" not in totals
+    assert table.startswith("log probabilities: natural logarithm (nats), unknown tokens excluded\n")
+    assert "excluded" in table.splitlines()[1]
+    (record,) = records(charnn(*text, "--exclude-unk", "--format", "jsonl"))
+    assert record["num_excluded"] == 1
 
 
 def test_a_category_may_not_be_called_like_a_figure(charnn, run):

@@ -421,6 +421,10 @@ def test_the_live_screen_shows_progress_losses_and_a_sample(text, tmp_path, monk
     ):
         assert part in shown
     assert headline(session)[1].startswith("lstm 1 x 8, embedding")
+    assert re.search(r"\d parameters \+ [\d,]+ in n-gram embeddings; ", headline(session)[1])
+    files = session.config.corpus.files
+    session.config.corpus = replace(session.config.corpus, files=files * 5)
+    assert f"{files[0].name} and 2 others -> " in headline(session)[0]
 
 
 def test_the_learned_unk_is_no_longer_where_it_began(charnn, text):

@@ -44,7 +44,7 @@ def test_sources_are_found_in_directories_and_globs(tmp_path):
     with collected_notices() as notices:
         found = find_sources([str(tmp_path / "d"), str(tmp_path / "d/*.txt")])
     assert names(found) == ["a.txt", "b.txt"] * 2
-    assert notices == [f"{tmp_path / 'd'}: skipped files that are not text: {tmp_path / 'd/picture'}; reading 2 files"]
+    assert notices == [f"{tmp_path / 'd'}: reading 2 files; skipped 1 that is not text ({tmp_path / 'd/picture'})"]
     assert names(find_sources([str(tmp_path / "d")], as_bytes=True)) == ["a.txt", "b.txt", "picture"]
 
 
@@ -75,7 +75,7 @@ def test_what_cannot_be_read_in_a_directory_is_said(tmp_path, monkeypatch):
     monkeypatch.setattr(Path, "open", refuse)
     with collected_notices() as notices:
         assert names(find_sources(["d"])) == ["a.txt"]
-    assert notices == ["d: skipped files that are not readable: d/secret.txt; reading 1 files"]
+    assert notices == ["d: reading 1 file; skipped 1 that is not readable (d/secret.txt)"]
 
 
 @pytest.mark.parametrize(

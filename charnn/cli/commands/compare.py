@@ -45,19 +45,22 @@ def compare(
     difference = comparison.difference(
         num_resamples=options.resamples, seed=options.seed, tolerance=options.tolerance / 100
     )
+    score_options, positions = charnn.api.score_options_of(options), comparison.largest_differences()
     if options.format == "json":
-        console.write_json(
-            _record([first, second], comparison.totals, difference, comparison.largest_differences(), same=same)
-        )
-    else:
-        _show([first, second], comparison.totals, difference, comparison.largest_differences(), same=same)
+        record = _record([first, second], comparison.totals, difference, positions, same=same)
+        console.write_json({**record, "protocol": charnn.api.protocol_of(score_options)})
+        return
+    backward = any(model.architecture.direction == "backward" for model in models)
+    protocol = charnn.api.protocol_in_words(score_options, difference.num_lines, reads_backward=backward)
+    unit = "line" if options.unit == "stream" else options.unit
+    _show([first, second], comparison.totals, difference, positions, same=same, protocol=protocol, unit=unit)
 
 
-def _verdict(names: Sequence[str], difference: "Difference") -> str:
+def _verdict(names: Sequence[str], difference: "Difference", unit: str) -> str:
     change = difference.second - difference.first
     measured = f"{change:+.4f} bits per character ({difference.share:.2%}) for {names[1]}"
     if difference.low is None or difference.high is None:
-        return f"{measured}; {difference.num_lines} lines are too few for a significance test"
+        return f"{measured}; {difference.num_lines} {unit}s are too few for a significance test"
     if not difference.is_clear or not difference.is_large:
         verdict = (
             "the difference is not significant"
@@ -77,6 +80,8 @@ def _show(
     positions: "tuple[list[TokenDifference], list[TokenDifference]]",
     *,
     same: bool,
+    protocol: str,
+    unit: str,
 ) -> None:
     cells = [["model", "bits per character", "tokens", "unknown", *(["perplexity"] if same else [])]]
     for name, bits, total in zip(names, (difference.first, difference.second), totals, strict=True):
@@ -84,8 +89,9 @@ def _show(
         cells.append([name, *counts, *([f"{total.perplexity:.4f}"] if same else [])])
     for line in aligned(cells):
         console.write_line(line)
+    console.write_line(protocol)
     console.write_line("")
-    console.write_line(_verdict(names, difference))
+    console.write_line(_verdict(names, difference, unit))
     what = "tokens" if same else "words"
     for better, some in zip(reversed(names), positions, strict=True):
         if some:

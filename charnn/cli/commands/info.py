@@ -9,6 +9,7 @@ import typer
 import charnn
 from charnn.cli.options import COMMON, Overrides, with_options
 from charnn.cli.output import console
+from charnn.cli.output.facts_table import show_facts
 from charnn.cli.output.files import show_files
 
 if TYPE_CHECKING:
@@ -17,41 +18,12 @@ if TYPE_CHECKING:
 
 LOSS_UNIT = " nats/token"
 LABELS = {
-    "run": "model directory",
-    "valid_loss_nats": "validation loss",
-    "valid_margin_nats": "its 95 % interval, ±",
-    "valid_loss_cold_nats": "fixed-window loss",
-    "ngram_loss_nats": "n-gram loss",
-    "ngram_order": "n-gram order",
-    "mixture_loss_nats": "interpolated loss",
-    "backward_valid_loss_nats": "backward validation loss",
-    "temperature": "fitted temperature",
-    "valid_perplexity": "validation perplexity",
-    "valid_bits_per_char": "validation bits/char",
-    "valid_num_tokens": "validation tokens",
-    "valid_num_unknown": "unknown validation tokens",
-    "num_parameters": "parameters",
-    "cell": "cell",
-    "direction": "direction",
-    "num_layers": "layers",
-    "hidden_size": "hidden size",
-    "embedding_size": "embedding size",
-    "inputs": "inputs",
-    "skip": "skip connection",
-    "residual": "residual connections",
-    "embedding_order": "input n-gram order",
-    "tie_weights": "tied embeddings",
-    "tokenizer": "tokenizer",
-    "vocab_size": "vocabulary",
-    "unit": "unit",
-    "train_num_tokens": "training tokens",
-    "train_num_chars": "training characters",
-    "recipe": "recipe",
-    "files": "files",
-    "steps": "steps",
-    "best_step": "best step",
-    "seconds": "training time",
-    "stopped": "stopped by",
+    "charnn_version": "charnn",
+    "torch_version": "torch",
+    "python_version": "Python",
+    "seed": "seed",
+    "device": "device",
+    "precision": "precision",
     "optimizer": "optimizer",
     "schedule": "schedule",
     "learning_rate": "peak learning rate",
@@ -63,14 +35,48 @@ LABELS = {
     "weight_drop": "weight drop",
     "token_noise": "token noise",
     "teacher_forcing": "teacher forcing",
-    "device": "device",
-    "precision": "precision",
-    "seed": "seed",
-    "charnn_version": "charnn",
-    "torch_version": "torch",
-    "python_version": "Python",
+    "recipe": "recipe",
+    "direction": "direction",
+    "embedding_size": "embedding size",
+    "inputs": "inputs",
+    "skip": "skip connection",
+    "residual": "residual connections",
+    "embedding_order": "input n-gram order",
+    "tie_weights": "tied embeddings",
+    "files": "files",
+    "train_num_chars": "training characters",
+    "best_step": "best step",
+    "stopped": "stopped by",
+    "ngram_order": "n-gram order",
+    "temperature": "fitted temperature",
+    "vocab_size": "vocabulary",
+    "unit": "unit",
+    "held_out_num_tokens": "held-out tokens",
+    "run": "model directory",
+    "cell": "cell",
+    "num_layers": "layers",
+    "hidden_size": "hidden size",
+    "num_parameters": "parameters",
+    "tokenizer": "tokenizer",
+    "train_num_tokens": "training tokens",
+    "steps": "steps",
+    "seconds": "training time",
+    "valid_num_tokens": "validation tokens",
+    "valid_num_unknown": "unknown validation tokens",
+    "valid_protocol": "validation",
+    "valid_loss_cold_nats": "fixed-window loss",
+    "ngram_loss_nats": "n-gram loss",
+    "mixture_loss_nats": "interpolated loss",
+    "backward_valid_loss_nats": "backward validation loss",
+    "valid_bits_per_char": "validation bits/char",
+    "valid_perplexity": "validation perplexity",
+    "valid_loss_nats": "validation loss",
+    "valid_margin_nats": "its 95 % interval, ±",
 }
-"""The table's label for each key of `--json`."""
+"""The table's label for each key of `--json`, in the table's order: a terminal shows the end of it."""
+OMITTED = ("recipe", "backward_valid_loss_nats")
+"""Rows that are omitted if no model has a value."""
+MAX_FILES = 3
 UNITS = {
     "valid_loss_nats": LOSS_UNIT,
     "valid_margin_nats": LOSS_UNIT,
@@ -115,20 +121,19 @@ def info(
     if json:
         console.write_json(facts[0] if len(facts) == 1 else facts)
         return
-
-    table = console.new_table()
-    table.add_column("", no_wrap=True, min_width=max(map(len, LABELS.values())))
-    for path in paths:
-        table.add_column(str(path), overflow="fold")
-    for name in facts[0]:
-        table.add_row(LABELS[name], *(_with_unit(name, fact[name]) for fact in facts))
-    console.show(table)
+    shown = {
+        label: [_cell(name, fact) for fact in facts]
+        for name, label in LABELS.items()
+        if name not in OMITTED or any(fact[name] is not None for fact in facts)
+    }
+    show_facts([str(path) for path in paths], shown)
 
 
 def _facts(path: Path, config: "RunConfig") -> dict[str, object]:
     shape, results, corpus = config.architecture, config.results, config.corpus
     text, training = config.asked.text, config.training
     loss, valid = results.valid_loss_nats, corpus.valid
+    counts = charnn.api.parameter_counts(shape)
     in_bits_per_char = valid.num_tokens / valid.num_chars / math.log(2) if valid.num_chars else None
     return {
         "run": str(path),
@@ -143,8 +148,11 @@ def _facts(path: Path, config: "RunConfig") -> dict[str, object]:
         "valid_perplexity": None if loss is None else math.exp(loss),
         "valid_bits_per_char": None if loss is None or in_bits_per_char is None else loss * in_bits_per_char,
         "valid_num_tokens": results.valid_num_tokens,
+        "held_out_num_tokens": valid.num_tokens,
         "valid_num_unknown": valid.num_unknown,
-        "num_parameters": sum(math.prod(size) for size in charnn.api.expected_shapes(shape).values()),
+        "valid_protocol": None if loss is None else charnn.api.validation_protocol(text.unit),
+        "num_parameters": sum(counts),
+        "num_ngram_embedding_parameters": counts.ngram_embeddings,
         "cell": shape.cell,
         "direction": shape.direction,
         "num_layers": shape.num_layers,
@@ -199,6 +207,28 @@ def _backward_loss(path: Path) -> float | None:
     return charnn.api.read_config(backward).results.valid_loss_nats if charnn.api.is_model(backward) else None
 
 
+def _cell(name: str, facts: dict[str, Any]) -> str:
+    """Return what the table shows for a key."""
+    if name == "num_parameters":
+        num_others = facts["num_ngram_embedding_parameters"]
+        others = f" + {num_others:,} in n-gram embeddings" if num_others else ""
+        return f"{facts[name] - num_others:,}{others}"
+    if name == "valid_protocol" and facts[name] is not None:
+        return charnn.api.validation_in_words(
+            facts["unit"], num_tokens=facts["valid_num_tokens"], num_held_out=facts["held_out_num_tokens"]
+        )
+    if name == "files":
+        return _few(facts[name])
+    return _with_unit(name, facts[name])
+
+
+def _few(files: list[str]) -> str:
+    """Return the first files, and how many others there are."""
+    others = len(files) - MAX_FILES
+    counted = [f"and {console.counted(others, 'other')} (--json lists them all)"] if others > 0 else []
+    return "\n".join([*files[:MAX_FILES], *counted])
+
+
 def _with_unit(name: str, value: Any) -> str:
     if name == "skip" and not value:
         return "none"
@@ -207,8 +237,6 @@ def _with_unit(name: str, value: Any) -> str:
 
 
 def _shown(value: Any) -> str:
-    if isinstance(value, list):
-        return "\n".join(map(str, value))
     if isinstance(value, float):
         return f"{value:,.4f}" if abs(value) >= 0.1 else f"{value:.4g}"
     if isinstance(value, bool) or value is None:

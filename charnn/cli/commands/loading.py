@@ -20,7 +20,9 @@ def load_model(named: str | None) -> "Model":
 
 def load_models(named: Sequence[str]) -> "list[Model]":
     """Read several models, each in its own direction."""
-    return [charnn.api.read_model(charnn.api.find_model(each)) for each in named]
+    models = [charnn.api.read_model(charnn.api.find_model(each)) for each in named]
+    charnn.api.report_untrained(models)
+    return models
 
 
 def load_directed(named: str | None, direction: "Direction | None") -> "list[Model]":
@@ -28,7 +30,9 @@ def load_directed(named: str | None, direction: "Direction | None") -> "list[Mod
     path = charnn.api.find_model(named)
     if named is None:
         console.notice(f"using the newest model, {path}")
-    return charnn.api.read_directed(path, direction)
+    models = charnn.api.read_directed(path, direction)
+    charnn.api.report_untrained(models)
+    return models
 
 
 def load_all_directions(named: str | None, direction: "Direction | None") -> "list[Model]":

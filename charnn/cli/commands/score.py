@@ -81,7 +81,7 @@ def score(
         refuse_both("--summary", summary is not None, "--rollout")
         refuse_both("--output", output is not None, "--rollout")
         refuse_both("--rollout", len(models) > 1, "several models")
-        units = read_input(text, files or [], models[0].tokenizer, options)
+        units = read_input(text, files or [], models, options)
         show_rollouts(models[0], "".join(part for group in units.groups for part in group.texts()), options)
         return
     if options.pairs:

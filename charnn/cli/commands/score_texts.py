@@ -19,18 +19,17 @@ if TYPE_CHECKING:
     from charnn.scoring.scores import Score
     from charnn.storage.model_directory import Model
     from charnn.text.located import ScoredInput
-    from charnn.text.tokenizers import Tokenizer
 
 
 def read_input(
-    texts: "Sequence[str] | None", files: Sequence[str], tokenizer: "Tokenizer", options: ScoreOptions
+    texts: "Sequence[str] | None", files: Sequence[str], models: "Sequence[Model]", options: ScoreOptions
 ) -> "ScoredInput":
     """Return what is scored: texts, cells of tables, or units of files."""
     if texts:
         return charnn.api.given_texts(texts, is_running=options.is_running)
     if options.column:
         return charnn.api.read_cells(files, options.column, by_region=options.by_region, encoding=options.encoding)
-    return charnn.api.read_located(files, tokenizer, unit=options.unit, encoding=options.encoding)
+    return charnn.api.input_to_score(models, files, options, tokenizer=models[0].tokenizer)
 
 
 class _Totals:
@@ -83,7 +82,7 @@ def score_texts(
     summary: str | None,
 ) -> None:
     """Write a record per unit and the totals, and the summary if a file is named for it."""
-    source = read_input(texts, files, models[0].tokenizer, options)
+    source = read_input(texts, files, models, options)
     scorer = charnn.api.build_scorer(models, options)
     plain = charnn.api.build_plain_scorer(models, options, scorer.weights)
     has_parts = summary is not None and len(source.files) > 1 and options.unit != "stream"
@@ -113,9 +112,17 @@ def score_texts(
             console.notice(f"interrupted {done}")
             raise
         totals.check(files)
-        written.finish(totals.score, totals.num_units, totals.plain)
+        charnn.api.report_unknown(totals.score, options, scorer.tokenizer.kind, "this text")
+        noun = "sentence" if options.column else "text" if texts else ""
+        reads_backward = any(each.is_backward for each in scorer.estimators)
+        protocol = charnn.api.protocol_in_words(options, totals.num_units, noun=noun, reads_backward=reads_backward)
+        written.finish(totals.score, protocol, totals.num_units, totals.plain)
     if summary:
-        how = {"models": [str(model.path) for model in models], "weights": list(scorer.weights)}
+        how = {
+            "models": [str(model.path) for model in models],
+            "weights": list(scorer.weights),
+            "protocol": charnn.api.protocol_of(options),
+        }
         _write_summary(summary, totals.to_dict() | how | {"options": chosen(options)})
 
 

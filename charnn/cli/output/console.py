@@ -1,11 +1,12 @@
 """The only module that writes to the terminal: results to stdout, everything else to stderr."""
 
 import contextlib
+import itertools
 import json
 import logging
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, TextIO, cast
 
@@ -16,6 +17,9 @@ if TYPE_CHECKING:
     from rich.console import Console, RenderableType
     from rich.table import Table
     from rich.text import Text
+
+
+ITEMS_AT_ONCE = 1000
 
 
 def prepare_streams() -> None:
@@ -70,6 +74,11 @@ def write_line(text: str) -> None:
     ResultStream(sys.stdout).write(text + "\n")
 
 
+def write_part(text: str) -> None:
+    """Write a part of a line of results."""
+    ResultStream(sys.stdout).write(text)
+
+
 def write_json(value: Any) -> None:
     """Write one JSON value on a line of its own."""
     write_line(to_json(value))
@@ -79,6 +88,27 @@ def to_json(value: Any) -> str:
     """Return JSON that is valid UTF-8 even if the text contains invalid bytes; infinity and NaN become null."""
     text = json.dumps(_finite(value), ensure_ascii=False, allow_nan=False).translate(_LINE_ENDS)
     return text.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
+
+
+def json_parts(record: Mapping[str, Any]) -> Iterator[str]:
+    """Yield the JSON of an object in parts; a value that is an iterator becomes an array, written as it is read."""
+    opening = "{"
+    for key, value in record.items():
+        yield f"{opening}{to_json(key)}: "
+        opening = ", "
+        if isinstance(value, Iterator):
+            yield from _array_parts(value)
+        else:
+            yield to_json(value)
+    yield "{}" if opening == "{" else "}"
+
+
+def _array_parts(items: Iterator[Any]) -> Iterator[str]:
+    opening = "["
+    while part := list(itertools.islice(items, ITEMS_AT_ONCE)):
+        yield opening + to_json(part)[1:-1]
+        opening = ", "
+    yield "[]" if opening == "[" else "]"
 
 
 _LINE_ENDS = {ord(character): f"\\u{ord(character):04x}" for character in "\x85\u2028\u2029"}
@@ -260,6 +290,12 @@ def fitting(text: str, width: int) -> str:
     while text and cell_width(text) > width - 1:
         text = text[:-1]
     return text + "…"
+
+
+def wrapped(text: str, width: int) -> list[str]:
+    """Return the lines of a text, wrapped at a number of columns; words that are longer are divided."""
+    lines = new_text(text).wrap(output_console(), width, overflow="fold")
+    return [line.plain.rstrip() for line in lines]
 
 
 def padded(text: str, width: int) -> str:

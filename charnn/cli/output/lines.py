@@ -1,12 +1,15 @@
 """Lines of results, on stdout or in a file that is renamed to its final name when all are written."""
 
+from collections.abc import Iterable
 from pathlib import Path
 from types import TracebackType
 
 import charnn
 from charnn.cli.output import console
+from charnn.interrupts import deferred_interrupts
 
 STDOUT = ("-", "/dev/stdout")
+CHARS_AT_ONCE = 1 << 20
 
 
 class Lines:
@@ -19,11 +22,26 @@ class Lines:
     def __init__(self, file: str | None) -> None:
         self._file = charnn.api.LineFile(Path(file)) if file is not None and file not in STDOUT else None
         self.write = console.write_line if self._file is None else self._file.write_line
+        self._write_part = console.write_part if self._file is None else self._file.write
 
     @property
     def is_file(self) -> bool:
         """Whether the lines go to a file."""
         return self._file is not None
+
+    def write_parts(self, parts: Iterable[str]) -> None:
+        """Write a line in parts; a short one at once. An interrupt is deferred until the line is complete."""
+        with deferred_interrupts() as interruption:
+            held, num_chars = [], 0
+            for part in parts:
+                held.append(part)
+                num_chars += len(part)
+                if num_chars >= CHARS_AT_ONCE:
+                    self._write_part("".join(held))
+                    held, num_chars = [], 0
+            self.write("".join(held))
+        if interruption() is not None:
+            raise KeyboardInterrupt
 
     def __enter__(self) -> "Lines":
         """Begin."""

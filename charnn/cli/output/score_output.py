@@ -2,6 +2,8 @@
 
 import math
 from dataclasses import replace
+from functools import lru_cache
+from itertools import takewhile
 from typing import TYPE_CHECKING
 
 import charnn
@@ -59,8 +61,10 @@ class ScoreOutput:
         return self._paints and not self._options.is_running
 
     def _write(self, line: str | dict[str, object]) -> None:
-        text = line if isinstance(line, str) else console.to_json(line)
-        self._lines.write(text)
+        if isinstance(line, dict) and "tokens" in line:
+            self._lines.write_parts(console.json_parts(line))
+        else:
+            self._lines.write(line if isinstance(line, str) else console.to_json(line))
 
     def _begin(self) -> None:
         if not self._has_begun:
@@ -107,19 +111,20 @@ class ScoreOutput:
         parts, total = self._running_parts, self._running_total
         self._running_parts, self._running_chars, self._running_total = [], 0, charnn.api.Score()
         text = "".join(part.text for part in parts) if keeps_text else ""
-        tokens = [token for part in parts for token in part.tokens]
+        tokens = charnn.api.JoinedTokens([part.tokens for part in parts])
         self._record(replace(total, number=self._num_running, text=text, tokens=tokens), origin)
 
-    def finish(self, total: "Score", num_units: int, plain: "Score | None") -> None:
+    def finish(self, total: "Score", protocol: str, num_units: int, plain: "Score | None") -> None:
         """Write the totals.
 
         Args:
+            protocol: how the text was read, in words.
             plain: the totals without adaptation, if the model adapts.
         """
         self._begin()
         for line in self._format.end(total, num_units) if self._format else ():
             self._write(line)
-        for line in _totals(total, plain, self._options):
+        for line in [*_totals(total, plain, self._options), protocol]:
             if self._is_table:
                 self._write(line)
             else:
@@ -128,11 +133,13 @@ class ScoreOutput:
     def _headings(self) -> list[str]:
         options = self._options
         title = f"log probabilities: {LOG_NAMES[options.base]}"
+        title += ", unknown tokens excluded" if options.exclude_unk else ""
         number = "row" if options.column else "line"
+        unknown = "excluded" if options.exclude_unk else "unknown"
         if options.by_region:
-            title = "surprisals in bits"
+            title = "surprisals in bits" + (", unknown tokens excluded" if options.exclude_unk else "")
             heading = (
-                f"{number:>6} {'surprisal':>10} {'tokens':>7} {'unknown':>8}  {'region':<{self._region_width}}  text"
+                f"{number:>6} {'surprisal':>10} {'tokens':>7} {unknown:>8}  {'region':<{self._region_width}}  text"
             )
         elif options.per_token:
             numbers = f"{'log prob':>10} {'prob':>10} {'rank':>7} {'entropy':>8} {'reduced':>8}"
@@ -141,7 +148,7 @@ class ScoreOutput:
         elif options.by_word:
             heading = f"{number:>6}  {'log prob':>10} {'tokens':>7}  {'at':>6}  word"
         else:
-            heading = f"{number:>6} {'log prob':>13} {'tokens':>7} {'unknown':>8} {'perplexity':>11}  text"
+            heading = f"{number:>6} {'log prob':>13} {'tokens':>7} {unknown:>8} {'perplexity':>11}  text"
             heading = heading.replace("text", "file") if options.unit == "file" else heading
         return [title, heading, "─" * len(heading)]
 
@@ -192,8 +199,9 @@ class ScoreOutput:
         shown = console.fitting(text[: room + 1], room)
         row = console.new_text(numbers + shown)
         last = len(numbers) + len(shown) - (0 if fits else 1)
-        ends = [token.start for token in score.tokens[1:]] + [len(score.text)]
-        for token, end in zip(score.tokens, ends, strict=True):
+        tokens = list(takewhile(lambda token: token.start <= room, score.tokens))
+        ends = [token.start for token in tokens[1:]] + [len(score.text)]
+        for token, end in zip(tokens, ends, strict=True):
             if token.log_prob_nats is not None and token.start < end:
                 style = self._shade(token)
                 row.stylize(style, min(len(numbers) + token.start, last), min(len(numbers) + end, last))
@@ -206,8 +214,7 @@ class ScoreOutput:
     def _show_token(self, number: int, token: "ScoredToken") -> None:
 
         base = self._options.base
-        name = console.visible(token.token) + (" <unk>" if token.is_unknown else "")
-        name = console.padded(console.fitting(name, TOKEN_WIDTH), TOKEN_WIDTH)
+        name = _token_cell(token.token, token.is_unknown)
         if token.log_prob_nats is None:
             self._write(f"{number:>6}  {name} {'not scored':>10}")
             return
@@ -239,17 +246,26 @@ class ScoreOutput:
             self._write(f"{number:>6}  {shown:>10} {len(word.tokens):>7}  {word.start:>6}  {name}{unknown}")
 
 
+@lru_cache(maxsize=1 << 16)
+def _token_cell(token: str, is_unknown: bool) -> str:
+    """Return a token as a table shows it."""
+    name = console.visible(token) + (" <unk>" if is_unknown else "")
+    return console.padded(console.fitting(name, TOKEN_WIDTH), TOKEN_WIDTH)
+
+
 def _totals(total: "Score", plain: "Score | None", options: ScoreOptions) -> list[str]:
 
     facts = charnn.api.summary(total)
-    excluded = ", excluded" if total.num_excluded else ""
+    excludes = options.exclude_unk
+    perplexity = f"perplexity {facts['perplexity']:.4f}"
     lines = [
         f"log probability {charnn.api.in_base(total.log_prob_nats, options.base):.4f} (base {options.base}), "
         f"{facts['nats_per_token']:.4f} nats per token",
-        f"{facts['num_tokens']:,} tokens ({facts['num_unknown']:,} unknown{excluded}), {facts['num_chars']:,} characters, "
-        f"{facts['num_bytes']:,} bytes, {facts['num_words']:,} words",
-        f"perplexity {facts['perplexity']:.4f} including unknown tokens, "
-        f"{facts['perplexity_excluding_unknown']:.4f} excluding them",
+        f"{facts['num_tokens']:,} tokens ({facts['num_unknown']:,} unknown{', excluded' if excludes else ''}), "
+        f"{facts['num_chars']:,} characters, {facts['num_bytes']:,} bytes, {facts['num_words']:,} words",
+        f"{perplexity} excluding unknown tokens (--exclude-unk)"
+        if excludes
+        else f"{perplexity} including unknown tokens, {facts['perplexity_excluding_unknown']:.4f} excluding them",
         f"bits per token {facts['bits_per_token']:.4f}, character {facts['bits_per_char']:.4f}, "
         f"byte {facts['bits_per_byte']:.4f}, word {facts['bits_per_word']:.4f}",
     ]

@@ -27,6 +27,8 @@ BITS = 1 / math.log(2)
 SAMPLE_LENGTH, MAX_SAMPLE_LINES = 160, 8
 WIDE, NARROW = 68, 40
 """Fewest columns of a terminal that shows all details, and the most important ones."""
+MAX_FILES = 3
+"""Files that are named; the others are counted."""
 
 
 class Screen(Protocol):
@@ -77,21 +79,28 @@ def headline(session: "Session") -> list[str]:
     """Return the lines that describe the text, the network, the options that were chosen, and the n-gram baseline."""
     config = session.config
     shape, plan, training = config.architecture, config.plan, config.training
-    num_parameters = sum(array.numel() for array in session.trainer.network.parameters())
     kind = config.asked.text.tokenizer
-    names = ", ".join(file.name for file in config.corpus.files[:3])
+    names = ", ".join(file.name for file in config.corpus.files[:MAX_FILES])
+    others = len(config.corpus.files) - MAX_FILES
+    names += f" and {console.counted(others, 'other')}" if others > 0 else ""
     faster = plan.bf16_speedup
     precision = f"{plan.precision} ({faster:.1f} times fp32)" if faster else plan.precision
     return [
-        f"{names} -> {session.directory}: {config.corpus.train.num_tokens:,} training tokens, "
-        f"{config.corpus.valid.num_tokens:,} held out, vocabulary of {shape.vocab_size:,} ({kind})",
+        f"{names} -> {session.directory}: {config.corpus.train.num_tokens:,} training tokens"
+        f"{_units(config.corpus.train, config.asked.text.unit)}, {config.corpus.valid.num_tokens:,} held out"
+        f"{_units(config.corpus.valid, config.asked.text.unit)}, vocabulary of {shape.vocab_size:,} ({kind})",
         f"{shape.cell} {shape.num_layers} x {shape.hidden_size}, "
         f"{'one-hot inputs' if shape.inputs == 'one-hot' else 'embedding ' + str(shape.embedding_size)}, "
-        f"{num_parameters:,} parameters; {training.optimizer}, batch {training.batch_size} x {training.bptt_length}, "
+        f"{charnn.api.parameter_counts(shape)}; {training.optimizer}, batch {training.batch_size} x {training.bptt_length}, "
         f"{_dropout(training)}; {plan.device}, {precision}; seed {config.seed}",
         *(_resumed(session) if session.trainer.position.step else _reasons(session)),
         *_baseline(session),
     ]
+
+
+def _units(size: "SplitSize", unit: str) -> str:
+    """Return the number of lines or documents of a split, in parentheses."""
+    return "" if unit == "stream" else f" ({console.counted(size.num_units, unit)})"
 
 
 def _dropout(training: TrainingOptions) -> str:

@@ -1,0 +1,153 @@
+"""What makes figures of a text doubtful: found in what reading counts anyway, and said once, before the figures.
+
+Each threshold is far beyond what an ordinary text shows.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from charnn.notices import notice_logger
+from charnn.text.facts import SplitSize, TextFile
+
+logger = notice_logger(__name__)
+
+HIGH_UNKNOWN_RATE = 0.2
+"""Word models of a few hundred kilobytes have rates of 0.05 to 0.15 on held-out text."""
+FEWEST_TRAINING_CHARS = 1000
+"""Some 150 words, most of which occur once."""
+FEWEST_HELD_OUT_TOKENS = 100
+"""The surprisal of a token has a standard deviation of 2 to 3 nats, so the mean of 100 tokens one of 0.2 to 0.3."""
+LONG_LINE_CHARS = 10_000
+"""Five printed pages: no sentence, verse or message."""
+NUM_PASSAGES, PASSAGE_TOKENS, MIN_PASSAGE_TOKENS, REPEATED_FRACTION = 16, 200, 50, 1 / 8
+"""Passages of held-out text that are looked up in the training text: their number, their length, the shortest that does not
+occur twice by chance, and the fraction of them that may."""
+MAX_SEARCHED_BYTES, BLOCK_TOKENS = 16 << 20, 1 << 16
+"""Bytes of encoded training text in which passages are looked up, in a few tenths of a second, and tokens read at a time."""
+
+
+def unknown_doubt(size: SplitSize, kind: str, of: str) -> str | None:
+    """Return what is doubtful about the figures of a text with many unknown tokens, or None if there are few.
+
+    Args:
+        size: numbers of tokens and of unknown tokens.
+        kind: the tokenizer's.
+        of: what the text is, for the message.
+    """
+    rate = size.num_unknown / size.num_tokens if size.num_tokens else 0.0
+    if rate <= HIGH_UNKNOWN_RATE:
+        return None
+    better = {
+        "char": "a larger --vocab-size or --tokenizer byte",
+        "word": "--tokenizer char or a larger --vocab-size",
+    }.get(kind, "--tokenizer char")
+    return (
+        f"{rate:.0%} of the tokens of {of} are unknown: bits per character count each <unk> as one cheap token, whatever it "
+        f"stands for; score with --spell, or train with {better}"
+    )
+
+
+def report_training_doubts(train: SplitSize, valid: SplitSize, *, kind: str, names: str, reads_all: bool) -> None:
+    """Log what is doubtful about the sizes of a training text and its held-out part.
+
+    Args:
+        kind: the tokenizer's.
+        names: of the training text.
+        reads_all: whether all of the text is trained on, since the held-out text is separate.
+    """
+    of = f"the {'validation' if reads_all else 'held-out'} text" if valid.num_tokens else names
+    if doubt := unknown_doubt(valid if valid.num_tokens else train, kind, of):
+        logger.info(doubt)
+    num_chars = train.num_chars + (0 if reads_all else valid.num_chars)
+    if num_chars < FEWEST_TRAINING_CHARS:
+        logger.info(
+            f"{names}: {num_chars:,} characters are too little to learn from{'' if reads_all else ' or to hold out'}; "
+            "thousands are needed, and about 100,000 for readable sentences"
+        )
+    elif 0 < valid.num_tokens < FEWEST_HELD_OUT_TOKENS:
+        logger.info(
+            f"{of} has only {valid.num_tokens:,} tokens: the validation loss is uncertain by some tenths of a nat per token; "
+            + ("name a longer --valid file" if reads_all else "raise --valid-fraction, or name a --valid file")
+        )
+
+
+def report_overlap(training: Sequence[TextFile], held_out: Sequence[TextFile], passages: tuple[int, int]) -> None:
+    """Log that validation text is training text.
+
+    Args:
+        training, held_out: the files of each; no file is held out if the end of the training text is.
+        passages: how many passages of the held-out text were looked up in the training text, and how many occur there.
+    """
+    trained_on = {file.sha256: file.name for file in training}
+    same = next((file for file in held_out if file.sha256 in trained_on), None)
+    num_searched, num_repeated = passages
+    if same is not None:
+        source = trained_on[same.sha256]
+        whose = "is also a training text" if source == same.name else f"has the content of {source}, a training text"
+        logger.info(
+            f"{same.name}: {whose}: the validation loss is no measure of unseen text; name another --valid file, "
+            "or leave it out to hold out the end of the text"
+        )
+    elif num_repeated and num_repeated >= REPEATED_FRACTION * num_searched:
+        what = held_out[0].name if held_out else "the held-out text"
+        logger.info(
+            f"{what}: {num_repeated} of {num_searched} passages looked up are in the training text, too: the validation "
+            "loss is no measure of unseen text; remove duplicates, or name another --valid file"
+        )
+
+
+def repeated_passages(
+    train: npt.NDArray[np.unsignedinteger[Any]], valid: npt.NDArray[np.unsignedinteger[Any]]
+) -> tuple[int, int]:
+    """Look up passages of an encoded held-out text (M,) in an encoded training text (N,), of which a beginning is searched.
+
+    Returns:
+        How many passages were looked up, and how many occur there.
+    """
+    length = min(PASSAGE_TOKENS, len(valid))
+    if length < MIN_PASSAGE_TOKENS:
+        return 0, 0
+    width = train.dtype.itemsize
+    starts = np.linspace(0, len(valid) - length, min(NUM_PASSAGES, len(valid) // length)).astype(int)
+    unseen = [valid[start : start + length].tobytes() for start in starts]
+    for first in range(0, min(len(train), MAX_SEARCHED_BYTES // width), BLOCK_TOKENS):
+        block = train[first : first + BLOCK_TOKENS + length - 1].tobytes()
+        unseen = [passage for passage in unseen if not _occurs(passage, block, width)]
+    return len(starts), len(starts) - len(unseen)
+
+
+def _occurs(passage: bytes, text: bytes, width: int) -> bool:
+    """Return whether tokens occur in a text; each token has a width in bytes, at a multiple of which it begins."""
+    found = text.find(passage)
+    while found >= 0 and found % width:
+        found = text.find(passage, found + 1)
+    return found >= 0
+
+
+def training_files(files: Sequence[TextFile], valid: str | None) -> list[TextFile]:
+    """Return the files of a corpus that are trained on.
+
+    Args:
+        valid: name of the separate validation text, a file, directory or glob; None if there is none.
+    """
+    if valid is None:
+        return list(files)
+    return [
+        file
+        for file in files
+        if file.name != valid and Path(valid) not in Path(file.name).parents and not Path(file.name).match(valid)
+    ]
+
+
+def long_line_doubt(where: str, num_chars: int) -> str | None:
+    """Return what is doubtful about a line that a model of lines reads, or None."""
+    if num_chars <= LONG_LINE_CHARS:
+        return None
+    return (
+        f"{where} has {num_chars:,} characters, which is no sentence; divide it, "
+        "or use --unit document or stream for longer texts"
+    )
