@@ -72,10 +72,14 @@ class Format(Protocol):
 
 
 class JsonLines:
-    """One JSON record per unit, or per region of it."""
+    """One JSON record per unit, or per region of it.
 
-    def __init__(self, options: ScoreOptions, layout: Layout = PLAIN) -> None:
-        self._options, self._layout = options, layout
+    Args:
+        lazily: see `score_fields`.
+    """
+
+    def __init__(self, options: ScoreOptions, layout: Layout = PLAIN, *, lazily: bool = False) -> None:
+        self._options, self._layout, self._lazily = options, layout, lazily
 
     def begin(self) -> Iterator[str]:
         """See `Format`."""
@@ -89,7 +93,7 @@ class JsonLines:
                 yield {**before, **_region_fields(region, self._options), **after}
             return
         text = {"text": score.text} if self._layout.is_table else {}
-        yield {**before, **after, **score_fields(score, self._options), **text}
+        yield {**before, **after, **score_fields(score, self._options, lazily=self._lazily), **text}
 
     def end(self, total: Score, num_units: int) -> Iterator[str]:  # noqa: ARG002
         """See `Format`."""
@@ -103,10 +107,11 @@ def own_fields(options: ScoreOptions) -> set[str]:
     return {*_tsv_columns(options), *score_fields(Score(), options), "text"}
 
 
-def score_fields(score: Score, options: ScoreOptions) -> JsonObject:
+def score_fields(score: Score, options: ScoreOptions, *, lazily: bool = False) -> JsonObject:
     """Return the fields of a unit's JSON record that do not say where the unit is from.
 
-    The tokens are an iterator: of a long unit, few are in memory at a time.
+    Args:
+        lazily: make the tokens an iterator, so that few of a long unit are in memory at a time.
     """
     base = options.base
     fields: JsonObject = {
@@ -119,7 +124,8 @@ def score_fields(score: Score, options: ScoreOptions) -> JsonObject:
         "num_bytes": score.num_bytes,
     }
     if options.per_token:
-        fields["tokens"] = (_token_fields(token, options) for token in score.tokens)
+        tokens = (_token_fields(token, options) for token in score.tokens)
+        fields["tokens"] = tokens if lazily else list(tokens)
     if options.by_word:
         fields["words"] = [
             {

@@ -21,7 +21,7 @@ from charnn.files import JsonObject
 from charnn.serving.bodies import Body, RequestError, error_content
 from charnn.serving.completions import Choice, CompletionRequest, Reply, choice_content
 from charnn.serving.models import ServedModel, ServedModels
-from charnn.serving.page import FILES, page_response
+from charnn.serving.page_files import FILES, page_response
 from charnn.serving.scores import score_content
 
 logger = logging.getLogger(__name__)

@@ -27,5 +27,4 @@ def score_content(body: Body, model: ServedModel) -> JsonObject:
     scorer = charnn.api.build_scorer(model.language_model.models[:1], options)
     output = charnn.api.format_of(options, model.name)
     records = [record for score in scorer.scores(texts, options, with_tokens=True) for record in output.lines(score)]
-    listed = [{**record, "tokens": list(record["tokens"])} for record in records if isinstance(record, dict)]
-    return {"model": model.name, "records": listed}
+    return {"model": model.name, "records": records}

@@ -20,7 +20,7 @@ NORMAL_97_5 = 1.959964
 """The 97.5th percentile of the standard normal distribution."""
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(eq=False)
 class HeldOutText:
     """A held-out text, or pieces that are spread evenly over it.
 

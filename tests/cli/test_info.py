@@ -73,7 +73,7 @@ def test_part_of_the_held_out_text_is_named_as_such(charnn, run):
     config["results"]["valid_num_tokens"] = 100
     (run / "config.json").write_text(json.dumps(config), encoding="utf-8")
     words = " ".join(charnn("info", run).out.split())
-    assert "the first 100 of 1,200 tokens only: held-out text read as running text" in words
+    assert "100 of 1,200 tokens, in pieces: held-out text read as running text" in words
     config["results"]["valid_loss_nats"] = None
     (run / "config.json").write_text(json.dumps(config), encoding="utf-8")
     assert json.loads(charnn("info", run, "--json").out)["valid_protocol"] is None

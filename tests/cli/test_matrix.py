@@ -116,8 +116,9 @@ SIGNALS = [
 
 
 def test_every_command_and_every_option_that_names_a_file_has_a_row():
-    assert {row.call.split()[0] for row in ROWS.values()} == set(COMMANDS)
-    for name in COMMANDS:
+    with_rows = {row.call.split()[0] for row in ROWS.values()}
+    assert with_rows == set(COMMANDS) - {"serve"}  # which reads nothing but models: tests/serving
+    for name in with_rows:
         used = {word for row in ROWS.values() if row.call.startswith(name) for word in row.call.split()}
         for parameter in import_command(name).params:
             if parameter.metavar == "FILE":
@@ -321,7 +322,7 @@ def test_an_output_never_takes_the_place_of_what_is_needed(charnn, desk, row, ki
         ("out.txt.gz", 2, "found out.txt.gz, but the output is not compressed; name it without .gz"),
         ("directory", 1, "directory: is a directory, but must be a file; name a file in it"),
         ("nowhere/out.txt", 1, "nowhere/out.txt: cannot be written: there is no directory "),
-        ("text.txt/out", 1, "text.txt/out: cannot be written: there is no directory "),
+        ("text.txt/out", 1, "text.txt is a file, not a directory; choose another location"),
     ],
 )
 @pytest.mark.parametrize("row", FILE_WRITERS)

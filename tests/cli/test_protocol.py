@@ -109,7 +109,7 @@ def test_protocols_are_named_by_options_and_say_how_to_get_the_other():
     assert "--unit stream reads them" in protocol_in_words(ScoreOptions(), 2, reads_backward=True)
     assert validation_protocol("stream") == protocol_of(ScoreOptions(unit="stream"))
     part = validation_in_words("stream", num_tokens=2000, num_held_out=14_228)
-    assert part.startswith("the first 2,000 of 14,228 tokens only: held-out text read as running text, as score")
+    assert part.startswith("2,000 of 14,228 tokens, in pieces: held-out text read as running text, as score")
 
 
 def test_a_running_text_is_compared_by_its_lines(charnn, run):

@@ -144,7 +144,7 @@ def test_the_summary_has_totals_of_each_file_if_there_are_several(charnn, run, t
     for totals in facts["files"]:
         nats = sum(record["log_prob"] for record in found if record["file"] == totals["file"])
         assert totals["nats"] == pytest.approx(nats)
-        assert totals.keys() == facts.keys() - {"files", "models", "weights", "options"} | {"file"}
+        assert totals.keys() == facts.keys() - {"files", "models", "weights", "protocol", "options"} | {"file"}
     for options in ((texts[0],), (*texts, "--unit", "stream")):
         charnn("score", "-m", run, *options, "--summary", "s.json")
         assert "files" not in json.loads(Path("s.json").read_text(encoding="utf-8"))

@@ -130,7 +130,7 @@ def test_a_bidirectional_model_is_trained_in_one_directory_and_both_halves_score
     records = [json.loads(row) for row in rows]
     assert set(records[0]) == {"token", "id", "prob", "forward", "backward", "both"}
     for name in ("forward", "backward", "both"):
-        assert math.fsum(record[name] for record in records) == pytest.approx(1)
+        assert 0.9 < math.fsum(record[name] for record in records) <= 1 + 1e-6  # all but <unk>
     table = charnn("predict", "the ____at which", "-m", "m", "--top", 2)
     assert "from both sides" in table.out
     assert charnn("sample", "-m", "m", "-n", 5).status == 0

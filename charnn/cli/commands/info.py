@@ -68,10 +68,10 @@ LABELS = {
     "ngram_loss_nats": "n-gram loss",
     "mixture_loss_nats": "interpolated loss",
     "backward_valid_loss_nats": "backward validation loss",
+    "valid_margin_nats": "95 % interval of the loss, ±",
     "valid_bits_per_char": "validation bits/char",
     "valid_perplexity": "validation perplexity",
     "valid_loss_nats": "validation loss",
-    "valid_margin_nats": "its 95 % interval, ±",
 }
 """The table's label for each key of `--json`, in the table's order: a terminal shows the end of it."""
 OMITTED = ("recipe", "backward_valid_loss_nats")

@@ -48,7 +48,9 @@ class ScoreOutput:
         self._uniform_nats = math.log(len(scorer.tokenizer.vocabulary))
         self._format: Format | None = None
         if not self._is_table:
-            self._format = charnn.api.format_of(options, name, num_files=len(source.files), kept=source.kept)
+            self._format = charnn.api.format_of(
+                options, name, num_files=len(source.files), kept=source.kept, lazily=True
+            )
         self._width = console.terminal_width() if self._is_table else 0
         self._running_parts: list[Score] = []
         self._running_chars, self._running_total = 0, charnn.api.Score()

@@ -8,6 +8,7 @@ from collections.abc import Callable, Generator, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+import numpy as np
 import torch
 
 from charnn.config import Architecture, TrainingOptions
@@ -172,13 +173,15 @@ def _open_training_text(directory: Path, options: TrainingOptions, tokenizer: To
 
 
 def close_text(session: Session) -> None:
-    """Close the training text, so that its directory can be moved or removed; call `open_text` before training again."""
+    """Close the text, so that its directory can be moved or removed; call `open_text` before training again."""
     del session.trainer.batches, session.trainer.noise
+    session.held_out.ids = session.evaluated.ids = np.zeros(0, dtype=np.int64)
 
 
 def open_text(session: Session) -> None:
-    """Reopen the training text in the directory of the run."""
+    """Reopen the text in the directory of the run."""
     trainer = session.trainer
+    session.held_out.ids = session.evaluated.ids = open_ids(session.directory / "valid.bin", session.tokenizer)
     trainer.batches, trainer.noise = _open_training_text(session.directory, trainer.options, session.tokenizer)
 
 

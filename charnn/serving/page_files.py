@@ -5,7 +5,7 @@ from importlib.resources import files
 from starlette.responses import Response
 
 FILES = {"/": "index.html", "/page.css": "page.css", "/page.js": "page.js"}
-"""The paths of the page, and its files in this package."""
+"""The paths of the page, and its files in `page/`."""
 _TYPES = {"html": "text/html", "css": "text/css", "js": "text/javascript"}
 _HEADERS = {
     "content-security-policy": (
@@ -21,5 +21,5 @@ _HEADERS = {
 def page_response(path: str) -> Response:
     """Return a file of the page."""
     name = FILES[path]
-    content = files(__name__).joinpath(name).read_text(encoding="utf-8")
+    content = files("charnn.serving").joinpath("page", name).read_text(encoding="utf-8")
     return Response(content, media_type=_TYPES[name.rpartition(".")[2]], headers=_HEADERS)
