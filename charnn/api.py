@@ -81,6 +81,7 @@ if TYPE_CHECKING:
     from charnn.scoring.regions import scored_regions as scored_regions
     from charnn.scoring.scorer import estimator_of as estimator_of
     from charnn.scoring.scores import Score as Score
+    from charnn.scoring.scores import perplexity as perplexity
     from charnn.scoring.token_scores import JoinedTokens as JoinedTokens
     from charnn.serving.run import Server as Server
     from charnn.storage.model_directory import find_model as find_model
@@ -231,7 +232,10 @@ _NAMES = {
         "prompt_tokens",
     ),
     "scoring.scorer": ("estimator_of",),
-    "scoring.scores": ("Score",),
+    "scoring.scores": (
+        "Score",
+        "perplexity",
+    ),
     "serving.run": ("Server",),
     "scoring.preflight": (
         "input_to_score",

@@ -12,6 +12,8 @@ from typing import Annotated, Any, Literal, TypeVar, get_args, get_origin, get_t
 
 from charnn.errors import OptionError, UnusedOptionError
 
+LARGEST_FLOAT = 3e38
+"""About the largest number in single precision."""
 OptionValues = dict[str, object]
 """Options by field name, as set by a command line or a recipe: the arguments of a dataclass of options."""
 
@@ -99,6 +101,8 @@ def check_options(options: Any) -> None:
                 raise OptionError(f"{flag}: found {value:g}, but it {complaint}")
             if not math.isfinite(value):
                 raise OptionError(f"{flag}: found {value:g}, but it must be a finite number")
+            if isinstance(value, float) and abs(value) > LARGEST_FLOAT:
+                raise OptionError(f"{flag}: found {value:g}, but its absolute value must be at most {LARGEST_FLOAT:g}")
 
 
 class Checked:

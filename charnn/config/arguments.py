@@ -136,6 +136,7 @@ class TrainArguments(TypedDict, total=False):
     carry_length: int | None
     ngram_order: int | None
     save_every: float
+    slim: bool
     seed: int
     device: Literal["auto", "cpu", "cuda"]
     threads: int | None

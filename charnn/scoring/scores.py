@@ -6,6 +6,8 @@ from dataclasses import asdict, dataclass, field, fields, replace
 
 from charnn import notebook
 
+LARGEST_EXPONENT = 700
+
 
 @dataclass(frozen=True, slots=True)
 class ScoredToken:
@@ -132,9 +134,17 @@ class Score:
 
 
 def _exp_mean(nats: float, count: int) -> float:
-    if not count:
-        return math.nan
-    return math.exp(nats / count) if nats / count < 700 else math.inf
+    return perplexity(nats / count) if count else math.nan
+
+
+def perplexity(nats_per_token: float) -> float:
+    """Return the exponential of a mean loss; infinity if that is too large for a number.
+
+    Example:
+        >>> charnn.api.perplexity(1e6)
+        inf
+    """
+    return math.exp(nats_per_token) if nats_per_token < LARGEST_EXPONENT else math.inf
 
 
 def averaged(scores: tuple[Score, ...]) -> Score:

@@ -7,7 +7,7 @@ migrates files in older formats.
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 from charnn import __version__
 from charnn.config import Architecture, ModelOptions, TextOptions, TrainingOptions
@@ -59,8 +59,8 @@ class PlanFacts:
         evaluation_seconds: expected duration of an evaluation.
     """
 
-    device: str
-    precision: str
+    device: Literal["cpu", "cuda"]
+    precision: Literal["fp32", "bf16"]
     bf16_speedup: float | None = None
     expected_epochs: float | None = None
     training_tokens_per_second: int | None = None

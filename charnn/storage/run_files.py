@@ -28,6 +28,10 @@ FILES = {
 """The purpose of each file of a model directory."""
 
 
+RESUMING = ("training.json", "training.safetensors", "train.bin", "valid.bin")
+"""The files that sampling and scoring do without."""
+
+
 @dataclass(frozen=True)
 class StoredFile:
     """A file of a model directory: its name, size and purpose (empty for files that charnn did not write)."""

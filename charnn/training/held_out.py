@@ -42,7 +42,8 @@ class HeldOutText:
     def of(
         cls, ids: npt.NDArray[Any], vocabulary: Vocabulary, *, unit: str, max_tokens: int | None = None
     ) -> "HeldOutText":
-        """Return a text (N,), or pieces with about `max_tokens` tokens together if it is longer."""
+        """Return a text (N,), or pieces with about `max_tokens` tokens together, at least one, if it is longer."""
+        max_tokens = None if max_tokens is None else max(max_tokens, 1)
         if max_tokens is None or len(ids) <= max_tokens:
             starts, ends = np.zeros(1, dtype=np.int64), np.array([len(ids)])
         elif unit == "stream":
@@ -56,7 +57,7 @@ class HeldOutText:
 
     def part(self, vocabulary: Vocabulary, *, max_tokens: int) -> "HeldOutText":
         """Return pieces of the whole text with about `max_tokens` tokens, or this text if it has no more."""
-        return self if len(self) <= max_tokens else self.of(self.ids, vocabulary, unit=self.unit, max_tokens=max_tokens)
+        return self if len(self) <= max(max_tokens, 1) else self.of(self.ids, vocabulary, unit=self.unit, max_tokens=max_tokens)
 
     def __len__(self) -> int:
         """Return the number of tokens in the pieces, M."""

@@ -335,6 +335,10 @@ class Trainer:
     def restore(self, position: TrainingPosition, tensors: Tensors) -> None:
         """Resume from a checkpoint, bit for bit; the clock keeps running."""
         self._load(position, tensors)
+        batch = self.batches.batch(position.epoch, position.batch_index)
+        num_rows = sum(len(state[0][0]) for state in self.states or ())
+        if batch is not None and not batch.is_first and batch.inputs_TB.shape[1] != num_rows:
+            raise ValueError(f"a hidden state of {num_rows} rows, and a batch of {batch.inputs_TB.shape[1]}")
         self._snapshot = (position.copy(), tensors)
         self._reserve_final_seconds()
 

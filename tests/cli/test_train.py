@@ -738,3 +738,44 @@ def test_no_damaged_value_is_an_internal_error(charnn, run, name):
                 result = charnn(*command)
                 assert result.status in (0, 1), (key, result.err)
                 assert "internal error" not in result.err, (key, command, result.err)
+
+
+@pytest.mark.parametrize("direction", ["forward", "both"])
+def test_a_slim_run_keeps_what_samples_and_scores_need(charnn, text, direction):
+    options = ("--direction", direction, "--unit", "line", "-o", "m")
+    assert charnn("train", text, "--steps", 4, *SMALL, *options, "--slim").status == 0
+    assert {file.name for file in Path("m").rglob("*") if file.is_file()} == {
+        *("config.json", "tokenizer.json", "model.safetensors", "ngram.safetensors", "metrics.jsonl")
+    }
+    assert charnn("sample", "-m", "m", "-n", 5).status == 0
+    assert charnn("score", "-m", "m", "--text", "The", "--mix-ngram", "--direction", "forward").status == 0
+    refused = charnn("train", "--resume", "-o", "m", "--steps", 8)
+    assert (refused.status, refused.err) == (
+        1,
+        "charnn: error: m: was trained with --slim, which keeps nothing to resume from; train a new run\n",
+    )
+    assert charnn("train", text, "--steps", 2, *SMALL, *options, "--overwrite").status == 0
+
+
+def test_an_interrupted_slim_run_can_be_resumed(charnn, text, monkeypatch):
+    real = training.run
+
+    def interrupted(session, *, should_stop):
+        for event in real(session, should_stop=should_stop):
+            os.kill(os.getpid(), signal.SIGTERM)
+            yield event
+
+    monkeypatch.setattr(training, "run", interrupted)
+    assert charnn("train", text, "--steps", 500, *SMALL, "-o", "m", "--slim").status == 128 + signal.SIGTERM
+    monkeypatch.setattr(training, "run", real)
+    assert charnn("train", "--resume", "-o", "m", "--steps", 40).status == 0
+    assert not Path("m/training.safetensors").exists()
+
+
+@pytest.mark.parametrize("flag", ["--clip-value", "--clip-norm", "--learning-rate", "--weight-decay"])
+def test_a_number_beyond_single_precision_is_refused(charnn, text, flag):
+    refused = charnn("train", text, flag, "1e300")
+    assert (refused.status, refused.err) == (
+        2,
+        f"charnn: error: {flag}: found 1e+300, but its absolute value must be at most 3e+38\n",
+    )

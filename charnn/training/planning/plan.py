@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Literal, cast
 
 from charnn.config import Architecture, ModelOptions, TrainingOptions
 from charnn.config.training import DEFAULT_MINUTES
@@ -180,8 +181,8 @@ class Plan:
     def facts(self) -> PlanFacts:
         """Return the part of the plan that `config.json` stores in addition to the architecture and the options."""
         return PlanFacts(
-            device=self.device,
-            precision=self.speed.precision,
+            device=cast(Literal["cpu", "cuda"], self.device),
+            precision=cast(Literal["fp32", "bf16"], self.speed.precision),
             bf16_speedup=self.speed.bf16_speedup,
             expected_epochs=self.expected_epochs,
             training_tokens_per_second=round(self.speed.training),

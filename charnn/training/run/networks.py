@@ -14,9 +14,15 @@ from charnn.options import OptionValues, pick
 from charnn.recipes import Recipe
 from charnn.storage.locking import exclusive
 from charnn.storage.model_directory import is_model, read_config
-from charnn.storage.run_files import BACKWARD
+from charnn.storage.run_files import BACKWARD, RESUMING
 from charnn.text.progress import Report
-from charnn.training.run.bidirectional import half_of_budget, is_finished, is_forward_half, with_default_budget
+from charnn.training.run.bidirectional import (
+    FINISHED,
+    half_of_budget,
+    is_finished,
+    is_forward_half,
+    with_default_budget,
+)
 from charnn.training.run.create import create_backward_half, create_run
 from charnn.training.run.resume import resume_run
 from charnn.training.run.same_text import check_same_text
@@ -106,6 +112,17 @@ def networks(request: RunRequest, *, started: float, report: Report | None = Non
             yield from _resumed_networks(request, started)
         else:
             yield from _new_networks(request, started, report)
+        _slim_down(request.directory)
+
+
+def _slim_down(directory: Path) -> None:
+    """Delete what only resuming needs, if `--slim` asks for it and training has finished."""
+    halves = [half for half in (directory, directory / BACKWARD) if is_model(half)]
+    configs = [read_config(half) for half in halves]
+    if all(config.training.slim and config.results.stopped in FINISHED for config in configs):
+        for half in halves:
+            for name in RESUMING:
+                (half / name).unlink(missing_ok=True)
 
 
 def _new_networks(request: RunRequest, started: float, report: Report | None) -> Generator[Session, None, None]:

@@ -50,6 +50,8 @@ def resume_run(directory: Path, overrides: OptionValues, *, started: float) -> S
     finish_interrupted_writes(directory)
     model = read_model(directory)
     config = model.config
+    if config.training.slim and not (directory / "training.json").exists():
+        raise ModelError(f"{directory}: was trained with --slim, which keeps nothing to resume from; train a new run")
     options, budget_changed = _changed_options(config, overrides)
     scalars, tensors = read_training_state(directory)
     config.training = options
