@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from charnn.inference.prompt import PromptState as PromptState
     from charnn.inference.prompt import encode_prompt as encode_prompt
     from charnn.inference.prompt import prefill as prefill
+    from charnn.inference.prompt import without_trailing_space as without_trailing_space
     from charnn.inference.prompt_state import save_prompt_state as save_prompt_state
     from charnn.language_model import LanguageModel as LanguageModel
     from charnn.library import compare as compare
@@ -169,6 +170,7 @@ _NAMES = {
         "PromptState",
         "encode_prompt",
         "prefill",
+        "without_trailing_space",
     ),
     "inference.prompt_state": ("save_prompt_state",),
     "language_model": ("LanguageModel",),

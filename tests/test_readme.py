@@ -79,7 +79,9 @@ def test_the_commands_run_one_after_the_other(charnn, tmp_path):
         lines = (REPOSITORY / "corpora" / path).read_text(encoding="utf-8").splitlines(keepends=True)
         (tmp_path / "corpora" / path).write_text("".join(lines[:num_lines]), encoding="utf-8")
     commands = [command for path in PAGES for command in shell_commands(path)]
-    assert {shlex.split(command)[1] for command in commands if command.startswith("charnn ")} == set(COMMANDS) - {"serve"}  # which does not end
+    assert {shlex.split(command)[1] for command in commands if command.startswith("charnn ")} == set(COMMANDS) - {
+        "serve"
+    }  # which does not end
     for command in commands:
         if command.startswith(OTHER_COMMANDS):
             run_in_shell(command)

@@ -189,6 +189,7 @@ class Generation:
             job.members = [
                 Member(job.sampler, job.sampler.stream(index, request)) for index, request in enumerate(job.requests)
             ]
+            job.sampler.forget_prompt()
             job.num_delivered = [0] * len(job.members)
             batch.join(job.members)
             self._running.append(job)

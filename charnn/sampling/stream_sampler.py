@@ -68,6 +68,10 @@ class StreamSampler:
             self._prompt = PreparedPrompt(request.prompt_state, self._tokenizer, self._options, self._pattern)
         return Stream(number, self._prompt, request.seed, keeps_history=self._keeps_history)
 
+    def forget_prompt(self) -> None:
+        """Free what the next stream would share with the last one."""
+        self._prompt = None
+
     def exact(
         self,
         selected: SelectedTokens,

@@ -97,6 +97,8 @@ class _AccessMiddleware:
                 f"Host: found {host!r}, but this server answers as {', '.join(sorted(self._access.hosts))} only",
                 status=403,
             )
+        if self._access.hosts and _is_foreign(request, self._access.hosts):
+            return RequestError("Origin: requests of other sites' pages are refused", status=403)
         if self._access.key is None or request.url.path in ("/health", *FILES):
             return None
         given = request.headers.get("authorization", "").removeprefix("Bearer ")
@@ -105,6 +107,13 @@ class _AccessMiddleware:
         return RequestError(
             "Authorization: the API key is missing or wrong; send Authorization: Bearer KEY", status=401
         )
+
+
+def _is_foreign(request: Request, hosts: frozenset[str]) -> bool:
+    """Return whether a browser sends the request for a page of another site."""
+    origin = request.headers.get("origin", "")
+    is_other_origin = origin not in ("", "null") and _without_port(origin.partition("://")[2]) not in hosts
+    return is_other_origin or request.headers.get("sec-fetch-site", "") == "cross-site"
 
 
 def _without_port(host: str) -> str:
@@ -136,6 +145,9 @@ class _Server:
                 return _error(RequestError(in_terms_of_arguments(str(error))))
             except ClientDisconnect:
                 return Response(status_code=499)
+            except Exception:
+                logger.exception("%s failed", request.url.path)
+                return _error(RequestError("the server failed; its log says why", status=500))
 
         return handle
 
@@ -205,7 +217,7 @@ class _Server:
         asked = await run_in_threadpool(CompletionRequest.read, body, model)
         reply = Reply(model, asked)
         choices = list(reply.choices())
-        beginnings = await run_in_threadpool(lambda: [choice.beginning() for choice in choices])
+        beginnings = await run_in_threadpool(lambda: [_readable(choice.beginning()) for choice in choices])
         if asked.max_tokens == 0:
             contents = [choice_content(index, *beginning, "length") for index, beginning in enumerate(beginnings)]
             return _json(reply.content(contents, num_generated=0))
@@ -243,6 +255,9 @@ class _Updates:
         """Yield the updates of each step until all samples are complete."""
         while self._num_open:
             updates = await self._queue.get()
+            while not self._queue.empty():  # of a client that reads slowly
+                updates += self._queue.get_nowait()
+            await asyncio.sleep(0)
             for update in updates:
                 if update.error is not None:
                     raise RequestError("the generation failed; the server's log says why", status=500)
@@ -359,6 +374,10 @@ def _json(content: JsonObject) -> Response:
 
 def _event(content: JsonObject) -> str:
     return f"data: {json.dumps(content)}\n\n"
+
+
+def _readable(beginning: tuple[str, JsonObject | None]) -> tuple[str, JsonObject | None]:
+    return _printable(beginning[0]), beginning[1]
 
 
 def _printable(text: str) -> str:

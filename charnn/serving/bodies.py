@@ -1,6 +1,7 @@
 """Request bodies: JSON objects with checked fields, and errors in OpenAI's shape."""
 
 import math
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar, cast
@@ -128,7 +129,7 @@ class Body:
             raise self._wrong(name, wanted)
         biases: dict[int, float] = {}
         for key, bias in value.items():
-            is_number = isinstance(bias, (int, float)) and not isinstance(bias, bool) and math.isfinite(bias)
+            is_number = isinstance(bias, (int, float)) and not isinstance(bias, bool) and _is_finite(bias)
             if not (key.isascii() and key.isdigit() and len(key) < 10 and int(key) < below and is_number):
                 raise self._wrong(name, wanted)
             biases[int(key)] = float(bias)
@@ -173,7 +174,12 @@ def _is_id(value: object, below: int) -> bool:
 
 
 def _is_within(value: float, at_least: float, at_most: float) -> bool:
-    return math.isfinite(value) and at_least <= value <= at_most
+    return _is_finite(value) and at_least <= value <= at_most
+
+
+def _is_finite(value: float) -> bool:
+    """Return whether a number, possibly an integer of any size, is a finite floating-point number."""
+    return abs(value) <= sys.float_info.max
 
 
 def _range(at_least: float, at_most: float) -> str:

@@ -19,6 +19,7 @@ from charnn.serving.models import ServedModel
 
 MAX_PROMPTS, MAX_SAMPLES, MAX_STOPS = 256, 128, 16
 MAX_TOKENS, MAX_PROMPT_TOKENS = 100_000, 1_000_000
+MAX_LOG_PROBS = 4_000_000
 DEFAULT_TOKENS = 16
 SEEDS = 2**31
 FINISH = {"length": "length", "interrupted": "length"}
@@ -62,12 +63,22 @@ class CompletionRequest:
                 f"n: found {num_samples} for {len(given)} prompts, but a request is answered by at most {MAX_PROMPTS} samples",
                 param="n",
             )
+        num_log_probs = len(given) * num_samples * max_tokens * ((logprobs or 0) + 1)
+        if logprobs is not None and num_log_probs > MAX_LOG_PROBS:
+            raise RequestError(
+                f"logprobs: found {num_log_probs:,} log probabilities to return, but a reply has at most {MAX_LOG_PROBS:,}; "
+                "ask for fewer samples, tokens or alternatives",
+                param="logprobs",
+            )
         try:
             prompts = [
                 np.array(each, dtype=np.int64)
                 if isinstance(each, list)
                 else charnn.api.encode_prompt(
-                    model.tokenizer, each, on_unknown=on_unknown, remedy=', or send "on_unknown": "skip" or "unk"'
+                    model.tokenizer,
+                    each if scores else charnn.api.without_trailing_space(model.tokenizer, each),
+                    on_unknown=on_unknown,
+                    remedy=', or send "on_unknown": "skip" or "unk"',
                 )
                 for each in given
             ]

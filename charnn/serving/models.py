@@ -23,6 +23,8 @@ class ServedModel:
         self.language_model = charnn.api.load(path)
         self.model = self.language_model.models[0]
         self.tokenizer = self.language_model.tokenizer
+        self.created = int((path / "model.safetensors").stat().st_mtime)
+        """When its weights were written, in seconds since 1970."""
         self.stepper = charnn.api.build_stepper(self.model)
         self.generation = charnn.api.Generation(
             self.stepper,
@@ -30,11 +32,6 @@ class ServedModel:
             mixture=lambda: charnn.api.read_mixture(self.model),
             max_waiting=max_waiting,
         )
-
-    @property
-    def created(self) -> int:
-        """When its weights were written, in seconds since 1970."""
-        return int((self.path / "model.safetensors").stat().st_mtime)
 
     def prefill(self, ids: npt.NDArray[np.int64]) -> "charnn.api.PromptState":
         """Return the state after a prompt (N,)."""
@@ -51,9 +48,8 @@ class ServedModel:
         )
 
     def spelled(self, id: int) -> str:
-        """Return a token as clients see it: its text, or for a byte "bytes:\\xNN" as OpenAI writes it."""
-        text = self.tokenizer.vocabulary.tokens[id]
-        return charnn.api.as_text(text)
+        """Return a token as clients see it."""
+        return charnn.api.as_text(self.tokenizer.vocabulary.tokens[id], self.tokenizer.kind)
 
 
 class ServedModels:

@@ -57,7 +57,11 @@ class HeldOutText:
 
     def part(self, vocabulary: Vocabulary, *, max_tokens: int) -> "HeldOutText":
         """Return pieces of the whole text with about `max_tokens` tokens, or this text if it has no more."""
-        return self if len(self) <= max(max_tokens, 1) else self.of(self.ids, vocabulary, unit=self.unit, max_tokens=max_tokens)
+        return (
+            self
+            if len(self) <= max(max_tokens, 1)
+            else self.of(self.ids, vocabulary, unit=self.unit, max_tokens=max_tokens)
+        )
 
     def __len__(self) -> int:
         """Return the number of tokens in the pieces, M."""

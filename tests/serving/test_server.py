@@ -152,6 +152,14 @@ def test_models_and_tokens_are_listed(client, served, model):
             "max_tokens: found 1.5, but it must be a whole number from 0 to 100000",
             "max_tokens",
         ),
+        (b'{"temperature": 1' + b"0" * 400 + b"}", 400, "temperature: found 1000", "temperature"),
+        (b'{"logit_bias": {"1": 1' + b"0" * 400 + b"}}", 400, "logit_bias: found ", "logit_bias"),
+        (
+            {"n": 100, "max_tokens": 100_000, "logprobs": 5},
+            400,
+            "logprobs: found 60,000,000 log probabilities",
+            "logprobs",
+        ),
         ({"temperature": "hot"}, 400, "temperature: found 'hot', but it must be a number from 0 to 100", "temperature"),
         ({"temperature": True}, 400, "temperature: found True", "temperature"),
         ({"prompt": [["a"]]}, 400, "prompt: found [['a']], but it must be a string, token ids from 0 to", "prompt"),
@@ -197,6 +205,10 @@ def test_the_key_and_the_host_are_checked(served):
         assert client.get("/v1/models", authorization="Bearer secret").status == 200
         assert client.get("/health").status == 200
         assert client.get("/health", host="evil.example").status == 403
+        key = {"authorization": "Bearer secret"}
+        assert client.get("/v1/models", origin="http://localhost:8000", **key).status == 200
+        assert client.get("/v1/models", origin="http://evil.example", **key).status == 403
+        assert client.get("/v1/models", **{"sec-fetch-site": "cross-site"}, **key).status == 403
 
 
 json_values = st.recursive(
@@ -247,6 +259,17 @@ def test_a_client_that_goes_away_frees_its_stream(client, served):
             break
         threading.Event().wait(0.02)
     assert generation.num_streams == 0
+
+
+def test_a_model_whose_directory_is_gone_is_served_on(run):
+    models = ServedModels([run], max_waiting=10)
+    try:
+        with running(make_application(models)) as client:
+            shutil.rmtree(run)
+            assert client.get("/v1/models").status == 200
+            assert completed(client, prompt="The", max_tokens=3)["usage"]["completion_tokens"] == 3
+    finally:
+        models.close()
 
 
 def test_a_directory_that_is_no_model_is_refused(tmp_path):

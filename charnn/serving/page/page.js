@@ -6,6 +6,7 @@ const ALTERNATIVES = 8;
 const MAX_BITS = 12; // surprisal at which a token is red
 const MAX_TEXT_IN_URL = 4000;
 const SETTINGS = ["temperature", "top_p", "min_p", "max_tokens"];
+const NOT_TEXT = /^<(unk|glue|0x[0-9A-F]{2})>$/; // tokens that cannot be taken
 const WORDS = { " ": "space", "\n": "line end", "\t": "tab" };
 
 const element = (id) => document.getElementById(id);
@@ -74,26 +75,37 @@ function addTokens(panel, logprobs, isGenerated) {
   });
 }
 
-// The text of each token is what stands between its offset and the next one's: a word's space belongs to the word.
-function showTexts(panel) {
-  const spans = [...panel.tokens.children];
-  const characters = [...panel.text]; // offsets count characters, not UTF-16 units
-  spans.forEach((span, index) => {
-    const end = spans[index + 1]?.start ?? characters.length;
-    span.textContent = characters.slice(span.start, end).join("");
-  });
-  const count = characters.length;
+// The text of each token is what stands between its offset and the next one's: a word's space belongs to the word. Offsets
+// count characters, not UTF-16 units. Only tokens that are new since the last frame are drawn.
+function redraw(panel) {
+  panel.isDue = false;
+  const spans = panel.tokens.children;
+  for (let index = Math.max(0, panel.numDrawn - 1); index < spans.length; index += 1) {
+    const end = spans[index + 1]?.start ?? panel.characters.length;
+    spans[index].textContent = panel.characters.slice(spans[index].start, end).join("");
+  }
+  panel.numDrawn = spans.length;
+  const count = panel.characters.length;
   const perCharacter = count ? ` · ${(panel.bits / count).toFixed(2)} bits per character` : "";
   panel.totals.textContent = `${spans.length} tokens · ${panel.bits.toFixed(1)} bits${perCharacter}`;
+  panel.onText(panel.generated);
+}
+
+function redrawSoon(panel) {
+  if (panel.isDue) return;
+  panel.isDue = true;
+  requestAnimationFrame(() => panel.isDue && redraw(panel));
 }
 
 function clear(panel) {
   panel.tokens.replaceChildren();
-  Object.assign(panel, { text: "", bits: 0 });
+  Object.assign(panel, { characters: [], generated: "", bits: 0, numDrawn: 0, isDue: false, onText: () => {} });
 }
 
+// What was typed stays as it is, also where the model reads an unknown token.
 async function complete(panel, prompt, maxTokens, signal, onText) {
   clear(panel);
+  Object.assign(panel, { prompt, onText });
   const body = { model: panel.name, prompt, max_tokens: maxTokens, echo: true, logprobs: ALTERNATIVES, stream: maxTokens > 0 };
   if (maxTokens) {
     body.temperature = Number(element("temperature").value);
@@ -102,16 +114,20 @@ async function complete(panel, prompt, maxTokens, signal, onText) {
   }
   const response = await ask("v1/completions", body, signal);
   const parts = maxTokens ? events(response) : [await response.json()];
-  let isPrompt = true;
-  for await (const part of parts) {
-    if (part.error) throw new Error(part.error.message);
-    for (const choice of part.choices) {
-      panel.text += choice.text;
-      if (choice.logprobs) addTokens(panel, choice.logprobs, !(isPrompt && prompt));
-      isPrompt = false;
+  let isPrompt = prompt !== "";
+  try {
+    for await (const part of parts) {
+      if (part.error) throw new Error(part.error.message);
+      for (const choice of part.choices) {
+        panel.characters.push(...choice.text);
+        if (choice.logprobs) addTokens(panel, choice.logprobs, !isPrompt);
+        if (!isPrompt) panel.generated += choice.text;
+        isPrompt = false;
+      }
+      redrawSoon(panel);
     }
-    showTexts(panel);
-    onText(panel.text);
+  } finally {
+    redraw(panel);
   }
 }
 
@@ -136,6 +152,10 @@ async function run(work) {
 }
 
 function write(from = text.value) {
+  if (!panels.size) {
+    say("Choose a model first.", true);
+    return undefined;
+  }
   const start = from;
   history.push(text.value);
   lastStart = start;
@@ -145,9 +165,9 @@ function write(from = text.value) {
     const count = Number(element("max_tokens").value);
     await Promise.all(
       chosen.map((panel) =>
-        complete(panel, start, count, signal, (whole) => {
+        complete(panel, start, count, signal, (generated) => {
           if (chosen.length === 1) {
-            text.value = whole;
+            text.value = start + generated;
             text.scrollTop = text.scrollHeight;
           }
         }),
@@ -182,7 +202,8 @@ function showAlternatives(span) {
   const box = element("alternatives");
   const entries = Object.entries(span.alternatives).sort((one, other) => other[1] - one[1]);
   const heading = make("p", { className: "totals" }, `${shown(span.textContent)}: ${span.bits.toFixed(1)} bits`);
-  const buttons = entries.map(([token, logProb]) => {
+  const offered = entries.filter(([token]) => !NOT_TEXT.test(token));
+  const buttons = offered.map(([token, logProb]) => {
     const button = make("button", { type: "button" }, make("span", {}, shown(token)));
     button.append(make("span", {}, `${(100 * Math.exp(logProb)).toFixed(1)} %`));
     button.addEventListener("click", () => take(span, token));
@@ -201,12 +222,13 @@ function hideAlternatives() {
   element("alternatives").hidden = true;
 }
 
+// A word model's tokens are words without the spaces between them; other models' tokens have them.
 function take(span, token) {
-  const before = [...span.panel.text].slice(0, span.start).join("");
-  const space = span.textContent.startsWith(" ") && !token.startsWith(" ") ? " " : "";
+  const before = span.panel.characters.slice(0, span.start).join("");
+  const isNewWord = span.panel.kind === "charnn-word" && /^[\p{L}\p{N}]/u.test(token) && /\S$/u.test(before);
   hideAlternatives();
   text.focus();
-  void write(before + space + token);
+  void write(before + (isNewWord ? " " : "") + token);
 }
 
 function tokenOf(event) {
@@ -216,7 +238,9 @@ function tokenOf(event) {
 function move(event) {
   const span = tokenOf(event);
   if (!span) return;
-  const steps = { ArrowRight: "nextElementSibling", ArrowLeft: "previousElementSibling" };
+  const isLeftward = getComputedStyle(span.parentElement).direction === "rtl";
+  const [right, left] = isLeftward ? ["previousElementSibling", "nextElementSibling"] : ["nextElementSibling", "previousElementSibling"];
+  const steps = { ArrowRight: right, ArrowLeft: left };
   const next = span[steps[event.key]];
   if (next) {
     event.preventDefault();
@@ -237,19 +261,25 @@ function addPanel(name) {
   const article = make("article");
   const head = make("header");
   const adopt = make("button", { type: "button" }, "Go on with this");
-  const panel = { name, article, text: "", bits: 0 };
+  const panel = { name, article, kind: "" };
+  ask(`tokenizer_info?model=${encodeURIComponent(name)}`)
+    .then((response) => response.json())
+    .then((info) => Object.assign(panel, { kind: info.tokenizer_class }))
+    .catch((error) => say(error.message, true));
   panel.tokens = make("div", { className: "tokens", dir: "auto" });
   panel.tokens.setAttribute("role", "group");
   panel.tokens.setAttribute("aria-label", `Tokens of ${name}`);
   panel.totals = make("p", { className: "totals" });
   adopt.addEventListener("click", () => {
     history.push(text.value);
-    text.value = panel.text;
+    text.value = panel.prompt + panel.generated;
     void score();
   });
   head.append(make("h2", {}, name), adopt);
   article.append(head, panel.tokens, panel.totals);
   element("panels").append(article);
+  clear(panel);
+  panel.prompt = "";
   panels.set(name, panel);
 }
 
@@ -296,7 +326,7 @@ function start() {
   element("stop").addEventListener("click", () => running?.abort());
   element("undo").addEventListener("click", undo);
   element("score").addEventListener("click", () => void score());
-  element("key").addEventListener("change", () => location.hash && void reload(state));
+  element("key").addEventListener("change", () => void reload(new URLSearchParams(location.hash.slice(1))));
   for (const each of [text, ...SETTINGS.map(element)]) each.addEventListener("change", keepInUrl);
   document.addEventListener("keydown", (event) => {
     if (event.key === "Escape") {
