@@ -173,7 +173,9 @@ def compare(
         encoding=encoding,
     )
     files = [str(texts)] if isinstance(texts, (str, Path)) else [str(text) for text in texts]
-    comparison = compare_files([first._only("comparison"), second._only("comparison")], files, options)
+    comparison = compare_files(
+        [_loaded(first, "first")._only("comparison"), _loaded(second, "second")._only("comparison")], files, options
+    )
     return comparison.difference(num_resamples=options.resamples, seed=options.seed, tolerance=options.tolerance / 100)
 
 
@@ -188,7 +190,7 @@ def interpolate(models: Sequence[LanguageModel], weights: Sequence[float] | None
     Example:
         >>> charnn.interpolate([charnn.load("runs/a"), charnn.load("runs/b")], weights=[2, 1]).score("The fox slept.")
     """
-    parts = [model._only("interpolation") for model in models]
+    parts = [_loaded(model, "models")._only("interpolation") for model in models]
     if len(parts) < 2:
         raise ModelError(f"models: found {len(parts)}, but interpolation requires at least two")
     check_compatible(parts)
@@ -197,4 +199,13 @@ def interpolate(models: Sequence[LanguageModel], weights: Sequence[float] | None
         raise OptionError(
             f"weights: found {len(relative)} for {len(parts)} models; give one weight per model, in the same order"
         )
+    if min(relative) <= 0:
+        raise OptionError(f"weights: found {min(relative):g}, but each must be above 0")
     return LanguageModel(parts, [weight / sum(relative) for weight in relative])
+
+
+def _loaded(model: object, name: str) -> LanguageModel:
+    """Return a model that was loaded. Raises OptionError for anything else, such as its path."""
+    if not isinstance(model, LanguageModel):
+        raise OptionError(f"{name}: found {model!r}, but it must be a model; load it with charnn.load")
+    return model

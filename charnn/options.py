@@ -8,6 +8,7 @@ import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from difflib import get_close_matches
+from numbers import Integral, Real
 from typing import Annotated, Any, Literal, TypeVar, get_args, get_origin, get_type_hints
 
 from charnn.errors import OptionError, UnusedOptionError
@@ -78,6 +79,27 @@ def choices_of(kind: Any) -> list[Any]:
     return [choice for part in (kind, *get_args(kind)) if get_origin(part) is Literal for choice in get_args(part)]
 
 
+_TYPES: dict[Any, tuple[Any, str]] = {
+    bool: (bool, "true or false"),
+    int: (Integral, "a whole number"),
+    float: (Real, "a number"),
+    str: (str, "a text"),
+}
+"""What is accepted for each type of an option, which NumPy's numbers are too, and what it is called."""
+
+
+def _unmet_type(kind: Any, value: Any) -> str | None:
+    """Return what a value must be, or None if it has a type of the option."""
+    if get_origin(kind) is tuple:
+        accepted, name = _TYPES[get_args(kind)[0]]
+        return None if all(isinstance(each, accepted) for each in value) else f"a list, each of it {name}"
+    kinds = [part for part in (get_args(kind) or (kind,)) if part in _TYPES]
+    is_flag = isinstance(value, bool)
+    if any(isinstance(value, _TYPES[part][0]) and is_flag == (part is bool) for part in kinds):
+        return None
+    return " or ".join(_TYPES[part][1] for part in kinds)
+
+
 def check_options(options: Any) -> None:
     """Check each field of an options dataclass against its bounds and choices.
 
@@ -92,6 +114,8 @@ def check_options(options: Any) -> None:
             continue
         if get_origin(kind) is tuple and not isinstance(value, tuple):
             raise OptionError(f"{flag}: found {value!r}, but it must be a list")
+        if not choices and (wanted := _unmet_type(kind, value)):
+            raise OptionError(f"{flag}: found {value!r}, but it must be {wanted}")
         choices += sorted(option.others) if choices else []
         if choices and value not in choices:
             raise OptionError(f"{flag}: found {value!r}, but it must be one of {', '.join(map(str, choices))}")

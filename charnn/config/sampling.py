@@ -16,6 +16,7 @@ MixNgram = Annotated[
 PromptOnUnknown = Annotated[OnUnknown, Option("How to handle unknown tokens in a prompt.", flags=("--on-unknown",))]
 
 LENGTH, LENGTH_UNTIL = 500, 5000
+MAX_TEMPERATURE = 10_000.0
 ENDLESS = -1
 
 SPEED, SELECTION, SEARCH, CONSTRAINTS, STOPPING, PROMPT, OUTPUT = (
@@ -39,6 +40,7 @@ class TokenSelectionOptions(Checked):
             "Softmax temperature; 0 is equivalent to --greedy.",
             flags=("-t", "--temperature"),
             at_least=0,
+            at_most=MAX_TEMPERATURE,
             panel=SELECTION,
             common=True,
         ),
@@ -48,6 +50,7 @@ class TokenSelectionOptions(Checked):
         Option(
             "Change the temperature linearly to this value over the length of the sample.",
             at_least=0,
+            at_most=MAX_TEMPERATURE,
             automatic="--temperature throughout",
             panel=SELECTION,
         ),

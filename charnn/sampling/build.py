@@ -83,6 +83,8 @@ class Prompts:
         self.texts: list[str] = []
         self._ids: list[npt.NDArray[np.int64]] = []
         for name, text in zip(names, texts, strict=True):
+            if not isinstance(text, str):
+                raise OptionError(f"{name}: found {text!r}, but it must be a text")
             whole = without_trailing_space(self._tokenizer, self._before + text)
             self.texts.append(whole[len(self._before) :])
             ids = self._encode(whole, name)

@@ -49,6 +49,7 @@ class Scorer:
     def scores(self, units: Iterable[str], options: ScoreOptions, *, with_tokens: bool = False) -> Iterator[Score]:
         """Yield the score of each unit, or of each segment of a running text."""
 
+        units = map(_checked, units)
         score = score_stream if options.is_running else score_units
         if options.is_running and any(each.is_backward for each in self.estimators):
             units = ["".join(units)]
@@ -60,6 +61,13 @@ class Scorer:
         ]
         for scores in zip(*streams, strict=True):
             yield scores[0] if len(scores) == 1 else averaged(scores)
+
+
+def _checked(unit: object) -> str:
+    """Return a text to score. Raises OptionError for anything else."""
+    if not isinstance(unit, str):
+        raise OptionError(f"text: found {unit!r}, but it must be a text, a list of texts or a path")
+    return unit
 
 
 def build_scorer(models: Sequence[Model], options: ScoreOptions) -> Scorer:

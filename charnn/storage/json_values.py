@@ -9,7 +9,6 @@ from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 from charnn.cells import known_cells
 from charnn.config import Architecture
 from charnn.errors import ModelError
-from charnn.options import LARGEST_FLOAT
 
 _MAY_BE_ZERO = ("skip", "mogrifier_rounds", "mogrifier_rank")
 UNREADABLE = (KeyError, TypeError, ValueError, AttributeError)
@@ -64,8 +63,8 @@ def _fits(hint: Any, value: Any) -> bool:
         return isinstance(value, list) and all(_fits(get_args(hint)[0], each) for each in value)
     if hint is NoneType:
         return value is None
-    if hint is float:  # a larger one does not fit into single precision
-        return isinstance(value, (int, float)) and not isinstance(value, bool) and not abs(value) > LARGEST_FLOAT
+    if hint is float:
+        return isinstance(value, (int, float)) and not isinstance(value, bool)
     return type(value) is hint
 
 

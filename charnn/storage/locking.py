@@ -26,6 +26,10 @@ def exclusive(target: Path) -> Iterator[None]:
         try:
             lock.acquire(timeout=0)
         except Timeout:
+            if not file.exists():
+                raise StorageError(
+                    f"{target}: cannot be written: no lock file can be made beside it; choose another location"
+                ) from None
             raise StorageError(
                 f"{target}: another charnn is training here; wait for it, or name another directory with -o"
             ) from None

@@ -165,7 +165,9 @@ def read_ngrams(path: Path, vocab_size: int, *, tokenizer_sha256: str) -> NgramM
     """
     file = path / NGRAM_FILE
     if not file.exists():
-        raise ModelError(f"{file}: the n-gram model is missing; train again without --ngram-order 0, or do not use it")
+        raise ModelError(
+            f"{file}: the n-gram model is missing; restore it, train a new run (without --ngram-order 0), or do without it"
+        )
     arrays, header = read_tensors(file)
     if header.get("tokenizer_sha256") != tokenizer_sha256:
         raise ModelError(f"{file}: belongs to another tokenizer; restore the file that was saved with this model")

@@ -265,9 +265,14 @@ def _refuse_unknown(content: Mapping[str, Any], file: str) -> None:
     for where, values, names in known:
         for key in values:
             if key not in names:
+                writer = content.get("charnn_version", _UNKNOWN_VERSION)
+                if writer == __version__:
+                    raise ModelError(
+                        f"{file}: found {where}{key}, which charnn {__version__} does not write; restore the file"
+                    )
                 raise ModelError(
                     f"{file}: found {where}{key}, which format version {FORMAT_VERSION} does not have in charnn {__version__}; "
-                    f"it was written by charnn {content.get('charnn_version', _UNKNOWN_VERSION)}: install a newer charnn"
+                    f"it was written by charnn {writer}: install a newer charnn"
                 )
 
 

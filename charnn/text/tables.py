@@ -13,6 +13,7 @@ from charnn.errors import TextError
 from charnn.text.sources import PACKED_SUFFIXES
 
 TABLE_SUFFIXES = (".csv", ".tsv", ".tab")
+MAX_CELL_CHARS = 1 << 24
 HEAD_CHARS, HEAD_ROWS = 1 << 16, 10
 """The beginning of a text that shows whether it is a table: characters, and rows below the header."""
 _COLUMN_NAME = re.compile(r"[^\W\d_][\w ()\[\]/%#.-]{0,39}")
@@ -54,10 +55,21 @@ def read_table(name: str, lines: Iterable[str]) -> Table:
         TextError: naming the line that has too few or too many cells, or the column that the header has twice.
     """
     numbered = ((number, line) for number, line in enumerate(lines, start=1))
-    header = next((line for _, line in numbered), None)
+    first_line, header = next(numbered, (1, None))
+    excel_separator = re.fullmatch("sep=(.)", header or "")  # for Excel only, which writes it before the header
+    if excel_separator:
+        first_line, header = next(numbered, (2, None))
     if header is None or not header.strip():
         raise TextError(f"{name}: found no header; the first line of a table names its columns")
-    delimiter = "\t" if "\t" in header else ";" if header.count(";") > header.count(",") else ","
+    delimiter = (
+        excel_separator[1]
+        if excel_separator
+        else "\t"
+        if "\t" in header
+        else ";"
+        if header.count(";") > header.count(",")
+        else ","
+    )
     if delimiter == "\t":
         is_quoted = all(cell.startswith('"') and cell.endswith('"') for cell in header.split("\t"))
         columns = [_unquoted(cell, is_quoted=is_quoted) for cell in header.split("\t")]
@@ -65,7 +77,7 @@ def read_table(name: str, lines: Iterable[str]) -> Table:
             (number, [_unquoted(cell, is_quoted=is_quoted) for cell in line.split("\t")]) for number, line in numbered
         )
     else:
-        cells = _csv_rows(name, chain([(1, header)], numbered), delimiter)
+        cells = _csv_rows(name, chain([(first_line, header)], numbered), delimiter)
         _, columns = next(cells)
     if len(set(columns)) < len(columns):
         raise TextError(f"{name}:1: found a column twice in {', '.join(columns)}; give each a name of its own")
@@ -91,15 +103,22 @@ def _csv_rows(name: str, numbered: Iterator[tuple[int, str]], delimiter: str) ->
     reader = csv.reader(lines(), delimiter=delimiter, strict=True)
     while True:
         first = last + 1
+        usual_limit = csv.field_size_limit(MAX_CELL_CHARS)  # the module's own limit is that of the whole process
         try:
             cells = next(reader, None)
         except csv.Error as error:
-            if "unexpected end" in str(error) or "field limit" in str(error):
+            if "unexpected end" in str(error):
                 raise TextError(
-                    f"{name}:{first}: found a quoted cell that is not closed within {csv.field_size_limit():,} characters; "
-                    "add the closing quote, or double the quotes within the cell"
+                    f"{name}:{first}: found a quoted cell that is not closed; add the closing quote, or double the quotes "
+                    "within the cell"
+                ) from error
+            if "field limit" in str(error):
+                raise TextError(
+                    f"{name}:{first}: found a cell of more than {MAX_CELL_CHARS:,} characters; close its quotes, or divide it"
                 ) from error
             raise TextError(f"{name}:{first}: is not CSV ({error}); double the quotes within a quoted cell") from error
+        finally:
+            csv.field_size_limit(usual_limit)
         if cells is None:
             return
         yield first, cells

@@ -176,12 +176,7 @@ def test_a_column_named_like_a_field_is_renamed_and_kept(charnn, run):
         ("a,a\n1,2\n", "a", "t.csv:1: found a column twice in a, a"),
         ("a,b\n", "b", "t.csv: found no row with text in b; write one per line"),
         ("", "b", "t.csv: found no header"),
-        ('a,b\n1,"x\n2,y\n', "b", "t.csv:2: found a quoted cell that is not closed within 131,072 characters"),
-        (
-            f'a,b\n1,"{"x" * 140_000}"\n',
-            "b",
-            "t.csv:2: found a quoted cell that is not closed within 131,072 characters",
-        ),
+        ('a,b\n1,"x\n2,y\n', "b", "t.csv:2: found a quoted cell that is not closed; add the closing quote"),
     ],
     ids=lambda value: str(value)[:20],
 )

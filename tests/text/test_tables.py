@@ -63,3 +63,11 @@ def test_what_the_csv_module_writes_is_read_as_it_was(cells):
     csv.writer(file, lineterminator="\n", quoting=csv.QUOTE_ALL).writerows([("first", "second"), *cells])
     found = rows(file.getvalue().removesuffix("\n"))
     assert found == [{"first": first, "second": second} for first, second in cells if first or second]
+
+
+def test_a_long_cell_and_excels_separator_line_are_read():
+    long = "The heron wrote it down. " * 20_000
+    table = read_table("t.csv", ["id,doc", f'1,"{long}"'])
+    assert [row.cells["doc"] for row in table.rows] == [long]
+    table = read_table("t.csv", ["sep=;", "item;satz, lang", "1;Der Reiher"])
+    assert [row.cells for row in table.rows] == [{"item": "1", "satz, lang": "Der Reiher"}]

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 
 ITEMS_AT_ONCE = 1000
+MIN_WIDTH = 10
+"""Columns of a terminal that says it has fewer, or none at all."""
 
 
 def prepare_streams() -> None:
@@ -270,7 +272,7 @@ def cell_width(text: str) -> int:
 
 def terminal_width() -> int:
     """Return the width of the terminal for results, in columns."""
-    return output_console().width
+    return max(output_console().width, MIN_WIDTH)
 
 
 def has_colors() -> bool:

@@ -176,12 +176,14 @@ def _drop_metrics_after(directory: Path, step: int) -> None:
     """Drop the records of steps after the last checkpoint, which will be repeated."""
     path = directory / "metrics.jsonl"
     if path.exists():
-        kept = [line for line in path.read_text(encoding="utf-8").splitlines() if _step_of(line) <= step]
+        kept = [
+            line for line in path.read_text(encoding="utf-8", errors="replace").splitlines() if _step_of(line) <= step
+        ]
         write_atomically(path, "".join(line + "\n" for line in kept).encode("utf-8"))
 
 
 def _step_of(line: str) -> float:
     try:
         return float(json.loads(line)["step"])
-    except ValueError:
+    except (ValueError, TypeError, KeyError):
         return math.inf
