@@ -61,15 +61,8 @@ def read_table(name: str, lines: Iterable[str]) -> Table:
         first_line, header = next(numbered, (2, None))
     if header is None or not header.strip():
         raise TextError(f"{name}: found no header; the first line of a table names its columns")
-    delimiter = (
-        excel_separator[1]
-        if excel_separator
-        else "\t"
-        if "\t" in header
-        else ";"
-        if header.count(";") > header.count(",")
-        else ","
-    )
+    usual = "\t" if "\t" in header else ";" if header.count(";") > header.count(",") else ","
+    delimiter = excel_separator[1] if excel_separator else usual
     if delimiter == "\t":
         is_quoted = all(cell.startswith('"') and cell.endswith('"') for cell in header.split("\t"))
         columns = [_unquoted(cell, is_quoted=is_quoted) for cell in header.split("\t")]
