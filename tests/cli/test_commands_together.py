@@ -212,7 +212,10 @@ def test_mixing_wants_an_ngram_model_that_fits(charnn, run):
     file.write_bytes(content.replace(b"tokenizer_sha256", b"tokenizer_sha255"))
     assert f"{file}: belongs to another tokenizer; restore" in charnn(*mixed).err
     file.unlink()
-    assert f"{file}: the n-gram model is missing; train again without --ngram-order 0" in charnn(*mixed).err
+    assert (
+        f"{file}: the n-gram model is missing; restore it, train a new run (without --ngram-order 0)"
+        in charnn(*mixed).err
+    )
     config = json.loads((run / "config.json").read_text())
     config["mixture_weights"] = config["mixture_weights"][1:]
     (run / "config.json").write_text(json.dumps(config))
