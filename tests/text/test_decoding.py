@@ -91,6 +91,33 @@ def test_an_encoding_that_the_bytes_leave_no_doubt_about_is_named_rightly(path, 
     assert read(path, message.rpartition(advice)[2]) == text
 
 
+@pytest.mark.parametrize("times", [1, 3, 40])
+@pytest.mark.parametrize(
+    ("encoding", "line"),
+    [
+        ("cp1252", "café au lait déjà vu"),
+        ("cp850", "café au lait déjà vu"),
+        ("iso8859-15", "naïve façade, rôle, cœur"),
+        ("cp1252", "El niño comió jamón en España"),
+        ("cp1252", "São Paulo não é à beira-mar, coração"),
+        ("iso8859-2", "Žluťoučký kůň úpěl ďábelské ódy"),
+        ("cp1250", "Zażółć gęślą jaźń, powiedział"),
+        ("cp1254", "Ağaç dalında şarkı söyleyen kuş"),
+        ("cp1257", "Ąžuolas augo prie upės, šalia kelio"),
+        ("koi8-r", "Привет мир, как дела сегодня"),
+        ("koi8-u", "Добрий день, як ся маєте"),
+    ],
+)
+def test_a_text_of_few_words_is_named_rightly_or_not_at_all(path, encoding, line, times):
+    text = f"{line}\n" * times
+    path.write_bytes(text.encode(encoding))
+    message = refusal(path)
+    if "it looks like " in message:
+        assert read(path, message.rpartition("pass --encoding ")[2]) == text
+    else:
+        assert message.endswith("pass the --encoding of the text, such as cp1252, cp1251 or gbk")
+
+
 @pytest.mark.parametrize("content", [b"first\nit\x92s\n", b"Stra\xdfe\n", bytes(range(1, 256))])
 def test_where_bytes_leave_a_doubt_no_encoding_is_named(path, content):
     path.write_bytes(content)
