@@ -39,7 +39,7 @@ _REMEDIES = {
     errno.EPERM: "permission denied; choose a writable location",
     errno.ENAMETOOLONG: "the name is too long for the file system; choose a shorter one",
     errno.ELOOP: "its path is a loop of symbolic links; choose another location",
-    errno.ENOENT: "there is no such directory; it was moved or deleted, or cannot be created there",
+    errno.ENOENT: "there is no such directory; create it, or choose another location",
 }
 
 

@@ -81,9 +81,9 @@ def choices_of(kind: Any) -> list[Any]:
 
 _TYPES: dict[Any, tuple[Any, str]] = {
     bool: (bool, "true or false"),
-    int: (Integral, "a whole number"),
+    int: (Integral, "an integer"),
     float: (Real, "a number"),
-    str: (str, "a text"),
+    str: (str, "a string"),
 }
 """What is accepted for each type of an option, which NumPy's numbers are too, and what it is called."""
 
@@ -92,7 +92,7 @@ def _unmet_type(kind: Any, value: Any) -> str | None:
     """Return what a value must be, or None if it has a type of the option."""
     if get_origin(kind) is tuple:
         accepted, name = _TYPES[get_args(kind)[0]]
-        return None if all(isinstance(each, accepted) for each in value) else f"a list, each of it {name}"
+        return None if all(isinstance(each, accepted) for each in value) else f"a list in which each element is {name}"
     kinds = [part for part in (get_args(kind) or (kind,)) if part in _TYPES]
     is_flag = isinstance(value, bool)
     if any(isinstance(value, _TYPES[part][0]) and is_flag == (part is bool) for part in kinds):

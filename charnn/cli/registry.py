@@ -23,7 +23,7 @@ COMMANDS = {
     "fill": 'Fill a gap: charnn fill "The cats ____ full." --candidates was,were.',
     "tokenize": "Show the tokens of a text with their ids, and which are unknown.",
     "info": "Describe a model: its architecture, training and metrics.",
-    "serve": "Serve models over HTTP, to OpenAI-style clients: charnn serve -m runs/a --port 8000.",
+    "serve": "Serve models over HTTP with an OpenAI-compatible API: charnn serve -m runs/a --port 8000.",
     "recipes": "List recipes: published settings, their size and source.",
 }
 """The help of each command: the first line of the docstring of the function of that name."""

@@ -36,7 +36,7 @@ class ScoredTextOptions(Checked):
         ),
     ] = ()
     by_region: Annotated[
-        bool, Option("The columns, in this order, are the regions of one sentence: a record for each.", panel=TEXT)
+        bool, Option("Treat the columns, in the order given, as regions of one sentence; one record per region.", panel=TEXT)
     ] = False
     unit: Annotated[
         ScoredUnit,
@@ -172,7 +172,7 @@ class ScoreOutputOptions(Checked):
     spaces: Annotated[
         Literal["before", "after"],
         Option(
-            "With --by-word or --by-region, add white space to the next word (before) or to the previous one (after).",
+            "With --by-word or --by-region, count with each word or region the white space before it (before) or after it (after).",
             panel=OUTPUT,
         ),
     ] = "before"

@@ -84,7 +84,7 @@ class Prompts:
         self._ids: list[npt.NDArray[np.int64]] = []
         for name, text in zip(names, texts, strict=True):
             if not isinstance(text, str):
-                raise OptionError(f"{name}: found {text!r}, but it must be a text")
+                raise OptionError(f"{name}: found {text!r}, but it must be a string")
             whole = without_trailing_space(self._tokenizer, self._before + text)
             self.texts.append(whole[len(self._before) :])
             ids = self._encode(whole, name)

@@ -66,7 +66,7 @@ class Scorer:
 def _checked(unit: object) -> str:
     """Return a text to score. Raises OptionError for anything else."""
     if not isinstance(unit, str):
-        raise OptionError(f"text: found {unit!r}, but it must be a text, a list of texts or a path")
+        raise OptionError(f"text: found {unit!r}, but it must be a string, a list of strings or a path")
     return unit
 
 

@@ -106,7 +106,7 @@ def _inspected(units: Iterator[str], names: str, *, of_lines: bool) -> Iterator[
         has_text = has_text or not (unit == "" or unit.isspace())
         yield unit
     if has_units and not has_text:
-        logger.info(f"{names}: contains only white space: its figures say nothing of a text; name another file")
+        logger.info(f"{names}: contains only white space: its scores are meaningless; name another file")
 
 
 def _report_training_text(models: Sequence[Model], sources: Sequence[Source]) -> None:
@@ -125,8 +125,8 @@ def _report_training_text(models: Sequence[Model], sources: Sequence[Source]) ->
         names, others = [source.name for source in known], len(known) - 1
         shown = names[0] + (f" and {others:,} other{'s' if others > 1 else ''}" if others else "")
         logger.info(
-            f"{shown}: text that {next(iter(known.values()))} was trained on (or held out to choose its weights): "
-            "the figures are no measure of unseen text"
+            f"{shown}: {next(iter(known.values()))} was trained (or its weights were selected) on this text: "
+            "the scores do not measure performance on unseen text"
         )
 
 

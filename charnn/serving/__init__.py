@@ -1,1 +1,1 @@
-"""An HTTP server: OpenAI's completions protocol over `import charnn`."""
+"""An HTTP server: an OpenAI-compatible API and a page, over `import charnn`."""

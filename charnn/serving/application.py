@@ -94,11 +94,11 @@ class _AccessMiddleware:
         host = request.headers.get("host", "")
         if self._access.hosts and _without_port(host) not in self._access.hosts:
             return RequestError(
-                f"Host: found {host!r}, but this server answers as {', '.join(sorted(self._access.hosts))} only",
+                f"Host: found {host!r}, but it must be {' or '.join(sorted(self._access.hosts))}; use that in the URL, or start the server with another --host",
                 status=403,
             )
         if self._access.hosts and _is_foreign(request, self._access.hosts):
-            return RequestError("Origin: requests of other sites' pages are refused", status=403)
+            return RequestError("Origin: requests from other sites are refused; open this server's own page", status=403)
         if self._access.key is None or request.url.path in ("/health", *FILES):
             return None
         given = request.headers.get("authorization", "").removeprefix("Bearer ")

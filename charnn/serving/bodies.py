@@ -64,14 +64,14 @@ class Body:
     def integer(
         self, name: str, default: Value, *, at_least: int | None = None, at_most: int | None = None
     ) -> int | Value:
-        """Return a whole number."""
+        """Return an integer."""
         value = self.fields.get(name)
         if value is None:
             return default
         lowest = -math.inf if at_least is None else at_least
         highest = math.inf if at_most is None else at_most
         if isinstance(value, bool) or not isinstance(value, int) or not lowest <= value <= highest:
-            raise self._wrong(name, f"a whole number{_range(lowest, highest)}")
+            raise self._wrong(name, f"an integer{_range(lowest, highest)}")
         return value
 
     def flag(self, name: str, *, default: bool = False) -> bool:

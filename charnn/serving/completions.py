@@ -60,7 +60,7 @@ class CompletionRequest:
         given = body.prompts("prompt", below=vocab_size, at_most=MAX_PROMPTS)
         if len(given) * num_samples > MAX_PROMPTS:
             raise RequestError(
-                f"n: found {num_samples} for {len(given)} prompts, but a request is answered by at most {MAX_PROMPTS} samples",
+                f"n: found {num_samples} for {len(given)} prompts, but a request may ask for {MAX_PROMPTS} samples in all; lower n or send fewer prompts",
                 param="n",
             )
         num_log_probs = len(given) * num_samples * max_tokens * ((logprobs or 0) + 1)

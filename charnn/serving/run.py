@@ -90,5 +90,5 @@ def _listener(options: ServeOptions) -> socket.socket:
         listener.listen(socket.SOMAXCONN)
     except OSError as error:
         listener.close()
-        raise CharnnError(f"{where}: {error.strerror or error}; choose another port, or 0 for any free one") from error
+        raise CharnnError(f"{where}: {error.strerror or error}; use an address of this machine, and another port (0 picks a free one)") from error
     return listener

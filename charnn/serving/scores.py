@@ -11,7 +11,7 @@ MAX_ALTERNATIVES = 100
 
 
 def score_content(body: Body, model: ServedModel) -> JsonObject:
-    """Return the records of the texts of a request, and their totals. Raises CharnnError."""
+    """Return the records of the texts of a request, . Raises CharnnError."""
     texts = body.texts("text", at_most=MAX_TEXTS)
     if sum(map(len, texts)) > MAX_CHARACTERS:
         raise RequestError(f"text: found more than {MAX_CHARACTERS:,} characters; send less at a time", param="text")

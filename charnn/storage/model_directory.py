@@ -387,7 +387,7 @@ def report_untrained(models: Sequence[Model]) -> None:
         if config is not None and not config.results.steps:
             logger.info(
                 f"{model.path}: is untrained (0 steps): its probabilities are those of random weights; train it: "
-                f"charnn train --resume -o {model.path} --minutes 2"
+                f"charnn train --resume -o {shlex.quote(str(model.path))} --minutes 2"
             )
 
 

@@ -89,14 +89,14 @@ def report_overlap(training: Sequence[TextFile], held_out: Sequence[TextFile], p
         source = trained_on[same.sha256]
         whose = "is also a training text" if source == same.name else f"has the content of {source}, a training text"
         logger.info(
-            f"{same.name}: {whose}: the validation loss is no measure of unseen text; name another --valid file, "
-            "or leave it out to hold out the end of the text"
+            f"{same.name}: {whose}: the validation loss does not measure performance on unseen text; name another --valid file, "
+            "or leave --valid out to hold out part of the training text"
         )
     elif num_repeated and num_repeated >= REPEATED_FRACTION * num_searched:
         what = held_out[0].name if held_out else "the held-out text"
         logger.info(
             f"{what}: {num_repeated} of {num_searched} passages looked up are in the training text, too: the validation "
-            "loss is no measure of unseen text; remove duplicates, or name another --valid file"
+            "loss does not measure performance on unseen text; remove duplicates, or validate on a different file (--valid)"
         )
 
 
@@ -148,6 +148,6 @@ def long_line_doubt(where: str, num_chars: int) -> str | None:
     if num_chars <= LONG_LINE_CHARS:
         return None
     return (
-        f"{where} has {num_chars:,} characters, which is no sentence; divide it, "
+        f"{where} has {num_chars:,} characters, which is too long for a sentence; split it, "
         "or use --unit document or stream for longer texts"
     )

@@ -105,7 +105,7 @@ def with_held_out_text(
     if valid is not None:
         raise TextError(f"{valid}: contains only white space to validate on; name another --valid file or leave it out")
     notes.append(
-        f"{names}: the held-out end is white space only ({num_chars:,} characters), on which validation measures nothing; "
+        f"{names}: the held-out text is only white space ({num_chars:,} characters), so the validation loss is meaningless; "
         "remove it, or name a --valid file"
     )
 

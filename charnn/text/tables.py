@@ -73,7 +73,7 @@ def read_table(name: str, lines: Iterable[str]) -> Table:
         cells = _csv_rows(name, chain([(first_line, header)], numbered), delimiter)
         _, columns = next(cells)
     if len(set(columns)) < len(columns):
-        raise TextError(f"{name}:1: found a column twice in {', '.join(columns)}; give each a name of its own")
+        raise TextError(f"{name}:{first_line}: found a column twice in {', '.join(columns)}; give each a name of its own")
     return Table(name, columns, _rows(name, columns, cells, delimiter))
 
 
@@ -124,7 +124,7 @@ def _rows(
         if not any(cells):
             continue
         if len(cells) != len(columns):
-            separators = {"\t": "tabs", ";": "semicolons", ",": "commas"}[delimiter]
+            separators = {"\t": "tabs", ";": "semicolons", ",": "commas"}.get(delimiter, repr(delimiter))
             hint = "" if delimiter == "\t" else f", and quote a cell that holds {separators}"
             raise TextError(
                 f"{name}:{line}: found {len(cells)} where the header has {len(columns)} columns; separate them by "

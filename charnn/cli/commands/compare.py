@@ -60,7 +60,7 @@ def _verdict(names: Sequence[str], difference: "Difference", unit: str) -> str:
     change = difference.second - difference.first
     measured = f"{change:+.4f} bits per character ({difference.share:.2%}) for {names[1]}"
     if difference.low is None or difference.high is None:
-        return f"{measured}; {difference.num_lines} {unit}s are too few for a significance test"
+        return f"{measured}; {console.counted(difference.num_lines, unit)}: too few for a significance test"
     if not difference.is_clear or not difference.is_large:
         verdict = (
             "the difference is not significant"

@@ -62,7 +62,7 @@ LABELS = {
     "steps": "steps",
     "seconds": "training time",
     "valid_num_tokens": "validation tokens",
-    "valid_num_unknown": "unknown validation tokens",
+    "valid_num_unknown": "unknown held-out tokens",
     "valid_protocol": "validation",
     "valid_loss_cold_nats": "fixed-window loss",
     "ngram_loss_nats": "n-gram loss",

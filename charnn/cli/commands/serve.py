@@ -1,4 +1,4 @@
-"""`charnn serve`: an HTTP server with OpenAI's completions protocol."""
+"""`charnn serve`: an HTTP server with an OpenAI-compatible API."""
 
 import os
 from typing import Annotated
@@ -32,19 +32,19 @@ def serve(
     *,
     overrides: Overrides,
 ) -> None:
-    """Serve models over HTTP, to OpenAI-style clients: charnn serve -m runs/a --port 8000.
+    """Serve models over HTTP with an OpenAI-compatible API: charnn serve -m runs/a --port 8000.
 
-    POST /v1/completions and /v1/score, GET /v1/models. All samples in progress are generated together. Ctrl-C and SIGTERM let
-    them end first. Needs the extra `serve`: pip install 'charnn[serve]'.
+    POST /v1/completions and /v1/score, GET /v1/models. All samples in progress are generated together. On Ctrl-C or SIGTERM,
+    they finish first (30 s at most). Needs the extra `serve`: pip install -e '.[serve]'.
     """
     options = pick(ServeOptions, overrides)
     key = options.api_key or os.environ.get(KEY_VARIABLE) or None
     if key is not None and not (key.isascii() and key.isprintable()):
-        raise OptionError("--api-key: must be of printable ASCII characters, since it is sent in a header")
+        raise OptionError("--api-key or CHARNN_API_KEY: must consist of printable ASCII characters, since it is sent in a header")
     try:
         make_server = charnn.api.Server
     except ModuleNotFoundError as error:
-        raise CharnnError(f"serve: {error.name} is not installed; run pip install 'charnn[serve]'") from None
+        raise CharnnError(f"serve: {error.name} is not installed; in the clone, run pip install -e '.[serve]'") from None
     paths = [charnn.api.find_model(each) for each in models or []]
     if not paths:
         paths = [charnn.api.find_model(None)]
@@ -55,6 +55,6 @@ def serve(
         )
     with make_server(paths, options, key=key) as server:
         console.notice(
-            f"serving {', '.join(server.names)} at {server.address} (a page to write with; OpenAI's API in /v1); Ctrl-C stops"
+            f"serving {', '.join(server.names)} at {server.address} (web page; API under /v1); Ctrl-C stops"
         )
         server.run()

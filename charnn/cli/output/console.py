@@ -227,7 +227,7 @@ def to_user(message: "RenderableType") -> None:
 def prepare_input() -> None:
     """Accept bytes on standard input that are not UTF-8. Raises TextError if it is closed."""
     if sys.stdin is None or getattr(sys.stdin, "closed", False):
-        raise TextError("standard input: is closed; type or pipe in what to choose")
+        raise TextError("standard input: is closed; open it, or pipe the commands in")
     reconfigure = getattr(sys.stdin, "reconfigure", None)
     if reconfigure is not None:
         reconfigure(encoding="utf-8", errors="surrogateescape")

@@ -173,7 +173,7 @@ function write(from = text.value) {
         }),
       ),
     );
-    if (chosen.length > 1) say("Choose the text to go on with.");
+    if (chosen.length > 1) say("Choose which text to continue.");
   });
 }
 
@@ -260,7 +260,7 @@ function move(event) {
 function addPanel(name) {
   const article = make("article");
   const head = make("header");
-  const adopt = make("button", { type: "button" }, "Go on with this");
+  const adopt = make("button", { type: "button" }, "Continue with this");
   const panel = { name, article, kind: "" };
   ask(`tokenizer_info?model=${encodeURIComponent(name)}`)
     .then((response) => response.json())

@@ -41,7 +41,7 @@ def _difference(directory: Path, config: RunConfig, named: Sequence[str]) -> str
     else:
         found, old = f"but {directory} was trained on {_names(of_run)}", _names(of_run)
     return (
-        f"found {_names(named)}, {found}; leave it out to resume {directory} with {old}, or train a new run on it: "
+        f"found {_names(named)}, {found}; omit this argument to resume {directory} with {old}, or train a new run on it: "
         "leave --resume out and name another directory with -o"
     )
 
