@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from charnn.files import LineFile as LineFile
     from charnn.files import explain_write_errors as explain_write_errors
     from charnn.files import refuse_unwritable as refuse_unwritable
+    from charnn.files import to_json as to_json
     from charnn.files import write_output as write_output
     from charnn.inference.build import build_stepper as build_stepper
     from charnn.inference.engine import Engine as Engine
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
     from charnn.library import interpolate as interpolate
     from charnn.library import load as load
     from charnn.library import train as train
+    from charnn.ngrams.mixture import Mixture as Mixture
     from charnn.recipes import load_recipe as load_recipe
     from charnn.recipes import recipe_names as recipe_names
     from charnn.sampling.build import Prompts as Prompts
@@ -84,7 +86,6 @@ if TYPE_CHECKING:
     from charnn.scoring.scores import Score as Score
     from charnn.scoring.scores import perplexity as perplexity
     from charnn.scoring.token_scores import JoinedTokens as JoinedTokens
-    from charnn.serving.run import Server as Server
     from charnn.storage.model_directory import find_model as find_model
     from charnn.storage.model_directory import is_model as is_model
     from charnn.storage.model_directory import is_model_file as is_model_file
@@ -157,6 +158,7 @@ _NAMES = {
         "LineFile",
         "explain_write_errors",
         "refuse_unwritable",
+        "to_json",
         "write_output",
     ),
     "inference.build": ("build_stepper",),
@@ -180,6 +182,7 @@ _NAMES = {
         "load",
         "train",
     ),
+    "ngrams.mixture": ("Mixture",),
     "recipes": (
         "load_recipe",
         "recipe_names",
@@ -238,7 +241,6 @@ _NAMES = {
         "Score",
         "perplexity",
     ),
-    "serving.run": ("Server",),
     "scoring.preflight": (
         "input_to_score",
         "report_unknown",

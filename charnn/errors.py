@@ -5,7 +5,12 @@ prints it and exits with `exit_status`. What users should know that is not an er
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import wraps
+from typing import ParamSpec, TypeVar
+
+Parameters = ParamSpec("Parameters")
+Result = TypeVar("Result")
 
 
 class CharnnError(Exception):
@@ -55,3 +60,17 @@ class StorageError(CharnnError):
 def in_terms_of_arguments(message: str) -> str:
     """Return a message with the flags in it (`--top-k`) replaced by the names of arguments (`top_k`)."""
     return re.sub(r"(?<![\w-])--([a-z][a-z-]*[a-z])", lambda match: match[1].replace("-", "_"), message)
+
+
+def speaking_of_arguments(function: Callable[Parameters, Result]) -> Callable[Parameters, Result]:
+    """Make a function's errors name arguments (`top_k`) instead of command-line options (`--top-k`)."""
+
+    @wraps(function)
+    def wrapped(*args: Parameters.args, **kwargs: Parameters.kwargs) -> Result:
+        try:
+            return function(*args, **kwargs)
+        except CharnnError as error:
+            error.args = (in_terms_of_arguments(str(error)), *error.args[1:])
+            raise
+
+    return wrapped

@@ -347,3 +347,28 @@ def read_json(path: str, content: bytes, newest_version: int) -> JsonObject:
             "install a newer charnn"
         )
     return value
+
+
+def to_json(value: Any) -> str:
+    """Return JSON that is valid UTF-8 even if the text contains invalid bytes; infinity and NaN become null.
+
+    Example:
+        >>> charnn.api.to_json({"loss": float("nan")})
+        '{"loss": null}'
+    """
+    text = json.dumps(_finite(value), ensure_ascii=False, allow_nan=False).translate(_LINE_ENDS)
+    return text.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
+
+
+_LINE_ENDS = {ord(character): f"\\u{ord(character):04x}" for character in "\x85\u2028\u2029"}
+"""Characters that some readers treat as line ends, although JSON does not."""
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _finite(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_finite(item) for item in value]
+    if isinstance(value, float) and (value != value or value in (float("inf"), float("-inf"))):
+        return None
+    return value

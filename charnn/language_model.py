@@ -1,11 +1,11 @@
 """A trained model: text generation, scoring and prediction, with access to its distributions and hidden states."""
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
-from functools import cached_property, wraps
+from functools import cached_property
 from pathlib import Path
-from typing import ParamSpec, TypeVar, Unpack, overload
+from typing import Unpack, overload
 
 import numpy as np
 import numpy.typing as npt
@@ -15,7 +15,7 @@ from charnn.cells.parameters import expected_shapes
 from charnn.config import OnUnknown, SampleOptions, ScoreOptions
 from charnn.config.arguments import SampleArguments, ScoreArguments
 from charnn.config.model import Direction
-from charnn.errors import CharnnError, ModelError, OptionError, in_terms_of_arguments
+from charnn.errors import ModelError, OptionError, speaking_of_arguments
 from charnn.inference.build import build_stepper
 from charnn.inference.engine import Engine, EngineState, log_softmax
 from charnn.inference.prediction import NextToken, next_distribution
@@ -31,25 +31,9 @@ from charnn.storage.model_directory import Model, read_mixture
 from charnn.text.tokenizers import Token
 
 Floats = npt.NDArray[np.float64]
-Parameters = ParamSpec("Parameters")
-Result = TypeVar("Result")
 
 GAP = "____"
 TOKENS_AT_ONCE = 256
-
-
-def speaking_of_arguments(function: Callable[Parameters, Result]) -> Callable[Parameters, Result]:
-    """Make a function's errors name arguments (`top_k`) instead of command-line options (`--top-k`)."""
-
-    @wraps(function)
-    def wrapped(*args: Parameters.args, **kwargs: Parameters.kwargs) -> Result:
-        try:
-            return function(*args, **kwargs)
-        except CharnnError as error:
-            error.args = (in_terms_of_arguments(str(error)), *error.args[1:])
-            raise
-
-    return wrapped
 
 
 class LanguageModel:

@@ -11,9 +11,9 @@ from charnn.analysis.comparison import Difference, compare_files
 from charnn.config import ComparisonOptions
 from charnn.config.arguments import TrainArguments
 from charnn.config.text import Unit
-from charnn.errors import ModelError, OptionError
-from charnn.interrupts import deferred_interrupts
-from charnn.language_model import LanguageModel, speaking_of_arguments
+from charnn.errors import ModelError, OptionError, speaking_of_arguments
+from charnn.interrupts import Interrupted, deferred_interrupts
+from charnn.language_model import LanguageModel
 from charnn.options import with_tuples
 from charnn.recipes import load_recipe
 from charnn.scoring.build import check_compatible
@@ -125,8 +125,8 @@ def _train_network(
                 bar.show(getattr(event, "progress", None), getattr(event, "loss_nats", None))
                 if on_event is not None:
                     on_event(event)
-        if interruption() is not None:
-            raise KeyboardInterrupt
+        if (number := interruption()) is not None:
+            raise Interrupted(number)
     return reason
 
 

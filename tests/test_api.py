@@ -307,20 +307,23 @@ def test_names_are_looked_up_where_type_checkers_find_them(name):
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda model: model.sample("a", length="5"), "length: found '5', but it must be a whole number"),
-        (lambda model: model.sample("a", length=5.5), "length: found 5.5, but it must be a whole number"),
+        (lambda model: model.sample("a", length="5"), "length: found '5', but it must be an integer"),
+        (lambda model: model.sample("a", length=5.5), "length: found 5.5, but it must be an integer"),
         (lambda model: model.sample("a", temperature="0.8"), "temperature: found '0.8', but it must be a number"),
-        (lambda model: model.sample("a", stop=[3]), "stop: found (3,), but it must be a list, each of it a text"),
+        (
+            lambda model: model.sample("a", stop=[3]),
+            "stop: found (3,), but it must be a list in which each element is a string",
+        ),
         (lambda model: model.sample("a", greedy=1), "greedy: found 1, but it must be true or false"),
-        (lambda model: model.sample(None), "prompt: found None, but it must be a text"),
-        (lambda model: model.score([3]), "text: found 3, but it must be a text, a list of texts or a path"),
+        (lambda model: model.sample(None), "prompt: found None, but it must be a string"),
+        (lambda model: model.score([3]), "text: found 3, but it must be a string, a list of strings or a path"),
         (
             lambda model: charnn.compare("runs/a", model, "x.txt"),
             "first: found 'runs/a', but it must be a model; load it",
         ),
         (lambda _: charnn.interpolate(["a", "b"]), "models: found 'a', but it must be a model; load it"),
         (lambda model: charnn.interpolate([model, model], [0, 0]), "weights: found 0, but each must be above 0"),
-        (lambda _: charnn.train(FABLES, steps="3"), "steps: found '3', but it must be a whole number"),
+        (lambda _: charnn.train(FABLES, steps="3"), "steps: found '3', but it must be an integer"),
     ],
 )
 def test_an_argument_of_another_type_is_an_error_of_charnn(run, call, message):

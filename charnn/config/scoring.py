@@ -36,7 +36,8 @@ class ScoredTextOptions(Checked):
         ),
     ] = ()
     by_region: Annotated[
-        bool, Option("Treat the columns, in the order given, as regions of one sentence; one record per region.", panel=TEXT)
+        bool,
+        Option("Treat the columns, in the order given, as regions of one sentence; one record per region.", panel=TEXT),
     ] = False
     unit: Annotated[
         ScoredUnit,
@@ -172,7 +173,7 @@ class ScoreOutputOptions(Checked):
     spaces: Annotated[
         Literal["before", "after"],
         Option(
-            "With --by-word or --by-region, count with each word or region the white space before it (before) or after it (after).",
+            "With --by-word or --by-region, count with a word or region the white space before or after it.",
             panel=OUTPUT,
         ),
     ] = "before"

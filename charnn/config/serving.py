@@ -5,6 +5,7 @@ from typing import Annotated
 
 from charnn.options import Checked, Option
 
+LOOPBACK = ("127.0.0.1", "localhost", "::1")
 KEY_VARIABLE = "CHARNN_API_KEY"
 
 
@@ -17,6 +18,11 @@ class ServeOptions(Checked):
         >>> ServeOptions().port
         8000
     """
+
+    @property
+    def is_local(self) -> bool:
+        """Whether only this machine can reach the server."""
+        return self.host in LOOPBACK
 
     host: Annotated[
         str,

@@ -340,7 +340,8 @@ class TrainingOptions(ForcingOptions, RegularizationOptions, OptimizerOptions, B
         ),
     ] = 15.0
     slim: Annotated[
-        bool, Option("Keep only what plain sampling and scoring need: no --resume, --novelty or --dynamic.", panel=TRAINING)
+        bool,
+        Option("Keep only what plain sampling and scoring need: no --resume, --novelty or --dynamic.", panel=TRAINING),
     ] = False
     seed: Annotated[int, Option("Random seed.", at_least=0, below=2**31, panel=TRAINING, common=True)] = 1
     device: Annotated[Literal["auto", "cpu", "cuda"], Option("Training device.", panel=TRAINING, common=True)] = "auto"

@@ -17,6 +17,8 @@ from charnn.sampling.selection import SelectedToken, TokenContext
 from charnn.sampling.stream_sampler import StreamSampler
 from charnn.sampling.streams import Stream
 
+MOST_STREAMS = 256
+"""Streams that are stepped together, at most."""
 FIRST_REVIEW, REVIEW_INTERVAL = 16, 256
 """Steps after which the number of threads is first reviewed, and then again each time."""
 
@@ -119,8 +121,7 @@ class StreamBatch:
     def _read(self, ids_B: IdArray) -> None:
         assert self._stepper is not None
         with self._threads:
-            if self._num_steps % REVIEW_INTERVAL == FIRST_REVIEW:
-                review_threads(self._threads, self._stepper)
+            review_threads(self._threads, self._stepper, self._num_steps)
             self._logits_BV = self._stepper.step(ids_B)
         self._num_steps += 1
 
@@ -141,8 +142,14 @@ def _joined(states: Sequence[EngineState]) -> EngineState:
     )
 
 
-def review_threads(threads: AdaptiveThreads, stepper: Stepper) -> None:
-    """Give BLAS the number of threads that is fastest now, timed on a copy of the stepper."""
+def review_threads(threads: AdaptiveThreads, stepper: Stepper, num_steps: int) -> None:
+    """Give BLAS the number of threads that is fastest now, timed on a copy of the stepper, if it is time for a review.
+
+    Args:
+        num_steps: steps so far.
+    """
+    if num_steps % REVIEW_INTERVAL != FIRST_REVIEW:
+        return
     state = stepper.state()
     num_streams = len(state[0][0])
     trial, ids = stepper.fork(state, num_streams), np.zeros(num_streams, dtype=np.int64)

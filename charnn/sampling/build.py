@@ -23,6 +23,7 @@ from charnn.inference.prompt_state import load_prompt_state, save_prompt_state
 from charnn.inference.stepper import Stepper
 from charnn.sampling.beam import BeamSearch
 from charnn.sampling.sampler import Sampler, generate_sample
+from charnn.sampling.stream_sampler import StreamSampler
 from charnn.sampling.streams import Sample, SampleRequest
 from charnn.storage.model_directory import Model, read_mixture
 
@@ -134,7 +135,7 @@ def build_sampler(model: Model, stepper: Stepper, options: SampleOptions, *, kee
     """
     stores_all = options.max_tokens is not None or keeps_history
     mixture = read_mixture(model) if options.mix_ngram else None
-    return Sampler(stepper, model.tokenizer, options, mixture=mixture, keeps_history=stores_all)
+    return Sampler(StreamSampler(stepper, model.tokenizer, options, mixture=mixture, keeps_history=stores_all))
 
 
 def drawn_seed(options: SampleOptions) -> int:

@@ -4,22 +4,20 @@ import contextlib
 import logging
 import threading
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from charnn.config import SampleOptions
 from charnn.errors import CharnnError
 from charnn.inference.stepper import Stepper
 from charnn.inference.threads import AdaptiveThreads
 from charnn.ngrams.mixture import Mixture
-from charnn.sampling.batch import Member, StreamBatch
+from charnn.sampling.batch import MOST_STREAMS, Member, StreamBatch
 from charnn.sampling.stopping import EndReason
 from charnn.sampling.stream_sampler import StreamSampler
 from charnn.sampling.streams import Alternatives, SampleRequest
 from charnn.text.tokenizers import Tokenizer
 
 logger = logging.getLogger(__name__)
-MAX_STREAMS = 256
-"""Maximum number of streams that are stepped together; others wait."""
 MAX_SAMPLERS = 64
 """Sets of options for which the samplers are kept."""
 
@@ -52,23 +50,23 @@ class Job:
     """The streams of a request.
 
     Args:
-        sampler: of its options.
-        requests: prompts and seeds.
+        members: the streams.
         deliver: called in the generating thread with the updates of a step; it must not block.
     """
 
-    sampler: StreamSampler
-    requests: Sequence[SampleRequest]
+    members: Sequence[Member]
     deliver: Callable[[list[Update]], None]
     is_cancelled: bool = False
-    members: list[Member] = field(default_factory=list)
-    num_delivered: list[int] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        """Nothing was delivered yet."""
+        self._num_delivered = [0] * len(self.members)
 
     def update(self, index: int, text: str) -> Update:
         """Return what a stream generated since its last update."""
         sample = self.members[index].stream.sample
-        new = slice(self.num_delivered[index], len(sample.ids))
-        self.num_delivered[index] = len(sample.ids)
+        new = slice(self._num_delivered[index], len(sample.ids))
+        self._num_delivered[index] = len(sample.ids)
         return Update(
             index,
             text,
@@ -102,7 +100,7 @@ class Generation:
     ) -> None:
         self._stepper, self._tokenizer, self._read_mixture = stepper, tokenizer, mixture
         self._samplers: dict[SampleOptions, StreamSampler] = {}
-        self._mixture: Mixture | None = None
+        self._building = threading.Lock()
         self._max_waiting = max_waiting
         self._changed = threading.Condition()
         self._waiting: list[Job] = []
@@ -115,25 +113,30 @@ class Generation:
     def num_streams(self) -> int:
         """The streams in progress and those that wait."""
         with self._changed:
-            return sum(len(job.requests) for job in (*self._waiting, *self._running))
+            return sum(len(job.members) for job in (*self._waiting, *self._running))
 
-    def sampler(self, options: SampleOptions) -> StreamSampler:
+    def job(
+        self, options: SampleOptions, requests: Sequence[SampleRequest], deliver: Callable[[list[Update]], None]
+    ) -> Job:
+        """Return a job to submit; its prompts are prepared in the calling thread."""
+        sampler = self._sampler(options)
+        return Job([Member(sampler, stream) for stream in sampler.streams(enumerate(requests))], deliver)
+
+    def _sampler(self, options: SampleOptions) -> StreamSampler:
         """Return the sampler for some options, one for all requests that have the same."""
-        with self._changed:
+        with self._building:
             if options not in self._samplers:
                 if len(self._samplers) >= MAX_SAMPLERS:
                     del self._samplers[next(iter(self._samplers))]
-                if options.mix_ngram and self._mixture is None:
-                    self._mixture = self._read_mixture()
-                mixture = self._mixture if options.mix_ngram else None
+                mixture = self._read_mixture() if options.mix_ngram else None
                 self._samplers[options] = StreamSampler(self._stepper, self._tokenizer, options, mixture=mixture)
             return self._samplers[options]
 
     def submit(self, job: Job) -> None:
         """Add the streams of a job. Raises QueueFullError if too many wait."""
         with self._changed:
-            waiting = sum(len(each.requests) for each in self._waiting)
-            if self._waiting and waiting + len(job.requests) > self._max_waiting:
+            waiting = sum(len(each.members) for each in self._waiting)
+            if self._waiting and waiting + len(job.members) > self._max_waiting:
                 raise QueueFullError(f"{waiting} samples are waiting, of {self._max_waiting} that may; try again later")
             self._waiting.append(job)
             self._changed.notify()
@@ -153,14 +156,14 @@ class Generation:
 
     def _run(self) -> None:
         batch = StreamBatch(self._stepper, AdaptiveThreads())
-        while self._take_jobs(batch):
+        while True:
             try:
-                updates = list(batch.step())
+                if not self._take_jobs(batch):
+                    return
+                self._deliver(list(batch.step()))
             except Exception as error:
-                logger.exception("a step of the generation failed; all samples in progress are ended")
+                logger.exception("generation failed; all samples in progress are ended")
                 self._fail(batch, error)
-                continue
-            self._deliver(updates)
 
     def _take_jobs(self, batch: StreamBatch) -> bool:
         """Wait until there is something to generate; return False once closed."""
@@ -183,16 +186,11 @@ class Generation:
 
     def _join_waiting(self, batch: StreamBatch) -> None:
         while self._waiting and (
-            not batch.members or len(batch.members) + len(self._waiting[0].requests) <= MAX_STREAMS
+            not batch.members or len(batch.members) + len(self._waiting[0].members) <= MOST_STREAMS
         ):
             job = self._waiting.pop(0)
-            job.members = [
-                Member(job.sampler, job.sampler.stream(index, request)) for index, request in enumerate(job.requests)
-            ]
-            job.sampler.forget_prompt()
-            job.num_delivered = [0] * len(job.members)
-            batch.join(job.members)
             self._running.append(job)
+            batch.join(job.members)
 
     def _deliver(self, updates: list[tuple[Member, str]]) -> None:
         by_member = {id(member): text for member, text in updates}
@@ -203,7 +201,7 @@ class Generation:
                 if id(member) in by_member
             ]
             if fresh and not job.is_cancelled:
-                job.deliver(fresh)
+                _send(job, fresh)
         with self._changed:
             self._running = [
                 job for job in self._running if any(not member.stream.sample.ended for member in job.members)
@@ -214,5 +212,10 @@ class Generation:
         with self._changed:
             jobs, self._running = self._running, []
         for job in jobs:
-            with contextlib.suppress(RuntimeError):  # the loop of a client that is gone
-                job.deliver([Update(0, error=error)])
+            _send(job, [Update(0, error=error)])
+
+
+def _send(job: Job, updates: list[Update]) -> None:
+    """Deliver updates, unless the event loop of the client is closed."""
+    with contextlib.suppress(RuntimeError):
+        job.deliver(updates)

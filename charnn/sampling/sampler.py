@@ -9,16 +9,13 @@ import numpy as np
 from charnn.config import SampleOptions
 from charnn.inference.engine import Engine
 from charnn.inference.prompt import prefill
-from charnn.inference.stepper import Stepper, stepper_for
+from charnn.inference.stepper import stepper_for
 from charnn.inference.threads import AdaptiveThreads
 from charnn.ngrams.mixture import Mixture
-from charnn.sampling.batch import FIRST_REVIEW, REVIEW_INTERVAL, Member, StreamBatch, review_threads
+from charnn.sampling.batch import MOST_STREAMS, Member, StreamBatch, review_threads
 from charnn.sampling.stream_sampler import StreamSampler
 from charnn.sampling.streams import Sample, SampleRequest, Stream
 from charnn.text.tokenizers import Tokenizer
-
-MOST_STREAMS = 256
-"""Samples that are generated in one batch, at most."""
 
 
 class SampleUpdate(NamedTuple):
@@ -37,25 +34,11 @@ class Sampler:
     """Samples text by a user's options.
 
     Args:
-        stepper: of one stream in its initial state.
-        mixture: the n-gram model to interpolate the network with.
-        keeps_history: whether samples store their text and tokens, which one that is only streamed need not.
-
-    Raises:
-        OptionError: for options that exclude all of this model's tokens.
+        streams: selects their tokens.
     """
 
-    def __init__(
-        self,
-        stepper: Stepper,
-        tokenizer: Tokenizer,
-        options: SampleOptions,
-        *,
-        mixture: Mixture | None = None,
-        keeps_history: bool = True,
-    ) -> None:
-        self._stepper = stepper
-        self._streams = StreamSampler(stepper, tokenizer, options, mixture=mixture, keeps_history=keeps_history)
+    def __init__(self, streams: StreamSampler) -> None:
+        self._streams, self._stepper = streams, streams.stepper
         self._threads = AdaptiveThreads()
         self._batch: StreamBatch | None = None
         self._alone: Stream | None = None
@@ -73,7 +56,7 @@ class Sampler:
         """
         numbered = enumerate(requests)
         while group := list(itertools.islice(numbered, MOST_STREAMS)):
-            streams = [self._streams.stream(number, request) for number, request in group]
+            streams = self._streams.streams(group)
             if len(streams) == 1:
                 yield from self._generate_single(streams[0])
                 continue
@@ -107,8 +90,7 @@ class Sampler:
             if stream.sample.ended is not None:
                 break
             with self._threads:
-                if position % REVIEW_INTERVAL == FIRST_REVIEW:
-                    review_threads(self._threads, stepper)
+                review_threads(self._threads, stepper, position)
                 logits_1V = stepper.step(np.array([token.id]))
         self._alone = None
 
@@ -119,6 +101,6 @@ def generate_sample(
     """Return one sample without a prompt."""
     stepper = stepper_for(engine, engine.initial_state())
     prompt_state = prefill(stepper, tokenizer, np.zeros(0, dtype=np.int64))
-    sampler = Sampler(stepper, tokenizer, options, mixture=mixture)
+    sampler = Sampler(StreamSampler(stepper, tokenizer, options, mixture=mixture))
     (*_, last) = sampler.generate([SampleRequest(prompt_state, seed)])
     return last.sample

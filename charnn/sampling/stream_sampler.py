@@ -1,6 +1,6 @@
 """The next tokens of streams by one set of options."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 
@@ -49,10 +49,9 @@ class StreamSampler:
         mixture: Mixture | None = None,
         keeps_history: bool = True,
     ) -> None:
-        self._stepper, self._tokenizer, self._options, self._mixture = stepper, tokenizer, options, mixture
+        self.stepper, self._tokenizer, self._options, self._mixture = stepper, tokenizer, options, mixture
         self.selector = TokenSelector(tokenizer, options)
         self._keeps_history = keeps_history
-        self._prompt: PreparedPrompt | None = None
         needs_all = mixture is not None or options.show_alternatives > 0
         largest_logit = stepper.largest_logit
         self.quick_draw = no_quick_draw if needs_all else quick_draw(self.selector, options, largest_logit)
@@ -62,15 +61,15 @@ class StreamSampler:
         self.num_recomputed = 0
         """Selections so far that were too close for a batch and recomputed unbatched."""
 
-    def stream(self, number: int, request: SampleRequest) -> Stream:
-        """Return a new stream after its prompt, which it shares with the stream before if that has the same."""
-        if self._prompt is None or self._prompt.state is not request.prompt_state:
-            self._prompt = PreparedPrompt(request.prompt_state, self._tokenizer, self._options, self._pattern)
-        return Stream(number, self._prompt, request.seed, keeps_history=self._keeps_history)
-
-    def forget_prompt(self) -> None:
-        """Free what the next stream would share with the last one."""
-        self._prompt = None
+    def streams(self, numbered: Iterable[tuple[int, SampleRequest]]) -> list[Stream]:
+        """Return new streams after their prompts, which are prepared once where several in succession have the same."""
+        made: list[Stream] = []
+        prompt: PreparedPrompt | None = None
+        for number, request in numbered:
+            if prompt is None or prompt.state is not request.prompt_state:
+                prompt = PreparedPrompt(request.prompt_state, self._tokenizer, self._options, self._pattern)
+            made.append(Stream(number, prompt, request.seed, keeps_history=self._keeps_history))
+        return made
 
     def exact(
         self,
@@ -89,7 +88,7 @@ class StreamSampler:
 
     def select_unbatched(self, stream: Stream, uniform: float, position: int) -> SelectedToken:
         """Return the next token of a stream by logits that do not depend on other streams."""
-        logits_1V = stream.read_unbatched(self._stepper)
+        logits_1V = stream.read_unbatched(self.stepper)
         token = self.quick_draw(logits_1V[0], uniform, self.selector.temperature(position))
         return self.select_slowly(logits_1V, stream, uniform, position) if token is None else token
 

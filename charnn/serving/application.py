@@ -1,7 +1,6 @@
 """The HTTP application: routes, limits, keys and errors."""
 
 import asyncio
-import contextlib
 import hmac
 import json
 import logging
@@ -19,17 +18,17 @@ import charnn.api
 from charnn.errors import CharnnError, in_terms_of_arguments
 from charnn.files import JsonObject
 from charnn.serving.bodies import Body, RequestError, error_content
-from charnn.serving.completions import Choice, CompletionRequest, Reply, choice_content
+from charnn.serving.completions import CompletionRequest
 from charnn.serving.models import ServedModel, ServedModels
 from charnn.serving.page_files import FILES, page_response
+from charnn.serving.replies import Beginning, Choice, Reply, WholeChoice, choice_content
 from charnn.serving.scores import score_content
 
 logger = logging.getLogger(__name__)
 MAX_BODY_BYTES = 8 << 20
-MAX_DETOKENIZED = 1_000_000
+DONE = "data: [DONE]\n\n"
 SECONDS_BETWEEN_CHECKS = 0.5
 """How often it is checked whether a client that waits for a whole reply is still there."""
-LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 
 @dataclass(frozen=True)
@@ -94,11 +93,14 @@ class _AccessMiddleware:
         host = request.headers.get("host", "")
         if self._access.hosts and _without_port(host) not in self._access.hosts:
             return RequestError(
-                f"Host: found {host!r}, but it must be {' or '.join(sorted(self._access.hosts))}; use that in the URL, or start the server with another --host",
+                f"Host: found {host!r}, but it must be {' or '.join(sorted(self._access.hosts))}; use that in the URL, or "
+                "start the server with another --host",
                 status=403,
             )
         if self._access.hosts and _is_foreign(request, self._access.hosts):
-            return RequestError("Origin: requests from other sites are refused; open this server's own page", status=403)
+            return RequestError(
+                "Origin: requests from other sites are refused; open this server's own page", status=403
+            )
         if self._access.key is None or request.url.path in ("/health", *FILES):
             return None
         given = request.headers.get("authorization", "").removeprefix("Bearer ")
@@ -202,7 +204,7 @@ class _Server:
         model = self._models.named(body.text("model", None))
         ids = body.ids("tokens", below=len(model.tokenizer.vocabulary))
         text = await run_in_threadpool(charnn.api.decode, model.tokenizer, ids)
-        return _json({"prompt": _printable(text)})
+        return _json({"prompt": text})
 
     async def score(self, request: Request) -> Response:
         """Return the records of `charnn score --format jsonl --per-token`."""
@@ -216,16 +218,37 @@ class _Server:
         model = self._models.named(body.text("model", None))
         asked = await run_in_threadpool(CompletionRequest.read, body, model)
         reply = Reply(model, asked)
-        choices = list(reply.choices())
-        beginnings = await run_in_threadpool(lambda: [_readable(choice.beginning()) for choice in choices])
+        beginnings = await run_in_threadpool(reply.beginnings)
         if asked.max_tokens == 0:
-            contents = [choice_content(index, *beginning, "length") for index, beginning in enumerate(beginnings)]
-            return _json(reply.content(contents, num_generated=0))
+            contents = [
+                choice_content(index, each.text, each.logprobs, "length") for index, each in enumerate(beginnings)
+            ]
+            content = reply.content(contents, num_generated=0)
+            return _EventStream(_single(content)) if asked.stream else _json(content)
         updates = await _Updates.of(reply)
+        choices = [Choice(beginning, asked) for beginning in beginnings]
         if asked.stream:
-            parts = _streamed(reply, choices, beginnings, updates)
-            return StreamingResponse(parts, media_type="text/event-stream", headers={"cache-control": "no-cache"})
+            return _EventStream(_streamed(reply, choices, beginnings, updates), updates)
         return _json(await _whole(reply, choices, beginnings, updates, request))
+
+
+class _EventStream(StreamingResponse):
+    """Server-sent events; the samples end with the response, even if it never began.
+
+    Args:
+        updates: of the samples, if any are generated.
+    """
+
+    def __init__(self, events: AsyncIterator[str], updates: "_Updates | None" = None) -> None:
+        super().__init__(events, media_type="text/event-stream", headers={"cache-control": "no-cache"})
+        self._updates = updates
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            await super().__call__(scope, receive, send)
+        finally:
+            if self._updates is not None:
+                self._updates.cancel()
 
 
 class _Updates:
@@ -235,19 +258,18 @@ class _Updates:
         self, model: ServedModel, job: "charnn.api.Job", queue: "asyncio.Queue[list[charnn.api.Update]]"
     ) -> None:
         self._model, self._job, self._queue = model, job, queue
-        self._num_open = len(job.requests)
+        self._num_open = len(job.members)
 
     @classmethod
     async def of(cls, reply: Reply) -> "_Updates":
         """Read the prompts and submit the samples of a reply."""
         loop, queue = asyncio.get_running_loop(), asyncio.Queue[list["charnn.api.Update"]]()
-        requests = await run_in_threadpool(reply.sample_requests)
+        generation = reply.model.generation
 
         def deliver(updates: "list[charnn.api.Update]") -> None:
             loop.call_soon_threadsafe(queue.put_nowait, updates)
 
-        generation = reply.model.generation
-        job = charnn.api.Job(generation.sampler(reply.request.options), requests, deliver)
+        job = await run_in_threadpool(lambda: generation.job(reply.request.options, reply.sample_requests(), deliver))
         generation.submit(job)
         return cls(reply.model, job, queue)
 
@@ -270,57 +292,45 @@ class _Updates:
             self._model.generation.cancel(self._job)
 
 
+async def _single(content: JsonObject) -> AsyncIterator[str]:
+    yield _event(content)
+    yield DONE
+
+
 async def _streamed(
-    reply: Reply, choices: Sequence[Choice], beginnings: Sequence[tuple[str, JsonObject | None]], updates: _Updates
+    reply: Reply, choices: Sequence[Choice], beginnings: Sequence[Beginning], updates: _Updates
 ) -> AsyncIterator[str]:
     """Yield server-sent events, a part of the reply each."""
+    for index, beginning in enumerate(beginnings):
+        if beginning.text:
+            yield _event(reply.content([choice_content(index, beginning.text, beginning.logprobs, None)]))
     try:
-        for index, (text, logprobs) in enumerate(beginnings):
-            if text:
-                yield _event(reply.content([choice_content(index, text, logprobs, None)]))
-        try:
-            async for step in updates.steps():
-                parts = [
-                    choice_content(
-                        update.index, _printable(update.text), choices[update.index].logprobs(update), update.ended
-                    )
-                    for update in step
-                ]
-                yield _event(reply.content(parts))
-        except RequestError as error:
-            yield _event(error_content(str(error), status=error.status))
-        yield "data: [DONE]\n\n"
-    finally:
-        updates.cancel()
+        async for step in updates.steps():
+            parts = [
+                choice_content(update.index, update.text, choices[update.index].logprobs(update), update.ended)
+                for update in step
+            ]
+            yield _event(reply.content(parts))
+    except RequestError as error:
+        yield _event(error_content(str(error), status=error.status))
+    yield DONE
 
 
 async def _whole(
-    reply: Reply,
-    choices: Sequence[Choice],
-    beginnings: Sequence[tuple[str, JsonObject | None]],
-    updates: _Updates,
-    request: Request,
+    reply: Reply, choices: Sequence[Choice], beginnings: Sequence[Beginning], updates: _Updates, request: Request
 ) -> JsonObject:
     """Return the reply when all its samples are complete, unless the client goes away before."""
-    texts = [[text] for text, _ in beginnings]
-    found = [logprobs for _, logprobs in beginnings]
-    reasons: list[str | None] = [None] * len(choices)
-    num_generated = 0
+    wholes = [WholeChoice(beginning, choice) for beginning, choice in zip(beginnings, choices, strict=True)]
     gone = asyncio.create_task(_gone(request))
     try:
         async for step in _until(updates.steps(), gone):
             for update in step:
-                texts[update.index].append(_printable(update.text))
-                found[update.index] = _joined(found[update.index], choices[update.index].logprobs(update))
-                reasons[update.index] = update.ended
-                num_generated += update.num_tokens if update.ended else 0
+                wholes[update.index].add(update)
     finally:
         updates.cancel()
         gone.cancel()
-    contents = [
-        choice_content(index, "".join(parts), found[index], reasons[index]) for index, parts in enumerate(texts)
-    ]
-    return reply.content(contents, num_generated=num_generated)
+    contents = [whole.content(index) for index, whole in enumerate(wholes)]
+    return reply.content(contents, num_generated=sum(whole.num_tokens for whole in wholes))
 
 
 async def _gone(request: Request) -> None:
@@ -334,21 +344,16 @@ async def _until(
     """Yield steps; raise ClientDisconnect once the client is gone."""
     while True:
         following = asyncio.ensure_future(anext(steps))
-        await asyncio.wait({following, gone}, return_when=asyncio.FIRST_COMPLETED)
-        if not following.done():
-            following.cancel()
-            raise ClientDisconnect
         try:
-            yield following.result()
+            await asyncio.wait({following, gone}, return_when=asyncio.FIRST_COMPLETED)
+            if not following.done():
+                raise ClientDisconnect
+            updates = following.result()
         except StopAsyncIteration:
             return
-
-
-def _joined(before: JsonObject | None, after: JsonObject | None) -> JsonObject | None:
-    """Return the log probabilities of two parts of a text as one."""
-    if before is None or after is None:
-        return after if before is None else before
-    return {name: None if before[name] is None else [*before[name], *after[name]] for name in before}
+        finally:
+            following.cancel()
+        yield updates
 
 
 async def _body(request: Request) -> Body:
@@ -367,19 +372,8 @@ async def _body(request: Request) -> Body:
 
 
 def _json(content: JsonObject) -> Response:
-    with contextlib.suppress(ValueError):
-        return JSONResponse(content)
-    return Response(json.dumps(content), media_type="application/json")  # minus infinity, of tokens that cannot be
+    return Response(charnn.api.to_json(content), media_type="application/json")
 
 
 def _event(content: JsonObject) -> str:
-    return f"data: {json.dumps(content)}\n\n"
-
-
-def _readable(beginning: tuple[str, JsonObject | None]) -> tuple[str, JsonObject | None]:
-    return _printable(beginning[0]), beginning[1]
-
-
-def _printable(text: str) -> str:
-    """Return a text that UTF-8 can encode: bytes that are no text become U+FFFD."""
-    return text.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
+    return f"data: {charnn.api.to_json(content)}\n\n"

@@ -2,7 +2,7 @@
 
 import math
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar, cast
 
@@ -164,9 +164,6 @@ class Body:
 
     def _wrong(self, name: str, wanted: str) -> RequestError:
         return RequestError(f"{name}: found {shown(self.fields.get(name))}, but it must be {wanted}", param=name)
-
-
-Reader = Callable[[Body], Value]
 
 
 def _is_id(value: object, below: int) -> bool:

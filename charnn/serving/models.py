@@ -1,12 +1,14 @@
 """The models that are served."""
 
 from collections.abc import Sequence
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
 import charnn.api
+from charnn.errors import ModelError
 from charnn.serving.bodies import RequestError
 
 
@@ -29,9 +31,14 @@ class ServedModel:
         self.generation = charnn.api.Generation(
             self.stepper,
             self.tokenizer,
-            mixture=lambda: charnn.api.read_mixture(self.model),
+            mixture=lambda: self.mixture,
             max_waiting=max_waiting,
         )
+
+    @cached_property
+    def mixture(self) -> "charnn.api.Mixture":
+        """Its n-gram model, and how the two are interpolated. Raises ModelError if it has none."""
+        return charnn.api.read_mixture(self.model)
 
     def prefill(self, ids: npt.NDArray[np.int64]) -> "charnn.api.PromptState":
         """Return the state after a prompt (N,)."""
@@ -41,7 +48,7 @@ class ServedModel:
         self, ids: npt.NDArray[np.int64], *, num_alternatives: int, mix_ngram: bool
     ) -> list["charnn.api.PromptToken"]:
         """Return the log probabilities of a prompt's tokens (N,)."""
-        mixture = charnn.api.read_mixture(self.model) if mix_ngram else None
+        mixture = self.mixture if mix_ngram else None
         estimator = charnn.api.estimator_of(charnn.api.Engine.of(self.model), self.tokenizer, mixture)
         return charnn.api.prompt_tokens(
             estimator, ids, boundary_id=self.tokenizer.vocabulary.boundary_id, num_alternatives=num_alternatives
@@ -53,18 +60,26 @@ class ServedModel:
 
 
 class ServedModels:
-    """The models of a server by name.
+    """The models of a server by name: that of their directory, or its path if another model has that name.
 
     Raises:
-        ModelError: for a directory that is no model, or two of the same name.
+        ModelError: for a directory that is no model, or is named twice.
     """
 
     def __init__(self, paths: Sequence[Path], *, max_waiting: int) -> None:
         names: dict[str, Path] = {}
         for path in paths:
+            if path.resolve() in {other.resolve() for other in names.values()}:
+                raise ModelError(f"{path}: is named twice; name each model once")
             name = path.resolve().name
             names[name if name not in names else str(path)] = path
-        self.by_name = {name: ServedModel(path, name=name, max_waiting=max_waiting) for name, path in names.items()}
+        self.by_name: dict[str, ServedModel] = {}
+        try:
+            for name, path in names.items():
+                self.by_name[name] = ServedModel(path, name=name, max_waiting=max_waiting)
+        except BaseException:
+            self.close()
+            raise
 
     def named(self, name: str | None) -> ServedModel:
         """Return a model by name, the first one without. Raises RequestError."""

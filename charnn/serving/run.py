@@ -8,6 +8,7 @@ from typing import Self
 import uvicorn
 
 from charnn.config import ServeOptions
+from charnn.config.serving import LOOPBACK
 from charnn.errors import CharnnError
 from charnn.serving.application import Access, make_application
 from charnn.serving.models import ServedModels
@@ -15,7 +16,6 @@ from charnn.serving.models import ServedModels
 MAX_WAITING = 4096
 SECONDS_TO_FINISH = 30
 """How long a server that is told to stop goes on with the samples in progress."""
-LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 
 class Server:
@@ -29,7 +29,7 @@ class Server:
         CharnnError: if it cannot listen at the address, or a directory is no model.
 
     Example:
-        >>> with charnn.api.Server([charnn.api.find_model(None)], ServeOptions(port=0), key=None) as server:
+        >>> with Server([charnn.api.find_model(None)], ServeOptions(port=0), key=None) as server:
         ...     print(len(server.names))
         1
     """
@@ -41,8 +41,7 @@ class Server:
         except BaseException:
             self._listener.close()
             raise
-        is_local = options.host in LOOPBACK
-        self._access = Access(key, frozenset(LOOPBACK) if is_local else frozenset())
+        self._access = Access(key, frozenset(LOOPBACK) if options.is_local else frozenset())
 
     @property
     def names(self) -> list[str]:
@@ -90,5 +89,7 @@ def _listener(options: ServeOptions) -> socket.socket:
         listener.listen(socket.SOMAXCONN)
     except OSError as error:
         listener.close()
-        raise CharnnError(f"{where}: {error.strerror or error}; use an address of this machine, and another port (0 picks a free one)") from error
+        raise CharnnError(
+            f"{where}: {error.strerror or error}; use an address of this machine, and another port (0 picks a free one)"
+        ) from error
     return listener

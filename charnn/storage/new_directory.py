@@ -36,7 +36,7 @@ def check_available(directory: Path, *, overwrite: bool) -> None:
             )
         return
     if is_model(directory):
-        is_finished = read_config(directory).results.stopped in ("budget", "patience")
+        is_finished = read_config(directory).results.is_finished
         state = "a finished" if is_finished else "an unfinished"
         resume = "train it further with --resume and a larger budget" if is_finished else "finish it with --resume"
         raise ModelError(

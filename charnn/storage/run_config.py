@@ -89,6 +89,10 @@ class CorpusFacts:
         return {"train": self.train, "valid": self.valid}[split]
 
 
+FINISHED = ("budget", "patience")
+"""Why training ended, of a run that was not interrupted."""
+
+
 @dataclass
 class Results:
     """Results of training; losses in nats per token, None before they are measured.
@@ -119,6 +123,11 @@ class Results:
     steps: int = 0
     seconds: float = 0.0
     stopped: str | None = None
+
+    @property
+    def is_finished(self) -> bool:
+        """Whether training ended by itself."""
+        return self.stopped in FINISHED
 
 
 @dataclass(kw_only=True)

@@ -89,8 +89,8 @@ def report_overlap(training: Sequence[TextFile], held_out: Sequence[TextFile], p
         source = trained_on[same.sha256]
         whose = "is also a training text" if source == same.name else f"has the content of {source}, a training text"
         logger.info(
-            f"{same.name}: {whose}: the validation loss does not measure performance on unseen text; name another --valid file, "
-            "or leave --valid out to hold out part of the training text"
+            f"{same.name}: {whose}: the validation loss does not measure performance on unseen text; "
+            "name another --valid file, or leave --valid out to hold out part of the training text"
         )
     elif num_repeated and num_repeated >= REPEATED_FRACTION * num_searched:
         what = held_out[0].name if held_out else "the held-out text"

@@ -73,7 +73,9 @@ def read_table(name: str, lines: Iterable[str]) -> Table:
         cells = _csv_rows(name, chain([(first_line, header)], numbered), delimiter)
         _, columns = next(cells)
     if len(set(columns)) < len(columns):
-        raise TextError(f"{name}:{first_line}: found a column twice in {', '.join(columns)}; give each a name of its own")
+        raise TextError(
+            f"{name}:{first_line}: found a column twice in {', '.join(columns)}; give each a name of its own"
+        )
     return Table(name, columns, _rows(name, columns, cells, delimiter))
 
 

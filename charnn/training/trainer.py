@@ -355,6 +355,13 @@ class Trainer:
         """Return the carried state of each group of batch rows from the arrays of a checkpoint, or None if there is none."""
         if not recurrent:
             return None
+        expected = {
+            f"{layer}.{index}"
+            for layer, parts in enumerate(self.network.initial_state(1))
+            for index in range(len(parts))
+        }
+        if missing := expected - recurrent.keys():
+            raise ValueError(f"no recurrent.{min(missing)}")
         num_layers = len({key.split(".")[0] for key in recurrent})
         state = tuple(
             tuple(

@@ -16,6 +16,7 @@ from charnn.inference.prompt import prefill
 from charnn.inference.stepper import stepper_for
 from charnn.sampling import stream_sampler as sampler_module
 from charnn.sampling.sampler import Sampler
+from charnn.sampling.stream_sampler import StreamSampler
 from charnn.sampling.streams import SampleRequest
 from charnn.storage.model_directory import read_model
 
@@ -35,7 +36,7 @@ def main() -> None:
     plans = [SampleRequest(start, seed) for seed in range(options.streams)]
 
     def written(chosen: list[SampleRequest]) -> tuple[list[list[int]], int, float]:
-        sampler = Sampler(stepper, model.tokenizer, made)
+        sampler = Sampler(StreamSampler(stepper, model.tokenizer, made))
         begun = time.perf_counter()
         ids = {piece.number: piece.sample.ids for piece in sampler.generate(chosen)}
         return [ids[number] for number in sorted(ids)], sampler.num_recomputed, time.perf_counter() - begun

@@ -23,6 +23,7 @@ from charnn.inference.prompt import prefill
 from charnn.inference.quantization import in_bf16
 from charnn.inference.stepper import Stepper, stepper_for
 from charnn.sampling.sampler import Sampler
+from charnn.sampling.stream_sampler import StreamSampler
 from charnn.sampling.streams import SampleRequest
 from charnn.text.tokenizers import CharTokenizer
 from charnn.text.vocabulary import Vocabulary
@@ -124,7 +125,7 @@ def main() -> None:
     rough = stepper_for(engine, engine.initial_state(), keep_matrix=in_bf16)
 
     def speed(num_streams: int, length: int, reader: Stepper = stepper, **chosen: float) -> float:
-        sampler = Sampler(reader, tokenizer, SampleOptions(length=length, **chosen))
+        sampler = Sampler(StreamSampler(reader, tokenizer, SampleOptions(length=length, **chosen)))
         plans = [SampleRequest(start, seed) for seed in range(num_streams)]
         return num_streams * length / seconds(lambda: list(sampler.generate(plans)))
 

@@ -18,6 +18,7 @@ from charnn.inference.stepper import stepper_for
 from charnn.inference.threads import AdaptiveThreads, BlasThreads, limited_blas_threads, num_cores, threaded_map
 from charnn.sampling import sampler
 from charnn.sampling.sampler import Sampler
+from charnn.sampling.stream_sampler import StreamSampler
 from charnn.sampling.streams import SampleRequest
 from charnn.scoring import estimators, scorer
 from charnn.scoring.estimators import NetworkEstimator
@@ -230,7 +231,7 @@ def sampler_with(blas, monkeypatch):
     stepper = stepper_for(ENGINE, ENGINE.initial_state())
     tokenizer = CharTokenizer(FIVE.vocabulary, "stream")
     start = prefill(stepper, tokenizer, np.zeros(0, dtype=np.int64))
-    return Sampler(stepper, tokenizer, SampleOptions(length=60)), start
+    return Sampler(StreamSampler(stepper, tokenizer, SampleOptions(length=60))), start
 
 
 @pytest.mark.parametrize("num_samples", [1, 3])
@@ -284,6 +285,7 @@ from charnn.inference import threads
 from charnn.inference.numpy_steppers import LstmStepper
 from charnn.inference.prompt import prefill
 from charnn.sampling.sampler import Sampler
+from charnn.sampling.stream_sampler import StreamSampler
 from charnn.inference.stepper import stepper_for
 from charnn.sampling.streams import SampleRequest
 from charnn.scoring import estimators, scorer
@@ -310,7 +312,7 @@ def sample():
     stepper = stepper_for(ENGINE, ENGINE.initial_state())
     tokenizer = CharTokenizer(FIVE.vocabulary, "stream")
     start = prefill(stepper, tokenizer, np.zeros(0, dtype=np.int64))
-    for _ in Sampler(stepper, tokenizer, SampleOptions(length=40)).generate([SampleRequest(start, 1)]):
+    for _ in Sampler(StreamSampler(stepper, tokenizer, SampleOptions(length=40))).generate([SampleRequest(start, 1)]):
         read_counts()
 
 workers = []

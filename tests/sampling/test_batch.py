@@ -24,7 +24,7 @@ OPTIONS = (
 
 
 def alone(stepper, tokenizer, start, options, seed):
-    (*_, last) = Sampler(stepper, tokenizer, options).generate([SampleRequest(start, seed)])
+    (*_, last) = Sampler(StreamSampler(stepper, tokenizer, options)).generate([SampleRequest(start, seed)])
     return last.sample
 
 
@@ -40,7 +40,7 @@ def test_streams_that_join_at_any_step_are_the_same_as_alone(cell, tokenizer, cl
     samplers = [StreamSampler(stepper, tokenizer, chosen) for chosen in options]
     for number in range(20):
         kind, start = number % len(options), prefill(stepper, tokenizer, tokenizer.encode("abca"[: number % 4]))
-        stream = samplers[kind].stream(number, SampleRequest(start, number))
+        stream = samplers[kind].streams([(number, SampleRequest(start, number))])[0]
         batch.join([Member(samplers[kind], stream)])
         wanted[number] = alone(stepper, tokenizer, start, options[kind], number)
         for _ in range(random.integers(0, 6)):
@@ -59,7 +59,7 @@ def test_a_stream_that_leaves_is_not_stepped_any_further_and_the_others_are():
     stepper = stepper_for(engine, engine.initial_state())
     start, options = prefill(stepper, LETTERS, LETTERS.encode("a")), SampleOptions(length=12)
     sampler, batch = StreamSampler(stepper, LETTERS, options), StreamBatch(stepper, AdaptiveThreads())
-    members = [Member(sampler, sampler.stream(number, SampleRequest(start, number))) for number in range(3)]
+    members = [Member(sampler, sampler.streams([(number, SampleRequest(start, number))])[0]) for number in range(3)]
     batch.join(members)
     for _ in range(4):
         list(batch.step())

@@ -10,6 +10,7 @@ from charnn.inference.prompt import PromptState, encode_prompt, prefill, read_co
 from charnn.inference.stepper import stepper_for
 from charnn.sampling import stream_sampler as sampler_module
 from charnn.sampling.sampler import Sampler
+from charnn.sampling.stream_sampler import StreamSampler
 from charnn.sampling.streams import PreparedPrompt, Sample, SampleRequest, Stream
 from charnn.text.tokenizers import ByteTokenizer, CharTokenizer, WordTokenizer, byte_vocabulary
 from charnn.text.vocabulary import Vocabulary
@@ -27,7 +28,7 @@ def engine_for(tokenizer, cell="lstm"):
 def sampler_for(tokenizer, **options):
     engine = engine_for(tokenizer)
     stepper = stepper_for(engine, engine.initial_state())
-    return stepper, Sampler(stepper, tokenizer, SampleOptions(**{"length": 20, **options}))
+    return stepper, Sampler(StreamSampler(stepper, tokenizer, SampleOptions(**{"length": 20, **options})))
 
 
 def written(tokenizer=LETTERS, prompt="", seed=1, **options):
@@ -158,9 +159,9 @@ def walk(engine, tokenizer, num_streams, length, **options):
     start = prefill(stepper, tokenizer, tokenizer.encode("ab"))
     made = SampleOptions(length=length, **options)
     plans = [SampleRequest(start, seed) for seed in range(num_streams)]
-    sampler = Sampler(stepper, tokenizer, made)
+    sampler = Sampler(StreamSampler(stepper, tokenizer, made))
     together = {piece.number: piece.sample for piece in sampler.generate(plans)}
-    alone = [list(Sampler(stepper, tokenizer, made).generate([plan]))[-1].sample for plan in plans]
+    alone = [list(Sampler(StreamSampler(stepper, tokenizer, made)).generate([plan]))[-1].sample for plan in plans]
     return [together[number] for number in range(num_streams)], alone, sampler.num_recomputed
 
 
@@ -286,7 +287,7 @@ def test_what_is_only_streamed_leaves_nothing_behind():
     engine = engine_for(LETTERS)
     stepper = stepper_for(engine, engine.initial_state())
     start = prefill(stepper, LETTERS, LETTERS.encode("ab"))
-    sampler = Sampler(stepper, LETTERS, SampleOptions(length=-1), keeps_history=False)
+    sampler = Sampler(StreamSampler(stepper, LETTERS, SampleOptions(length=-1), keeps_history=False))
     pieces = sampler.generate([SampleRequest(start, 1)])
     text = "".join(next(pieces).text for _ in range(3000))
     (piece,) = sampler.interrupt()

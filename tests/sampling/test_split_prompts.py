@@ -17,6 +17,7 @@ from charnn.inference.prompt_state import save_prompt_state
 from charnn.sampling.build import Prompts, sample_requests
 from charnn.sampling.interactive import InteractiveWriter
 from charnn.sampling.sampler import Sampler
+from charnn.sampling.stream_sampler import StreamSampler
 from charnn.sampling.streams import SampleRequest
 from charnn.storage.checkpoint import pack_tensors, read_tensors
 from charnn.storage.model_directory import read_model
@@ -133,7 +134,7 @@ def test_the_pieces_that_are_streamed_are_the_text_of_the_tokens(model, data):
     prompts = Prompts(model, stepper, [data.draw(texts_of(model))], replace(options, on_unknown="unk"))
     requests = list(sample_requests(prompts, options, data.draw(st.integers(0, 1 << 30))))
     pieces, samples = [""] * num_samples, {}
-    for number, piece, samples[number] in Sampler(stepper, model.tokenizer, options).generate(requests):
+    for number, piece, samples[number] in Sampler(StreamSampler(stepper, model.tokenizer, options)).generate(requests):
         pieces[number] += piece
     before = requests[0].prompt_state.ids[1:]
     for number, sample in samples.items():

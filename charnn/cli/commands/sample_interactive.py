@@ -1,7 +1,6 @@
 """`charnn sample --interactive`: a user and a model take turns choosing tokens."""
 
 import math
-import secrets
 import signal
 from typing import TYPE_CHECKING
 
@@ -29,7 +28,7 @@ HELP = (
 
 def write_interactively(model: "Model", stepper: "Stepper", prompts: "Prompts", options: SampleOptions) -> None:
     """Take turns with the user until they quit or interrupt; the text is the result."""
-    seed = secrets.randbelow(2**31) if options.seed is None else options.seed
+    seed = charnn.api.drawn_seed(options)
     mixture = load_mixture(model, options.mix_ngram)
     request = charnn.api.SampleRequest(next(prompts.states()), seed, prompts.whole_text)
     writer = charnn.api.InteractiveWriter(stepper, model.tokenizer, request, options, mixture=mixture)

@@ -5,7 +5,6 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 import charnn
-from charnn.cli.output import console
 from charnn.cli.output.lines import Lines
 from charnn.config import ScoreOptions
 from charnn.interrupts import terminated_like_interrupted
@@ -46,7 +45,7 @@ def rescore(models: "Sequence[Model]", file: str, options: ScoreOptions, output:
 
 def _line(hypothesis: "Hypothesis", log_prob: float, options: ScoreOptions) -> str:
     if options.format == "jsonl":
-        return console.to_json(
+        return charnn.api.to_json(
             {
                 "id": hypothesis.id,
                 "score": float(hypothesis.given),
@@ -61,6 +60,6 @@ def _line(hypothesis: "Hypothesis", log_prob: float, options: ScoreOptions) -> s
 def _best_lines(best: dict[str, tuple[float, str]], options: ScoreOptions) -> Iterator[str]:
     for id, (total, text) in best.items():
         if options.format == "jsonl":
-            yield console.to_json({"id": id, "score": total, "text": text})
+            yield charnn.api.to_json({"id": id, "score": total, "text": text})
         else:
             yield f"{id}\t{total:.10g}\t{text}"

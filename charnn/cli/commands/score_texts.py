@@ -134,4 +134,4 @@ def _write_summary(path: str, facts: dict[str, object]) -> None:
     if path in STDOUT:
         console.write_json(facts)
         return
-    charnn.api.write_output(Path(path), (console.to_json(facts) + "\n").encode("utf-8"))
+    charnn.api.write_output(Path(path), (charnn.api.to_json(facts) + "\n").encode("utf-8"))

@@ -11,9 +11,8 @@ from charnn.cli.output import console
 from charnn.config import ServeOptions
 from charnn.config.serving import KEY_VARIABLE
 from charnn.errors import CharnnError, OptionError
+from charnn.interrupts import terminated_like_interrupted
 from charnn.options import pick
-
-LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 
 @with_options(ServeOptions)
@@ -40,21 +39,23 @@ def serve(
     options = pick(ServeOptions, overrides)
     key = options.api_key or os.environ.get(KEY_VARIABLE) or None
     if key is not None and not (key.isascii() and key.isprintable()):
-        raise OptionError("--api-key or CHARNN_API_KEY: must consist of printable ASCII characters, since it is sent in a header")
+        raise OptionError(
+            f"--api-key or {KEY_VARIABLE}: must consist of printable ASCII characters; choose another key"
+        )
     try:
-        make_server = charnn.api.Server
+        from charnn.serving.run import Server
     except ModuleNotFoundError as error:
-        raise CharnnError(f"serve: {error.name} is not installed; in the clone, run pip install -e '.[serve]'") from None
+        raise CharnnError(
+            f"serve: {error.name} is not installed; in the clone, run pip install -e '.[serve]'"
+        ) from None
     paths = [charnn.api.find_model(each) for each in models or []]
     if not paths:
         paths = [charnn.api.find_model(None)]
         console.notice(f"using the newest model, {paths[0]}")
-    if options.host not in LOOPBACK and key is None:
+    if not options.is_local and key is None:
         console.notice(
             f"--host {options.host}: anyone who can reach this machine can use the models; set --api-key to prevent that"
         )
-    with make_server(paths, options, key=key) as server:
-        console.notice(
-            f"serving {', '.join(server.names)} at {server.address} (web page; API under /v1); Ctrl-C stops"
-        )
+    with terminated_like_interrupted(), Server(paths, options, key=key) as server:
+        console.notice(f"serving {', '.join(server.names)} at {server.address} (web page; API under /v1); Ctrl-C stops")
         server.run()

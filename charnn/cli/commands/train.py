@@ -218,7 +218,9 @@ def _best_loss(config: "RunConfig") -> str:
         if results.valid_num_tokens == num_valid
         else f", on {results.valid_num_tokens:,} of {num_valid:,} held-out tokens"
     )
-    return f"best validation loss {results.valid_loss_nats:.4f}{margin} nats per token at step {results.best_step:,}{part}"
+    return (
+        f"best validation loss {results.valid_loss_nats:.4f}{margin} nats per token at step {results.best_step:,}{part}"
+    )
 
 
 def _next_command(session: "Session", run_directory: Path) -> str:

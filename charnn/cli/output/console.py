@@ -2,7 +2,6 @@
 
 import contextlib
 import itertools
-import json
 import logging
 import os
 import sys
@@ -10,6 +9,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, TextIO, cast
 
+import charnn
 from charnn.cli.output.streams import ClosedOutput, NoticeStream, ResultStream
 from charnn.errors import StorageError, TextError
 
@@ -83,48 +83,28 @@ def write_part(text: str) -> None:
 
 def write_json(value: Any) -> None:
     """Write one JSON value on a line of its own."""
-    write_line(to_json(value))
-
-
-def to_json(value: Any) -> str:
-    """Return JSON that is valid UTF-8 even if the text contains invalid bytes; infinity and NaN become null."""
-    text = json.dumps(_finite(value), ensure_ascii=False, allow_nan=False).translate(_LINE_ENDS)
-    return text.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
+    write_line(charnn.api.to_json(value))
 
 
 def json_parts(record: Mapping[str, Any]) -> Iterator[str]:
     """Yield the JSON of an object in parts; a value that is an iterator becomes an array, written as it is read."""
     opening = "{"
     for key, value in record.items():
-        yield f"{opening}{to_json(key)}: "
+        yield f"{opening}{charnn.api.to_json(key)}: "
         opening = ", "
         if isinstance(value, Iterator):
             yield from _array_parts(value)
         else:
-            yield to_json(value)
+            yield charnn.api.to_json(value)
     yield "{}" if opening == "{" else "}"
 
 
 def _array_parts(items: Iterator[Any]) -> Iterator[str]:
     opening = "["
     while part := list(itertools.islice(items, ITEMS_AT_ONCE)):
-        yield opening + to_json(part)[1:-1]
+        yield opening + charnn.api.to_json(part)[1:-1]
         opening = ", "
     yield "[]" if opening == "[" else "]"
-
-
-_LINE_ENDS = {ord(character): f"\\u{ord(character):04x}" for character in "\x85\u2028\u2029"}
-"""Characters that some readers treat as line ends, although JSON does not."""
-
-
-def _finite(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: _finite(item) for key, item in value.items()}
-    if isinstance(value, list):
-        return [_finite(item) for item in value]
-    if isinstance(value, float) and (value != value or value in (float("inf"), float("-inf"))):
-        return None
-    return value
 
 
 def notice(message: str) -> None:

@@ -6,7 +6,7 @@ from types import TracebackType
 
 import charnn
 from charnn.cli.output import console
-from charnn.interrupts import deferred_interrupts
+from charnn.interrupts import Interrupted, deferred_interrupts
 
 STDOUT = ("-", "/dev/stdout")
 CHARS_AT_ONCE = 1 << 20
@@ -40,8 +40,8 @@ class Lines:
                     self._write_part("".join(held))
                     held, num_chars = [], 0
             self.write("".join(held))
-        if interruption() is not None:
-            raise KeyboardInterrupt
+        if (number := interruption()) is not None:
+            raise Interrupted(number)
 
     def __enter__(self) -> "Lines":
         """Begin."""

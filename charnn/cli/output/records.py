@@ -27,7 +27,7 @@ def write_rows(
 
 def _lines(rows: Sequence[Row], *, form: str, title: str, shown: Callable[[Row], list[str]]) -> Iterable[str]:
     if form == "jsonl":
-        yield from (console.to_json(row) for row in rows)
+        yield from (charnn.api.to_json(row) for row in rows)
     elif form == "tsv":
         if rows:
             yield "\t".join(rows[0])

@@ -127,7 +127,7 @@ class SampleOutput:
         report = self._reports.get(number)
         self._notice_early_end(number, sample)
         if self._options.format == "jsonl":
-            self._put(console.to_json(self._record(number, sample, report)) + "\n")
+            self._put(charnn.api.to_json(self._record(number, sample, report)) + "\n")
             return
         if self._streams:
             self._put("" if self._last.endswith("\n") else "\n")

@@ -66,7 +66,7 @@ class ScoreOutput:
         if isinstance(line, dict) and "tokens" in line:
             self._lines.write_parts(console.json_parts(line))
         else:
-            self._lines.write(line if isinstance(line, str) else console.to_json(line))
+            self._lines.write(line if isinstance(line, str) else charnn.api.to_json(line))
 
     def _begin(self) -> None:
         if not self._has_begun:

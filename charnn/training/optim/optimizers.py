@@ -216,7 +216,14 @@ def optimizer_arrays(optimizers: Sequence[Optimizer]) -> Tensors:
 
 
 def load_optimizer_arrays(optimizers: Sequence[Optimizer], arrays: Tensors) -> None:
-    """Load the moments and step counters of the optimizers from arrays by name; missing ones are set to zero."""
+    """Load the moments and step counters of the optimizers from arrays by name; without any, all are set to zero.
+
+    Raises:
+        ValueError: if some are missing.
+    """
+    missing = {name.removeprefix("optimizer.") for name in optimizer_arrays(optimizers)} - arrays.keys()
+    if arrays and missing:
+        raise ValueError(f"no optimizer.{min(missing)}")
     for optimizer_index, optimizer in enumerate(optimizers):
         for index in range(len(optimizer.parameters)):
             for name, value in optimizer.state(index).items():

@@ -7,8 +7,6 @@ from charnn.options import OptionValues
 from charnn.storage.model_directory import is_half_of_bidirectional
 from charnn.storage.run_config import RunConfig
 
-FINISHED = ("budget", "patience")
-
 
 def is_forward_half(config: RunConfig) -> bool:
     """Return whether a model is the forward half of a bidirectional model; its directory contains the backward half."""
@@ -33,5 +31,6 @@ def half_of_budget(overrides: OptionValues) -> OptionValues:
 
 def is_finished(config: RunConfig, overrides: OptionValues) -> bool:
     """Return whether the forward half has finished and the overrides do not change its budget."""
-    has_stopped = config.results.stopped in FINISHED
-    return has_stopped and all(overrides.get(name) in (None, getattr(config.training, name)) for name in BUDGETS)
+    return config.results.is_finished and all(
+        overrides.get(name) in (None, getattr(config.training, name)) for name in BUDGETS
+    )

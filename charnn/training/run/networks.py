@@ -17,7 +17,6 @@ from charnn.storage.model_directory import is_model, read_config
 from charnn.storage.run_files import BACKWARD, RESUMING
 from charnn.text.progress import Report
 from charnn.training.run.bidirectional import (
-    FINISHED,
     half_of_budget,
     is_finished,
     is_forward_half,
@@ -119,7 +118,7 @@ def _slim_down(directory: Path) -> None:
     """Delete what only resuming needs, if `--slim` asks for it and training has finished."""
     halves = [half for half in (directory, directory / BACKWARD) if is_model(half)]
     configs = [read_config(half) for half in halves]
-    if all(config.training.slim and config.results.stopped in FINISHED for config in configs):
+    if all(config.training.slim and config.results.is_finished for config in configs):
         for half in halves:
             for name in RESUMING:
                 (half / name).unlink(missing_ok=True)
