@@ -87,6 +87,7 @@ class ModelOptions(InitializationOptions):
         Option(
             "Number of recurrent layers.",
             at_least=1,
+            at_most=1000,
             automatic="1; 2 on a GPU, for depth-lstm or with --residual",
             panel=MODEL,
             common=True,
@@ -132,6 +133,7 @@ class ModelOptions(InitializationOptions):
         Option(
             "Rounds of mutual gating of input and hidden state per step (mogrifier).",
             at_least=1,
+            at_most=100,
             automatic="5",
             panel=MODEL,
         ),

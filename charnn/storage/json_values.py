@@ -1,5 +1,6 @@
 """Validation of JSON objects against dataclasses; reading an architecture."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, fields
 from functools import cache
@@ -7,8 +8,9 @@ from types import NoneType, UnionType
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from charnn.cells import known_cells
-from charnn.config import Architecture
+from charnn.config import Architecture, ModelOptions
 from charnn.errors import ModelError
+from charnn.options import declared_options
 
 _MAY_BE_ZERO = ("skip", "mogrifier_rounds", "mogrifier_rank")
 UNREADABLE = (KeyError, TypeError, ValueError, AttributeError)
@@ -30,10 +32,18 @@ def read_architecture(values: Mapping[str, Any], file: str) -> Architecture:
             f"charnn.register_cell({cell!r}, ...) first, otherwise restore config.json"
         )
     check_values(Architecture, values)
+    at_most = _upper_bounds()
     for name, value in asdict(architecture).items():
-        if type(value) is int and value < (0 if name in _MAY_BE_ZERO else 1):
+        if type(value) is int and not (0 if name in _MAY_BE_ZERO else 1) <= value <= at_most.get(name, math.inf):
             raise ValueError(_complaint(name, value))
     return architecture
+
+
+@cache
+def _upper_bounds() -> dict[str, float]:
+    """Return the upper bounds of fields of an architecture: those of the options by which they were set."""
+    declared = declared_options(ModelOptions)
+    return {name: option.at_most for name, (_, option) in declared.items() if option.at_most is not None}
 
 
 @cache

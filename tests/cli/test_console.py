@@ -8,6 +8,7 @@ import pytest
 
 from charnn.cli.output import console, lines
 from charnn.cli.output.lines import Lines
+from charnn.files import to_json
 
 
 def test_results_are_utf8_with_plain_line_ends_whatever_the_terminal_says(monkeypatch):
@@ -33,7 +34,7 @@ def test_an_object_is_written_in_parts_as_it_is_at_once(monkeypatch, items):
     monkeypatch.setattr(console, "ITEMS_AT_ONCE", 3)
     record = {"a": [1.5, None], "items": [{"n": item, "s": "\u2028é"} for item in items], "b": float("nan")}
     parts = list(console.json_parts({**record, "items": iter(record["items"])}))
-    assert "".join(parts) == console.to_json(record)
+    assert "".join(parts) == to_json(record)
     assert len(parts) >= len(items) // 3
     assert "".join(console.json_parts({})) == "{}"
 

@@ -40,6 +40,8 @@ SHOWN_BY = {
 OF_ANOTHER_COMMAND = {
     ("cli/commands/train", "--mix-ngram"): "sample",
     ("config/text", "--spell"): "score",
+    ("config/training", "--dynamic"): "score",
+    ("config/training", "--novelty"): "sample",
 }
 """Options that a message names for later use with another command."""
 

@@ -10,7 +10,7 @@ from charnn.storage.model_directory import read_model, write_model
 from tests.conftest import FABLES, train_quietly
 
 SMALL = ("--hidden-size", 8, "--embedding-size", 4, "--embedding-order", 1, "--precision", "fp32", "--batch-size", 4)
-UNSEEN = "figures are no measure of unseen text"
+UNSEEN = "do not measure performance on unseen text"
 FABLE = FABLES.read_text(encoding="utf-8")
 
 
@@ -59,7 +59,7 @@ def test_many_unknown_tokens_are_said_before_the_figures(charnn, run):
         "are excluded: the figures are of the others only"
         in charnn("score", "-m", run, "other.txt", "--exclude-unk").err
     )
-    assert len(lines_with("of this text for", charnn("compare", run, run, "other.txt").err)) == 2
+    assert len(lines_with("of this text (tokenized by ", charnn("compare", run, run, "other.txt").err)) == 2
 
 
 def test_validation_text_that_is_training_text_is_said(charnn):
@@ -68,13 +68,15 @@ def test_validation_text_that_is_training_text_is_said(charnn):
     Path("part.txt").write_text(FABLE[1000:2000], encoding="utf-8")
     Path("other.txt").write_text(FABLE[5000:7000], encoding="utf-8")
     doubts = {
-        "text.txt": "text.txt: is also a training text: the validation loss is no measure",
+        "text.txt": "text.txt: is also a training text: the validation loss does not measure performance",
         "copy.txt": "copy.txt: has the content of text.txt, a training text: the validation loss",
         "part.txt": "part.txt: 5 of 5 passages looked up are in the training text, too",
         "other.txt": None,
     }
     for valid, doubt in doubts.items():
-        said = lines_with("no measure of unseen text", trained(charnn, "text.txt", "--valid", valid, "--overwrite"))
+        said = lines_with(
+            "not measure performance on unseen text", trained(charnn, "text.txt", "--valid", valid, "--overwrite")
+        )
         assert len(said) == (doubt is not None)
         assert doubt is None or doubt in said[0]
     Path("twice.txt").write_text(FABLE[:2000] * 2, encoding="utf-8")
@@ -86,7 +88,7 @@ def test_a_models_own_training_text_is_recognized(charnn, run):
     text = Path(config["corpus"]["files"][0]["name"]).read_text(encoding="utf-8")
     Path("copy.txt").write_text(text, encoding="utf-8")
     Path("same_size.txt").write_text(text[::-1], encoding="utf-8")
-    expected = f"charnn: copy.txt: text that {run} was trained on (or held out to choose its weights): the {UNSEEN}\n"
+    expected = f"charnn: copy.txt: {run} was trained (or its weights were selected) on this text: the scores {UNSEEN}\n"
     assert charnn("score", "-m", run, "copy.txt", "--summary", "-").err.startswith(expected)
     assert charnn("compare", run, run, "copy.txt").err == expected
     assert UNSEEN not in charnn("score", "-m", run, "same_size.txt").err
@@ -94,7 +96,7 @@ def test_a_models_own_training_text_is_recognized(charnn, run):
     for number in range(2):
         Path(f"d/{number}.txt").write_text(text, encoding="utf-8")
     said = charnn("score", "-m", run, "d").err
-    assert said.startswith("charnn: d: reading 2 files\ncharnn: d/0.txt and 1 other: text that ")
+    assert said.startswith("charnn: d: reading 2 files\ncharnn: d/0.txt and 1 other: ")
     config["corpus"]["files"][0]["of_bytes"] = len(text) + 5  # only a beginning was read
     (run / "config.json").write_text(json.dumps(config), encoding="utf-8")
     Path("longer.txt").write_text(text + "more\n", encoding="utf-8")
@@ -113,12 +115,16 @@ def test_a_separate_validation_text_may_be_scored(charnn):
 def test_a_line_of_pages_is_no_line(charnn, line_run, run):
     Path("text.txt").write_text("ab\nabb\n" * 300 + "ab" * 10_000 + "\n" + "ab" * 9000 + "\n", encoding="utf-8")
     said = trained(charnn, "text.txt", "--unit", "line")
-    assert len(lines_with("text.txt: the longest line has 20,000 characters, which is no sentence", said)) == 1
-    assert "no sentence" not in trained(charnn, "text.txt", "--overwrite")
+    assert (
+        len(lines_with("text.txt: the longest line has 20,000 characters, which is too long for a sentence", said)) == 1
+    )
+    assert "too long for a sentence" not in trained(charnn, "text.txt", "--overwrite")
     scored = charnn("score", "-m", line_run, "text.txt", "--format", "jsonl", "-o", "s.jsonl")
-    assert len(lines_with("text.txt: line 601 has 20,000 characters, which is no sentence", scored.err)) == 1
-    assert len(lines_with("no sentence", scored.err)) == 1
-    assert "no sentence" not in charnn("score", "-m", run, "text.txt").err
+    assert (
+        len(lines_with("text.txt: line 601 has 20,000 characters, which is too long for a sentence", scored.err)) == 1
+    )
+    assert len(lines_with("too long for a sentence", scored.err)) == 1
+    assert "too long for a sentence" not in charnn("score", "-m", run, "text.txt").err
 
 
 @pytest.mark.parametrize(
@@ -161,7 +167,8 @@ def test_white_space_is_nothing_to_validate_on(charnn, run):
     Path("text.txt").write_text(FABLE[:2000] + "\n" * 400, encoding="utf-8")
     said = trained(charnn, "text.txt")
     assert (
-        "text.txt: the held-out end is white space only (240 characters), on which validation measures nothing" in said
+        "text.txt: the held-out text is only white space (240 characters), so the validation loss is meaningless"
+        in said
     )
     Path("blank.txt").write_text(" \n\n", encoding="utf-8")
     refused = charnn("train", "text.txt", "--valid", "blank.txt", "--steps", 1, "-o", "n")
@@ -171,7 +178,7 @@ def test_white_space_is_nothing_to_validate_on(charnn, run):
     )
     assert not Path("n").exists()
     scored = charnn("score", "-m", run, "blank.txt")
-    assert "blank.txt: contains only white space: its figures say nothing of a text" in scored.err
+    assert "blank.txt: contains only white space: its scores are meaningless" in scored.err
 
 
 def test_very_little_text_is_said(charnn):

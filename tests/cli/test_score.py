@@ -345,7 +345,7 @@ def test_models_with_different_vocabularies_are_compared_by_characters(charnn, r
     assert "have different vocabularies: compare their bits per character, not their perplexities" in result.err
     assert "--spell corrects this" in result.err
     assert "perplexity" not in result.out
-    assert "2 lines are too few" in result.out
+    assert "2 lines: too few for a significance test" in result.out
     assert "--spell corrects this" not in charnn("compare", run, line_run, "few.txt", "--spell").err
     Path("empty.txt").write_text("", encoding="utf-8")
     assert "there is nothing to compare on" in charnn("compare", run, line_run, "empty.txt").err

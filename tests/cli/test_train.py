@@ -608,7 +608,7 @@ def test_dropout_of_ngrams_that_are_not_embedded_is_refused(charnn, text):
 
 def test_a_short_run_is_measured_on_pieces_of_the_held_out_text(charnn):
     short = charnn("train", FABLES, "--steps", 8, "--hidden-size", 8, "--seed", 1, "-o", "m")
-    found = re.search(r"best validation (\S+) ± (\S+) nats per token at step 8, on ([\d,]+) of 14,228", short.err)
+    found = re.search(r"best validation loss (\S+) ± (\S+) nats per token at step 8, on ([\d,]+) of 14,228", short.err)
     info = json.loads(charnn("info", "m", "--json").out)
     assert info["valid_num_tokens"] == int(found[3].replace(",", "")) < 14_228
     assert info["valid_loss_nats"] == pytest.approx(float(found[1]), abs=1e-4)

@@ -9,8 +9,8 @@ from itertools import pairwise
 import pandas
 import pytest
 
-from charnn.cli.output import console
 from charnn.config import Architecture, ScoreOptions
+from charnn.files import to_json
 from charnn.inference.engine import Engine
 from charnn.ngrams.spelling import UniformSpelling
 from charnn.scoring import foreign_formats, formats
@@ -201,7 +201,7 @@ def test_no_token_breaks_a_column(character):
 @pytest.mark.parametrize("character", list("\v\f\x1c\x85\u2028\u2029\r\n\t"))
 def test_a_record_is_one_line_for_every_reader(character):
     (record,) = lines_of("jsonl", [f"a{character}b"], per_token=True)[0]
-    line = console.to_json(record)
+    line = to_json(record)
     assert line.splitlines() == [line]
     assert json.loads(line)["tokens"][1]["token"] == character
     _, row = lines_of("tsv", [f"a{character}b"])[0]

@@ -69,3 +69,14 @@ def test_a_field_that_is_missing_or_odd_is_no_internal_error(run_command, traine
             charnn.load(run).score("The")
     finally:
         shutil.rmtree(run.parent)
+
+
+@pytest.mark.parametrize("name", ["embedding_order", "num_layers", "skip", "mogrifier_rounds", "hidden_size"])
+def test_an_architecture_beyond_all_bounds_is_refused_at_once(run_command, trained, tmp_path, name):
+    run = Path(shutil.copytree(trained, tmp_path / "run"))
+    config = json.loads((run / "config.json").read_text(encoding="utf-8"))
+    config["architecture"][name] = 10**9
+    (run / "config.json").write_text(json.dumps(config), encoding="utf-8")
+    result = run_command("info", run)
+    assert (result.status, len(result.err.splitlines())) == (1, 1)
+    assert str(run) in result.err

@@ -53,5 +53,5 @@ def test_a_rate_of_unknown_tokens_that_good_texts_have_is_not_doubtful():
 def test_a_long_line_has_pages():
     assert long_line_doubt("x", 10_000) is None
     assert (long_line_doubt("x: line 3", 100_000) or "").startswith(
-        "x: line 3 has 100,000 characters, which is no sentence"
+        "x: line 3 has 100,000 characters, which is too long for a sentence"
     )

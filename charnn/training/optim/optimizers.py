@@ -218,10 +218,13 @@ def optimizer_arrays(optimizers: Sequence[Optimizer]) -> Tensors:
 def load_optimizer_arrays(optimizers: Sequence[Optimizer], arrays: Tensors) -> None:
     """Load the moments and step counters of the optimizers from arrays by name; without any, all are set to zero.
 
+    Step counters alone may be missing, as in the checkpoints of older versions, and start at zero.
+
     Raises:
-        ValueError: if some are missing.
+        ValueError: if some moments are missing.
     """
-    missing = {name.removeprefix("optimizer.") for name in optimizer_arrays(optimizers)} - arrays.keys()
+    names = {name.removeprefix("optimizer.") for name in optimizer_arrays(optimizers)}
+    missing = {name for name in names - arrays.keys() if not name.endswith(".step")}
     if arrays and missing:
         raise ValueError(f"no optimizer.{min(missing)}")
     for optimizer_index, optimizer in enumerate(optimizers):
