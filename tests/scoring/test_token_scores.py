@@ -119,7 +119,7 @@ def test_segments_are_joined():
 
 def test_few_tokens_are_in_memory_at_a_time():
     tokenizer = tokenizer_of("char")
-    text = "the fox " * 25_000
+    text = "the fox " * 5000
     tokens = TokenScores(text, 0, columns_of(len(text), 1), tokenizer, is_backward=False, is_closed=False)
     tracemalloc.start()
     assert sum(1 for _ in tokens) == len(text)

@@ -17,6 +17,7 @@ from charnn import __version__
 from charnn.config import Architecture, ModelOptions, TextOptions, TrainingOptions
 from charnn.errors import ModelError
 from charnn.files import json_bytes
+from charnn.options import declared_options
 from charnn.storage.model_directory import read_config
 from charnn.storage.run_config import PlanFacts, Results, RunConfig, Versions
 from charnn.text.facts import SplitSize, TextFile
@@ -63,6 +64,9 @@ def configs(draw):
     """Return what `config.json` may say in its present format."""
     asked = {name: draw(objects_like(group())) for name, group in GROUPS.items()}
     shape, training = draw(objects_like(Architecture("gru", 65, 8, 16, 1))), draw(objects_like(TrainingOptions()))
+    for name, (_, option) in declared_options(ModelOptions).items():
+        if name in shape and option.at_most is not None:
+            shape[name] = min(shape[name], option.at_most)
     files = draw(st.lists(objects_like(TextFile("book.txt", 5, "ab")), max_size=2))
     for file in files:
         if file["of_bytes"] is None:
