@@ -117,7 +117,9 @@ def test_segments_are_joined():
     assert [token.start for token in joined[7:]] == [7, 8]
 
 
-def test_few_tokens_are_in_memory_at_a_time():
+def test_few_tokens_are_in_memory_at_a_time(monkeypatch):
+    monkeypatch.setattr(token_scores, "TOKENS_AT_ONCE", 512)
+    monkeypatch.setattr(token_scores, "CHARS_AT_ONCE", 1 << 12)
     tokenizer = tokenizer_of("char")
     text = "the fox " * 5000
     tokens = TokenScores(text, 0, columns_of(len(text), 1), tokenizer, is_backward=False, is_closed=False)
