@@ -74,3 +74,10 @@ def speaking_of_arguments(function: Callable[Parameters, Result]) -> Callable[Pa
             raise
 
     return wrapped
+
+
+def first_of(names: Sequence[object], most: int = 1) -> str:
+    """Return the first names of a list for a message, and the number of the others."""
+    others = len(names) - most
+    more = f" and {others:,} other{'s' if others > 1 else ''}" if others > 0 else ""
+    return ", ".join(map(str, names[:most])) + more

@@ -5,6 +5,7 @@ from dataclasses import replace
 from functools import partial
 
 from charnn.config.scoring import BASE_OF_FORMAT, ScoreOptions
+from charnn.errors import first_of
 from charnn.notices import notice_logger
 from charnn.scoring.scores import Score
 from charnn.storage.model_directory import Model, config_if_readable
@@ -122,8 +123,7 @@ def _report_training_text(models: Sequence[Model], sources: Sequence[Source]) ->
             if any(_digest(source, file.num_bytes) == file.sha256 for file in same_size):
                 known.setdefault(source, str(model.path))
     if known:
-        names, others = [source.name for source in known], len(known) - 1
-        shown = names[0] + (f" and {others:,} other{'s' if others > 1 else ''}" if others else "")
+        shown = first_of([source.name for source in known])
         logger.info(
             f"{shown}: {next(iter(known.values()))} was trained (or its weights were selected) on this text: "
             "the scores do not measure performance on unseen text"

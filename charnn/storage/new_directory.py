@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from charnn.errors import ModelError
+from charnn.errors import ModelError, first_of
 from charnn.files import portable_name
 from charnn.storage.model_directory import DEFAULT_ROOT, is_model, read_config
 from charnn.storage.run_files import other_files
@@ -29,9 +29,8 @@ def check_available(directory: Path, *, overwrite: bool) -> None:
         return
     if overwrite and is_model(directory):
         if others := other_files(directory):
-            more = f" and {len(others) - 1} more" if len(others) > 1 else ""
             raise ModelError(
-                f"{directory}: --overwrite would delete {others[0]}{more}, which is not part of the model; "
+                f"{directory}: --overwrite would delete {first_of(others)}, which is not part of the model; "
                 "move it elsewhere, or name another directory with -o"
             )
         return

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from charnn.config import ScoredUnit
-from charnn.errors import TextError
+from charnn.errors import TextError, first_of
 from charnn.notices import notice_logger
 from charnn.text.decoding import decoded
 from charnn.text.reading import lines, numbered_documents, read_text, whole_lines
@@ -272,14 +272,9 @@ def note_table(files: Sequence[str], encoding: str) -> None:
         return
     if columns is not None:
         logger.info(
-            f"{source.name}: looks like a table with the columns {_named(columns)}, and is read as plain text, header and "
-            "separators included; to train on a column, write it to a text file first"
+            f"{source.name}: looks like a table with the columns {first_of(columns, MOST_NAMED)}, and is read as plain text, "
+            "header and separators included; to train on a column, write it to a text file first"
         )
-
-
-def _named(columns: Sequence[str]) -> str:
-    others = f" and {len(columns) - MOST_NAMED} others" if len(columns) > MOST_NAMED else ""
-    return ", ".join(columns[:MOST_NAMED]) + others
 
 
 class _Reader:
@@ -333,7 +328,7 @@ class _Reader:
                 self._notes_tables = False
                 logger.info(
                     f"{source.name}: looks like a table, and is scored as plain text, header and separators included; to score "
-                    f"a column, add --column NAME ({_named(columns)})"
+                    f"a column, add --column NAME ({first_of(columns, MOST_NAMED)})"
                 )
             yield chunk
 

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from charnn.config import TextOptions
+from charnn.errors import first_of
 from charnn.options import as_json
 from charnn.text.cache import make_cache_key
 from charnn.text.facts import TextFile
@@ -49,8 +50,7 @@ class Selection:
     @property
     def short_name(self) -> str:
         """The first name, and the number of others."""
-        others = len(self.sources) - 1
-        return self.sources[0].name + (f" and {others} other{'s' if others > 1 else ''}" if others else "")
+        return first_of([source.name for source in self.sources])
 
     @property
     def description(self) -> str:

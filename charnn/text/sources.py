@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, NamedTuple, cast
 
-from charnn.errors import TextError
+from charnn.errors import TextError, first_of
 from charnn.files import explain_write_errors
 from charnn.notices import notice_logger
 from charnn.text.file_kinds import HEAD_BYTES, encoding_by_mark, kind_of, wide_encoding
@@ -319,7 +319,7 @@ def _files_below(directory: Path, *, as_bytes: bool) -> list[Source]:
         num_found = len(unreadable) + len(other_kinds)
         raise TextError(f"{directory}: contains no text ({num_found} files examined); name a text file")
     skipped = [
-        f"{len(names)} that {'is' if len(names) == 1 else 'are'} not {what} ({_first_of(names)})"
+        f"{len(names)} that {'is' if len(names) == 1 else 'are'} not {what} ({first_of(names)})"
         for names, what in ((other_kinds, "text"), (unreadable, "readable"))
         if names
     ]
@@ -328,12 +328,6 @@ def _files_below(directory: Path, *, as_bytes: bool) -> list[Source]:
         + (f"; skipped {' and '.join(skipped)}" if skipped else "")
     )
     return sources
-
-
-def _first_of(names: Sequence[str]) -> str:
-    """Return the first name, and the number of others."""
-    others = len(names) - 1
-    return names[0] + (f" and {others:,} other{'s' if others > 1 else ''}" if others else "")
 
 
 def _paths_below(directory: Path, unreadable: list[str]) -> Iterator[Path]:

@@ -17,6 +17,7 @@ import charnn
 from charnn.cli.output import console
 from charnn.cli.output.sample_box import sample_box
 from charnn.config import TrainingOptions
+from charnn.errors import first_of
 
 if TYPE_CHECKING:
     from charnn.text.facts import SplitSize
@@ -80,9 +81,7 @@ def headline(session: "Session") -> list[str]:
     config = session.config
     shape, plan, training = config.architecture, config.plan, config.training
     kind = config.asked.text.tokenizer
-    names = ", ".join(file.name for file in config.corpus.files[:MAX_FILES])
-    others = len(config.corpus.files) - MAX_FILES
-    names += f" and {console.counted(others, 'other')}" if others > 0 else ""
+    names = first_of([file.name for file in config.corpus.files], MAX_FILES)
     faster = plan.bf16_speedup
     precision = f"{plan.precision} ({faster:.1f} times fp32)" if faster else plan.precision
     return [

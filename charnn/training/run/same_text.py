@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from charnn.errors import OptionError
+from charnn.errors import OptionError, first_of
 from charnn.storage.run_config import RunConfig
 from charnn.text.facts import TextFile
 from charnn.text.selection import sha256_of
@@ -39,9 +39,9 @@ def _difference(directory: Path, config: RunConfig, named: Sequence[str]) -> str
     if set(named) <= set(of_run):
         found, old = "which has changed since or is not all of the text", "its old text"
     else:
-        found, old = f"but {directory} was trained on {_names(of_run)}", _names(of_run)
+        found, old = f"but {directory} was trained on {first_of(of_run)}", first_of(of_run)
     return (
-        f"found {_names(named)}, {found}; omit this argument to resume {directory} with {old}, or train a new run on it: "
+        f"found {first_of(named)}, {found}; omit this argument to resume {directory} with {old}, or train a new run on it: "
         "leave --resume out and name another directory with -o"
     )
 
@@ -64,9 +64,3 @@ def _facts(files: Sequence[TextFile], source: Source) -> set[tuple[int, str]]:
     size = source.stamp.num_bytes
     beginnings = {file.num_bytes for file in files if size == (file.of_bytes or file.num_bytes)}
     return {sha256_of(replace(source, num_bytes=num_bytes)) for num_bytes in beginnings}
-
-
-def _names(names: Sequence[str]) -> str:
-    """Return the first name, and the number of others."""
-    others = len(names) - 1
-    return names[0] + (f" and {others} other{'s' if others > 1 else ''}" if others else "")
