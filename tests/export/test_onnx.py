@@ -1,8 +1,11 @@
 """The ONNX export computes what charnn's engine computes, in one pass, in chunks and step by step."""
 
+import errno
 import functools
 import json
+import os
 import re
+import shutil
 import subprocess
 import sys
 from itertools import pairwise
@@ -12,10 +15,9 @@ import numpy as np
 import pytest
 import sentencepiece
 
-import charnn
-from charnn import cells
+from charnn import api, cells
 from charnn.config import Architecture, TextOptions
-from charnn.errors import CharnnError
+from charnn.errors import CharnnError, StorageError
 from charnn.inference.engine import Engine, log_softmax
 from charnn.inference.stepper import stepper_for
 from charnn.storage.model_directory import Model, read_model
@@ -141,7 +143,7 @@ def test_the_directory_is_enough_to_score_a_text(run, written):
     ids = [description["tokens"].index(character) for character in text]
     ids_TB = np.array([[description["boundary_id"]], *([id] for id in ids[:-1])])
     logits_TBV, _ = advance(session, ids_TB, state_of(description))
-    np.testing.assert_allclose(log_softmax(logits_TBV)[:, 0], charnn.load(run).log_probs(text), atol=1e-4)
+    np.testing.assert_allclose(log_softmax(logits_TBV)[:, 0], api.load(run).log_probs(text), atol=1e-4)
     assert sorted(path.name for path in directory.iterdir()) == ["model.json", "model.onnx"]
 
 
@@ -278,6 +280,51 @@ def test_a_model_too_large_for_a_file_is_refused_before_anything_is_written(monk
     ):
         export.write(model_of(Architecture("gru", 11, 6, 8, 1)), tmp_path / "out")
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("file", [1, 2])
+@pytest.mark.parametrize("error", [OSError(errno.ENOSPC, "No space left on device"), KeyboardInterrupt()], ids=repr)
+def test_a_full_disk_or_an_interrupt_leaves_nothing(monkeypatch, tmp_path, file, error):
+    real, flushed = os.fsync, []
+
+    def fail(descriptor):
+        flushed.append(descriptor)
+        if len(flushed) == file:
+            raise error
+        real(descriptor)
+
+    monkeypatch.setattr(os, "fsync", fail)
+    with pytest.raises((StorageError, KeyboardInterrupt)) as raised:
+        export.write(model_of(Architecture("gru", 11, 6, 8, 1)), tmp_path / "out")
+    assert not list(tmp_path.iterdir())
+    if isinstance(error, OSError):
+        assert str(raised.value) == (
+            f"{tmp_path / 'out'}: cannot be written: no space is left on the disk; free some and run the command again"
+        )
+
+
+def test_a_link_that_leads_nowhere_is_kept(tmp_path):
+    (tmp_path / "link").symlink_to("nowhere")
+    with pytest.raises(StorageError, match=r"link: cannot be written: .*link is a link that leads nowhere; choose"):
+        export.write(model_of(Architecture("gru", 11, 6, 8, 1)), tmp_path / "link")
+    assert [path.name for path in tmp_path.iterdir()] == ["link"]
+
+
+def test_of_a_bidirectional_model_each_half_is_exported(charnn, run):
+    config = json.loads((run / "config.json").read_text(encoding="utf-8"))
+    config["architecture"]["direction"] = "backward"
+    shutil.copytree(run, run / "backward")
+    (run / "backward" / "config.json").write_text(json.dumps(config), encoding="utf-8")
+    result = charnn("export", run, "--to", "onnx")
+    assert (
+        f"{run}: is a bidirectional model, of which the forward half is exported; export the other with: "
+        f"charnn export {run / 'backward'} --to onnx"
+    ) in result.err
+    result = charnn("export", run / "backward", "--to", "onnx")
+    assert result.err == "charnn: wrote backward-onnx\n"
+    for name, direction in (("small-onnx", "forward"), ("backward-onnx", "backward")):
+        description = json.loads((Path(name) / "model.json").read_text(encoding="utf-8"))
+        assert description["architecture"]["direction"] == direction
 
 
 def test_the_snippet_of_the_readme_samples_with_onnxruntime_and_numpy_alone(run, tmp_path):

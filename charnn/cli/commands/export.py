@@ -10,7 +10,9 @@ from charnn.cli.options import COMMON, Overrides, with_options
 from charnn.cli.output import console
 from charnn.cli.targets import check_targets
 from charnn.config import ExportOptions
-from charnn.export.exporter import default_target, export_model
+from charnn.errors import OptionError
+from charnn.export.exporter import default_target, export_model, refuse_existing
+from charnn.interrupts import terminated_like_interrupted
 from charnn.options import pick
 
 
@@ -39,6 +41,12 @@ def export(
     path = charnn.api.find_model(run)
     if run is None:
         console.notice(f"using the newest model, {path}")
+    if output == "-":
+        raise OptionError(
+            "--output: found -, but an export is not written to standard output; name a file or directory"
+        )
     target = default_target(path, options) if output is None else Path(output)
-    check_targets({"--output": str(target)}, models=[path])
-    console.notice(f"wrote {export_model(path, options, target)}")
+    refuse_existing(target)
+    check_targets({"--output": str(target)}, models=[path] if charnn.api.is_model(path) else [])
+    with terminated_like_interrupted():
+        console.notice(f"wrote {export_model(path, options, target)}")
