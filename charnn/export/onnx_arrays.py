@@ -15,12 +15,13 @@ import numpy.typing as npt
 from onnx import GraphProto, NodeProto, TensorProto, helper, numpy_helper
 
 Shape = tuple[int, ...]
-"""Sizes of the axes; 0 for one that is known only when the graph runs, as in the operator Reshape."""
+"""Sizes of the axes; `ANY_SIZE` for one that is known only when the graph runs."""
 Operand = Any
 """A traced array, a NumPy array or a number."""
 Index = int | slice | EllipsisType
 
-ANY_SIZE = 0
+ANY_SIZE = (1 << 31) - 1
+"""A prime that no axis has, so that a cell that computes with a size is noticed in `reshape`."""
 MAX_INT64 = np.iinfo(np.int64).max
 
 
@@ -171,7 +172,8 @@ class TracedArray:
 
     def __matmul__(self, other: Operand) -> Any:
         if len(other.shape) != 2 or other.shape[0] != self.shape[-1]:
-            raise ValueError(f"the shapes {self.shape} and {other.shape} do not fit in a matrix product")
+            shapes = f"{_in_words(self.shape)} and {_in_words(other.shape)}"
+            raise ValueError(f"the shapes {shapes} do not fit in a matrix product")
         names = [self.name, self.graph.name_of(other, self.dtype)]
         return self._made("MatMul", names, (*self.shape[:-1], other.shape[1]))
 
@@ -179,7 +181,7 @@ class TracedArray:
         raise TypeError("the value of an array decides what is computed")
 
     def __len__(self) -> int:
-        """Return the size of the first axis; `ANY_SIZE` if unknown, which `reshape` takes for the size that the axis has."""
+        """Return the size of the first axis; `ANY_SIZE` if unknown, which `reshape` takes for the axis in the same position."""
         return self.shape[0]
 
     def __iter__(self) -> Iterator[Any]:
@@ -213,12 +215,13 @@ class TracedArray:
 
     def reshape(self, *shape: int) -> Any:
         """Return the array with other axes; one of unknown size stays where it is, and one size may be -1."""
-        known = math.prod(size for size in shape if size > 0)
-        rest = math.prod(size for size in self.shape if size != ANY_SIZE) // known
+        known = math.prod(size for size in shape if size not in (-1, ANY_SIZE))
+        rest, left_over = divmod(math.prod(size for size in self.shape if size != ANY_SIZE), known)
         unknown = [axis for axis, size in enumerate(shape) if size == ANY_SIZE]
-        if unknown != [axis for axis, size in enumerate(self.shape) if size == ANY_SIZE]:
-            raise ValueError(f"an array of shape {self.shape} cannot be reshaped to {shape}")
-        wanted = self.graph.initializers.add(np.array(shape, np.int64))
+        is_same = unknown == [axis for axis, size in enumerate(self.shape) if size == ANY_SIZE]
+        if not is_same or left_over or (rest != 1 and -1 not in shape):
+            raise ValueError(f"an array of shape {_in_words(self.shape)} cannot be reshaped to {_in_words(shape)}")
+        wanted = self.graph.initializers.add(np.array([0 if size == ANY_SIZE else size for size in shape], np.int64))
         return self._made("Reshape", [self.name, wanted], tuple(rest if size < 0 else size for size in shape))
 
     def swapaxes(self, first: int, second: int) -> Any:
@@ -244,9 +247,14 @@ def broadcast_shape(shapes: Sequence[Shape]) -> Shape:
     for sizes in zip(*((*(1,) * (length - len(shape)), *shape) for shape in shapes), strict=True):
         different = {size for size in sizes if size != 1}
         if len(different) > 1:
-            raise ValueError(f"the shapes {' and '.join(map(str, shapes))} do not fit")
+            raise ValueError(f"the shapes {' and '.join(map(_in_words, shapes))} do not fit")
         result.append(different.pop() if different else 1)
     return tuple(result)
+
+
+def _in_words(shape: Shape) -> str:
+    """Return a shape as messages show it, with ? for an unknown size."""
+    return f"({', '.join('?' if size == ANY_SIZE else str(size) for size in shape)})"
 
 
 def _shape(operand: Operand) -> Shape:

@@ -85,8 +85,23 @@ def test_initializers_keep_the_names_of_weights_and_are_stored_once():
 def test_shapes_fit_as_in_numpy():
     assert broadcast_shape([(ANY_SIZE, 3), (3,), ()]) == (ANY_SIZE, 3)
     assert broadcast_shape([(4, 1), (1, 5)]) == (4, 5)
-    with pytest.raises(ValueError, match=r"the shapes \(4, 3\) and \(2,\) do not fit"):
-        broadcast_shape([(4, 3), (2,)])
+    with pytest.raises(ValueError, match=r"the shapes \(\?, 3\) and \(2\) do not fit"):
+        broadcast_shape([(ANY_SIZE, 3), (2,)])
+
+
+@pytest.mark.parametrize(
+    ("expression", "wanted"),
+    [
+        pytest.param(lambda x: x.reshape(len(x), 4, -1), "to (?, 4, -1)", id="remainder"),
+        pytest.param(lambda x: x.reshape(len(x), 3), "to (?, 3)", id="fewer"),
+        pytest.param(lambda x: x.reshape(2 * len(x), -1), "to (4294967294, -1)", id="of-streams"),
+        pytest.param(lambda x: x.reshape(3, 2 * len(x)), "to (3, 4294967294)", id="elsewhere"),
+    ],
+)
+def test_a_reshape_that_moves_the_axis_of_streams_is_refused(expression, wanted):
+    with pytest.raises(ValueError, match=r"an array of shape \(\?, 6\) cannot be reshaped to") as error:
+        traced(expression, None, (ANY_SIZE, 6))
+    assert str(error.value).endswith(wanted)
 
 
 @pytest.mark.parametrize(
