@@ -40,6 +40,7 @@ ROOMS = {
     "analysis": ("analysis",),
     "api": ("api", "language_model", "library"),
     "serving": ("serving",),
+    "export": ("export", "hf"),
     "cli": ("cli",),
 }
 _RUNNING = {"base", "text", "cells", "ngrams", "storage", "inference"}
@@ -54,8 +55,9 @@ MAY_IMPORT = {
     "sampling": _RUNNING | {"sampling"},
     "scoring": _RUNNING | {"sampling", "scoring", "training"},
     "analysis": _RUNNING | {"sampling", "scoring", "analysis"},
-    "api": set(ROOMS) - {"serving", "cli"},
+    "api": set(ROOMS) - {"serving", "export", "cli"},
     "serving": {"base", "api", "serving"},
+    "export": {"base", "text", "cells", "ngrams", "storage", "api", "export"},
     "cli": set(ROOMS),
 }
 LIBRARIES = {
@@ -71,6 +73,7 @@ LIBRARIES = {
     "analysis": {"numpy"},
     "api": {"numpy"},
     "serving": {"numpy", "starlette", "uvicorn"},
+    "export": {"numpy", "torch", "transformers", "tokenizers", "onnx"},
     "cli": {"numpy", "torch", "typer", "rich"},
 }
 
@@ -127,7 +130,7 @@ def imported_when_run(path: Path) -> set[str]:
 
 @pytest.mark.parametrize("path", sorted((PACKAGE / "cli").rglob("*.py")), ids=lambda path: path.name)
 def test_the_command_line_goes_through_the_api(path):
-    allowed = {"cli", "config", "errors", "interrupts", "options", "serving"}
+    allowed = {"cli", "config", "errors", "interrupts", "options", "serving", "export"}
     assert {name.split(".")[1] for name in imported_when_run(path)} <= allowed
 
 
@@ -163,7 +166,8 @@ def modules_after(*arguments: object) -> set[str]:
 
 
 @pytest.mark.parametrize(
-    "command", ["", "train", "sample", "score", "compare", "predict", "fill", "tokenize", "info", "serve", "recipes"]
+    "command",
+    ["", "train", "sample", "score", "compare", "predict", "fill", "tokenize", "info", "serve", "export", "recipes"],
 )
 def test_help_loads_neither_torch_nor_numpy(command):
     slow = {"torch", "numpy", "safetensors", "sentencepiece", "pydantic", "rich.markdown"}

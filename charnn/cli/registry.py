@@ -24,6 +24,7 @@ COMMANDS = {
     "tokenize": "Show the tokens of a text with their ids, and which are unknown.",
     "info": "Describe a model: its architecture, training and metrics.",
     "serve": "Serve models over HTTP with an OpenAI-compatible API: charnn serve -m runs/a --port 8000.",
+    "export": "Export a model for browsers, Hugging Face transformers or ONNX: charnn export runs/a --to html.",
     "recipes": "List recipes: published settings, their size and source.",
 }
 """The help of each command: the first line of the docstring of the function of that name."""

@@ -8,6 +8,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from charnn.config.export import ExportOptions
     from charnn.config.inspection import ComparisonOptions, FillOptions, PredictOptions
     from charnn.config.model import Architecture, CellName, ModelOptions
     from charnn.config.sampling import OnUnknown, SampleOptions
@@ -20,6 +21,7 @@ __all__ = [
     "Architecture",
     "CellName",
     "ComparisonOptions",
+    "ExportOptions",
     "FillOptions",
     "ModelOptions",
     "OnUnknown",
@@ -36,6 +38,7 @@ __all__ = [
 
 _MODULES = {
     "model": ("Architecture", "CellName", "ModelOptions"),
+    "export": ("ExportOptions",),
     "inspection": ("ComparisonOptions", "FillOptions", "PredictOptions"),
     "sampling": ("OnUnknown", "SampleOptions"),
     "scoring": ("ScoreOptions",),

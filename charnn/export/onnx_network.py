@@ -1,0 +1,216 @@
+"""A network as an ONNX graph: T tokens of B streams in, their logits and the new state out.
+
+LSTMs, GRUs and simple RNNs are ONNX's operators, whose equations are the same, with the gates in another order. Any other cell
+is a loop (the operator Scan) over its own equations, those of `charnn.cells`.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+from onnx import GraphProto
+
+from charnn.cells import CELL_NAMES, Cell, cell_of
+from charnn.cells.parameters import layer_weights
+from charnn.config import Architecture
+from charnn.errors import CharnnError
+from charnn.export.onnx_arrays import ANY_SIZE, FUNCTIONS, Graph, Initializers, TracedArray
+from charnn.storage.checkpoint import Tensors
+
+LAST_TOKENS = "last_tokens"
+NEW = "new."
+"""What the name of an output begins with, before that of the input whose value for the next call it is."""
+
+
+class Operator(NamedTuple):
+    """An operator of ONNX.
+
+    Args:
+        name: its name.
+        gates: the position in charnn's gate order of each of its gates.
+        attributes: what makes its equations those of the cell.
+    """
+
+    name: str
+    gates: tuple[int, ...]
+    attributes: Mapping[str, Any] = {}
+
+
+OPERATORS = {
+    "lstm": Operator("LSTM", (0, 3, 1, 2)),  # i f g o here, i o f g there
+    "gru": Operator("GRU", (1, 0, 2), {"linear_before_reset": 1}),  # r z n here, z r n there
+    "rnn": Operator("RNN", (0,)),
+}
+
+
+def network_graph(architecture: Architecture, weights: Tensors) -> GraphProto:
+    """Return the graph of a network.
+
+    Its inputs are `ids` (T, B), and the state: the vectors of `initial_state` with an axis B in front. Its outputs are `logits`
+    (T, B, V) of the token after each, and the new state, in the same order, with `new.` before each name.
+
+    Raises:
+        CharnnError: for a registered cell whose equations ONNX cannot express.
+    """
+    graph = Graph(Initializers(weights))
+    ids_TB = graph.input("ids", (ANY_SIZE, ANY_SIZE), np.int64)
+    states = {
+        name: graph.input(name, (ANY_SIZE, len(vector)), vector.dtype)
+        for name, vector in initial_state(architecture, weights).items()
+    }
+    values_TBI, new_states = _embedded(graph, architecture, weights, ids_TB, states)
+    for layer in range(architecture.num_layers):
+        names = state_names(architecture, layer)
+        below_TBI = values_TBI
+        values_TBI, last = _layer(architecture, layer, weights, below_TBI, [states[name] for name in names])
+        new_states |= dict(zip(names, last, strict=True))
+    outputs = [graph.renamed(_logits(graph, architecture, weights, values_TBI), "logits")]
+    outputs += [graph.renamed(new_states[name], NEW + name) for name in states]
+    return graph.proto("charnn", outputs, list(graph.initializers.tensors.values()))
+
+
+def initial_state(architecture: Architecture, weights: Tensors) -> dict[str, npt.NDArray[Any]]:
+    """Return the initial state of one stream: the state of each layer from the lowest on, then the last tokens.
+
+    Returns:
+        Vectors by name: `state.LAYER.PART` (H,); with n-gram embeddings also `last_tokens` (N,), each as id + 1, 0 for none.
+    """
+    vectors: dict[str, npt.NDArray[Any]] = {}
+    for layer in range(architecture.num_layers):
+        zeros = np.zeros(architecture.layer_sizes(layer)[1], dtype=np.float32)
+        learned = layer_weights(weights, layer)
+        for part, name in enumerate(state_names(architecture, layer)):
+            vectors[name] = learned.get(f"initial_{part}", zeros)
+    if architecture.embedding_order > 1:
+        vectors[LAST_TOKENS] = np.zeros(architecture.embedding_order - 1, dtype=np.int64)
+    return vectors
+
+
+def state_names(architecture: Architecture, layer: int) -> list[str]:
+    """Return the names of the arrays in a layer's state, the output first."""
+    return [f"state.{layer}.{part}" for part in range(cell_of(architecture, layer).num_states)]
+
+
+def _embedded(
+    graph: Graph, architecture: Architecture, weights: Tensors, ids_TB: TracedArray, states: Mapping[str, TracedArray]
+) -> tuple[TracedArray, dict[str, TracedArray]]:
+    """Return the input of the first layer (T, B, I), and the new last tokens, if any, by name."""
+    if architecture.inputs == "one-hot":
+        size, add = architecture.vocab_size, graph.initializers.add
+        inputs = [ids_TB.name, add(np.array(size, np.int64)), add(np.array([0, 1], np.float32))]
+        (one_hot,) = graph.apply("OneHot", inputs)
+        return TracedArray(graph, one_hot, (*ids_TB.shape, size)), {}
+    total: Any = _gathered(graph, weights, "embedding.weight", ids_TB)
+    num_before = architecture.embedding_order - 1
+    if not num_before:
+        return total, {}
+    digits = FUNCTIONS.concatenate((states[LAST_TOKENS].T, ids_TB + 1))
+    windows = [digits[first : (first - num_before) or None] for first in range(num_before + 1)]
+    for order in range(2, architecture.embedding_order + 1):
+        name = f"embedding.{order}.weight"
+        row_TB: Any = windows[-order]
+        for digit_TB in windows[len(windows) - order + 1 :]:
+            row_TB = (row_TB * (architecture.vocab_size + 1) + digit_TB) % len(weights[name])
+        total = total + _gathered(graph, weights, name, row_TB)
+    last = TracedArray(graph, digits[-num_before:].T.name, states[LAST_TOKENS].shape, np.int64)
+    return total, {LAST_TOKENS: last}
+
+
+def _gathered(graph: Graph, weights: Tensors, name: str, rows_TB: TracedArray) -> TracedArray:
+    (vectors,) = graph.apply("Gather", [graph.initializers.add(weights[name]), rows_TB.name])
+    return TracedArray(graph, vectors, (*rows_TB.shape, weights[name].shape[1]))
+
+
+def _layer(
+    architecture: Architecture, layer: int, all_weights: Tensors, inputs_TBI: TracedArray, state: Sequence[TracedArray]
+) -> tuple[TracedArray, Sequence[TracedArray]]:
+    """Return the input of the next layer (T, B, O), and the layer's new state."""
+    cell, weights = cell_of(architecture, layer), layer_weights(all_weights, layer)
+    if architecture.cell in OPERATORS and not architecture.skip:
+        (output, *others), new_state = _operator(architecture, layer, weights, inputs_TBI, state)
+    else:
+        (output, *others), new_state = _scan(architecture, layer, cell, weights, inputs_TBI, state)
+    if architecture.residual and layer:
+        output = output + inputs_TBI[..., : output.shape[-1]]
+    return FUNCTIONS.concatenate((output, *others), -1) if others else output, new_state
+
+
+Run = tuple[list[Any], list[TracedArray]]
+"""Those arrays of a layer's states (T, B, H) that the next layer takes in, and the last state."""
+
+
+def _operator(
+    architecture: Architecture, layer: int, weights: Tensors, inputs_TBI: TracedArray, state: Sequence[TracedArray]
+) -> Run:
+    """Run a layer as an operator of ONNX, whose arrays have an additional axis for the direction."""
+    operator, graph = OPERATORS[architecture.cell], inputs_TBI.graph
+    add, first_axis = graph.initializers.add, graph.initializers.add(np.array([0], np.int64))
+    rows = {name: _reordered(weights[name], operator.gates) for name in weights if not name.startswith("initial_")}
+    matrices = [add(rows[f"weight_{kind}"][None], f"layers.{layer}.{kind}") for kind in ("ih", "hh")]
+    bias = add(np.concatenate((rows["bias_ih"], rows["bias_hh"]))[None], f"layers.{layer}.bias")
+    initial = [graph.apply("Unsqueeze", [part.name, first_axis])[0] for part in state]
+    names = [inputs_TBI.name, *matrices, bias, "", *initial]
+    size = state[0].shape[1]
+    activations = {"activations": [architecture.nonlinearity.capitalize()]} if architecture.cell == "rnn" else {}
+    outputs, *last = graph.apply(
+        operator.name, names, 1 + len(state), hidden_size=size, **activations, **operator.attributes
+    )
+    (outputs,) = graph.apply("Squeeze", [outputs, add(np.array([1], np.int64))])
+    new_state = [graph.apply("Squeeze", [name, first_axis])[0] for name in last]
+    return (
+        [TracedArray(graph, outputs, (*inputs_TBI.shape[:2], size))],
+        [TracedArray(graph, name, part.shape) for name, part in zip(new_state, state, strict=True)],
+    )
+
+
+def _reordered(array: npt.NDArray[Any], gates: Sequence[int]) -> npt.NDArray[Any]:
+    """Return the blocks of rows of an array in another order."""
+    return np.concatenate([np.split(array, len(gates))[gate] for gate in gates])
+
+
+def _scan(
+    architecture: Architecture,
+    layer: int,
+    cell: Cell,
+    weights: Tensors,
+    inputs_TBI: TracedArray,
+    state: Sequence[TracedArray],
+) -> Run:
+    """Run a layer as a loop over the equations of its cell."""
+    graph = inputs_TBI.graph
+    body = Graph(graph.initializers, f"layers.{layer}.step.")
+    inner_state = [body.input(f"state.{part}", array.shape) for part, array in enumerate(state)]
+    try:
+        projected = cell.project(weights, inputs_TBI, FUNCTIONS)
+        per_step = [projected] if cell.coefficients is None else list(cell.coefficients(projected, FUNCTIONS))
+        inner = [body.input(f"input.{number}", array.shape[1:]) for number, array in enumerate(per_step)]
+        if cell.coefficients is None:
+            new = list(cell.step(weights, inner[0], inner_state, FUNCTIONS))
+        else:
+            new = [inner[0] * inner_state[0] + inner[1]]
+        outputs = [body.renamed(array, f"new.{part}") for part, array in enumerate(new)]
+        outputs += [body.renamed(array, f"output.{part}") for part, array in enumerate(new[: cell.num_outputs])]
+    except (AttributeError, IndexError, TypeError, ValueError) as error:
+        if architecture.cell in CELL_NAMES:
+            raise
+        raise CharnnError(
+            f"export --to onnx: cell {architecture.cell!r} is computed in a way that this export cannot express ({error}); "
+            f"use arithmetic, @, slices, reshape, sigmoid and {', '.join(sorted(vars(FUNCTIONS)))} only"
+        ) from error
+    names = [array.name for array in (*state, *per_step)]
+    subgraph = body.proto(f"layers.{layer}.step", outputs)
+    made = graph.apply("Scan", names, len(outputs), body=subgraph, num_scan_inputs=len(per_step))
+    sizes = inputs_TBI.shape[:2]
+    return (
+        [TracedArray(graph, name, (*sizes, state[0].shape[1])) for name in made[len(state) :]],
+        [TracedArray(graph, name, array.shape) for name, array in zip(made, state, strict=False)],
+    )
+
+
+def _logits(graph: Graph, architecture: Architecture, weights: Tensors, outputs_TBH: TracedArray) -> TracedArray:
+    """Return the logits (T, B, V); the matrix is transposed in the graph, so that tied weights are stored once."""
+    matrix_VH = weights["embedding.weight" if architecture.tie_weights else "output.weight"]
+    stored = TracedArray(graph, graph.initializers.add(matrix_VH), matrix_VH.shape)
+    logits: TracedArray = outputs_TBH @ stored.T + weights["output.bias"]
+    return logits
