@@ -11,10 +11,10 @@ from charnn.text.vocabulary import Vocabulary
 
 Digits = list[npt.NDArray[np.int64]]
 
-ROWS_PER_NGRAM = 1.5
+ROWS_PER_NGRAM = 2
 """Rows of a table per distinct n-gram of the text."""
 MAX_TOKENS = 1 << 20
-"""Maximum length of a text whose n-grams are counted for this; those of a longer one fill the largest tables."""
+"""Maximum length of a text whose n-grams are counted for this; the tables are a small part of what a longer one leaves."""
 SEARCHED_FRACTION, MAX_CANDIDATES = 0.25, 256
 """Sizes down to this much below the limit are tried, up to so many of them."""
 
@@ -45,7 +45,7 @@ def _choose_size(ids: npt.NDArray[Any], vocabulary: Vocabulary, unit: str, order
     if ngrams.order < order:  # too long for a key
         return largest
     digits, counts = _as_read(ngrams, vocabulary.boundary_id if is_cut else None)
-    limit = max(1, round(ROWS_PER_NGRAM * len(counts)))
+    limit = max(1, ROWS_PER_NGRAM * len(counts))
     if limit >= largest:
         return largest
     searched = int(SEARCHED_FRACTION * limit)
