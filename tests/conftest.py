@@ -159,6 +159,7 @@ ARCHITECTURES += [
     pytest.param(Architecture(cell, 11, 6, 8, 2, **options), id=f"{cell}-2-{'-'.join(options)}")  # type: ignore[arg-type]
     for cell, options in (
         ("lstm", {"embedding_order": 3}),
+        ("gru", {"embedding_order": 3, "ngram_table_sizes": (31, 67)}),
         ("rnn", {"skip": 3}),
         ("lstm", {"skip": 2}),
         ("gru", {"skip": 4, "residual": True}),

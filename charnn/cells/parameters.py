@@ -4,7 +4,7 @@ import math
 from typing import NamedTuple
 
 from charnn.cells import Array, Weights, layer_shapes
-from charnn.cells.ngram_embedding import num_rows
+from charnn.cells.ngram_embedding import table_sizes
 from charnn.config import Architecture
 
 
@@ -14,8 +14,8 @@ def expected_shapes(architecture: Architecture) -> dict[str, tuple[int, ...]]:
     shapes: dict[str, tuple[int, ...]] = {}
     if shape.inputs == "embedding":
         shapes["embedding.weight"] = (shape.vocab_size, shape.embedding_size)
-    for order in range(2, shape.embedding_order + 1):
-        shapes[f"embedding.{order}.weight"] = (num_rows(shape.vocab_size, order), shape.embedding_size)
+    for order, num_rows in enumerate(table_sizes(shape), start=2):
+        shapes[f"embedding.{order}.weight"] = (num_rows, shape.embedding_size)
     for layer in range(shape.num_layers):
         shapes |= {f"layers.{layer}.{name}": size for name, size in layer_shapes(shape, layer).items()}
     if not shape.tie_weights:

@@ -182,6 +182,10 @@ class ModelOptions(InitializationOptions):
 class Architecture:
     """The resolved architecture of a network: all that is needed to rebuild it from its weights.
 
+    Args:
+        ngram_table_sizes: rows of the embedding table of each n-gram order, from 2 on; if None, as many as the vocabulary
+            requires.
+
     Example:
         >>> from charnn.config import Architecture
         >>> Architecture("lstm", vocab_size=9, embedding_size=4, hidden_size=8, num_layers=2).layer_sizes(0)
@@ -203,6 +207,7 @@ class Architecture:
     mogrifier_rank: int = 0
     initial_state: InitialState = "zero"
     direction: Literal["forward", "backward"] = "forward"
+    ngram_table_sizes: tuple[int, ...] | None = None
 
     def layer_sizes(self, layer: int) -> tuple[int, int]:
         """Return the input size and the hidden size of a recurrent layer."""

@@ -7,7 +7,7 @@ import numpy as np
 import numpy.typing as npt
 
 from charnn.cells import cell_of
-from charnn.cells.ngram_embedding import state_rows, summed
+from charnn.cells.ngram_embedding import state_rows, summed, table_sizes
 from charnn.cells.parameters import layer_weights
 from charnn.config import Architecture
 from charnn.inference.input_projection import Floats, IdArray, ProjectedTables, tabulated
@@ -42,6 +42,7 @@ class Engine:
         self._cells = [cell_of(shape, layer) for layer in range(shape.num_layers)]
         self._layers = [layer_weights(weights, layer) for layer in range(shape.num_layers)]
         self.weights = weights
+        self.table_sizes = table_sizes(shape)
         self.embeddings = self._tables_of_vectors(weights)
         self._tables = self._tables_of_projections()
         self.output_VH = weights["embedding.weight" if shape.tie_weights else "output.weight"]
@@ -158,7 +159,7 @@ class Engine:
 
     def _project_ids(self, ids_TB: IdArray, state: EngineState) -> tuple[Floats, EngineState]:
         """Return what the first layer's steps take in (T, B, P), and the last tokens as the end of a state."""
-        rows, history = state_rows(ids_TB, state, len(self.embeddings), self.architecture.vocab_size, np)
+        rows, history = state_rows(ids_TB, state, self.architecture.vocab_size, self.table_sizes, np)
         if self._tables is not None:
             return self._tables.look_up(rows), history
         vectors_TBE = summed(self._looked_up(*table_rows) for table_rows in zip(self.embeddings, rows, strict=True))

@@ -62,13 +62,13 @@ class _Inputs:
     def __init__(self, engine: Engine, weight_GE: Floats, bias_G: Floats) -> None:
         self._vectors, self._weight_GE, self._bias_G1 = engine.embeddings, weight_GE, bias_G[:, None]
         self._tables = tabulated(engine.embeddings, weight_GE, bias_G)
-        self._vocab_size = engine.architecture.vocab_size
+        self._vocab_size, self._table_sizes = engine.architecture.vocab_size, engine.table_sizes
 
     def read(self, ids_B: IdArray, last_tokens_BN: IdArray) -> tuple[Floats, IdArray]:
         """Return the input projection (G, B) of the next token of each stream, and the updated last tokens (B, N)."""
         if self._tables is not None and len(ids_B) == 1:
             return self._read_one(self._tables, int(ids_B[0]), last_tokens_BN)
-        rows_1B, last_tokens_BN = embedding_rows(ids_B[None], last_tokens_BN, self._vocab_size, np)
+        rows_1B, last_tokens_BN = embedding_rows(ids_B[None], last_tokens_BN, self._vocab_size, self._table_sizes, np)
         rows = [row_1B[0] for row_1B in rows_1B]
         if self._tables is not None:
             return self._tables.look_up(rows).T, last_tokens_BN
@@ -79,7 +79,7 @@ class _Inputs:
         if not last_tokens_1N.shape[1]:
             return tables.tokens[id][:, None], last_tokens_1N
         digits = [*last_tokens_1N[0].tolist(), id + 1]
-        projected_G = tables.look_up_one([id, *ngram_rows(digits, self._vocab_size)])
+        projected_G = tables.look_up_one([id, *ngram_rows(digits, self._vocab_size, self._table_sizes)])
         return projected_G[:, None], np.array([digits[1:]])
 
 

@@ -39,6 +39,7 @@ class TorchStepper:
         self._cells = [cell_of(shape, layer) for layer in range(shape.num_layers)]
         self.largest_logit = logit_bound(engine)
         self._vectors = [self._tensor(table) for table in engine.embeddings]
+        self._table_sizes = engine.table_sizes
         self._matrices: list[list[Tensor]] = []
         self._biases: list[list[Tensor]] = []
         for number, cell in enumerate(self._cells):
@@ -66,7 +67,9 @@ class TorchStepper:
     @torch.inference_mode()
     def step(self, ids_B: IdArray) -> Floats:
         """See `Stepper`."""
-        rows, self._last_tokens_BN = embedding_rows(ids_B[None], self._last_tokens_BN, self._shape.vocab_size, np)
+        rows, self._last_tokens_BN = embedding_rows(
+            ids_B[None], self._last_tokens_BN, self._shape.vocab_size, self._table_sizes, np
+        )
         positions = [torch.from_numpy(np.ascontiguousarray(row[0])).to(self._device) for row in rows]
         looked_up = [table[position] for table, position in zip(self._vectors, positions, strict=True)]
         inputs = torch.stack(looked_up).sum(dim=0)

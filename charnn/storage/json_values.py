@@ -2,12 +2,13 @@
 
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, fields
+from dataclasses import asdict, fields, replace
 from functools import cache
 from types import NoneType, UnionType
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from charnn.cells import known_cells
+from charnn.cells.ngram_embedding import MAX_ROWS
 from charnn.config import Architecture, ModelOptions
 from charnn.errors import ModelError
 from charnn.options import declared_options
@@ -36,7 +37,12 @@ def read_architecture(values: Mapping[str, Any], file: str) -> Architecture:
     for name, value in asdict(architecture).items():
         if type(value) is int and not (0 if name in _MAY_BE_ZERO else 1) <= value <= at_most.get(name, math.inf):
             raise ValueError(_complaint(name, value))
-    return architecture
+    sizes = architecture.ngram_table_sizes  # a list in JSON
+    if sizes is None:
+        return architecture
+    if len(sizes) != architecture.embedding_order - 1 or not all(1 <= size <= MAX_ROWS for size in sizes):
+        raise ValueError(_complaint("ngram_table_sizes", sizes))
+    return replace(architecture, ngram_table_sizes=tuple(sizes))
 
 
 @cache
@@ -69,7 +75,7 @@ def _fits(hint: Any, value: Any) -> bool:
         return any(_fits(part, value) for part in get_args(hint))
     if get_origin(hint) is Literal:
         return value in get_args(hint)
-    if get_origin(hint) is list:
+    if get_origin(hint) in (list, tuple):
         return isinstance(value, list) and all(_fits(get_args(hint)[0], each) for each in value)
     if hint is NoneType:
         return value is None

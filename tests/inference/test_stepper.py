@@ -16,6 +16,10 @@ MORE = [
     for cell in FUSED
     for order in (1, 3)
 ]
+MORE += [
+    pytest.param(Architecture(cell, 11, 6, 8, 3, embedding_order=3, ngram_table_sizes=(31, 67)), id=f"{cell}-3-sized")  # type: ignore[arg-type]
+    for cell in FUSED
+]
 
 
 def ids_at(time, num_streams, vocab_size=11):

@@ -74,10 +74,11 @@ def test_weights_of_a_newer_format_are_refused(run):
 def test_a_model_of_the_first_format_is_read(run):
     """It embeds no n-grams, knows no temperature and has no n-gram model."""
     config = json.loads((run / "config.json").read_text())
-    old = Architecture(**{**config["architecture"], "embedding_order": 1})
+    old = Architecture(**{**config["architecture"], "embedding_order": 1, "ngram_table_sizes": None})
     for name in ("temperature", "ngram_loss_nats", "ngram_order", "mixture_loss_nats", "valid_loss_cold_nats"):
         del config["results"][name]
     del config["mixture_weights"], config["architecture"]["embedding_order"]
+    del config["architecture"]["ngram_table_sizes"]
     config["format_version"] = 1
     (run / "config.json").write_text(json.dumps(config))
     (run / "ngram.safetensors").unlink()

@@ -37,6 +37,8 @@ def values_of(hint):
         return st.one_of(*map(values_of, get_args(hint)))
     if get_origin(hint) is Literal:
         return st.sampled_from(get_args(hint))
+    if get_origin(hint) is tuple:
+        return st.just([2, 1])  # of an architecture with n-grams of orders 2 and 3
     return {
         NoneType: st.none(),
         bool: st.booleans(),
@@ -67,6 +69,8 @@ def configs(draw):
     for name, (_, option) in declared_options(ModelOptions).items():
         if name in shape and option.at_most is not None:
             shape[name] = min(shape[name], option.at_most)
+    if shape["ngram_table_sizes"] is not None:
+        shape["embedding_order"] = 3
     files = draw(st.lists(objects_like(TextFile("book.txt", 5, "ab")), max_size=2))
     for file in files:
         if file["of_bytes"] is None:
@@ -230,6 +234,12 @@ def test_what_older_formats_had_beside_is_passed_over(keys):
     [
         (("architecture", "hidden_size"), 0, "unknown hidden size 0"),
         (("architecture", "skip"), -1, "unknown skip -1"),
+        (("architecture", "ngram_table_sizes"), [900, 4001], "unknown ngram table sizes [900, 4001]"),
+        (("architecture", "ngram_table_sizes"), [], "unknown ngram table sizes []"),
+        (("architecture", "ngram_table_sizes"), [0], "unknown ngram table sizes [0]"),
+        (("architecture", "ngram_table_sizes"), [16_382], "unknown ngram table sizes [16382]"),
+        (("architecture", "ngram_table_sizes"), [True], "unknown ngram table sizes [True]"),
+        (("architecture", "ngram_table_sizes"), 900, "unknown ngram table sizes 900"),
         (("architecture", "num_layers"), True, "unknown num layers True"),
         (("architecture", "future"), 1, "unexpected keyword argument 'future'"),
         (("options", "training", "optimizer"), "adam", "unknown optimizer 'adam'"),

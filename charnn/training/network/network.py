@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from charnn.cells.ngram_embedding import num_rows, state_rows, summed
+from charnn.cells.ngram_embedding import state_rows, summed, table_sizes
 from charnn.cells.parameters import expected_shapes
 from charnn.config import Architecture
 from charnn.config.model import InitializationOptions
@@ -56,9 +56,9 @@ class Network(nn.Module):
         self.embedding = None
         if shape.inputs == "embedding":
             self.embedding = nn.Embedding(shape.vocab_size, shape.embedding_size)
+        self._table_sizes = table_sizes(shape)
         self.ngram_embeddings = nn.ModuleList(
-            nn.Embedding(num_rows(shape.vocab_size, order), shape.embedding_size)
-            for order in range(2, shape.embedding_order + 1)
+            nn.Embedding(num_rows, shape.embedding_size) for num_rows in self._table_sizes
         )
         self.layers = nn.ModuleList(make_layer(shape, layer, rates) for layer in range(shape.num_layers))
         self.token_dropout = TokenDropout(rates.embedding, shape.vocab_size)
@@ -143,8 +143,8 @@ class Network(nn.Module):
         if self.embedding is None:
             ones = nn.functional.one_hot(ids_TB, self.architecture.vocab_size).to(self.output.bias.dtype)
             return self.input_dropout(self.token_dropout(ones, ids_TB, generator), generator), ()
-        is_training, shape = generator is not None, self.architecture
-        rows, history = state_rows(ids_TB, state, shape.embedding_order, shape.vocab_size, torch)
+        is_training = generator is not None
+        rows, history = state_rows(ids_TB, state, self.architecture.vocab_size, self._table_sizes, torch)
         tables = [self.embedding, *cast(list[nn.Embedding], list(self.ngram_embeddings))]
         vectors = [_lookup(*pair, is_training) for pair in zip(tables, rows, strict=True)]
         kept = [self.token_dropout(vectors[0], ids_TB, generator)]

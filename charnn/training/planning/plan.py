@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cache
 from typing import Literal, cast
 
 from charnn.config import Architecture, ModelOptions, TrainingOptions
@@ -14,6 +15,7 @@ from charnn.training.optim.optimizers import LEARNING_RATES, WEIGHT_DECAYS
 from charnn.training.optim.schedule import FINAL_PASSES, Schedule
 from charnn.training.parallel.workers import Workers
 from charnn.training.planning.devices import supported_precision
+from charnn.training.planning.ngram_tables import choose_table_sizes
 from charnn.training.planning.sizes import resolve_architecture
 from charnn.training.planning.timing import EVALUATION_SPEED_RATIO, Speed, measure_speed
 from charnn.training.trainer import MAX_EVALUATION_FRACTION
@@ -278,6 +280,11 @@ def _choose_sizes(
     """Choose the network sizes and the batch size, time a step, and revise the sizes if the speed requires it."""
     num_tokens = corpus.train.num_tokens
 
+    @cache
+    def table_sizes(max_order: int) -> tuple[int, ...] | None:
+        tokenizer = corpus.tokenizer
+        return choose_table_sizes(corpus.ids("train"), tokenizer.vocabulary, unit=tokenizer.unit, max_order=max_order)
+
     def choose(effective_seconds: float | None) -> tuple[Architecture, int]:
         architecture = resolve_architecture(
             model_options,
@@ -287,6 +294,7 @@ def _choose_sizes(
             seconds=effective_seconds,
             device=device,
         )
+        architecture = replace(architecture, ngram_table_sizes=table_sizes(architecture.embedding_order))
         batch_size = choose_batch_size(
             options.batch_size,
             hidden_size=architecture.hidden_size,

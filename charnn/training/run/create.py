@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 import charnn
-from charnn.config import ModelOptions, TextOptions, TrainingOptions
+from charnn.config import Architecture, ModelOptions, TextOptions, TrainingOptions
 from charnn.config.compatibility import check_compatibility
 from charnn.errors import ModelError, TrainingError
 from charnn.files import staging_directory, write_atomically
@@ -35,8 +35,10 @@ from charnn.text import cache
 from charnn.text.corpus import Corpus, open_ids, prepare_corpus, reverse_encoded
 from charnn.text.encoding import SPLITS
 from charnn.text.progress import Report
+from charnn.text.tokenizers import Tokenizer
 from charnn.training.optim.schedule import seconds_for_steps, seconds_to_end
 from charnn.training.planning.devices import choose_device
+from charnn.training.planning.ngram_tables import choose_table_sizes
 from charnn.training.planning.plan import Plan, make_plan, resolve_budget
 from charnn.training.position import TrainingPosition
 from charnn.training.run.metrics import estimate_ngrams, evaluate_ngrams, tokens_to_count
@@ -121,12 +123,12 @@ def create_backward_half(forward: Path, *, started: float) -> Session:
         CharnnError: if the forward half is damaged or the directory cannot be written.
     """
     model = read_model(forward)
-    backward = replace(model.architecture, direction="backward")
-    config = replace(model.config, architecture=backward, mixture_weights=None, results=Results())
     directory = forward / BACKWARD
     with staging_directory(directory) as staging:
         for split in SPLITS:
             reverse_encoded(forward / f"{split}.bin", staging / f"{split}.bin", model.tokenizer)
+        architecture = _backward(model.architecture, staging, model.tokenizer)
+        config = replace(model.config, architecture=architecture, mixture_weights=None, results=Results())
         session = make_session(staging, config, model.tokenizer, TrainingPosition(), started)
         _complete(session, config.plan.ngram_order, config.training)
         if (forward / SPELLING_FILE).exists():
@@ -135,6 +137,19 @@ def create_backward_half(forward: Path, *, started: float) -> Session:
     session.directory = directory
     open_text(session)
     return session
+
+
+def _backward(forward: Architecture, directory: Path, tokenizer: Tokenizer) -> Architecture:
+    """Return the architecture of a backward half: that of the forward half, with n-gram tables for the reversed text.
+
+    Args:
+        directory: of the reversed text.
+    """
+    sizes = forward.ngram_table_sizes
+    if sizes is not None:
+        ids = open_ids(directory / "train.bin", tokenizer)
+        sizes = choose_table_sizes(ids, tokenizer.vocabulary, unit=tokenizer.unit, max_order=forward.embedding_order)
+    return replace(forward, direction="backward", ngram_table_sizes=sizes)
 
 
 def _complete(
