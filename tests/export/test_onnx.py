@@ -41,7 +41,10 @@ OTHERS = [
     Architecture("minlstm", 11, 6, 8, 2, inputs="one-hot", initial_state="learned", residual=True),
     Architecture("mogrifier", 11, 6, 8, 2, mogrifier_rounds=3, tie_weights=True, residual=True),
 ]
-EVERY = [*ARCHITECTURES, *(pytest.param(shape, id=f"{shape.cell}-{number}") for number, shape in enumerate(OTHERS))]
+EVERY = [
+    *ARCHITECTURES,
+    *(pytest.param(shape, id=f"{shape.cell}-options-{number}") for number, shape in enumerate(OTHERS)),
+]
 
 
 def model_of(architecture, tokenizer=None, weights=None):
