@@ -110,7 +110,8 @@ class CharnnForCausalLM(PreTrainedModel, GenerationMixin):
             input_ids: tokens (B, T); the first of a text is the beginning-of-sequence token, as the tokenizer has it.
             attention_mask: 0 for padding (B, T), or for the tokens before these, too (B, more than T).
             state: what an earlier call returned; by default, the initial state.
-            labels: the same tokens (B, T), -100 where no loss is wanted; they are shifted here.
+            labels: the same tokens (B, T), -100 where no loss is wanted; they are shifted here. Tokens that only the tokenizer
+                has are left out of the loss.
             use_cache: whether to return the state; yes by default.
             logits_to_keep: compute the logits of that many last tokens only, or of those with these indices; 0 for all.
         """
@@ -127,6 +128,7 @@ class CharnnForCausalLM(PreTrainedModel, GenerationMixin):
         logits_BTV = functional.pad(logits_BTV, (0, num_others), value=IMPOSSIBLE)
         loss = None
         if labels is not None:
+            labels = labels.masked_fill(labels >= self.config.num_network_tokens, -100)
             loss = self.loss_function(logits_BTV, labels, vocab_size=self.config.vocab_size, **kwargs)
         output = CharnnOutput(
             loss,
