@@ -1,16 +1,12 @@
 """Registers charnn's exported models with Hugging Face transformers, so that they open without remote code.
 
-Example:
-    >>> import charnn.hf
-    >>> from transformers import AutoModelForCausalLM, AutoTokenizer
-    >>> network = AutoModelForCausalLM.from_pretrained("fables-hf")
-    >>> tokenizer = AutoTokenizer.from_pretrained("fables-hf")
+`import charnn.hf` before `AutoModelForCausalLM.from_pretrained` and `AutoTokenizer.from_pretrained`; nothing else is needed.
 """
 
 from transformers import AutoConfig, AutoModelForCausalLM
 
-from charnn.export.hf_files.configuration_charnn import CharnnConfig
-from charnn.export.hf_files.modeling_charnn import CharnnForCausalLM
+from charnn.export.configuration_charnn import CharnnConfig
+from charnn.export.modeling_charnn import CharnnForCausalLM
 
 __all__ = ["CharnnConfig", "CharnnForCausalLM"]
 

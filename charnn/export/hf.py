@@ -10,17 +10,16 @@ from transformers.utils import logging as transformers_logging
 
 from charnn.cells import CELL_NAMES
 from charnn.errors import ModelError
-from charnn.export import hf_files
-from charnn.export.hf_files.configuration_charnn import CharnnConfig
-from charnn.export.hf_files.modeling_charnn import CharnnForCausalLM
+from charnn.export.configuration_charnn import CharnnConfig
 from charnn.export.hf_tokenizer import make_fast_tokenizer
+from charnn.export.modeling_charnn import CharnnForCausalLM
 from charnn.files import explain_write_errors, staging_directory
 from charnn.notices import notice_logger
 from charnn.storage.model_directory import Model, is_half_of_bidirectional
 
 logger = notice_logger(__name__)
 
-CODE = sorted(Path(str(hf_files.__file__)).parent.glob("*_charnn.py"))
+CODE = sorted(Path(__file__).parent.glob("*_charnn.py"))
 """The files that are copied."""
 
 

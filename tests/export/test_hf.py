@@ -166,7 +166,7 @@ def test_remote_code_and_charnns_own_are_the_same(exported, monkeypatch, tmp_pat
     monkeypatch.syspath_prepend(str(tmp_path / "modules"))
     remote = transformers.AutoModelForCausalLM.from_pretrained(exported, trust_remote_code=True)
     own, tokenizer = opened(exported)
-    assert type(own).__module__ == "charnn.export.hf_files.modeling_charnn"
+    assert type(own).__module__ == "charnn.export.modeling_charnn"
     assert type(remote).__module__.startswith("transformers_modules.")
     inputs = tokenizer("The fox", return_tensors="pt")
     with torch.no_grad():
