@@ -19,7 +19,6 @@ BOS, EOS, PAD = "<|bos|>", "<|eos|>", "<|pad|>"
 CHARACTER = Regex(r"[\s\S]")
 UNKNOWN_PIECE = f"\ufdd0{UNKNOWN}"
 """Name of the unknown subword: no text has it, so that `<unk>` in a text is what it is to SentencePiece, five characters."""
-NO_LIMIT = 1 << 30
 
 
 def make_fast_tokenizer(model: Model) -> PreTrainedTokenizerFast:
@@ -48,7 +47,6 @@ def make_fast_tokenizer(model: Model) -> PreTrainedTokenizerFast:
         **special,
         padding_side="left",
         clean_up_tokenization_spaces=False,
-        model_max_length=NO_LIMIT,
         model_input_names=["input_ids", "attention_mask"],
     )
 
