@@ -92,7 +92,7 @@ def imported(path: Path) -> list[str]:
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):
             found += [alias.name for alias in node.names]
-        elif isinstance(node, ast.ImportFrom):
+        elif isinstance(node, ast.ImportFrom) and not node.level:  # a relative one stays in its room
             found += [
                 f"{node.module}.{alias.name}" if node.module == "charnn" else str(node.module) for alias in node.names
             ]

@@ -306,6 +306,11 @@ class SubwordTokenizer:
         """Return a decoder that looks up the text of each piece."""
         return TokenDecoder(self._texts)
 
+    @property
+    def scores(self) -> list[float]:
+        """SentencePiece's score of each piece."""
+        return [self._processor.get_score(id) for id in range(len(self.vocabulary))]
+
     def files(self) -> dict[str, bytes]:
         """Return tokenizer.json and the SentencePiece model, tokenizer.model."""
         return {"tokenizer.json": _tokenizer_json(self), "tokenizer.model": self._model}

@@ -77,18 +77,18 @@ def _first_traits(word: str) -> Traits:
 
 EXTEND = r"\p{WB=Extend}\p{WB=Format}\p{WB=ZWJ}\p{M}"
 """Combining marks, variation selectors, joiners and other invisible characters, which belong to what stands before them."""
-_SPACE, _LETTER = r"\s\x1c-\x1f", r"\p{L}\p{N}_"  # as \s and \w of the module `re`, which counts no joiners as letters
+SPACE, LETTER = r"\s\x1c-\x1f", r"\p{L}\p{N}_"  # as \s and \w of the module `re`, which counts no joiners as letters
 _OPENING_ALSO, _JOINING_ALSO = frozenset("\u00bf\u00a1"), frozenset("\u200b")
 
 
 @functools.cache
 def _unicode_pattern() -> Any:
     """Return the pattern of version 2. Source: Unicode Standard Annex 29, rules WB3c, WB4, WB15 and WB16."""
-    extend, word = f"[{EXTEND}]*+", rf"[{_LETTER}\p{{M}}][{_LETTER}{EXTEND}]*+"
+    extend, word = f"[{EXTEND}]*+", rf"[{LETTER}\p{{M}}][{LETTER}{EXTEND}]*+"
     return regex.compile(
-        rf"\n|[{_SPACE}--\n]+|\p{{Nd}}+(?:[.,]\p{{Nd}}+)+{extend}(?![{_LETTER}])|{word}(?:['\u2019]{word})*"
+        rf"\n|[{SPACE}--\n]+|\p{{Nd}}+(?:[.,]\p{{Nd}}+)+{extend}(?![{LETTER}])|{word}(?:['\u2019]{word})*"
         rf"|-{{2,}}|\.{{2,}}|[\U0001f1e6-\U0001f1ff]{{2}}{extend}"
-        rf"|[^{_LETTER}{_SPACE}]{extend}(?:(?<=\u200d)\p{{Extended_Pictographic}}{extend})*+",
+        rf"|[^{LETTER}{SPACE}]{extend}(?:(?<=\u200d)\p{{Extended_Pictographic}}{extend})*+",
         regex.V1,
     )
 
