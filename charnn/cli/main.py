@@ -75,7 +75,7 @@ def _explained(error: Exception, *, command: str) -> tuple[str, int]:
 
 def _memory_remedy(memory: str, command: str) -> str:
     if command == "train":
-        return "use a smaller --hidden-size, --batch-size, --bptt or --vocab-size"
+        return "use a smaller --hidden-size, --batch-size, --bptt or, for words and subwords, --vocab-size"
     return "close other programs, or " + ("leave out --device cuda" if "GPU" in memory else "use a machine with more")
 
 
