@@ -15,6 +15,8 @@ from charnn.errors import OptionError, UnusedOptionError
 
 LARGEST_FLOAT = 3e38
 """About the largest number in single precision."""
+LARGEST_INTEGER = 2**63 - 1
+"""The largest integer that torch and NumPy hold."""
 OptionValues = dict[str, object]
 """Options by field name, as set by a command line or a recipe: the arguments of a dataclass of options."""
 
@@ -54,9 +56,14 @@ class Option:
             (self.at_most, "at most", value if self.at_most is None else value <= self.at_most),
             (self.below, "below", value if self.below is None else value < self.below),
         )
-        wanted = [f"{words} {bound:g}" for bound, words, _ in bounds if bound is not None]
+        wanted = [f"{words} {in_full(bound)}" for bound, words, _ in bounds if bound is not None]
         within = all(holds for bound, _, holds in bounds if bound is not None)
         return None if within else f"must be {' and '.join(wanted)}"
+
+
+def in_full(value: float) -> str:
+    """Return a number in decimal notation, with as many digits as distinguish it for a reader."""
+    return str(value) if isinstance(value, int) else f"{value:.15g}"
 
 
 def flags_of(name: str, option: Option) -> tuple[str, ...]:
@@ -119,14 +126,19 @@ def check_options(options: Any) -> None:
         choices += sorted(option.others) if choices else []
         if choices and value not in choices:
             raise OptionError(f"{flag}: found {value!r}, but it must be one of {', '.join(map(str, choices))}")
-        if isinstance(value, (int, float)) and not isinstance(value, bool):
-            complaint = option.complaint(value)
-            if complaint:
-                raise OptionError(f"{flag}: found {value:g}, but it {complaint}")
-            if not math.isfinite(value):
-                raise OptionError(f"{flag}: found {value:g}, but it must be a finite number")
-            if isinstance(value, float) and abs(value) > LARGEST_FLOAT:
-                raise OptionError(f"{flag}: found {value:g}, but its absolute value must be at most {LARGEST_FLOAT:g}")
+        if isinstance(value, (int, float)) and not isinstance(value, bool) and (complaint := _complaint(option, value)):
+            raise OptionError(f"{flag}: found {in_full(value)}, but {complaint}")
+
+
+def _complaint(option: Option, value: float) -> str | None:
+    """Return what is wrong with a number, for this option or for any, or None."""
+    if complaint := option.complaint(value):
+        return f"it {complaint}"
+    if isinstance(value, int):
+        return None if abs(value) <= LARGEST_INTEGER else f"its absolute value must be at most {LARGEST_INTEGER}"
+    if not math.isfinite(value):
+        return "it must be a finite number"
+    return None if abs(value) <= LARGEST_FLOAT else f"its absolute value must be at most {in_full(LARGEST_FLOAT)}"
 
 
 class Checked:
@@ -254,7 +266,7 @@ def as_json(options: Any) -> OptionValues:
 
 
 def with_tuples(arguments: Mapping[str, object], known: Collection[str]) -> OptionValues:
-    """Return keyword arguments with sequences converted to tuples, as options require.
+    """Return keyword arguments with sequences converted to tuples, as options require, and NumPy's numbers to Python's.
 
     Args:
         arguments: by name.
@@ -268,6 +280,11 @@ def with_tuples(arguments: Mapping[str, object], known: Collection[str]) -> Opti
             near = nearest_name(name, known)
             raise OptionError(f"{name}: no such option{f'; did you mean {near}?' if near else ''}")
     return {
-        name: value if isinstance(value, str) or not isinstance(value, Sequence) else tuple(value)
+        name: _plain(value) if isinstance(value, str) or not isinstance(value, Sequence) else tuple(map(_plain, value))
         for name, value in arguments.items()
     }
+
+
+def _plain(value: object) -> object:
+    """Return a number of NumPy or torch as Python's, which JSON can hold; anything else as it is."""
+    return value.item() if getattr(value, "ndim", None) == 0 and hasattr(value, "item") else value
