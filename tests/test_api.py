@@ -12,7 +12,9 @@ import numpy as np
 import pytest
 
 import charnn
-from charnn.errors import CharnnError, ModelError, OptionError, TextError
+from charnn.config import ModelOptions, SampleOptions, ScoreOptions, TextOptions, TrainingOptions
+from charnn.errors import CharnnError, ModelError, OptionError, TextError, in_terms_of_arguments
+from charnn.options import declared_options, flags_of
 from tests.config.write_arguments import FILE, content
 from tests.conftest import FABLES, REPOSITORY, train_quietly
 
@@ -242,6 +244,13 @@ def test_a_bidirectional_model_is_trained_and_loaded_whole(tmp_path):
         (lambda _: module().load("nowhere"), "nowhere"),
         (lambda _: module().train(), "texts: found none"),
         (lambda _: module().train(FABLES, hidden_size=0), "hidden_size: found 0, but it must be at least 1"),
+        (lambda _: module().train(FABLES, bptt_length=0), "bptt_length: found 0, but it must be at least 1"),
+        (lambda _: module().train(FABLES, seed=2**31), "seed: found 2147483648, but it must be at least 0 and below 2147"),
+        (lambda _: module().train(FABLES, steps=10**400), "its absolute value must be at most 9223372036854775807"),
+        (lambda _: module().train(FABLES, steps=np.int64(-1)), "steps: found -1, but it must be at least 1"),
+        (lambda _: module().train(FABLES, resume=True, overwrite=True), "resume: cannot be combined with overwrite"),
+        (lambda _: module().train(FABLES, resume=True, recipe="x"), "recipe: "),
+        (lambda model: module().train(FABLES, output=model.path), "or name another directory with output"),
     ],
 )
 def test_errors_speak_of_arguments(book, call, message):
@@ -249,6 +258,26 @@ def test_errors_speak_of_arguments(book, call, message):
         call(load(book))
     assert message in str(caught.value)
     assert "--" not in str(caught.value)
+
+
+def test_errors_name_the_arguments_of_all_options():
+    for options in (TextOptions, ModelOptions, TrainingOptions, SampleOptions, ScoreOptions):
+        for name, (_, option) in declared_options(options).items():
+            flag = flags_of(name, option)[-1]
+            assert in_terms_of_arguments(f"{flag}: found 0") == f"{name}: found 0"
+
+
+@pytest.mark.parametrize(
+    ("message", "translated"),
+    [
+        ("m: ended; resume with: charnn train --resume -o m", "m: ended; resume with: charnn train --resume -o m"),
+        ("pandoc -t plain x -o y, or pass --encoding x", "pandoc -t plain x -o y, or pass encoding x"),
+        ("runs/: no model; name one with -m RUN, or train one", "runs/: no model; name one with path RUN, or train one"),
+        ("found a-m -0.5 x--y", "found a-m -0.5 x--y"),
+    ],
+)
+def test_commands_in_errors_stay_as_they_are(message, translated):
+    assert in_terms_of_arguments(message) == translated
 
 
 def test_a_cell_of_ones_own_is_trained_and_runs(tmp_path):
@@ -336,3 +365,7 @@ def test_numbers_of_numpy_are_numbers(run):
     model = charnn.load(run)
     text = model.sample("The", length=np.int64(5), temperature=np.float32(0.5), seed=np.int32(3)).text
     assert text == model.sample("The", length=5, temperature=0.5, seed=3).text
+    sizes = {"steps": np.int64(2), "hidden_size": np.array(8), "dropout": np.float32(0.25), "tie_weights": np.True_}
+    (trained,) = charnn.train(FABLES, output="numbers", seed=np.uint8(3), **sizes).models
+    assert trained.config.asked.training.dropout == 0.25
+    assert trained.config.asked.model == ModelOptions(hidden_size=8, tie_weights=True)

@@ -36,8 +36,7 @@ def check_can_write(model: Model, options: SampleOptions) -> None:
     """
     if model.architecture.direction == "backward":
         raise OptionError(
-            f"-m: found {model.path}, which reads from right to left, but text is written from left to right; "
-            "name a forward model"
+            f"{model.path}: reads from right to left, but text is written from left to right; use a forward model"
         )
     if options.until == "unit" and model.tokenizer.unit == "stream":
         raise OptionError(
