@@ -130,8 +130,8 @@ if TYPE_CHECKING:
     from charnn.training.run.bidirectional import directory_of_run as directory_of_run
     from charnn.training.run.create import minutes_to_learn as minutes_to_learn
     from charnn.training.run.learning_rates import try_learning_rates as try_learning_rates
-    from charnn.training.run.networks import make_request as make_request
     from charnn.training.run.networks import networks as networks
+    from charnn.training.run.request import make_request as make_request
     from charnn.training.run.session import run as run
 
 _NAMES = {
@@ -313,10 +313,8 @@ _NAMES = {
     "training.run.bidirectional": ("directory_of_run",),
     "training.run.create": ("minutes_to_learn",),
     "training.run.learning_rates": ("try_learning_rates",),
-    "training.run.networks": (
-        "make_request",
-        "networks",
-    ),
+    "training.run.networks": ("networks",),
+    "training.run.request": ("make_request",),
     "training.run.session": ("run",),
 }
 _MODULES = {name: f"charnn.{module}" for module, names in _NAMES.items() for name in names}

@@ -20,6 +20,7 @@ from charnn.scoring.build import check_compatible
 from charnn.storage.model_directory import find_model, read_model, report_untrained, with_backward_half
 from charnn.storage.new_directory import check_available, default_directory
 from charnn.text.sources import check_exist
+from charnn.training.run.request import make_request
 
 if TYPE_CHECKING:
     from charnn.training.events import Event, StopReason
@@ -86,12 +87,6 @@ def train(
     of_text = default_directory(names[0]) if names else None
     directory = Path(output) if output is not None else of_text or find_model(None)
     values = with_tuples(options, TrainArguments.__annotations__)
-    if not resume:
-        valid = options.get("valid")
-        check_exist([*names, valid] if valid else names)
-        check_available(directory, overwrite=overwrite)
-    from charnn.training.run.networks import make_request, networks  # loads torch
-
     request = make_request(
         directory,
         names,
@@ -100,6 +95,12 @@ def train(
         overwrite=overwrite,
         resume=resume,
     )
+    if not resume:
+        valid = request.text_options.valid
+        check_exist([*names, valid] if valid else names)
+        check_available(directory, overwrite=overwrite)
+    from charnn.training.run.networks import networks  # loads torch
+
     with closing(networks(request, started=time.monotonic())) as sessions:
         for session in sessions:
             if _train_network(session, on_event, should_stop) == "interrupted":

@@ -546,18 +546,34 @@ def test_a_default_name_is_one_that_every_system_takes(charnn, text):
     assert [path.name for path in Path("runs").iterdir()] == ["what-"]
 
 
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--seed", 2**31], "--seed: found 2147483648, but it must be at least 0 and below 2147483648"),
+        (["--steps", "9" * 400], f"--steps: found {'9' * 400}, but its absolute value must be at most {2**63 - 1}"),
+        (["--carry", 9, "--unit", "line"], "--carry: has no effect without --unit stream; add that or leave this out"),
+        (["--direction", "both", "--steps", 0], "--steps: found 0, but it must be at least 1"),
+    ],
+)
+@pytest.mark.parametrize("name", ["text.txt", "missing.txt"])
+def test_wrong_usage_is_reported_before_what_is_wrong_with_files(charnn, name, text, run, options, message):
+    result = charnn("train", name, "-o", run, *options)
+    assert (result.status, result.err) == (2, f"charnn: error: {message}\n")
+
+
 def test_an_impossible_size_is_one_line(charnn, text):
     result = charnn("train", text, "--hidden-size", 10**7, "--steps", 1)
     assert result.status == 1
     assert result.err.splitlines()[-1] == (
-        "charnn: error: there is not enough memory; use a smaller --hidden-size, --batch-size, --bptt or --vocab-size"
+        "charnn: error: there is not enough memory; "
+        "use a smaller --hidden-size, --batch-size, --bptt or, for words and subwords, --vocab-size"
     )
 
 
 @pytest.mark.parametrize(
     ("command", "remedy"),
     [
-        ("train", "use a smaller --hidden-size, --batch-size, --bptt or --vocab-size"),
+        ("train", "use a smaller --hidden-size, --batch-size, --bptt or, for words and subwords, --vocab-size"),
         ("sample", "close other programs, or leave out --device cuda"),
     ],
 )
