@@ -19,8 +19,10 @@ if TYPE_CHECKING:
     from charnn.analysis.minimal_pairs import read_pairs as read_pairs
     from charnn.cells.parameters import expected_shapes as expected_shapes
     from charnn.cells.parameters import parameter_counts as parameter_counts
+    from charnn.files import WORKING_DIRECTORY_IS_GONE as WORKING_DIRECTORY_IS_GONE
     from charnn.files import LineFile as LineFile
     from charnn.files import explain_write_errors as explain_write_errors
+    from charnn.files import has_working_directory as has_working_directory
     from charnn.files import refuse_unwritable as refuse_unwritable
     from charnn.files import to_json as to_json
     from charnn.files import write_output as write_output
@@ -155,8 +157,10 @@ _NAMES = {
         "parameter_counts",
     ),
     "files": (
+        "WORKING_DIRECTORY_IS_GONE",
         "LineFile",
         "explain_write_errors",
+        "has_working_directory",
         "refuse_unwritable",
         "to_json",
         "write_output",

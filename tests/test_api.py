@@ -245,7 +245,10 @@ def test_a_bidirectional_model_is_trained_and_loaded_whole(tmp_path):
         (lambda _: module().train(), "texts: found none"),
         (lambda _: module().train(FABLES, hidden_size=0), "hidden_size: found 0, but it must be at least 1"),
         (lambda _: module().train(FABLES, bptt_length=0), "bptt_length: found 0, but it must be at least 1"),
-        (lambda _: module().train(FABLES, seed=2**31), "seed: found 2147483648, but it must be at least 0 and below 2147"),
+        (
+            lambda _: module().train(FABLES, seed=2**31),
+            "seed: found 2147483648, but it must be at least 0 and below 2147",
+        ),
         (lambda _: module().train(FABLES, steps=10**400), "its absolute value must be at most 9223372036854775807"),
         (lambda _: module().train(FABLES, steps=np.int64(-1)), "steps: found -1, but it must be at least 1"),
         (lambda _: module().train(FABLES, resume=True, overwrite=True), "resume: cannot be combined with overwrite"),
@@ -272,7 +275,10 @@ def test_errors_name_the_arguments_of_all_options():
     [
         ("m: ended; resume with: charnn train --resume -o m", "m: ended; resume with: charnn train --resume -o m"),
         ("pandoc -t plain x -o y, or pass --encoding x", "pandoc -t plain x -o y, or pass encoding x"),
-        ("runs/: no model; name one with -m RUN, or train one", "runs/: no model; name one with path RUN, or train one"),
+        (
+            "runs/: no model; name one with -m RUN, or train one",
+            "runs/: no model; name one with path RUN, or train one",
+        ),
         ("found a-m -0.5 x--y", "found a-m -0.5 x--y"),
     ],
 )

@@ -6,6 +6,8 @@ from pathlib import Path
 
 from charnn.config import ModelOptions, TextOptions, TrainingOptions
 from charnn.config.compatibility import check_compatibility, merge_recipe
+from charnn.errors import StorageError
+from charnn.files import WORKING_DIRECTORY_IS_GONE, has_working_directory
 from charnn.notices import notice_logger
 from charnn.options import OptionValues, pick, refuse_both
 from charnn.recipes import Recipe
@@ -60,9 +62,12 @@ def make_request(
 
     Raises:
         OptionError: for options that are out of bounds or incompatible.
+        StorageError: if the working directory no longer exists.
     """
     refuse_both("--resume", resume and overwrite, "--overwrite")
     refuse_both("--recipe", resume and recipe is not None, "--resume (a run keeps its options)")
+    if not has_working_directory():
+        raise StorageError(WORKING_DIRECTORY_IS_GONE)  # torch would abort the process
     options = overrides
     if recipe is not None:
         options, left_out = merge_recipe(recipe.options, overrides)
