@@ -9,6 +9,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from difflib import get_close_matches
 from numbers import Integral, Real
+from pathlib import PurePath
 from typing import Annotated, Any, Literal, TypeVar, get_args, get_origin, get_type_hints
 
 from charnn.errors import OptionError, UnusedOptionError
@@ -17,6 +18,8 @@ LARGEST_FLOAT = 3e38
 """About the largest number in single precision."""
 LARGEST_INTEGER = 2**63 - 1
 """The largest integer that torch and NumPy hold."""
+LONGEST_SHOWN = 100
+"""Characters of a value in a message."""
 OptionValues = dict[str, object]
 """Options by field name, as set by a command line or a recipe: the arguments of a dataclass of options."""
 
@@ -107,6 +110,35 @@ def _unmet_type(kind: Any, value: Any) -> str | None:
     return " or ".join(_TYPES[part][1] for part in kinds)
 
 
+def shown(value: object) -> str:
+    """Return a value as Python writes it, in one line and not too long for a message."""
+    text = " ".join(repr(value).split("\n"))
+    return text if len(text) <= LONGEST_SHOWN else f"{text[: LONGEST_SHOWN - 3]}..."
+
+
+def checked_text(text: object, name: str) -> str:
+    """Return an argument that must be a string. Raises OptionError."""
+    if not isinstance(text, str):
+        raise OptionError(f"{name}: found {shown(text)}, but it must be a string")
+    return text
+
+
+def checked_texts(texts: object, name: str) -> list[str]:
+    """Return an argument that must be a list, or another iterable, of strings, but no string. Raises OptionError."""
+    if isinstance(texts, str) or not isinstance(texts, Iterable):
+        raise OptionError(f"{name}: found {shown(texts)}, but it must be a list of strings")
+    return [checked_text(text, name) for text in texts]
+
+
+def checked_files(files: object, name: str) -> list[str]:
+    """Return the names of one file or several, given as strings or paths. Raises OptionError."""
+    several = files if isinstance(files, Iterable) and not isinstance(files, (str, bytes)) else [files]
+    for file in (names := list(several)):
+        if not isinstance(file, (str, PurePath)):
+            raise OptionError(f"{name}: found {shown(file)}, but it must be a string or a path, or a list of these")
+    return [str(file) for file in names]
+
+
 def check_options(options: Any) -> None:
     """Check each field of an options dataclass against its bounds and choices.
 
@@ -117,15 +149,15 @@ def check_options(options: Any) -> None:
         value = getattr(options, name)
         choices = choices_of(kind)
         flag = flags_of(name, option)[-1]
-        if value is None:
+        if value is None and type(None) in get_args(kind):
             continue
         if get_origin(kind) is tuple and not isinstance(value, tuple):
-            raise OptionError(f"{flag}: found {value!r}, but it must be a list")
+            raise OptionError(f"{flag}: found {shown(value)}, but it must be a list")
         if not choices and (wanted := _unmet_type(kind, value)):
-            raise OptionError(f"{flag}: found {value!r}, but it must be {wanted}")
+            raise OptionError(f"{flag}: found {shown(value)}, but it must be {wanted}")
         choices += sorted(option.others) if choices else []
-        if choices and value not in choices:
-            raise OptionError(f"{flag}: found {value!r}, but it must be one of {', '.join(map(str, choices))}")
+        if choices and not (isinstance(value, str) and value in choices):
+            raise OptionError(f"{flag}: found {shown(value)}, but it must be one of {', '.join(map(str, choices))}")
         if isinstance(value, (int, float)) and not isinstance(value, bool) and (complaint := _complaint(option, value)):
             raise OptionError(f"{flag}: found {in_full(value)}, but {complaint}")
 

@@ -43,7 +43,7 @@ def _checksum(tensors: Tensors) -> int:
     """Return the CRC-32 of the names and the content of tensors."""
     checksum = 0
     for name in sorted(tensors):
-        checksum = zlib.crc32(np.ascontiguousarray(tensors[name]), zlib.crc32(name.encode("utf-8"), checksum))
+        checksum = zlib.crc32(np.ascontiguousarray(tensors[name]).data, zlib.crc32(name.encode("utf-8"), checksum))
     return checksum
 
 
@@ -137,7 +137,7 @@ def read_tensors(file: Path) -> tuple[Tensors, JsonObject]:
     checksum = header.pop("crc32", None)  # older versions saved none
     if checksum is not None and checksum != _checksum(tensors):
         raise ModelError(
-            f"{file}: is damaged (its content does not have the crc32 in its header); restore the file or train again, or leave "
-            "the crc32 out if you changed the tensors"
+            f"{file}: is damaged (its content does not have the crc32 in its header); restore the file or train again, or "
+            "leave the crc32 out if you changed the tensors"
         )
     return tensors, header
