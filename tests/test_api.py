@@ -385,7 +385,7 @@ def test_names_are_looked_up_where_type_checkers_find_them(name):
         (lambda model: charnn.interpolate([model, model], 3), "weights: found 3, but it must be a list of numbers"),
         (lambda model: charnn.interpolate([model, model], [1, float("nan")]), "weights: found nan, but each must be"),
         (lambda _: charnn.register_cell("own", 3), "cell: found 3, but it must be a charnn.Cell, or a function"),
-        (lambda _: charnn.register_cell(3, 3), "name: found 3, but it must be a string"),
+        (lambda _: charnn.register_cell(3, None), "name: found 3, but it must be a string"),
     ],
 )
 def test_an_argument_of_another_type_is_an_error_of_charnn(run, call, message):

@@ -225,10 +225,10 @@ def register_cell(name: str, cell: Cell | Callable[[Architecture, int], Cell]) -
     """
     if checked_text(name, "name") in CELL_NAMES:
         raise OptionError(f"name: found {name!r}, which is a built-in cell; choose another name")
-    if not callable(cell) and not isinstance(cell, Cell):
-        raise OptionError(f"cell: found {shown(cell)}, but it must be a charnn.Cell, or a function that returns one")
     if not re.fullmatch(r"[a-z][a-z0-9-]*", name):
         raise OptionError(f"name: found {name!r}, but it must consist of lower-case letters, digits and hyphens")
+    if not callable(cell) and not isinstance(cell, Cell):
+        raise OptionError(f"cell: found {shown(cell)}, but it must be a charnn.Cell, or a function that returns one")
     _MAKERS[name] = cell if not isinstance(cell, Cell) else lambda architecture, layer: cell  # noqa: ARG005
     REGISTERED_CELLS.add(name)
 
