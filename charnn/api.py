@@ -19,8 +19,10 @@ if TYPE_CHECKING:
     from charnn.analysis.minimal_pairs import read_pairs as read_pairs
     from charnn.cells.parameters import expected_shapes as expected_shapes
     from charnn.cells.parameters import parameter_counts as parameter_counts
+    from charnn.files import WORKING_DIRECTORY_IS_GONE as WORKING_DIRECTORY_IS_GONE
     from charnn.files import LineFile as LineFile
     from charnn.files import explain_write_errors as explain_write_errors
+    from charnn.files import has_working_directory as has_working_directory
     from charnn.files import refuse_unwritable as refuse_unwritable
     from charnn.files import to_json as to_json
     from charnn.files import write_output as write_output
@@ -130,8 +132,8 @@ if TYPE_CHECKING:
     from charnn.training.run.bidirectional import directory_of_run as directory_of_run
     from charnn.training.run.create import minutes_to_learn as minutes_to_learn
     from charnn.training.run.learning_rates import try_learning_rates as try_learning_rates
-    from charnn.training.run.networks import make_request as make_request
     from charnn.training.run.networks import networks as networks
+    from charnn.training.run.request import make_request as make_request
     from charnn.training.run.session import run as run
 
 _NAMES = {
@@ -155,8 +157,10 @@ _NAMES = {
         "parameter_counts",
     ),
     "files": (
+        "WORKING_DIRECTORY_IS_GONE",
         "LineFile",
         "explain_write_errors",
+        "has_working_directory",
         "refuse_unwritable",
         "to_json",
         "write_output",
@@ -313,10 +317,8 @@ _NAMES = {
     "training.run.bidirectional": ("directory_of_run",),
     "training.run.create": ("minutes_to_learn",),
     "training.run.learning_rates": ("try_learning_rates",),
-    "training.run.networks": (
-        "make_request",
-        "networks",
-    ),
+    "training.run.networks": ("networks",),
+    "training.run.request": ("make_request",),
     "training.run.session": ("run",),
 }
 _MODULES = {name: f"charnn.{module}" for module, names in _NAMES.items() for name in names}

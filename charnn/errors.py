@@ -57,9 +57,34 @@ class StorageError(CharnnError):
     """A file cannot be written."""
 
 
+_ARGUMENTS = {
+    "--ar": "activation_penalty",
+    "--bptt": "bptt_length",
+    "--carry": "carry_length",
+    "--tar": "temporal_penalty",
+    "-m": "path",
+    "-n": "length",
+    "-o": "output",
+}
+"""The arguments that are not named as the flag is."""
+_COMMAND_OR_FLAG = re.compile(
+    r"(?P<command>(?<![\w./-])(?:charnn (?:train|compare|info)|pandoc|iconv|tr) .*?(?=;|, or |$))"
+    r"|(?<![\w-])(?:--[a-z][a-z-]*[a-z]|-[mno](?![\w-]))"
+)
+"""A command line in a message, up to a semicolon, ", or" or the end; or a flag outside of one."""
+
+
 def in_terms_of_arguments(message: str) -> str:
-    """Return a message with the flags in it (`--top-k`) replaced by the names of arguments (`top_k`)."""
-    return re.sub(r"(?<![\w-])--([a-z][a-z-]*[a-z])", lambda match: match[1].replace("-", "_"), message)
+    """Return a message with the flags in it (`--top-k`) replaced by the names of arguments (`top_k`).
+
+    Command lines that a message advises stay as they are.
+    """
+
+    def argument(match: re.Match[str]) -> str:
+        found = match[0]
+        return found if match["command"] else _ARGUMENTS.get(found, found.lstrip("-").replace("-", "_"))
+
+    return _COMMAND_OR_FLAG.sub(argument, message)
 
 
 def speaking_of_arguments(function: Callable[Parameters, Result]) -> Callable[Parameters, Result]:

@@ -43,6 +43,20 @@ _REMEDIES = {
 }
 
 
+WORKING_DIRECTORY_IS_GONE = (
+    "the working directory no longer exists; change to another one with cd, and run the command again"
+)
+
+
+def has_working_directory() -> bool:
+    """Return whether the working directory of this process still exists."""
+    try:
+        Path.cwd()
+    except FileNotFoundError:
+        return False
+    return True
+
+
 def staged(path: Path) -> Path:
     """Return the name under which a file is staged before it is renamed."""
     return path.with_name(path.name + STAGED_SUFFIX)

@@ -12,14 +12,14 @@ import numpy.typing as npt
 
 from charnn import notebook
 from charnn.cells.parameters import expected_shapes
-from charnn.config import OnUnknown, SampleOptions, ScoreOptions
+from charnn.config import FillOptions, OnUnknown, PredictOptions, SampleOptions, ScoreOptions
 from charnn.config.arguments import SampleArguments, ScoreArguments
 from charnn.config.model import Direction
 from charnn.errors import ModelError, OptionError, speaking_of_arguments
 from charnn.inference.build import build_stepper
 from charnn.inference.engine import Engine, EngineState, log_softmax
 from charnn.inference.prediction import NextToken, next_distribution
-from charnn.options import pick, refuse_both, with_tuples
+from charnn.options import checked_text, checked_texts, pick, refuse_both, with_tuples
 from charnn.sampling import build as sampling
 from charnn.sampling.build import SampledText, finished_samples
 from charnn.scoring import infilling
@@ -133,30 +133,23 @@ class LanguageModel:
         texts = [SampledText.of(prompt, sample) for sample in samples]
         return texts[0] if num_samples is None else texts
 
+    @speaking_of_arguments
     def stream(self, prompt: str = "", **options: Unpack[SampleArguments]) -> Iterator[str]:
         """Yield a text piece by piece, as it is generated; see `sample`.
 
         Example:
             >>> for piece in model.stream("The fox", length=200): print(piece, end="")
         """
-        return self._pieces(prompt, self._stream_options(options))
-
-    @speaking_of_arguments
-    def _stream_options(self, options: SampleArguments) -> SampleOptions:
         chosen = pick(SampleOptions, with_tuples(options, SampleArguments.__annotations__))
         if chosen.beam is not None:
             raise OptionError("beam: found with stream, but a beam search returns text only at its end; use sample")
-        sampling.check_can_write(self._only("sampling"), chosen)
-        return chosen
-
-    def _pieces(self, prompt: str, options: SampleOptions) -> Iterator[str]:
-        model = self.models[0]
-        stepper = build_stepper(model, weights=options.weights, device=options.device)
-        prompts = sampling.Prompts(model, stepper, [prompt], options)
-        sampler = sampling.build_sampler(model, stepper, options, keeps_history=False)
-        for piece in sampler.generate(sampling.sample_requests(prompts, options, sampling.drawn_seed(options))):
-            if piece.text:
-                yield piece.text
+        model = self._only("sampling")
+        sampling.check_can_write(model, chosen)
+        stepper = build_stepper(model, weights=chosen.weights, device=chosen.device)
+        prompts = sampling.Prompts(model, stepper, [prompt], chosen)
+        sampler = sampling.build_sampler(model, stepper, chosen, keeps_history=False)
+        requests = sampling.sample_requests(prompts, chosen, sampling.drawn_seed(chosen))
+        return (piece.text for piece in sampler.generate(requests) if piece.text)
 
     @overload
     def score(self, text: str, **options: Unpack[ScoreArguments]) -> Score: ...
@@ -189,6 +182,8 @@ class LanguageModel:
         scorer = self._scorer(chosen)
         if chosen.unit == "file" and not isinstance(text, Path):
             raise OptionError("--unit file: found a text that is no file; pass a pathlib.Path, or --unit stream")
+        if not isinstance(text, (Iterable, Path)):
+            text = [checked_text(text, "text")]
         if isinstance(text, str):
             (score,) = scorer.scores([text], chosen, with_tokens=True)
             return score
@@ -249,11 +244,15 @@ class LanguageModel:
         Example:
             >>> [(next.token, next.prob) for next in model.next_tokens("The fo", top=3)]
         """
+        values = {"mix_ngram": mix_ngram, "direction": direction, "on_unknown": on_unknown}
+        PredictOptions(top=0 if top is None else top, **values)  # type: ignore[arg-type]  # checks them
         self._only("prediction")
         if direction == "both":
             raise OptionError("--direction both: a prediction requires one network; choose forward or backward")
         (model,) = self._of_direction(direction)
-        return next_distribution(model, context, top=top, mix_ngram=mix_ngram, on_unknown=on_unknown).tokens
+        return next_distribution(
+            model, checked_text(context, "context"), top=top, mix_ngram=mix_ngram, on_unknown=on_unknown
+        ).tokens
 
     @speaking_of_arguments
     def fill(
@@ -284,14 +283,16 @@ class LanguageModel:
         Example:
             >>> model.fill("The ____ slept.", ["fox", "heron"])[0].text
         """
+        values = {"mix_ngram": mix_ngram, "direction": direction, "on_unknown": on_unknown, "blank": gap}
+        FillOptions(top=0 if top is None else top, beam=beam, max_tokens=max_tokens, **values)  # type: ignore[arg-type]
         self._only("infilling")
         models = self.models if direction is None else self._of_direction(direction)
         refuse_both("--mix-ngram", mix_ngram and len(models) > 1, "two networks; choose one with --direction")
         ranked = infilling.fill(
             {model.architecture.direction: self._engines[model.architecture.direction] for model in models},
             self.tokenizer,
-            text,
-            candidates,
+            checked_text(text, "text"),
+            None if candidates is None else checked_texts(candidates, "candidates"),
             gap=gap,
             beam=beam,
             max_tokens=max_tokens,
@@ -306,7 +307,7 @@ class LanguageModel:
         Example:
             >>> [(token.text, token.id, token.start) for token in model.tokenize("The fox")]
         """
-        return list(self.tokenizer.tokenize(text))
+        return list(self.tokenizer.tokenize(checked_text(text, "text")))
 
     def log_probs(self, text: str) -> Floats:
         """Return the log probabilities, in nats, over the vocabulary at each token of a text (T, V).
@@ -341,7 +342,7 @@ class LanguageModel:
 
     def _engine_and_ids(self, text: str) -> tuple[Engine, npt.NDArray[np.int64]]:
         model = self._only("access to distributions and hidden states")
-        engine, ids = self._engines[model.architecture.direction], self.tokenizer.encode(text)
+        engine, ids = self._engines[model.architecture.direction], self.tokenizer.encode(checked_text(text, "text"))
         return engine, ids[::-1] if engine.is_backward else ids
 
     def __repr__(self) -> str:

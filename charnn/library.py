@@ -1,7 +1,8 @@
 """Functions of the Python API: load, train, compare and interpolate models."""
 
+import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, Unpack
@@ -14,12 +15,13 @@ from charnn.config.text import Unit
 from charnn.errors import ModelError, OptionError, speaking_of_arguments
 from charnn.interrupts import Interrupted, deferred_interrupts
 from charnn.language_model import LanguageModel
-from charnn.options import with_tuples
+from charnn.options import checked_files, shown, with_tuples
 from charnn.recipes import load_recipe
 from charnn.scoring.build import check_compatible
 from charnn.storage.model_directory import find_model, read_model, report_untrained, with_backward_half
 from charnn.storage.new_directory import check_available, default_directory
 from charnn.text.sources import check_exist
+from charnn.training.run.request import make_request
 
 if TYPE_CHECKING:
     from charnn.training.events import Event, StopReason
@@ -41,7 +43,8 @@ def load(path: str | Path | None = None) -> LanguageModel:
     Example:
         >>> model = charnn.load("runs/book")
     """
-    models = with_backward_half(read_model(find_model(None if path is None else str(path))))
+    (name,) = checked_files(path, "path") if path is not None else [None]
+    models = with_backward_half(read_model(find_model(name)))
     report_untrained(models)
     return LanguageModel(models)
 
@@ -80,18 +83,13 @@ def train(
     Example:
         >>> model = charnn.train("book.txt", minutes=2, output="runs/book")
     """
-    names = [str(texts)] if isinstance(texts, (str, Path)) else [str(text) for text in texts]
+    names = checked_files(texts, "texts")
     if not names and not resume:
         raise OptionError("texts: found none; name the text to train on: charnn.train('book.txt')")
     of_text = default_directory(names[0]) if names else None
-    directory = Path(output) if output is not None else of_text or find_model(None)
+    (named,) = checked_files(output, "output") if output is not None else [None]
+    directory = Path(named) if named is not None else of_text or find_model(None)
     values = with_tuples(options, TrainArguments.__annotations__)
-    if not resume:
-        valid = options.get("valid")
-        check_exist([*names, valid] if valid else names)
-        check_available(directory, overwrite=overwrite)
-    from charnn.training.run.networks import make_request, networks  # loads torch
-
     request = make_request(
         directory,
         names,
@@ -100,6 +98,12 @@ def train(
         overwrite=overwrite,
         resume=resume,
     )
+    if not resume:
+        valid = request.text_options.valid
+        check_exist([*names, valid] if valid else names)
+        check_available(directory, overwrite=overwrite)
+    from charnn.training.run.networks import networks  # loads torch
+
     with closing(networks(request, started=time.monotonic())) as sessions:
         for session in sessions:
             if _train_network(session, on_event, should_stop) == "interrupted":
@@ -172,7 +176,7 @@ def compare(
         top=0,
         encoding=encoding,
     )
-    files = [str(texts)] if isinstance(texts, (str, Path)) else [str(text) for text in texts]
+    files = checked_files(texts, "texts")
     comparison = compare_files(
         [_loaded(first, "first")._only("comparison"), _loaded(second, "second")._only("comparison")], files, options
     )
@@ -190,22 +194,32 @@ def interpolate(models: Sequence[LanguageModel], weights: Sequence[float] | None
     Example:
         >>> charnn.interpolate([charnn.load("runs/a"), charnn.load("runs/b")], weights=[2, 1]).score("The fox slept.")
     """
+    if not isinstance(models, Iterable):
+        raise OptionError(f"models: found {shown(models)}, but it must be a list of models")
     parts = [_loaded(model, "models")._only("interpolation") for model in models]
     if len(parts) < 2:
         raise ModelError(f"models: found {len(parts)}, but interpolation requires at least two")
     check_compatible(parts)
-    relative = [1.0] * len(parts) if weights is None else [float(weight) for weight in weights]
+    relative = [1.0] * len(parts) if weights is None else _numbers(weights, "weights")
     if len(relative) != len(parts):
         raise OptionError(
             f"weights: found {len(relative)} for {len(parts)} models; give one weight per model, in the same order"
         )
-    if min(relative) <= 0:
-        raise OptionError(f"weights: found {min(relative):g}, but each must be above 0")
+    if wrong := [weight for weight in relative if not 0 < weight < math.inf]:
+        raise OptionError(f"weights: found {wrong[0]:g}, but each must be above 0 and finite")
     return LanguageModel(parts, [weight / sum(relative) for weight in relative])
+
+
+def _numbers(values: object, name: str) -> list[float]:
+    """Return an argument that must be a list, or another iterable, of numbers. Raises OptionError."""
+    try:
+        return [float(value) for value in values]  # type: ignore[attr-defined]
+    except (TypeError, ValueError, OverflowError):
+        raise OptionError(f"{name}: found {shown(values)}, but it must be a list of numbers") from None
 
 
 def _loaded(model: object, name: str) -> LanguageModel:
     """Return a model that was loaded. Raises OptionError for anything else, such as its path."""
     if not isinstance(model, LanguageModel):
-        raise OptionError(f"{name}: found {model!r}, but it must be a model; load it with charnn.load")
+        raise OptionError(f"{name}: found {shown(model)}, but it must be a model; load it with charnn.load")
     return model

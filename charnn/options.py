@@ -9,12 +9,17 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from difflib import get_close_matches
 from numbers import Integral, Real
+from pathlib import PurePath
 from typing import Annotated, Any, Literal, TypeVar, get_args, get_origin, get_type_hints
 
 from charnn.errors import OptionError, UnusedOptionError
 
 LARGEST_FLOAT = 3e38
 """About the largest number in single precision."""
+LARGEST_INTEGER = 2**63 - 1
+"""The largest integer that torch and NumPy hold."""
+LONGEST_SHOWN = 100
+"""Characters of a value in a message."""
 OptionValues = dict[str, object]
 """Options by field name, as set by a command line or a recipe: the arguments of a dataclass of options."""
 
@@ -54,9 +59,14 @@ class Option:
             (self.at_most, "at most", value if self.at_most is None else value <= self.at_most),
             (self.below, "below", value if self.below is None else value < self.below),
         )
-        wanted = [f"{words} {bound:g}" for bound, words, _ in bounds if bound is not None]
+        wanted = [f"{words} {in_full(bound)}" for bound, words, _ in bounds if bound is not None]
         within = all(holds for bound, _, holds in bounds if bound is not None)
         return None if within else f"must be {' and '.join(wanted)}"
+
+
+def in_full(value: float) -> str:
+    """Return a number in decimal notation, with as many digits as distinguish it for a reader."""
+    return str(value) if isinstance(value, int) else f"{value:.15g}"
 
 
 def flags_of(name: str, option: Option) -> tuple[str, ...]:
@@ -100,6 +110,35 @@ def _unmet_type(kind: Any, value: Any) -> str | None:
     return " or ".join(_TYPES[part][1] for part in kinds)
 
 
+def shown(value: object) -> str:
+    """Return a value as Python writes it, in one line and not too long for a message."""
+    text = " ".join(repr(value).split("\n"))
+    return text if len(text) <= LONGEST_SHOWN else f"{text[: LONGEST_SHOWN - 3]}..."
+
+
+def checked_text(text: object, name: str) -> str:
+    """Return an argument that must be a string. Raises OptionError."""
+    if not isinstance(text, str):
+        raise OptionError(f"{name}: found {shown(text)}, but it must be a string")
+    return text
+
+
+def checked_texts(texts: object, name: str) -> list[str]:
+    """Return an argument that must be a list, or another iterable, of strings, but no string. Raises OptionError."""
+    if isinstance(texts, str) or not isinstance(texts, Iterable):
+        raise OptionError(f"{name}: found {shown(texts)}, but it must be a list of strings")
+    return [checked_text(text, name) for text in texts]
+
+
+def checked_files(files: object, name: str) -> list[str]:
+    """Return the names of one file or several, given as strings or paths. Raises OptionError."""
+    several = files if isinstance(files, Iterable) and not isinstance(files, (str, bytes)) else [files]
+    for file in (names := list(several)):
+        if not isinstance(file, (str, PurePath)):
+            raise OptionError(f"{name}: found {shown(file)}, but it must be a string or a path, or a list of these")
+    return [str(file) for file in names]
+
+
 def check_options(options: Any) -> None:
     """Check each field of an options dataclass against its bounds and choices.
 
@@ -110,23 +149,28 @@ def check_options(options: Any) -> None:
         value = getattr(options, name)
         choices = choices_of(kind)
         flag = flags_of(name, option)[-1]
-        if value is None:
+        if value is None and type(None) in get_args(kind):
             continue
         if get_origin(kind) is tuple and not isinstance(value, tuple):
-            raise OptionError(f"{flag}: found {value!r}, but it must be a list")
+            raise OptionError(f"{flag}: found {shown(value)}, but it must be a list")
         if not choices and (wanted := _unmet_type(kind, value)):
-            raise OptionError(f"{flag}: found {value!r}, but it must be {wanted}")
+            raise OptionError(f"{flag}: found {shown(value)}, but it must be {wanted}")
         choices += sorted(option.others) if choices else []
-        if choices and value not in choices:
-            raise OptionError(f"{flag}: found {value!r}, but it must be one of {', '.join(map(str, choices))}")
-        if isinstance(value, (int, float)) and not isinstance(value, bool):
-            complaint = option.complaint(value)
-            if complaint:
-                raise OptionError(f"{flag}: found {value:g}, but it {complaint}")
-            if not math.isfinite(value):
-                raise OptionError(f"{flag}: found {value:g}, but it must be a finite number")
-            if isinstance(value, float) and abs(value) > LARGEST_FLOAT:
-                raise OptionError(f"{flag}: found {value:g}, but its absolute value must be at most {LARGEST_FLOAT:g}")
+        if choices and not (isinstance(value, str) and value in choices):
+            raise OptionError(f"{flag}: found {shown(value)}, but it must be one of {', '.join(map(str, choices))}")
+        if isinstance(value, (int, float)) and not isinstance(value, bool) and (complaint := _complaint(option, value)):
+            raise OptionError(f"{flag}: found {in_full(value)}, but {complaint}")
+
+
+def _complaint(option: Option, value: float) -> str | None:
+    """Return what is wrong with a number, for this option or for any, or None."""
+    if complaint := option.complaint(value):
+        return f"it {complaint}"
+    if isinstance(value, int):
+        return None if abs(value) <= LARGEST_INTEGER else f"its absolute value must be at most {LARGEST_INTEGER}"
+    if not math.isfinite(value):
+        return "it must be a finite number"
+    return None if abs(value) <= LARGEST_FLOAT else f"its absolute value must be at most {in_full(LARGEST_FLOAT)}"
 
 
 class Checked:
@@ -254,7 +298,7 @@ def as_json(options: Any) -> OptionValues:
 
 
 def with_tuples(arguments: Mapping[str, object], known: Collection[str]) -> OptionValues:
-    """Return keyword arguments with sequences converted to tuples, as options require.
+    """Return keyword arguments with sequences converted to tuples, as options require, and NumPy's numbers to Python's.
 
     Args:
         arguments: by name.
@@ -268,6 +312,11 @@ def with_tuples(arguments: Mapping[str, object], known: Collection[str]) -> Opti
             near = nearest_name(name, known)
             raise OptionError(f"{name}: no such option{f'; did you mean {near}?' if near else ''}")
     return {
-        name: value if isinstance(value, str) or not isinstance(value, Sequence) else tuple(value)
+        name: _plain(value) if isinstance(value, str) or not isinstance(value, Sequence) else tuple(map(_plain, value))
         for name, value in arguments.items()
     }
+
+
+def _plain(value: object) -> object:
+    """Return a number of NumPy or torch as Python's, which JSON can hold; anything else as it is."""
+    return value.item() if getattr(value, "ndim", None) == 0 and hasattr(value, "item") else value

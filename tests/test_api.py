@@ -12,7 +12,9 @@ import numpy as np
 import pytest
 
 import charnn
-from charnn.errors import CharnnError, ModelError, OptionError, TextError
+from charnn.config import ModelOptions, SampleOptions, ScoreOptions, TextOptions, TrainingOptions
+from charnn.errors import CharnnError, ModelError, OptionError, TextError, in_terms_of_arguments
+from charnn.options import declared_options, flags_of
 from tests.config.write_arguments import FILE, content
 from tests.conftest import FABLES, REPOSITORY, train_quietly
 
@@ -242,6 +244,16 @@ def test_a_bidirectional_model_is_trained_and_loaded_whole(tmp_path):
         (lambda _: module().load("nowhere"), "nowhere"),
         (lambda _: module().train(), "texts: found none"),
         (lambda _: module().train(FABLES, hidden_size=0), "hidden_size: found 0, but it must be at least 1"),
+        (lambda _: module().train(FABLES, bptt_length=0), "bptt_length: found 0, but it must be at least 1"),
+        (
+            lambda _: module().train(FABLES, seed=2**31),
+            "seed: found 2147483648, but it must be at least 0 and below 2147",
+        ),
+        (lambda _: module().train(FABLES, steps=10**400), "its absolute value must be at most 9223372036854775807"),
+        (lambda _: module().train(FABLES, steps=np.int64(-1)), "steps: found -1, but it must be at least 1"),
+        (lambda _: module().train(FABLES, resume=True, overwrite=True), "resume: cannot be combined with overwrite"),
+        (lambda _: module().train(FABLES, resume=True, recipe="x"), "recipe: "),
+        (lambda model: module().train(FABLES, output=model.path), "or name another directory with output"),
     ],
 )
 def test_errors_speak_of_arguments(book, call, message):
@@ -249,6 +261,29 @@ def test_errors_speak_of_arguments(book, call, message):
         call(load(book))
     assert message in str(caught.value)
     assert "--" not in str(caught.value)
+
+
+def test_errors_name_the_arguments_of_all_options():
+    for options in (TextOptions, ModelOptions, TrainingOptions, SampleOptions, ScoreOptions):
+        for name, (_, option) in declared_options(options).items():
+            flag = flags_of(name, option)[-1]
+            assert in_terms_of_arguments(f"{flag}: found 0") == f"{name}: found 0"
+
+
+@pytest.mark.parametrize(
+    ("message", "translated"),
+    [
+        ("m: ended; resume with: charnn train --resume -o m", "m: ended; resume with: charnn train --resume -o m"),
+        ("pandoc -t plain x -o y, or pass --encoding x", "pandoc -t plain x -o y, or pass encoding x"),
+        (
+            "runs/: no model; name one with -m RUN, or train one",
+            "runs/: no model; name one with path RUN, or train one",
+        ),
+        ("found a-m -0.5 x--y", "found a-m -0.5 x--y"),
+    ],
+)
+def test_commands_in_errors_stay_as_they_are(message, translated):
+    assert in_terms_of_arguments(message) == translated
 
 
 def test_a_cell_of_ones_own_is_trained_and_runs(tmp_path):
@@ -324,6 +359,33 @@ def test_names_are_looked_up_where_type_checkers_find_them(name):
         (lambda _: charnn.interpolate(["a", "b"]), "models: found 'a', but it must be a model; load it"),
         (lambda model: charnn.interpolate([model, model], [0, 0]), "weights: found 0, but each must be above 0"),
         (lambda _: charnn.train(FABLES, steps="3"), "steps: found '3', but it must be an integer"),
+        (lambda _: charnn.train(None), "texts: found None, but it must be a string or a path, or a list of these"),
+        (lambda _: charnn.train([FABLES, 3]), "texts: found 3, but it must be a string or a path"),
+        (lambda _: charnn.train(FABLES, output=3), "output: found 3, but it must be a string or a path"),
+        (lambda _: charnn.load(b"m"), "path: found b'm', but it must be a string or a path"),
+        (lambda model: model.sample("a", temperature=None), "temperature: found None, but it must be a number"),
+        (lambda model: model.sample("a", stop=None), "stop: found None, but it must be a list"),
+        (lambda model: model.sample("a", weights=np.arange(2)), "weights: found array([0, 1]), but it must be one of"),
+        (lambda model: model.stream("a" * 200, greedy="b" * 200), f"greedy: found '{'b' * 96}..., but it must be"),
+        (lambda model: model.stream(3), "prompt: found 3, but it must be a string"),
+        (lambda model: model.score(3), "text: found 3, but it must be a string"),
+        (lambda model: model.next_tokens(3), "context: found 3, but it must be a string"),
+        (lambda model: model.next_tokens("a", top=-1), "top: found -1, but it must be at least 0"),
+        (lambda model: model.next_tokens("a", on_unknown=3), "on_unknown: found 3, but it must be one of"),
+        (lambda model: model.fill("a ____", "fox"), "candidates: found 'fox', but it must be a list of strings"),
+        (lambda model: model.fill("a ____", ["a", 3]), "candidates: found 3, but it must be a string"),
+        (lambda model: model.fill("a ____", beam=0), "beam: found 0, but it must be at least 1"),
+        (lambda model: model.fill(3, ["a"]), "text: found 3, but it must be a string"),
+        (lambda model: model.tokenize(None), "text: found None, but it must be a string"),
+        (lambda model: model.log_probs(["a"]), "text: found ['a'], but it must be a string"),
+        (lambda model: model.hidden_states(b"a"), "text: found b'a', but it must be a string"),
+        (lambda model: charnn.compare(model, model, 3), "texts: found 3, but it must be a string or a path"),
+        (lambda model: charnn.compare(model, model, FABLES, seed=None), "seed: found None, but it must be an integer"),
+        (lambda model: charnn.interpolate(model), "models: found LanguageModel("),
+        (lambda model: charnn.interpolate([model, model], 3), "weights: found 3, but it must be a list of numbers"),
+        (lambda model: charnn.interpolate([model, model], [1, float("nan")]), "weights: found nan, but each must be"),
+        (lambda _: charnn.register_cell("own", 3), "cell: found 3, but it must be a charnn.Cell, or a function"),
+        (lambda _: charnn.register_cell(3, None), "name: found 3, but it must be a string"),
     ],
 )
 def test_an_argument_of_another_type_is_an_error_of_charnn(run, call, message):
@@ -336,3 +398,7 @@ def test_numbers_of_numpy_are_numbers(run):
     model = charnn.load(run)
     text = model.sample("The", length=np.int64(5), temperature=np.float32(0.5), seed=np.int32(3)).text
     assert text == model.sample("The", length=5, temperature=0.5, seed=3).text
+    sizes = {"steps": np.int64(2), "hidden_size": np.array(8), "dropout": np.float32(0.25), "tie_weights": np.True_}
+    (trained,) = charnn.train(FABLES, output="numbers", seed=np.uint8(3), **sizes).models
+    assert trained.config.asked.training.dropout == 0.25
+    assert trained.config.asked.model == ModelOptions(hidden_size=8, tie_weights=True)

@@ -211,7 +211,7 @@ def compare_files(models: Sequence[Model], files: Sequence[str], options: Compar
     if not comparison.totals[0].num_tokens:
         raise empty_text_error(files, "there is nothing to compare on")
     for model, total in zip(models, comparison.totals, strict=True):
-        report_unknown(total, score_options, model.tokenizer.kind, f"this text (tokenized by {model.path})")
+        report_unknown(total, score_options, model.tokenizer, f"this text (tokenized by {model.path})")
     return comparison
 
 

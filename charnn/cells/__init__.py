@@ -20,6 +20,7 @@ from charnn.cells.rnn import leaky, relu, rnn, tanh
 from charnn.config import Architecture
 from charnn.config.model import REGISTERED_CELLS
 from charnn.errors import ModelError, OptionError
+from charnn.options import checked_text, shown
 
 __all__ = [
     "CELL_NAMES",
@@ -222,10 +223,12 @@ def register_cell(name: str, cell: Cell | Callable[[Architecture, int], Cell]) -
         ...     return {"weight_ih": (hidden_size, input_size), "bias_ih": (hidden_size,)}
         >>> charnn.register_cell("adder", charnn.Cell(shapes, num_gates=1, num_states=1, step=step))
     """
-    if name in CELL_NAMES:
+    if checked_text(name, "name") in CELL_NAMES:
         raise OptionError(f"name: found {name!r}, which is a built-in cell; choose another name")
     if not re.fullmatch(r"[a-z][a-z0-9-]*", name):
         raise OptionError(f"name: found {name!r}, but it must consist of lower-case letters, digits and hyphens")
+    if not callable(cell) and not isinstance(cell, Cell):
+        raise OptionError(f"cell: found {shown(cell)}, but it must be a charnn.Cell, or a function that returns one")
     _MAKERS[name] = cell if not isinstance(cell, Cell) else lambda architecture, layer: cell  # noqa: ARG005
     REGISTERED_CELLS.add(name)
 

@@ -1,5 +1,6 @@
 """The entry point: registers the commands, and turns errors into one line and an exit status."""
 
+import re
 import sys
 from typing import Annotated
 
@@ -63,6 +64,8 @@ def _explained(error: Exception, *, command: str) -> tuple[str, int]:
     if isinstance(error, CharnnError):
         return f"error: {error}", error.exit_status
     if isinstance(error, OSError):
+        if not charnn.api.has_working_directory():
+            return f"error: {charnn.api.WORKING_DIRECTORY_IS_GONE}", 1
         where = f"{error.filename}: " if error.filename else ""
         return f"error: {where}{error.strerror or error}; correct this and run the command again", 1
     if memory := _exhausted_memory(error):
@@ -75,7 +78,7 @@ def _explained(error: Exception, *, command: str) -> tuple[str, int]:
 
 def _memory_remedy(memory: str, command: str) -> str:
     if command == "train":
-        return "use a smaller --hidden-size, --batch-size, --bptt or --vocab-size"
+        return "use a smaller --hidden-size, --batch-size, --bptt or, for words and subwords, --vocab-size"
     return "close other programs, or " + ("leave out --device cuda" if "GPU" in memory else "use a machine with more")
 
 
@@ -87,4 +90,5 @@ def _exhausted_memory(error: Exception) -> str | None:
 
 
 def _one_line(message: str) -> str:
-    return " ".join(message.split("\n"))
+    """Return a message in one line; bytes that are not UTF-8, as Python spells them in quoted texts, are written plainly."""
+    return re.sub(r"\\udc([89a-f][0-9a-f])", r"\\x\1", " ".join(message.split("\n")))

@@ -7,6 +7,9 @@ import typer
 
 from charnn.options import nearest_name
 
+_NOT_UTF_8 = "Input should be a valid string, unable to parse raw data as a unicode string"
+"""How pydantic says that."""
+
 
 def usage_message(error: typer.TyperException) -> str:
     """Return a message that says what is wrong with a command line, and how to correct it."""
@@ -20,7 +23,7 @@ def usage_message(error: typer.TyperException) -> str:
         flags = [flag for flag in flags if flag.startswith("--") and error.option_name.startswith("--")]
         sees_all = any("--help-all" in parameter.opts for parameter in parameters)
         return no_such("option", error.option_name, flags, see=f"{path} {'--help-all' if sees_all else '--help'}")
-    message = error.format_message().replace("Value error, ", "").rstrip(".")
+    message = error.format_message().replace("Value error, ", "").replace(_NOT_UTF_8, "it is not UTF-8").rstrip(".")
     return f"{message}; see {path} --help"
 
 

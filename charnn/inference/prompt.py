@@ -9,6 +9,7 @@ from charnn.config import OnUnknown
 from charnn.errors import UnknownTokenError
 from charnn.inference.engine import Engine, EngineState, Floats
 from charnn.inference.stepper import Stepper, stepper_for
+from charnn.text.characters import is_escaped_byte
 from charnn.text.tokenizers import Token, Tokenizer
 
 SPACES = " \t"
@@ -81,6 +82,8 @@ def _unknown_token(
 
 
 def _spelled(token: Token) -> str:
+    if is_escaped_byte(token.text):
+        return f"{token.text!r} (a byte that is not UTF-8)"
     code_point = f" (U+{ord(token.text):04X})" if len(token.text) == 1 else ""
     return f"{token.text!r}{code_point}"
 

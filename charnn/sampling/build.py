@@ -21,6 +21,7 @@ from charnn.inference.prompt import (
 )
 from charnn.inference.prompt_state import load_prompt_state, save_prompt_state
 from charnn.inference.stepper import Stepper
+from charnn.options import checked_text
 from charnn.sampling.beam import BeamSearch
 from charnn.sampling.sampler import Sampler, generate_sample
 from charnn.sampling.stream_sampler import StreamSampler
@@ -36,8 +37,7 @@ def check_can_write(model: Model, options: SampleOptions) -> None:
     """
     if model.architecture.direction == "backward":
         raise OptionError(
-            f"-m: found {model.path}, which reads from right to left, but text is written from left to right; "
-            "name a forward model"
+            f"{model.path}: reads from right to left, but text is written from left to right; use a forward model"
         )
     if options.until == "unit" and model.tokenizer.unit == "stream":
         raise OptionError(
@@ -84,9 +84,7 @@ class Prompts:
         self.texts: list[str] = []
         self._ids: list[npt.NDArray[np.int64]] = []
         for name, text in zip(names, texts, strict=True):
-            if not isinstance(text, str):
-                raise OptionError(f"{name}: found {text!r}, but it must be a string")
-            whole = without_trailing_space(self._tokenizer, self._before + text)
+            whole = without_trailing_space(self._tokenizer, self._before + checked_text(text, name))
             self.texts.append(whole[len(self._before) :])
             ids = self._encode(whole, name)
             self._ids.append(ids if self._earlier is None else np.concatenate((self._earlier, ids)))

@@ -14,7 +14,7 @@ from charnn.inference.devices import require_gpu
 from charnn.inference.engine import Engine
 from charnn.ngrams.spelling import Spelling
 from charnn.notices import notice_logger
-from charnn.options import refuse_both, refuse_unused
+from charnn.options import refuse_both, refuse_unused, shown
 from charnn.scoring.cache import CachedEstimator, CacheSettings, fit_cache
 from charnn.scoring.estimators import Estimator, Interpolation, NetworkEstimator
 from charnn.scoring.scorer import score_stream, score_units, token_log_probs, with_ngrams
@@ -66,7 +66,7 @@ class Scorer:
 def _checked(unit: object) -> str:
     """Return a text to score. Raises OptionError for anything else."""
     if not isinstance(unit, str):
-        raise OptionError(f"text: found {unit!r}, but it must be a string, a list of strings or a path")
+        raise OptionError(f"text: found {shown(unit)}, but it must be a string, a list of strings or a path")
     return unit
 
 

@@ -134,18 +134,17 @@ def _digest(source: Source, num_bytes: int) -> str:
     return sha256_of(replace(source, num_bytes=num_bytes))[1]
 
 
-def report_unknown(total: Score, options: ScoreOptions, kind: str, of: str) -> None:
+def report_unknown(total: Score, options: ScoreOptions, tokenizer: Tokenizer, of: str) -> None:
     """Log that many tokens of a scored text are unknown, unless the options give them a probability of their own.
 
     Args:
         total: the totals over the text.
-        kind: the tokenizer's.
         of: what the figures are of, for the message.
     """
     if options.spell or options.unk_penalty is not None:
         return
     num_tokens = total.num_tokens + total.num_excluded
-    doubt = unknown_doubt(SplitSize(num_tokens=num_tokens, num_unknown=total.num_unknown), kind, of)
+    doubt = unknown_doubt(SplitSize(num_tokens=num_tokens, num_unknown=total.num_unknown), tokenizer, of)
     if doubt and options.exclude_unk:
         doubt = f"{total.num_unknown / num_tokens:.0%} of the tokens of {of} are excluded: the figures are of the others only"
     if doubt:

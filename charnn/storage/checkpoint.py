@@ -6,10 +6,12 @@ is read, under the final names or the staged ones that a crash left behind.
 
 import json
 import struct
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
 import numpy.typing as npt
 from safetensors import SafetensorError
 from safetensors.numpy import load as load_safetensors
@@ -28,9 +30,21 @@ Tensors = dict[str, npt.NDArray[Any]]
 
 
 def pack_tensors(tensors: Tensors, header: JsonObject) -> bytes:
-    """Return the bytes of a safetensors file; the header is one metadata entry, so that equal contents give equal bytes."""
-    packed: bytes = save_safetensors(tensors, {"charnn": json.dumps(header, sort_keys=True)})
+    """Return the bytes of a safetensors file; the header is one metadata entry, so that equal contents give equal bytes.
+
+    A checksum of the tensors is added to the header, by which `read_tensors` notices damage.
+    """
+    described = {**header, "crc32": _checksum(tensors)}
+    packed: bytes = save_safetensors(tensors, {"charnn": json.dumps(described, sort_keys=True)})
     return packed
+
+
+def _checksum(tensors: Tensors) -> int:
+    """Return the CRC-32 of the names and the content of tensors."""
+    checksum = 0
+    for name in sorted(tensors):
+        checksum = zlib.crc32(np.ascontiguousarray(tensors[name]).data, zlib.crc32(name.encode("utf-8"), checksum))
+    return checksum
 
 
 class Checkpoint(NamedTuple):
@@ -119,5 +133,11 @@ def read_tensors(file: Path) -> tuple[Tensors, JsonObject]:
     if version > FORMAT_VERSION:
         raise ModelError(
             f"{file}: has format version {version}, this charnn reads up to {FORMAT_VERSION}; install a newer charnn"
+        )
+    checksum = header.pop("crc32", None)  # older versions saved none
+    if checksum is not None and checksum != _checksum(tensors):
+        raise ModelError(
+            f"{file}: is damaged (its content does not have the crc32 in its header); restore the file or train again, or "
+            "leave the crc32 out if you changed the tensors"
         )
     return tensors, header

@@ -160,14 +160,14 @@ def prepare_corpus(
 
 def _report_doubts(corpus: Corpus, text: Selection) -> None:
     """Log what will make the figures of this corpus doubtful."""
-    options, num_training = text.options, len(text.sources)
+    num_training = len(text.sources)
     report_overlap(
         corpus.files[:num_training],
         corpus.files[num_training:],
         repeated_passages(corpus.ids("train"), corpus.ids("valid")),
     )
     report_training_doubts(
-        corpus.train, corpus.valid, kind=options.tokenizer, names=text.short_name, reads_all=bool(text.valid)
+        corpus.train, corpus.valid, tokenizer=corpus.tokenizer, names=text.short_name, reads_all=bool(text.valid)
     )
 
 

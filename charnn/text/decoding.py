@@ -14,6 +14,8 @@ CHUNK_BYTES = 1 << 20
 RAW = "raw bytes"
 """Pseudo-encoding for raw bytes: undecodable bytes become surrogates, which encode to the same bytes."""
 DEFAULT = "utf-8"
+NOT_OF_TEXTS = ("idna", "punycode")
+"""Codecs of Python for host names."""
 
 
 def decoded(
@@ -137,8 +139,10 @@ def _decoder(encoding: str) -> codecs.IncrementalDecoder:
         return codecs.getincrementaldecoder("utf-8")("surrogateescape")
     try:
         codec = codecs.lookup(encoding)
+        if codec.name in NOT_OF_TEXTS:
+            raise LookupError
         "".encode(encoding)
-    except LookupError:
+    except (LookupError, ValueError):  # ValueError: the name is not even a text
         raise OptionError(
             f"--encoding: found {encoding!r}, which is not a known text encoding; use one such as utf-8, cp1252 or utf-16"
         ) from None

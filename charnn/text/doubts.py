@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 from charnn.notices import notice_logger
 from charnn.text.facts import SplitSize, TextFile
+from charnn.text.tokenizers import Tokenizer
 
 logger = notice_logger(__name__)
 
@@ -30,37 +31,38 @@ MAX_SEARCHED_BYTES, BLOCK_TOKENS = 16 << 20, 1 << 16
 """Bytes of encoded training text in which passages are looked up, in a few tenths of a second, and tokens read at a time."""
 
 
-def unknown_doubt(size: SplitSize, kind: str, of: str) -> str | None:
+def unknown_doubt(size: SplitSize, tokenizer: Tokenizer, of: str) -> str | None:
     """Return what is doubtful about the figures of a text with many unknown tokens, or None if there are few.
 
     Args:
         size: numbers of tokens and of unknown tokens.
-        kind: the tokenizer's.
+        tokenizer: of the model. A larger vocabulary is advised only if tokens of the training text were left out of it.
         of: what the text is, for the message.
     """
     rate = size.num_unknown / size.num_tokens if size.num_tokens else 0.0
     if rate <= HIGH_UNKNOWN_RATE:
         return None
-    better = {
-        "char": "a larger --vocab-size or --tokenizer byte",
-        "word": "--tokenizer char or a larger --vocab-size",
-    }.get(kind, "--tokenizer char")
+    better = "--tokenizer byte" if tokenizer.kind == "char" else "--tokenizer char"
+    vocabulary = tokenizer.vocabulary
+    if vocabulary.unknown_id is not None and vocabulary.counts[vocabulary.unknown_id]:
+        better += " or a larger vocabulary (--vocab-size, --min-count)"
     return (
         f"{rate:.0%} of the tokens of {of} are unknown: bits per character count each <unk> as one cheap token, whatever it "
         f"stands for; score with --spell, or train with {better}"
     )
 
 
-def report_training_doubts(train: SplitSize, valid: SplitSize, *, kind: str, names: str, reads_all: bool) -> None:
+def report_training_doubts(
+    train: SplitSize, valid: SplitSize, *, tokenizer: Tokenizer, names: str, reads_all: bool
+) -> None:
     """Log what is doubtful about the sizes of a training text and its held-out part.
 
     Args:
-        kind: the tokenizer's.
         names: of the training text.
         reads_all: whether all of the text is trained on, since the held-out text is separate.
     """
     of = f"the {'validation' if reads_all else 'held-out'} text" if valid.num_tokens else names
-    if doubt := unknown_doubt(valid if valid.num_tokens else train, kind, of):
+    if doubt := unknown_doubt(valid if valid.num_tokens else train, tokenizer, of):
         logger.info(doubt)
     num_chars = train.num_chars + (0 if reads_all else valid.num_chars)
     if num_chars < FEWEST_TRAINING_CHARS:

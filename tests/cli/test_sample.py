@@ -485,3 +485,22 @@ def test_a_search_that_finds_nothing_says_so(charnn, run, monkeypatch):
     result = charnn("fill", "The ____ said", "-m", run)
     assert result.status == 1
     assert "TEXT: a search found nothing but spaces for the gap; raise --beam or --max-tokens" in result.err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status", "message"),
+    [
+        (
+            ["a\udcff"],
+            1,
+            "prompt: character '\\xff' (a byte that is not UTF-8) at position 2 is not in the model's voc",
+        ),
+        (["a", "-n", "\udcff"], 2, "Invalid value for '-n' / '--length': it is not UTF-8; see charnn sample --help"),
+        (["a", "--\udcff"], 2, "'--\\xff': no such option; see charnn sample --help-all"),
+        (["a", "--ban-token", "b\udc80"], 2, "--ban-token: found 'b\\x80', which is none of the model's"),
+    ],
+)
+def test_an_argument_that_is_not_utf_8_is_shown_as_bytes(charnn, run, arguments, status, message):
+    result = charnn("sample", "-m", run, *arguments)
+    assert (result.status, result.err.count("\n")) == (status, 1)
+    assert result.err.startswith(f"charnn: error: {message}")

@@ -1,5 +1,6 @@
 """`charnn train` through its entry point: budgets, resuming, refusals."""
 
+import contextlib
 import io
 import json
 import os
@@ -283,6 +284,8 @@ def test_a_loss_that_is_not_finite_ends_in_one_line_and_what_was_saved_stays(cha
         (("train", "text.txt", "--minutes", 0), 2, "--minutes: found 0, but it must be above 0"),
         (("train", "text.txt", "--resume", "--overwrite"), 2, "--resume: cannot be combined with --overwrite"),
         (("train", "text.txt", "--encoding", "klingon"), 2, "--encoding: found 'klingon', which is not a known text encoding"),
+        (("train", "text.txt", "--encoding", "idna"), 2, "--encoding: found 'idna', which is not a known text encoding"),
+        (("train", "text.txt", "--encoding", "\udcff"), 2, "--encoding: found '\\xff', which is not a known text encoding"),
         (("train", "text.txt", "--valid", "missing.txt"), 1, "missing.txt: no such file or directory"),
         (("train", "text.txt", "--tokenizer", "subword", "--vocab-size", 5), 2, "--vocab-size: found 5, but this text needs"),
     ],
@@ -546,18 +549,47 @@ def test_a_default_name_is_one_that_every_system_takes(charnn, text):
     assert [path.name for path in Path("runs").iterdir()] == ["what-"]
 
 
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--seed", 2**31], "--seed: found 2147483648, but it must be at least 0 and below 2147483648"),
+        (["--steps", "9" * 400], f"--steps: found {'9' * 400}, but its absolute value must be at most {2**63 - 1}"),
+        (["--carry", 9, "--unit", "line"], "--carry: has no effect without --unit stream; add that or leave this out"),
+        (["--direction", "both", "--steps", 0], "--steps: found 0, but it must be at least 1"),
+    ],
+)
+@pytest.mark.parametrize("name", ["text.txt", "missing.txt"])
+def test_wrong_usage_is_reported_before_what_is_wrong_with_files(charnn, name, text, run, options, message):
+    result = charnn("train", name, "-o", run, *options)
+    assert (result.status, result.err) == (2, f"charnn: error: {message}\n")
+
+
+def test_a_working_directory_that_was_removed_is_named(charnn, tmp_path):
+    gone = tmp_path / "gone"
+    gone.mkdir()
+    with contextlib.chdir(gone):
+        try:
+            gone.rmdir()
+        except OSError:
+            pytest.skip("this system keeps a working directory")
+        results = [charnn("train", FABLES, "--steps", 1), charnn("sample"), charnn("score", "x.txt", "-m", "m")]
+    message = "the working directory no longer exists; change to another one with cd, and run the command again"
+    assert [(result.status, result.err) for result in results] == [(1, f"charnn: error: {message}\n")] * 3
+
+
 def test_an_impossible_size_is_one_line(charnn, text):
     result = charnn("train", text, "--hidden-size", 10**7, "--steps", 1)
     assert result.status == 1
     assert result.err.splitlines()[-1] == (
-        "charnn: error: there is not enough memory; use a smaller --hidden-size, --batch-size, --bptt or --vocab-size"
+        "charnn: error: there is not enough memory; "
+        "use a smaller --hidden-size, --batch-size, --bptt or, for words and subwords, --vocab-size"
     )
 
 
 @pytest.mark.parametrize(
     ("command", "remedy"),
     [
-        ("train", "use a smaller --hidden-size, --batch-size, --bptt or --vocab-size"),
+        ("train", "use a smaller --hidden-size, --batch-size, --bptt or, for words and subwords, --vocab-size"),
         ("sample", "close other programs, or leave out --device cuda"),
     ],
 )
@@ -715,8 +747,7 @@ def test_a_run_without_an_option_that_was_resolved_is_refused(charnn, run, name)
 @pytest.mark.parametrize("prefix", ["network.", "optimizer.", "recurrent."])
 def test_a_checkpoint_without_some_tensors_is_one_line(charnn, run, prefix):
     tensors, header = read_tensors(run / "training.safetensors")
-    names = [name for name in tensors if name.startswith(prefix)]
-    del tensors[names[0]]
+    del tensors[min(name for name in tensors if name.startswith(prefix) and not name.endswith(".step"))]
     (run / "training.safetensors").write_bytes(pack_tensors(tensors, header))
     refused = charnn("train", "--resume", "-o", run, "--steps", 122)
     assert (refused.status, len(refused.err.splitlines())) == (1, 1)

@@ -4,14 +4,15 @@ import shutil
 
 import numpy as np
 import pytest
+import safetensors.numpy
 
 from charnn.config import Architecture
 from charnn.errors import ModelError, StorageError
 from charnn.files import staged
+from charnn.storage.checkpoint import pack_tensors, read_tensors
 from charnn.storage.model_directory import (
     find_model,
     finish_interrupted_writes,
-    pack_tensors,
     read_mixture,
     read_model,
     read_training_state,
@@ -101,6 +102,36 @@ def test_weights_whose_header_begins_as_a_pickle_does_are_weights(run):
     assert content[0] == 0x80
     (run / "model.safetensors").write_bytes(content)
     assert read_model(run).weights.keys() == model.weights.keys()
+
+
+@pytest.mark.parametrize("name", ["model.safetensors", "ngram.safetensors"])
+def test_a_flipped_bit_in_a_tensor_is_noticed(run, name):
+    file = run / name
+    content = bytearray(file.read_bytes())
+    content[-3] ^= 4
+    file.write_bytes(content)
+    with pytest.raises(ModelError) as error:
+        read_mixture(read_model(run))
+    assert str(error.value).startswith(
+        f"{file}: is damaged (its content does not have the crc32 in its header); restore"
+    )
+
+
+def test_tensors_without_a_checksum_are_read(run):
+    """Those of older versions, and those that a user has changed with another program."""
+    model, file = read_model(run), run / "model.safetensors"
+    changed = {name: array + 1 for name, array in model.weights.items()}
+    header = {"format_version": 1, "generation": model.generation, "tokenizer_sha256": model.tokenizer_sha256}
+    file.write_bytes(safetensors.numpy.save(changed, {"charnn": json.dumps(header)}))
+    assert all((array == changed[name]).all() for name, array in read_model(run).weights.items())
+
+
+@pytest.mark.parametrize("array", [np.zeros((0, 3)), np.ones(1), np.ones((2, 3))], ids=str)
+def test_tensors_of_any_shape_have_a_checksum(tmp_path, array):
+    (tmp_path / "x").write_bytes(pack_tensors({"a": array}, {"format_version": 1, "generation": 0}))
+    tensors, header = read_tensors(tmp_path / "x")
+    assert np.array_equal(tensors["a"], array)
+    assert header == {"format_version": 1, "generation": 0}
 
 
 def test_the_tokenizer_of_another_model_is_refused(run, line_run):

@@ -1,9 +1,11 @@
 import numpy as np
 import pytest
 
+from charnn.config import TextOptions
 from charnn.text import doubts
 from charnn.text.doubts import long_line_doubt, repeated_passages, training_files, unknown_doubt
 from charnn.text.facts import SplitSize, TextFile
+from tests.conftest import trained_tokenizer
 
 
 def random_ids(num_tokens, seed, dtype=np.uint16):
@@ -41,13 +43,28 @@ def test_files_of_a_separate_validation_text_are_not_trained_on(valid, expected)
 
 
 def test_a_rate_of_unknown_tokens_that_good_texts_have_is_not_doubtful():
-    assert unknown_doubt(SplitSize(num_tokens=100, num_unknown=20), "word", "x") is None
-    assert unknown_doubt(SplitSize(), "word", "x") is None
-    assert (unknown_doubt(SplitSize(num_tokens=100, num_unknown=88), "word", "x.txt") or "").startswith(
+    words = trained_tokenizer(TextOptions(tokenizer="word"), "the fox the fox slept")
+    assert unknown_doubt(SplitSize(num_tokens=100, num_unknown=20), words, "x") is None
+    assert unknown_doubt(SplitSize(), words, "x") is None
+    assert unknown_doubt(SplitSize(num_tokens=100, num_unknown=88), words, "x.txt") == (
         "88% of the tokens of x.txt are unknown: bits per character count each <unk> as one cheap token, whatever it stands "
-        "for; score with --spell, or train with --tokenizer char or a larger --vocab-size"
+        "for; score with --spell, or train with --tokenizer char or a larger vocabulary (--vocab-size, --min-count)"
     )
-    assert "--tokenizer byte" in (unknown_doubt(SplitSize(num_tokens=10, num_unknown=9), "char", "x") or "")
+
+
+@pytest.mark.parametrize(
+    ("options", "advice"),
+    [
+        ({}, "train with --tokenizer byte"),
+        ({"vocab_size": 4}, "train with --tokenizer byte or a larger vocabulary (--vocab-size, --min-count)"),
+        ({"min_count": 2}, "train with --tokenizer byte or a larger vocabulary (--vocab-size, --min-count)"),
+        ({"tokenizer": "word", "min_count": 1}, "train with --tokenizer char"),
+    ],
+)
+def test_a_larger_vocabulary_is_advised_where_the_training_text_has_more_tokens(options, advice):
+    tokenizer = trained_tokenizer(TextOptions(**options), "aab bbbc")
+    doubt = unknown_doubt(SplitSize(num_tokens=10, num_unknown=9), tokenizer, "x") or ""
+    assert doubt.endswith(f"; score with --spell, or {advice}")
 
 
 def test_a_long_line_has_pages():

@@ -19,6 +19,7 @@ from charnn.text.corpus import open_ids, reverse_encoded
 from charnn.text.tokenizers import CharTokenizer
 from charnn.text.vocabulary import Vocabulary
 from charnn.training.run import create, networks, session
+from charnn.training.run.request import make_request
 from tests.conftest import ramp_weights
 from tests.training.test_techniques import interrupted_after_ten_steps
 
@@ -296,7 +297,7 @@ def test_both_halves_train_for_the_same_time_after_the_set_up(monkeypatch):
 
     monkeypatch.setattr(networks, "create_run", set_up)
     monkeypatch.setattr(networks, "create_backward_half", set_up_backward)
-    request = networks.make_request(Path("m"), ["text.txt"], {"direction": "both", "minutes": 1.0})
+    request = make_request(Path("m"), ["text.txt"], {"direction": "both", "minutes": 1.0})
     left = []
     for half in networks.networks(request, started=100.0):
         left.append(request.training_options.minutes * 60 - (clock[0] - half.trainer.started))

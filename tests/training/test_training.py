@@ -817,12 +817,20 @@ def test_at_least_half_of_a_time_budget_is_for_steps():
 
 
 @pytest.mark.parametrize(
-    ("minutes", "speed", "refused"), [(0.2, 640.0, True), (0.2, 64_000.0, False), (2.0, 640.0, False)]
+    ("minutes", "speed", "vocab_size", "smaller"),
+    [
+        (0.2, 640.0, SHAPE.vocab_size, "--hidden-size or --batch-size"),
+        (0.2, 640.0, 5000, "--vocab-size, --hidden-size or --batch-size"),
+        (0.2, 64_000.0, 5000, None),
+        (2.0, 640.0, 5000, None),
+    ],
 )
-def test_a_budget_without_room_for_a_step_is_refused_with_sufficient_minutes(minutes, speed, refused):
+def test_a_budget_without_room_for_a_step_is_refused_with_sufficient_minutes(minutes, speed, vocab_size, smaller):
     options = TrainingOptions(minutes=minutes, batch_size=32, bptt_length=128)
-    plan = planning.Plan(SHAPE, options, "cpu", timing.Speed("fp32", 1, speed, 1000.0, None), 0.1, 500, 500, 0, 1.0)
-    if not refused:
+    measured = timing.Speed("fp32", 1, speed, 1000.0, None)
+    shape = replace(SHAPE, vocab_size=vocab_size)
+    plan = planning.Plan(shape, options, "cpu", measured, 0.1, 500, 500, 0, 1.0)
+    if smaller is None:
         create._refuse_too_little_time(plan, 4.0)
         return
     # A step of 4,096 tokens takes 6.4 s, the end 1.5 s and four evaluations of half a second: 4 + 20 * 6.4 + 3.5 = 135.5 s.
@@ -830,7 +838,7 @@ def test_a_budget_without_room_for_a_step_is_refused_with_sufficient_minutes(min
         create._refuse_too_little_time(plan, 4.0)
     assert str(error.value) == (
         "--minutes 0.2: reading and timing took 4 s, and a step takes 6.4 s here; use --minutes 2.3 or more, "
-        "or a smaller --vocab-size, --hidden-size or --batch-size"
+        f"or a smaller {smaller}"
     )
 
 

@@ -112,7 +112,7 @@ def score_texts(
             console.notice(f"interrupted {done}")
             raise
         totals.check(files)
-        charnn.api.report_unknown(totals.score, options, scorer.tokenizer.kind, "this text")
+        charnn.api.report_unknown(totals.score, options, scorer.tokenizer, "this text")
         noun = "sentence" if options.by_region else "cell" if options.column else "text" if texts else ""
         reads_backward = any(each.is_backward for each in scorer.estimators)
         protocol = charnn.api.protocol_in_words(options, totals.num_units, noun=noun, reads_backward=reads_backward)

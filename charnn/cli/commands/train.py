@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from charnn.recipes import Recipe
     from charnn.storage.run_config import RunConfig
     from charnn.training.events import Stopped
-    from charnn.training.run.networks import RunRequest
+    from charnn.training.run.request import RunRequest
     from charnn.training.run.session import Session
 
 
@@ -75,16 +75,7 @@ def train(
     refuse_both(
         "--find-lr", find_lr and overrides.get("direction") == "both", "--direction both (it trains one network)"
     )
-    refuse_both("--resume", resume and overwrite, "--overwrite")
-    refuse_both("--recipe", resume and recipe is not None, "--resume (a run keeps its options)")
-    if texts and not resume:
-        valid = overrides.get("valid")
-        charnn.api.check_exist([*texts, str(valid)] if valid else texts)
     directory = _directory(output, texts, resume=resume)
-    if not find_lr and not resume:
-        charnn.api.check_available(directory, overwrite=overwrite)  # again later; here, before torch is loaded
-    if texts and not resume:
-        charnn.api.note_table(texts, str(overrides.get("encoding", "utf-8")))
     request = charnn.api.make_request(
         directory,
         texts or [],
@@ -94,6 +85,11 @@ def train(
         resume=resume,
     )
     if texts and not resume:
+        valid = request.text_options.valid
+        charnn.api.check_exist([*texts, valid] if valid else texts)
+        if not find_lr:
+            charnn.api.check_available(directory, overwrite=overwrite)  # again later; here, before torch is loaded
+        charnn.api.note_table(texts, request.text_options.encoding)
         console.notice(f"reading {', '.join(map(charnn.api.display_name, texts))}")
     if find_lr:
         with terminated_like_interrupted():

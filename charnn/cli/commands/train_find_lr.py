@@ -10,7 +10,7 @@ from charnn.cli.output.progress_line import ProgressLine
 
 if TYPE_CHECKING:
     from charnn.training.planning.lr_range_test import Trial
-    from charnn.training.run.networks import RunRequest
+    from charnn.training.run.request import RunRequest
 
 PLOT_HEIGHT, MAX_PLOT_WIDTH, MARGIN = 14, 90, 10
 

@@ -48,6 +48,8 @@ logger = notice_logger(__name__)
 
 MIN_STEPS = 20
 """Minimum number of steps within a recommended time budget; with fewer, training is useless."""
+MANY_TOKENS = 1000
+"""With a larger vocabulary, the output layer takes much of a step."""
 SLOW_STEP_SECONDS = 0.5
 """If a step takes at least this long, a time budget that does not suffice for two steps is refused."""
 
@@ -187,9 +189,10 @@ def _refuse_too_little_time(plan: Plan, seconds: float) -> None:
     if seconds_for_steps(minutes, facts.evaluation_seconds, facts.final_size) - seconds >= 2 * step_seconds:
         return
     needed = _minutes_for(seconds, step_seconds, facts)
+    smaller = "--vocab-size, " if plan.architecture.vocab_size > MANY_TOKENS else ""
     raise TrainingError(
         f"--minutes {minutes:g}: reading and timing took {seconds:.0f} s, and a step takes {step_seconds:.1f} s here; "
-        f"use --minutes {needed:g} or more, or a smaller --vocab-size, --hidden-size or --batch-size"
+        f"use --minutes {needed:g} or more, or a smaller {smaller}--hidden-size or --batch-size"
     )
 
 

@@ -8,7 +8,7 @@ from charnn.text.progress import Report
 from charnn.training.planning.lr_range_test import Trial, range_test
 from charnn.training.planning.memory import memory_kept
 from charnn.training.run.create import create_run
-from charnn.training.run.networks import RunRequest
+from charnn.training.run.request import RunRequest
 from charnn.training.run.session import close_text
 
 

@@ -2,95 +2,23 @@
 
 import shlex
 import time
-from collections.abc import Generator, Sequence
-from dataclasses import dataclass
+from collections.abc import Generator
 from pathlib import Path
 
-from charnn.config import ModelOptions, TextOptions, TrainingOptions
-from charnn.config.compatibility import merge_recipe
 from charnn.errors import OptionError, StorageError
 from charnn.notices import notice_logger
-from charnn.options import OptionValues, pick
-from charnn.recipes import Recipe
 from charnn.storage.locking import exclusive
 from charnn.storage.model_directory import is_model, read_config
 from charnn.storage.run_files import BACKWARD, RESUMING
 from charnn.text.progress import Report
-from charnn.training.run.bidirectional import (
-    half_of_budget,
-    is_finished,
-    is_forward_half,
-    with_default_budget,
-)
+from charnn.training.run.bidirectional import half_of_budget, is_finished, is_forward_half
 from charnn.training.run.create import create_backward_half, create_run
+from charnn.training.run.request import RunRequest
 from charnn.training.run.resume import resume_run
 from charnn.training.run.same_text import check_same_text
 from charnn.training.run.session import Session
 
 logger = notice_logger(__name__)
-
-
-@dataclass(frozen=True)
-class RunRequest:
-    """A run to start or resume; see `make_request`.
-
-    Args:
-        directory: of the run.
-        texts: files to train on (see `find_sources`).
-        overrides: options that the user gave, by field name.
-        text_options, model_options, training_options: all options; for a bidirectional model, those of each network.
-        recipe: source of the options that the user did not give.
-        overwrite: replace an existing model.
-        resume: resume the run from its last checkpoint.
-    """
-
-    directory: Path
-    texts: Sequence[str]
-    overrides: OptionValues
-    text_options: TextOptions
-    model_options: ModelOptions
-    training_options: TrainingOptions
-    recipe: Recipe | None = None
-    overwrite: bool = False
-    resume: bool = False
-
-
-def make_request(
-    directory: Path,
-    texts: Sequence[str],
-    overrides: OptionValues,
-    *,
-    recipe: Recipe | None = None,
-    overwrite: bool = False,
-    resume: bool = False,
-) -> RunRequest:
-    """Return a request to start or resume a run.
-
-    Args:
-        directory: of the run.
-        texts: files to train on (see `find_sources`).
-        overrides: options by field name; the others come from the recipe or are the defaults.
-        recipe: published settings to start from.
-        overwrite: replace an existing model.
-        resume: resume the run from its last checkpoint.
-
-    Raises:
-        OptionError: for options that are out of bounds or incompatible.
-    """
-    options = overrides
-    if recipe is not None:
-        options, left_out = merge_recipe(recipe.options, overrides)
-        if left_out:
-            logger.info(
-                f"recipe {recipe.name}: left out {', '.join(left_out)}, which have no effect with the options given"
-            )
-    text_options, model_options = pick(TextOptions, options), pick(ModelOptions, options)
-    if model_options.direction == "both" and not resume:
-        options = half_of_budget(with_default_budget(options))
-    training_options = pick(TrainingOptions, options)
-    return RunRequest(
-        directory, texts, overrides, text_options, model_options, training_options, recipe, overwrite, resume
-    )
 
 
 def networks(request: RunRequest, *, started: float, report: Report | None = None) -> Generator[Session, None, None]:

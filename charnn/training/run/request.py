@@ -1,0 +1,86 @@
+"""A request to start or resume a run, with all options checked. Loads no torch, so that wrong usage is reported at once."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from charnn.config import ModelOptions, TextOptions, TrainingOptions
+from charnn.config.compatibility import check_compatibility, merge_recipe
+from charnn.errors import StorageError
+from charnn.files import WORKING_DIRECTORY_IS_GONE, has_working_directory
+from charnn.notices import notice_logger
+from charnn.options import OptionValues, pick, refuse_both
+from charnn.recipes import Recipe
+from charnn.training.run.bidirectional import half_of_budget, with_default_budget
+
+logger = notice_logger(__name__)
+
+
+@dataclass(frozen=True)
+class RunRequest:
+    """A run to start or resume; see `make_request`.
+
+    Args:
+        directory: of the run.
+        texts: files to train on (see `find_sources`).
+        overrides: options that the user gave, by field name.
+        text_options, model_options, training_options: all options; for a bidirectional model, those of each network.
+        recipe: source of the options that the user did not give.
+        overwrite: replace an existing model.
+        resume: resume the run from its last checkpoint.
+    """
+
+    directory: Path
+    texts: Sequence[str]
+    overrides: OptionValues
+    text_options: TextOptions
+    model_options: ModelOptions
+    training_options: TrainingOptions
+    recipe: Recipe | None = None
+    overwrite: bool = False
+    resume: bool = False
+
+
+def make_request(
+    directory: Path,
+    texts: Sequence[str],
+    overrides: OptionValues,
+    *,
+    recipe: Recipe | None = None,
+    overwrite: bool = False,
+    resume: bool = False,
+) -> RunRequest:
+    """Return a request to start or resume a run.
+
+    Args:
+        directory: of the run.
+        texts: files to train on (see `find_sources`).
+        overrides: options by field name; the others come from the recipe or are the defaults.
+        recipe: published settings to start from.
+        overwrite: replace an existing model.
+        resume: resume the run from its last checkpoint.
+
+    Raises:
+        OptionError: for options that are out of bounds or incompatible.
+        StorageError: if the working directory no longer exists.
+    """
+    refuse_both("--resume", resume and overwrite, "--overwrite")
+    refuse_both("--recipe", resume and recipe is not None, "--resume (a run keeps its options)")
+    if not has_working_directory():
+        raise StorageError(WORKING_DIRECTORY_IS_GONE)  # torch would abort the process
+    options = overrides
+    if recipe is not None:
+        options, left_out = merge_recipe(recipe.options, overrides)
+        if left_out:
+            logger.info(
+                f"recipe {recipe.name}: left out {', '.join(left_out)}, which have no effect with the options given"
+            )
+    text_options, model_options = pick(TextOptions, options), pick(ModelOptions, options)
+    if model_options.direction == "both" and not resume:
+        options = half_of_budget(with_default_budget(options))
+    training_options = pick(TrainingOptions, options)
+    if not resume:
+        check_compatibility(text_options, model_options, training_options)
+    return RunRequest(
+        directory, texts, overrides, text_options, model_options, training_options, recipe, overwrite, resume
+    )
