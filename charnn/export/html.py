@@ -115,7 +115,7 @@ def _assembled(name: str, line: str, blocks: Sequence[str]) -> str:
     page = serving.joinpath("index.html").read_text("utf-8")
     page = _changed(page, r"<title>.*?</title>", lambda _: f"<title>{title} · charnn</title>")
     page = _changed(page, r"<h1>.*?</h1>", lambda _: f"<h1>{title}</h1>")
-    page = _changed(page, r"</header>", lambda found: f'{found}\n    <p id="about" class="hint">{shown}</p>')
+    page = _changed(page, r"</header>", lambda found: f'  <p id="about" class="hint">{shown}</p>\n    {found}')
     page = _changed(page, r'<div id="settings">', lambda found: f"{found}\n        {SEED}")
     page = _changed(page, r'<div id="panels">', lambda found: f"{notes}\n      {found}")
     page = _changed(page, r"\s*<script[^>]*\bpage\.js[^>]*></script>", lambda _: "")

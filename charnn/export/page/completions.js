@@ -2,6 +2,7 @@
 // choice of charnn serve's API: text, logprobs, finish_reason.
 
 const SLICE_MILLISECONDS = 16; // of work, before messages are read
+const MAX_UNSEEN = 1; // parts that the page has not shown yet
 
 class StoppedError extends Error {}
 
@@ -109,35 +110,53 @@ function nextTask() {
   });
 }
 
-// Return a function that takes messages: {kind: "load", ...}, {kind: "complete", number, body} and {kind: "stop", number}.
+// Return a function that takes messages: {kind: "load", description, buffer}, {kind: "complete", number, body}, and about a
+// request in progress {kind: "shown", number} for each part, and {kind: "stop", number}. Where a page shows parts more slowly
+// than they are made, they are made as slowly: else it could not be stopped.
 function answering(send) {
   let model = null;
   let queue = Promise.resolve();
-  const stopped = new Set();
+  const requests = new Map();
 
-  async function answer({ number, body }) {
+  async function answer(number, body, request) {
     let until = performance.now() + SLICE_MILLISECONDS;
     const pause = async (beforehand) => {
       if (performance.now() < until) return;
       beforehand?.();
       await nextTask();
-      if (stopped.has(number)) throw new StoppedError();
+      while (request.numUnseen > MAX_UNSEEN && !request.isStopped) {
+        await new Promise((resolve) => {
+          request.wake = resolve;
+        });
+      }
+      if (request.isStopped) throw new StoppedError();
       until = performance.now() + SLICE_MILLISECONDS;
     };
+    const sendPart = ({ text, logprobs, unknown }) => {
+      request.numUnseen += 1;
+      send({ number, part: { text, logprobs, unknown } });
+    };
     try {
-      if (!stopped.has(number)) await complete(model, body, ({ text, logprobs, unknown }) => send({ number, part: { text, logprobs, unknown } }), pause);
+      if (!request.isStopped) await complete(model, body, sendPart, pause);
       send({ number, isDone: true });
     } catch (error) {
       send({ number, error: error instanceof StoppedError ? "" : String(error) });
     }
-    stopped.delete(number);
+    requests.delete(number);
   }
 
-  return (message) => {
-    if (message.kind === "load") {
-      model = new Model(message.description, message.buffer);
-    } else if (message.kind === "stop") stopped.add(message.number);
-    else queue = queue.then(() => answer(message));
+  return ({ kind, number, body, description, buffer }) => {
+    if (kind === "load") model = new Model(description, buffer);
+    else if (kind === "complete") {
+      const request = { numUnseen: 0, isStopped: false, wake: null };
+      requests.set(number, request);
+      queue = queue.then(() => answer(number, body, request));
+    } else if (requests.has(number)) {
+      const request = requests.get(number);
+      if (kind === "shown") request.numUnseen -= 1;
+      else request.isStopped = true;
+      request.wake?.();
+    }
   };
 }
 

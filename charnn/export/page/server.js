@@ -50,7 +50,10 @@
   const post = open(({ number, part, error, isDone }) => {
     const request = requests.get(number);
     if (!request) return;
-    if (part) request.onPart(part);
+    if (part) {
+      request.onPart(part);
+      setTimeout(post, 0, { kind: "shown", number });
+    }
     if (isDone || error !== undefined) {
       requests.delete(number);
       request.onEnd(error);
@@ -176,7 +179,8 @@
     const what = kind === "char" ? "character" : kind === "subword" ? "text" : "word";
     const code = Array.from(first).length === 1 ? ` (U+${first.codePointAt(0).toString(16).toUpperCase().padStart(4, "0")})` : "";
     const more = others.length ? ` (and ${others.length} more)` : "";
-    return `This model does not know the ${what} “${first || "white space"}”${code}${more}: it reads <unk>, one of its ${tokens.length} tokens, instead.`;
+    const known = tokens.length.toLocaleString("en");
+    return `This model of ${known} tokens does not know the ${what} "${first || "white space"}"${code}${more} and reads <unk> instead.`;
   }
 
   find("text").lang = find("panels").lang = ""; // unknown: not that of the page
