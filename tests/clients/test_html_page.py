@@ -10,8 +10,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-INSTALL = "needs the extra clients: pip install -e '.[clients]'"
-pytest.importorskip("playwright.sync_api", reason=INSTALL)
+pytest.importorskip("playwright.sync_api", reason="needs the extra clients: pip install -e '.[clients]'")
 
 from playwright.sync_api import sync_playwright
 
@@ -27,6 +26,7 @@ from charnn.text.tokenizers import decode
 from tests.conftest import FABLES, trained_tokenizer
 from tests.export.models import ARCHITECTURES, model_of, untrained_model
 
+INSTALL = "needs the extra clients: pip install -e '.[clients]'"
 FOX = "The fox said: no. " * 3 + "\n"
 HEBREW = "השועל אמר לחסידה: לא.\nהחסידה שתקה.\n"
 NASTY = (

@@ -1,7 +1,7 @@
 // Answers requests for completions, in a worker, or in the page where there are none. A part of an answer has the fields of a
 // choice of charnn serve's API: text, logprobs, finish_reason.
 
-const SLICE_MILLISECONDS = 16; // of work, before messages are read
+const SLICE_MILLISECONDS = 50; // of work, before messages are read
 const MAX_UNSEEN = 1; // parts that the page has not shown yet
 
 class StoppedError extends Error {}
@@ -115,6 +115,7 @@ function nextTask() {
 // than they are made, they are made as slowly: else it could not be stopped.
 function answering(send) {
   let model = null;
+  let failure = null; // of loading
   let queue = Promise.resolve();
   const requests = new Map();
 
@@ -137,16 +138,25 @@ function answering(send) {
       send({ number, part: { text, logprobs, unknown } });
     };
     try {
+      if (failure) throw new Error(failure);
       if (!request.isStopped) await complete(model, body, sendPart, pause);
       send({ number, isDone: true });
     } catch (error) {
-      send({ number, error: error instanceof StoppedError ? "" : String(error) });
+      send({ number, error: error instanceof StoppedError ? "" : error.message });
     }
     requests.delete(number);
   }
 
+  function load(description, buffer) {
+    try {
+      model = new Model(description, buffer);
+    } catch (error) {
+      failure = `The model cannot be loaded (${error}); open this page in a newer browser.`;
+    }
+  }
+
   return ({ kind, number, body, description, buffer }) => {
-    if (kind === "load") model = new Model(description, buffer);
+    if (kind === "load") load(description, buffer);
     else if (kind === "complete") {
       const request = { numUnseen: 0, isStopped: false, wake: null };
       requests.set(number, request);
