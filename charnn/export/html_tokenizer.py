@@ -1,5 +1,7 @@
 """The tokenizer of a page: its vocabulary, and what browsers do not know of its rules."""
 
+import functools
+import sys
 import unicodedata
 from collections.abc import Sequence
 from typing import Any
@@ -29,6 +31,11 @@ def described_tokenizer(tokenizer: Tokenizer) -> JsonObject:
     return described
 
 
+_OTHERS = frozenset(("Lm", "Mn", "Mc", "Me", "Cf", "Pc", "Pd", "Ps", "Pe", "Pi", "Pf", "Po", "Sm", "Sc", "Sk", "So"))
+"""The categories of characters that may belong to what stands before them, or decide on the gap beside them."""
+
+
+@functools.cache
 def _word_classes(version: int) -> JsonObject:
     """Return the classes of characters that browsers do not know, as the rules of words have them.
 
@@ -37,12 +44,7 @@ def _word_classes(version: int) -> JsonObject:
         `traits`, marks by the initial of their kind, in upper case for full-width ones.
     """
     rules = word_rules(version)
-    letters_or_none = ("L", "N", "Z", "Cn", "Co", "Cs", "Cc")
-    others = [
-        character
-        for character in map(chr, range(0x110000))
-        if unicodedata.category(character) == "Lm" or not unicodedata.category(character).startswith(letters_or_none)
-    ]
+    others = [each for each in map(chr, range(sys.maxunicode + 1)) if unicodedata.category(each) in _OTHERS]
     pattern = rules.pattern()
     extend = [each for each in others if pattern.match(f"%{each}").end() == 2]
     traits: dict[str, list[str]] = {}
