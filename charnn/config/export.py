@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
-from charnn.options import Checked, Option
+from charnn.options import Checked, Option, refuse_unused
 
 ExportFormat = Literal["hf", "onnx", "html"]
 
@@ -25,3 +25,12 @@ class ExportOptions(Checked):
             common=True,
         ),
     ] = "html"
+    weights: Annotated[
+        Literal["int8", "fp32"] | None,
+        Option("Weights of a page: a quarter of the size, or single precision (html).", automatic="int8"),
+    ] = None
+
+    def __post_init__(self) -> None:
+        """Check the choices, and refuse an option that has no effect for this format."""
+        super().__post_init__()
+        refuse_unused("--weights", self.weights is not None and self.to != "html", "--to html")

@@ -13,7 +13,7 @@ SUFFIXES: dict[ExportFormat, str] = {"hf": "-hf", "onnx": "-onnx", "html": ".htm
 """What the name of an export ends with by default, after that of the model's directory.
 
 The module of each format has a function `write(model, target)`, which writes a directory or a file that does not exist, as a
-whole or not at all.
+whole or not at all; that of html takes the option `--weights` also.
 """
 
 
@@ -52,5 +52,8 @@ def export_model(path: Path, options: ExportOptions, target: Path | None = None)
         raise CharnnError(
             f"export --to {options.to}: {error.name} is not installed; in the clone, run pip install -e '.[export]'"
         ) from None
-    module.write(model, target)
+    if options.to == "html":
+        module.write(model, target, weights=options.weights or "int8")
+    else:
+        module.write(model, target)
     return target

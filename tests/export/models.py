@@ -1,0 +1,47 @@
+"""Models to export that need no training."""
+
+from pathlib import Path
+from typing import Any
+
+from charnn.config import Architecture, TextOptions
+from charnn.errors import ModelError
+from charnn.storage.model_directory import Model
+from charnn.text.tokenizers import Tokenizer
+from tests.conftest import ramp_weights, trained_tokenizer
+
+ARCHITECTURES: dict[str, dict[str, Any]] = {
+    "lstm": {"num_layers": 2},
+    "lstm-ngrams": {"embedding_order": 3},
+    "lstm-tied": {"tie_weights": True, "num_layers": 2},
+    "lstm-one-hot": {"inputs": "one-hot", "initial_state": "learned"},
+    "lstm-skip": {"skip": 3, "initial_state": "learned"},
+    "gru": {"cell": "gru", "num_layers": 3, "residual": True},
+    "rnn": {"cell": "rnn"},
+    "rnn-relu": {"cell": "rnn", "nonlinearity": "relu", "skip": 2},
+    "leaky": {"cell": "leaky", "num_layers": 2},
+    "mlstm": {"cell": "mlstm", "skip": 2},
+    "mogrifier": {"cell": "mogrifier", "mogrifier_rounds": 5, "num_layers": 2},
+    "mogrifier-rank": {"cell": "mogrifier", "mogrifier_rounds": 4, "mogrifier_rank": 3, "embedding_order": 2},
+    "mogrifier-one-hot": {"cell": "mogrifier", "mogrifier_rounds": 2, "inputs": "one-hot"},
+    "depth-lstm": {"cell": "depth-lstm", "num_layers": 3, "residual": True, "initial_state": "learned"},
+    "depth-lstm-skip": {"cell": "depth-lstm", "num_layers": 2, "skip": 2},
+    "mingru": {"cell": "mingru", "num_layers": 2, "residual": True},
+    "minlstm": {"cell": "minlstm", "num_layers": 2, "embedding_order": 2},
+}
+"""Every cell, and every option of a network, at least once."""
+
+
+def untrained_model(text: str, options: TextOptions | None = None, *, name: str = "untrained", **shape: Any) -> Model:
+    """Return a model that is not on disk: its vocabulary is that of a text, its weights are the same on every machine."""
+    return model_of(trained_tokenizer(options or TextOptions(tokenizer="char"), text), name=name, **shape)
+
+
+def model_of(tokenizer: Tokenizer, *, name: str = "untrained", **shape: Any) -> Model:
+    """Return a model with this tokenizer."""
+    sizes = {"cell": "lstm", "embedding_size": 6, "hidden_size": 10, "num_layers": 1, **shape}
+    architecture = Architecture(vocab_size=len(tokenizer.vocabulary), **sizes)
+
+    def read_config():
+        raise ModelError(f"{name}/config.json: there is none")
+
+    return Model(Path(name), architecture, tokenizer, ramp_weights(architecture), 0, "", read_config)
