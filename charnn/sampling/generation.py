@@ -29,7 +29,8 @@ class Update:
     Args:
         index: the stream's index in its job.
         text: text that is now certain.
-        ids, log_probs_nats, alternatives: of its tokens since the last update (see `Sample`).
+        ids, log_probs_nats, alternatives: of its tokens since the last update (see `Sample`); a closing boundary is not
+            among the ids, but has a log probability.
         num_tokens: tokens of the sample so far.
         ended: why the sample is complete, None while it is not.
         error: why the job failed, None if it did not.
@@ -65,7 +66,7 @@ class Job:
     def update(self, index: int, text: str) -> Update:
         """Return what a stream generated since its last update."""
         sample = self.members[index].stream.sample
-        new = slice(self._num_delivered[index], len(sample.ids))
+        new = slice(self._num_delivered[index], None)
         self._num_delivered[index] = len(sample.ids)
         return Update(
             index,

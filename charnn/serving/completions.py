@@ -25,18 +25,36 @@ SEEDS = 2**31
 
 
 @dataclass(frozen=True)
+class Prompt:
+    """A prompt to complete.
+
+    Args:
+        ids: its tokens (N,).
+        num_opening: 1 if the first is a client's own boundary (`bos_token` of /tokenizer_info): it is then the context of the
+            next token, as it is of every text, and has no log probability.
+    """
+
+    ids: npt.NDArray[np.int64]
+    num_opening: int = 0
+
+    @property
+    def text_ids(self) -> npt.NDArray[np.int64]:
+        """The tokens after the boundary."""
+        return self.ids[self.num_opening :]
+
+
+@dataclass(frozen=True)
 class CompletionRequest:
     """A checked request.
 
     Args:
-        prompts: ids of each prompt.
         max_tokens: of each sample; 0 returns the prompt alone.
         num_samples: samples for each prompt.
         echo: whether the text begins with the prompt.
         logprobs: number of alternatives for each token; None for no log probabilities.
     """
 
-    prompts: Sequence[npt.NDArray[np.int64]]
+    prompts: Sequence[Prompt]
     options: SampleOptions
     max_tokens: int
     num_samples: int
@@ -75,14 +93,14 @@ class CompletionRequest:
 
     def check_size(self) -> None:
         """Refuse prompts that are too long, and more log probabilities than a reply can hold. Raises RequestError."""
-        longest = max(len(ids) for ids in self.prompts)
+        longest = max(len(prompt.ids) for prompt in self.prompts)
         if longest > MAX_PROMPT_TOKENS:
             raise RequestError(
                 f"prompt: found {longest:,} tokens, but it may have {MAX_PROMPT_TOKENS:,}", param="prompt"
             )
         if self.logprobs is None:
             return
-        num_tokens = sum(self.max_tokens + len(ids) * self.echo for ids in self.prompts) * self.num_samples
+        num_tokens = sum(self.max_tokens + len(prompt.ids) * self.echo for prompt in self.prompts) * self.num_samples
         num_log_probs = num_tokens * (self.logprobs + 1)
         if num_log_probs > MAX_LOG_PROBS:
             raise RequestError(
@@ -92,23 +110,24 @@ class CompletionRequest:
             )
 
 
-def _encoded(
-    body: Body, given: Sequence[str | list[int]], model: ServedModel, *, scores: bool
-) -> list[npt.NDArray[np.int64]]:
-    """Return the ids of each prompt.
+def _encoded(body: Body, given: Sequence[str | list[int]], model: ServedModel, *, scores: bool) -> list[Prompt]:
+    """Return the prompts.
 
     Args:
         scores: whether the prompt's tokens get log probabilities: all of them then count, unknown ones too.
     """
     on_unknown = body.choice("on_unknown", "unk" if scores else "error", get_args(OnUnknown))
+    boundary_id = model.tokenizer.vocabulary.boundary_id
     return [
-        np.array(each, dtype=np.int64)
+        Prompt(np.array(each, dtype=np.int64), num_opening=int(each[:1] == [boundary_id]))
         if isinstance(each, list)
-        else charnn.api.encode_prompt(
-            model.tokenizer,
-            each if scores else charnn.api.without_trailing_space(model.tokenizer, each),
-            on_unknown=on_unknown,
-            remedy=', or send "on_unknown": "skip" or "unk"',
+        else Prompt(
+            charnn.api.encode_prompt(
+                model.tokenizer,
+                each if scores else charnn.api.without_trailing_space(model.tokenizer, each),
+                on_unknown=on_unknown,
+                remedy=', or send "on_unknown": "skip" or "unk"',
+            )
         )
         for each in given
     ]

@@ -6,12 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-import numpy as np
-import numpy.typing as npt
-
 import charnn.api
 from charnn.files import JsonObject
-from charnn.serving.completions import SEEDS, CompletionRequest
+from charnn.serving.completions import SEEDS, CompletionRequest, Prompt
 from charnn.serving.models import ServedModel
 
 
@@ -43,14 +40,14 @@ class _Spelling:
         self,
         ids: Sequence[int],
         offsets: Sequence[int],
-        log_probs: Sequence[float],
-        alternatives: Sequence["charnn.api.Alternatives"] | None,
+        log_probs: Sequence[float | None],
+        alternatives: Sequence["charnn.api.Alternatives | None"] | None,
     ) -> JsonObject:
         """Return the field `logprobs` of some tokens."""
         spelled = self._model.spelled
         top = None
         if alternatives is not None:
-            top = [{spelled(id): log_prob for id, log_prob in each} for each in alternatives]
+            top = [each and {spelled(id): log_prob for id, log_prob in each} for each in alternatives]
         return {
             "tokens": [spelled(id) for id in ids],
             "token_logprobs": list(log_probs),
@@ -62,21 +59,25 @@ class _Spelling:
 class Beginning:
     """What the choices of a prompt share: the echoed text, and the log probabilities of its tokens."""
 
-    def __init__(self, model: ServedModel, request: CompletionRequest, ids: npt.NDArray[np.int64]) -> None:
+    def __init__(self, model: ServedModel, request: CompletionRequest, prompt: Prompt) -> None:
         self.spelling = _Spelling(model, model.tokenizer.decoder())
-        text, offsets = self.spelling.text_of(ids.tolist())
+        self.boundary_id = model.tokenizer.vocabulary.boundary_id
+        text, offsets = self.spelling.text_of(prompt.ids.tolist())
         self.text, self.logprobs = "", None
         if not request.echo:
             self.spelling.offset = 0
             return
         self.text = text
         if request.logprobs is not None:
-            found = model.prompt_tokens(ids, num_alternatives=request.logprobs, mix_ngram=request.options.mix_ngram)
+            found = model.prompt_tokens(
+                prompt.text_ids, num_alternatives=request.logprobs, mix_ngram=request.options.mix_ngram
+            )
+            opening = [None] * prompt.num_opening
             self.logprobs = self.spelling.logprobs(
-                ids.tolist(),
+                prompt.ids.tolist(),
                 offsets,
-                [token.log_prob_nats for token in found],
-                [token.alternatives for token in found] if request.logprobs else None,
+                [*opening, *(token.log_prob_nats for token in found)],
+                [*opening, *(token.alternatives for token in found)] if request.logprobs else None,
             )
 
 
@@ -84,15 +85,16 @@ class Choice:
     """One sample of a reply."""
 
     def __init__(self, beginning: Beginning, request: CompletionRequest) -> None:
-        self._spelling, self._request = beginning.spelling.copy(), request
+        self._spelling, self._request, self._boundary_id = beginning.spelling.copy(), request, beginning.boundary_id
 
     def logprobs(self, update: "charnn.api.Update") -> JsonObject | None:
-        """Return the log probabilities of the tokens of an update."""
+        """Return the log probabilities of the tokens of an update, the boundary that ends a line or document included."""
         if self._request.logprobs is None:
             return None
-        _, offsets = self._spelling.text_of(update.ids)
         alternatives = update.alternatives if self._request.logprobs else None
-        return self._spelling.logprobs(update.ids, offsets, update.log_probs_nats, alternatives)
+        ids = [*update.ids, *[self._boundary_id] * (len(update.log_probs_nats) - len(update.ids))]
+        _, offsets = self._spelling.text_of(ids)
+        return self._spelling.logprobs(ids, offsets, update.log_probs_nats, alternatives)
 
 
 def choice_content(index: int, text: str, logprobs: JsonObject | None, reason: str | None) -> JsonObject:
@@ -153,7 +155,7 @@ class Reply:
             "choices": list(choices),
         }
         if num_generated is not None:
-            num_prompt = sum(len(ids) for ids in self.request.prompts)
+            num_prompt = sum(len(prompt.ids) for prompt in self.request.prompts)
             content["usage"] = {
                 "prompt_tokens": num_prompt,
                 "completion_tokens": num_generated,
@@ -163,12 +165,12 @@ class Reply:
 
     def beginnings(self) -> list[Beginning]:
         """Return the beginning of each choice, `n` for each prompt in order; those of a prompt are one object."""
-        made = [Beginning(self.model, self.request, ids) for ids in self.request.prompts]
+        made = [Beginning(self.model, self.request, prompt) for prompt in self.request.prompts]
         return [each for each in made for _ in range(self.request.num_samples)]
 
     def sample_requests(self) -> list["charnn.api.SampleRequest"]:
         """Read the prompts; return a request for each sample."""
-        states = [self.model.prefill(ids) for ids in self.request.prompts]
+        states = [self.model.prefill(prompt.text_ids) for prompt in self.request.prompts]
         numbers = range(len(states) * self.request.num_samples)
         return [
             charnn.api.SampleRequest(states[number // self.request.num_samples], (self.request.seed + number) % SEEDS)

@@ -96,6 +96,36 @@ def test_the_log_probabilities_of_an_echoed_prompt_are_those_of_score(client, mo
     assert reply["usage"]["completion_tokens"] == 0
 
 
+@pytest.mark.parametrize("name", ["fables", "lines"])
+def test_a_boundary_before_a_prompt_of_ids_is_the_context_that_it_has_anyway(client, served, name):
+    tokenizer = served.by_name[name].tokenizer
+    ids = tokenizer.encode("ab").tolist()
+    opened = [tokenizer.vocabulary.boundary_id, *ids]
+    fields = {"model": name, "max_tokens": 5, "seed": 1, "echo": True, "logprobs": 2}
+    plain = completed(client, prompt=ids, **fields)["choices"][0]
+    (choice,) = completed(client, prompt=opened, **fields)["choices"]
+    assert choice["text"] == "\n" + plain["text"]
+    assert choice["logprobs"]["token_logprobs"] == [None, *plain["logprobs"]["token_logprobs"]]
+    assert choice["logprobs"]["top_logprobs"] == [None, *plain["logprobs"]["top_logprobs"]]
+    assert choice["logprobs"]["text_offset"][:3] == [0, 1, 2]
+    text = completed(client, prompt="\nab", **fields)["choices"][0]
+    assert text["logprobs"]["token_logprobs"][0] is not None  # a newline of a text is one of its tokens
+
+
+def test_the_boundary_that_ends_a_line_is_its_last_token(client):
+    fields = {"model": "lines", "prompt": "ab", "max_tokens": 50, "seed": 1, "logprobs": 4}
+    (choice,) = completed(client, **fields)["choices"]
+    found = choice["logprobs"]
+    assert choice["finish_reason"] == "stop"
+    assert "".join(found["tokens"]) == choice["text"] + "\n"
+    assert [len(values) for values in found.values()] == [len(found["tokens"])] * 4
+    assert found["top_logprobs"][-1]["\n"] == found["token_logprobs"][-1]
+    assert found["text_offset"][-1] == len(choice["text"])
+    *events, _ = client.events("/v1/completions", {**fields, "stream": True})
+    streamed = [part for event in events for part in json.loads(event)["choices"]]
+    assert [token for part in streamed for token in part["logprobs"]["tokens"]] == found["tokens"]
+
+
 def test_generated_tokens_have_log_probabilities_and_alternatives(client):
     (choice,) = completed(client, prompt="The ", max_tokens=20, seed=1, logprobs=60)["choices"]
     found = choice["logprobs"]
