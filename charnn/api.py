@@ -50,10 +50,10 @@ if TYPE_CHECKING:
     from charnn.sampling.build import searches as searches
     from charnn.sampling.build import short_sample as short_sample
     from charnn.sampling.generation import Generation as Generation
-    from charnn.sampling.generation import Job as Job
     from charnn.sampling.generation import QueueFullError as QueueFullError
-    from charnn.sampling.generation import Update as Update
     from charnn.sampling.interactive import InteractiveWriter as InteractiveWriter
+    from charnn.sampling.jobs import Job as Job
+    from charnn.sampling.jobs import Update as Update
     from charnn.sampling.sampler import SampleUpdate as SampleUpdate
     from charnn.sampling.streams import Alternatives as Alternatives
     from charnn.sampling.streams import Sample as Sample
@@ -198,11 +198,13 @@ _NAMES = {
     ),
     "sampling.generation": (
         "Generation",
-        "Job",
         "QueueFullError",
-        "Update",
     ),
     "sampling.interactive": ("InteractiveWriter",),
+    "sampling.jobs": (
+        "Job",
+        "Update",
+    ),
     "sampling.sampler": ("SampleUpdate",),
     "sampling.streams": (
         "Alternatives",
