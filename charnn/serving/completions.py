@@ -12,13 +12,15 @@ from charnn.config import OnUnknown, SampleOptions
 from charnn.config.sampling import Until
 from charnn.errors import CharnnError, in_terms_of_arguments
 from charnn.serving.bodies import Body, RequestError
+from charnn.serving.fields import COMPLETION_FIELDS, UNSUPPORTED
 from charnn.serving.models import ServedModel
 
 MAX_SAMPLES, MAX_N, MAX_STOPS = 256, 128, 16
 """Maximum samples of a request, samples for each prompt, and stop texts."""
 LEAST_TOP_P = 1e-9
 """OpenAI's clients may send 0, for the most probable token alone."""
-MAX_TOKENS, MAX_PROMPT_TOKENS = 100_000, 1_000_000
+MAX_TOKENS, MAX_TOKENS_IN_ALL, MAX_PROMPT_TOKENS = 100_000, 2_000_000, 1_000_000
+"""Maximum tokens of a sample, of all samples of a request, and of all its prompts."""
 MAX_LOG_PROBS = 4_000_000
 DEFAULT_TOKENS = 16
 SEEDS = 2**31
@@ -52,6 +54,7 @@ class CompletionRequest:
         num_samples: samples for each prompt.
         echo: whether the text begins with the prompt.
         logprobs: number of alternatives for each token; None for no log probabilities.
+        includes_usage: whether the last event of a stream has the numbers of tokens.
     """
 
     prompts: Sequence[Prompt]
@@ -62,6 +65,7 @@ class CompletionRequest:
     echo: bool
     logprobs: int | None
     stream: bool
+    includes_usage: bool
 
     @classmethod
     def read(cls, body: Body, model: ServedModel) -> "CompletionRequest":
@@ -69,6 +73,7 @@ class CompletionRequest:
         vocab_size = len(model.tokenizer.vocabulary)
         max_tokens = body.integer("max_tokens", DEFAULT_TOKENS, at_least=0, at_most=MAX_TOKENS)
         num_samples = body.integer("n", 1, at_least=1, at_most=MAX_N)
+        body.refuse_unknown(COMPLETION_FIELDS, {**UNSUPPORTED, "best_of": num_samples})
         logprobs = body.integer("logprobs", None, at_least=0, at_most=vocab_size)
         echo = body.flag("echo")
         given = body.prompts("prompt", below=vocab_size, at_most=MAX_SAMPLES)
@@ -87,16 +92,26 @@ class CompletionRequest:
             raise RequestError(in_terms_of_arguments(str(error)), param=_field_of(error, body)) from error
         seed = body.integer("seed", None, at_least=0, at_most=SEEDS - 1)
         seed = charnn.api.drawn_seed(options) if seed is None else seed
-        asked = cls(prompts, options, max_tokens, num_samples, seed, echo, logprobs, body.flag("stream"))
+        stream = body.flag("stream")
+        includes_usage = _includes_usage(body, stream=stream)
+        asked = cls(prompts, options, max_tokens, num_samples, seed, echo, logprobs, stream, includes_usage)
         asked.check_size()
         return asked
 
     def check_size(self) -> None:
         """Refuse prompts that are too long, and more log probabilities than a reply can hold. Raises RequestError."""
-        longest = max(len(prompt.ids) for prompt in self.prompts)
-        if longest > MAX_PROMPT_TOKENS:
+        num_prompt = sum(len(prompt.ids) for prompt in self.prompts)
+        if num_prompt > MAX_PROMPT_TOKENS:
             raise RequestError(
-                f"prompt: found {longest:,} tokens, but it may have {MAX_PROMPT_TOKENS:,}", param="prompt"
+                f"prompt: found {num_prompt:,} tokens, but a request may have {MAX_PROMPT_TOKENS:,}; send less at a time",
+                param="prompt",
+            )
+        num_generated = self.max_tokens * self.num_samples * len(self.prompts)
+        if self.logprobs is None and num_generated > MAX_TOKENS_IN_ALL:
+            raise RequestError(
+                f"max_tokens: found {num_generated:,} tokens for all samples, but a request may ask for {MAX_TOKENS_IN_ALL:,}; "
+                "ask for fewer tokens or samples",
+                param="max_tokens",
             )
         if self.logprobs is None:
             return
@@ -108,6 +123,18 @@ class CompletionRequest:
                 "ask for fewer samples, tokens or alternatives",
                 param="logprobs",
             )
+
+
+def _includes_usage(body: Body, *, stream: bool) -> bool:
+    options = body.object("stream_options")
+    if options is None:
+        return False
+    if not stream:
+        raise RequestError(
+            'stream_options: needs "stream": true; add that, or leave stream_options out', param="stream_options"
+        )
+    options.refuse_unknown({"include_usage"}, {"include_obfuscation": None, "continuous_usage_stats": False})
+    return options.flag("include_usage")
 
 
 def _encoded(body: Body, given: Sequence[str | list[int]], model: ServedModel, *, scores: bool) -> list[Prompt]:

@@ -15,7 +15,8 @@ from charnn.errors import ModelError
 pytest.importorskip("starlette", reason="the extra serve is not installed")
 pytest.importorskip("uvicorn", reason="the extra serve is not installed")
 
-from charnn.serving.application import Access, make_application
+from charnn.serving.access import Access
+from charnn.serving.application import make_application
 from charnn.serving.models import ServedModels
 from tests.serving.http_client import running
 
@@ -117,9 +118,10 @@ def test_the_boundary_that_ends_a_line_is_its_last_token(client):
     (choice,) = completed(client, **fields)["choices"]
     found = choice["logprobs"]
     assert choice["finish_reason"] == "stop"
-    assert "".join(found["tokens"]) == choice["text"] + "\n"
+    assert "".join(found["tokens"]) == choice["text"]
+    assert found["tokens"][-1] == ""
     assert [len(values) for values in found.values()] == [len(found["tokens"])] * 4
-    assert found["top_logprobs"][-1]["\n"] == found["token_logprobs"][-1]
+    assert found["top_logprobs"][-1][""] == found["token_logprobs"][-1]
     assert found["text_offset"][-1] == len(choice["text"])
     *events, _ = client.events("/v1/completions", {**fields, "stream": True})
     streamed = [part for event in events for part in json.loads(event)["choices"]]
@@ -231,7 +233,10 @@ def test_a_prompt_alone_is_streamed_too(client):
     fields = {"prompt": ["The", "A"], "max_tokens": 0, "echo": True, "logprobs": 1}
     *events, done = client.events("/v1/completions", {**fields, "stream": True})
     assert done == "[DONE]"
-    assert [json.loads(event)["choices"] for event in events] == [completed(client, **fields)["choices"]]
+    *echoed, last = [json.loads(event)["choices"] for event in events]
+    assert [choice["finish_reason"] for choice in last] == ["length", "length"]
+    wholes = completed(client, **fields)["choices"]
+    assert [{**choice, "finish_reason": "length"} for (choice,) in echoed] == wholes
 
 
 def test_the_log_probabilities_of_prompts_count_toward_the_limit(client):
