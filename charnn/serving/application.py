@@ -15,11 +15,9 @@ from charnn.errors import CharnnError, in_terms_of_arguments
 from charnn.files import JsonObject
 from charnn.serving.access import Access, AccessMiddleware, error_response
 from charnn.serving.bodies import Body, RequestError
-from charnn.serving.completions import CompletionRequest
 from charnn.serving.limits import LimitsMiddleware, read_body, unless_gone
 from charnn.serving.models import ServedModel, ServedModels
 from charnn.serving.page_files import FILES, page_response
-from charnn.serving.replies import Reply
 from charnn.serving.scores import score_content
 from charnn.serving.streams import EventStream, Mailbox, Prepared, json_response, whole
 
@@ -170,9 +168,8 @@ class _Server:
         if self._mailbox is None:
             self._mailbox = Mailbox(asyncio.get_running_loop())
         model = self._models.named(body.text("model", None))
-        reply = Reply(model, await self._workers.run(lambda _: CompletionRequest.read(body, model)))
-        prepared = await Prepared.of(reply, self._workers, self._mailbox)
-        return EventStream(prepared) if reply.request.stream else await whole(prepared)
+        prepared = await Prepared.of(body, model, self._workers, self._mailbox)
+        return EventStream(prepared) if prepared.reply.request.stream else await whole(prepared)
 
 
 def _listed(model: ServedModel) -> JsonObject:

@@ -12,7 +12,9 @@ from starlette.types import Receive, Scope, Send
 import charnn.api
 from charnn.errors import OptionError, in_terms_of_arguments
 from charnn.files import JsonObject
-from charnn.serving.bodies import RequestError, error_content
+from charnn.serving.bodies import Body, RequestError, error_content
+from charnn.serving.completions import CompletionRequest
+from charnn.serving.models import ServedModel
 from charnn.serving.replies import Beginning, Choice, Reply, WholeChoice, choice_content
 from charnn.serving.workers import Check, Workers, stopped_error
 
@@ -61,15 +63,17 @@ class Prepared:
     job: "charnn.api.Job | None"
 
     @classmethod
-    async def of(cls, reply: Reply, workers: Workers, mailbox: Mailbox) -> "Prepared":
-        """Read the prompts of a request."""
-        request, generation, queue = reply.request, reply.model.generation, asyncio.Queue[Updates]()
+    async def of(cls, body: Body, model: ServedModel, workers: Workers, mailbox: Mailbox) -> "Prepared":
+        """Check a request and read its prompts."""
+        queue = asyncio.Queue[Updates]()
 
         def prepare(check: Check) -> Prepared:
+            request = CompletionRequest.read(body, model)
+            reply = Reply(model, request)
             beginnings = reply.beginnings(check)
             if request.max_tokens == 0:
                 return cls(reply, beginnings, queue, None)
-            job = generation.job(
+            job = model.generation.job(
                 request.options,
                 reply.sample_requests(check),
                 lambda updates: mailbox.post(queue, updates),

@@ -78,6 +78,11 @@ class Workers:
         self._num_pending = 0
         self._is_stopped = False
 
+    @property
+    def num_pending(self) -> int:
+        """Requests whose work is in progress or waits."""
+        return self._num_pending
+
     async def run(self, work: Callable[[Check], Result]) -> Result:
         """Return the result of some work, done in a thread; it stops if the caller is cancelled.
 
