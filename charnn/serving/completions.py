@@ -1,5 +1,6 @@
 """Requests for completions: their fields, checked."""
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import get_args
@@ -34,10 +35,12 @@ class Prompt:
         ids: its tokens (N,).
         num_opening: 1 if the first is a client's own boundary (`bos_token` of /tokenizer_info): it is then the context of the
             next token, as it is of every text, and has no log probability.
+        spellings: of its tokens as the client wrote them, which join to the prompt, if some are unknown; None to decode them.
     """
 
     ids: npt.NDArray[np.int64]
     num_opening: int = 0
+    spellings: Sequence[str] | None = None
 
     @property
     def text_ids(self) -> npt.NDArray[np.int64]:
@@ -144,20 +147,26 @@ def _encoded(body: Body, given: Sequence[str | list[int]], model: ServedModel, *
         scores: whether the prompt's tokens get log probabilities: all of them then count, unknown ones too.
     """
     on_unknown = body.choice("on_unknown", "unk" if scores else "error", get_args(OnUnknown))
-    boundary_id = model.tokenizer.vocabulary.boundary_id
-    return [
-        Prompt(np.array(each, dtype=np.int64), num_opening=int(each[:1] == [boundary_id]))
-        if isinstance(each, list)
-        else Prompt(
-            charnn.api.encode_prompt(
-                model.tokenizer,
-                each if scores else charnn.api.without_trailing_space(model.tokenizer, each),
-                on_unknown=on_unknown,
-                remedy=', or send "on_unknown": "skip" or "unk"',
-            )
-        )
-        for each in given
-    ]
+    return [_prompt(each, model, on_unknown, scores=scores) for each in given]
+
+
+def _prompt(given: str | list[int], model: ServedModel, on_unknown: OnUnknown, *, scores: bool) -> Prompt:
+    vocabulary = model.tokenizer.vocabulary
+    if isinstance(given, list):
+        return Prompt(np.array(given, dtype=np.int64), num_opening=int(given[:1] == [vocabulary.boundary_id]))
+    text = given if scores else charnn.api.without_trailing_space(model.tokenizer, given)
+    ids = charnn.api.encode_prompt(
+        model.tokenizer, text, on_unknown=on_unknown, remedy=', or send "on_unknown": "skip" or "unk"'
+    )
+    has_unknown = vocabulary.unknown_id is not None and bool(np.any(ids == vocabulary.unknown_id))
+    return Prompt(ids, spellings=_spellings(model, text) if has_unknown else None)
+
+
+def _spellings(model: ServedModel, text: str) -> list[str]:
+    """Return the tokens of a text as they stand in it, each with the white space before it that belongs to no token."""
+    tokens = model.tokenizer.tokenize(text)
+    ends = [0, *(token.start + len(token.text) for token in tokens[:-1]), len(text)]
+    return [text[start:end] for start, end in itertools.pairwise(ends)]
 
 
 def _field_of(error: CharnnError, body: Body) -> str | None:

@@ -27,7 +27,7 @@ class Beginning:
         self.spelling = Spelling(model, decoder, has_top=bool(request.logprobs))
         if request.echo:
             echoing = decoder.copy()
-            self.text = visible("".join([*map(echoing.push, ids), echoing.flush()]))
+            self.text = visible("".join(prompt.spellings or [*map(echoing.push, ids), echoing.flush()]))
         if not request.echo or request.logprobs is None:
             for id in ids:
                 decoder.push(id)
@@ -37,7 +37,8 @@ class Beginning:
             )
             self.spelling.open(ids[: prompt.num_opening])
             log_probs = [token.log_prob_nats for token in found]
-            self.spelling.add(prompt.text_ids.tolist(), log_probs, [token.alternatives for token in found])
+            alternatives = [token.alternatives for token in found]
+            self.spelling.add(prompt.text_ids.tolist(), log_probs, alternatives, prompt.spellings)
             self.logprobs = self.spelling.certain(self.text, "length")
         decoder.flush()  # a character that the prompt breaks off is not generated again
 

@@ -77,12 +77,21 @@ class Spelling:
         self._num_decoded += len(text)
 
     def add(
-        self, ids: Sequence[int], log_probs: Sequence[float], alternatives: Sequence["charnn.api.Alternatives"]
+        self,
+        ids: Sequence[int],
+        log_probs: Sequence[float],
+        alternatives: Sequence["charnn.api.Alternatives"],
+        spellings: Sequence[str] | None = None,
     ) -> None:
-        """Take the next tokens, with the most probable ones at the position of each."""
+        """Take the next tokens, with the most probable ones at the position of each.
+
+        Args:
+            spellings: their texts, if they are not to be decoded.
+        """
         for index, id in enumerate(ids):
             before = self._decoder.copy() if self._has_top else None
-            text = visible(self._decoder.push(id))
+            decoded = self._decoder.push(id)
+            text = visible(decoded if spellings is None else spellings[index])
             top = None if before is None else self._top(before, alternatives[index], id, text)
             self._hold(text, log_probs[index], top)
 

@@ -128,6 +128,22 @@ def test_the_boundary_that_ends_a_line_is_its_last_token(client):
     assert [token for part in streamed for token in part["logprobs"]["tokens"]] == found["tokens"]
 
 
+def test_unknown_tokens_of_an_echoed_prompt_keep_their_spelling(client, model):
+    prompt = "The 慶fox 慶"
+    (choice,) = completed(client, prompt=prompt, max_tokens=2, echo=True, logprobs=2, seed=1)["choices"]
+    found = choice["logprobs"]
+    assert choice["text"].startswith(prompt)
+    assert "".join(found["tokens"]) == choice["text"]
+    assert found["text_offset"] == list(range(len(prompt) + 2))
+    assert found["token_logprobs"][:10] == pytest.approx(
+        [token.log_prob_nats for token in model.score(prompt, eos=False).tokens], abs=1e-5
+    )
+    echoed = completed(client, prompt=prompt, max_tokens=2, echo=True, on_unknown="unk", seed=1)["choices"][0]["text"]
+    assert echoed == choice["text"]
+    skipped = completed(client, prompt=prompt, max_tokens=2, echo=True, on_unknown="skip", seed=1)["choices"][0]["text"]
+    assert skipped.startswith("The fox ")
+
+
 def test_generated_tokens_have_log_probabilities_and_alternatives(client):
     (choice,) = completed(client, prompt="The ", max_tokens=20, seed=1, logprobs=60)["choices"]
     found = choice["logprobs"]
