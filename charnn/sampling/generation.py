@@ -19,6 +19,8 @@ from charnn.text.tokenizers import Tokenizer
 logger = logging.getLogger(__name__)
 MAX_SAMPLERS = 64
 """Sets of options for which the samplers are kept."""
+SECONDS_PER_UPDATE = 0.002
+"""Minimum time between updates, on average over all jobs: sending one takes time in which nothing is generated."""
 
 
 class QueueFullError(CharnnError):
@@ -77,11 +79,11 @@ class Generation:
 
     def _sampler(self, options: SampleOptions) -> StreamSampler:
         """Return the sampler for some options, one for all requests that have the same."""
+        mixture = self._read_mixture() if options.mix_ngram else None  # it may take long, so not under the lock
         with self._building:
             if options not in self._samplers:
                 if len(self._samplers) >= MAX_SAMPLERS:
                     del self._samplers[next(iter(self._samplers))]
-                mixture = self._read_mixture() if options.mix_ngram else None
                 self._samplers[options] = StreamSampler(self._stepper, self._tokenizer, options, mixture=mixture)
             return self._samplers[options]
 
@@ -169,7 +171,8 @@ class Generation:
             for member in updated:
                 self._schedule.note(member, self._job_of[member])
             jobs = [job for job in self._schedule.jobs if not job.is_cancelled]
-            due = [(job, updates) for job in jobs if (updates := job.due_updates())]
+            least_seconds = SECONDS_PER_UPDATE * len(jobs)
+            due = [(job, updates) for job in jobs if (updates := job.due_updates(least_seconds))]
             self._drop(lambda job: not job.num_open)
         for job, updates in due:
             _send(job, updates)

@@ -76,14 +76,18 @@ class Job:
         if member.stream.sample.ended is not None and member in self.running:
             self.running.remove(member)
 
-    def due_updates(self) -> list[Update]:
-        """Return the updates that are to be delivered now."""
+    def due_updates(self, least_seconds: float) -> list[Update]:
+        """Return the updates that are to be delivered now.
+
+        Args:
+            least_seconds: minimum time between two updates, if longer than this job's.
+        """
         if not self._changed:
             return []
         is_due = time.monotonic() >= self._next_delivery
         due = [index for index in self._changed if is_due or self.members[index].stream.sample.ended is not None]
         if is_due:
-            self._next_delivery = time.monotonic() + self.seconds_between
+            self._next_delivery = time.monotonic() + max(self.seconds_between, least_seconds)
         for index in due:
             del self._changed[index]
         return [self._update(index) for index in due]

@@ -1,5 +1,6 @@
 """The models that are served."""
 
+import threading
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import cached_property
@@ -27,6 +28,7 @@ class ServedModel:
 
     def __init__(self, path: Path, *, name: str, max_waiting: int) -> None:
         self.path, self.name = path, name
+        self._reading = threading.Lock()
         self.language_model = charnn.api.load(path)
         self.model = self.language_model.models[0]
         self.tokenizer = self.language_model.tokenizer
@@ -40,9 +42,14 @@ class ServedModel:
             max_waiting=max_waiting,
         )
 
-    @cached_property
+    @property
     def mixture(self) -> "charnn.api.Mixture":
         """Its n-gram model, and how the two are interpolated. Raises ModelError if it has none."""
+        with self._reading:
+            return self._mixture
+
+    @cached_property
+    def _mixture(self) -> "charnn.api.Mixture":
         return charnn.api.read_mixture(self.model)
 
     def prefill(self, ids: npt.NDArray[np.int64], check: Check) -> "charnn.api.PromptState":

@@ -19,6 +19,8 @@ from charnn.serving.replies import Beginning, Choice, Reply, WholeChoice, choice
 from charnn.serving.workers import Check, Workers, stopped_error
 
 DONE = "data: [DONE]\n\n"
+MAX_SHORT = 64
+"""Maximum length of a prompt that is read at once in the event loop."""
 SECONDS_BETWEEN_EVENTS = 0.02
 """Minimum time between the events of a stream after the first one: an event costs more time than a token."""
 
@@ -81,7 +83,23 @@ class Prepared:
             )
             return cls(reply, beginnings, queue, job)
 
-        return await workers.run(prepare)
+        return prepare(_no_check) if _is_short(body) else await workers.run(prepare)
+
+
+def _is_short(body: Body) -> bool:
+    """Return whether a request is read so quickly that a thread would take longer."""
+    prompt, fields = body.fields.get("prompt"), body.fields
+    takes_longer = any(fields.get(name) for name in ("match", "mix_ngram", "logit_bias", "no_repeat_ngram", "echo"))
+    is_short = prompt is None or (isinstance(prompt, str | list) and len(prompt) <= MAX_SHORT and _is_flat(prompt))
+    return is_short and not takes_longer and fields.get("n") in (None, 1)
+
+
+def _is_flat(prompt: str | list[object]) -> bool:
+    return isinstance(prompt, str) or all(isinstance(each, int) for each in prompt)
+
+
+def _no_check() -> None:
+    """Do nothing where other work need not have its turn."""
 
 
 class Samples:
