@@ -103,7 +103,7 @@ def test_the_gate_begins_with_the_readmes_test_command_word_for_word():
 
 
 @pytest.mark.parametrize(
-    "failing", ["venv", "install -e .[test]", "pytest --cov", "install -e .[clients]", "pytest tests"]
+    "failing", ["venv", "install -e .[test]", "pytest --cov", "install -e .[clients]", "tests/clients"]
 )
 def test_the_gate_ends_with_its_first_failure(tmp_path, failing):
     """With programs that note how they are called; one of them fails."""
