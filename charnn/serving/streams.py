@@ -124,7 +124,8 @@ class Samples:
     async def parts(self) -> AsyncIterator[list[JsonObject]]:
         """Yield elements of `choices` as they come, until all are complete. Raises RequestError if the generation fails."""
         if self._prepared.job is None:
-            yield [choice_content(index, "", None, "length") for index in range(len(self.choices))]
+            nothing = [charnn.api.Update(index, ended="length") for index in range(len(self.choices))]
+            yield [self.choices[update.index].part(update) for update in nothing]
             return
         while not all(choice.is_complete for choice in self.choices):
             updates = await self._prepared.queue.get()
