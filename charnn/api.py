@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from charnn.inference.prompt import prefill as prefill
     from charnn.inference.prompt import without_trailing_space as without_trailing_space
     from charnn.inference.prompt_state import save_prompt_state as save_prompt_state
+    from charnn.inference.threads import limited_blas_threads as limited_blas_threads
     from charnn.language_model import LanguageModel as LanguageModel
     from charnn.library import compare as compare
     from charnn.library import interpolate as interpolate
@@ -52,19 +53,22 @@ if TYPE_CHECKING:
     from charnn.sampling.build import searches as searches
     from charnn.sampling.build import short_sample as short_sample
     from charnn.sampling.generation import Generation as Generation
-    from charnn.sampling.generation import Job as Job
     from charnn.sampling.generation import QueueFullError as QueueFullError
-    from charnn.sampling.generation import Update as Update
     from charnn.sampling.interactive import InteractiveWriter as InteractiveWriter
+    from charnn.sampling.jobs import Job as Job
+    from charnn.sampling.jobs import Update as Update
     from charnn.sampling.sampler import SampleUpdate as SampleUpdate
     from charnn.sampling.streams import Alternatives as Alternatives
     from charnn.sampling.streams import Sample as Sample
     from charnn.sampling.streams import SampleRequest as SampleRequest
+    from charnn.scoring.build import Scorer as Scorer
     from charnn.scoring.build import build_plain_scorer as build_plain_scorer
     from charnn.scoring.build import build_scorer as build_scorer
     from charnn.scoring.cloze import find_gap as find_gap
     from charnn.scoring.cloze import ranked_tokens as ranked_tokens
     from charnn.scoring.cloze import score_cloze as score_cloze
+    from charnn.scoring.estimators import CheckingEstimator as CheckingEstimator
+    from charnn.scoring.estimators import Estimator as Estimator
     from charnn.scoring.format_choice import format_of as format_of
     from charnn.scoring.formats import in_base as in_base
     from charnn.scoring.formats import summary as summary
@@ -85,6 +89,7 @@ if TYPE_CHECKING:
     from charnn.scoring.protocol import validation_protocol as validation_protocol
     from charnn.scoring.regions import scored_regions as scored_regions
     from charnn.scoring.scorer import estimator_of as estimator_of
+    from charnn.scoring.scorer import with_ngrams as with_ngrams
     from charnn.scoring.scores import Score as Score
     from charnn.scoring.scores import perplexity as perplexity
     from charnn.scoring.token_scores import JoinedTokens as JoinedTokens
@@ -179,6 +184,7 @@ _NAMES = {
         "without_trailing_space",
     ),
     "inference.prompt_state": ("save_prompt_state",),
+    "inference.threads": ("limited_blas_threads",),
     "language_model": ("LanguageModel",),
     "library": (
         "compare",
@@ -202,11 +208,13 @@ _NAMES = {
     ),
     "sampling.generation": (
         "Generation",
-        "Job",
         "QueueFullError",
-        "Update",
     ),
     "sampling.interactive": ("InteractiveWriter",),
+    "sampling.jobs": (
+        "Job",
+        "Update",
+    ),
     "sampling.sampler": ("SampleUpdate",),
     "sampling.streams": (
         "Alternatives",
@@ -214,6 +222,7 @@ _NAMES = {
         "SampleRequest",
     ),
     "scoring.build": (
+        "Scorer",
         "build_plain_scorer",
         "build_scorer",
     ),
@@ -221,6 +230,10 @@ _NAMES = {
         "find_gap",
         "ranked_tokens",
         "score_cloze",
+    ),
+    "scoring.estimators": (
+        "CheckingEstimator",
+        "Estimator",
     ),
     "scoring.format_choice": ("format_of",),
     "scoring.formats": (
@@ -240,7 +253,10 @@ _NAMES = {
         "PromptToken",
         "prompt_tokens",
     ),
-    "scoring.scorer": ("estimator_of",),
+    "scoring.scorer": (
+        "estimator_of",
+        "with_ngrams",
+    ),
     "scoring.scores": (
         "Score",
         "perplexity",

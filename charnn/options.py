@@ -8,6 +8,7 @@ import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from difflib import get_close_matches
+from functools import cache
 from numbers import Integral, Real
 from pathlib import PurePath
 from typing import Annotated, Any, Literal, TypeVar, get_args, get_origin, get_type_hints
@@ -74,7 +75,8 @@ def flags_of(name: str, option: Option) -> tuple[str, ...]:
     return option.flags or ("--" + name.replace("_", "-"),)
 
 
-def declared_options(group: type) -> dict[str, tuple[Any, Option]]:
+@cache
+def declared_options(group: type) -> Mapping[str, tuple[Any, Option]]:
     """Return `{field name: (type, Option)}` for a dataclass of options."""
     declared = {}
     for name, hint in get_type_hints(group, include_extras=True).items():
@@ -139,18 +141,24 @@ def checked_files(files: object, name: str) -> list[str]:
     return [str(file) for file in names]
 
 
+@cache
+def _declared_choices(group: type) -> Sequence[tuple[str, Any, Option, Sequence[Any]]]:
+    return [(name, kind, option, choices_of(kind)) for name, (kind, option) in declared_options(group).items()]
+
+
 def check_options(options: Any) -> None:
     """Check each field of an options dataclass against its bounds and choices.
 
     Raises:
         OptionError: naming the option, its value and what is allowed.
     """
-    for name, (kind, option) in declared_options(type(options)).items():
+    group: type = type(options)
+    for name, kind, option, declared_choices in _declared_choices(group):
         value = getattr(options, name)
-        choices = choices_of(kind)
-        flag = flags_of(name, option)[-1]
         if value is None and type(None) in get_args(kind):
             continue
+        choices = list(declared_choices)
+        flag = flags_of(name, option)[-1]
         if get_origin(kind) is tuple and not isinstance(value, tuple):
             raise OptionError(f"{flag}: found {shown(value)}, but it must be a list")
         if not choices and (wanted := _unmet_type(kind, value)):

@@ -41,6 +41,7 @@ ROOMS = {
     "api": ("api", "language_model", "library"),
     "serving": ("serving",),
     "export": ("export", "hf"),
+    "plugin": ("llm_plugin",),
     "cli": ("cli",),
 }
 _RUNNING = {"base", "text", "cells", "ngrams", "storage", "inference"}
@@ -55,10 +56,11 @@ MAY_IMPORT = {
     "sampling": _RUNNING | {"sampling"},
     "scoring": _RUNNING | {"sampling", "scoring", "training"},
     "analysis": _RUNNING | {"sampling", "scoring", "analysis"},
-    "api": set(ROOMS) - {"serving", "export", "cli"},
+    "api": set(ROOMS) - {"serving", "export", "plugin", "cli"},
     "serving": {"base", "api", "serving"},
     "export": {"base", "text", "cells", "ngrams", "storage", "api", "export"},
-    "cli": set(ROOMS),
+    "plugin": {"base", "api"},
+    "cli": set(ROOMS) - {"plugin"},
 }
 LIBRARIES = {
     "base": set(),
@@ -74,6 +76,7 @@ LIBRARIES = {
     "api": {"numpy"},
     "serving": {"numpy", "starlette", "uvicorn"},
     "export": {"numpy", "torch", "transformers", "tokenizers", "onnx"},
+    "plugin": {"llm", "pydantic"},
     "cli": {"numpy", "torch", "typer", "rich"},
 }
 

@@ -1,5 +1,6 @@
 """The README and those of the rooms keep their word: their commands run, their links lead somewhere, every room is named."""
 
+import os
 import re
 import shlex
 import shutil
@@ -90,9 +91,38 @@ def test_the_commands_run_one_after_the_other(charnn, tmp_path):
         assert result.status == 0, f"{command}\n{result.err}"
 
 
-def test_the_gate_runs_the_readmes_test_command_word_for_word():
-    gate = (REPOSITORY / ".ci" / "run").read_text(encoding="utf-8").splitlines()[-1]
-    assert gate in README.splitlines()
+GATE = REPOSITORY / ".ci" / "run"
+
+
+def test_the_gate_begins_with_the_readmes_test_command_word_for_word():
+    lines = GATE.read_text(encoding="utf-8").splitlines()
+    commands = [line for line in lines if not line.startswith(("#", "set ", "cd ", "rm "))]
+    assert commands[0] in README.splitlines()
+    assert commands[0].endswith("python -m pytest --cov")
+    assert commands[-1].startswith("python -m pytest ")  # whose summary is the last line printed
+
+
+@pytest.mark.parametrize(
+    "failing", ["venv", "install -e .[test]", "pytest --cov", "install -e .[clients]", "tests/clients"]
+)
+def test_the_gate_ends_with_its_first_failure(tmp_path, failing):
+    """With programs that note how they are called; one of them fails."""
+    if shutil.which("bash") is None:
+        pytest.skip("there is no bash")
+    (tmp_path / ".ci").mkdir()
+    shutil.copy(GATE, tmp_path / ".ci")
+    programs = tmp_path / "programs"
+    programs.mkdir()
+    activate = "mkdir -p .venv/bin && touch .venv/bin/activate"
+    for name in ("python3", "python", "pip", "chromium"):
+        (programs / name).write_text(
+            f'#!/bin/sh\necho "$0 $*" >> {tmp_path}/calls\n{activate}\ncase "$*" in *"{failing}"*) exit 3;; esac\n'
+        )
+        (programs / name).chmod(0o755)
+    environment = {**os.environ, "PATH": f"{programs}{os.pathsep}{os.environ['PATH']}"}
+    result = subprocess.run(["bash", tmp_path / ".ci" / "run"], env=environment, capture_output=True, check=False)
+    assert result.returncode == 3
+    assert failing in (tmp_path / "calls").read_text().splitlines()[-1]
 
 
 def test_each_tour_has_at_most_ten_commands():

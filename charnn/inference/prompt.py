@@ -1,5 +1,6 @@
 """Text as the context of a model: its ids after the boundary, its unknown tokens, and the model's state after it."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -8,11 +9,13 @@ import numpy.typing as npt
 from charnn.config import OnUnknown
 from charnn.errors import UnknownTokenError
 from charnn.inference.engine import Engine, EngineState, Floats
-from charnn.inference.stepper import Stepper, stepper_for
+from charnn.inference.stepper import READ_AT_ONCE, Stepper, stepper_for
 from charnn.text.characters import is_escaped_byte
 from charnn.text.tokenizers import Token, Tokenizer
 
 SPACES = " \t"
+TOKENS_PER_CHECK = 4 * READ_AT_ONCE
+"""Tokens that are read at once; a multiple of the stepper's number, so that the result does not depend on it."""
 MAX_LAST_WORD = 1000
 """Maximum length of the last word of a text; the search for it must not take long."""
 REMEDY = ", or pass --on-unknown skip or --on-unknown unk"
@@ -104,7 +107,12 @@ class PromptState:
 
 
 def prefill(
-    stepper: Stepper, tokenizer: Tokenizer, ids: npt.NDArray[np.int64], *, known: PromptState | None = None
+    stepper: Stepper,
+    tokenizer: Tokenizer,
+    ids: npt.NDArray[np.int64],
+    *,
+    known: PromptState | None = None,
+    check: Callable[[], object] | None = None,
 ) -> PromptState:
     """Read a text, from the opening boundary on.
 
@@ -112,6 +120,7 @@ def prefill(
         stepper: of one stream that has read nothing yet; it is left as it is.
         ids: the text (N,), possibly empty.
         known: the state after some text; if `ids` begins with it, only the rest is read.
+        check: called before each chunk; it may raise an error, if the result is no longer needed.
     """
     all_ids = [tokenizer.vocabulary.boundary_id, *ids.tolist()]
     if known is None or known.ids != all_ids[: len(known.ids)]:
@@ -119,8 +128,11 @@ def prefill(
     new_ids = all_ids[len(known.ids) :]
     if not new_ids:
         return known
-    reader = stepper.fork(known.state)
-    logits = reader.read(np.array(new_ids, dtype=np.int64))
+    reader, logits = stepper.fork(known.state), known.logits
+    for first in range(0, len(new_ids), TOKENS_PER_CHECK):
+        if check is not None:
+            check()
+        logits = reader.read(np.array(new_ids[first : first + TOKENS_PER_CHECK], dtype=np.int64))
     return PromptState(all_ids, logits.copy(), reader.state())
 
 

@@ -5,7 +5,8 @@ could change it (see `filters`), the stream is read again unbatched, and that re
 own seed, whatever else is in the batch.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+import contextlib
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -30,11 +31,19 @@ class Member:
     Args:
         sampler: selects its tokens.
         position: tokens generated so far.
+        resumed_from: the state and the logits of the next token, of a stream that was suspended; None for those of its prompt.
     """
 
     sampler: StreamSampler
     stream: Stream
     position: int = 0
+    resumed_from: tuple[EngineState, Floats] | None = None
+
+    @property
+    def beginning(self) -> tuple[EngineState, Floats]:
+        """The state with which it joins a batch, and the logits of its next token."""
+        prompt = self.stream.prompt_state
+        return self.resumed_from or (prompt.state, prompt.logits)
 
 
 class StreamBatch:
@@ -43,10 +52,19 @@ class StreamBatch:
     Args:
         stepper: of one stream in its initial state.
         threads: of the matrix products.
+        on_failure: called with a stream whose next token could not be selected, and the error; the stream leaves the batch.
+            Without it, the error is raised.
     """
 
-    def __init__(self, stepper: Stepper, threads: AdaptiveThreads) -> None:
-        self._single, self._threads = stepper, threads
+    def __init__(
+        self,
+        stepper: Stepper,
+        threads: AdaptiveThreads,
+        *,
+        on_failure: Callable[[Member, Exception], None] | None = None,
+    ) -> None:
+        self._single, self._threads, self._on_failure = stepper, threads, on_failure
+        self._failed: set[Member] = set()
         self._stepper: Stepper | None = None
         self._logits_BV: Floats | None = None
         self._batched: list[Member] = []
@@ -59,14 +77,27 @@ class StreamBatch:
         return [*self._batched, *self._unbatched]
 
     def join(self, members: Sequence[Member]) -> None:
-        """Add new streams, which take part from the next step on."""
-        states = [member.stream.prompt_state.state for member in members]
-        logits = [member.stream.prompt_state.logits for member in members]
+        """Add streams, new or suspended before, which take part from the next step on."""
+        self._unbatched += [member for member in members if member.stream.is_unbatched]
+        members = [member for member in members if not member.stream.is_unbatched]
+        if not members:
+            return
+        states, logits = map(list, zip(*(member.beginning for member in members), strict=True))
         if self._stepper is not None and self._logits_BV is not None and self._batched:
             states, logits = [self._stepper.state(), *states], [self._logits_BV, *logits]
         self._batched = [*self._batched, *members]
         self._stepper = self._single.fork(_joined(states), len(self._batched))
         self._logits_BV = np.concatenate(logits)
+
+    def suspend(self, members: Collection[Member]) -> None:
+        """Take streams out, which may join again."""
+        rows = [row for row, member in enumerate(self._batched) if member in members]
+        if rows and self._stepper is not None and self._logits_BV is not None:
+            state = self._stepper.state()
+            for row in rows:
+                own = tuple(tuple(part[row : row + 1].copy() for part in layer) for layer in state)
+                self._batched[row].resumed_from = own, self._logits_BV[row : row + 1].copy()
+        self.leave(lambda member: member in members)
 
     def leave(self, gone: Callable[[Member], bool]) -> None:
         """Drop the streams for which a condition holds."""
@@ -85,38 +116,75 @@ class StreamBatch:
 
         The streams are read on when all updates were taken. A stream whose selections are close repeatedly leaves the batch.
         """
-        batched, unbatched, selected_tokens = self._batched, self._unbatched, dict[int, SelectedToken]()
+        batched, unbatched, tokens = self._batched, self._unbatched, dict[Member, SelectedToken]()
         for rows in _rows_by_options(batched):
-            assert self._logits_BV is not None
-            sampler, position = batched[rows[0]].sampler, batched[rows[0]].position
-            streams = [batched[row].stream for row in rows]
-            logits_BV = self._logits_BV if len(rows) == len(batched) else self._logits_BV[rows]
-            log_probs_BV = sampler.log_probs(logits_BV, streams)
-            draws_B = np.array([stream.next_draw() for stream in streams])
-            contexts = [TokenContext(stream.context, stream.rules) for stream in streams]
-            selected = sampler.selector.select(log_probs_BV, contexts, draws_B, position)
-            with self._threads:
-                exact = sampler.exact(selected, log_probs_BV, streams, draws_B, position)
-            selected_tokens |= zip(rows, exact, strict=True)
-        tokens = [selected_tokens[row] for row in range(len(batched))]
-        with self._threads:
-            tokens += [
-                member.sampler.select_unbatched(member.stream, member.stream.next_draw(), member.position)
-                for member in unbatched
-            ]
-        for member, token in zip([*batched, *unbatched], tokens, strict=True):
-            text = member.sampler.extend(member.stream, token, member.position)
-            member.position += 1
+            members = [batched[row] for row in rows]
+            with self._isolated(members):
+                tokens.update(zip(members, self._select(rows), strict=True))
+        for member in unbatched:
+            with self._isolated([member]), self._threads:
+                tokens[member] = member.sampler.select_unbatched(
+                    member.stream, member.stream.next_draw(), member.position
+                )
+        for member, token in tokens.items():
+            text = self._extend(member, token)
             if text is not None:
                 yield member, text
-        left = [member for member in (*unbatched, *batched) if member.stream.is_unbatched]
-        self._unbatched = [member for member in left if not member.stream.sample.ended]
+        gone = self._failed
+        self._unbatched = [
+            member
+            for member in (*unbatched, *batched)
+            if member.stream.is_unbatched and not member.stream.sample.ended and member not in gone
+        ]
         rows = [
-            row for row, member in enumerate(batched) if not (member.stream.sample.ended or member.stream.is_unbatched)
+            row
+            for row, member in enumerate(batched)
+            if not (member.stream.sample.ended or member.stream.is_unbatched or member in gone)
         ]
         self._keep(rows)
+        self._failed = set()
         if rows:
-            self._read(np.array([tokens[row].id for row in rows]))
+            self._read(np.array([tokens[batched[row]].id for row in rows]))
+
+    def _select(self, rows: Sequence[int]) -> list[SelectedToken]:
+        """Return the next tokens of streams with the same options."""
+        assert self._logits_BV is not None
+        members = [self._batched[row] for row in rows]
+        sampler, position = members[0].sampler, members[0].position
+        streams = [member.stream for member in members]
+        logits_BV = self._logits_BV if len(rows) == len(self._batched) else self._logits_BV[rows]
+        log_probs_BV = sampler.log_probs(logits_BV, streams)
+        draws_B = np.array([stream.next_draw() for stream in streams])
+        contexts = [TokenContext(stream.context, stream.rules) for stream in streams]
+        selected = sampler.selector.select(log_probs_BV, contexts, draws_B, position)
+        with self._threads:
+            return sampler.exact(selected, log_probs_BV, streams, draws_B, position)
+
+    def _extend(self, member: Member, token: SelectedToken) -> str | None:
+        """Append a token to a stream; return the text that is now certain, if there is something to report."""
+        text = None
+        try:
+            text = member.sampler.extend(member.stream, token, member.position)
+        except Exception as error:
+            self._fail([member], error)
+        member.position += 1
+        return text
+
+    @contextlib.contextmanager
+    def _isolated(self, members: Sequence[Member]) -> Iterator[None]:
+        """Let an error of some streams end only these."""
+        try:
+            yield
+        except Exception as error:
+            self._fail(members, error)
+
+    def _fail(self, members: Sequence[Member], error: Exception) -> None:
+        """Drop streams, or raise the error if nothing handles it."""
+        if self._on_failure is None:
+            raise error
+        for member in members:
+            self._failed.add(member)
+            self._on_failure(member, error)
 
     def _read(self, ids_B: IdArray) -> None:
         assert self._stepper is not None

@@ -4,7 +4,6 @@ import contextlib
 import logging
 import threading
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 
 from charnn.config import SampleOptions
 from charnn.errors import CharnnError
@@ -12,70 +11,16 @@ from charnn.inference.stepper import Stepper
 from charnn.inference.threads import AdaptiveThreads
 from charnn.ngrams.mixture import Mixture
 from charnn.sampling.batch import MOST_STREAMS, Member, StreamBatch
-from charnn.sampling.stopping import EndReason
+from charnn.sampling.jobs import Job, Schedule, Update
 from charnn.sampling.stream_sampler import StreamSampler
-from charnn.sampling.streams import Alternatives, SampleRequest
+from charnn.sampling.streams import SampleRequest
 from charnn.text.tokenizers import Tokenizer
 
 logger = logging.getLogger(__name__)
 MAX_SAMPLERS = 64
 """Sets of options for which the samplers are kept."""
-
-
-@dataclass(frozen=True)
-class Update:
-    """What a stream of a job generated since the last update.
-
-    Args:
-        index: the stream's index in its job.
-        text: text that is now certain.
-        ids, log_probs_nats, alternatives: of its tokens since the last update (see `Sample`).
-        num_tokens: tokens of the sample so far.
-        ended: why the sample is complete, None while it is not.
-        error: why the job failed, None if it did not.
-    """
-
-    index: int
-    text: str = ""
-    ids: Sequence[int] = ()
-    log_probs_nats: Sequence[float] = ()
-    alternatives: Sequence[Alternatives] = ()
-    num_tokens: int = 0
-    ended: EndReason | None = None
-    error: Exception | None = None
-
-
-@dataclass(eq=False)
-class Job:
-    """The streams of a request.
-
-    Args:
-        members: the streams.
-        deliver: called in the generating thread with the updates of a step; it must not block.
-    """
-
-    members: Sequence[Member]
-    deliver: Callable[[list[Update]], None]
-    is_cancelled: bool = False
-
-    def __post_init__(self) -> None:
-        """Nothing was delivered yet."""
-        self._num_delivered = [0] * len(self.members)
-
-    def update(self, index: int, text: str) -> Update:
-        """Return what a stream generated since its last update."""
-        sample = self.members[index].stream.sample
-        new = slice(self._num_delivered[index], len(sample.ids))
-        self._num_delivered[index] = len(sample.ids)
-        return Update(
-            index,
-            text,
-            sample.ids[new],
-            sample.log_probs_nats[new],
-            sample.alternatives[new],
-            len(sample.ids),
-            sample.ended,
-        )
+SECONDS_PER_UPDATE = 0.002
+"""Minimum time between updates, on average over all jobs: sending one takes time in which nothing is generated."""
 
 
 class QueueFullError(CharnnError):
@@ -88,7 +33,7 @@ class Generation:
     Args:
         stepper: of one stream in its initial state.
         mixture: reads the n-gram model to interpolate with, for options that ask for it.
-        max_waiting: maximum number of streams that may wait for others to end.
+        max_waiting: maximum number of streams that may wait for a place in the batch.
 
     Example:
         >>> generation = charnn.api.Generation(stepper, model.tokenizer, mixture=lambda: None, max_waiting=1000)
@@ -101,11 +46,12 @@ class Generation:
         self._stepper, self._tokenizer, self._read_mixture = stepper, tokenizer, mixture
         self._samplers: dict[SampleOptions, StreamSampler] = {}
         self._building = threading.Lock()
-        self._max_waiting = max_waiting
+        self._max_open = MOST_STREAMS + max_waiting
         self._changed = threading.Condition()
-        self._waiting: list[Job] = []
-        self._running: list[Job] = []
-        self._is_closed = False
+        self._schedule = Schedule(MOST_STREAMS)
+        self._job_of: dict[Member, Job] = {}
+        self._batch = StreamBatch(stepper, AdaptiveThreads(), on_failure=self._end_job_of)
+        self._is_interrupted = self._is_closed = False
         self._thread = threading.Thread(target=self._run, name="generation", daemon=True)
         self._thread.start()
 
@@ -113,38 +59,56 @@ class Generation:
     def num_streams(self) -> int:
         """The streams in progress and those that wait."""
         with self._changed:
-            return sum(len(job.members) for job in (*self._waiting, *self._running))
+            return self._num_open()
+
+    def _num_open(self) -> int:
+        return sum(job.num_open for job in self._schedule.jobs)
 
     def job(
-        self, options: SampleOptions, requests: Sequence[SampleRequest], deliver: Callable[[list[Update]], None]
+        self,
+        options: SampleOptions,
+        requests: Sequence[SampleRequest],
+        deliver: Callable[[list[Update]], None],
+        *,
+        seconds_between: float = 0.0,
     ) -> Job:
         """Return a job to submit; its prompts are prepared in the calling thread."""
         sampler = self._sampler(options)
-        return Job([Member(sampler, stream) for stream in sampler.streams(enumerate(requests))], deliver)
+        members = [Member(sampler, stream) for stream in sampler.streams(enumerate(requests))]
+        return Job(members, deliver, seconds_between)
 
     def _sampler(self, options: SampleOptions) -> StreamSampler:
         """Return the sampler for some options, one for all requests that have the same."""
+        mixture = self._read_mixture() if options.mix_ngram else None  # it may take long, so not under the lock
         with self._building:
             if options not in self._samplers:
                 if len(self._samplers) >= MAX_SAMPLERS:
                     del self._samplers[next(iter(self._samplers))]
-                mixture = self._read_mixture() if options.mix_ngram else None
                 self._samplers[options] = StreamSampler(self._stepper, self._tokenizer, options, mixture=mixture)
             return self._samplers[options]
 
     def submit(self, job: Job) -> None:
         """Add the streams of a job. Raises QueueFullError if too many wait."""
         with self._changed:
-            waiting = sum(len(each.members) for each in self._waiting)
-            if self._waiting and waiting + len(job.members) > self._max_waiting:
-                raise QueueFullError(f"{waiting} samples are waiting, of {self._max_waiting} that may; try again later")
-            self._waiting.append(job)
+            num_open = self._num_open()
+            if num_open and num_open + job.num_open > self._max_open:
+                raise QueueFullError(
+                    f"{num_open:,} samples are in progress or wait, of {self._max_open:,} that may; try again later"
+                )
+            self._schedule.add(job)
+            self._job_of |= dict.fromkeys(job.members, job)
             self._changed.notify()
 
     def cancel(self, job: Job) -> None:
         """Drop the streams of a job, whose client is gone."""
         with self._changed:
             job.is_cancelled = True
+            self._changed.notify()
+
+    def interrupt(self) -> None:
+        """End all samples as they are, also those that are submitted later."""
+        with self._changed:
+            self._is_interrupted = True
             self._changed.notify()
 
     def close(self) -> None:
@@ -155,62 +119,75 @@ class Generation:
         self._thread.join()
 
     def _run(self) -> None:
-        batch = StreamBatch(self._stepper, AdaptiveThreads())
         while True:
             try:
-                if not self._take_jobs(batch):
+                if not self._prepare_step():
                     return
-                self._deliver(list(batch.step()))
+                updated = [member for member, _ in self._batch.step()]
+                self._deliver(updated)
             except Exception as error:
                 logger.exception("generation failed; all samples in progress are ended")
-                self._fail(batch, error)
+                self._end_all(error)
 
-    def _take_jobs(self, batch: StreamBatch) -> bool:
-        """Wait until there is something to generate; return False once closed."""
-        with self._changed:
-            while True:
-                self._drop_cancelled(batch)
-                self._join_waiting(batch)
+    def _prepare_step(self) -> bool:
+        """Wait until there is something to generate, and arrange the batch; return False once closed."""
+        while True:
+            with self._changed:
+                self._drop(lambda job: job.is_cancelled)
                 if self._is_closed:
                     return False
-                if batch.members:
-                    return True
+                if self._schedule.jobs:
+                    suspended, joining = self._schedule.rearrange()
+                    break
                 self._changed.wait()
+        if suspended:
+            self._batch.suspend(set(suspended))
+        if joining:
+            self._batch.join(joining)
+        if self._is_interrupted:
+            self._interrupt_all()
+        return True
 
-    def _drop_cancelled(self, batch: StreamBatch) -> None:
-        members = {id(member) for job in self._running if job.is_cancelled for member in job.members}
+    def _drop(self, is_gone: Callable[[Job], bool]) -> None:
+        """Forget jobs, and take their streams out of the batch; the lock is held."""
+        members = {member for job in self._schedule.remove(is_gone) for member in job.members}
         if members:
-            batch.leave(lambda member: id(member) in members)
-        self._running = [job for job in self._running if not job.is_cancelled]
-        self._waiting = [job for job in self._waiting if not job.is_cancelled]
+            for member in members:
+                del self._job_of[member]
+            self._batch.leave(lambda member: member in members)
 
-    def _join_waiting(self, batch: StreamBatch) -> None:
-        while self._waiting and (
-            not batch.members or len(batch.members) + len(self._waiting[0].members) <= MOST_STREAMS
-        ):
-            job = self._waiting.pop(0)
-            self._running.append(job)
-            batch.join(job.members)
-
-    def _deliver(self, updates: list[tuple[Member, str]]) -> None:
-        by_member = {id(member): text for member, text in updates}
-        for job in list(self._running):
-            fresh = [
-                job.update(index, by_member[id(member)])
-                for index, member in enumerate(job.members)
-                if id(member) in by_member
-            ]
-            if fresh and not job.is_cancelled:
-                _send(job, fresh)
+    def _interrupt_all(self) -> None:
+        members = [member for job in self._schedule.jobs for member in (*job.running, *job.pending)]
+        for member in members:
+            member.stream.finish("interrupted")
+        self._batch.leave(lambda _: True)
         with self._changed:
-            self._running = [
-                job for job in self._running if any(not member.stream.sample.ended for member in job.members)
-            ]
+            for job in self._schedule.jobs:
+                job.pending.clear()
+        self._deliver(members)
 
-    def _fail(self, batch: StreamBatch, error: Exception) -> None:
-        batch.leave(lambda _: True)
+    def _deliver(self, updated: Sequence[Member]) -> None:
         with self._changed:
-            jobs, self._running = self._running, []
+            for member in updated:
+                self._schedule.note(member, self._job_of[member])
+            jobs = [job for job in self._schedule.jobs if not job.is_cancelled]
+            least_seconds = SECONDS_PER_UPDATE * len(jobs)
+            due = [(job, updates) for job in jobs if (updates := job.due_updates(least_seconds))]
+            self._drop(lambda job: not job.num_open)
+        for job, updates in due:
+            _send(job, updates)
+
+    def _end_job_of(self, member: Member, error: Exception) -> None:
+        """End the job of a stream that failed; the other jobs go on."""
+        job = self._job_of[member]
+        if not job.is_cancelled:
+            job.is_cancelled = True
+            _send(job, [Update(job.index_of[member], error=error)])
+
+    def _end_all(self, error: Exception) -> None:
+        with self._changed:
+            jobs = list(self._schedule.jobs)
+            self._drop(lambda _: True)
         for job in jobs:
             _send(job, [Update(0, error=error)])
 

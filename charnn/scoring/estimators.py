@@ -5,7 +5,7 @@ their state. `cache` adds one more, and dynamic evaluation, which needs torch, i
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple, Protocol
 
 import numpy as np
@@ -140,6 +140,38 @@ def estimate_of(logits_TBV: Logits, targets_TB: IdArray, *, whole: bool) -> Esti
 def of_targets(log_probs_TBV: Floats, targets_TB: IdArray) -> Floats:
     """Return the log probabilities (T, B) of the targets."""
     return np.asarray(np.take_along_axis(log_probs_TBV, targets_TB[..., None], axis=-1)[..., 0])
+
+
+class CheckingEstimator:
+    """Another estimator, which calls a function before it reads on; its readers stay in their caller's thread.
+
+    Args:
+        inner: gives the probabilities.
+        check: may raise an error, if the result is no longer needed.
+
+    Example:
+        >>> charnn.api.CheckingEstimator(estimator, check=lambda: None).new_reader(1)
+    """
+
+    runs_in_threads = False
+
+    def __init__(self, inner: Estimator, check: Callable[[], object]) -> None:
+        self.inner, self.check = inner, check
+        self.vocab_size, self.is_backward, self.is_sequential = inner.vocab_size, inner.is_backward, inner.is_sequential
+
+    def new_reader(self, num_streams: int) -> Reader:
+        """See `Estimator`."""
+        return _CheckingReader(self.inner.new_reader(num_streams), self.check)
+
+
+class _CheckingReader:
+    def __init__(self, inner: Reader, check: Callable[[], object]) -> None:
+        self._inner, self._check = inner, check
+
+    def read(self, contexts_TB: IdArray, targets_TB: IdArray, *, whole: bool) -> Estimate:
+        """See `Reader`."""
+        self._check()
+        return self._inner.read(contexts_TB, targets_TB, whole=whole)
 
 
 class MixedEstimator:

@@ -1,16 +1,20 @@
 """Request bodies: JSON objects with checked fields, and errors in OpenAI's shape."""
 
+import difflib
 import math
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar, cast
 
 from charnn.errors import CharnnError
 from charnn.files import JsonObject
+from charnn.serving.fields import HARMLESS
 
 Value = TypeVar("Value")
 MAX_SHOWN = 60
+EMPTY: tuple[object, ...] = (False, "", [], {})
+"""Values by which a client may say that it does not use a field; 0 is one of them."""
 
 
 class RequestError(CharnnError):
@@ -49,6 +53,27 @@ class Body:
         if not isinstance(value, dict):
             raise RequestError(f"found {shown(value)}, but the body must be a JSON object")
         return cls(value)
+
+    def refuse_unknown(self, known: Collection[str], without_effect: Mapping[str, object]) -> None:
+        """Refuse fields that would be ignored.
+
+        Args:
+            known: fields that are read.
+            without_effect: fields that need not be read, and their only value that changes nothing; None for any value.
+        """
+        for name, value in self.fields.items():
+            if name in known or value is None or name in HARMLESS:
+                continue
+            if name not in without_effect:
+                close = difflib.get_close_matches(name, known, n=1)
+                hint = f"did you mean {close[0]}" if close else f"the fields are {', '.join(sorted(known))}"
+                raise RequestError(
+                    f"{name if _is_plain(name) else shown(name)}: there is no such field; {hint}",
+                    param=name if _is_plain(name) else None,
+                )
+            neutral = without_effect[name]
+            if neutral is not None and value != neutral and value not in EMPTY:
+                raise RequestError(f"{name}: found {shown(value)}, but it is not supported; leave it out", param=name)
 
     def number(
         self, name: str, default: Value, *, at_least: float = -math.inf, at_most: float = math.inf
@@ -109,6 +134,13 @@ class Body:
             raise self._wrong(name, f"a list of token ids, from 0 to {below - 1}")
         return cast(list[int], value)
 
+    def object(self, name: str) -> "Body | None":
+        """Return an object."""
+        value = self.fields.get(name)
+        if value is not None and not isinstance(value, dict):
+            raise self._wrong(name, "an object")
+        return None if value is None else Body(value)
+
     def choice(self, name: str, default: Value, allowed: Sequence[Value]) -> Value:
         """Return one of some values."""
         value = self.fields.get(name)
@@ -164,6 +196,10 @@ class Body:
 
     def _wrong(self, name: str, wanted: str) -> RequestError:
         return RequestError(f"{name}: found {shown(self.fields.get(name))}, but it must be {wanted}", param=name)
+
+
+def _is_plain(name: str) -> bool:
+    return name.isascii() and name.isidentifier() and len(name) <= MAX_SHOWN
 
 
 def _is_id(value: object, below: int) -> bool:

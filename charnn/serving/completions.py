@@ -1,5 +1,6 @@
 """Requests for completions: their fields, checked."""
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import get_args
@@ -12,16 +13,39 @@ from charnn.config import OnUnknown, SampleOptions
 from charnn.config.sampling import Until
 from charnn.errors import CharnnError, in_terms_of_arguments
 from charnn.serving.bodies import Body, RequestError
+from charnn.serving.fields import COMPLETION_FIELDS, UNSUPPORTED
 from charnn.serving.models import ServedModel
 
 MAX_SAMPLES, MAX_N, MAX_STOPS = 256, 128, 16
 """Maximum samples of a request, samples for each prompt, and stop texts."""
 LEAST_TOP_P = 1e-9
 """OpenAI's clients may send 0, for the most probable token alone."""
-MAX_TOKENS, MAX_PROMPT_TOKENS = 100_000, 1_000_000
+MAX_TOKENS, MAX_TOKENS_IN_ALL, MAX_PROMPT_TOKENS = 100_000, 2_000_000, 1_000_000
+"""Maximum tokens of a sample, of all samples of a request, and of all its prompts."""
 MAX_LOG_PROBS = 4_000_000
 DEFAULT_TOKENS = 16
 SEEDS = 2**31
+
+
+@dataclass(frozen=True)
+class Prompt:
+    """A prompt to complete.
+
+    Args:
+        ids: its tokens (N,).
+        num_opening: 1 if the first is a client's own boundary (`bos_token` of /tokenizer_info): it is then the context of the
+            next token, as it is of every text, and has no log probability.
+        spellings: of its tokens as the client wrote them, which join to the prompt, if some are unknown; None to decode them.
+    """
+
+    ids: npt.NDArray[np.int64]
+    num_opening: int = 0
+    spellings: Sequence[str] | None = None
+
+    @property
+    def text_ids(self) -> npt.NDArray[np.int64]:
+        """The tokens after the boundary."""
+        return self.ids[self.num_opening :]
 
 
 @dataclass(frozen=True)
@@ -29,14 +53,14 @@ class CompletionRequest:
     """A checked request.
 
     Args:
-        prompts: ids of each prompt.
         max_tokens: of each sample; 0 returns the prompt alone.
         num_samples: samples for each prompt.
         echo: whether the text begins with the prompt.
         logprobs: number of alternatives for each token; None for no log probabilities.
+        includes_usage: whether the last event of a stream has the numbers of tokens.
     """
 
-    prompts: Sequence[npt.NDArray[np.int64]]
+    prompts: Sequence[Prompt]
     options: SampleOptions
     max_tokens: int
     num_samples: int
@@ -44,6 +68,7 @@ class CompletionRequest:
     echo: bool
     logprobs: int | None
     stream: bool
+    includes_usage: bool
 
     @classmethod
     def read(cls, body: Body, model: ServedModel) -> "CompletionRequest":
@@ -51,6 +76,7 @@ class CompletionRequest:
         vocab_size = len(model.tokenizer.vocabulary)
         max_tokens = body.integer("max_tokens", DEFAULT_TOKENS, at_least=0, at_most=MAX_TOKENS)
         num_samples = body.integer("n", 1, at_least=1, at_most=MAX_N)
+        body.refuse_unknown(COMPLETION_FIELDS, {**UNSUPPORTED, "best_of": num_samples})
         logprobs = body.integer("logprobs", None, at_least=0, at_most=vocab_size)
         echo = body.flag("echo")
         given = body.prompts("prompt", below=vocab_size, at_most=MAX_SAMPLES)
@@ -69,20 +95,30 @@ class CompletionRequest:
             raise RequestError(in_terms_of_arguments(str(error)), param=_field_of(error, body)) from error
         seed = body.integer("seed", None, at_least=0, at_most=SEEDS - 1)
         seed = charnn.api.drawn_seed(options) if seed is None else seed
-        asked = cls(prompts, options, max_tokens, num_samples, seed, echo, logprobs, body.flag("stream"))
+        stream = body.flag("stream")
+        includes_usage = _includes_usage(body, stream=stream)
+        asked = cls(prompts, options, max_tokens, num_samples, seed, echo, logprobs, stream, includes_usage)
         asked.check_size()
         return asked
 
     def check_size(self) -> None:
         """Refuse prompts that are too long, and more log probabilities than a reply can hold. Raises RequestError."""
-        longest = max(len(ids) for ids in self.prompts)
-        if longest > MAX_PROMPT_TOKENS:
+        num_prompt = sum(len(prompt.ids) for prompt in self.prompts)
+        if num_prompt > MAX_PROMPT_TOKENS:
             raise RequestError(
-                f"prompt: found {longest:,} tokens, but it may have {MAX_PROMPT_TOKENS:,}", param="prompt"
+                f"prompt: found {num_prompt:,} tokens, but a request may have {MAX_PROMPT_TOKENS:,}; send less at a time",
+                param="prompt",
+            )
+        num_generated = self.max_tokens * self.num_samples * len(self.prompts)
+        if self.logprobs is None and num_generated > MAX_TOKENS_IN_ALL:
+            raise RequestError(
+                f"max_tokens: found {num_generated:,} tokens for all samples, but a request may ask for {MAX_TOKENS_IN_ALL:,}; "
+                "ask for fewer tokens or samples",
+                param="max_tokens",
             )
         if self.logprobs is None:
             return
-        num_tokens = sum(self.max_tokens + len(ids) * self.echo for ids in self.prompts) * self.num_samples
+        num_tokens = sum(self.max_tokens + len(prompt.ids) * self.echo for prompt in self.prompts) * self.num_samples
         num_log_probs = num_tokens * (self.logprobs + 1)
         if num_log_probs > MAX_LOG_PROBS:
             raise RequestError(
@@ -92,26 +128,45 @@ class CompletionRequest:
             )
 
 
-def _encoded(
-    body: Body, given: Sequence[str | list[int]], model: ServedModel, *, scores: bool
-) -> list[npt.NDArray[np.int64]]:
-    """Return the ids of each prompt.
+def _includes_usage(body: Body, *, stream: bool) -> bool:
+    options = body.object("stream_options")
+    if options is None:
+        return False
+    if not stream:
+        raise RequestError(
+            'stream_options: needs "stream": true; add that, or leave stream_options out', param="stream_options"
+        )
+    options.refuse_unknown({"include_usage"}, {"include_obfuscation": None, "continuous_usage_stats": False})
+    return options.flag("include_usage")
+
+
+def _encoded(body: Body, given: Sequence[str | list[int]], model: ServedModel, *, scores: bool) -> list[Prompt]:
+    """Return the prompts.
 
     Args:
         scores: whether the prompt's tokens get log probabilities: all of them then count, unknown ones too.
     """
     on_unknown = body.choice("on_unknown", "unk" if scores else "error", get_args(OnUnknown))
-    return [
-        np.array(each, dtype=np.int64)
-        if isinstance(each, list)
-        else charnn.api.encode_prompt(
-            model.tokenizer,
-            each if scores else charnn.api.without_trailing_space(model.tokenizer, each),
-            on_unknown=on_unknown,
-            remedy=', or send "on_unknown": "skip" or "unk"',
-        )
-        for each in given
-    ]
+    return [_prompt(each, model, on_unknown, scores=scores) for each in given]
+
+
+def _prompt(given: str | list[int], model: ServedModel, on_unknown: OnUnknown, *, scores: bool) -> Prompt:
+    vocabulary = model.tokenizer.vocabulary
+    if isinstance(given, list):
+        return Prompt(np.array(given, dtype=np.int64), num_opening=int(given[:1] == [vocabulary.boundary_id]))
+    text = given if scores else charnn.api.without_trailing_space(model.tokenizer, given)
+    ids = charnn.api.encode_prompt(
+        model.tokenizer, text, on_unknown=on_unknown, remedy=', or send "on_unknown": "skip" or "unk"'
+    )
+    has_unknown = vocabulary.unknown_id is not None and bool(np.any(ids == vocabulary.unknown_id))
+    return Prompt(ids, spellings=_spellings(model, text) if has_unknown else None)
+
+
+def _spellings(model: ServedModel, text: str) -> list[str]:
+    """Return the tokens of a text as they stand in it, each with the white space before it that belongs to no token."""
+    tokens = model.tokenizer.tokenize(text)
+    ends = [0, *(token.start + len(token.text) for token in tokens[:-1]), len(text)]
+    return [text[start:end] for start, end in itertools.pairwise(ends)]
 
 
 def _field_of(error: CharnnError, body: Body) -> str | None:

@@ -1,6 +1,8 @@
 """The models that are served."""
 
+import threading
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 
@@ -8,8 +10,12 @@ import numpy as np
 import numpy.typing as npt
 
 import charnn.api
+from charnn.config import ScoreOptions
 from charnn.errors import ModelError
 from charnn.serving.bodies import RequestError
+from charnn.serving.workers import Check, Workers
+
+NUM_ASCII = 128
 
 
 class ServedModel:
@@ -22,6 +28,7 @@ class ServedModel:
 
     def __init__(self, path: Path, *, name: str, max_waiting: int) -> None:
         self.path, self.name = path, name
+        self._reading = threading.Lock()
         self.language_model = charnn.api.load(path)
         self.model = self.language_model.models[0]
         self.tokenizer = self.language_model.tokenizer
@@ -35,27 +42,56 @@ class ServedModel:
             max_waiting=max_waiting,
         )
 
-    @cached_property
+    @property
     def mixture(self) -> "charnn.api.Mixture":
         """Its n-gram model, and how the two are interpolated. Raises ModelError if it has none."""
+        with self._reading:
+            return self._mixture
+
+    @cached_property
+    def _mixture(self) -> "charnn.api.Mixture":
         return charnn.api.read_mixture(self.model)
 
-    def prefill(self, ids: npt.NDArray[np.int64]) -> "charnn.api.PromptState":
-        """Return the state after a prompt (N,)."""
-        return charnn.api.prefill(self.stepper, self.tokenizer, ids)
+    def prefill(self, ids: npt.NDArray[np.int64], check: Check) -> "charnn.api.PromptState":
+        """Return the state after a prompt (N,); `check` is called between chunks."""
+        return charnn.api.prefill(self.stepper, self.tokenizer, ids, check=check)
 
     def prompt_tokens(
-        self, ids: npt.NDArray[np.int64], *, num_alternatives: int, mix_ngram: bool
+        self, ids: npt.NDArray[np.int64], check: Check, *, num_alternatives: int, mix_ngram: bool
     ) -> list["charnn.api.PromptToken"]:
-        """Return the log probabilities of a prompt's tokens (N,)."""
-        mixture = self.mixture if mix_ngram else None
-        estimator = charnn.api.estimator_of(charnn.api.Engine.of(self.model), self.tokenizer, mixture)
+        """Return the log probabilities of a prompt's tokens (N,); `check` is called between chunks."""
         return charnn.api.prompt_tokens(
-            estimator, ids, boundary_id=self.tokenizer.vocabulary.boundary_id, num_alternatives=num_alternatives
+            charnn.api.CheckingEstimator(self.estimator(mix_ngram), check),
+            ids,
+            boundary_id=self.tokenizer.vocabulary.boundary_id,
+            num_alternatives=num_alternatives,
         )
 
+    def scorer(self, options: ScoreOptions, check: Check) -> "charnn.api.Scorer":
+        """Return what scores texts; `check` is called between chunks."""
+        return replace(
+            self._scorer, estimators=[charnn.api.CheckingEstimator(self.estimator(options.mix_ngram), check)]
+        )
+
+    @cached_property
+    def _scorer(self) -> "charnn.api.Scorer":
+        return charnn.api.build_scorer([self.model], ScoreOptions())
+
+    def estimator(self, mix_ngram: bool) -> "charnn.api.Estimator":
+        """Return what gives the probabilities of a text."""
+        network = self._scorer.estimators[0]
+        return charnn.api.with_ngrams(network, self.tokenizer, self.mixture) if mix_ngram else network
+
+    @cached_property
+    def names(self) -> Sequence[str]:
+        """Each token as clients see it outside a text."""
+        kind, tokens = self.tokenizer.kind, self.tokenizer.vocabulary.tokens
+        if kind == "byte":
+            return [*map(chr, range(NUM_ASCII)), *tokens[NUM_ASCII:]]
+        return [charnn.api.as_text(token, kind) for token in tokens]
+
     def spelled(self, id: int) -> str:
-        """Return a token as clients see it."""
+        """Return a token as it is listed."""
         return charnn.api.as_text(self.tokenizer.vocabulary.tokens[id], self.tokenizer.kind)
 
 
@@ -73,6 +109,7 @@ class ServedModels:
                 raise ModelError(f"{path}: is named twice; name each model once")
             name = path.resolve().name
             names[name if name not in names else str(path)] = path
+        self.workers = Workers()
         self.by_name: dict[str, ServedModel] = {}
         try:
             for name, path in names.items():
@@ -93,5 +130,12 @@ class ServedModels:
 
     def close(self) -> None:
         """End the threads."""
+        self.workers.close()
         for model in self.by_name.values():
             model.generation.close()
+
+    def interrupt(self) -> None:
+        """End all samples as they are, and all other work with an error."""
+        self.workers.stop()
+        for model in self.by_name.values():
+            model.generation.interrupt()

@@ -4,7 +4,7 @@ from importlib.resources import files
 
 from starlette.responses import Response
 
-FILES = {"/": "index.html", "/page.css": "page.css", "/page.js": "page.js"}
+FILES = {"/": "index.html", "/page.css": "page.css", "/page.js": "page.js", "/alternatives.js": "alternatives.js"}
 """The paths of the page, and its files in `page/`."""
 _TYPES = {"html": "text/html", "css": "text/css", "js": "text/javascript"}
 _HEADERS = {

@@ -1,7 +1,8 @@
 """Running the server until it is told to stop."""
 
+import asyncio
 import socket
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Self
 
@@ -10,12 +11,45 @@ import uvicorn
 from charnn.config import ServeOptions
 from charnn.config.serving import LOOPBACK
 from charnn.errors import CharnnError
-from charnn.serving.application import Access, make_application
+from charnn.serving.access import Access
+from charnn.serving.application import make_application
 from charnn.serving.models import ServedModels
 
 MAX_WAITING = 4096
 SECONDS_TO_FINISH = 30
-"""How long a server that is told to stop goes on with the samples in progress."""
+"""How long a server that is told to stop goes on with the requests in progress."""
+SECONDS_TO_SEND = 5
+"""How long clients may take to read the last of their replies."""
+
+
+class _ListeningServer(uvicorn.Server):
+    """Ends requests properly when the time to finish them is over: the samples with an error, connections after that.
+
+    Args:
+        interrupt: ends what is being generated.
+    """
+
+    def __init__(self, config: uvicorn.Config, interrupt: Callable[[], None]) -> None:
+        super().__init__(config)
+        self._interrupt = interrupt
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Stop listening, and wait for the requests in progress."""
+        loop = asyncio.get_running_loop()
+        timers = [
+            loop.call_later(SECONDS_TO_FINISH, self._interrupt),
+            loop.call_later(SECONDS_TO_FINISH + SECONDS_TO_SEND, self._disconnect),
+        ]
+        try:
+            await super().shutdown(sockets)
+        finally:
+            for timer in timers:
+                timer.cancel()
+
+    def _disconnect(self) -> None:
+        for connection in list(self.server_state.connections):
+            if connection.transport is not None:
+                connection.transport.abort()
 
 
 class Server:
@@ -41,6 +75,7 @@ class Server:
         except BaseException:
             self._listener.close()
             raise
+        self._listening: _ListeningServer | None = None
         self._access = Access(key, frozenset(LOOPBACK) if options.is_local else frozenset())
 
     @property
@@ -55,15 +90,24 @@ class Server:
         return f"http://{f'[{host}]' if ':' in host else host}:{port}"
 
     def run(self) -> None:
-        """Answer requests until a signal says to stop; samples in progress end first."""
+        """Answer requests until a signal says to stop, or `stop` is called; requests in progress end first.
+
+        After SECONDS_TO_FINISH, samples end as they are, with an error.
+        """
         config = uvicorn.Config(
             make_application(self._models, self._access),
             log_level="warning",
             access_log=False,
             lifespan="off",
-            timeout_graceful_shutdown=SECONDS_TO_FINISH,
+            timeout_graceful_shutdown=SECONDS_TO_FINISH + 2 * SECONDS_TO_SEND,
         )
-        uvicorn.Server(config).run(sockets=[self._listener])
+        self._listening = _ListeningServer(config, self._models.interrupt)
+        self._listening.run(sockets=[self._listener])
+
+    def stop(self) -> None:
+        """Stop as on a signal."""
+        if self._listening is not None:
+            self._listening.should_exit = True
 
     def __enter__(self) -> Self:
         return self

@@ -6,8 +6,6 @@ import shutil
 import threading
 
 import pytest
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
 
 import charnn
 from charnn.errors import ModelError
@@ -15,7 +13,8 @@ from charnn.errors import ModelError
 pytest.importorskip("starlette", reason="the extra serve is not installed")
 pytest.importorskip("uvicorn", reason="the extra serve is not installed")
 
-from charnn.serving.application import Access, make_application
+from charnn.serving.access import Access
+from charnn.serving.application import make_application
 from charnn.serving.models import ServedModels
 from tests.serving.http_client import running
 
@@ -94,6 +93,53 @@ def test_the_log_probabilities_of_an_echoed_prompt_are_those_of_score(client, mo
         if token in top:
             assert top[token] == log_prob  # the same float: a client compares it with the largest
     assert reply["usage"]["completion_tokens"] == 0
+
+
+@pytest.mark.parametrize("name", ["fables", "lines"])
+def test_a_boundary_before_a_prompt_of_ids_is_the_context_that_it_has_anyway(client, served, name):
+    tokenizer = served.by_name[name].tokenizer
+    ids = tokenizer.encode("ab").tolist()
+    opened = [tokenizer.vocabulary.boundary_id, *ids]
+    fields = {"model": name, "max_tokens": 5, "seed": 1, "echo": True, "logprobs": 2}
+    plain = completed(client, prompt=ids, **fields)["choices"][0]
+    (choice,) = completed(client, prompt=opened, **fields)["choices"]
+    assert choice["text"] == "\n" + plain["text"]
+    assert choice["logprobs"]["token_logprobs"] == [None, *plain["logprobs"]["token_logprobs"]]
+    assert choice["logprobs"]["top_logprobs"] == [None, *plain["logprobs"]["top_logprobs"]]
+    assert choice["logprobs"]["text_offset"][:3] == [0, 1, 2]
+    text = completed(client, prompt="\nab", **fields)["choices"][0]
+    assert text["logprobs"]["token_logprobs"][0] is not None  # a newline of a text is one of its tokens
+
+
+def test_the_boundary_that_ends_a_line_is_its_last_token(client):
+    fields = {"model": "lines", "prompt": "ab", "max_tokens": 50, "seed": 1, "logprobs": 4}
+    (choice,) = completed(client, **fields)["choices"]
+    found = choice["logprobs"]
+    assert choice["finish_reason"] == "stop"
+    assert "".join(found["tokens"]) == choice["text"]
+    assert found["tokens"][-1] == ""
+    assert [len(values) for values in found.values()] == [len(found["tokens"])] * 4
+    assert found["top_logprobs"][-1][""] == found["token_logprobs"][-1]
+    assert found["text_offset"][-1] == len(choice["text"])
+    *events, _ = client.events("/v1/completions", {**fields, "stream": True})
+    streamed = [part for event in events for part in json.loads(event)["choices"]]
+    assert [token for part in streamed for token in part["logprobs"]["tokens"]] == found["tokens"]
+
+
+def test_unknown_tokens_of_an_echoed_prompt_keep_their_spelling(client, model):
+    prompt = "The 慶fox 慶"
+    (choice,) = completed(client, prompt=prompt, max_tokens=2, echo=True, logprobs=2, seed=1)["choices"]
+    found = choice["logprobs"]
+    assert choice["text"].startswith(prompt)
+    assert "".join(found["tokens"]) == choice["text"]
+    assert found["text_offset"] == list(range(len(prompt) + 2))
+    assert found["token_logprobs"][:10] == pytest.approx(
+        [token.log_prob_nats for token in model.score(prompt, eos=False).tokens], abs=1e-5
+    )
+    echoed = completed(client, prompt=prompt, max_tokens=2, echo=True, on_unknown="unk", seed=1)["choices"][0]["text"]
+    assert echoed == choice["text"]
+    skipped = completed(client, prompt=prompt, max_tokens=2, echo=True, on_unknown="skip", seed=1)["choices"][0]["text"]
+    assert skipped.startswith("The fox ")
 
 
 def test_generated_tokens_have_log_probabilities_and_alternatives(client):
@@ -201,7 +247,10 @@ def test_a_prompt_alone_is_streamed_too(client):
     fields = {"prompt": ["The", "A"], "max_tokens": 0, "echo": True, "logprobs": 1}
     *events, done = client.events("/v1/completions", {**fields, "stream": True})
     assert done == "[DONE]"
-    assert [json.loads(event)["choices"] for event in events] == [completed(client, **fields)["choices"]]
+    *echoed, last = [json.loads(event)["choices"] for event in events]
+    assert [choice["finish_reason"] for choice in last] == ["length", "length"]
+    wholes = completed(client, **fields)["choices"]
+    assert [{**choice, "finish_reason": "length"} for (choice,) in echoed] == wholes
 
 
 def test_the_log_probabilities_of_prompts_count_toward_the_limit(client):
@@ -227,30 +276,6 @@ def test_the_key_and_the_host_are_checked(served):
         assert client.get("/v1/models", origin="http://localhost:8000", **key).status == 200
         assert client.get("/v1/models", origin="http://evil.example", **key).status == 403
         assert client.get("/v1/models", **{"sec-fetch-site": "cross-site"}, **key).status == 403
-
-
-json_values = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats() | st.text(st.characters(exclude_categories=())),
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
-    max_leaves=6,
-)
-FIELDS = ("model", "prompt", "max_tokens", "temperature", "top_p", "top_k", "min_p", "n", "stop", "seed", "echo")
-FIELDS += ("logprobs", "logit_bias", "presence_penalty", "repetition_penalty", "match", "until", "text", "tokens")
-
-
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(
-    path=st.sampled_from(["/v1/completions", "/v1/score", "/tokenize", "/detokenize"]),
-    body=st.binary(max_size=40) | st.dictionaries(st.sampled_from(FIELDS), json_values, max_size=4),
-)
-def test_whatever_is_sent_is_answered_or_refused(client, path, body):
-    if isinstance(body, dict):
-        body = json.dumps({"max_tokens": 2, **body}).encode()
-    response = client.post(path, body)
-    assert response.status in (200, 400, 404), response.text
-    content = json.loads(response.text, parse_constant=pytest.fail)  # Infinity and NaN are not JSON
-    if response.status != 200:
-        assert set(content["error"]) == {"message", "type", "param", "code"}
 
 
 def test_streams_of_several_clients_are_the_same_as_alone(client):

@@ -1,13 +1,12 @@
-"use strict";
-
 // Writes with the models of this server: see index.html. All state that is worth keeping is in the fragment of the URL.
 
+import * as alternatives from "./alternatives.js";
+
+const { make, shown } = alternatives;
 const ALTERNATIVES = 8;
 const MAX_BITS = 12; // surprisal at which a token is red
 const MAX_TEXT_IN_URL = 4000;
 const SETTINGS = ["temperature", "top_p", "min_p", "max_tokens"];
-const NOT_TEXT = /^<(unk|glue|0x[0-9A-F]{2})>$/; // tokens that cannot be taken
-const WORDS = { " ": "space", "\n": "line end", "\t": "tab" };
 
 const element = (id) => document.getElementById(id);
 const text = element("text");
@@ -15,13 +14,7 @@ const panels = new Map(); // of the models that are chosen, by name
 const history = []; // texts before each change that can be undone
 let running = null; // the AbortController of what is being written
 let lastStart = null; // the text before the last writing
-
-function make(kind, attributes = {}, content = "") {
-  const made = document.createElement(kind);
-  Object.assign(made, attributes);
-  made.append(content);
-  return made;
-}
+let lastFocus = null; // the button that was disabled while it had the focus
 
 function say(message, isError = false) {
   element("status").textContent = message;
@@ -53,10 +46,6 @@ async function* events(response) {
       if (line.startsWith("data: ") && line !== "data: [DONE]") yield JSON.parse(line.slice(6));
     }
   }
-}
-
-function shown(token) {
-  return WORDS[token] ?? token;
 }
 
 function addTokens(panel, logprobs, isGenerated) {
@@ -136,7 +125,7 @@ async function run(work) {
   const controller = new AbortController();
   running = controller;
   setBusy(true);
-  hideAlternatives();
+  alternatives.hide();
   say("");
   try {
     await work(controller.signal);
@@ -145,15 +134,27 @@ async function run(work) {
   } finally {
     if (running === controller) {
       running = null;
+      text.readOnly = false;
       setBusy(false);
     }
     keepInUrl();
   }
 }
 
+function isOutOfRange(input) {
+  const { badInput, rangeOverflow, rangeUnderflow } = input.validity;
+  return input.value === "" || badInput || rangeOverflow || rangeUnderflow;
+}
+
 function write(from = text.value) {
   if (!panels.size) {
     say("Choose a model first.", true);
+    return undefined;
+  }
+  const wrong = SETTINGS.map(element).find((input) => isOutOfRange(input));
+  if (wrong) {
+    wrong.focus();
+    say(`${wrong.labels[0].textContent.trim()}: must be a number from ${wrong.min} to ${wrong.max}.`, true);
     return undefined;
   }
   const start = from;
@@ -162,6 +163,7 @@ function write(from = text.value) {
   text.value = start;
   const chosen = [...panels.values()];
   return run(async (signal) => {
+    text.readOnly = chosen.length === 1;
     const count = Number(element("max_tokens").value);
     await Promise.all(
       chosen.map((panel) =>
@@ -181,12 +183,20 @@ function score() {
   return run((signal) => Promise.all([...panels.values()].map((panel) => complete(panel, text.value, 0, signal, () => {}))));
 }
 
+// A button that is disabled loses the focus: it goes to Stop, and back.
 function setBusy(isBusy) {
+  const focused = document.activeElement;
   element("stop").disabled = !isBusy;
   element("write").disabled = isBusy || panels.size === 0;
   element("score").disabled = isBusy || panels.size === 0;
   element("again").disabled = isBusy || lastStart === null;
   element("undo").disabled = isBusy || history.length === 0;
+  if (isBusy && focused?.disabled) {
+    lastFocus = focused;
+    element("stop").focus();
+  } else if (focused === element("stop") && !isBusy) {
+    (lastFocus && !lastFocus.disabled ? lastFocus : element("write")).focus();
+  }
 }
 
 function undo() {
@@ -196,39 +206,18 @@ function undo() {
   void score();
 }
 
-// Alternatives
+// Tokens
 
-function showAlternatives(span) {
-  const box = element("alternatives");
-  const entries = Object.entries(span.alternatives).sort((one, other) => other[1] - one[1]);
-  const heading = make("p", { className: "totals" }, `${shown(span.textContent)}: ${span.bits.toFixed(1)} bits`);
-  const offered = entries.filter(([token]) => !NOT_TEXT.test(token));
-  const buttons = offered.map(([token, logProb]) => {
-    const button = make("button", { type: "button" }, make("span", {}, shown(token)));
-    button.append(make("span", {}, `${(100 * Math.exp(logProb)).toFixed(1)} %`));
-    button.addEventListener("click", () => take(span, token));
-    return button;
-  });
-  box.replaceChildren(heading, ...buttons);
-  box.hidden = false;
-  box.span = span;
-  const at = span.getBoundingClientRect();
-  const left = Math.min(at.left, document.documentElement.clientWidth - box.offsetWidth - 8);
-  box.style.left = `${Math.max(8, left) + window.scrollX}px`;
-  box.style.top = `${at.bottom + window.scrollY + 2}px`;
-}
-
-function hideAlternatives() {
-  element("alternatives").hidden = true;
-}
-
-// A word model's tokens are words without the spaces between them; other models' tokens have them.
+// Tokens join to the text: a word has the space before it.
 function take(span, token) {
   const before = span.panel.characters.slice(0, span.start).join("");
-  const isNewWord = span.panel.kind === "charnn-word" && /^[\p{L}\p{N}]/u.test(token) && /\S$/u.test(before);
-  hideAlternatives();
+  alternatives.hide();
   text.focus();
-  void write(before + (isNewWord ? " " : "") + token);
+  void write(before + token);
+}
+
+function showAlternativesOf(span) {
+  alternatives.show(span, (token) => take(span, token));
 }
 
 function tokenOf(event) {
@@ -240,19 +229,24 @@ function move(event) {
   if (!span) return;
   const isLeftward = getComputedStyle(span.parentElement).direction === "rtl";
   const [right, left] = isLeftward ? ["previousElementSibling", "nextElementSibling"] : ["nextElementSibling", "previousElementSibling"];
-  const steps = { ArrowRight: right, ArrowLeft: left };
-  const next = span[steps[event.key]];
+  const { firstElementChild: first, lastElementChild: last } = span.parentElement;
+  const next = { ArrowRight: span[right], ArrowLeft: span[left], Home: first, End: last }[event.key];
   if (next) {
     event.preventDefault();
-    span.tabIndex = -1;
-    next.tabIndex = 0;
     next.focus();
   }
   if (event.key === "Enter" || event.key === " " || event.key === "ArrowDown") {
     event.preventDefault();
-    showAlternatives(span);
+    showAlternativesOf(span);
     element("alternatives").querySelector("button")?.focus();
   }
+}
+
+// Of the tokens of a panel, Tab goes to the one that had the focus last.
+function focusToken(span) {
+  span.parentElement.querySelector(".token[tabindex='0']")?.setAttribute("tabindex", "-1");
+  span.tabIndex = 0;
+  showAlternativesOf(span);
 }
 
 // Models
@@ -261,11 +255,7 @@ function addPanel(name) {
   const article = make("article");
   const head = make("header");
   const adopt = make("button", { type: "button" }, "Continue with this");
-  const panel = { name, article, kind: "" };
-  ask(`tokenizer_info?model=${encodeURIComponent(name)}`)
-    .then((response) => response.json())
-    .then((info) => Object.assign(panel, { kind: info.tokenizer_class }))
-    .catch((error) => say(error.message, true));
+  const panel = { name, article };
   panel.tokens = make("div", { className: "tokens", dir: "auto" });
   panel.tokens.setAttribute("role", "group");
   panel.tokens.setAttribute("aria-label", `Tokens of ${name}`);
@@ -317,10 +307,14 @@ function keepInUrl() {
   window.history.replaceState(null, "", `#${state}`);
 }
 
-function start() {
+function restore() {
   const state = new URLSearchParams(location.hash.slice(1));
   text.value = state.get("text") ?? "";
   for (const id of SETTINGS) element(id).value = state.get(id) ?? element(id).value;
+  void reload(state);
+}
+
+function start() {
   element("write").addEventListener("click", () => void write());
   element("again").addEventListener("click", () => void write(lastStart ?? text.value));
   element("stop").addEventListener("click", () => running?.abort());
@@ -331,19 +325,28 @@ function start() {
   document.addEventListener("keydown", (event) => {
     if (event.key === "Escape") {
       running?.abort();
-      if (!element("alternatives").hidden) element("alternatives").span?.focus();
-      hideAlternatives();
-    } else if (event.key === "Enter" && event.ctrlKey) void write();
-    else move(event);
+      const box = element("alternatives");
+      if (box.contains(document.activeElement)) box.span.focus();
+      alternatives.hide();
+    } else if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) {
+      if (!running) void write();
+    } else move(event);
   });
   const panelsBox = element("panels");
-  panelsBox.addEventListener("mouseover", (event) => tokenOf(event) && showAlternatives(tokenOf(event)));
-  panelsBox.addEventListener("focusin", (event) => tokenOf(event) && showAlternatives(tokenOf(event)));
-  panelsBox.addEventListener("click", (event) => tokenOf(event) && showAlternatives(tokenOf(event)));
+  panelsBox.addEventListener("mouseover", (event) => tokenOf(event) && showAlternativesOf(tokenOf(event)));
+  panelsBox.addEventListener("click", (event) => tokenOf(event) && showAlternativesOf(tokenOf(event)));
+  panelsBox.addEventListener("focusin", (event) => tokenOf(event) && focusToken(tokenOf(event)));
+  const box = element("alternatives");
+  box.addEventListener("keydown", alternatives.move);
+  for (const each of [panelsBox, box]) {
+    each.addEventListener("mouseout", alternatives.hideSoon);
+    each.addEventListener("focusout", alternatives.hideSoon);
+  }
   document.addEventListener("click", (event) => {
-    if (!tokenOf(event) && !event.target.closest("#alternatives")) hideAlternatives();
+    if (!tokenOf(event) && !event.target.closest("#alternatives")) alternatives.hide();
   });
-  void reload(state);
+  window.addEventListener("hashchange", restore);
+  restore();
 }
 
 async function reload(state) {

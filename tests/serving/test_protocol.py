@@ -1,0 +1,117 @@
+"""The parts of OpenAI's protocol beyond the samples: usage, models, unsupported fields, methods."""
+
+import json
+
+import pytest
+
+pytest.importorskip("starlette", reason="the extra serve is not installed")
+pytest.importorskip("uvicorn", reason="the extra serve is not installed")
+
+from charnn.serving.application import make_application
+from charnn.serving.models import ServedModels
+from tests.serving.http_client import running
+
+
+@pytest.fixture(scope="module")
+def client(_trained):
+    models = ServedModels([_trained], max_waiting=100)
+    with running(make_application(models)) as made:
+        yield made
+    models.close()
+
+
+def refused(client, fields, path="/v1/completions"):
+    reply = client.post(path, fields)
+    error = reply.json()["error"]
+    return reply.status, error["message"], error["param"]
+
+
+@pytest.mark.parametrize("max_tokens", [0, 12])
+def test_the_last_event_of_a_stream_has_its_usage_if_asked_for(client, max_tokens):
+    fields = {"prompt": "The fox", "max_tokens": max_tokens, "n": 2, "echo": True, "stream": True}
+    *parts, last, done = client.events("/v1/completions", {**fields, "stream_options": {"include_usage": True}})
+    assert done == "[DONE]"
+    assert all(json.loads(part)["usage"] is None for part in parts)
+    assert json.loads(last)["choices"] == []
+    assert json.loads(last)["usage"] == {
+        "prompt_tokens": 7,
+        "completion_tokens": 2 * max_tokens,
+        "total_tokens": 7 + 2 * max_tokens,
+    }
+    without = list(client.events("/v1/completions", {**fields, "stream_options": {"include_usage": False}}))
+    assert not any("usage" in json.loads(event) for event in without[:-1])
+
+
+@pytest.mark.parametrize(
+    ("fields", "message", "param"),
+    [
+        (
+            {"stream_options": {"include_usage": True}},
+            'stream_options: needs "stream": true; add that, or leave stream_options out',
+            "stream_options",
+        ),
+        (
+            {"stream": True, "stream_options": 1},
+            "stream_options: found 1, but it must be an object",
+            "stream_options",
+        ),
+        ({"best_of": 5, "n": 2}, "best_of: found 5, but it is not supported; leave it out", "best_of"),
+        ({"suffix": "."}, "suffix: found '.', but it is not supported; leave it out", "suffix"),
+        ({"tools": [{}]}, "tools: found [{}], but it is not supported; leave it out", "tools"),
+        ({"ignore_eos": True}, "ignore_eos: found True, but it is not supported; leave it out", "ignore_eos"),
+        ({"temprature": 0}, "temprature: there is no such field; did you mean temperature", "temprature"),
+        ({"max_tokens": 100_000, "n": 21}, "max_tokens: found 2,100,000 tokens for all samples", "max_tokens"),
+        ({"prompt": ["The " * 125_001] * 2}, "prompt: found 1,000,008 tokens, but a request may have", "prompt"),
+    ],
+    ids=lambda value: next(iter(value)) if isinstance(value, dict) else "",
+)
+def test_what_would_change_the_result_is_refused_by_name(client, fields, message, param):
+    found = refused(client, fields)
+    assert (found[0], found[2]) == (400, param)
+    assert found[1].startswith(message)
+
+
+def test_a_field_that_is_no_name_is_refused_without_a_parameter(client):
+    status, message, param = refused(client, {"\ud800 x": 1}, "/tokenize")
+    assert (status, param) == (400, None)
+    assert message == "'\\ud800 x': there is no such field; the fields are model, prompt, text"
+    assert refused(client, {"texts": ["a"]}, "/v1/score")[1] == "texts: there is no such field; did you mean text"
+
+
+def test_fields_without_effect_are_ignored(client):
+    plain = {"prompt": "The", "max_tokens": 8, "seed": 3}
+    harmless = {"user": "me", "metadata": {"a": 1}, "store": True, "best_of": 1, "suffix": "", "tools": [], "n": None}
+    harmless |= {"ignore_eos": False, "min_tokens": 0, "skip_special_tokens": True, "length_penalty": 1}
+    choices = [client.post("/v1/completions", each).json()["choices"] for each in (plain, {**plain, **harmless})]
+    assert choices[0] == choices[1]
+
+
+def test_one_model_is_shown_by_name(client):
+    (listed,) = client.get("/v1/models").json()["data"]
+    assert client.get(f"/v1/models/{listed['id']}").json() == listed
+    missing = client.get("/v1/models/a/b")
+    assert (missing.status, missing.json()["error"]["param"]) == (404, "model")
+
+
+@pytest.mark.parametrize(
+    ("path", "allowed"),
+    [("/v1/completions", "OPTIONS, POST"), ("/v1/models", "GET, HEAD, OPTIONS"), ("/", "GET, HEAD, OPTIONS")],
+)
+def test_other_methods_are_refused_with_those_that_are_allowed(client, path, allowed):
+    for method in ("DELETE", "OPTIONS"):
+        connection = client.connect()
+        connection.request(method, path, headers={"host": "localhost"})
+        response = connection.getresponse()
+        content = response.read()
+        assert response.headers["allow"] == allowed
+        assert response.status == (204 if method == "OPTIONS" else 405)
+        if method == "DELETE":
+            expected = f"{path}: found the method DELETE, but it must be one of {allowed}"
+            assert json.loads(content)["error"]["message"] == expected
+        connection.close()
+
+
+def test_head_returns_the_headers_alone(client):
+    reply = client.ask("HEAD", "/v1/models")
+    assert (reply.status, reply.text, reply.content_type) == (200, "", "application/json")
+    assert client.ask("HEAD", "/v1/completions").status == 405
