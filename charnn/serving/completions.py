@@ -3,6 +3,7 @@
 import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import get_args
 
 import numpy as np
@@ -24,6 +25,8 @@ MAX_TOKENS, MAX_TOKENS_IN_ALL, MAX_PROMPT_TOKENS = 100_000, 2_000_000, 1_000_000
 """Maximum tokens of a sample, of all samples of a request, and of all its prompts."""
 MAX_LOG_PROBS = 4_000_000
 DEFAULT_TOKENS = 16
+MAX_OPTIONS = 256
+"""Sets of options that need not be checked again."""
 SEEDS = 2**31
 
 
@@ -180,7 +183,7 @@ def _options(body: Body, model: ServedModel, *, max_tokens: int, num_alternative
     top_k = body.integer("top_k", None, at_least=-1)
     tokens = model.tokenizer.vocabulary.tokens
     biases = body.biases("logit_bias", below=len(tokens))
-    options = SampleOptions(
+    options = _checked_options(
         temperature=body.number("temperature", 1.0),
         top_p=LEAST_TOP_P if top_p == 0 else top_p,
         top_k=top_k if top_k and top_k > 0 else None,
@@ -200,6 +203,9 @@ def _options(body: Body, model: ServedModel, *, max_tokens: int, num_alternative
     )
     charnn.api.check_can_write(model.model, options)
     return options
+
+
+_checked_options = lru_cache(MAX_OPTIONS, typed=True)(SampleOptions)
 
 
 def _escaped(text: str) -> str:

@@ -16,6 +16,8 @@ from charnn.serving.bodies import RequestError
 from charnn.serving.workers import Check, Workers
 
 NUM_ASCII = 128
+MAX_KEPT_STATES, MAX_KEPT_TOKENS = 32, 4096
+"""Prompts whose states are kept, and their maximum length."""
 
 
 class ServedModel:
@@ -28,7 +30,9 @@ class ServedModel:
 
     def __init__(self, path: Path, *, name: str, max_waiting: int) -> None:
         self.path, self.name = path, name
-        self._reading = threading.Lock()
+        self._reading, self._keeping = threading.Lock(), threading.Lock()
+        self._states: dict[bytes, charnn.api.PromptState] = {}
+        """The states after the last short prompts, which clients often send again."""
         self.language_model = charnn.api.load(path)
         self.model = self.language_model.models[0]
         self.tokenizer = self.language_model.tokenizer
@@ -54,7 +58,17 @@ class ServedModel:
 
     def prefill(self, ids: npt.NDArray[np.int64], check: Check) -> "charnn.api.PromptState":
         """Return the state after a prompt (N,); `check` is called between chunks."""
-        return charnn.api.prefill(self.stepper, self.tokenizer, ids, check=check)
+        key = ids.tobytes() if len(ids) <= MAX_KEPT_TOKENS else None
+        state = None if key is None else self._states.get(key)
+        if state is None:
+            state = charnn.api.prefill(self.stepper, self.tokenizer, ids, check=check)
+        if key is not None:
+            with self._keeping:
+                self._states.pop(key, None)
+                self._states[key] = state
+                while len(self._states) > MAX_KEPT_STATES:
+                    del self._states[next(iter(self._states))]
+        return state
 
     def prompt_tokens(
         self, ids: npt.NDArray[np.int64], check: Check, *, num_alternatives: int, mix_ngram: bool

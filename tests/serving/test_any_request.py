@@ -1,7 +1,6 @@
 """Whatever is sent to the server is answered or refused in one line: malformed JSON, wrong types, any Unicode."""
 
-import contextlib
-import http.client
+import http
 import json
 import logging
 
@@ -21,13 +20,11 @@ from tests.serving.http_client import running
 
 
 @pytest.fixture(scope="module")
-def connection(_trained):
+def client(_trained):
     models = ServedModels([_trained], max_waiting=1000)
-    try:
-        with running(make_application(models)) as client, contextlib.closing(client.connect()) as connection:
-            yield connection
-    finally:
-        models.close()
+    with running(make_application(models)) as made:
+        yield made
+    models.close()
 
 
 FIELDS = {
@@ -92,18 +89,16 @@ def contents(kind, text):
 
 @bounded(200, 20_000)
 @given(requests())
-def test_whatever_is_sent_is_answered_or_refused(connection, caplog, sent):
-    path, body = sent
+def test_whatever_is_sent_is_answered_or_refused(client, caplog, sent):
     with caplog.at_level(logging.WARNING):
-        connection.request("POST", path, body, {"host": "localhost"})
-        response = connection.getresponse()
-        text = response.read().decode("utf-8")
+        reply = client.post(*sent)
     assert not caplog.records
-    assert response.status in (http.HTTPStatus.OK, http.HTTPStatus.BAD_REQUEST, http.HTTPStatus.NOT_FOUND), text
+    assert reply.status in (http.HTTPStatus.OK, http.HTTPStatus.BAD_REQUEST, http.HTTPStatus.NOT_FOUND), reply.text
     found = [
-        json.loads(content, parse_constant=pytest.fail) for content in contents(response.headers["content-type"], text)
+        json.loads(content, parse_constant=pytest.fail)  # Infinity and NaN are not JSON
+        for content in contents(reply.content_type, reply.text)
     ]
-    if response.status == http.HTTPStatus.OK:
+    if reply.status == http.HTTPStatus.OK:
         assert not any("error" in content for content in found)
     else:
         assert set(found[0]["error"]) == {"message", "type", "param", "code"}

@@ -7,6 +7,9 @@ import pytest
 pytest.importorskip("starlette", reason="the extra serve is not installed")
 pytest.importorskip("uvicorn", reason="the extra serve is not installed")
 
+from charnn.inference import prompt
+from charnn.inference.prompt import prefill
+from charnn.serving import models
 from charnn.serving.application import make_application
 from charnn.serving.models import ServedModels
 from tests.serving.http_client import running
@@ -14,10 +17,10 @@ from tests.serving.http_client import running
 
 @pytest.fixture(scope="module")
 def client(_trained):
-    models = ServedModels([_trained], max_waiting=100)
-    with running(make_application(models)) as made:
+    served = ServedModels([_trained], max_waiting=100)
+    with running(make_application(served)) as made:
         yield made
-    models.close()
+    served.close()
 
 
 def refused(client, fields, path="/v1/completions"):
@@ -115,3 +118,16 @@ def test_head_returns_the_headers_alone(client):
     reply = client.ask("HEAD", "/v1/models")
     assert (reply.status, reply.text, reply.content_type) == (200, "", "application/json")
     assert client.ask("HEAD", "/v1/completions").status == 405
+
+
+def test_the_states_of_the_last_prompts_are_kept(client, monkeypatch):
+    read = []
+    monkeypatch.setattr(prompt, "prefill", lambda *given, **more: read.append(1) or prefill(*given, **more))
+    fields = {"prompt": "A tale of", "max_tokens": 9, "seed": 2}
+    choices = [client.post("/v1/completions", fields).json()["choices"] for _ in range(2)]
+    assert choices[0] == choices[1]
+    assert len(read) == 1
+    for number in range(models.MAX_KEPT_STATES):
+        client.post("/v1/completions", {"prompt": "A" * (number + 1), "max_tokens": 1})
+    assert client.post("/v1/completions", fields).json()["choices"] == choices[0]
+    assert len(read) == 2 + models.MAX_KEPT_STATES
