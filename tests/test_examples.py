@@ -52,6 +52,7 @@ options = SampleOptions(length=8)
 stepper = model and charnn.api.build_stepper(model.models[0], weights="fp32", device="cpu")
 prompts = model and charnn.api.Prompts(model.models[0], stepper, ["The fox"], options)
 prompt_state = model and next(prompts.states())
+estimator = model and charnn.api.estimator_of(charnn.api.Engine.of(model.models[0]), model.tokenizer, None)
 sampler = model and charnn.api.build_sampler(model.models[0], stepper, options)
 pairs = charnn.api.read_pairs("pairs.tsv", ["good\tbad", "The fox sleeps.\tThe fox sleep."]).pairs
 gap = model and charnn.api.find_gap(model.tokenizer, "The f_x slept.", "_", on_unknown="error")

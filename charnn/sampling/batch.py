@@ -6,7 +6,7 @@ own seed, whatever else is in the batch.
 """
 
 import contextlib
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -118,9 +118,19 @@ class StreamBatch:
         """
         batched, unbatched, tokens = self._batched, self._unbatched, dict[Member, SelectedToken]()
         for rows in _rows_by_options(batched):
+            assert self._logits_BV is not None
             members = [batched[row] for row in rows]
+            sampler, position = members[0].sampler, members[0].position
+            streams = [member.stream for member in members]
+            logits_BV = self._logits_BV if len(rows) == len(batched) else self._logits_BV[rows]
             with self._isolated(members):
-                tokens.update(zip(members, self._select(rows), strict=True))
+                log_probs_BV = sampler.log_probs(logits_BV, streams)
+                draws_B = np.array([stream.next_draw() for stream in streams])
+                contexts = [TokenContext(stream.context, stream.rules) for stream in streams]
+                selected = sampler.selector.select(log_probs_BV, contexts, draws_B, position)
+                with self._threads:
+                    exact = sampler.exact(selected, log_probs_BV, streams, draws_B, position)
+                tokens.update(zip(members, exact, strict=True))
         for member in unbatched:
             with self._isolated([member]), self._threads:
                 tokens[member] = member.sampler.select_unbatched(
@@ -130,6 +140,12 @@ class StreamBatch:
             text = self._extend(member, token)
             if text is not None:
                 yield member, text
+        self._read_on(batched, unbatched, tokens)
+
+    def _read_on(
+        self, batched: Sequence[Member], unbatched: Sequence[Member], tokens: Mapping[Member, SelectedToken]
+    ) -> None:
+        """Drop the streams that have ended or failed, and read the tokens of the others in the batch."""
         gone = self._failed
         self._unbatched = [
             member
@@ -145,20 +161,6 @@ class StreamBatch:
         self._failed = set()
         if rows:
             self._read(np.array([tokens[batched[row]].id for row in rows]))
-
-    def _select(self, rows: Sequence[int]) -> list[SelectedToken]:
-        """Return the next tokens of streams with the same options."""
-        assert self._logits_BV is not None
-        members = [self._batched[row] for row in rows]
-        sampler, position = members[0].sampler, members[0].position
-        streams = [member.stream for member in members]
-        logits_BV = self._logits_BV if len(rows) == len(self._batched) else self._logits_BV[rows]
-        log_probs_BV = sampler.log_probs(logits_BV, streams)
-        draws_B = np.array([stream.next_draw() for stream in streams])
-        contexts = [TokenContext(stream.context, stream.rules) for stream in streams]
-        selected = sampler.selector.select(log_probs_BV, contexts, draws_B, position)
-        with self._threads:
-            return sampler.exact(selected, log_probs_BV, streams, draws_B, position)
 
     def _extend(self, member: Member, token: SelectedToken) -> str | None:
         """Append a token to a stream; return the text that is now certain, if there is something to report."""

@@ -150,7 +150,8 @@ class CheckingEstimator:
         check: may raise an error, if the result is no longer needed.
 
     Example:
-        >>> charnn.api.CheckingEstimator(estimator, check=lambda: None).new_reader(1)
+        >>> charnn.api.CheckingEstimator(estimator, check=lambda: None).runs_in_threads
+        False
     """
 
     runs_in_threads = False
