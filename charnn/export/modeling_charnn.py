@@ -77,7 +77,7 @@ class CharnnForCausalLM(PreTrainedModel, GenerationMixin):
         """Refuse to add tokens: the vocabulary is that of the training text."""
         raise ValueError(
             f"the vocabulary of a charnn model is fixed at {self.config.vocab_size} tokens, those of its tokenizer; "
-            "use them, or train a model with charnn on a text that has the others"
+            "use them, or train another model on a text that has the others"
         )
 
     @classmethod

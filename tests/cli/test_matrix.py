@@ -470,7 +470,7 @@ def test_overwriting_a_model_deletes_nothing_else(charnn, desk, others):
         (Path("m") / name).write_text(TEXT * 20, encoding="utf-8")
     before = contents()
     again = ("train", "m/book.txt", "-o", "m", "--overwrite", "--steps", 2, *SMALL.split())
-    more = " and 1 more" if len(others) > 1 else ""
+    more = " and 1 other" if len(others) > 1 else ""
     fails_in_one_line(
         charnn(*again),
         1,

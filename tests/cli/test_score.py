@@ -309,11 +309,11 @@ def test_lists_of_hypotheses_are_rescored(charnn, run):
     log_prob = float(rescored[0].rsplit("\t", 1)[1])
     assert log_prob == pytest.approx(alone["log_prob"], abs=1e-5)
     best = charnn(
-        "score", "-m", run, "--nbest", "nbest.tsv", "--log-base", "10", "--lm-scale", 2, "--word-penalty", -1
+        "score", "-m", run, "--nbest", "nbest.tsv", "--log-base", "10", "--lm-scale", 2, "--word-penalty", 5
     ).out
     id, total, text = best.splitlines()[0].split("\t")
     assert (id, text) == ("u1", "the fox")
-    assert float(total) == pytest.approx(-3.5 + 2 * log_prob - 2, abs=1e-4)
+    assert float(total) == pytest.approx(-3.5 + 2 * log_prob + 10, abs=1e-4)
     without = charnn("score", "-m", run, "--nbest", "nbest.tsv", "--lm-scale", 0).out.splitlines()
     assert without == ["u1\t-3.4\txqz", "u2\t-1\thow now"]
     jsonl = records(charnn("score", "-m", run, "--nbest", "nbest.tsv", "--format", "jsonl"))

@@ -221,7 +221,7 @@ def test_rollouts_of_a_backward_model_read_backward(charnn, text):
     shown = charnn("score", "-m", "m", text, "--unit", "stream", "--rollout", 20, "--format", "jsonl")
     record = json.loads(shown.out.splitlines()[-1])
     loss = json.loads(charnn("info", "m", "--json").out)["valid_loss_nats"]
-    assert record["true"] == pytest.approx(loss, rel=0.25)
+    assert record["true"] == pytest.approx(loss, abs=0.1)
     assert record["judged_true"] < 0.5  # two sentences, counted from right to left
 
 

@@ -22,7 +22,7 @@ export function shown(token) {
 export function show(span, take) {
   const entries = Object.entries(span.alternatives).sort((one, other) => other[1] - one[1]);
   const heading = make("p", { className: "totals" }, `${shown(span.textContent)}: ${span.bits.toFixed(1)} bits`);
-  const offered = entries.filter(([token]) => token && !NOT_TEXT.test(token));
+  const offered = entries.filter(([token]) => token && !NOT_TEXT.test(token.trim()));
   const buttons = offered.map(([token, logProb]) => {
     const button = make("button", { type: "button" }, make("span", { dir: "auto" }, shown(token)));
     button.append(make("span", {}, `${(100 * Math.exp(logProb)).toFixed(1)} %`));
