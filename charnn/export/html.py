@@ -25,6 +25,8 @@ from charnn.storage.model_directory import Model, config_if_readable
 
 ENGINE = ("products.js", "network.js", "tokenizer.js", "sampling.js", "completions.js")
 """The files of `page/` that run in a worker, in this order."""
+PAGE_SCRIPTS = ("alternatives.js", "page.js")
+"""The files of the page of `charnn serve` that run after them, in this order."""
 MAX_BYTES = 400 << 20
 """The largest page: browsers hold no string that is longer than about 512 MiB, and the weights are one."""
 SEED = '<label>Seed <input id="seed" type="number" min="0" max="2147483647" step="1" placeholder="random"></label>'
@@ -107,7 +109,8 @@ def _assembled(name: str, line: str, blocks: Sequence[str]) -> str:
     serving, own = files("charnn.serving").joinpath("page"), files("charnn.export").joinpath("page")
     style = serving.joinpath("page.css").read_text("utf-8") + own.joinpath("extra.css").read_text("utf-8")
     engine = "\n".join(['"use strict";', "{", *(own.joinpath(part).read_text("utf-8") for part in ENGINE), "}"])
-    scripts = [engine, own.joinpath("server.js").read_text("utf-8"), serving.joinpath("page.js").read_text("utf-8")]
+    scripts = [engine, own.joinpath("server.js").read_text("utf-8")]
+    scripts += [serving.joinpath(name).read_text("utf-8") for name in PAGE_SCRIPTS]
     inline = [_inline("script", script, ' id="engine"' if script is engine else "") for script in scripts]
     title, shown = html.escape(name), html.escape(line)
     notes = '<p id="unknown" role="status"></p>\n      <p id="summary" class="totals"></p>'
@@ -118,7 +121,9 @@ def _assembled(name: str, line: str, blocks: Sequence[str]) -> str:
     page = _changed(page, r"</header>", lambda found: f'  <p id="about" class="hint">{shown}</p>\n    {found}')
     page = _changed(page, r'<div id="settings">', lambda found: f"{found}\n        {SEED}")
     page = _changed(page, r'<div id="panels">', lambda found: f"{notes}\n      {found}")
-    page = _changed(page, r"\s*<script[^>]*\bpage\.js[^>]*></script>", lambda _: "")
+    for name in PAGE_SCRIPTS:
+        page = _changed(page, rf'\s*<script src="{re.escape(name)}"[^>]*></script>', lambda _: "")
+    assert "<script" not in page
     page = _changed(page, r"<link[^>]*\bpage\.css[^>]*>", lambda _: _inline("style", style))
     page = _changed(page, r"<meta charset=[^>]*>", lambda found: f"{found}\n    {_policy(scripts, style)}")
     return _changed(page, r"</body>", lambda found: "\n".join([*blocks, *inline, found]))

@@ -396,8 +396,8 @@ def test_a_line_ends_the_text_of_a_model_of_lines(engine_page):
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"top_p": 2}, "top_p: found 2, but it must be above 0 and at most 1"),
-        ({"temperature": -1}, "temperature: found -1, but it must be at least 0 and at most 10000"),
+        ({"top_p": 2}, "Top-p: must be a number from 0.01 to 1."),
+        ({"temperature": -1}, "Temperature: must be a number from 0 to 10."),
         ({"seed": "1.5"}, "seed: found 1.5, but it must be an integer from 0 to 2147483647"),
     ],
     ids=["top-p", "temperature", "seed"],

@@ -124,7 +124,7 @@ def test_the_page_loads_nothing_and_runs_its_own_scripts_only(run):
     assert "connect-src" not in policy
     assert policy["worker-src"] == "blob:"
     scripts = [text for name, text in page.texts if name in ("engine", "script")]
-    assert len(scripts) == 3
+    assert len(scripts) == 4
     for text, allowed in [
         *((script, policy["script-src"]) for script in scripts),
         (page.text("style"), policy["style-src"]),
@@ -188,7 +188,7 @@ def test_any_word_and_any_name_survive():
     page = Page(page_of(model_of(tokenizer, name="</title><script>alert(1)</script> & \u2028")))
     assert page.model["tokenizer"]["tokens"] == names
     assert page.model["name"] == "</title><script>alert(1)</script> & \u2028".rpartition("/")[2]
-    assert len([tag for tag, _ in page.elements if tag == "script"]) == 5
+    assert len([tag for tag, _ in page.elements if tag == "script"]) == 6
     assert as_data({"a": "</script>"}) == '{"a":"\\u003c/script>"}'
 
 

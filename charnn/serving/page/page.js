@@ -1,6 +1,6 @@
-// Writes with the models of this server: see index.html. All state that is worth keeping is in the fragment of the URL.
+"use strict";
 
-import * as alternatives from "./alternatives.js";
+// Writes with the models of this server: see index.html. All state that is worth keeping is in the fragment of the URL.
 
 const { make, shown } = alternatives;
 const ALTERNATIVES = 8;
