@@ -1,6 +1,8 @@
 """What the tests by programs of others need: one server per session, of small models."""
 
+import os
 import re
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -75,3 +77,14 @@ def served(trained_models: dict[str, Path]) -> Iterator[Served]:
         process.terminate()
         process.wait()
         assert "Traceback" not in process.stderr.read()
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Any]:
+    """Headless Chromium, one for each process of the tests: playwright starts but once in a process."""
+    playwright_api = pytest.importorskip("playwright.sync_api", reason=INSTALL)
+    program = shutil.which("chromium") or shutil.which("chromium-browser")
+    if program is None and not os.environ.get("CI"):
+        pytest.skip("there is no chromium; on Debian: apt-get install chromium")
+    with playwright_api.sync_playwright() as playwright:
+        yield playwright.chromium.launch(executable_path=program, args=["--no-sandbox"])

@@ -5,15 +5,12 @@ import json
 import math
 import random
 import re
-import shutil
 from dataclasses import replace
 
 import numpy as np
 import pytest
 
 pytest.importorskip("playwright.sync_api", reason="needs the extra clients: pip install -e '.[clients]'")
-
-from playwright.sync_api import sync_playwright
 
 import charnn.api
 from charnn.config import SampleOptions, TextOptions
@@ -80,17 +77,6 @@ PRESS_ESCAPE_AFTER_FIRST_TOKENS = """() => {
     });
     observer.observe(document.querySelector(".tokens"), { childList: true });
 }"""
-
-
-@pytest.fixture(scope="module")
-def browser():
-    program = shutil.which("chromium") or shutil.which("chromium-browser")
-    if program is None:
-        pytest.skip("needs Chromium: the program chromium")
-    with sync_playwright() as started:
-        opened = started.chromium.launch(executable_path=program, args=["--no-sandbox"])
-        yield opened
-        opened.close()
 
 
 class Opener:

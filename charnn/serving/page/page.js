@@ -12,6 +12,7 @@ const element = (id) => document.getElementById(id);
 const text = element("text");
 const panels = new Map(); // of the models that are chosen, by name
 const history = []; // texts before each change that can be undone
+let numReloads = 0;
 let running = null; // the AbortController of what is being written
 let lastStart = null; // the text before the last writing
 let lastFocus = null; // the button that was disabled while it had the focus
@@ -283,9 +284,7 @@ function choose(name, isChosen) {
   keepInUrl();
 }
 
-async function listModels(wanted) {
-  const response = await ask("v1/models");
-  const names = (await response.json()).data.map((model) => model.id);
+function listModels(names, wanted) {
   const chosen = names.filter((name) => wanted.includes(name));
   for (const name of names) {
     const box = make("input", { type: "checkbox", checked: (chosen.length ? chosen : names.slice(0, 1)).includes(name) });
@@ -350,10 +349,14 @@ function start() {
 }
 
 async function reload(state) {
+  const number = (numReloads += 1);
   try {
+    const response = await ask("v1/models");
+    const names = (await response.json()).data.map((model) => model.id);
+    if (number !== numReloads) return; // another one began meanwhile
     element("models").querySelectorAll("label").forEach((label) => label.remove());
     for (const name of [...panels.keys()]) choose(name, false);
-    await listModels(state.getAll("model"));
+    listModels(names, state.getAll("model"));
     setBusy(false);
     say("");
     if (text.value) void score();
