@@ -11,8 +11,8 @@ from charnn.text.vocabulary import Vocabulary
 
 Digits = list[npt.NDArray[np.int64]]
 
-ROWS_PER_NGRAM = 2
-"""Rows of a table per distinct n-gram of the text."""
+ROWS_PER_NGRAM = 6
+"""Rows of a table per distinct n-gram of the text; two are measurably worse (see README.md in `training/`)."""
 MAX_TOKENS = 1 << 20
 """Maximum length of a text whose n-grams are counted for this; the tables are a small part of what a longer one leaves."""
 SEARCHED_FRACTION, MAX_CANDIDATES = 0.25, 256
