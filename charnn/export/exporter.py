@@ -26,7 +26,7 @@ def refuse_existing(target: Path) -> None:
     """Check that nothing is in the place of an export. Raises StorageError."""
     with explain_write_errors(target):
         if target.exists():
-            raise StorageError(f"{target}: exists; remove it, or name another with -o")
+            raise StorageError(f"{target}: exists, and an export replaces nothing; name another with -o")
 
 
 def export_model(path: Path, options: ExportOptions, target: Path | None = None) -> Path:

@@ -71,7 +71,11 @@ def test_a_name_that_no_system_takes_is_changed(charnn, run, written):
 def test_nothing_that_exists_is_replaced(charnn, run, written, name, kind):
     Path("taken").mkdir() if kind == "directory" else Path("taken").write_text("kept")
     before = contents()
-    refused(charnn("export", run, "--to", name, "-o", "taken"), 1, "taken: exists; remove it, or name another with -o")
+    refused(
+        charnn("export", run, "--to", name, "-o", "taken"),
+        1,
+        "taken: exists, and an export replaces nothing; name another with -o",
+    )
     with pytest.raises(StorageError, match="taken: exists"):
         exporter.export_model(run, ExportOptions(to=name), Path("taken"))
     assert (contents(), written) == (before, [])

@@ -77,7 +77,7 @@ def test_the_command_writes_a_page_named_after_the_model(charnn, run):
     result = charnn("export", run)
     assert (result.status, result.err) == (0, "charnn: wrote small.html\n")
     assert Page(Path("small.html").read_bytes()).model["name"] == "small"
-    assert "small.html: exists; remove it, or name another with -o" in charnn("export", run).err
+    assert "small.html: exists, and an export replaces nothing; name another with -o" in charnn("export", run).err
 
 
 def test_a_page_holds_int8_by_default_and_is_small_beyond_the_weights(run):
