@@ -7,10 +7,14 @@ import socket
 import threading
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import uvicorn
 from starlette.applications import Starlette
+
+from charnn.serving.application import make_application
+from charnn.serving.models import ServedModels
 
 
 class Reply(NamedTuple):
@@ -77,3 +81,13 @@ def running(application: Starlette) -> Iterator[Client]:
         server.should_exit = True
         thread.join()
         listener.close()
+
+
+@contextlib.contextmanager
+def serving(run: Path) -> Iterator[Client]:
+    """Serve a model while the block runs."""
+    with (
+        contextlib.closing(ServedModels([run], max_waiting=1000)) as models,
+        running(make_application(models)) as client,
+    ):
+        yield client

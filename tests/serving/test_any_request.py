@@ -14,17 +14,13 @@ pytest.importorskip("starlette", reason="the extra serve is not installed")
 pytest.importorskip("uvicorn", reason="the extra serve is not installed")
 
 from charnn.serving import fields
-from charnn.serving.application import make_application
-from charnn.serving.models import ServedModels
-from tests.serving.http_client import running
+from tests.serving.http_client import serving
 
 
 @pytest.fixture(scope="module")
 def client(_trained):
-    models = ServedModels([_trained], max_waiting=1000)
-    with running(make_application(models)) as made:
+    with serving(_trained) as made:
         yield made
-    models.close()
 
 
 FIELDS = {

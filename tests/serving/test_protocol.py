@@ -10,17 +10,13 @@ pytest.importorskip("uvicorn", reason="the extra serve is not installed")
 from charnn.inference import prompt
 from charnn.inference.prompt import prefill
 from charnn.serving import models
-from charnn.serving.application import make_application
-from charnn.serving.models import ServedModels
-from tests.serving.http_client import running
+from tests.serving.http_client import serving
 
 
 @pytest.fixture(scope="module")
 def client(_trained):
-    served = ServedModels([_trained], max_waiting=100)
-    with running(make_application(served)) as made:
+    with serving(_trained) as made:
         yield made
-    served.close()
 
 
 def refused(client, fields, path="/v1/completions"):

@@ -16,7 +16,7 @@ pytest.importorskip("uvicorn", reason="the extra serve is not installed")
 from charnn.serving.access import Access
 from charnn.serving.application import make_application
 from charnn.serving.models import ServedModels
-from tests.serving.http_client import running
+from tests.serving.http_client import running, serving
 
 
 @pytest.fixture(scope="module")
@@ -307,14 +307,10 @@ def test_a_client_that_goes_away_frees_its_stream(client, served):
 
 
 def test_a_model_whose_directory_is_gone_is_served_on(run):
-    models = ServedModels([run], max_waiting=10)
-    try:
-        with running(make_application(models)) as client:
-            shutil.rmtree(run)
-            assert client.get("/v1/models").status == 200
-            assert completed(client, prompt="The", max_tokens=3)["usage"]["completion_tokens"] == 3
-    finally:
-        models.close()
+    with serving(run) as client:
+        shutil.rmtree(run)
+        assert client.get("/v1/models").status == 200
+        assert completed(client, prompt="The", max_tokens=3)["usage"]["completion_tokens"] == 3
 
 
 def test_a_directory_that_is_no_model_is_refused(tmp_path):

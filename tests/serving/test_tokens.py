@@ -10,10 +10,8 @@ from tests.conftest import train_quietly
 pytest.importorskip("starlette", reason="the extra serve is not installed")
 pytest.importorskip("uvicorn", reason="the extra serve is not installed")
 
-from charnn.serving.application import make_application
-from charnn.serving.models import ServedModels
 from charnn.serving.spelling import visible
-from tests.serving.http_client import running
+from tests.serving.http_client import serving
 
 TEXT = "The fox said: 'no', and left (at 5 o'clock). Été — the heron's tide\tcame in, 3.5 feet high!\n" * 60
 PROMPT = "The fox said: Été"
@@ -32,10 +30,8 @@ def client_of(kind, directory):
     options = KINDS[kind]
     options = options if "--tokenizer" in options else ("--tokenizer", kind, *options)
     run = train_quietly(directory, TEXT, "--steps", 8, "--batch-size", 4, *options)
-    models = ServedModels([run], max_waiting=100)
-    with running(make_application(models)) as made:
+    with serving(run) as made:
         yield made
-    models.close()
 
 
 @pytest.fixture(scope="module", params=KINDS)
