@@ -123,7 +123,7 @@ class TracedArray:
 
     def elementwise(self, operator: str, *operands: Operand, dtype: Any = None) -> Any:
         """Return the result of an operator that works element by element, with broadcasting."""
-        kind = next((each.dtype for each in operands if _is_number(each)), self.dtype)
+        kind = next((each.dtype for each in operands if _is_number(each)), np.dtype(np.float32))
         names = [self.graph.name_of(each, kind) for each in operands]
         return self._made(operator, names, broadcast_shape([_shape(each) for each in operands]), dtype or kind)
 

@@ -28,6 +28,7 @@ EXPRESSIONS = {
     "gates": lambda x: FUNCTIONS.concatenate(list(x.reshape(len(x), 3, -1).swapaxes(0, 1))[::-1], -1),
     "concatenated": lambda x: FUNCTIONS.concatenate((x, x * 2), 0),
     "where": lambda x: FUNCTIONS.where(x >= 0, x + 0.5, -x),
+    "constants-where": lambda x: FUNCTIONS.where(x > 0, 2.0, 1.0),
     "comparisons": lambda x: (
         FUNCTIONS.where(x < 0, 1.0, x) * FUNCTIONS.where(x <= 0.2, x, 2.0) + FUNCTIONS.where(x > 0.4, x, x * x)
     ),
