@@ -71,10 +71,13 @@ def served(trained_models: dict[str, Path]) -> Iterator[Served]:
     command = [sys.executable, "-m", "charnn", "serve", *flags, "--port", "0"]
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
         assert process.stderr
-        address = re.search(r"http://\S+", process.stderr.readline())
-        assert address
-        yield Served(address[0], trained_models)
-        process.terminate()
+        try:
+            line = process.stderr.readline()
+            address = re.search(r"http://\S+", line)
+            assert address, line
+            yield Served(address[0], trained_models)
+        finally:
+            process.terminate()
         process.wait()
         assert "Traceback" not in process.stderr.read()
 

@@ -71,9 +71,10 @@ def test_turns_go_around_in_the_order_of_asking():
 
 
 def test_work_beyond_the_limit_is_refused_and_stops_when_nobody_waits(made):
-    stopped = []
+    started, stopped = [], []
 
     def endless(check):
+        started.append(True)
         try:
             while True:
                 check()
@@ -84,7 +85,8 @@ def test_work_beyond_the_limit_is_refused_and_stops_when_nobody_waits(made):
 
     async def ask():
         tasks = [asyncio.ensure_future(made.run(endless)) for _ in range(2)]
-        await asyncio.sleep(0.01)
+        while len(started) < 2:
+            await asyncio.sleep(0.001)
         with pytest.raises(RequestError, match="2 requests are being read already, as many as may be") as error:
             await made.run(lambda _: None)
         assert error.value.status == 429
