@@ -43,7 +43,8 @@ def model_directories() -> dict[str, Path]:
     for path in (config.parent for config in configs):
         name = path.resolve().name
         if not name.startswith("."):
-            named.setdefault(name if named.get(name, path) == path else str(path), path)
+            free = (each for each in (name, str(path), str(path.resolve())) if named.get(each, path) == path)
+            named[next(free)] = path
     return named
 
 

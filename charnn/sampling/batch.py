@@ -117,7 +117,7 @@ class StreamBatch:
         The streams are read on when all updates were taken. A stream whose selections are close repeatedly leaves the batch.
         """
         batched, unbatched, tokens = self._batched, self._unbatched, dict[Member, SelectedToken]()
-        for rows in _rows_by_options(batched):
+        for rows in _rows_by_options(batched, isolates_rules=self._on_failure is not None):
             assert self._logits_BV is not None
             members = [batched[row] for row in rows]
             sampler, position = members[0].sampler, members[0].position
@@ -196,12 +196,17 @@ class StreamBatch:
         self._num_steps += 1
 
 
-def _rows_by_options(members: Sequence[Member]) -> list[list[int]]:
-    """Return the rows whose tokens can be selected together."""
-    groups: dict[tuple[int, int], list[int]] = {}
+def _rows_by_options(members: Sequence[Member], *, isolates_rules: bool) -> list[list[int]]:
+    """Return the rows whose tokens can be selected together.
+
+    Args:
+        isolates_rules: whether a stream with rules, which may fail (see `Matching`), is selected from alone.
+    """
+    groups: dict[tuple[int, int, int], list[int]] = {}
     for row, member in enumerate(members):
         position = member.position if member.sampler.depends_on_position else 0
-        groups.setdefault((id(member.sampler), position), []).append(row)
+        alone = id(member) if isolates_rules and member.stream.rules else 0
+        groups.setdefault((id(member.sampler), position, alone), []).append(row)
     return list(groups.values())
 
 

@@ -45,7 +45,7 @@ class Generation:
     ) -> None:
         self._stepper, self._tokenizer, self._read_mixture = stepper, tokenizer, mixture
         self._samplers: dict[SampleOptions, StreamSampler] = {}
-        self._building = threading.Lock()
+        self._keeping = threading.Lock()
         self._max_open = MOST_STREAMS + max_waiting
         self._changed = threading.Condition()
         self._schedule = Schedule(MOST_STREAMS)
@@ -78,14 +78,16 @@ class Generation:
         return Job(members, deliver, seconds_between)
 
     def _sampler(self, options: SampleOptions) -> StreamSampler:
-        """Return the sampler for some options, one for all requests that have the same."""
-        mixture = self._read_mixture() if options.mix_ngram else None  # it may take long, so not under the lock
-        with self._building:
-            if options not in self._samplers:
-                if len(self._samplers) >= MAX_SAMPLERS:
-                    del self._samplers[next(iter(self._samplers))]
-                self._samplers[options] = StreamSampler(self._stepper, self._tokenizer, options, mixture=mixture)
-            return self._samplers[options]
+        """Return the sampler for some options, one for all requests that have the same; building it may take long."""
+        mixture = self._read_mixture() if options.mix_ngram else None
+        with self._keeping:
+            if options in self._samplers:
+                return self._samplers[options]
+        made = StreamSampler(self._stepper, self._tokenizer, options, mixture=mixture)
+        with self._keeping:
+            if len(self._samplers) >= MAX_SAMPLERS:
+                del self._samplers[next(iter(self._samplers))]
+            return self._samplers.setdefault(options, made)
 
     def submit(self, job: Job) -> None:
         """Add the streams of a job. Raises QueueFullError if too many wait."""
@@ -157,13 +159,13 @@ class Generation:
             self._batch.leave(lambda member: member in members)
 
     def _interrupt_all(self) -> None:
-        members = [member for job in self._schedule.jobs for member in (*job.running, *job.pending)]
+        with self._changed:  # jobs that are submitted later are ended by the next step
+            members = [member for job in self._schedule.jobs for member in (*job.running, *job.pending)]
+            for job in self._schedule.jobs:
+                job.pending.clear()
         for member in members:
             member.stream.finish("interrupted")
         self._batch.leave(lambda _: True)
-        with self._changed:
-            for job in self._schedule.jobs:
-                job.pending.clear()
         self._deliver(members)
 
     def _deliver(self, updated: Sequence[Member]) -> None:

@@ -24,6 +24,8 @@ LEAST_TOP_P = 1e-9
 MAX_TOKENS, MAX_TOKENS_IN_ALL, MAX_PROMPT_TOKENS = 100_000, 2_000_000, 1_000_000
 """Maximum tokens of a sample, of all samples of a request, and of all its prompts."""
 MAX_LOG_PROBS = 4_000_000
+MAX_PATTERN = 10_000
+"""Characters of an expression to match."""
 DEFAULT_TOKENS = 16
 MAX_OPTIONS = 256
 """Sets of options that need not be checked again."""
@@ -194,7 +196,7 @@ def _options(body: Body, model: ServedModel, *, max_tokens: int, num_alternative
         frequency_penalty=body.number("frequency_penalty", 0.0),
         no_repeat_ngram=body.integer("no_repeat_ngram", 0),
         logit_bias=tuple(f"{_escaped(tokens[id])}={bias!r}" for id, bias in sorted(biases.items())),
-        match=body.text("match", None),
+        match=_pattern(body),
         stop=tuple(_escaped(text) for text in body.texts("stop", at_most=MAX_STOPS)),
         until=body.choice("until", None, get_args(Until)),
         length=max(max_tokens, 1),
@@ -203,6 +205,16 @@ def _options(body: Body, model: ServedModel, *, max_tokens: int, num_alternative
     )
     charnn.api.check_can_write(model.model, options)
     return options
+
+
+def _pattern(body: Body) -> str | None:
+    """Return the field `match`; a longer expression takes seconds to compile. Raises RequestError."""
+    pattern = body.text("match", None)
+    if pattern is not None and len(pattern) > MAX_PATTERN:
+        raise RequestError(
+            f"match: found {len(pattern):,} characters, but it may have {MAX_PATTERN:,}; shorten it", param="match"
+        )
+    return pattern
 
 
 _checked_options = lru_cache(MAX_OPTIONS, typed=True)(SampleOptions)

@@ -122,7 +122,7 @@ class ServedModels:
             if path.resolve() in {other.resolve() for other in names.values()}:
                 raise ModelError(f"{path}: is named twice; name each model once")
             name = path.resolve().name
-            names[name if name not in names else str(path)] = path
+            names[next(each for each in (name, str(path), str(path.resolve())) if each not in names)] = path
         self.workers = Workers()
         self.by_name: dict[str, ServedModel] = {}
         try:

@@ -90,7 +90,9 @@ class WholeChoice:
         if logprobs is None:
             return
         if self._whole["logprobs"] is None:
-            self._whole["logprobs"] = {name: values and list(values) for name, values in logprobs.items()}
+            self._whole["logprobs"] = {
+                name: None if values is None else list(values) for name, values in logprobs.items()
+            }
             return
         for name, values in logprobs.items():
             if values:

@@ -75,8 +75,15 @@ class Server:
         except BaseException:
             self._listener.close()
             raise
-        self._listening: _ListeningServer | None = None
-        self._access = Access(key, frozenset(LOOPBACK) if options.is_local else frozenset())
+        access = Access(key, frozenset(LOOPBACK) if options.is_local else frozenset())
+        config = uvicorn.Config(
+            make_application(self._models, access),
+            log_level="warning",
+            access_log=False,
+            lifespan="off",
+            timeout_graceful_shutdown=SECONDS_TO_FINISH + 2 * SECONDS_TO_SEND,
+        )
+        self._listening = _ListeningServer(config, self._models.interrupt)
 
     @property
     def names(self) -> list[str]:
@@ -94,20 +101,11 @@ class Server:
 
         After SECONDS_TO_FINISH, samples end as they are, with an error.
         """
-        config = uvicorn.Config(
-            make_application(self._models, self._access),
-            log_level="warning",
-            access_log=False,
-            lifespan="off",
-            timeout_graceful_shutdown=SECONDS_TO_FINISH + 2 * SECONDS_TO_SEND,
-        )
-        self._listening = _ListeningServer(config, self._models.interrupt)
         self._listening.run(sockets=[self._listener])
 
     def stop(self) -> None:
         """Stop as on a signal."""
-        if self._listening is not None:
-            self._listening.should_exit = True
+        self._listening.should_exit = True
 
     def __enter__(self) -> Self:
         return self

@@ -1,6 +1,7 @@
 """The samples of a reply as they are generated, streamed or whole."""
 
 import asyncio
+import itertools
 import math
 from collections import deque
 from collections.abc import AsyncIterator, Sequence
@@ -131,11 +132,12 @@ class Samples:
             updates = await self._prepared.queue.get()
             while not self._prepared.queue.empty():  # of a client that reads slowly
                 updates += self._prepared.queue.get_nowait()
-            for update in updates:
-                if update.error is not None:
-                    raise _failure(update.error)
-                self.was_interrupted |= update.ended == "interrupted"
-            yield [self.choices[update.index].part(update) for update in updates]
+            before = list(itertools.takewhile(lambda update: update.error is None, updates))
+            self.was_interrupted |= any(update.ended == "interrupted" for update in before)
+            if before:
+                yield [self.choices[update.index].part(update) for update in before]
+            if len(before) < len(updates):
+                raise _failure(updates[len(before)].error)
 
     def cancel(self) -> None:
         """Drop the samples that are not complete."""
@@ -151,7 +153,7 @@ class Samples:
         ]
 
 
-def _failure(error: Exception) -> RequestError:
+def _failure(error: Exception | None) -> RequestError:
     if isinstance(error, OptionError):  # such as an expression that takes too long to match
         return RequestError(in_terms_of_arguments(str(error)))
     return RequestError("the generation failed; the server's log says why", status=500)

@@ -127,3 +127,17 @@ def test_the_states_of_the_last_prompts_are_kept(client, monkeypatch):
         client.post("/v1/completions", {"prompt": "A" * (number + 1), "max_tokens": 1})
     assert client.post("/v1/completions", fields).json()["choices"] == choices[0]
     assert len(read) == 2 + models.MAX_KEPT_STATES
+
+
+def test_choices_without_a_prompt_have_log_probabilities_of_their_own(client):
+    fields = {"prompt": "", "echo": True, "logprobs": 2, "n": 3, "max_tokens": 4, "seed": 5}
+    choices = client.post("/v1/completions", fields).json()["choices"]
+    for choice in choices:
+        assert [len(values) for values in choice["logprobs"].values()] == [4, 4, 4, 4]
+        assert "".join(choice["logprobs"]["tokens"]) == choice["text"]
+
+
+def test_an_expression_that_takes_long_to_compile_is_refused(client):
+    refused = client.post("/v1/completions", {"prompt": "A", "match": "a" * 10_001})
+    assert (refused.status, refused.json()["error"]["param"]) == (400, "match")
+    assert client.post("/v1/completions", {"prompt": "A", "match": "[^z]*", "max_tokens": 2}).status == 200

@@ -1,9 +1,11 @@
 """The HTTP application, by a client in the same process: what it answers, and what it refuses."""
 
+import contextlib
 import json
 import math
 import shutil
 import threading
+from pathlib import Path
 
 import pytest
 
@@ -316,3 +318,11 @@ def test_a_model_whose_directory_is_gone_is_served_on(run):
 def test_a_directory_that_is_no_model_is_refused(tmp_path):
     with pytest.raises(ModelError):
         ServedModels([tmp_path], max_waiting=1)
+
+
+def test_models_of_one_name_are_told_apart_by_their_paths(run, tmp_path, monkeypatch):
+    shutil.copytree(run, tmp_path / "one" / "same")
+    shutil.copytree(run, tmp_path / "same")
+    monkeypatch.chdir(tmp_path)
+    with contextlib.closing(ServedModels([Path("one/same"), Path("same")], max_waiting=1)) as models:
+        assert list(models.by_name) == ["same", str(tmp_path / "same")]
