@@ -27,7 +27,9 @@ class ExportOptions(Checked):
     ] = "html"
     weights: Annotated[
         Literal["int8", "fp32"] | None,
-        Option("Weights of a page: a quarter of the size, or single precision (html).", automatic="int8"),
+        Option(
+            "Precision of the weights in a page: int8 (a quarter of the size) or fp32 (html only).", automatic="int8"
+        ),
     ] = None
 
     def __post_init__(self) -> None:

@@ -95,7 +95,7 @@ def about(model: Model, weights: HtmlWeights) -> str:
     return (
         f"A recurrent language model of {_TOKENS[model.tokenizer.kind]} ({shape.cell}, {shape.num_layers} {layers} of "
         f"{shape.hidden_size} units, {parameter_counts(shape)}, {weights}), trained with charnn {charnn.__version__}{steps}. "
-        "It runs in this page alone: what you write stays here."
+        "It runs entirely in your browser; nothing that you type is sent anywhere."
     )
 
 

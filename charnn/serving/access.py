@@ -50,7 +50,7 @@ class AccessMiddleware:
         host = request.headers.get("host", "")
         if self._access.hosts and _without_port(host) not in self._access.hosts:
             return RequestError(
-                f"Host: found {host!r}, but it must be {' or '.join(sorted(self._access.hosts))}; use that in the URL, or "
+                f"Host: found {host!r}, but it must be one of {', '.join(sorted(self._access.hosts))}; use that in the URL, or "
                 "start the server with another --host",
                 status=403,
             )

@@ -50,7 +50,10 @@ def make_application(models: ServedModels, access: Access | None = None) -> Star
 
 
 def _no_such_route(request: Request, _: Exception) -> Response:
-    return error_response(RequestError(f"{request.url.path}: there is no such path; see /v1/models", status=404))
+    advice = (
+        "chat is not supported; send a prompt to /v1/completions" if "chat" in request.url.path else "see /v1/models"
+    )
+    return error_response(RequestError(f"{request.url.path}: there is no such path; {advice}", status=404))
 
 
 def _no_such_method(request: Request, error: Exception) -> Response:

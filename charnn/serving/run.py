@@ -1,9 +1,11 @@
 """Running the server until it is told to stop."""
 
 import asyncio
+import errno
 import socket
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
+from types import FrameType
 from typing import Self
 
 import uvicorn
@@ -11,40 +13,61 @@ import uvicorn
 from charnn.config import ServeOptions
 from charnn.config.serving import LOOPBACK
 from charnn.errors import CharnnError
+from charnn.notices import notice_logger
 from charnn.serving.access import Access
 from charnn.serving.application import make_application
 from charnn.serving.models import ServedModels
 
+logger = notice_logger(__name__)
 MAX_WAITING = 4096
 SECONDS_TO_FINISH = 30
 """How long a server that is told to stop goes on with the requests in progress."""
 SECONDS_TO_SEND = 5
 """How long clients may take to read the last of their replies."""
+SECONDS_PER_LOOK = 0.1
+"""How often a server that finishes looks whether it was told again."""
 
 
 class _ListeningServer(uvicorn.Server):
     """Ends requests properly when the time to finish them is over: the samples with an error, connections after that.
 
     Args:
-        interrupt: ends what is being generated.
+        models: what generates.
     """
 
-    def __init__(self, config: uvicorn.Config, interrupt: Callable[[], None]) -> None:
+    def __init__(self, config: uvicorn.Config, models: ServedModels) -> None:
         super().__init__(config)
-        self._interrupt = interrupt
+        self._models = models
+        self._was_told_twice = False
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """Stop on a signal; on a second one, without time to finish."""
+        if self.should_exit:
+            self._was_told_twice = True
+        else:
+            super().handle_exit(sig, frame)
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Stop listening, and wait for the requests in progress."""
-        loop = asyncio.get_running_loop()
-        timers = [
-            loop.call_later(SECONDS_TO_FINISH, self._interrupt),
-            loop.call_later(SECONDS_TO_FINISH + SECONDS_TO_SEND, self._disconnect),
-        ]
+        num_samples = sum(model.generation.num_streams for model in self._models.by_name.values())
+        if num_samples:
+            samples = "1 sample" if num_samples == 1 else f"{num_samples:,} samples"
+            logger.info(f"finishing {samples} first, for at most {SECONDS_TO_FINISH} s; Ctrl-C again ends them now")
+        ending = asyncio.ensure_future(self._end())
         try:
             await super().shutdown(sockets)
         finally:
-            for timer in timers:
-                timer.cancel()
+            ending.cancel()
+
+    async def _end(self) -> None:
+        """End the samples when the time to finish them is over, and then the connections of clients that do not read."""
+        seconds = 0.0
+        while seconds < SECONDS_TO_FINISH and not self._was_told_twice:
+            await asyncio.sleep(SECONDS_PER_LOOK)
+            seconds += SECONDS_PER_LOOK
+        self._models.interrupt()
+        await asyncio.sleep(SECONDS_TO_SEND)
+        self._disconnect()
 
     def _disconnect(self) -> None:
         for connection in list(self.server_state.connections):
@@ -83,7 +106,7 @@ class Server:
             lifespan="off",
             timeout_graceful_shutdown=SECONDS_TO_FINISH + 2 * SECONDS_TO_SEND,
         )
-        self._listening = _ListeningServer(config, self._models.interrupt)
+        self._listening = _ListeningServer(config, self._models)
 
     @property
     def names(self) -> list[str]:
@@ -131,7 +154,14 @@ def _listener(options: ServeOptions) -> socket.socket:
         listener.listen(socket.SOMAXCONN)
     except OSError as error:
         listener.close()
-        raise CharnnError(
-            f"{where}: {error.strerror or error}; use an address of this machine, and another port (0 picks a free one)"
-        ) from error
+        raise CharnnError(_unusable(options, error)) from error
     return listener
+
+
+def _unusable(options: ServeOptions, error: OSError) -> str:
+    """Return what is wrong with an address at which a server cannot listen, and what to do."""
+    if error.errno == errno.EADDRINUSE:
+        return f"--port {options.port}: is in use; choose another one, or 0 for any that is free"
+    if error.errno == errno.EADDRNOTAVAIL:
+        return f"--host {options.host}: is not an address of this machine; use 127.0.0.1, or 0.0.0.0 for all interfaces"
+    return f"--host {options.host} --port {options.port}: {error.strerror or error}; choose another address or port"

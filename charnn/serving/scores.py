@@ -15,6 +15,8 @@ MAX_ALTERNATIVES = 100
 def score_content(body: Body, model: ServedModel, check: Check) -> JsonObject:
     """Return the records of the texts of a request; `check` is called between chunks. Raises CharnnError."""
     body.refuse_unknown(SCORE_FIELDS, {})
+    if body.fields.get("text") is None:
+        raise RequestError("text: is missing; send a string or a list of strings", param="text")
     texts = body.texts("text", at_most=MAX_TEXTS)
     if sum(map(len, texts)) > MAX_CHARACTERS:
         raise RequestError(f"text: found more than {MAX_CHARACTERS:,} characters; send less at a time", param="text")

@@ -51,7 +51,8 @@ def test_an_export_is_named_after_the_model_in_the_current_directory(charnn, run
     result = charnn("export", run, "--to", name)
     assert result.status == 0, result.err
     assert written == [(run, Path(target))]
-    assert (result.out, result.err) == ("", f"charnn: wrote {target}\n")
+    next_step = "; open it in a browser" if name == "html" else ""
+    assert (result.out, result.err) == ("", f"charnn: wrote {target}{next_step}\n")
 
 
 def test_by_default_the_newest_model_becomes_a_page(charnn, run, written):
@@ -147,7 +148,7 @@ def test_an_untrained_model_is_exported_with_a_word_about_it(charnn, run, writte
     write_model(run, model.config, model.weights, generation=0)
     result = charnn("export", run)
     assert f"{run}: is untrained (0 steps)" in result.err
-    assert result.err.endswith("charnn: wrote small.html\n")
+    assert result.err.endswith("charnn: wrote small.html; open it in a browser\n")
     assert len(written) == 1
 
 
@@ -182,3 +183,7 @@ def test_an_interrupt_leaves_nothing(charnn, run, monkeypatch, number, status):
     before = contents()
     assert charnn("export", run, "--to", "onnx").status == status
     assert contents() == before
+
+
+def test_an_empty_name_is_refused(charnn, run):
+    refused(charnn("export", run, "-o", ""), 2, "--output: is empty; name a file or directory")

@@ -75,7 +75,7 @@ class Page(HTMLParser):
 
 def test_the_command_writes_a_page_named_after_the_model(charnn, run):
     result = charnn("export", run)
-    assert (result.status, result.err) == (0, "charnn: wrote small.html\n")
+    assert (result.status, result.err) == (0, "charnn: wrote small.html; open it in a browser\n")
     assert Page(Path("small.html").read_bytes()).model["name"] == "small"
     assert "small.html: exists, and an export replaces nothing; name another with -o" in charnn("export", run).err
 
@@ -152,7 +152,7 @@ def test_the_page_says_what_the_model_is(run):
     assert line
     assert re.fullmatch(
         r"A recurrent language model of characters \(lstm, 1 layer of 24 units, [\d,]+ parameters \+ [\d,]+ in n-gram embeddings, "
-        r"int8\), trained with charnn [\d.]+ in 120 steps\. It runs in this page alone: what you write stays here\.",
+        r"int8\), trained with charnn [\d.]+ in 120 steps\. It runs entirely in your browser; nothing that you type is sent anywhere\.",
         line[0],
     )
 

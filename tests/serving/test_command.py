@@ -63,7 +63,7 @@ def test_a_port_in_use_and_a_missing_extra_are_one_line(charnn, run, monkeypatch
         port = taken.getsockname()[1]
         refused = charnn("serve", "-m", run, "--port", port)
     assert (refused.status, len(refused.err.splitlines())) == (1, 1)
-    assert f"--host 127.0.0.1 --port {port}: Address already in use; use an address of this machine" in refused.err
+    assert f"--port {port}: is in use; choose another one, or 0 for any that is free" in refused.err
     monkeypatch.setitem(sys.modules, "charnn.serving.run", None)
     monkeypatch.setitem(sys.modules, "uvicorn", None)
     missing = charnn("serve", "-m", run)
@@ -75,3 +75,27 @@ def test_a_model_named_twice_is_one_line(charnn, run):
     refused = charnn("serve", "-m", run, "-m", run, "--port", 0)
     assert (refused.status, json.dumps(refused.err).count("\\n")) == (1, 1)
     assert f"{run}: is named twice; name each model once" in refused.err
+
+
+def test_an_address_of_another_machine_is_one_line(charnn, run):
+    refused = charnn("serve", "-m", run, "--host", "192.0.2.1", "--port", 0)
+    warning, error = refused.err.splitlines()
+    assert "set --api-key" in warning
+    assert (refused.status, error) == (
+        1,
+        "charnn: error: --host 192.0.2.1: is not an address of this machine; use 127.0.0.1, or 0.0.0.0 for all interfaces",
+    )
+
+
+def test_a_second_signal_ends_the_samples_at_once_and_properly(server):
+    process, client = server()
+    events = client.events("/v1/completions", {"prompt": "The", "max_tokens": 100_000, "seed": 1, "stream": True})
+    received = [next(events)]
+    process.send_signal(signal.SIGINT)
+    assert "finishing 1 sample" in process.stderr.readline()
+    process.send_signal(signal.SIGINT)
+    received += events
+    assert received[-1] == "[DONE]"
+    assert any('"finish_reason":"interrupted"' in event.replace(" ", "") for event in received)
+    assert process.wait() in (130, -signal.SIGINT)
+    assert "Traceback" not in process.stderr.read()

@@ -41,6 +41,8 @@ def export(
     path = charnn.api.find_model(run)
     if run is None:
         console.notice(f"using the newest model, {path}")
+    if output == "":
+        raise OptionError("--output: is empty; name a file or directory")
     if output == "-":
         raise OptionError(
             "--output: found -, but an export is not written to standard output; name a file or directory"
@@ -49,4 +51,5 @@ def export(
     refuse_existing(target)
     check_targets({"--output": str(target)}, models=[path] if charnn.api.is_model(path) else [])
     with terminated_like_interrupted():
-        console.notice(f"wrote {export_model(path, options, target)}")
+        written = export_model(path, options, target)
+    console.notice(f"wrote {written}" + ("; open it in a browser" if options.to == "html" else ""))

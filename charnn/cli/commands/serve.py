@@ -33,8 +33,8 @@ def serve(
 ) -> None:
     """Serve models over HTTP with an OpenAI-compatible API: charnn serve -m runs/a --port 8000.
 
-    POST /v1/completions and /v1/score, GET /v1/models. All samples in progress are generated together. On Ctrl-C or SIGTERM,
-    they finish first (30 s at most). Needs the extra `serve`: pip install -e '.[serve]'.
+    POST /v1/completions and /v1/score, GET /v1/models. All samples in progress are generated together. Ctrl-C or SIGTERM
+    lets them finish, for at most 30 s; a second one ends them. Needs the extra `serve`: pip install -e '.[serve]'.
     """
     options = pick(ServeOptions, overrides)
     key = options.api_key or os.environ.get(KEY_VARIABLE) or None
