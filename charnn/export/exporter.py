@@ -1,6 +1,7 @@
 """Writing an export: its place, and the module of its format."""
 
 import importlib
+import shlex
 from pathlib import Path
 
 import charnn.api
@@ -8,6 +9,9 @@ from charnn.config import ExportOptions
 from charnn.config.export import ExportFormat
 from charnn.errors import CharnnError, StorageError
 from charnn.files import explain_write_errors, portable_name
+from charnn.notices import notice_logger
+
+logger = notice_logger(__name__)
 
 SUFFIXES: dict[ExportFormat, str] = {"hf": "-hf", "onnx": "-onnx", "html": ".html"}
 """What the name of an export ends with by default, after that of the model's directory.
@@ -46,6 +50,7 @@ def export_model(path: Path, options: ExportOptions, target: Path | None = None)
     refuse_existing(target)
     model = charnn.api.read_model(path)
     charnn.api.report_untrained([model])
+    _note_forward_half(path, options)
     try:
         module = importlib.import_module(f"charnn.export.{options.to}")
     except ModuleNotFoundError as error:
@@ -57,3 +62,15 @@ def export_model(path: Path, options: ExportOptions, target: Path | None = None)
     else:
         module.write(model, target)
     return target
+
+
+def _note_forward_half(path: Path, options: ExportOptions) -> None:
+    """Log that of a bidirectional model only one direction is exported."""
+    backward = path / charnn.api.BACKWARD
+    if charnn.api.is_model(backward):
+        other = (
+            f"; export the other with: charnn export {shlex.quote(str(backward))} --to onnx"
+            if options.to == "onnx"
+            else ""
+        )
+        logger.info(f"{path}: is a bidirectional model, of which the forward half is exported{other}")

@@ -14,10 +14,7 @@ from charnn.export.configuration_charnn import CharnnConfig
 from charnn.export.hf_tokenizer import make_fast_tokenizer
 from charnn.export.modeling_charnn import CharnnForCausalLM
 from charnn.files import explain_write_errors, staging_directory
-from charnn.notices import notice_logger
-from charnn.storage.model_directory import Model, is_half_of_bidirectional
-
-logger = notice_logger(__name__)
+from charnn.storage.model_directory import Model
 
 CODE = sorted(Path(__file__).parent.glob("*_charnn.py"))
 """The files that are copied."""
@@ -68,8 +65,6 @@ def _refuse_unsupported(model: Model) -> None:
             f"{model.path}: has the cell {model.architecture.cell!r}, whose code stands outside charnn; "
             f"only built-in cells can be exported: {', '.join(CELL_NAMES)}"
         )
-    if is_half_of_bidirectional(model.config):
-        logger.info(f"{model.path}: is a bidirectional model; its forward half is exported")
 
 
 def make_network(model: Model, *, num_tokens: int, pad_token_id: int) -> CharnnForCausalLM:

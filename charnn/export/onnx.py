@@ -6,7 +6,6 @@ initial state. The room's README describes both.
 
 import json
 import os
-import shlex
 from dataclasses import asdict
 from pathlib import Path
 
@@ -16,12 +15,8 @@ from charnn import __version__
 from charnn.errors import CharnnError
 from charnn.export.onnx_network import initial_state, network_graph
 from charnn.files import JsonObject, explain_write_errors, json_bytes, staging_directory
-from charnn.notices import notice_logger
-from charnn.storage.model_directory import Model, is_model
-from charnn.storage.run_files import BACKWARD
+from charnn.storage.model_directory import Model
 from charnn.text.vocabulary import as_text
-
-logger = notice_logger(__name__)
 
 OPSET = 13
 """The first with the operators as they are used here (of 2020, with IR version 7)."""
@@ -41,11 +36,6 @@ def write(model: Model, target: Path) -> None:
         CharnnError: if the model is too large, or its cell is a registered one that ONNX cannot express.
         StorageError: if the directory cannot be written.
     """
-    if model.architecture.direction == "forward" and is_model(model.path / BACKWARD):
-        logger.info(
-            f"{model.path}: is a bidirectional model, of which the forward half is exported; export the other with: "
-            f"charnn export {shlex.quote(str(model.path / BACKWARD))} --to onnx"
-        )
     content = {"model.onnx": onnx_model(model).SerializeToString(), "model.json": json_bytes(description(model))}
     content |= {name: file for name, file in model.tokenizer.files().items() if name != "tokenizer.json"}
     with staging_directory(target) as staging, explain_write_errors(target):

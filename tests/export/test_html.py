@@ -5,6 +5,7 @@ import hashlib
 import json
 import math
 import re
+import shutil
 import unicodedata
 from dataclasses import replace
 from html.parser import HTMLParser
@@ -273,3 +274,10 @@ def test_weights_are_chosen_for_a_page_only(charnn, run):
 
 def test_the_page_is_installed():
     assert 'charnn.export" = ["page/*"]' in (REPOSITORY / "pyproject.toml").read_text()
+
+
+def test_of_a_bidirectional_model_the_forward_half_is_exported_and_that_is_said(charnn, run):
+    shutil.copytree(run, run / "backward")
+    result = charnn("export", run)
+    said = f"charnn: {run}: is a bidirectional model, of which the forward half is exported\n"
+    assert (result.status, result.err) == (0, f"{said}charnn: wrote small.html; open it in a browser\n")
