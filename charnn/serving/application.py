@@ -11,7 +11,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 import charnn.api
-from charnn.errors import CharnnError, in_terms_of_arguments
+from charnn.errors import CharnnError
 from charnn.files import JsonObject
 from charnn.serving.access import Access, AccessMiddleware, error_response
 from charnn.serving.bodies import Body, RequestError
@@ -80,8 +80,6 @@ def _handled(handler: Handler) -> Handler:
             return error_response(error)
         except charnn.api.QueueFullError as error:
             return error_response(RequestError(str(error), status=429))
-        except CharnnError as error:
-            return error_response(RequestError(in_terms_of_arguments(str(error))))
         except ClientDisconnect:
             return Response(status_code=499)
         except Exception:
@@ -96,7 +94,12 @@ def _posted(answer: Callable[[Body], Awaitable[Response]]) -> Handler:
 
     async def handle(request: Request) -> Response:
         body = await read_body(request)
-        return await unless_gone(request, answer(body))
+        try:
+            return await unless_gone(request, answer(body))
+        except (RequestError, charnn.api.QueueFullError):
+            raise
+        except CharnnError as error:
+            raise body.refused(error) from error
 
     return handle
 

@@ -1,13 +1,14 @@
 """Request bodies: JSON objects with checked fields, and errors in OpenAI's shape."""
 
 import difflib
+import json
 import math
 import sys
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar, cast
 
-from charnn.errors import CharnnError
+from charnn.errors import CharnnError, in_terms_of_arguments
 from charnn.files import JsonObject
 from charnn.serving.fields import HARMLESS
 
@@ -74,6 +75,12 @@ class Body:
             neutral = without_effect[name]
             if neutral is not None and value != neutral and value not in EMPTY:
                 raise RequestError(f"{name}: found {shown(value)}, but it is not supported; leave it out", param=name)
+
+    def refused(self, error: CharnnError) -> RequestError:
+        """Return an error of the library as one of this request, with the field that its message begins with."""
+        message = in_terms_of_arguments(str(error))
+        name = message.partition(":")[0].split(" ")[0]
+        return RequestError(message, param=name if name in self.fields else None)
 
     def number(
         self, name: str, default: Value, *, at_least: float = -math.inf, at_most: float = math.inf
@@ -224,6 +231,6 @@ def _range(at_least: float, at_most: float) -> str:
 
 
 def shown(value: object) -> str:
-    """Return a value as it is quoted in a message."""
-    text = ascii(value)
+    """Return a value as it is quoted in a message: in JSON."""
+    text = json.dumps(value)
     return text if len(text) <= MAX_SHOWN else f"{text[:MAX_SHOWN]}..."

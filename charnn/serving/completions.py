@@ -12,7 +12,6 @@ import numpy.typing as npt
 import charnn.api
 from charnn.config import OnUnknown, SampleOptions
 from charnn.config.sampling import Until
-from charnn.errors import CharnnError, in_terms_of_arguments
 from charnn.serving.bodies import Body, RequestError
 from charnn.serving.fields import COMPLETION_FIELDS, UNSUPPORTED
 from charnn.serving.models import ServedModel
@@ -92,13 +91,8 @@ class CompletionRequest:
                 "lower n or send fewer prompts",
                 param="n",
             )
-        try:
-            prompts = _encoded(body, given, model, scores=echo and logprobs is not None)
-            options = _options(body, model, max_tokens=max_tokens, num_alternatives=logprobs or 0)
-        except RequestError:
-            raise
-        except CharnnError as error:
-            raise RequestError(in_terms_of_arguments(str(error)), param=_field_of(error, body)) from error
+        prompts = _encoded(body, given, model, scores=echo and logprobs is not None)
+        options = _options(body, model, max_tokens=max_tokens, num_alternatives=logprobs or 0)
         seed = body.integer("seed", None, at_least=0, at_most=SEEDS - 1)
         seed = charnn.api.drawn_seed(options) if seed is None else seed
         stream = body.flag("stream")
@@ -173,12 +167,6 @@ def _spellings(model: ServedModel, text: str) -> list[str]:
     tokens = model.tokenizer.tokenize(text)
     ends = [0, *(token.start + len(token.text) for token in tokens[:-1]), len(text)]
     return [text[start:end] for start, end in itertools.pairwise(ends)]
-
-
-def _field_of(error: CharnnError, body: Body) -> str | None:
-    """Return the field that a message begins with, if the request has it."""
-    name = in_terms_of_arguments(str(error)).partition(":")[0].split(" ")[0]
-    return name if name in body.fields else None
 
 
 def _options(body: Body, model: ServedModel, *, max_tokens: int, num_alternatives: int) -> SampleOptions:

@@ -12,7 +12,7 @@ import numpy.typing as npt
 import charnn.api
 from charnn.config import ScoreOptions
 from charnn.errors import ModelError
-from charnn.serving.bodies import RequestError
+from charnn.serving.bodies import RequestError, shown
 from charnn.serving.workers import Check, Workers
 
 NUM_ASCII = 128
@@ -138,7 +138,7 @@ class ServedModels:
             return next(iter(self.by_name.values()))
         if name not in self.by_name:
             raise RequestError(
-                f"model: found {name!r}, but this server has {', '.join(self.by_name)}", status=404, param="model"
+                f"model: found {shown(name)}, but this server has {', '.join(self.by_name)}", status=404, param="model"
             )
         return self.by_name[name]
 

@@ -92,11 +92,11 @@ class Server:
     """
 
     def __init__(self, paths: Sequence[Path], options: ServeOptions, *, key: str | None) -> None:
-        self._listener = _listener(options)
+        self._models = ServedModels(paths, max_waiting=MAX_WAITING)
         try:
-            self._models = ServedModels(paths, max_waiting=MAX_WAITING)
+            self._listener = _listener(options)
         except BaseException:
-            self._listener.close()
+            self._models.close()
             raise
         access = Access(key, frozenset(LOOPBACK) if options.is_local else frozenset())
         config = uvicorn.Config(

@@ -11,7 +11,7 @@ from starlette.responses import Response, StreamingResponse
 from starlette.types import Receive, Scope, Send
 
 import charnn.api
-from charnn.errors import OptionError, in_terms_of_arguments
+from charnn.errors import OptionError
 from charnn.files import JsonObject
 from charnn.serving.bodies import Body, RequestError, error_content
 from charnn.serving.completions import CompletionRequest
@@ -55,11 +55,13 @@ class Prepared:
     """A request whose prompts are read.
 
     Args:
+        body: of the request.
         beginnings: of the choices.
         queue: receives what is generated.
         job: its samples; None if nothing is to be generated.
     """
 
+    body: Body
     reply: Reply
     beginnings: Sequence[Beginning]
     queue: "asyncio.Queue[Updates]"
@@ -75,14 +77,14 @@ class Prepared:
             reply = Reply(model, request)
             beginnings = reply.beginnings(check)
             if request.max_tokens == 0:
-                return cls(reply, beginnings, queue, None)
+                return cls(body, reply, beginnings, queue, None)
             job = model.generation.job(
                 request.options,
                 reply.sample_requests(check),
                 lambda updates: mailbox.post(queue, updates),
                 seconds_between=SECONDS_BETWEEN_EVENTS if request.stream else math.inf,
             )
-            return cls(reply, beginnings, queue, job)
+            return cls(body, reply, beginnings, queue, job)
 
         return prepare(_no_check) if _is_short(body) else await workers.run(prepare)
 
@@ -137,7 +139,12 @@ class Samples:
             if before:
                 yield [self.choices[update.index].part(update) for update in before]
             if len(before) < len(updates):
-                raise _failure(updates[len(before)].error)
+                raise self._failure(updates[len(before)].error)
+
+    def _failure(self, error: Exception | None) -> RequestError:
+        if isinstance(error, OptionError):  # such as an expression that takes too long to match
+            return self._prepared.body.refused(error)
+        return RequestError("the generation failed; the server's log says why", status=500)
 
     def cancel(self) -> None:
         """Drop the samples that are not complete."""
@@ -151,12 +158,6 @@ class Samples:
             for index, choice in enumerate(self.choices)
             if not choice.is_complete
         ]
-
-
-def _failure(error: Exception | None) -> RequestError:
-    if isinstance(error, OptionError):  # such as an expression that takes too long to match
-        return RequestError(in_terms_of_arguments(str(error)))
-    return RequestError("the generation failed; the server's log says why", status=500)
 
 
 async def whole(prepared: Prepared) -> Response:

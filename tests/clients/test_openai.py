@@ -120,7 +120,7 @@ def test_a_stream_that_is_closed_ends_the_sample(client, served):
         ({"temperature": -1}, openai.BadRequestError, "temperature", "found -1, but it must be at least 0"),
         ({"max_tokens": -5}, openai.BadRequestError, "max_tokens", "found -5, but it must be an integer"),
         ({"prompt": "The 慶"}, openai.BadRequestError, "prompt", "character '慶' (U+6176) at position 5"),
-        ({"model": "gpt"}, openai.NotFoundError, "model", "found 'gpt', but this server has"),
+        ({"model": "gpt"}, openai.NotFoundError, "model", 'found "gpt", but this server has'),
     ],
     ids=lambda value: next(iter(value)) if isinstance(value, dict) else "",
 )

@@ -55,9 +55,9 @@ def test_the_last_event_of_a_stream_has_its_usage_if_asked_for(client, max_token
             "stream_options",
         ),
         ({"best_of": 5, "n": 2}, "best_of: found 5, but it must be an integer from 0 to 2", "best_of"),
-        ({"suffix": "."}, "suffix: found '.', but it is not supported; leave it out", "suffix"),
+        ({"suffix": "."}, "suffix: found \".\", but it is not supported; leave it out", "suffix"),
         ({"tools": [{}]}, "tools: found [{}], but it is not supported; leave it out", "tools"),
-        ({"ignore_eos": True}, "ignore_eos: found True, but it is not supported; leave it out", "ignore_eos"),
+        ({"ignore_eos": True}, "ignore_eos: found true, but it is not supported; leave it out", "ignore_eos"),
         ({"temprature": 0}, "temprature: there is no such field; did you mean temperature", "temprature"),
         ({"max_tokens": 100_000, "n": 21}, "max_tokens: found 2,100,000 tokens for all samples", "max_tokens"),
         ({"prompt": ["The " * 125_001] * 2}, "prompt: found 1,000,008 tokens, but a request may have", "prompt"),
@@ -73,7 +73,7 @@ def test_what_would_change_the_result_is_refused_by_name(client, fields, message
 def test_a_field_that_is_no_name_is_refused_without_a_parameter(client):
     status, message, param = refused(client, {"\ud800 x": 1}, "/tokenize")
     assert (status, param) == (400, None)
-    assert message == "'\\ud800 x': there is no such field; the fields are model, prompt, text"
+    assert message == '"\\ud800 x": there is no such field; the fields are model, prompt, text'
     assert refused(client, {"texts": ["a"]}, "/v1/score")[1] == "texts: there is no such field; did you mean text"
 
 

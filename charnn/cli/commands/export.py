@@ -1,5 +1,6 @@
 """`charnn export`: a model in other people's formats."""
 
+import os
 from pathlib import Path
 from typing import Annotated
 
@@ -46,6 +47,10 @@ def export(
     if output == "-":
         raise OptionError(
             "--output: found -, but an export is not written to standard output; name a file or directory"
+        )
+    if output is not None and options.to == "html" and output.endswith(("/", os.sep)):
+        raise OptionError(
+            f"--output: found {output}, a directory, but html is one file; name it, such as {output}{default_target(path, options)}"
         )
     target = default_target(path, options) if output is None else Path(output)
     refuse_existing(target)

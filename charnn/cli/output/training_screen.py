@@ -160,28 +160,52 @@ def _baseline(session: "Session") -> list[str]:
     return [f"baseline: {results.ngram_order}-gram model, {measured} on {held_out}"]
 
 
+class _Trained:
+    """The mean training loss and the speed over several `Progressed` events.
+
+    Args:
+        step: steps before the first of them.
+    """
+
+    def __init__(self, step: int) -> None:
+        self._step = step
+        self._num_steps = 0
+        self._nats = self._slowness = 0.0
+
+    def add(self, event: "Progressed") -> None:
+        """Include an event. All steps have about as many tokens."""
+        num_steps = max(event.step - self._step, 1)  # 1 after a rollback
+        self._step = event.step
+        self._num_steps += num_steps
+        self._nats += num_steps * event.loss_nats
+        self._slowness += num_steps / event.tokens_per_second
+
+    def pop(self) -> str:
+        """Return the means and begin anew; nothing if there is no event."""
+        if not self._num_steps:
+            return ""
+        shown = f"train {self._nats / self._num_steps:.4f}, {self._num_steps / self._slowness:,.0f} tokens/s, "
+        self._num_steps, self._nats, self._slowness = 0, 0.0, 0.0
+        return shown
+
+
 class PlainScreen:
     """One line per evaluation."""
 
     def __init__(self, session: "Session") -> None:
         self._metrics = _Losses(session)
         self._session = session
-        self._last: Progressed | None = None
+        self._trained = _Trained(session.trainer.position.step)
         for line in headline(session):
             console.notice(line)
 
     def show(self, event: "Event") -> None:
-        """Show an evaluation or a rollback; keep other events for the next line."""
+        """Show an evaluation or a rollback; include the training since the last line in it."""
         if isinstance(event, charnn.api.Progressed):
-            self._last = event
+            self._trained.add(event)
         elif isinstance(event, charnn.api.Evaluated):
-            trained = (
-                f"train {self._last.loss_nats:.4f}, {self._last.tokens_per_second:,.0f} tokens/s, "
-                if self._last
-                else ""
-            )
             valid = self._metrics.valid(event.valid_loss_nats) + (" (best)" if event.is_best else "")
-            console.notice(f"{event.seconds:6.1f} s  step {event.step:,}  {trained}valid {valid}")
+            console.notice(f"{event.seconds:6.1f} s  step {event.step:,}  {self._trained.pop()}valid {valid}")
             console.notice(f"    | {console.visible_line(_sample(self._session))}")
         elif isinstance(event, charnn.api.RolledBack):
             console.notice(_rolled_back(event))
