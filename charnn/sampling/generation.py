@@ -2,7 +2,9 @@
 
 import contextlib
 import logging
+import math
 import threading
+import time
 from collections.abc import Callable, Sequence
 
 from charnn.config import SampleOptions
@@ -51,6 +53,7 @@ class Generation:
         self._schedule = Schedule(MOST_STREAMS)
         self._job_of: dict[Member, Job] = {}
         self._batch = StreamBatch(stepper, AdaptiveThreads(), on_failure=self._end_job_of)
+        self._next_delivery = math.inf
         self._is_interrupted = self._is_closed = False
         self._thread = threading.Thread(target=self._run, name="generation", daemon=True)
         self._thread.start()
@@ -98,6 +101,7 @@ class Generation:
                     f"{num_open:,} samples are in progress or wait, of {self._max_open:,} that may; try again later"
                 )
             self._schedule.add(job)
+            self._next_delivery = min(self._next_delivery, job.next_delivery)
             self._job_of |= dict.fromkeys(job.members, job)
             self._changed.notify()
 
@@ -169,13 +173,19 @@ class Generation:
         self._deliver(members)
 
     def _deliver(self, updated: Sequence[Member]) -> None:
+        """Send what is due, after streams got new text or an end."""
+        ended = [member for member in updated if member.stream.sample.ended is not None]
+        now = time.monotonic()
+        if now < self._next_delivery and not ended:
+            return
         with self._changed:
-            for member in updated:
-                self._schedule.note(member, self._job_of[member])
+            for member in ended:
+                self._schedule.end(member, self._job_of[member])
             jobs = [job for job in self._schedule.jobs if not job.is_cancelled]
             least_seconds = SECONDS_PER_UPDATE * len(jobs)
-            due = [(job, updates) for job in jobs if (updates := job.due_updates(least_seconds))]
+            due = [(job, updates) for job in jobs if (updates := job.due_updates(now, least_seconds))]
             self._drop(lambda job: not job.num_open)
+            self._next_delivery = min((job.next_delivery for job in self._schedule.jobs), default=math.inf)
         for job, updates in due:
             _send(job, updates)
 

@@ -1,7 +1,6 @@
 """Jobs: the streams of a request, and which streams of several jobs are in a batch."""
 
 import math
-import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -56,45 +55,51 @@ class Job:
     """Streams that wait for a place in the batch."""
     running: list[Member] = field(init=False, default_factory=list)
     """Streams that are in the batch, in the order of joining."""
+    next_delivery: float = field(init=False)
+    """When the streams in progress are next looked at for updates."""
 
     def __post_init__(self) -> None:
         """All streams wait, and nothing is delivered yet."""
         self.pending = deque(self.members)
         self.index_of = {member: index for index, member in enumerate(self.members)}
-        self._changed: dict[int, None] = {}
+        self._ended: list[Member] = []
         self._num_delivered = [(0, 0) for _ in self.members]
-        self._next_delivery = 0.0 if math.isfinite(self.seconds_between) else math.inf
+        self.next_delivery = 0.0 if math.isfinite(self.seconds_between) else math.inf
 
     @property
     def num_open(self) -> int:
         """Streams that are not complete."""
         return len(self.pending) + len(self.running)
 
-    def changed(self, member: Member) -> None:
-        """Note that a stream has something to deliver."""
-        self._changed[self.index_of[member]] = None
-        if member.stream.sample.ended is not None and member in self.running:
+    def end(self, member: Member) -> None:
+        """Note that a stream has ended."""
+        self._ended.append(member)
+        if member in self.running:
             self.running.remove(member)
 
-    def due_updates(self, least_seconds: float) -> list[Update]:
+    def due_updates(self, now: float, least_seconds: float) -> list[Update]:
         """Return the updates that are to be delivered now.
 
         Args:
+            now: by `time.monotonic`.
             least_seconds: minimum time between two updates, if longer than this job's.
         """
-        if not self._changed:
-            return []
-        is_due = time.monotonic() >= self._next_delivery
-        due = [index for index in self._changed if is_due or self.members[index].stream.sample.ended is not None]
-        if is_due:
-            self._next_delivery = time.monotonic() + max(self.seconds_between, least_seconds)
-        for index in due:
-            del self._changed[index]
-        return [self._update(index) for index in due]
+        due, self._ended = self._ended, []
+        if now >= self.next_delivery:
+            due += [member for member in (*self.running, *self.pending) if self._has_news(member)]
+            if due:
+                self.next_delivery = now + max(self.seconds_between, least_seconds)
+        return [self._update(member) for member in due]
 
-    def _update(self, index: int) -> Update:
+    def _has_news(self, member: Member) -> bool:
+        """Return whether text became certain since the last update, or alternatives are to be shown."""
+        num_ids, num_parts = self._num_delivered[self.index_of[member]]
+        sample = member.stream.sample
+        return len(sample.ids) > num_ids and (any(sample.parts[num_parts:]) or len(sample.alternatives) > num_ids)
+
+    def _update(self, member: Member) -> Update:
         """Return what a stream generated since its last update."""
-        sample = self.members[index].stream.sample
+        index, sample = self.index_of[member], member.stream.sample
         num_ids, num_parts = self._num_delivered[index]
         new = slice(num_ids, None)
         self._num_delivered[index] = len(sample.ids), len(sample.parts)
@@ -130,10 +135,10 @@ class Schedule:
         self.jobs.append(job)
         self._has_changed = True
 
-    def note(self, member: Member, job: Job) -> None:
-        """Note that a stream of a job has something to deliver."""
-        job.changed(member)
-        self._has_changed |= member.stream.sample.ended is not None
+    def end(self, member: Member, job: Job) -> None:
+        """Note that a stream of a job has ended."""
+        job.end(member)
+        self._has_changed = True
 
     def remove(self, is_gone: Callable[[Job], bool]) -> list[Job]:
         """Remove the jobs for which a condition holds; return them."""
