@@ -21,7 +21,7 @@ from charnn.text.tokenizers import Tokenizer
 logger = logging.getLogger(__name__)
 MAX_SAMPLERS = 64
 """Sets of options for which the samplers are kept."""
-SECONDS_PER_UPDATE = 0.002
+SECONDS_PER_UPDATE = 0.004
 """Minimum time between updates, on average over all jobs: sending one takes time in which nothing is generated."""
 
 

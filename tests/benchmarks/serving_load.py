@@ -1,6 +1,6 @@
 """What `charnn serve` adds to the engine: latency, throughput of 64 clients, memory over many requests.
 
-    python tests/benchmarks/serving_load.py RUN [--requests 100000] [--rounds 5] [--clients 64] [--length 300]
+    python tests/benchmarks/serving_load.py RUN [--requests 100000] [--rounds 5] [--clients 64] [--length 500]
 
 Starts the server itself, on a free port of this machine. The engine's own times are measured in this process, taking turns with
 those of the server. Requests of the last part differ in prompt, seed, options and kind, and some are wrong.
@@ -212,7 +212,7 @@ def main() -> None:
     """Measure everything and print it."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("run", type=Path, help="a model")
-    for name, default in {"requests": 100_000, "rounds": 5, "clients": 64, "length": 300}.items():
+    for name, default in {"requests": 100_000, "rounds": 5, "clients": 64, "length": 500}.items():
         parser.add_argument(f"--{name}", type=int, default=default)
     options = parser.parse_args()
     model = charnn.load(options.run)
