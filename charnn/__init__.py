@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     )
     from charnn.inference.prediction import NextToken
     from charnn.language_model import LanguageModel
-    from charnn.library import compare, interpolate, load, train
+    from charnn.library import compare, inspect, interpolate, load, train
     from charnn.sampling.build import SampledText
     from charnn.scoring.infilling import Filling
     from charnn.scoring.scores import Score, ScoredToken
@@ -55,6 +55,7 @@ __all__ = [
     "UnknownTokenError",
     "__version__",
     "compare",
+    "inspect",
     "interpolate",
     "load",
     "register_cell",
@@ -63,7 +64,7 @@ __all__ = [
 
 _NAMES = {
     "analysis.comparison": ("Difference",),
-    "library": ("compare", "interpolate", "load", "train"),
+    "library": ("compare", "inspect", "interpolate", "load", "train"),
     "cells": ("Cell", "register_cell"),
     "errors": (
         "CharnnError",

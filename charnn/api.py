@@ -13,10 +13,12 @@ if TYPE_CHECKING:
     from charnn.analysis.comparison import score_options_of as score_options_of
     from charnn.analysis.exposure_bias import bands as bands
     from charnn.analysis.exposure_bias import roll_out as roll_out
+    from charnn.analysis.inspections import inspect_models as inspect_models
     from charnn.analysis.memorization import measure_memorization as measure_memorization
     from charnn.analysis.minimal_pairs import ScoredPair as ScoredPair
     from charnn.analysis.minimal_pairs import accuracies as accuracies
     from charnn.analysis.minimal_pairs import read_pairs as read_pairs
+    from charnn.analysis.tables import in_words as in_words
     from charnn.cells.parameters import expected_shapes as expected_shapes
     from charnn.cells.parameters import parameter_counts as parameter_counts
     from charnn.files import WORKING_DIRECTORY_IS_GONE as WORKING_DIRECTORY_IS_GONE
@@ -37,8 +39,10 @@ if TYPE_CHECKING:
     from charnn.inference.prompt import without_trailing_space as without_trailing_space
     from charnn.inference.prompt_state import save_prompt_state as save_prompt_state
     from charnn.inference.threads import limited_blas_threads as limited_blas_threads
+    from charnn.inference.tracing import TracingEngine as TracingEngine
     from charnn.language_model import LanguageModel as LanguageModel
     from charnn.library import compare as compare
+    from charnn.library import inspect as inspect
     from charnn.library import interpolate as interpolate
     from charnn.library import load as load
     from charnn.library import train as train
@@ -127,6 +131,7 @@ if TYPE_CHECKING:
     from charnn.text.units import read_prompts as read_prompts
     from charnn.text.units import read_units as read_units
     from charnn.text.vocabulary import as_text as as_text
+    from charnn.text.vocabulary import visible as visible
     from charnn.training.events import Evaluated as Evaluated
     from charnn.training.events import Progressed as Progressed
     from charnn.training.events import RolledBack as RolledBack
@@ -151,12 +156,14 @@ _NAMES = {
         "bands",
         "roll_out",
     ),
+    "analysis.inspections": ("inspect_models",),
     "analysis.memorization": ("measure_memorization",),
     "analysis.minimal_pairs": (
         "ScoredPair",
         "accuracies",
         "read_pairs",
     ),
+    "analysis.tables": ("in_words",),
     "cells.parameters": (
         "expected_shapes",
         "parameter_counts",
@@ -185,9 +192,11 @@ _NAMES = {
     ),
     "inference.prompt_state": ("save_prompt_state",),
     "inference.threads": ("limited_blas_threads",),
+    "inference.tracing": ("TracingEngine",),
     "language_model": ("LanguageModel",),
     "library": (
         "compare",
+        "inspect",
         "interpolate",
         "load",
         "train",
@@ -320,7 +329,10 @@ _NAMES = {
         "read_prompts",
         "read_units",
     ),
-    "text.vocabulary": ("as_text",),
+    "text.vocabulary": (
+        "as_text",
+        "visible",
+    ),
     "training.events": (
         "Evaluated",
         "Progressed",

@@ -5,17 +5,19 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import closing
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, Unpack
+from typing import TYPE_CHECKING, Literal, Unpack, get_args
 
 from charnn import notebook
 from charnn.analysis.comparison import Difference, compare_files
-from charnn.config import ComparisonOptions
-from charnn.config.arguments import TrainArguments
+from charnn.analysis.inspections import inspect_models
+from charnn.config import ComparisonOptions, InspectOptions
+from charnn.config.arguments import InspectArguments, TrainArguments
+from charnn.config.insight import Inspected, check_used
 from charnn.config.text import Unit
 from charnn.errors import ModelError, OptionError, speaking_of_arguments
 from charnn.interrupts import Interrupted, deferred_interrupts
 from charnn.language_model import LanguageModel
-from charnn.options import checked_files, shown, with_tuples
+from charnn.options import checked_files, pick, shown, with_tuples
 from charnn.recipes import load_recipe
 from charnn.scoring.build import check_compatible
 from charnn.storage.model_directory import find_model, read_model, report_untrained, with_backward_half
@@ -24,6 +26,7 @@ from charnn.text.sources import check_exist
 from charnn.training.run.request import make_request
 
 if TYPE_CHECKING:
+    from charnn.analysis.tables import Inspection
     from charnn.training.events import Event, StopReason
     from charnn.training.run.session import Session
 
@@ -223,3 +226,33 @@ def _loaded(model: object, name: str) -> LanguageModel:
     if not isinstance(model, LanguageModel):
         raise OptionError(f"{name}: found {shown(model)}, but it must be a model; load it with charnn.load")
     return model
+
+
+@speaking_of_arguments
+def inspect(what: Inspected, *models: str | Path | LanguageModel, **options: Unpack[InspectArguments]) -> "Inspection":
+    """Look inside networks, as `charnn inspect` does.
+
+    Args:
+        what: gradients, neurons, embeddings, states, memory, dropout or unrolled.
+        models: model directories, or loaded models; by default, the newest under `runs/`.
+        options: those of `charnn inspect`, such as `text=("The cat was", "The cats were")`.
+
+    Returns:
+        The arrays that were computed, as fields; its method `tables()` returns the figures that the command shows.
+
+    Raises:
+        OptionError: for an unknown inspection, or an option that is out of range.
+        ModelError: if there is no model, or it has no held-out text to read and none is named.
+
+    Example:
+        >>> found = charnn.inspect("embeddings", "runs/book")
+        >>> found.tables()[0].rows[0]
+    """
+    if what not in (known := get_args(Inspected)):
+        raise OptionError(f"what: found {shown(what)}, but it must be one of {', '.join(known)}")
+    checked = pick(InspectOptions, with_tuples(options, InspectArguments.__annotations__))
+    check_used(checked, [what])
+    paths = [
+        model.path if isinstance(model, LanguageModel) else Path(checked_files(model, "models")[0]) for model in models
+    ]
+    return inspect_models(what, paths or [find_model(None)], checked)

@@ -39,6 +39,7 @@ ROOMS = {
     "scoring": ("scoring",),
     "analysis": ("analysis",),
     "api": ("api", "language_model", "library"),
+    "report": ("report",),
     "serving": ("serving",),
     "export": ("export", "hf"),
     "plugin": ("llm_plugin",),
@@ -55,8 +56,9 @@ MAY_IMPORT = {
     "inference": _RUNNING,
     "sampling": _RUNNING | {"sampling"},
     "scoring": _RUNNING | {"sampling", "scoring", "training"},
-    "analysis": _RUNNING | {"sampling", "scoring", "analysis"},
-    "api": set(ROOMS) - {"serving", "export", "plugin", "cli"},
+    "analysis": _RUNNING | {"sampling", "scoring", "training", "analysis"},
+    "report": {"base", "api", "analysis", "report"},
+    "api": set(ROOMS) - {"report", "serving", "export", "plugin", "cli"},
     "serving": {"base", "api", "serving"},
     "export": {"base", "text", "cells", "ngrams", "storage", "api", "export"},
     "plugin": {"base", "api"},
@@ -72,8 +74,9 @@ LIBRARIES = {
     "inference": {"numpy", "threadpoolctl", "torch"},
     "sampling": {"numpy", "regex"},
     "scoring": {"numpy", "torch"},
-    "analysis": {"numpy"},
+    "analysis": {"numpy", "torch", "regex"},
     "api": {"numpy"},
+    "report": {"numpy", "jinja2", "matplotlib", "cycler", "markupsafe"},
     "serving": {"numpy", "starlette", "uvicorn"},
     "export": {"numpy", "torch", "transformers", "tokenizers", "onnx"},
     "plugin": {"llm", "pydantic"},
@@ -133,7 +136,7 @@ def imported_when_run(path: Path) -> set[str]:
 
 @pytest.mark.parametrize("path", sorted((PACKAGE / "cli").rglob("*.py")), ids=lambda path: path.name)
 def test_the_command_line_goes_through_the_api(path):
-    allowed = {"cli", "config", "errors", "interrupts", "options", "serving", "export"}
+    allowed = {"cli", "config", "errors", "interrupts", "options", "report", "serving", "export"}
     assert {name.split(".")[1] for name in imported_when_run(path)} <= allowed
 
 

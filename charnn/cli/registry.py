@@ -23,6 +23,7 @@ COMMANDS = {
     "fill": 'Fill a gap: charnn fill "The cats ____ full." --candidates was,were.',
     "tokenize": "Show the tokens of a text with their ids, and which are unknown.",
     "info": "Describe a model: its architecture, training and metrics.",
+    "inspect": "Look inside a network: charnn inspect neurons runs/a --html neurons.html.",
     "serve": "Serve models over HTTP with an OpenAI-compatible API: charnn serve -m runs/a --port 8000.",
     "export": "Export a model for browsers, Hugging Face transformers or ONNX: charnn export runs/a --to html.",
     "recipes": "List recipes: published settings, their size and source.",

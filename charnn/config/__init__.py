@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from charnn.config.export import ExportOptions
+    from charnn.config.insight import InspectOptions, ReportOptions
     from charnn.config.inspection import ComparisonOptions, FillOptions, PredictOptions
     from charnn.config.model import Architecture, CellName, ModelOptions
     from charnn.config.sampling import OnUnknown, SampleOptions
@@ -23,9 +24,11 @@ __all__ = [
     "ComparisonOptions",
     "ExportOptions",
     "FillOptions",
+    "InspectOptions",
     "ModelOptions",
     "OnUnknown",
     "PredictOptions",
+    "ReportOptions",
     "SampleOptions",
     "ScoreOptions",
     "ScoredUnit",
@@ -40,6 +43,7 @@ _MODULES = {
     "model": ("Architecture", "CellName", "ModelOptions"),
     "export": ("ExportOptions",),
     "inspection": ("ComparisonOptions", "FillOptions", "PredictOptions"),
+    "insight": ("InspectOptions", "ReportOptions"),
     "sampling": ("OnUnknown", "SampleOptions"),
     "scoring": ("ScoreOptions",),
     "text": ("ScoredUnit", "TextOptions", "TokenizerKind", "Unit"),

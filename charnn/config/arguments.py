@@ -142,3 +142,13 @@ class TrainArguments(TypedDict, total=False):
     threads: int | None
     precision: Literal["auto", "fp32", "bf16"]
     compile: Literal["auto", "yes", "no"]
+
+
+class InspectArguments(TypedDict, total=False):
+    """Options of `charnn inspect`."""
+
+    text: Sequence[str]
+    file: str | None
+    pattern: Sequence[str]
+    tokens: int
+    seed: int

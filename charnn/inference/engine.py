@@ -1,7 +1,7 @@
 """The decode loop on NumPy: a network's weights, laid out for reading one token after another."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -63,7 +63,7 @@ class Engine:
         return tabulated(self.embeddings, weight_ih, self._layers[0].get("bias_ih"))
 
     @classmethod
-    def of(cls, model: Model) -> "Engine":
+    def of(cls, model: Model) -> Self:
         """Return the engine of a model read from disk."""
         return cls(model.architecture, model.weights)
 

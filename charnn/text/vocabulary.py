@@ -123,3 +123,17 @@ def replaceable_tokens(vocabulary: Vocabulary) -> npt.NDArray[np.bool_]:
     mask[rarest_first[cumulative_fraction <= MAX_RARE_FRACTION]] = True
     mask[rarest_first[:1]] = True
     return mask
+
+
+def visible(text: str) -> str:
+    """Return a token with white space and control characters made visible.
+
+    Example:
+        >>> charnn.api.visible(" the")
+        '␣the'
+    """
+    marks = {"\n": "⏎", " ": "␣", "\t": "⇥", "": "∅"}
+    if text in marks:
+        return marks[text]
+    shown = "".join(character if character.isprintable() else repr(character)[1:-1] for character in text)
+    return shown.replace(" ", "␣")

@@ -55,7 +55,7 @@ def test_the_last_event_of_a_stream_has_its_usage_if_asked_for(client, max_token
             "stream_options",
         ),
         ({"best_of": 5, "n": 2}, "best_of: found 5, but it must be an integer from 0 to 2", "best_of"),
-        ({"suffix": "."}, "suffix: found \".\", but it is not supported; leave it out", "suffix"),
+        ({"suffix": "."}, 'suffix: found ".", but it is not supported; leave it out', "suffix"),
         ({"tools": [{}]}, "tools: found [{}], but it is not supported; leave it out", "tools"),
         ({"ignore_eos": True}, "ignore_eos: found true, but it is not supported; leave it out", "ignore_eos"),
         ({"temprature": 0}, "temprature: there is no such field; did you mean temperature", "temprature"),

@@ -208,7 +208,7 @@ def test_models_and_tokens_are_listed(client, served, model):
             "logprobs: found 60,000,000 log probabilities",
             "logprobs",
         ),
-        ({"temperature": "hot"}, 400, "temperature: found \"hot\", but it must be a number", "temperature"),
+        ({"temperature": "hot"}, 400, 'temperature: found "hot", but it must be a number', "temperature"),
         ({"temperature": True}, 400, "temperature: found true", "temperature"),
         ({"prompt": [["a"]]}, 400, 'prompt: found [["a"]], but it must be a string, token ids from 0 to', "prompt"),
         ({"prompt": [10**9]}, 400, "prompt: found [1000000000]", "prompt"),

@@ -50,7 +50,8 @@ def export(
         )
     if output is not None and options.to == "html" and output.endswith(("/", os.sep)):
         raise OptionError(
-            f"--output: found {output}, a directory, but html is one file; name it, such as {output}{default_target(path, options)}"
+            f"--output: found {output}, a directory, but html is one file; name it, such as "
+            f"{output}{default_target(path, options)}"
         )
     target = default_target(path, options) if output is None else Path(output)
     refuse_existing(target)

@@ -295,8 +295,4 @@ def visible_line(text: str) -> str:
 
 def visible(text: str) -> str:
     """Return a token with white space and control characters made visible."""
-    marks = {"\n": "⏎", " ": "␣", "\t": "⇥", "": "∅"}
-    if text in marks:
-        return marks[text]
-    shown = "".join(character if character.isprintable() else repr(character)[1:-1] for character in text)
-    return shown.replace(" ", "␣")
+    return charnn.api.visible(text)

@@ -1,0 +1,93 @@
+"""`charnn inspect`: what happens inside a network."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, get_args
+
+import typer
+
+import charnn
+from charnn.cli.options import COMMON, Overrides, with_options
+from charnn.cli.output import console
+from charnn.cli.output.records import aligned
+from charnn.cli.targets import check_targets
+from charnn.config import InspectOptions
+from charnn.config.insight import Inspected, check_used
+from charnn.errors import OptionError
+from charnn.interrupts import terminated_like_interrupted
+from charnn.options import pick
+from charnn.report.inspections import write_inspections
+from charnn.report.libraries import check_libraries
+
+if TYPE_CHECKING:
+    from charnn.analysis.tables import Inspection
+
+MOST_ROWS = 40
+"""Rows of a table that the terminal shows; records and pages have more."""
+
+
+@with_options(InspectOptions)
+def inspect(
+    what: Annotated[
+        str,
+        typer.Argument(metavar="WHAT", help=f"{', '.join(get_args(Inspected))}; several separated by commas, or all."),
+    ],
+    runs: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="RUN...", help="Model directories.", show_default="the newest under runs/"),
+    ] = None,
+    page: Annotated[
+        str | None, typer.Option("--html", metavar="FILE", help="Also draw a page: one HTML file."), COMMON
+    ] = None,
+    *,
+    overrides: Overrides,
+) -> None:
+    """Look inside a network: charnn inspect neurons runs/a --html neurons.html.
+
+    gradients: how far back a loss reaches, and how much context the model uses. neurons: units that track something, such as
+    quotes. embeddings: nearest neighbors. states: texts as paths of hidden states. memory: what backpropagation through time
+    keeps. dropout: masks over time. unrolled: one short text step by step. A page needs the extra `report`:
+    pip install -e '.[report]'.
+    """
+    options = pick(InspectOptions, overrides)
+    wanted = _wanted(what)
+    check_used(options, wanted)
+    paths = [charnn.api.find_model(run) for run in runs or []]
+    if not paths:
+        paths = [charnn.api.find_model(None)]
+        console.notice(f"using the newest model, {paths[0]}")
+    if page is not None:
+        check_targets({"--html": page}, sources=[options.file], models=paths)
+        check_libraries("inspect --html")
+    found: dict[Inspected, Inspection] = {}
+    with terminated_like_interrupted():
+        for name in wanted:
+            found[name] = charnn.api.inspect_models(name, paths, options)
+            _show(name, found[name], options.format)
+        if page is not None:
+            write_inspections(Path(page), found, list(map(str, paths)))
+            console.notice(f"wrote {page}; open it in a browser")
+
+
+def _wanted(what: str) -> list[Inspected]:
+    """Return the inspections that are named."""
+    known = get_args(Inspected)
+    names = list(known) if what == "all" else what.split(",")
+    for name in names:
+        if name not in known:
+            raise OptionError(f"WHAT: found {name!r}, but it must be one of {', '.join(known)}, or all")
+    return list(dict.fromkeys(names))  # type: ignore[arg-type]
+
+
+def _show(what: Inspected, inspection: "Inspection", form: str) -> None:
+    for table in inspection.tables():
+        if form == "jsonl":
+            for record in table.records():
+                console.write_json({"inspection": what, **record})
+            continue
+        console.write_line(f"{what}: {table.caption}")
+        rows = [[console.visible_line(charnn.api.in_words(value)) for value in row] for row in table.rows]
+        for line in aligned([table.headings(), *rows[:MOST_ROWS]]):
+            console.write_line(line)
+        if len(rows) > MOST_ROWS:
+            console.write_line(f"... {console.counted(len(rows) - MOST_ROWS, 'more row')}; --format jsonl prints all")
+        console.write_line("")

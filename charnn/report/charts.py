@@ -1,0 +1,128 @@
+"""Charts as SVG, drawn by matplotlib in one style, whose ink is that of the page: light, dark or printed."""
+
+import io
+import re
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import matplotlib as mpl
+from cycler import cycler
+from markupsafe import Markup
+from matplotlib.figure import Figure
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+INK, QUIET, PAPER = "#010203", "#010204", "#010205"
+"""Colors that stand for the variables --ink, --quiet and --paper of the page."""
+SERIES = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#8a7a00", "#7f7f7f")
+"""Colors of series in this order, which people with any color vision tell apart. Source: Okabe and Ito (2008)."""
+LINE_STYLES = ("-", "--", "-.", ":")
+"""Line styles of series beyond the colors, and for those who see no color."""
+WIDTH, HEIGHT = 6.4, 3.2
+"""The size of a chart in inches, of 72 points; pages scale it."""
+_STYLE: Any = {
+    "svg.fonttype": "none",
+    "svg.hashsalt": "charnn",
+    "font.family": "sans-serif",
+    "font.sans-serif": ["system-ui", "DejaVu Sans"],
+    "font.size": 9,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.edgecolor": QUIET,
+    "axes.labelcolor": INK,
+    "axes.titlesize": 10,
+    "text.color": INK,
+    "xtick.color": QUIET,
+    "ytick.color": QUIET,
+    "xtick.labelcolor": INK,
+    "ytick.labelcolor": INK,
+    "grid.color": QUIET,
+    "grid.alpha": 0.25,
+    "axes.grid": True,
+    "legend.frameon": False,
+    "figure.facecolor": "none",
+    "axes.facecolor": "none",
+    "savefig.facecolor": "none",
+    "axes.prop_cycle": cycler(color=list(SERIES)),
+}
+_VARIABLES = {INK: "--ink", QUIET: "--quiet", PAPER: "--paper"}
+_drawing = threading.Lock()
+
+
+class Chart:
+    """A chart while it is drawn; `svg` is set when it is complete.
+
+    Args:
+        figure: of matplotlib.
+        axes: its axes, row by row.
+    """
+
+    def __init__(self, figure: Figure, axes: "list[Axes]") -> None:
+        self.figure, self.axes = figure, axes
+        self.svg = Markup()
+
+    @property
+    def ax(self) -> "Axes":
+        """The only axes, or the first ones."""
+        return self.axes[0]
+
+
+@contextmanager
+def chart(
+    label: str, *, width: float = WIDTH, height: float = HEIGHT, rows: int = 1, columns: int = 1, **options: Any
+) -> Iterator[Chart]:
+    """Draw a chart.
+
+    Args:
+        label: what it shows, for screen readers.
+        width, height: in inches.
+        rows, columns: of axes.
+        options: of `Figure.subplots`.
+
+    Example:
+        >>> from charnn.report.charts import chart
+        >>> with chart("squares") as drawn:
+        ...     _ = drawn.ax.plot([0, 1, 2], [0, 1, 4], label="x²")
+        >>> drawn.svg.startswith("<svg")
+        True
+    """
+    with _drawing, mpl.rc_context(_STYLE):
+        figure = Figure(figsize=(width, height), layout="constrained")
+        made = figure.subplots(rows, columns, squeeze=False, **options)
+        drawn = Chart(figure, list(made.flat))
+        yield drawn
+        drawn.svg = _svg(figure, label)
+
+
+def _svg(figure: Figure, label: str) -> Markup:
+    """Return a figure as an SVG element whose ink is that of the page."""
+    file = io.StringIO()
+    figure.savefig(file, format="svg", metadata={"Date": None, "Creator": None, "Format": None, "Type": None})
+    text = file.getvalue()
+    text = text[text.index("<svg") :]
+    text = re.sub(r"<metadata>.*?</metadata>|<style.*?</style>", "", text, flags=re.DOTALL)
+    text = text.replace("xlink:href", "href")
+    used = set(re.findall(r'(?:url\(|href=")#([^")]+)', text))
+    text = re.sub(r' id="([^"]*)"', lambda found: found[0] if found[1] in used else "", text)
+    text = re.sub(r"\d+\.\d{3,}", lambda found: f"{float(found[0]):.2f}".rstrip("0").rstrip("."), text)
+    text = re.sub(r"<defs>\s*</defs>|\s*\n\s*", lambda found: "" if found[0].startswith("<") else "\n", text)
+    for color, variable in _VARIABLES.items():
+        text = text.replace(color, f"var({variable})")
+    size = re.search(r'viewBox="[^"]*"', text)
+    assert size is not None
+    opening = Markup('<svg class="chart" role="img" aria-label="{}" xmlns="http://www.w3.org/2000/svg" {}>').format(
+        label, Markup(size[0])
+    )
+    return opening + Markup(text[text.index(">") + 1 :].strip())
+
+
+def standalone(svg: Markup) -> str:
+    """Return a chart as an SVG file in the colors of the light page."""
+    text = str(svg)
+    for variable, color in {"--ink": "#1b1b18", "--quiet": "#5a5a52", "--paper": "#ffffff"}.items():
+        text = text.replace(f"var({variable})", color)
+    head, end, rest = text.partition(">")
+    return f'{head}{end}<style>* {{ stroke-linejoin: round }}</style><rect width="100%" height="100%" fill="#fff"/>{rest}\n'

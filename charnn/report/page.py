@@ -1,0 +1,56 @@
+"""Pages: one self-contained HTML file, without a request to anywhere."""
+
+from collections.abc import Sequence
+from functools import cache
+from importlib.resources import files
+
+from jinja2 import Environment, FunctionLoader
+from markupsafe import Markup
+
+import charnn
+from charnn.analysis.tables import Table, in_words
+from charnn.report.sections import Picture, Section
+
+MAX_ROWS = 200
+"""Rows of a table that a page shows."""
+
+
+def render(title: str, sections: Sequence[Section], *, subtitle: str = "", scripts: Sequence[str] = ()) -> str:
+    """Return a page.
+
+    Args:
+        scripts: the files of `page/` whose JavaScript it runs.
+    """
+    return (
+        _environment()
+        .get_template("page.html")
+        .render(
+            title=title,
+            subtitle=subtitle,
+            sections=sections,
+            css=Markup(_source("page.css")),
+            js=Markup("\n".join(map(_source, scripts))),
+            footer=f"Made by charnn {charnn.__version__}.",
+            is_picture=lambda part: isinstance(part, Picture),
+            is_table=lambda part: isinstance(part, Table),
+            is_markup=lambda part: isinstance(part, Markup),
+            table=table_markup,
+        )
+    )
+
+
+def table_markup(table: Table) -> Markup:
+    """Return a table as HTML."""
+    columns = range(len(table.columns))
+    is_number = [all(not isinstance(row[column], str) for row in table.rows) for column in columns]
+    template = _environment().get_template("table.html")
+    return Markup(template.render(table=table, is_number=is_number, shown=in_words, most=MAX_ROWS))
+
+
+def _source(name: str) -> str:
+    return files("charnn.report").joinpath("page", name).read_text(encoding="utf-8")
+
+
+@cache
+def _environment() -> Environment:
+    return Environment(autoescape=True, loader=FunctionLoader(_source), trim_blocks=True, lstrip_blocks=True)
