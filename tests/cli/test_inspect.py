@@ -1,0 +1,67 @@
+"""`charnn inspect`: tables, records, pages and what it refuses."""
+
+import json
+import sys
+from pathlib import Path
+
+import pytest
+
+import charnn as library
+from charnn.errors import OptionError
+
+
+def test_tables_and_records_have_the_same_rows(charnn, run):
+    shown = charnn("inspect", "embeddings", run)
+    assert shown.status == 0
+    assert shown.out.startswith("embeddings: Nearest neighbors by cosine similarity\n")
+    records = list(map(json.loads, charnn("inspect", "embeddings", run, "--format", "jsonl").out.splitlines()))
+    assert {(record["inspection"], record["table"]) for record in records} == {("embeddings", "neighbors")}
+    found = library.inspect("embeddings", run).tables()[0]
+    assert [tuple(record.values())[2:] for record in records] == list(found.rows)
+
+
+def test_a_page_replaces_one_but_no_other_file(charnn, run):
+    Path("page.html").write_text("old", encoding="utf-8")
+    made = charnn("inspect", "embeddings", run, "--html", "page.html")
+    assert (made.status, made.err) == (0, "charnn: wrote page.html; open it in a browser\n")
+    assert "<h1>Inside " in Path("page.html").read_text(encoding="utf-8")
+    refused = charnn("inspect", "embeddings", run, "--html", run / "config.json")
+    assert refused.status == 2
+    assert (run / "config.json").read_bytes().startswith(b"{")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("neurones",), "charnn: error: WHAT: found 'neurones', but it must be one of gradients, neurons, "),
+        (("embeddings,",), "charnn: error: WHAT: found '', but it must be one of gradients, neurons, "),
+        (("embeddings", "--text", "a"), "charnn: error: --text: has no effect on embeddings; leave it out, or inspect"),
+        (("embeddings", "--pattern", "a"), "charnn: error: --pattern: has no effect on embeddings; "),
+        (("memory", "--file", "a.txt"), "charnn: error: --file: has no effect on memory; leave it out, or inspect"),
+    ],
+)
+def test_what_has_no_meaning_is_refused(charnn, run, arguments, message):
+    result = charnn("inspect", *arguments[:1], run, *arguments[1:])
+    assert result.status == 2
+    assert result.err.startswith(message)
+
+
+def test_without_the_library_that_draws_nothing_is_computed(charnn, run, monkeypatch):
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    result = charnn("inspect", "embeddings", run, "--html", "page.html")
+    assert (result.status, result.out) == (1, "")
+    assert result.err == (
+        "charnn: error: inspect --html: matplotlib is not installed; in the clone, run pip install -e '.[report]'\n"
+    )
+    assert charnn("inspect", "embeddings", run).status == 0
+
+
+def test_the_function_speaks_of_arguments(run):
+    with pytest.raises(OptionError, match="what: found 'nothing', but it must be one of gradients, neurons"):
+        library.inspect("nothing", run)
+    with pytest.raises(OptionError, match="text: has no effect on embeddings"):
+        library.inspect("embeddings", run, text=["a"])
+    with pytest.raises(OptionError, match="models: found 3"):
+        library.inspect("embeddings", 3)
+    model = library.load(run)
+    assert library.inspect("embeddings", model).vectors[0].run == str(run)
