@@ -131,6 +131,9 @@ class Trainer:
         while True:
             progress = self.budget.progress(self.position.step, self.seconds())
             if progress >= self.position.next_evaluation - ROUNDING:
+                if not self._collect_losses(force=True):
+                    yield self._roll_back()
+                    continue
                 yield from self._report(progress)
                 evaluated = self._evaluate(progress)
                 yield evaluated
@@ -253,8 +256,6 @@ class Trainer:
     def _evaluate(self, progress: float) -> Evaluated | RolledBack:
         """Evaluate on the held-out text; if the loss is not finite, roll back."""
         position = self.position
-        if not self._collect_losses(force=True):
-            return self._roll_back()
         start = time.monotonic()
         with self._averaged.in_place():
             validation = self.validate() if self.validate else Validation(LossTotal())

@@ -274,7 +274,7 @@ def flops_a_token(sizes: dict[str, int]) -> int:
 
 
 def training_speeds(text: Path, *, until: float) -> None:
-    """Print the throughput of training by shape and precision, each over some steps."""
+    """Print the throughput of training by shape and precision: the median of the reports after a third of the steps."""
     peaks = {"fp32": peak_flops(torch.float32), "bf16": peak_flops(torch.bfloat16)}
     print(
         f"matrix products of {PEAK_SIZE}: fp32 {peaks['fp32'] / 1e12:.1f}, bf16 {peaks['bf16'] / 1e12:.1f} TFLOP/s",
@@ -292,10 +292,10 @@ def training_speeds(text: Path, *, until: float) -> None:
             config = json.loads((run / "config.json").read_text(encoding="utf-8"))
             events = [json.loads(line) for line in (run / "metrics.jsonl").read_text(encoding="utf-8").splitlines()]
         reports = [event for event in events if event["event"] == "progressed"]
-        first, last = reports[len(reports) // 3], reports[-1]
-        steps_per_second = (last["step"] - first["step"]) / (last["seconds"] - first["seconds"])
+        later = [event for event in reports if event["step"] > SPEED_STEPS // 3]
+        rate = statistics.median(event["tokens_per_second"] for event in later)
         options = config["options"]["training"]
-        rate = steps_per_second * options["batch_size"] * options["bptt_length"]
+        steps_per_second = rate / (options["batch_size"] * options["bptt_length"])
         share = rate * flops_a_token(config["architecture"]) / peaks[precision]
         print(
             f"{name}, batch {options['batch_size']}: {steps_per_second:.1f} steps/s, {rate:,.0f} tokens/s, "
@@ -311,13 +311,20 @@ def reading_speeds(text: Path, *, until: float) -> None:
             text, Path(folder) / "run", device="cuda", seed=1, ngram_order=0, steps=50, num_layers=3, hidden_size=1024
         )
         model = charnn.load(Path(folder) / "run")
-        part = text.read_text(encoding="utf-8")[:200000]
-        for device in ("cpu", "cuda"):
+        content = text.read_text(encoding="utf-8")
+        devices: tuple[Device, ...] = ("cpu", "cuda")
+        for device in devices:
+            length = 5000
             begun = time.perf_counter()
-            model.score(part, device=device)
-            print(
-                f"score 3 x 1024, {device}: {len(part) / (time.perf_counter() - begun):,.0f} characters/s", flush=True
-            )
+            model.score(content[:length], device=device)
+            speed = length / (time.perf_counter() - begun)
+            print(f"score 3 x 1024, {device}, one text: {speed:,.0f} characters/s", flush=True)
+        for device in devices:
+            length = {"cpu": 50000, "cuda": 200000}[device]
+            begun = time.perf_counter()
+            model.score(content[:length].splitlines(), device=device)
+            speed = length / (time.perf_counter() - begun)
+            print(f"score 3 x 1024, {device}, lines: {speed:,.0f} characters/s", flush=True)
         for device, weights, streams in READINGS:
             if time.monotonic() > until:
                 print(f"sample 3 x 1024, {device} {weights}, {streams} streams: left out", flush=True)

@@ -44,7 +44,7 @@ from charnn.training.position import TrainingPosition
 from charnn.training.run import create
 from charnn.training.run.metrics import estimate_ngrams, evaluate_ngrams, measure_final_metrics
 from charnn.training.speed_check import SpeedCheck
-from charnn.training.trainer import Trainer
+from charnn.training.trainer import STEPS_PER_READ, Trainer
 from tests.conftest import ramp_weights
 from tests.notices import collected_notices
 
@@ -323,6 +323,21 @@ def test_a_trainer_reports_evaluates_and_stops_at_its_budget():
     assert 0 < progressed[-1].loss_nats < 3
     assert 0 <= progressed[-1].clipped_fraction <= 1
     assert event_json(events[-1])["event"] == "stopped"
+
+
+def test_losses_that_are_read_late_are_reported_before_an_evaluation(monkeypatch):
+    """On a GPU, the losses of several steps are read at once."""
+
+    def reported():
+        events = list(trainer(steps=20, interval=0.2).run(never))
+        assert sum(isinstance(event, Evaluated) for event in events) == 5
+        return {event.step: event.loss_nats for event in events if isinstance(event, Progressed)}
+
+    monkeypatch.setattr(f"{Trainer.__module__}.REPORT_SECONDS", math.inf)
+    expected = reported()
+    monkeypatch.setitem(STEPS_PER_READ, "cpu", 16)
+    assert list(expected) == [4, 8, 12, 16, 20]
+    assert reported() == expected
 
 
 def test_a_trainer_learns_a_cycle():
