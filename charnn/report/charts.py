@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 INK, QUIET, PAPER = "#010203", "#010204", "#010205"
-"""Colors that stand for the variables --ink, --quiet and --paper of the page."""
+"""Colors that stand for the variables of the page with these names."""
 SERIES = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#8a7a00", "#7f7f7f")
 """Colors of series in this order, which people with any color vision tell apart. Source: Okabe and Ito (2008)."""
 LINE_STYLES = ("-", "--", "-.", ":")
@@ -48,7 +48,7 @@ _STYLE: Any = {
     "savefig.facecolor": "none",
     "axes.prop_cycle": cycler(color=list(SERIES)),
 }
-_VARIABLES = {INK: "--ink", QUIET: "--quiet", PAPER: "--paper"}
+_VARIABLES = {INK: "ink", QUIET: "quiet", PAPER: "paper"}
 _drawing = threading.Lock()
 
 
@@ -110,7 +110,7 @@ def _svg(figure: Figure, label: str) -> Markup:
     text = re.sub(r"\d+\.\d{3,}", lambda found: f"{float(found[0]):.2f}".rstrip("0").rstrip("."), text)
     text = re.sub(r"<defs>\s*</defs>|\s*\n\s*", lambda found: "" if found[0].startswith("<") else "\n", text)
     for color, variable in _VARIABLES.items():
-        text = text.replace(color, f"var({variable})")
+        text = text.replace(color, f"var(--{variable})")
     size = re.search(r'viewBox="[^"]*"', text)
     assert size is not None
     opening = Markup('<svg class="chart" role="img" aria-label="{}" xmlns="http://www.w3.org/2000/svg" {}>').format(
@@ -122,7 +122,7 @@ def _svg(figure: Figure, label: str) -> Markup:
 def standalone(svg: Markup) -> str:
     """Return a chart as an SVG file in the colors of the light page."""
     text = str(svg)
-    for variable, color in {"--ink": "#1b1b18", "--quiet": "#5a5a52", "--paper": "#ffffff"}.items():
-        text = text.replace(f"var({variable})", color)
+    for variable, color in {"ink": "#1b1b18", "quiet": "#5a5a52", "paper": "#ffffff"}.items():
+        text = text.replace(f"var(--{variable})", color)
     head, end, rest = text.partition(">")
     return f'{head}{end}<style>* {{ stroke-linejoin: round }}</style><rect width="100%" height="100%" fill="#fff"/>{rest}\n'

@@ -3,7 +3,7 @@
 import math
 from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from charnn.sampling.batch import Member
 from charnn.sampling.stopping import EndReason
@@ -35,6 +35,16 @@ class Update:
     num_tokens: int = 0
     ended: EndReason | None = None
     error: Exception | None = None
+
+    def followed_by(self, later: "Update") -> "Update":
+        """Return this update and the next one of the same stream as one."""
+        return replace(
+            later,
+            text=self.text + later.text,
+            ids=[*self.ids, *later.ids],
+            log_probs_nats=[*self.log_probs_nats, *later.log_probs_nats],
+            alternatives=[*self.alternatives, *later.alternatives],
+        )
 
 
 @dataclass(eq=False)

@@ -224,10 +224,14 @@ def _is_finite(value: float) -> bool:
 
 def _range(at_least: float, at_most: float) -> str:
     if at_least > -math.inf and at_most < math.inf:
-        return f" from {at_least:g} to {at_most:g}"
+        return f" from {_number(at_least)} to {_number(at_most)}"
     if at_least > -math.inf:
-        return f" of at least {at_least:g}"
-    return f" of at most {at_most:g}" if at_most < math.inf else ""
+        return f" of at least {_number(at_least)}"
+    return f" of at most {_number(at_most)}" if at_most < math.inf else ""
+
+
+def _number(value: float) -> str:
+    return str(value) if isinstance(value, int) else f"{value:g}"
 
 
 def shown(value: object) -> str:

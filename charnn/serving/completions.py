@@ -170,16 +170,13 @@ def _spellings(model: ServedModel, text: str) -> list[str]:
 
 
 def _options(body: Body, model: ServedModel, *, max_tokens: int, num_alternatives: int) -> SampleOptions:
-    top_p = body.number("top_p", None)
-    top_k = body.integer("top_k", None, at_least=-1)
+    temperature = body.number("temperature", 1.0)
+    filters = _filters(body) if temperature else {}
     tokens = model.tokenizer.vocabulary.tokens
     biases = body.biases("logit_bias", below=len(tokens))
     options = _checked_options(
-        temperature=body.number("temperature", 1.0),
-        top_p=LEAST_TOP_P if top_p == 0 else top_p,
-        top_k=top_k if top_k and top_k > 0 else None,
-        min_p=body.number("min_p", None) or None,
-        typical_p=body.number("typical_p", None) or None,
+        temperature=temperature,
+        **filters,
         repetition_penalty=body.number("repetition_penalty", 1.0),
         presence_penalty=body.number("presence_penalty", 0.0),
         frequency_penalty=body.number("frequency_penalty", 0.0),
@@ -194,6 +191,21 @@ def _options(body: Body, model: ServedModel, *, max_tokens: int, num_alternative
     )
     charnn.api.check_can_write(model.model, options)
     return options
+
+
+def _filters(body: Body) -> dict[str, float | int | None]:
+    """Return the filters; values that keep all tokens are those of clients that always send them.
+
+    At temperature 0, OpenAI's servers ignore filters, and so does this one.
+    """
+    top_p = body.number("top_p", None)
+    top_k = body.integer("top_k", None, at_least=-1)
+    return {
+        "top_p": LEAST_TOP_P if top_p == 0 else None if top_p == 1 else top_p,
+        "top_k": top_k if top_k and top_k > 0 else None,
+        "min_p": body.number("min_p", None) or None,
+        "typical_p": body.number("typical_p", None) or None,
+    }
 
 
 def _pattern(body: Body) -> str | None:

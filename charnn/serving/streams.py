@@ -4,7 +4,7 @@ import asyncio
 import itertools
 import math
 from collections import deque
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Iterable, Sequence
 from dataclasses import dataclass
 
 from starlette.responses import Response, StreamingResponse
@@ -137,7 +137,7 @@ class Samples:
             before = list(itertools.takewhile(lambda update: update.error is None, updates))
             self.was_interrupted |= any(update.ended == "interrupted" for update in before)
             if before:
-                yield [self.choices[update.index].part(update) for update in before]
+                yield [self.choices[update.index].part(update) for update in _merged(before)]
             if len(before) < len(updates):
                 raise self._failure(updates[len(before)].error)
 
@@ -158,6 +158,15 @@ class Samples:
             for index, choice in enumerate(self.choices)
             if not choice.is_complete
         ]
+
+
+def _merged(updates: "Iterable[charnn.api.Update]") -> "list[charnn.api.Update]":
+    """Return one update for each stream: clients expect a choice once in an event."""
+    by_index: dict[int, charnn.api.Update] = {}
+    for update in updates:
+        earlier = by_index.get(update.index)
+        by_index[update.index] = update if earlier is None else earlier.followed_by(update)
+    return list(by_index.values())
 
 
 async def whole(prepared: Prepared) -> Response:

@@ -126,7 +126,12 @@ def read_tensors(file: Path) -> tuple[Tensors, JsonObject]:
     try:
         tensors: Tensors = load_safetensors(content)
         (length,) = struct.unpack("<Q", content[:8])
-        header: JsonObject = json.loads(json.loads(content[8 : 8 + length])["__metadata__"]["charnn"])
+        metadata = json.loads(content[8 : 8 + length]).get("__metadata__", {})
+        if "charnn" not in metadata:
+            raise ModelError(
+                f"{file}: was not written by charnn train (an export is not a model); name a model's directory"
+            )
+        header: JsonObject = json.loads(metadata["charnn"])
         version, _ = int(header["format_version"]), int(header["generation"])
     except (SafetensorError, KeyError, TypeError, ValueError, struct.error) as error:
         raise ModelError(f"{file}: is damaged or truncated ({error}); restore the file or train again") from error

@@ -82,7 +82,7 @@ def find_model(path: str | None) -> Path:
     configs = [file for file in DEFAULT_ROOT.glob("*/config.json") if not file.parent.name.startswith(".")]
     if not configs:
         raise ModelError(
-            f"{DEFAULT_ROOT}/: no model in {Path.cwd()}; name one with -m RUN, or train one with: charnn train TEXT"
+            f"{DEFAULT_ROOT}/: no model in {Path.cwd()}; name its directory, or train one with: charnn train TEXT"
         )
     return max(configs, key=lambda file: file.stat().st_mtime).parent
 

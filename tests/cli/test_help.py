@@ -98,6 +98,8 @@ def test_arguments_and_plain_options_stand_before_the_other_headings():
         (("train", "x.txt", "--seq-len=2"), "--seq-len: no such option; did you mean --bptt?"),
         (("sample", "--num-beams", 2), "--num-beams: no such option; did you mean --beam?"),
         (("sample", "--max-new-tokens", 2), "--max-new-tokens: no such option; did you mean --length?"),
+        (("export", "-m", "a"), "-m: no such option; name the model without it: charnn export RUN"),
+        (("serve", "runs/a"), "Got unexpected extra argument(s) (runs/a); name the model with -m: charnn serve -m RUN"),
         (("score", "--lr", 2), "--lr: no such option; see charnn score --help-all"),
         (("train", "x.txt", "--hidden_size", 2), "--hidden_size: no such option; did you mean --hidden-size?"),
         (("train", "--hlep-all"), "--hlep-all: no such option; did you mean --help-all?"),

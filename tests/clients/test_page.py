@@ -373,10 +373,49 @@ def test_unknown_tokens_stay_as_they_were_typed(visit, name):
     assert "<unk>" not in written(page)
 
 
+def test_the_most_probable_text_is_written_at_temperature_0(visit, served):
+    page = visit("fables", text="The fox", max_tokens=30)
+    page.fill("#temperature", "0")
+    page.fill("#top_p", "0.9")
+    page.click("#write")
+    at_rest(page)
+    expected = charnn.load(served.models["fables"]).sample("The fox", length=30, greedy=True).text
+    assert written(page) == "The fox" + expected
+
+
+def test_tokens_of_an_edited_text_are_stale_and_an_edit_is_not_lost(visit):
+    page = visit("fables", text="The fox saw.")
+    expect(page.get_by_role("button", name="Continue with this")).to_be_disabled()
+    page.locator("#text").press("End")
+    page.keyboard.type(" And the hen")
+    tokens(page).nth(3).click()
+    alternatives(page).locator("button").first.click()
+    expect(page.locator("#status.error")).to_have_text("The text was edited since; score it to see its tokens.")
+    assert written(page) == "The fox saw. And the hen"
+    page.click("#score")
+    at_rest(page)
+    assert "".join(texts(page)) == "The fox saw. And the hen"
+    tokens(page).nth(3).click()
+    alternatives(page).locator("button").first.click()
+    at_rest(page)
+    assert written(page).startswith("The")
+
+
+def test_the_end_of_a_line_can_be_pointed_at(visit):
+    page = visit("fables", text="The fox\nran")
+    assert texts(page)[7] == "\n"
+    assert tokens(page).nth(7).bounding_box()["width"] > 4
+    tokens(page).nth(7).hover(position={"x": 3, "y": 8})
+    expect(alternatives(page)).to_contain_text("line end")
+
+
 def test_errors_are_told_and_nothing_is_lost(visit):
     page = visit("fables", text="The", max_tokens=0)
     page.click("#write")
-    expect(page.locator("#status.error")).to_have_text("Tokens: must be a number from 1 to 10000.")
+    expect(page.locator("#status.error")).to_have_text("Tokens: must be a whole number from 1 to 10000.")
+    page.fill("#max_tokens", "1.5")
+    page.click("#write")
+    expect(page.locator("#status.error")).to_have_text("Tokens: must be a whole number from 1 to 10000.")
     choice(page, "fables").uncheck()
     assert page.locator("#write").is_disabled()
 
@@ -385,7 +424,8 @@ def test_a_server_with_a_key_asks_for_it(visit, served):
     models = ServedModels([served.models["fables"]], max_waiting=10)
     with contextlib.closing(models), running(make_application(models, Access(key="secret"))) as own:
         page = visit(address=f"http://127.0.0.1:{own.port}", allowed=["401 (Unauthorized)"])
-        expect(page.locator("#status.error")).to_contain_text("the API key is missing or wrong")
+        expect(page.locator("#status.error")).to_have_text("Enter the API key of this server.")
+        assert page.locator("#write").is_disabled()
         page.fill("#key", "secret")
         page.keyboard.press("Tab")
         expect(page.locator("article h2")).to_have_text(["fables"])

@@ -9,7 +9,9 @@ pytest.importorskip("uvicorn", reason="the extra serve is not installed")
 
 from charnn.inference import prompt
 from charnn.inference.prompt import prefill
+from charnn.sampling.jobs import Update
 from charnn.serving import models
+from charnn.serving.streams import _merged
 from tests.serving.http_client import serving
 
 
@@ -68,6 +70,26 @@ def test_what_would_change_the_result_is_refused_by_name(client, fields, message
     found = refused(client, fields)
     assert (found[0], found[2]) == (400, param)
     assert found[1].startswith(message)
+
+
+def test_filters_that_clients_always_send_change_nothing(client):
+    plain = {"prompt": "The", "max_tokens": 8, "seed": 3}
+
+    def text_of(**fields):
+        return client.post("/v1/completions", {**plain, **fields}).json()["choices"][0]["text"]
+
+    assert text_of(top_p=1, min_p=0, top_k=-1) == text_of()
+    assert text_of(temperature=0, top_p=0.5, top_k=3) == text_of(temperature=0)
+
+
+def test_updates_that_wait_are_one_choice_of_an_event():
+    first = Update(0, "ab", [1, 2], [-1.0, -2.0], [[(1, -1.0)], [(2, -2.0)]], 2)
+    other = Update(1, "x", [5], [-5.0], [[(5, -5.0)]], 1)
+    last = Update(0, "c", [3], [-3.0], [[(3, -3.0)]], 3, "length")
+    merged = _merged([first, other, last])
+    alternatives = [[(1, -1.0)], [(2, -2.0)], [(3, -3.0)]]
+    assert merged == [Update(0, "abc", [1, 2, 3], [-1.0, -2.0, -3.0], alternatives, 3, "length"), other]
+    assert first.text == "ab"
 
 
 def test_a_field_that_is_no_name_is_refused_without_a_parameter(client):

@@ -28,6 +28,7 @@ const alternatives = (() => {
     const offered = entries.filter(([token]) => token && !NOT_TEXT.test(token.trim()));
     const buttons = offered.map(([token, logProb]) => {
       const button = make("button", { type: "button" }, make("span", { dir: "auto" }, shown(token)));
+      if (token === span.textContent) button.setAttribute("aria-current", "true");
       button.append(make("span", {}, `${(100 * Math.exp(logProb)).toFixed(1)} %`));
       button.addEventListener("click", () => take(token));
       return button;

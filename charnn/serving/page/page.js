@@ -4,7 +4,7 @@
 
 const { make, shown } = alternatives;
 const ALTERNATIVES = 8;
-const MAX_BITS = 12; // surprisal at which a token is red
+const MAX_BITS = 12; // surprisal from which on the color is the same
 const MAX_TEXT_IN_URL = 4000;
 const SETTINGS = ["temperature", "top_p", "min_p", "max_tokens"];
 
@@ -27,7 +27,10 @@ async function ask(path, body, signal) {
   const key = element("key").value;
   if (key) headers.authorization = `Bearer ${key}`;
   const response = await fetch(path, body ? { method: "POST", headers, body: JSON.stringify(body), signal } : { headers, signal });
-  if (response.status === 401) element("key_label").hidden = false;
+  if (response.status === 401) {
+    element("key_label").hidden = false;
+    throw new Error(key ? "The server wants another API key." : "Enter the API key of this server.");
+  }
   if (!response.ok) {
     const found = await response.json().catch(() => null);
     throw new Error(found?.error?.message ?? `the server answered ${response.status}`);
@@ -50,34 +53,38 @@ async function* events(response) {
 }
 
 function addTokens(panel, logprobs, isGenerated) {
-  logprobs.tokens.forEach((token, index) => {
+  const added = logprobs.tokens.map((token, index) => {
     const bits = -logprobs.token_logprobs[index] / Math.LN2;
     const start = logprobs.text_offset[index];
-    const span = make("span", { className: "token", tabIndex: panel.tokens.children.length ? -1 : 0 });
+    const span = make("span", { className: "token", tabIndex: panel.spans.length + index ? -1 : 0 });
     span.setAttribute("role", "button");
     span.setAttribute("aria-label", `${shown(token)}, ${bits.toFixed(1)} bits`);
     span.setAttribute("aria-haspopup", "dialog");
     span.classList.toggle("generated", isGenerated);
-    span.style.setProperty("--hue", String(Math.round(120 * (1 - Math.min(bits, MAX_BITS) / MAX_BITS))));
+    span.style.setProperty("--share", (Math.min(Math.max(bits, 0), MAX_BITS) / MAX_BITS).toFixed(3));
     Object.assign(span, { start, bits, alternatives: logprobs.top_logprobs?.[index] ?? {}, panel });
-    panel.tokens.append(span);
     panel.bits += bits;
+    return span;
   });
+  panel.tokens.append(...added);
+  for (const span of added) panel.spans.push(span);
 }
 
 // The text of each token is what stands between its offset and the next one's: a word's space belongs to the word. Offsets
 // count characters, not UTF-16 units. Only tokens that are new since the last frame are drawn.
 function redraw(panel) {
   panel.isDue = false;
-  const spans = panel.tokens.children;
+  const { spans } = panel;
   for (let index = Math.max(0, panel.numDrawn - 1); index < spans.length; index += 1) {
     const end = spans[index + 1]?.start ?? panel.characters.length;
     spans[index].textContent = panel.characters.slice(spans[index].start, end).join("");
+    spans[index].classList.toggle("line-end", spans[index].textContent === "\n");
   }
   panel.numDrawn = spans.length;
   const count = panel.characters.length;
   const perCharacter = count ? ` · ${(panel.bits / count).toFixed(2)} bits per character` : "";
   panel.totals.textContent = `${spans.length} tokens · ${panel.bits.toFixed(1)} bits${perCharacter}`;
+  panel.adopt.disabled = !panel.generated;
   panel.onText(panel.generated);
 }
 
@@ -89,18 +96,21 @@ function redrawSoon(panel) {
 
 function clear(panel) {
   panel.tokens.replaceChildren();
-  Object.assign(panel, { characters: [], generated: "", bits: 0, numDrawn: 0, isDue: false, onText: () => {} });
+  panel.adopt.disabled = true;
+  Object.assign(panel, { spans: [], characters: [], generated: "", bits: 0, numDrawn: 0, isDue: false, onText: () => {} });
 }
 
 // What was typed stays as it is, also where the model reads an unknown token.
 async function complete(panel, prompt, maxTokens, signal, onText) {
   clear(panel);
+  element("panels").classList.remove("stale");
   Object.assign(panel, { prompt, onText });
   const body = { model: panel.name, prompt, max_tokens: maxTokens, echo: true, logprobs: ALTERNATIVES, stream: maxTokens > 0 };
   if (maxTokens) {
     body.temperature = Number(element("temperature").value);
-    body.top_p = Number(element("top_p").value);
-    body.min_p = Number(element("min_p").value);
+    const [top, least] = ["top_p", "min_p"].map((id) => Number(element(id).value));
+    if (body.temperature && top < 1) body.top_p = top;
+    if (body.temperature && least) body.min_p = least;
   }
   const response = await ask("v1/completions", body, signal);
   const parts = maxTokens ? events(response) : [await response.json()];
@@ -109,7 +119,7 @@ async function complete(panel, prompt, maxTokens, signal, onText) {
     for await (const part of parts) {
       if (part.error) throw new Error(part.error.message);
       for (const choice of part.choices) {
-        panel.characters.push(...choice.text);
+        for (const character of choice.text) panel.characters.push(character);
         if (choice.logprobs) addTokens(panel, choice.logprobs, !isPrompt);
         if (!isPrompt) panel.generated += choice.text;
         isPrompt = false;
@@ -142,9 +152,14 @@ async function run(work) {
   }
 }
 
+function isWhole(input) {
+  return input.step === "1";
+}
+
 function isOutOfRange(input) {
   const { badInput, rangeOverflow, rangeUnderflow } = input.validity;
-  return input.value === "" || badInput || rangeOverflow || rangeUnderflow;
+  const isBroken = isWhole(input) && !Number.isInteger(Number(input.value));
+  return input.value === "" || badInput || rangeOverflow || rangeUnderflow || isBroken;
 }
 
 function write(from = text.value) {
@@ -155,7 +170,7 @@ function write(from = text.value) {
   const wrong = SETTINGS.map(element).find((input) => isOutOfRange(input));
   if (wrong) {
     wrong.focus();
-    say(`${wrong.labels[0].textContent.trim()}: must be a number from ${wrong.min} to ${wrong.max}.`, true);
+    say(`${wrong.labels[0].textContent.trim()}: must be a ${isWhole(wrong) ? "whole " : ""}number from ${wrong.min} to ${wrong.max}.`, true);
     return undefined;
   }
   const start = from;
@@ -211,6 +226,10 @@ function undo() {
 
 // Tokens join to the text: a word has the space before it.
 function take(span, token) {
+  if (element("panels").classList.contains("stale")) {
+    say("The text was edited since; score it to see its tokens.", true);
+    return;
+  }
   const before = span.panel.characters.slice(0, span.start).join("");
   alternatives.hide();
   text.focus();
@@ -256,7 +275,7 @@ function addPanel(name) {
   const article = make("article");
   const head = make("header");
   const adopt = make("button", { type: "button" }, "Continue with this");
-  const panel = { name, article };
+  const panel = { name, article, adopt };
   panel.tokens = make("div", { className: "tokens", dir: "auto" });
   panel.tokens.setAttribute("role", "group");
   panel.tokens.setAttribute("aria-label", `Tokens of ${name}`);
@@ -344,7 +363,9 @@ function start() {
   document.addEventListener("click", (event) => {
     if (!tokenOf(event) && !event.target.closest("#alternatives")) alternatives.hide();
   });
+  text.addEventListener("input", () => element("panels").classList.add("stale"));
   window.addEventListener("hashchange", restore);
+  window.addEventListener("beforeunload", (event) => text.value.length > MAX_TEXT_IN_URL && event.preventDefault());
   restore();
 }
 
