@@ -319,6 +319,15 @@ def test_what_was_typed_is_scored(visit, served, name):
     expect(page.locator(".generated")).to_have_count(0)
 
 
+def test_a_long_text_is_scored(visit):
+    page = visit("fables")
+    page.fill("#text", "The fox saw the hen. " * 1000)
+    page.click("#score")
+    expect(page.locator("article .totals")).to_contain_text("21000 tokens", timeout=30_000)
+    at_rest(page)
+    assert page.locator(".tokens").get_attribute("dir") == "ltr"
+
+
 def test_right_to_left_text_runs_from_right_to_left(visit):
     page = visit("hebrew", text="שועל רעב", max_tokens=20)
     page.click("#write")

@@ -6,6 +6,7 @@ const { make, shown } = alternatives;
 const ALTERNATIVES = 8;
 const MAX_BITS = 12; // surprisal from which on the color is the same
 const MAX_TEXT_IN_URL = 4000;
+const RIGHT_TO_LEFT = /[\p{Script=Hebrew}\p{Script=Arabic}\p{Script=Syriac}\p{Script=Thaana}\p{Script=Nko}\p{Script=Adlam}]/u;
 const SETTINGS = ["temperature", "top_p", "min_p", "max_tokens"];
 
 const element = (id) => document.getElementById(id);
@@ -81,11 +82,18 @@ function redraw(panel) {
     spans[index].classList.toggle("line-end", spans[index].textContent === "\n");
   }
   panel.numDrawn = spans.length;
+  setDirection(panel);
   const count = panel.characters.length;
   const perCharacter = count ? ` · ${(panel.bits / count).toFixed(2)} bits per character` : "";
   panel.totals.textContent = `${spans.length} tokens · ${panel.bits.toFixed(1)} bits${perCharacter}`;
   panel.adopt.disabled = !panel.generated;
   panel.onText(panel.generated);
+}
+
+// As dir="auto" does, which takes time quadratic in the number of tokens.
+function setDirection(panel) {
+  const letter = panel.tokens.dir ? undefined : panel.characters.find((character) => /\p{L}/u.test(character));
+  if (letter) panel.tokens.dir = RIGHT_TO_LEFT.test(letter) ? "rtl" : "ltr";
 }
 
 function redrawSoon(panel) {
@@ -97,6 +105,7 @@ function redrawSoon(panel) {
 function clear(panel) {
   panel.tokens.replaceChildren();
   panel.adopt.disabled = true;
+  panel.tokens.dir = "";
   Object.assign(panel, { spans: [], characters: [], generated: "", bits: 0, numDrawn: 0, isDue: false, onText: () => {} });
 }
 
@@ -276,7 +285,7 @@ function addPanel(name) {
   const head = make("header");
   const adopt = make("button", { type: "button" }, "Continue with this");
   const panel = { name, article, adopt };
-  panel.tokens = make("div", { className: "tokens", dir: "auto" });
+  panel.tokens = make("div", { className: "tokens" });
   panel.tokens.setAttribute("role", "group");
   panel.tokens.setAttribute("aria-label", `Tokens of ${name}`);
   panel.totals = make("p", { className: "totals" });
