@@ -174,10 +174,13 @@ class EquationLayer(RecurrentLayer):
             for name in (name for name in RECURRENT_WEIGHTS if name in weights):
                 weights[name] = _dropped(weights[name], self._weight_drop, generator)
         if generator is not None and self._recurrent_dropout:
-            size = (num_streams, self.hidden_size)
-            device = weights["weight_ih"].device
-            weights[RECURRENT_MASK] = keep_mask(size, self._recurrent_dropout, device, generator)
+            weights[RECURRENT_MASK] = self.recurrent_mask(num_streams, generator)
         return weights
+
+    def recurrent_mask(self, num_streams: int, generator: torch.Generator) -> Tensor:
+        """Return a mask of recurrent dropout (B, H), which applies to all time steps of a batch."""
+        size = (num_streams, self.hidden_size)
+        return keep_mask(size, self._recurrent_dropout, self.weights["weight_ih"].device, generator)
 
     def initial_state(self, num_streams: int) -> LayerState:
         """Return the initial state of B streams."""

@@ -106,13 +106,7 @@ def make_session(
     options, plan = config.training, config.plan
     workers = workers or make_workers(options, plan.device)
     assert options.batch_size is not None
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(options.seed)
-        network = Network(
-            config.architecture,
-            rates=RegularizationRates.of(options),
-            initialization=config.asked.model,
-        ).to(plan.device)
+    network = initialized_network(config).to(plan.device)
     compile_steps(network, options, unit=tokenizer.unit, device=plan.device, precision=plan.precision)
     batches, noise = _open_training_text(directory, options, tokenizer)
     steps = [options.steps] if options.steps else []
@@ -147,6 +141,17 @@ def make_session(
         final_size=plan.final_size,
     )
     return Session(directory, config, tokenizer, trainer, held_out, evaluated)
+
+
+def initialized_network(config: RunConfig) -> Network:
+    """Return the network with which a run begins, on the CPU: its seed determines the weights."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(config.seed)
+        return Network(
+            config.architecture,
+            rates=RegularizationRates.of(config.training),
+            initialization=config.asked.model,
+        )
 
 
 def make_workers(options: TrainingOptions, device: str) -> Workers:
