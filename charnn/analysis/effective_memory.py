@@ -9,6 +9,7 @@ Source: Khandelwal et al. (2018), Sharp nearby, fuzzy far away: How neural langu
 
 import math
 from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 import numpy.typing as npt
@@ -21,13 +22,14 @@ from charnn.text.vocabulary import Vocabulary
 from charnn.training.evaluation import held_out_log_probs
 from charnn.training.held_out import NORMAL_97_5, HeldOutText
 from charnn.training.network.network import Network
+from charnn.training.parallel.workers import Workers
 from charnn.training.run.metrics import evaluate_ngrams
 
 LENGTHS = tuple(2**exponent for exponent in range(11))
 """Tokens of context: 1 to 1,024."""
-TOKENS_PER_LENGTH = 1 << 15
+TOKENS_PER_LENGTH = 1 << 14
 """Tokens that are read for each length, approximately."""
-MIN_POSITIONS = 64
+MIN_POSITIONS = 48
 TOLERANCE_NATS = 0.01
 """Increase of the loss that counts as none: 1 % of perplexity."""
 
@@ -60,18 +62,25 @@ class ContextLosses:
 
 
 def context_losses(
-    network: Network, ngrams: NgramModel | None, text: HeldOutText, vocabulary: Vocabulary
+    network: Network,
+    ngrams: NgramModel | None,
+    text: HeldOutText,
+    vocabulary: Vocabulary,
+    *,
+    workers: Workers | None = None,
 ) -> list[ContextLosses]:
     """Return the losses of a network, and of its n-gram model if there is one, by length of context.
 
     Args:
         network: on its device.
         text: the whole of it; at full context the loss of the network is that of validation.
+        workers: threads among which the work is divided; by default, only the calling thread.
     """
+    workers = workers or Workers()
     ids = np.asarray(text.ids).astype(np.int64)
     inputs = np.concatenate(([text.boundary_id], ids[:-1]))
     available = np.arange(len(ids)) - first_of_units(ids, unit=text.unit, boundary_id=text.boundary_id) + 1
-    full = -held_out_log_probs(network, text, vocabulary).astype(np.float64)
+    full = -held_out_log_probs(network, text, vocabulary, workers=workers).astype(np.float64)
     lengths = [length for length in LENGTHS if length < available.max()]
     rows = []
     for length in lengths:
@@ -79,7 +88,7 @@ def context_losses(
         positions = np.linspace(0, len(ids) - 1, number).astype(np.int64)
         cut = positions[available[positions] > length]
         increases = np.zeros(number)
-        increases[: len(cut)] = _losses(network, inputs, ids, cut, length) - full[cut]
+        increases[: len(cut)] = _losses(network, inputs, ids, cut, length, workers) - full[cut]
         rows.append((float(full.mean() + increases.mean()), _margin(increases), number))
     rows.append((float(full.mean()), 0.0, len(ids)))
     losses, margins, counts = zip(*rows, strict=True)
@@ -91,20 +100,24 @@ def _margin(increases: Losses) -> float:
     return NORMAL_97_5 * float(increases.std(ddof=1)) / math.sqrt(len(increases)) if len(increases) > 1 else math.nan
 
 
-@torch.no_grad()
-def _losses(network: Network, inputs: IdArray, ids: IdArray, positions: IdArray, length: int) -> Losses:
+def _losses(
+    network: Network, inputs: IdArray, ids: IdArray, positions: IdArray, length: int, workers: Workers
+) -> Losses:
     """Return the losses of the tokens at some positions (M,), each after `length` tokens from the initial state."""
-    found = []
-    batch = max(MIN_POSITIONS, TOKENS_PER_LENGTH // (4 * length))
-    for first in range(0, len(positions), batch):
-        rows = positions[first : first + batch]
+
+    @torch.no_grad()
+    def losses_at(rows: IdArray) -> Losses:
         window_TB = inputs[rows + np.arange(1 - length, 1)[:, None]]
         state = network.initial_state(len(rows))
         outputs = network.outputs(torch.from_numpy(window_TB).to(network.device), state)
         logits_BV = network.output(outputs.dropped_TBH[-1]).float()
         targets = torch.from_numpy(ids[rows]).to(network.device)
-        found.append(functional.cross_entropy(logits_BV, targets, reduction="none").cpu().numpy())
-    return np.concatenate(found).astype(np.float64) if found else np.zeros(0)
+        losses: Losses = functional.cross_entropy(logits_BV, targets, reduction="none").double().cpu().numpy()
+        return losses
+
+    batch = max(MIN_POSITIONS // 2, TOKENS_PER_LENGTH // (4 * length))
+    batches = [positions[first : first + batch] for first in range(0, len(positions), batch)]
+    return np.concatenate([np.zeros(0), *workers.run([partial(losses_at, rows) for rows in batches])])
 
 
 def _of_ngrams(ngrams: NgramModel, text: HeldOutText, of_network: ContextLosses) -> ContextLosses:

@@ -13,7 +13,7 @@ from charnn.analysis.gradient_norms import IdArray, first_of_units
 from charnn.inference.tracing import TracingEngine
 
 CLOSED, OPEN = 0.1, 0.9
-NUM_ROWS, ROW_LENGTH, WARM_UP = 64, 128, 64
+NUM_ROWS, ROW_LENGTH, WARM_UP = 32, 128, 64
 CHUNK = 32
 """Tokens of each row that are traced at once."""
 

@@ -11,6 +11,7 @@ al. (2013), On the difficulty of training recurrent neural networks.
 
 import itertools
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import numpy.typing as npt
@@ -23,19 +24,20 @@ from charnn.config import Architecture
 from charnn.storage.checkpoint import Tensors
 from charnn.training.network.dropout import RegularizationRates
 from charnn.training.network.network import Network, NetworkState, Outputs
+from charnn.training.parallel.workers import Workers
 
 IdArray = npt.NDArray[np.int64]
 Norms = npt.NDArray[np.float64]
 
 MAX_DISTANCE = 256
-NUM_POSITIONS = 256
+NUM_POSITIONS = 192
 MIN_POSITIONS = 16
 """Positions that a median is over, at least, unless the text has fewer."""
 WARM_UP = 64
 """Tokens that are read before the most distant state."""
-MAX_ROWS = 64
-MAX_FLOATS = 1 << 26
-"""Maximum number of floats in the graph of a batch (256 MiB)."""
+MAX_ROWS = 48
+MAX_FLOATS = 1 << 25
+"""Maximum number of floats in the graph of a batch (128 MiB)."""
 FLOATS_PER_UNIT = 16
 """Floats that the graph keeps for a unit at a time step, approximately."""
 _MEMORY_CELLS = ("lstm", "mlstm", "depth-lstm", "mogrifier")
@@ -74,7 +76,13 @@ def unrolled_network(architecture: Architecture, weights: Tensors) -> Network:
 
 
 def gradient_norms(
-    network: Network, ids: IdArray, *, unit: str, boundary_id: int, max_distance: int = MAX_DISTANCE
+    network: Network,
+    ids: IdArray,
+    *,
+    unit: str,
+    boundary_id: int,
+    max_distance: int = MAX_DISTANCE,
+    workers: Workers | None = None,
 ) -> list[StateGradients]:
     """Return the gradients of the losses at positions that are spread evenly over a text.
 
@@ -84,16 +92,17 @@ def gradient_norms(
         unit: stream, line or document; lines and documents begin from the initial state.
         boundary_id: the token that the network reads first.
         max_distance: number of tokens to go back, at most; fewer if few positions have as many before them.
+        workers: threads among which batches of positions are divided; by default, only the calling thread.
     """
     positions = np.unique(np.linspace(0, len(ids) - 1, NUM_POSITIONS).astype(np.int64))
     ages = positions - first_of_units(ids, unit=unit, boundary_id=boundary_id)[positions]
     distance = max(1, min(max_distance, int(np.sort(ages)[-min(MIN_POSITIONS, len(ages))])))
     inputs = np.concatenate(([boundary_id], ids[:-1]))
     batch = _rows_at_once(network.architecture, distance)
-    parts = []
-    for first in range(0, len(positions), batch):
-        rows = slice(first, first + batch)
-        parts.append(_norms(network, inputs, ids, positions[rows], ages[rows], distance))
+    batches = [slice(first, first + batch) for first in range(0, len(positions), batch)]
+    parts = (workers or Workers()).run(
+        [partial(_norms, network, inputs, ids, positions[rows], ages[rows], distance) for rows in batches]
+    )
     return [
         StateGradients(layer + 1, part, np.concatenate([norms[layer, part] for norms in parts], axis=1))
         for layer, part in parts[0]

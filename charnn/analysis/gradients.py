@@ -13,6 +13,7 @@ from charnn.analysis.gradient_norms import StateGradients, gradient_norms, unrol
 from charnn.analysis.subjects import Subject
 from charnn.analysis.tables import Table, Value
 from charnn.config import InspectOptions
+from charnn.cores import available_cores
 from charnn.inference.tracing import TracingEngine
 from charnn.ngrams.kneser_ney import NgramModel
 from charnn.storage.checkpoint import Tensors
@@ -20,9 +21,12 @@ from charnn.storage.model_directory import read_ngrams
 from charnn.storage.run_files import NGRAM_FILE
 from charnn.training.held_out import HeldOutText
 from charnn.training.network.network import Network
+from charnn.training.parallel.workers import Workers
 from charnn.training.run.session import initialized_network
 
 WEIGHTS = ("untrained", "trained")
+MAX_WORKERS = 4
+"""Each holds the graph of a batch in memory."""
 SMALLEST = 1e-30
 """Norms below this, near the smallest number in single precision, say nothing about the rate of decay."""
 
@@ -155,10 +159,11 @@ class Gradients:
 
 def inspect(subjects: Sequence[Subject], options: InspectOptions) -> Gradients:  # noqa: ARG001
     """Return the gradients of each model over its text."""
-    return Gradients([_run_gradients(subject) for subject in subjects])
+    with Workers(min(available_cores(), MAX_WORKERS)) as workers:
+        return Gradients([_run_gradients(subject, workers) for subject in subjects])
 
 
-def _run_gradients(subject: Subject) -> RunGradients:
+def _run_gradients(subject: Subject, workers: Workers) -> RunGradients:
     model, tokenizer = subject.model, subject.model.tokenizer
     untrained = initialized_network(model.config).arrays()
     weights: dict[str, Tensors] = dict(zip(WEIGHTS, (untrained, model.weights), strict=True))
@@ -167,20 +172,20 @@ def _run_gradients(subject: Subject) -> RunGradients:
     unit, boundary_id = tokenizer.unit, tokenizer.vocabulary.boundary_id
     for name, arrays in weights.items():
         unrolled = unrolled_network(model.architecture, arrays)
-        found = gradient_norms(unrolled, subject.ids, unit=unit, boundary_id=boundary_id)
+        found = gradient_norms(unrolled, subject.ids, unit=unit, boundary_id=boundary_id, workers=workers)
         decays += [Decay(subject.name, model.architecture.cell, name, each, _quartiles(each.norms)) for each in found]
         engine = subject.tracing_engine if name == "trained" else TracingEngine(model.architecture, arrays)
         gates[name] = gate_saturation(engine, subject.ids, unit=unit, boundary_id=boundary_id)
     clipping = read_clipping(model.path, model.config)
-    return RunGradients(subject.name, model.architecture.cell, decays, gates, clipping, _contexts(subject))
+    return RunGradients(subject.name, model.architecture.cell, decays, gates, clipping, _contexts(subject, workers))
 
 
-def _contexts(subject: Subject) -> list[ContextLosses]:
+def _contexts(subject: Subject, workers: Workers) -> list[ContextLosses]:
     model, vocabulary = subject.model, subject.model.tokenizer.vocabulary
     network = Network(model.architecture)
     network.load_arrays(model.weights)
     text = HeldOutText.of(subject.ids, vocabulary, unit=model.tokenizer.unit)
-    return context_losses(network, _ngrams(subject), text, vocabulary)
+    return context_losses(network, _ngrams(subject), text, vocabulary, workers=workers)
 
 
 def _ngrams(subject: Subject) -> NgramModel | None:

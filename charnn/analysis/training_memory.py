@@ -22,6 +22,7 @@ from charnn.config import Architecture, InspectOptions, TrainingOptions
 from charnn.training.network.dropout import RegularizationRates
 from charnn.training.network.network import Network
 from charnn.training.objective import Counts, objective
+from charnn.training.parallel.workers import one_torch_thread
 
 LENGTHS = (16, 32, 64, 128, 256, 512)
 BATCH_SIZES = (1, 4, 16, 64)
@@ -166,7 +167,8 @@ class TrainingMemory:
 
 def inspect(subjects: Sequence[Subject], options: InspectOptions) -> TrainingMemory:
     """Return the memory that training each model takes."""
-    return TrainingMemory([_measure_run(subject, options.seed) for subject in subjects])
+    with one_torch_thread():
+        return TrainingMemory([_measure_run(subject, options.seed) for subject in subjects])
 
 
 def _measure_run(subject: Subject, seed: int) -> SavedBytes:

@@ -22,12 +22,13 @@ def sections(inspection: TrainingMemory) -> list[Section]:
 
 def _formula(run: SavedBytes) -> str:
     fit = run.fit
+    per_token, per_row, constant = map(_size, (fit.per_token, fit.per_row, fit.constant))
     return (
         "Backpropagation through time goes back over the activations of every time step, so the forward pass keeps them until "
-        f"then. For this {run.cell}, it keeps {_size(fit.per_token)} for each token of each batch row, {_size(fit.per_row)} "
-        f"for each row and {_size(fit.constant)} for a step: memory = {_size(fit.per_token)} × T × B + {_size(fit.per_row)} × B "
-        f"+ {_size(fit.constant)}, with T tokens between truncations and B rows. The measurements are within "
-        f"{run.largest_error:.1%} of it. The weights, {_size(run.weight_bytes)}, are not counted."
+        f"then. For this {run.cell}, it keeps {per_token} for each token of each batch row, {per_row} for each row and "
+        f"{constant} for a step: memory = {per_token} × T × B + {per_row} × B + {constant}, with T tokens between truncations "
+        f"and B rows. The measurements are within {run.largest_error:.1%} of it. The weights, {_size(run.weight_bytes)}, are "
+        "not counted."
     )
 
 
