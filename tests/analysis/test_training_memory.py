@@ -93,4 +93,4 @@ def test_the_inspection_leaves_out_what_is_too_large(run, monkeypatch):
     assert [row["saved_bytes"] for row in measured] == [
         None if np.isnan(number) else number for number in one.num_bytes.ravel()
     ]
-    assert sum(row["bytes_per_token"] for row in parts) == pytest.approx(one.num_bytes[0, 1] / (8 * 16))
+    assert sum(row["bytes_per_token"] for row in parts) == pytest.approx(one.num_bytes[1, 0] / 16)
