@@ -25,7 +25,6 @@ WIDTH, HEIGHT = 6.4, 3.2
 """The size of a chart in inches, of 72 points; pages scale it."""
 _STYLE: Any = {
     "svg.fonttype": "none",
-    "svg.hashsalt": "charnn",
     "font.family": "sans-serif",
     "font.sans-serif": ["system-ui", "DejaVu Sans"],
     "font.size": 9,
@@ -77,7 +76,7 @@ def chart(
     """Draw a chart.
 
     Args:
-        label: what it shows, for screen readers.
+        label: what it shows, for screen readers; another one for each chart of a page.
         width, height: in inches.
         rows, columns: of axes.
         options: of `Figure.subplots`.
@@ -89,7 +88,7 @@ def chart(
         >>> drawn.svg.startswith("<svg")
         True
     """
-    with _drawing, mpl.rc_context(_STYLE):
+    with _drawing, mpl.rc_context({**_STYLE, "svg.hashsalt": label}):  # ids differ between the charts of a page
         figure = Figure(figsize=(width, height), layout="constrained")
         made = figure.subplots(rows, columns, squeeze=False, **options)
         drawn = Chart(figure, list(made.flat))

@@ -32,7 +32,12 @@ def _picture(run: RunMasks) -> Picture:
     columns = list(dict.fromkeys(mask.kind for mask in run.masks))
     rows = list(dict.fromkeys(mask.connections for mask in run.masks))
     with chart(
-        f"Dropout masks at a rate of {run.rate:g}", rows=2, columns=len(columns), height=5.4, sharex=True, sharey=True
+        f"Dropout masks at the rate of {run.run}, {run.rate:g}",
+        rows=2,
+        columns=len(columns),
+        height=5.4,
+        sharex=True,
+        sharey=True,
     ) as drawn:
         for mask in run.masks:
             column, row = columns.index(mask.kind), rows.index(mask.connections)
