@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from charnn.analysis.subjects import Subject
 from charnn.analysis.tables import Table
 from charnn.config import Architecture, InspectOptions, TrainingOptions
+from charnn.errors import ModelError
 from charnn.training.network.dropout import RegularizationRates
 from charnn.training.network.network import Network
 from charnn.training.objective import Counts, objective
@@ -174,6 +175,8 @@ def inspect(subjects: Sequence[Subject], options: InspectOptions) -> TrainingMem
 def _measure_run(subject: Subject, seed: int) -> SavedBytes:
     config, architecture = subject.model.config, subject.model.architecture
     training = config.training
+    if training.batch_size is None:
+        raise ModelError(f"{subject.name}/config.json: found no batch_size in options.training; restore the file")
     network = training_network(architecture, training)
     network.load_arrays(subject.model.weights)
     found = np.full((len(LENGTHS), len(BATCH_SIZES)), np.nan)
@@ -187,7 +190,6 @@ def _measure_run(subject: Subject, seed: int) -> SavedBytes:
             found[row, column] = sum(by_part.values())
             if tokens > most_tokens:
                 parts, most_tokens = {name: part / tokens for name, part in by_part.items()}, tokens
-    assert training.batch_size is not None
     return SavedBytes(
         subject.name,
         architecture.cell,

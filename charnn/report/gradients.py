@@ -190,10 +190,9 @@ def _memory(inspection: Gradients) -> Section:
         drawn.ax.set_xlabel("context (tokens)")
         drawn.ax.set_ylabel("loss (nats per token)")
         legend_below(drawn, columns=2)
-    caption = (
-        "Loss on the text if a model sees only so many tokens before each; where a curve is flat, more context does not help. "
-        "Dashed: the n-gram model of the run, which backs off to its shorter n-grams."
-    )
+    caption = "Loss if a model sees only so many tokens before each; where a curve is flat, more context is no help."
+    if any(len(run.contexts) > 1 for run in inspection.runs):
+        caption += " Dashed: the n-gram model of the run, which backs off to its shorter n-grams."
     found = [_effective_length(run) for run in inspection.runs]
     pictures = [Picture(drawn.svg, caption, inspection.context_table()), _excess_picture(inspection)]
     return Section("Effective memory", [*found, *pictures])
@@ -254,11 +253,11 @@ def _clipping(runs: Sequence[RunGradients]) -> Section:
                 continue
             color, clip = SERIES[number % len(SERIES)], run.clipping
             drawn.ax.plot(clip.steps, clip.norms, color=color, label=f"gradient norm of {run.run} ({run.cell})")
-            if clip.clip_norm is not None:
-                drawn.ax.axhline(clip.clip_norm, color=color, linestyle=":", label=f"clipped above {clip.clip_norm:g}")
             parts.append(_clipped_text(run.run, clip.clip_norm, clip.clipped_fraction))
             columns = (clip.steps.tolist(), clip.norms.tolist(), clip.fractions.tolist())
             rows += [(run.run, *row) for row in zip(*columns, strict=True)]
+        for norm in sorted({run.clipping.clip_norm for run in runs if run.clipping and run.clipping.clip_norm}):
+            drawn.ax.axhline(norm, color=QUIET, linestyle=":", label=f"clipped above {norm:g}")
         drawn.ax.set_yscale("log")
         drawn.ax.set_xlabel("training step")
         drawn.ax.set_ylabel("norm of the gradient")

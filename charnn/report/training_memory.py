@@ -22,12 +22,14 @@ def sections(inspection: TrainingMemory) -> list[Section]:
 
 def _formula(run: SavedBytes) -> str:
     fit = run.fit
+    error = run.largest_error
+    agreement = f"are within {error:.1%} of it" if error >= 0.0005 else "agree with it"
     per_token, per_row, constant = map(_size, (fit.per_token, fit.per_row, fit.constant))
     return (
         "Backpropagation through time goes back over the activations of every time step, so the forward pass keeps them until "
         f"then. For this {run.cell}, it keeps {per_token} for each token of each batch row, {per_row} for each row and "
         f"{constant} for a step: memory = {per_token} × T × B + {per_row} × B + {constant}, with T tokens between truncations "
-        f"and B rows. The measurements are within {run.largest_error:.1%} of it. The weights, {_size(run.weight_bytes)}, are "
+        f"and B rows. The measurements {agreement}. The weights, {_size(run.weight_bytes)}, are "
         "not counted."
     )
 
@@ -65,8 +67,9 @@ def _truncation(run: SavedBytes) -> Picture:
     with chart(f"Memory of a step of {run.run}, and of its whole text unrolled", height=1.9) as drawn:
         drawn.ax.barh(list(bars), [each / MIB for each in bars.values()], color=SERIES[:2], height=0.6)
         for place, each in enumerate(bars.values()):
-            drawn.ax.annotate(f" {_size(each)}", (each / MIB, place), va="center")
+            drawn.ax.annotate(_size(each), (each / MIB, place), va="center", xytext=(4, 0), textcoords="offset points")
         drawn.ax.invert_yaxis()
+        drawn.ax.set_axisbelow(True)
         drawn.ax.grid(visible=False, axis="y")
         drawn.ax.set_xlim(0, 1.2 * max(bars.values()) / MIB)
         drawn.ax.set_xlabel("saved for the backward pass (MiB)")

@@ -1,5 +1,7 @@
 """Tests of the memory of backpropagation through time."""
 
+import json
+
 import numpy as np
 import pytest
 import torch
@@ -8,6 +10,7 @@ import charnn as library
 from charnn.analysis import training_memory
 from charnn.analysis.training_memory import MemoryFit, SavedBytes, saved_bytes, training_network
 from charnn.config import Architecture, TrainingOptions
+from charnn.errors import ModelError
 
 PLAIN = TrainingOptions(dropout=0.0)
 
@@ -94,3 +97,11 @@ def test_the_inspection_leaves_out_what_is_too_large(run, monkeypatch):
         None if np.isnan(number) else number for number in one.num_bytes.ravel()
     ]
     assert sum(row["bytes_per_token"] for row in parts) == pytest.approx(one.num_bytes[1, 0] / 16)
+
+
+def test_a_run_whose_configuration_lacks_the_batch_size(run):
+    config = json.loads((run / "config.json").read_text(encoding="utf-8"))
+    config["options"]["training"]["batch_size"] = None
+    (run / "config.json").write_text(json.dumps(config), encoding="utf-8")
+    with pytest.raises(ModelError, match=r"config.json: found no batch_size in options.training; restore the file"):
+        library.inspect("memory", run)

@@ -60,6 +60,8 @@ def test_no_id_occurs_twice_and_nothing_is_requested(page):
 
 
 def test_the_page_says_what_was_found(page):
+    assert "Dashed: the n-gram model of the run" in page
+    assert page.count("clipped above 1") == 1
     assert "with the last 2 tokens, the loss is within 0.01 nats of the 2.1000 nats per token" in page
     assert "the gradient was scaled down to a norm of 1 in 20.0% of the training steps" in page
     assert "The layers of &lt;img" in page  # of the model with two
@@ -85,6 +87,7 @@ def test_a_model_without_gates_metrics_or_clipping():
     bare = replace(run, cell="rnn", gates={"untrained": [], "trained": []}, clipping=None, contexts=run.contexts[:1])
     bare = replace(bare, decays=[each for each in run.decays if each.gradients.part == "hidden"])
     html = render("Inside", sections(Gradients([bare])))
+    assert "n-gram" not in html
     assert "runs/a: the cell rnn has no gates." in html
     assert "Gradient clipping" not in html
     unclipped = replace(run, clipping=replace(run.clipping, clip_norm=None, clipped_fraction=0.0))

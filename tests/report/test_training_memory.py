@@ -23,6 +23,7 @@ def test_the_page_says_the_formula_and_what_truncation_saves():
     assert "<b>" not in html
     assert "memory = 2 KiB × T × B + 1 KiB × B + " in html
     assert "Truncation after 128 tokens divides the memory by 973:" in html  # 2048e6 + 1024 and 2048 * 1024 + 8192
+    assert "The measurements agree with it." in html
     assert "The weights, 1 MiB, are not counted." in html
     found = re.findall(r'\sid="([^"]+)"', html)
     assert len(found) == len(set(found))
@@ -40,3 +41,12 @@ def test_the_tables_behind_the_pictures_are_the_measurements():
     assert truncation[0][0] == "one step of the run: 8 rows of 128 tokens"
     assert abs(truncation[0][1] - (2048 * 1024 + 8192)) <= 1
     assert abs(truncation[1][1] - (2048 * 1_000_000 + 1024)) <= 1
+
+
+def test_the_page_says_how_well_the_formula_fits():
+    run = saved("runs/a")
+    run.num_bytes[1, 1] = 1.2 * 2048 * 64 * 4
+    assert f"The measurements are within {run.largest_error:.1%} of it." in render(
+        "Inside", sections(TrainingMemory([run]))
+    )
+    assert 0.01 < run.largest_error < 0.1
