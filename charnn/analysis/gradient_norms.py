@@ -36,8 +36,8 @@ MIN_POSITIONS = 16
 WARM_UP = 64
 """Tokens that are read before the most distant state."""
 MAX_ROWS = 48
-MAX_FLOATS = 1 << 25
-"""Maximum number of floats in the graph of a batch (128 MiB)."""
+MAX_FLOATS = 1 << 26
+"""Maximum number of floats in the graph of a batch (256 MiB)."""
 FLOATS_PER_UNIT = 16
 """Floats that the graph keeps for a unit at a time step, approximately."""
 _MEMORY_CELLS = ("lstm", "mlstm", "depth-lstm", "mogrifier")

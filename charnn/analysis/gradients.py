@@ -25,7 +25,7 @@ from charnn.training.parallel.workers import Workers
 from charnn.training.run.session import initialized_network
 
 WEIGHTS = ("untrained", "trained")
-MAX_WORKERS = 4
+MAX_WORKERS = 2
 """Each holds the graph of a batch in memory."""
 SMALLEST = 1e-30
 """Norms below this, near the smallest number in single precision, say nothing about the rate of decay."""

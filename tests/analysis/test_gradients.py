@@ -167,7 +167,6 @@ def test_the_factor_per_token_is_the_slope_beyond_the_nearest_quarter():
 def few(monkeypatch):
     """Look only a few tokens back."""
     monkeypatch.setattr(gradient_norms, "NUM_POSITIONS", 24)
-    monkeypatch.setattr(gradients, "MAX_WORKERS", 2)
 
 
 @pytest.mark.usefixtures("few")
