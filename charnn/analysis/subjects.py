@@ -88,16 +88,17 @@ def _subject(name: str, model: Model, options: InspectOptions, needs_text: bool)
 
 
 def _ids_of_file(model: Model, file: str, max_tokens: int) -> npt.NDArray[np.int64]:
-    """Return the first tokens of a file, with the boundary that ends each unit."""
+    """Return the first tokens of a file, as the model reads them, with the boundary that ends each unit."""
     tokenizer = model.tokenizer
+    order = slice(None, None, -1 if model.architecture.direction == "backward" else 1)
     boundary = [] if tokenizer.unit == "stream" else [tokenizer.vocabulary.boundary_id]
     parts: list[npt.NDArray[np.int64]] = []
     num_tokens = 0
     for unit in read_units([file], tokenizer, unit=tokenizer.unit, encoding="utf-8"):
-        parts.append(np.concatenate((tokenizer.encode(unit), boundary)).astype(np.int64))
+        parts.append(np.concatenate((tokenizer.encode(unit)[order], boundary)).astype(np.int64))
         num_tokens += len(parts[-1])
         if num_tokens >= max_tokens:
             break
     if not num_tokens:
         raise TextError(f"{display_name(file)}: contains no token; name a text with some")
-    return np.concatenate(parts)[:max_tokens]
+    return np.concatenate(parts[order] if tokenizer.unit == "stream" else parts)[:max_tokens]

@@ -9,6 +9,7 @@ from charnn.analysis.subjects import read_subjects
 from charnn.config import InspectOptions
 from charnn.errors import ModelError, TextError
 from charnn.text.corpus import open_ids
+from tests.conftest import train_quietly
 
 
 def test_a_model_reads_its_held_out_text(run):
@@ -30,6 +31,19 @@ def test_a_file_is_read_as_the_model_reads_text(run, line_run):
     assert lines.tokens([id for id in lines.ids if id != boundary]) == ["a", "b", "<unk>", "a", "b", "b"]
     assert np.flatnonzero(lines.ids == boundary).tolist() == [5, 7]
     assert stream.origin == "two.txt"
+
+
+@pytest.mark.parametrize(("unit", "expected"), [("stream", "⏎b⏎ba␣ab"), ("line", "ba␣ab b ")])
+def test_a_backward_model_reads_a_file_backward(tmp_path, unit, expected):
+    text = "ab\nabb\na b\n" * 60
+    run = train_quietly(tmp_path, text, "--steps", 2, "--unit", unit, "--direction", "backward", "--hidden-size", 8)
+    Path("two.txt").write_text("ba ab\nb\n", encoding="utf-8")
+    (subject,) = read_subjects([run], InspectOptions(file="two.txt"))
+    boundary = subject.model.tokenizer.vocabulary.boundary_id
+    shown = subject.tokens(subject.ids)
+    if unit == "line":
+        shown = [" " if id == boundary else token for id, token in zip(subject.ids, shown, strict=True)]
+    assert "".join(shown) == expected
 
 
 def test_what_cannot_be_read_is_named(run):
