@@ -1,6 +1,7 @@
 """The units of a network while it reads a text: states and gates, read in parallel and yielded in pieces."""
 
 from collections.abc import Iterator, Sequence
+from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
@@ -25,7 +26,8 @@ class Unit(NamedTuple):
 
     Args:
         layer: from 1, the lowest first.
-        part: "output", "memory" or the name of a gate with "gate", such as "forget gate".
+        part: "output", "memory" (tanh of the memory cell, from -1 to 1, as in Karpathy's essay), or the name of a gate, such as
+            "forget gate".
         number: within the part, from 0.
     """
 
@@ -61,7 +63,7 @@ def streams_of(subject: Subject, first: int, end: int) -> list[Stream]:
         return sorted((each for each in found if each.kept < each.end), key=lambda each: each.end - each.first)
     number = min(max((end - first) // MIN_SEGMENT, 1), MAX_STREAMS)
     cuts = np.linspace(first, end, number + 1).astype(int).tolist()
-    return [Stream(max(0, start - WARM_UP), start, stop) for start, stop in zip(cuts[:-1], cuts[1:], strict=True)]
+    return [Stream(max(0, start - WARM_UP), start, stop) for start, stop in pairwise(cuts)]
 
 
 def read_activations(subject: Subject, streams: Sequence[Stream]) -> Iterator[tuple[Ids, Floats]]:
@@ -93,7 +95,7 @@ def _parts(trace: Trace) -> Iterator[tuple[int, str, Floats]]:
     for number, layer in enumerate(trace.layers, start=1):
         yield number, "output", layer.states[0]
         if layer.memory is not None:
-            yield number, "memory", layer.memory
+            yield number, "memory", np.tanh(layer.memory)
         for name, gate in layer.gates.items():
             yield number, name if name.startswith("gate") else f"{name} gate", gate
 

@@ -121,7 +121,8 @@ def frequent_ngrams(text: npt.NDArray[np.int64], order: int, most: int) -> npt.N
         keys = classes * base + text[place:][:num_ngrams]
         _, first, classes, counts = np.unique(keys, return_index=True, return_inverse=True, return_counts=True)
     selected = np.argsort(-counts, kind="stable")[:most]
-    return text[first[selected][:, None] + np.arange(order)]
+    ngrams: npt.NDArray[np.int64] = text[first[selected][:, None] + np.arange(order)]
+    return ngrams
 
 
 def _vectors(subject: Subject, kind: str, matrix: npt.NDArray[np.float32], tokens: Sequence[str]) -> Vectors:

@@ -70,7 +70,7 @@ def decoded(subject: Subject) -> tuple[str, npt.NDArray[np.int64]]:
     order = np.arange(len(ids))
     if is_backward:
         order[: len(ids) - num_closing] = order[: len(ids) - num_closing][::-1]
-    closes_documents = DOCUMENT_BOUNDARY == tokenizer.vocabulary.tokens[tokenizer.vocabulary.boundary_id]
+    closes_documents = tokenizer.vocabulary.tokens[tokenizer.vocabulary.boundary_id] == DOCUMENT_BOUNDARY
     parts: list[str] = []
     places = np.empty(len(ids), dtype=np.int64)
     decoder, length = tokenizer.decoder(), 0

@@ -167,7 +167,7 @@ def _reason_to_leave_out(feature: Feature, middle: int) -> str:
     """Return why a feature cannot be searched for; "" if it can."""
     values, counts = np.unique(feature.values, return_counts=True)
     if len(values) < 2:
-        return "does not occur" if feature.is_binary or not values.any() else "does not vary"
+        return "is the same at every token" if values.any() else "does not occur"
     usual = values[counts.argmax()]
     numbers = [int((half != usual).sum()) for half in (feature.values[:middle], feature.values[middle:])]
     varies = all(len(np.unique(half)) > 1 for half in (feature.values[:middle], feature.values[middle:]))
@@ -291,7 +291,8 @@ class _Moments:
         """Return the correlation of each unit with each label (D, K); 0 for a unit or label that does not vary."""
         x, xx, y, yy, xy = (total / self.count for total in self.sums)
         spread = np.sqrt(np.outer(np.maximum(xx - x * x, 0), np.maximum(yy - y * y, 0)))
-        return np.divide(xy - np.outer(x, y), spread, out=np.zeros_like(xy), where=spread > 1e-12)
+        correlations: Floats = np.divide(xy - np.outer(x, y), spread, out=np.zeros_like(xy), where=spread > 1e-12)
+        return correlations
 
 
 class Search:

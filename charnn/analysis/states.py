@@ -99,8 +99,9 @@ class States:
         columns = ("run", "text", "other", "position", "token", "other_token", "cosine", "euclidean")
         caption = "Distance between the states of two texts after tokens that correspond, from the first difference on"
         tables = [Table("distances", caption, columns, distances)] if distances else []
-        columns = ("run", "text", "position", "token", "norm", "first_component", "second_component")
-        return [*tables, Table("paths", "States of the top layer on their two principal components", columns, paths)]
+        caption = "States of the top layer on their two principal components"
+        names = ("run", "text", "position", "token", "norm", "first_component", "second_component")
+        return [*tables, Table("paths", caption, names, paths)]
 
 
 def inspect(subjects: Sequence[Subject], options: InspectOptions) -> States:

@@ -106,7 +106,7 @@ class Unrolled:
 
 
 def parts_of(trace: LayerTrace) -> list[tuple[str, npt.NDArray[np.float32]]]:
-    """Return the gates of a layer, its memory cells if it has some, and its output, each (T, H), in the order of computation."""
+    """Return the gates of a layer, its memory cells if it has some, and its output, each (T, H), as they are computed."""
     gates = [(name if name.startswith("gate") else f"{name} gate", gate[:, 0]) for name, gate in trace.gates.items()]
     memory = [] if trace.memory is None else [("memory", trace.memory[:, 0])]
     return [*gates, *memory, ("output", trace.states[0][:, 0])]

@@ -107,7 +107,7 @@ def _svg(figure: Figure, label: str) -> Markup:
     text = text.replace("xlink:href", "href")
     used = set(re.findall(r'(?:url\(|href=")#([^")]+)', text))
     text = re.sub(r' id="([^"]*)"', lambda found: found[0] if found[1] in used else "", text)
-    text = re.sub(r"\d+\.\d{3,}", lambda found: f"{float(found[0]):.2f}".rstrip("0").rstrip("."), text)
+    text = re.sub(r"<[^>]+>", lambda tag: _rounded(tag[0]), text)  # coordinates, not the numbers that are written
     text = re.sub(r"<defs>\s*</defs>|\s*\n\s*", lambda found: "" if found[0].startswith("<") else "\n", text)
     for color, variable in _VARIABLES.items():
         text = text.replace(color, f"var({variable})")
@@ -117,6 +117,10 @@ def _svg(figure: Figure, label: str) -> Markup:
         label, Markup(size[0])
     )
     return opening + Markup(text[text.index(">") + 1 :].strip())
+
+
+def _rounded(tag: str) -> str:
+    return re.sub(r"\d+\.\d{3,}", lambda found: f"{float(found[0]):.2f}".rstrip("0").rstrip("."), tag)
 
 
 def standalone(svg: Markup) -> str:

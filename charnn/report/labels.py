@@ -1,6 +1,7 @@
 """Labels of points that do not cover each other."""
 
 from collections.abc import Sequence
+from typing import Literal
 
 import numpy as np
 
@@ -9,8 +10,18 @@ from charnn.report.charts import Chart
 FONT_SIZE = 7
 CHARACTER_WIDTH, LINE_HEIGHT = 0.66, 1.1
 """The size of a label for each character, in font sizes; a wide font needs no more."""
-OFFSETS = (3, 0, "left"), (-3, 0, "right"), (0, 5, "center"), (0, -6, "center"), (4, 6, "left"), (-4, 6, "right")
-OFFSETS += (4, -7, "left"), (-4, -7, "right")  # type: ignore[assignment]
+NEAR = 4
+"""Points of 1/72 inch; a label is written once for points that are nearer."""
+OFFSETS: Sequence[tuple[int, int, Literal["left", "center", "right"]]] = (
+    (3, 0, "left"),
+    (-3, 0, "right"),
+    (0, 5, "center"),
+    (0, -6, "center"),
+    (4, 6, "left"),
+    (-4, 6, "right"),
+    (4, -7, "left"),
+    (-4, -7, "right"),
+)
 """Where a label may stand beside its point, in points of 1/72 inch: its middle line, and the side that is fixed."""
 
 
@@ -31,7 +42,11 @@ def place_labels(drawn: Chart, labels: Sequence[tuple[str, float, float]]) -> in
     left, bottom, right, top = np.array(drawn.ax.bbox.extents) * scale
     taken = np.zeros((0, 4))
     num_left_out = 0
+    written: set[tuple[str, int, int]] = set()
     for (text, x, y), (across, up) in zip(labels, points.tolist(), strict=True):
+        place = (text, round(across / NEAR), round(up / NEAR))
+        if place in written:
+            continue
         width = max(len(text), 1) * CHARACTER_WIDTH * FONT_SIZE
         for shift, rise, side in OFFSETS:
             start = across + shift - {"left": 0.0, "center": width / 2, "right": width}[side]
@@ -43,6 +58,7 @@ def place_labels(drawn: Chart, labels: Sequence[tuple[str, float, float]]) -> in
         else:
             num_left_out += 1
             continue
+        written.add(place)
         taken = np.concatenate((taken, box[None]))
         drawn.ax.annotate(
             text,

@@ -50,8 +50,8 @@ def _correlations(tracked: Sequence[TrackedFeature], table: Table) -> Picture:
         drawn.figure.legend(loc="outside upper right", ncols=min(len(runs) + 1, 4))
     return Picture(
         drawn.svg,
-        "A bar says how closely one unit follows a feature: 1 would be perfectly. The unit was selected on the first half of the "
-        "text and measured on the second. The mark is the best result for text that is shifted against the network, which "
+        "A bar says how closely one unit follows a feature: 1 would be perfectly. The unit was selected on the first half of "
+        "the text and measured on the second. The mark is the best result for text that is shifted against the network, which "
         "chance alone reaches; a bar that ends before its mark means nothing.",
         table,
     )
@@ -87,8 +87,8 @@ def passage(tracked: TrackedFeature) -> Picture:
     ]
     return Picture(
         html,
-        f"Each token has the color of the value that {tracked.unit} has after it: purple is high, orange is low. Its correlation with "
-        f"“{tracked.feature}” ({kind} {about}) is r = {tracked.r:.2f}. Point at a token for its value.",
+        f"Each token has the color of the value that {tracked.unit} has after it: purple is high, orange is low. Its "
+        f"correlation with “{tracked.feature}” ({kind} {about}) is r = {tracked.r:.2f}. Point at a token for its value.",
         Table(
             "passage",
             f"Values of {tracked.unit}, and of {tracked.feature}",

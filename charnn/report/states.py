@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from charnn.analysis.states import States, TextStates
-from charnn.analysis.tables import Table
+from charnn.analysis.tables import Table, Value
 from charnn.report.charts import LINE_STYLES, SERIES, chart
 from charnn.report.labels import place_labels
 from charnn.report.sections import Picture, Section
@@ -59,16 +59,16 @@ def _heat_map(text: TextStates, order: "np.typing.NDArray[np.int64]") -> Picture
         drawn.ax.set_xlabel("token that was read last")
         bar = drawn.figure.colorbar(image, ax=drawn.ax, pad=0.01)
         bar.set_label("output")
-        bar.outline.set_visible(False)  # type: ignore[operator]
+        bar.outline.set_visible(False)
     strongest = np.argsort(-text.states.std(axis=0), kind="stable")[:MAX_TABLE_COLUMNS].tolist()
-    rows = [
+    rows: list[Sequence[Value]] = [
         (token, *(float(state[unit]) for unit in strongest))
         for token, state in zip(text.tokens, text.states, strict=True)
     ]
     return Picture(
         drawn.svg,
-        f"“{_shown(text)}”: a column for each token, a row for each unit. Units that act alike are side by side, in the same order for "
-        "all texts; a horizontal streak is a unit that keeps its value from token to token.",
+        f"“{_shown(text)}”: a column for each token, a row for each unit. Units that act alike are side by side, in the "
+        "same order for all texts; a horizontal streak is a unit that keeps its value from token to token.",
         Table(
             "states",
             f"Outputs of the {len(strongest)} units that vary most",
@@ -100,9 +100,9 @@ def _distances(inspection: States) -> Picture:
     names = "; ".join(f"text {text.number}: “{_shown(text)}”" for text in inspection.texts if text.run == runs[0])
     return Picture(
         drawn.svg,
-        f"How far apart the states of two texts are after tokens that both have, from their first difference on ({names}). A line that "
-        "falls to 0 means that the network has forgotten the difference; one that stays above it, until the verb say, that the "
-        "difference is remembered.",
+        f"How far apart the states of two texts are after tokens that both have, from their first difference on ({names}). "
+        "A line that falls to 0 means that the network has forgotten the difference; one that stays above it, until the verb "
+        "say, that the difference is remembered.",
         inspection.tables()[0],
     )
 
@@ -113,9 +113,9 @@ def _paths(texts: Sequence[TextStates], explained: tuple[float, float]) -> Pictu
         for number, text in enumerate(texts):
             color, style = SERIES[number % len(SERIES)], LINE_STYLES[number % len(LINE_STYLES)]
             name = f"{text.number}: {_shown(text)}"
-            drawn.ax.plot(*text.points.T, style, color=color, linewidth=0.8, alpha=0.7)
-            drawn.ax.scatter(*text.points.T, s=8, color=color, label=name)
-            drawn.ax.scatter(*text.points[:1].T, s=50, facecolors="none", edgecolors=color)
+            drawn.ax.plot(text.points[:, 0], text.points[:, 1], style, color=color, linewidth=0.8, alpha=0.7)
+            drawn.ax.scatter(text.points[:, 0], text.points[:, 1], s=8, color=color, label=name)
+            drawn.ax.scatter(text.points[:1, 0], text.points[:1, 1], s=50, facecolors="none", edgecolors=color)
             labels += [(token, float(x), float(y)) for token, (x, y) in zip(text.tokens, text.points, strict=True)]
         drawn.ax.set_xlabel(f"first principal component ({explained[0]:.0%} of the variance)")
         drawn.ax.set_ylabel(f"second ({explained[1]:.0%})")
@@ -131,8 +131,8 @@ def _paths(texts: Sequence[TextStates], explained: tuple[float, float]) -> Pictu
     ]
     return Picture(
         drawn.svg,
-        "Each text is a path through the states of the top layer, from the ring at its first token on; states that are near each other are "
-        f"similar, as far as two dimensions show it.{left_out}",
+        "Each text is a path through the states of the top layer, from the ring at its first token on; states that are near "
+        f"each other are similar, as far as two dimensions show it.{left_out}",
         Table(
             "points", "Coordinates on the principal components", ("text", "position", "token", "first", "second"), rows
         ),

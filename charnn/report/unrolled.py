@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from markupsafe import Markup
+from matplotlib.layout_engine import ConstrainedLayoutEngine
 
 from charnn.analysis.tables import Table
 from charnn.analysis.unrolled import Unrolled, UnrolledText, parts_of
@@ -41,7 +42,9 @@ def _picture(text: UnrolledText, number: int, steps: Table) -> Picture:
         height_ratios=heights,
     ) as drawn:
         grid = [drawn.axes[row * num_steps :][:num_steps] for row in range(len(heights))]
-        drawn.figure.get_layout_engine().set(h_pad=0.02, w_pad=0.03, hspace=0.02, wspace=0.02)  # type: ignore[union-attr]
+        layout = drawn.figure.get_layout_engine()
+        assert isinstance(layout, ConstrainedLayoutEngine)
+        layout.set(h_pad=0.02, w_pad=0.03, hspace=0.02, wspace=0.02)
         for position, step in enumerate(text.steps):
             _distribution(grid[0][position], text, position)
             for row, (_, part, limits) in enumerate(rows, start=1):
@@ -57,8 +60,8 @@ def _picture(text: UnrolledText, number: int, steps: Table) -> Picture:
     has_gates = any(trace.gates for trace in text.layers)
     return Picture(
         wide.format(drawn.svg),
-        "A column is a step in time; read it from bottom to top. The token that is read has an id, the index of the 1 in its one-hot "
-        "vector"
+        "A column is a step in time; read it from bottom to top. The token that is read has an id, the index of the 1 in its "
+        "one-hot vector"
         + (", which selects its embedding vector" if text.vectors is not None else "")
         + (
             "; gates lie between 0 (dark) and 1 (bright); memory and output are orange below 0 and purple above"
@@ -129,10 +132,10 @@ def _distribution(ax: "Axes", text: UnrolledText, position: int) -> None:
     colors = [SERIES[1] if token == step.next_token else SERIES[0] for token, _ in shown]
     ax.barh(range(len(shown)), [probability for _, probability in shown], 0.75, color=colors)
     for row, (_, probability) in enumerate(shown):
-        ax.text(min(probability, 0.62) + 0.03, row, f"{probability:.3f}", va="center", fontsize=6, color=INK)
+        ax.text(probability + 0.03, row, f"{probability:.3f}", va="center", fontsize=6, color=INK)
     ax.set_yticks(range(len(shown)), [token for token, _ in shown], fontsize=8, parse_math=False)
     ax.set_xticks([])
-    ax.set(xlim=(0, 1), ylim=(5.6, -0.6))
+    ax.set(xlim=(0, 1.35), ylim=(5.6, -0.6))
     ax.grid(visible=False)
     ax.tick_params(length=0)
     ax.spines["bottom"].set_visible(False)
@@ -143,7 +146,7 @@ def _arrows(text: UnrolledText, grid: "list[list[Axes]]") -> None:
     """Draw arrows from the state of each step to that of the next."""
     names = [name for name, _, _ in _rows(text)]
     for row, name in enumerate(names, start=1):
-        if not name.startswith(("memory", "output")):
+        if not name.startswith(("memory", "output")) or "gate" in name:
             continue
         for before, after in zip(grid[row][:-1], grid[row][1:], strict=True):
             after.annotate(

@@ -35,10 +35,15 @@ def _pick(generator: np.random.Generator, texts: list[str] | tuple[str, ...]) ->
 
 
 def _spoken(generator: np.random.Generator, sentences: list[str]) -> str:
-    """Return one or two sentences in quotation marks, and who speaks."""
+    """Return one or two sentences in quotation marks, in half of the cases with who speaks, before or after them."""
     speech = " ".join(_pick(generator, sentences) for _ in range(generator.integers(1, 3)))
     speaker, verb = _pick(generator, SPEAKERS), _pick(generator, VERBS)
-    return f'"{re.sub("[.]$", ",", speech)}" {verb} {speaker}.'
+    return (
+        f'"{speech}"',
+        f'"{speech}"',
+        f'{speaker[0].upper()}{speaker[1:]} {verb}: "{speech}"',
+        f'"{re.sub("[.]$", ",", speech)}" {verb} {speaker}.',
+    )[generator.integers(0, 4)]
 
 
 if __name__ == "__main__":
