@@ -1,5 +1,6 @@
 """Charts as SVG, drawn by matplotlib in one style, whose ink is that of the page: light, dark or printed."""
 
+import hashlib
 import io
 import re
 import threading
@@ -48,6 +49,7 @@ _STYLE: Any = {
     "savefig.facecolor": "none",
     "axes.prop_cycle": cycler(color=list(SERIES)),
 }
+_NUMBER = re.compile(r"\d+\.\d{3,}")
 _VARIABLES = {INK: "--ink", QUIET: "--quiet", PAPER: "--paper"}
 _drawing = threading.Lock()
 
@@ -106,8 +108,10 @@ def _svg(figure: Figure, label: str) -> Markup:
     text = re.sub(r"<metadata>.*?</metadata>|<style.*?</style>", "", text, flags=re.DOTALL)
     text = text.replace("xlink:href", "href")
     used = set(re.findall(r'(?:url\(|href=")#([^")]+)', text))
-    text = re.sub(r' id="([^"]*)"', lambda found: found[0] if found[1] in used else "", text)
-    text = re.sub(r"<[^>]+>", lambda tag: _rounded(tag[0]), text)  # coordinates, not the numbers that are written
+    own = hashlib.sha256((label + text).encode()).hexdigest()[:8]  # another chart of the page has the same ids
+    text = re.sub(r' id="([^"]*)"', lambda found: f' id="{own}-{found[1]}"' if found[1] in used else "", text)
+    text = re.sub(r'(url\(|href=")#(?=[^")]+)', rf"\1#{own}-", text)
+    text = re.sub(r"<[^>]*>", lambda tag: _NUMBER.sub(_rounded, tag[0]), text)  # in attributes, not in labels
     text = re.sub(r"<defs>\s*</defs>|\s*\n\s*", lambda found: "" if found[0].startswith("<") else "\n", text)
     for color, variable in _VARIABLES.items():
         text = text.replace(color, f"var({variable})")
@@ -119,8 +123,8 @@ def _svg(figure: Figure, label: str) -> Markup:
     return opening + Markup(text[text.index(">") + 1 :].strip())
 
 
-def _rounded(tag: str) -> str:
-    return re.sub(r"\d+\.\d{3,}", lambda found: f"{float(found[0]):.2f}".rstrip("0").rstrip("."), tag)
+def _rounded(number: "re.Match[str]") -> str:
+    return f"{float(number[0]):.2f}".rstrip("0").rstrip(".")
 
 
 def standalone(svg: Markup) -> str:

@@ -49,7 +49,7 @@ def _token_axis(ax: "Axes", tokens: Sequence[str]) -> None:
 def _heat_map(text: TextStates, order: "np.typing.NDArray[np.int64]") -> Picture:
     values = text.states[:, order].T
     limit = float(np.abs(values).max()) or 1.0
-    with chart(f"states over time of text {text.number}", height=3.4) as drawn:
+    with chart(f"states of {text.run} over time, text {text.number}", height=3.4) as drawn:
         image = drawn.ax.imshow(
             values, aspect="auto", cmap="PuOr", vmin=-limit, vmax=limit, interpolation="nearest", rasterized=True
         )
@@ -92,9 +92,11 @@ def _distances(inspection: States) -> Picture:
         for ax in drawn.axes:
             ax.set_ylim(bottom=0)
         first = next(text for text in inspection.texts if text.number == 1)
-        shortest = min((int(each.first_positions.min(initial=0)) for each in inspection.distances), default=0)
+        start = min(
+            (int(each.first_positions[0]) for each in inspection.distances if len(each.first_positions)), default=0
+        )
         _token_axis(drawn.axes[1], first.tokens)
-        drawn.axes[1].set_xlim(max(shortest - 1, 0) - 0.5, len(first.tokens) - 0.5)
+        drawn.axes[1].set_xlim(max(start - 3, 0) - 0.5, len(first.tokens) - 0.5)
         drawn.axes[1].set_xlabel("token of the first text")
         drawn.figure.legend(*drawn.axes[0].get_legend_handles_labels(), loc="outside upper right", ncols=2)
     names = "; ".join(f"text {text.number}: “{_shown(text)}”" for text in inspection.texts if text.run == runs[0])
@@ -108,7 +110,7 @@ def _distances(inspection: States) -> Picture:
 
 
 def _paths(texts: Sequence[TextStates], explained: tuple[float, float]) -> Picture:
-    with chart("paths of the states on two principal components", height=5.2) as drawn:
+    with chart(f"paths of the states of {texts[0].run} on two principal components", height=5.2) as drawn:
         labels: list[tuple[str, float, float]] = []
         for number, text in enumerate(texts):
             color, style = SERIES[number % len(SERIES)], LINE_STYLES[number % len(LINE_STYLES)]

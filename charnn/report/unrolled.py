@@ -34,7 +34,7 @@ def _picture(text: UnrolledText, number: int, steps: Table) -> Picture:
     heights = [1.5, *(0.42 for _ in rows), 0.55]
     num_steps = len(text.steps)
     with chart(
-        f"the network unrolled over {num_steps} steps",
+        f"{text.run} unrolled over {num_steps} steps, text {number}",
         width=1.1 + COLUMN * num_steps,
         height=sum(heights) + 0.18 * len(heights) + 0.3,
         rows=len(heights),
