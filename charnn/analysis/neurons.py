@@ -56,6 +56,7 @@ class TrackedFeature:
         tokens: of the passage (P,).
         values: of the unit after each token (P,).
         feature_values: of the feature (P,).
+        separator: what stands between tokens: a space between words.
     """
 
     run: str
@@ -72,6 +73,7 @@ class TrackedFeature:
     tokens: Sequence[str]
     values: npt.NDArray[np.float32]
     feature_values: npt.NDArray[np.float32]
+    separator: str = ""
 
 
 @dataclass(frozen=True)
@@ -132,7 +134,7 @@ class Neurons:
 
 def _contexts(tracked: TrackedFeature) -> Iterable[Sequence[Value]]:
     for name, place in (("highest", int(tracked.values.argmax())), ("lowest", int(tracked.values.argmin()))):
-        context = "".join(tracked.tokens[max(0, place + 1 - CONTEXT) : place + 1])
+        context = tracked.separator.join(tracked.tokens[max(0, place + 1 - CONTEXT) : place + 1])
         yield tracked.run, tracked.feature, name, float(tracked.values[place]), context
 
 
@@ -210,6 +212,7 @@ def _tracked(
             subject.tokens(subject.ids[span]),
             _passage_values(subject, passage, column),
             feature.values[span],
+            " " if subject.model.tokenizer.kind in ("word", "pretokenized") else "",
         )
 
 
