@@ -8,11 +8,20 @@ import numpy.typing as npt
 
 from charnn.analysis.subjects import Subject
 from charnn.analysis.tables import Table
+from charnn.cells.ngram_embedding import ngram_row, table_sizes
 from charnn.config import InspectOptions
+from charnn.notices import notice_logger
+from charnn.text.corpus import open_ids
+
+logger = notice_logger(__name__)
 
 NUM_NEIGHBORS = 8
 MAX_TOKENS = 400
 """Tokens that are listed, the most frequent of the vocabulary."""
+MAX_NGRAMS = 200
+"""N-grams of each order that are listed, the most frequent of the text."""
+MAX_COUNTED = 1_000_000
+"""Tokens of the training text in which n-grams are counted."""
 
 
 @dataclass(frozen=True)
@@ -21,7 +30,7 @@ class Vectors:
 
     Args:
         run: the model.
-        kind: "input" or "output".
+        kind: "input", "output", or "2-gram", "3-gram" ... for the vectors that n-grams add to the input.
         tokens: their texts (N).
         points: coordinates on the first two principal components (N, 2).
         explained: fraction of the variance along each of the two.
@@ -70,23 +79,62 @@ def inspect(subjects: Sequence[Subject], options: InspectOptions) -> Embeddings:
     for subject in subjects:
         weights, shape = subject.model.weights, subject.model.architecture
         ids = np.arange(min(len(subject.model.tokenizer.vocabulary), MAX_TOKENS))
+        tokens = subject.tokens(ids)
         if shape.inputs == "embedding":
-            found.append(_vectors(subject, "input", weights["embedding.weight"][ids], ids))
+            found.append(_vectors(subject, "input", weights["embedding.weight"][ids], tokens))
+        found += _ngram_vectors(subject)
         if not shape.tie_weights:
-            found.append(_vectors(subject, "output", weights["output.weight"][ids], ids))
+            found.append(_vectors(subject, "output", weights["output.weight"][ids], tokens))
     return Embeddings(found)
 
 
-def _vectors(subject: Subject, kind: str, matrix: npt.NDArray[np.float32], ids: npt.NDArray[np.int64]) -> Vectors:
+def _ngram_vectors(subject: Subject) -> list[Vectors]:
+    """Return the vectors of the most frequent n-grams of each order that is embedded."""
+    model, shape = subject.model, subject.model.architecture
+    if shape.embedding_order == 1:
+        return []
+    stored = model.path / "train.bin"
+    text = open_ids(stored, model.tokenizer)[:MAX_COUNTED].astype(np.int64) if stored.exists() else subject.ids
+    if len(text) < shape.embedding_order:
+        logger.info(f"{subject.name}: has no text in which to count n-grams, so their vectors are left out")
+        return []
+    found = []
+    for order, size in enumerate(table_sizes(shape), start=2):
+        ngrams = frequent_ngrams(text, order, MAX_NGRAMS)
+        rows = ngram_row(list((ngrams + 1).T), shape.vocab_size, size)
+        names = subject.tokens(np.unique(ngrams))
+        texts = dict(zip(np.unique(ngrams).tolist(), names, strict=True))
+        separator = "" if model.tokenizer.kind in ("char", "byte", "subword") else " "
+        tokens = [separator.join(texts[id] for id in ngram) for ngram in ngrams.tolist()]
+        found.append(_vectors(subject, f"{order}-gram", model.weights[f"embedding.{order}.weight"][rows], tokens))
+    return found
+
+
+def frequent_ngrams(text: npt.NDArray[np.int64], order: int, most: int) -> npt.NDArray[np.int64]:
+    """Return the most frequent n-grams of a text (N,), as rows of token ids (K, order), the most frequent first.
+
+    Of equally frequent ones, that with the smallest ids comes first.
+    """
+    num_ngrams, base = len(text) - order + 1, int(text.max()) + 1
+    classes = text[:num_ngrams]
+    for place in range(1, order):
+        keys = classes * base + text[place:][:num_ngrams]
+        _, first, classes, counts = np.unique(keys, return_index=True, return_inverse=True, return_counts=True)
+    selected = np.argsort(-counts, kind="stable")[:most]
+    ngrams: npt.NDArray[np.int64] = text[first[selected][:, None] + np.arange(order)]
+    return ngrams
+
+
+def _vectors(subject: Subject, kind: str, matrix: npt.NDArray[np.float32], tokens: Sequence[str]) -> Vectors:
     points, explained = principal_components(matrix)
     unit = matrix / np.maximum(np.linalg.norm(matrix, axis=1, keepdims=True), 1e-12)
     similarity = (unit @ unit.T).astype(np.float64)
     np.fill_diagonal(similarity, -np.inf)
-    neighbors = np.argsort(-similarity, axis=1, kind="stable")[:, : min(NUM_NEIGHBORS, len(ids) - 1)]
+    neighbors = np.argsort(-similarity, axis=1, kind="stable")[:, : min(NUM_NEIGHBORS, len(tokens) - 1)]
     return Vectors(
         subject.name,
         kind,
-        subject.tokens(ids),
+        tokens,
         points,
         explained,
         neighbors,

@@ -1,5 +1,6 @@
 """Charts as SVG, drawn by matplotlib in one style, whose ink is that of the page: light, dark or printed."""
 
+import hashlib
 import io
 import re
 import threading
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 INK, QUIET, PAPER = "#010203", "#010204", "#010205"
-"""Colors that stand for the variables of the page with these names."""
+"""Colors that stand for the variables --ink, --quiet and --paper of the page."""
 SERIES = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#8a7a00", "#7f7f7f")
 """Colors of series in this order, which people with any color vision tell apart. Source: Okabe and Ito (2008)."""
 LINE_STYLES = ("-", "--", "-.", ":")
@@ -25,6 +26,7 @@ WIDTH, HEIGHT = 6.4, 3.2
 """The size of a chart in inches, of 72 points; pages scale it."""
 _STYLE: Any = {
     "svg.fonttype": "none",
+    "svg.hashsalt": "charnn",
     "font.family": "sans-serif",
     "font.sans-serif": ["system-ui", "DejaVu Sans"],
     "font.size": 9,
@@ -47,7 +49,8 @@ _STYLE: Any = {
     "savefig.facecolor": "none",
     "axes.prop_cycle": cycler(color=list(SERIES)),
 }
-_VARIABLES = {INK: "ink", QUIET: "quiet", PAPER: "paper"}
+_NUMBER = re.compile(r"\d+\.\d{3,}")
+_VARIABLES = {INK: "--ink", QUIET: "--quiet", PAPER: "--paper"}
 _drawing = threading.Lock()
 
 
@@ -76,7 +79,7 @@ def chart(
     """Draw a chart.
 
     Args:
-        label: what it shows, for screen readers; another one for each chart of a page.
+        label: what it shows, for screen readers.
         width, height: in inches.
         rows, columns: of axes.
         options: of `Figure.subplots`.
@@ -88,7 +91,7 @@ def chart(
         >>> drawn.svg.startswith("<svg")
         True
     """
-    with _drawing, mpl.rc_context({**_STYLE, "svg.hashsalt": label}):  # ids differ between the charts of a page
+    with _drawing, mpl.rc_context(_STYLE):
         figure = Figure(figsize=(width, height), layout="constrained")
         made = figure.subplots(rows, columns, squeeze=False, **options)
         drawn = Chart(figure, list(made.flat))
@@ -105,11 +108,13 @@ def _svg(figure: Figure, label: str) -> Markup:
     text = re.sub(r"<metadata>.*?</metadata>|<style.*?</style>", "", text, flags=re.DOTALL)
     text = text.replace("xlink:href", "href")
     used = set(re.findall(r'(?:url\(|href=")#([^")]+)', text))
-    text = re.sub(r' id="([^"]*)"', lambda found: found[0] if found[1] in used else "", text)
-    text = re.sub(r"\d+\.\d{3,}", lambda found: f"{float(found[0]):.2f}".rstrip("0").rstrip("."), text)
+    own = hashlib.sha256((label + text).encode()).hexdigest()[:8]  # another chart of the page has the same ids
+    text = re.sub(r' id="([^"]*)"', lambda found: f' id="{own}-{found[1]}"' if found[1] in used else "", text)
+    text = re.sub(r'(url\(|href=")#(?=[^")]+)', rf"\1#{own}-", text)
+    text = re.sub(r"<[^>]*>", lambda tag: _NUMBER.sub(_rounded, tag[0]), text)  # in attributes, not in labels
     text = re.sub(r"<defs>\s*</defs>|\s*\n\s*", lambda found: "" if found[0].startswith("<") else "\n", text)
     for color, variable in _VARIABLES.items():
-        text = text.replace(color, f"var(--{variable})")
+        text = text.replace(color, f"var({variable})")
     size = re.search(r'viewBox="[^"]*"', text)
     assert size is not None
     opening = Markup('<svg class="chart" role="img" aria-label="{}" xmlns="http://www.w3.org/2000/svg" {}>').format(
@@ -118,10 +123,14 @@ def _svg(figure: Figure, label: str) -> Markup:
     return opening + Markup(text[text.index(">") + 1 :].strip())
 
 
+def _rounded(number: "re.Match[str]") -> str:
+    return f"{float(number[0]):.2f}".rstrip("0").rstrip(".")
+
+
 def standalone(svg: Markup) -> str:
     """Return a chart as an SVG file in the colors of the light page."""
     text = str(svg)
-    for variable, color in {"ink": "#1b1b18", "quiet": "#5a5a52", "paper": "#ffffff"}.items():
-        text = text.replace(f"var(--{variable})", color)
+    for variable, color in {"--ink": "#1b1b18", "--quiet": "#5a5a52", "--paper": "#ffffff"}.items():
+        text = text.replace(f"var({variable})", color)
     head, end, rest = text.partition(">")
     return f'{head}{end}<style>* {{ stroke-linejoin: round }}</style><rect width="100%" height="100%" fill="#fff"/>{rest}\n'

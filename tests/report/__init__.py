@@ -1,1 +1,1 @@
-"""Tests of `charnn/analysis/`."""
+"""Tests of `charnn/report/`."""
