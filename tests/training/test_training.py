@@ -355,7 +355,7 @@ def test_the_time_of_a_sample_is_part_of_the_budget(monkeypatch):
     made.write_sample = write_sample
     assert made._evaluate(0.1).sample == "slow"
     assert made.budget.seconds == 60 - 1.5 - 4 - 6 == seconds_for_steps(1.0, 1.0, sample_seconds=6.0)
-    assert made.position.next_evaluation == 1.0  # the next one would be due after 20 times the duration, in over two minutes
+    assert made.position.next_evaluation == 1.0  # 20 times the duration is more than is left
 
 
 def test_a_trainer_learns_a_cycle():
