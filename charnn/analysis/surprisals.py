@@ -9,6 +9,7 @@ import numpy.typing as npt
 
 from charnn.config import ScoreOptions
 from charnn.errors import ModelError, TextError
+from charnn.notebook import with_spaces
 from charnn.scoring.build import build_scorer
 from charnn.scoring.scores import Score, ScoredToken
 from charnn.storage.model_directory import Model
@@ -49,7 +50,8 @@ class Surprisals:
     """The surprisal of each token of a text.
 
     Args:
-        passage: the tokens of the beginning of the text, each with the likeliest alternatives.
+        passage: the tokens of the beginning of the text with the likeliest alternatives, each after the text before it that
+            belongs to no token (see `charnn.notebook.with_spaces`).
         num_tokens, num_chars: of the whole text.
         total_bits: sum of the surprisals of the whole text.
         by_token: the loss by token, the largest share first.
@@ -57,7 +59,7 @@ class Surprisals:
         position_counts: numbers of tokens (P,).
     """
 
-    passage: Sequence[ScoredToken]
+    passage: Sequence[tuple[str, ScoredToken]]
     num_tokens: int
     num_chars: int
     total_bits: float
@@ -130,7 +132,7 @@ def read_surprisals(model: Model, text: str, *, passage_length: int) -> Surprisa
     passage = [
         token
         for score in _scores(model, beginning(text, model.tokenizer, passage_length), options)
-        for token in score.tokens
+        for token in with_spaces(score.tokens, score.text, score.start)
     ]
     plain = replace(options, per_token=False, alternatives=0)
     total, by_token, by_position = Score(), _ByToken(model), _ByPosition()

@@ -9,7 +9,8 @@ from markupsafe import Markup
 
 import charnn
 from charnn.analysis.tables import Table, in_words
-from charnn.report.sections import Picture, Section
+from charnn.notebook import SHADES
+from charnn.report.sections import Figures, Picture, Section
 
 MAX_ROWS = 200
 """Rows of a table that a page shows."""
@@ -19,6 +20,9 @@ def render(title: str, sections: Sequence[Section], *, subtitle: str = "", scrip
     """Return a page.
 
     Args:
+        title: its heading.
+        sections: in order.
+        subtitle: a line under the heading.
         scripts: the files of `page/` whose JavaScript it runs.
     """
     return (
@@ -28,10 +32,11 @@ def render(title: str, sections: Sequence[Section], *, subtitle: str = "", scrip
             title=title,
             subtitle=subtitle,
             sections=sections,
-            css=Markup(_source("page.css")),
+            css=Markup(_shades() + _source("page.css")),
             js=Markup("\n".join(map(_source, scripts))),
             footer=f"Made by charnn {charnn.__version__}.",
             is_picture=lambda part: isinstance(part, Picture),
+            is_figures=lambda part: isinstance(part, Figures),
             is_table=lambda part: isinstance(part, Table),
             is_markup=lambda part: isinstance(part, Markup),
             table=table_markup,
@@ -45,6 +50,23 @@ def table_markup(table: Table) -> Markup:
     is_number = [all(not isinstance(row[column], str) for row in table.rows) for column in columns]
     template = _environment().get_template("table.html")
     return Markup(template.render(table=table, is_number=is_number, shown=in_words, most=MAX_ROWS))
+
+
+def fragment(name: str, **values: object) -> Markup:
+    """Return a part of a page as HTML, in which the values are escaped.
+
+    Args:
+        name: the file of `page/`.
+    """
+    return Markup(_environment().get_template(name).render(values))
+
+
+def _shades() -> str:
+    """Return the colors of tokens by surprisal as variables, in which notebooks show them too."""
+    light = "".join(f"--s{number}: {shade.light};" for number, shade in enumerate(SHADES))
+    dark = "".join(f"--s{number}: {shade.dark};" for number, shade in enumerate(SHADES))
+    classes = "".join(f".s{number} {{ background: var(--s{number}); }}\n" for number in range(len(SHADES)))
+    return f":root {{{light}}}\n@media screen and (prefers-color-scheme: dark) {{ :root {{{dark}}} }}\n{classes}"
 
 
 def _source(name: str) -> str:
