@@ -10,6 +10,8 @@ from charnn.scoring.scores import perplexity
 from charnn.storage.model_directory import Model
 from charnn.text.corpus import open_ids
 
+NETWORK = "network"
+"""The name of the network among the predictors."""
 MAX_COUNTED = 10_000_000
 """Tokens of the training text, and of the held-out one, from which the unigram model is estimated and evaluated."""
 
@@ -19,7 +21,8 @@ class Predictor:
     """A model of the held-out text.
 
     Args:
-        name: in words.
+        name: "chance" (all tokens of the vocabulary equally likely), "unigram" (each token by its frequency), "7-gram",
+            `NETWORK`, or "network + 7-gram" (interpolated).
         loss_nats: mean loss per token.
         bits_per_char: None if the number of characters is unknown.
     """
@@ -38,11 +41,11 @@ def predictors(model: Model) -> Sequence[Predictor]:
     """Return what predicts the held-out text, the simplest first: chance, unigram, n-gram model, network, and both."""
     results, valid = model.config.results, model.config.corpus.valid
     losses = {
-        "chance: all tokens of the vocabulary equally likely": math.log(len(model.tokenizer.vocabulary)),
-        "unigram: each token by its frequency": _unigram_loss(model),
-        f"{results.ngram_order}-gram model": results.ngram_loss_nats,
-        "the network": results.valid_loss_nats,
-        "the network, interpolated with the n-gram model": results.mixture_loss_nats,
+        "chance": math.log(len(model.tokenizer.vocabulary)),
+        "unigram": _unigram_loss(model),
+        f"{results.ngram_order}-gram": results.ngram_loss_nats,
+        NETWORK: results.valid_loss_nats,
+        f"network + {results.ngram_order}-gram": results.mixture_loss_nats,
     }
     bits_per_nat = valid.num_tokens / valid.num_chars / math.log(2) if valid.num_chars else None
     return [

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from charnn.analysis.baselines import Predictor, predictors
+from charnn.analysis.baselines import NETWORK, Predictor, predictors
 from charnn.analysis.comparison import Comparison, Difference, TokenDifference, have_same_vocabulary
 from charnn.analysis.curves import Curves, read_curves
 from charnn.analysis.memorization import Memorization, measure_memorization
@@ -214,7 +214,7 @@ def results_table(runs: Sequence[RunOverview]) -> Table:
 
 def _results(run: RunOverview) -> dict[str, Value]:
     shape, results = run.model.architecture, run.model.config.results
-    network = next((each for each in run.predictors if each.name == "the network"), None)
+    network = next((each for each in run.predictors if each.name == NETWORK), None)
     speeds = run.curves.tokens_per_second
     return {
         "run": run.name,

@@ -23,6 +23,8 @@ LINE_STYLES = ("-", "--", "-.", ":")
 """Line styles of series beyond the colors, and for those who see no color."""
 WIDTH, HEIGHT = 6.4, 3.2
 """The size of a chart in inches, of 72 points; pages scale it."""
+REMS_PER_INCH = 7.5
+"""The largest scale at which a page shows a chart."""
 _STYLE: Any = {
     "svg.fonttype": "none",
     "svg.hashsalt": "charnn",
@@ -48,6 +50,7 @@ _STYLE: Any = {
     "savefig.facecolor": "none",
     "axes.prop_cycle": cycler(color=list(SERIES)),
 }
+_NUMBER = re.compile(r"\d+\.\d{3,}")
 _VARIABLES = {INK: "--ink", QUIET: "--quiet", PAPER: "--paper"}
 _drawing = threading.Lock()
 
@@ -94,10 +97,10 @@ def chart(
         made = figure.subplots(rows, columns, squeeze=False, **options)
         drawn = Chart(figure, list(made.flat))
         yield drawn
-        drawn.svg = _svg(figure, label)
+        drawn.svg = _svg(figure, label, width)
 
 
-def _svg(figure: Figure, label: str) -> Markup:
+def _svg(figure: Figure, label: str, width: float) -> Markup:
     """Return a figure as an SVG element whose ink is that of the page."""
     file = io.StringIO()
     figure.savefig(file, format="svg", metadata={"Date": None, "Creator": None, "Format": None, "Type": None})
@@ -107,16 +110,20 @@ def _svg(figure: Figure, label: str) -> Markup:
     text = text.replace("xlink:href", "href")
     used = set(re.findall(r'(?:url\(|href=")#([^")]+)', text))
     text = re.sub(r' id="([^"]*)"', lambda found: found[0] if found[1] in used else "", text)
-    text = re.sub(r"\d+\.\d{3,}", lambda found: f"{float(found[0]):.2f}".rstrip("0").rstrip("."), text)
+    text = re.sub(r"<[^>]*>", lambda tag: _NUMBER.sub(_rounded, tag[0]), text)  # in attributes, not in labels
     text = re.sub(r"<defs>\s*</defs>|\s*\n\s*", lambda found: "" if found[0].startswith("<") else "\n", text)
     for color, variable in _VARIABLES.items():
         text = text.replace(color, f"var({variable})")
     size = re.search(r'viewBox="[^"]*"', text)
     assert size is not None
-    opening = Markup('<svg class="chart" role="img" aria-label="{}" xmlns="http://www.w3.org/2000/svg" {}>').format(
-        label, Markup(size[0])
-    )
+    opening = Markup(
+        '<svg class="chart" role="img" aria-label="{}" style="max-width:{:g}rem" xmlns="http://www.w3.org/2000/svg" {}>'
+    ).format(label, REMS_PER_INCH * width, Markup(size[0]))
     return opening + Markup(text[text.index(">") + 1 :].strip())
+
+
+def _rounded(number: "re.Match[str]") -> str:
+    return f"{float(number[0]):.2f}".rstrip("0").rstrip(".")
 
 
 def standalone(svg: Markup) -> str:

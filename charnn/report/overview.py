@@ -4,6 +4,8 @@ from collections.abc import Sequence
 
 from markupsafe import Markup
 
+import charnn
+from charnn.analysis.baselines import NETWORK
 from charnn.analysis.overview import (
     Overview,
     RunComparison,
@@ -21,7 +23,14 @@ from charnn.report.sections import Figures, Picture, Section
 
 Parts = list[str | Markup | Picture | Figures | Table]
 
-SHOWN_ORDERS = (1, 2, 4, 8, 16)
+TOKENS = {
+    "char": "characters",
+    "byte": "bytes",
+    "word": "words and punctuation marks",
+    "pretokenized": "words",
+    "subword": "subword tokens",
+}
+SHOWN_ORDERS = (4, 8, 16)
 
 
 def overview_page(overview: Overview) -> str:
@@ -49,7 +58,7 @@ def _summary(overview: Overview) -> Parts:
     parts: Parts = [sentence for run in overview.runs for sentence in card(run)]
     parts.append(_predictors(overview.runs))
     if len(overview.runs) > 1:
-        parts += [results_table(overview.runs), options_table(overview.runs)]
+        parts += [_by_run(results_table(overview.runs)), options_table(overview.runs)]
     return parts
 
 
@@ -58,12 +67,12 @@ def card(run: RunOverview) -> list[str]:
     config, shape = run.model.config, run.model.architecture
     names = [file.name for file in config.corpus.files]
     files = names[0] if len(names) == 1 else f"{len(names)} files ({', '.join(names[:3])}{', ...' * (len(names) > 3)})"
-    kind = config.asked.text.tokenizer
     layers = f"{shape.num_layers} layer{'s' * (shape.num_layers > 1)} of {shape.hidden_size} units"
     learned = (
-        f"{run.name} is a recurrent network ({shape.cell}, {layers}, {run.num_parameters:,} parameters), trained on "
-        f"{config.corpus.train.num_chars:,} characters of {files}. It reads {kind} tokens, of which it knows "
-        f"{shape.vocab_size:,}, and was trained for {config.results.steps:,} steps in {_duration(config.results.seconds)}."
+        f"{run.name} is a recurrent network ({shape.cell}, {layers}, {run.num_parameters:,} parameters). It was trained on "
+        f"{config.corpus.train.num_chars:,} characters of {files}, for {config.results.steps:,} steps in "
+        f"{_duration(config.results.seconds)}, and predicts {TOKENS[run.model.tokenizer.kind]}, of which its vocabulary has "
+        f"{shape.vocab_size:,}."
     )
     return [learned, _quality(run)]
 
@@ -73,15 +82,13 @@ def _quality(run: RunOverview) -> str:
     results = run.model.config.results
     if results.valid_loss_nats is None:
         return "Nothing was held out, so it is unknown how well it predicts text that it has not seen."
-    by_name = {each.name: each for each in run.predictors}
-    network = by_name["the network"]
+    network = next(each for each in run.predictors if each.name == NETWORK)
     margin = "" if results.valid_margin_nats is None else f" ± {results.valid_margin_nats:.4f}"
     bits = "" if network.bits_per_char is None else f"{network.bits_per_char:.3f} bits per character, "
-    others = [each for each in run.predictors if each is not network]
-    beside = "; ".join(f"{each.name}: {each.perplexity:.4g}" for each in others)
+    others = [f"{each.name} {each.perplexity:.4g}" for each in run.predictors if each is not network]
     return (
         f"On held-out text, its loss is {results.valid_loss_nats:.4f}{margin} nats per token: {bits}perplexity "
-        f"{network.perplexity:.4g}. Perplexity of others: {beside}."
+        f"{network.perplexity:.4g}. For comparison, the perplexity of {', '.join(others)}."
     )
 
 
@@ -90,30 +97,32 @@ def _duration(seconds: float) -> str:
 
 
 def _predictors(runs: Sequence[RunOverview]) -> Picture:
-    """Return the losses on the held-out text as bars."""
+    """Return the losses on the held-out text as bars; those that are the same for all runs once."""
     in_chars = all(each.bits_per_char is not None for run in runs for each in run.predictors)
     unit = "bits per character" if in_chars else "nats per token"
-    with chart("Loss on held-out text", height=0.7 + 0.3 * sum(len(run.predictors) + 0.5 for run in runs)) as drawn:
-        labels, row = [], 0.0
-        for number, run in enumerate(runs):
-            for each in run.predictors:
-                value = each.loss_nats if each.bits_per_char is None or not in_chars else each.bits_per_char
-                color = SERIES[number % len(SERIES)]
-                drawn.ax.barh(row, value, color=color, alpha=1.0 if each.name == "the network" else 0.45, height=0.7)
-                drawn.ax.annotate(f"{value:.3f}", (value, row), (3, 0), textcoords="offset points", va="center")
-                labels.append((row, each.name.partition(":")[0] + (f", {run.name}" if len(runs) > 1 else "")))
-                row += 1
-            row += 0.5
-        drawn.ax.set_yticks([row for row, _ in labels], [label for _, label in labels], parse_math=False)
+    bars: list[tuple[str, float, str, bool]] = []
+    for number, run in enumerate(runs):
+        for each in run.predictors:
+            value = each.loss_nats if each.bits_per_char is None or not in_chars else each.bits_per_char
+            is_common = all(each in other.predictors for other in runs)
+            if not is_common or number == 0:
+                label = each.name if is_common else f"{each.name}, {run.name}"
+                bars.append((label, value, SERIES[number % len(SERIES)], each.name == NETWORK))
+    bars.sort(key=lambda bar: -bar[1])
+    with chart("Loss on held-out text", width=4.8, height=0.7 + 0.27 * len(bars)) as drawn:
+        for row, (_, value, color, is_network) in enumerate(bars):
+            drawn.ax.barh(row, value, color=color, alpha=1.0 if is_network else 0.5, height=0.7)
+            drawn.ax.annotate(f"{value:.3f}", (value, row), (3, 0), textcoords="offset points", va="center")
+        drawn.ax.set_yticks(range(len(bars)), [bar[0] for bar in bars], parse_math=False)
         drawn.ax.invert_yaxis()
         drawn.ax.grid(visible=False, axis="y")
+        drawn.ax.margins(x=0.12)
         drawn.ax.set_xlabel(unit)
-    return Picture(
-        drawn.svg,
-        f"Loss on held-out text in {unit}: shorter is better. Chance and the unigram know nothing of the context, the "
-        "n-gram model knows a few tokens of it.",
-        losses_table(runs),
+    caption = (
+        f"Loss on held-out text in {unit}: shorter bars are better. By chance, all tokens of the vocabulary are equally "
+        "likely; the unigram knows their frequencies, and the n-gram a few tokens of context."
     )
+    return Picture(drawn.svg, caption, losses_table(runs))
 
 
 def _samples(runs: Sequence[RunOverview]) -> Parts:
@@ -239,27 +248,34 @@ def _copies_table(run: RunOverview) -> Table:
         (
             str(number),
             each.memorization.copied.length,
-            each.memorization.line,
-            *(each.memorization.copied.shares[order - 1] for order in SHOWN_ORDERS),
             verdicts[each.memorization.is_copied],
+            each.memorization.line,
+            *(100 * each.memorization.copied.shares[order - 1] for order in SHOWN_ORDERS),
         )
         for number, each in enumerate(run.samples, start=1)
     ]
     usual = run.samples[0].memorization
     if usual.held_out:
-        shares = (usual.held_out_share(order) for order in SHOWN_ORDERS)
-        rows.append((usual.reference, usual.held_out_length or 0, None, *shares, ""))
-    orders = [f"{order}-grams" for order in SHOWN_ORDERS]
-    columns = ("sample", "longest_span_tokens", "line_of_training_text", *orders, "copied")
+        shares = (100 * usual.held_out_share(order) for order in SHOWN_ORDERS)
+        rows.append((usual.reference, usual.held_out_length or 0, "", None, *shares))
+    orders = [f"{order}-grams_%" for order in SHOWN_ORDERS]
+    columns = ("sample", "longest_span_tokens", "copied", "training_line", *orders)
     return Table("copies", f"What samples of {run.name} copy from the training text", columns, rows)
 
 
 def _sizes(runs: Sequence[RunOverview]) -> Parts:
     if len(runs) == 1:
-        parts: Parts = [results_table(runs)]
+        parts: Parts = [_by_run(results_table(runs))]
     else:
         parts = []
     for run in runs:
         rows = [(file.name, file.num_bytes, file.purpose) for file in run.files]
         parts.append(Table("files", f"Files of {run.name}", ("file", "bytes", "purpose"), rows))
     return parts
+
+
+def _by_run(table: Table) -> Table:
+    """Return a table of runs with a column for each run."""
+    names, *columns = zip(*table.rows, strict=True)
+    rows = [(name.replace("_", " "), *values) for name, values in zip(table.columns[1:], columns, strict=True)]
+    return Table(table.name, table.caption, ("", *names), rows)
