@@ -187,8 +187,9 @@ def _draw(model: Model, seed: int) -> list[Sample]:
 def _compare(first: Model, second: Model, text: str, options: ReportOptions) -> RunComparison:
     """Compare two models on a text, which both read as the first was trained to."""
     unit = first.tokenizer.unit
+    units = list(divided(text, first.tokenizer))
     if "backward" in (first.architecture.direction, second.architecture.direction) and unit == "stream":
-        text = text.removesuffix("\n")
+        units = [text]  # a backward model reads a running text whole
     score_options = ScoreOptions(unit=unit)
     comparison = Comparison(
         same_vocabulary=have_same_vocabulary([first, second]),
@@ -197,8 +198,7 @@ def _compare(first: Model, second: Model, text: str, options: ReportOptions) -> 
         divides=unit == "stream",
     )
     scores = [
-        build_scorer([model], score_options).scores(divided(text, first.tokenizer), score_options, with_tokens=True)
-        for model in (first, second)
+        build_scorer([model], score_options).scores(units, score_options, with_tokens=True) for model in (first, second)
     ]
     for one, other in zip(*scores, strict=True):
         comparison.take(one, other, closes=(score_options.closes, score_options.closes))

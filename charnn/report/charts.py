@@ -1,5 +1,6 @@
 """Charts as SVG, drawn by matplotlib in one style, whose ink is that of the page: light, dark or printed."""
 
+import hashlib
 import io
 import re
 import threading
@@ -23,6 +24,8 @@ LINE_STYLES = ("-", "--", "-.", ":")
 """Line styles of series beyond the colors, and for those who see no color."""
 WIDTH, HEIGHT = 6.4, 3.2
 """The size of a chart in inches, of 72 points; pages scale it."""
+MAX_LABEL = 28
+"""Characters of a label."""
 REMS_PER_INCH = 7.5
 """The largest scale at which a page shows a chart."""
 _STYLE: Any = {
@@ -109,7 +112,9 @@ def _svg(figure: Figure, label: str, width: float) -> Markup:
     text = re.sub(r"<metadata>.*?</metadata>|<style.*?</style>", "", text, flags=re.DOTALL)
     text = text.replace("xlink:href", "href")
     used = set(re.findall(r'(?:url\(|href=")#([^")]+)', text))
-    text = re.sub(r' id="([^"]*)"', lambda found: found[0] if found[1] in used else "", text)
+    own = hashlib.sha256((label + text).encode()).hexdigest()[:8]  # another chart of the page has the same ids
+    text = re.sub(r' id="([^"]*)"', lambda found: f' id="{own}-{found[1]}"' if found[1] in used else "", text)
+    text = re.sub(r'(url\(|href=")#(?=[^")]+)', rf"\1#{own}-", text)
     text = re.sub(r"<[^>]*>", lambda tag: _NUMBER.sub(_rounded, tag[0]), text)  # in attributes, not in labels
     text = re.sub(r"<defs>\s*</defs>|\s*\n\s*", lambda found: "" if found[0].startswith("<") else "\n", text)
     for color, variable in _VARIABLES.items():
@@ -124,6 +129,22 @@ def _svg(figure: Figure, label: str, width: float) -> Markup:
 
 def _rounded(number: "re.Match[str]") -> str:
     return f"{float(number[0]):.2f}".rstrip("0").rstrip(".")
+
+
+def short(name: str) -> str:
+    """Return a name as a label that leaves room for the chart: the end of a long one.
+
+    Example:
+        >>> from charnn.report.charts import short
+        >>> short("/home/someone/experiments/of/november/runs/fables")
+        '…nts/of/november/runs/fables'
+    """
+    return name if len(name) <= MAX_LABEL else "…" + name[1 - MAX_LABEL :]
+
+
+def legend_label(name: str) -> str:
+    """Return a name as a label of a legend, which shows it as it is."""
+    return short(name).replace("$", r"\$").removeprefix("_")
 
 
 def standalone(svg: Markup) -> str:

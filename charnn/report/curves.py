@@ -9,7 +9,7 @@ from markupsafe import Markup
 from charnn.analysis.curves import Curves, thinned
 from charnn.analysis.overview import RunOverview
 from charnn.analysis.tables import Table
-from charnn.report.charts import SERIES, Chart, chart
+from charnn.report.charts import SERIES, Chart, chart, legend_label
 from charnn.report.sections import Figures, Picture
 
 MAX_POINTS = 400
@@ -73,15 +73,15 @@ def _draw_losses(
 ) -> None:
     curves, color = run.curves, SERIES[number % len(SERIES)]
     valid_color = color if several else SERIES[1]
-    name = f"{run.name}, " if several else ""
+    name = f"{legend_label(run.name)}, " if several else ""
     xs, losses = thinned(axis(curves), MAX_POINTS), thinned(curves.loss_nats, MAX_POINTS)
-    drawn.ax.plot(xs, losses, color=color, linewidth=0.8, alpha=0.7, label=_plain(f"{name}training"))
+    drawn.ax.plot(xs, losses, color=color, linewidth=0.8, alpha=0.7, label=f"{name}training")
     rows += [(run.name, "training", float(x), float(loss)) for x, loss in zip(xs, losses, strict=True)]
     points = [(each.step if unit == "step" else each.seconds, each.loss_nats) for each in curves.evaluations]
     measured = [(float(x), loss) for x, loss in points if loss is not None]
     best = curves.best
     if best is not None and best.loss_nats is not None:
-        drawn.ax.plot(*zip(*measured, strict=True), color=valid_color, linewidth=1.8, label=_plain(f"{name}validation"))
+        drawn.ax.plot(*zip(*measured, strict=True), color=valid_color, linewidth=1.8, label=f"{name}validation")
         x = best.step if unit == "step" else best.seconds
         drawn.ax.plot([x], [best.loss_nats], "o", color=valid_color, markersize=5)
         drawn.ax.annotate(f"{best.loss_nats:.3f}", (x, best.loss_nats), (0, 6), textcoords="offset points", ha="right")
@@ -100,18 +100,13 @@ def _limit(drawn: Chart, runs: Sequence[RunOverview]) -> None:
         drawn.ax.set_ylim(low, min(high, start + 0.3 * (start - float(losses.min()))))
 
 
-def _plain(label: str) -> str:
-    """Return a label that matplotlib shows as it is."""
-    return label.replace("$", r"\$").removeprefix("_")
-
-
 def _curve(runs: Sequence[RunOverview], column: str, label: str, values: Axis, caption: str) -> Picture:
     """Return a curve by step."""
     rows: list[tuple[str, float, float]] = []
     with chart(f"{label} by step", width=WIDTH) as drawn:
         for number, run in enumerate(runs):
             xs, ys = thinned(run.curves.step, MAX_POINTS), thinned(values(run.curves), MAX_POINTS)
-            drawn.ax.plot(xs, ys, color=SERIES[number % len(SERIES)], linewidth=1.2, label=_plain(run.name))
+            drawn.ax.plot(xs, ys, color=SERIES[number % len(SERIES)], linewidth=1.2, label=legend_label(run.name))
             rows += [(run.name, float(x), float(y)) for x, y in zip(xs, ys, strict=True)]
         drawn.ax.set_ylim(bottom=0)
         drawn.ax.set_xlabel("step")

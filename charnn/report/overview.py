@@ -15,7 +15,7 @@ from charnn.analysis.overview import (
     results_table,
 )
 from charnn.analysis.tables import Table
-from charnn.report.charts import SERIES, chart
+from charnn.report.charts import SERIES, chart, short
 from charnn.report.curves import curve_figures
 from charnn.report.page import fragment, render
 from charnn.report.passages import loss_pictures, passage_markup
@@ -106,7 +106,7 @@ def _predictors(runs: Sequence[RunOverview]) -> Picture:
             value = each.loss_nats if each.bits_per_char is None or not in_chars else each.bits_per_char
             is_common = all(each in other.predictors for other in runs)
             if not is_common or number == 0:
-                label = each.name if is_common else f"{each.name}, {run.name}"
+                label = each.name if is_common else f"{each.name}, {short(run.name)}"
                 bars.append((label, value, SERIES[number % len(SERIES)], each.name == NETWORK))
     bars.sort(key=lambda bar: -bar[1])
     with chart("Loss on held-out text", width=4.8, height=0.7 + 0.27 * len(bars)) as drawn:
@@ -198,7 +198,7 @@ def _difference(comparison: RunComparison) -> Parts:
             (
                 each.line,
                 each.context.replace("\n", "⏎"),
-                each.text.replace("\n", "⏎"),
+                charnn.api.visible(each.text),
                 each.first_bits,
                 each.second_bits,
             )

@@ -12,7 +12,7 @@ from charnn.analysis.overview import RunOverview
 from charnn.analysis.surprisals import Surprisals, TokenLoss
 from charnn.analysis.tables import Table
 from charnn.notebook import SHADES, level_of
-from charnn.report.charts import SERIES, chart
+from charnn.report.charts import SERIES, chart, legend_label, short
 from charnn.report.page import fragment
 from charnn.report.sections import Figures, Picture
 
@@ -79,7 +79,7 @@ def _shares(run: RunOverview) -> Picture:
     with chart(f"Tokens with the largest share of the loss of {run.name}", width=4.8, height=3.6) as drawn:
         rows = range(len(tokens))
         drawn.ax.barh(rows, [100 * each.share for each in tokens], color=SERIES[0])
-        drawn.ax.set_yticks(rows, [each.token for each in tokens], parse_math=False)
+        drawn.ax.set_yticks(rows, [short(each.token) for each in tokens], parse_math=False)
         drawn.ax.invert_yaxis()
         drawn.ax.grid(visible=False, axis="y")
         drawn.ax.set_xlabel("share of the loss (%)")
@@ -103,7 +103,7 @@ def _positions(runs: Sequence[RunOverview]) -> Picture:
         for number, run in enumerate(runs):
             assert run.surprisals is not None
             bits, counts = run.surprisals.position_bits, run.surprisals.position_counts
-            label = run.name.replace("$", r"\$").removeprefix("_")
+            label = legend_label(run.name)
             drawn.ax.plot(range(1, len(bits) + 1), bits, color=SERIES[number % len(SERIES)], label=label)
             rows += [
                 (run.name, position, float(mean), int(count))
