@@ -57,7 +57,7 @@ def _losses(runs: Sequence[RunOverview], unit: str, axis: Axis) -> Picture:
         drawn.svg,
         f"Loss by {'step' if unit == 'step' else 'time'}: training (thin), validation (thick), and its best point, whose "
         "weights are kept. Where validation rises while training falls, the network learns its text by heart.",
-        Table("curves", "Losses in nats per token", ("run", "curve", unit, "loss_nats"), rows),
+        Table("curves", f"Losses in nats per token by {unit}", ("run", "curve", unit, "loss_nats"), rows),
     )
 
 

@@ -278,4 +278,4 @@ def _by_run(table: Table) -> Table:
     """Return a table of runs with a column for each run."""
     names, *columns = zip(*table.rows, strict=True)
     rows = [(name.replace("_", " "), *values) for name, values in zip(table.columns[1:], columns, strict=True)]
-    return Table(table.name, table.caption, ("", *names), rows)
+    return Table(table.name, table.caption, ("result", *names), rows)
