@@ -134,7 +134,12 @@ def read_overview(paths: Sequence[Path], options: ReportOptions) -> Overview:
     for model in models:
         if is_model(model.path / BACKWARD):
             logger.info(f"{model.path}: is a bidirectional model, of which the forward half is reported")
-    has_text = options.file is not None or models[0].config.corpus.valid.num_tokens > 0
+    valid = models[0].path / "valid.bin"
+    has_text = options.file is not None or (valid.exists() and valid.stat().st_size > 0)
+    if not has_text:
+        logger.info(
+            f"{models[0].path}: has no held-out text to read; to see where its loss is, name a text with --file"
+        )
     text = text_to_read(models[0], options.file, MAX_TOKENS) if has_text else ""
     runs = [_read_run(model, text, options) for model in models]
     return Overview(

@@ -36,7 +36,7 @@ SHOWN_ORDERS = (4, 8, 16)
 def overview_page(overview: Overview) -> str:
     """Return the page."""
     names = ", ".join(run.name for run in overview.runs)
-    return render(f"Report on {names}", sections(overview), scripts=["report.js"])
+    return render(f"Report on {names}", sections(overview), scripts=["report.js"], where_all="")
 
 
 def sections(overview: Overview) -> list[Section]:

@@ -1,7 +1,7 @@
 """Pages: one self-contained HTML file, without a request to anywhere."""
 
 from collections.abc import Sequence
-from functools import cache
+from functools import cache, partial
 from importlib.resources import files
 
 from jinja2 import Environment, FunctionLoader
@@ -16,7 +16,17 @@ MAX_ROWS = 200
 """Rows of a table that a page shows."""
 
 
-def render(title: str, sections: Sequence[Section], *, subtitle: str = "", scripts: Sequence[str] = ()) -> str:
+INSPECT = "; charnn inspect --format jsonl prints all"
+
+
+def render(
+    title: str,
+    sections: Sequence[Section],
+    *,
+    subtitle: str = "",
+    scripts: Sequence[str] = (),
+    where_all: str = INSPECT,
+) -> str:
     """Return a page.
 
     Args:
@@ -24,6 +34,7 @@ def render(title: str, sections: Sequence[Section], *, subtitle: str = "", scrip
         sections: in order.
         subtitle: a line under the heading.
         scripts: the files of `page/` whose JavaScript it runs.
+        where_all: what follows the number of rows that a long table leaves out.
     """
     return (
         _environment()
@@ -39,17 +50,17 @@ def render(title: str, sections: Sequence[Section], *, subtitle: str = "", scrip
             is_figures=lambda part: isinstance(part, Figures),
             is_table=lambda part: isinstance(part, Table),
             is_markup=lambda part: isinstance(part, Markup),
-            table=table_markup,
+            table=partial(table_markup, where_all=where_all),
         )
     )
 
 
-def table_markup(table: Table) -> Markup:
+def table_markup(table: Table, *, where_all: str = INSPECT) -> Markup:
     """Return a table as HTML."""
     columns = range(len(table.columns))
     is_number = [all(not isinstance(row[column], str) for row in table.rows) for column in columns]
     template = _environment().get_template("table.html")
-    return Markup(template.render(table=table, is_number=is_number, shown=in_words, most=MAX_ROWS))
+    return Markup(template.render(table=table, is_number=is_number, shown=in_words, most=MAX_ROWS, where_all=where_all))
 
 
 def fragment(name: str, **values: object) -> Markup:

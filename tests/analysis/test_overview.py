@@ -16,6 +16,7 @@ from charnn.notebook import with_spaces
 from charnn.storage.model_directory import read_model
 from charnn.text.corpus import open_ids
 from tests.conftest import train_quietly
+from tests.notices import collected_notices
 
 
 def progressed(step, loss=2.0):
@@ -174,8 +175,10 @@ def test_runs_with_other_tokens_and_directions_are_compared(others):
 
 def test_a_run_without_held_out_text_is_read_from_a_file(tmp_path):
     made = train_quietly(tmp_path, "ab\n" * 40, "--steps", 4, "--valid-fraction", 0, "--batch-size", 2, "--bptt", 8)
-    found = read_overview([made], ReportOptions())
+    with collected_notices() as notices:
+        found = read_overview([made], ReportOptions())
     assert (found.runs[0].surprisals, found.comparisons) == (None, [])
+    assert notices[-1].endswith("has no held-out text to read; to see where its loss is, name a text with --file")
     (tmp_path / "new.txt").write_text("ab\nab\n", encoding="utf-8")
     found = read_overview([made], ReportOptions(file="new.txt"))
     assert found.origin == "new.txt"

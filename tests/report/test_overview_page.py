@@ -9,11 +9,14 @@ import pytest
 
 import charnn as package
 from charnn.analysis.overview import read_overview
+from charnn.analysis.tables import Table
 from charnn.config import ReportOptions
 from charnn.errors import CharnnError, OptionError
 from charnn.notebook import SHADES, level_of
 from charnn.report.charts import chart
 from charnn.report.overview import card, sections
+from charnn.report.page import MAX_ROWS, render, table_markup
+from charnn.report.sections import Section
 from charnn.storage.model_directory import read_config, update_config
 
 HOSTILE = "</script><script>boom()</script> <img src=x onerror=boom()> $x_1$ & \" '\n"
@@ -96,6 +99,20 @@ def test_hostile_text_and_names_are_shown_and_not_run(charnn, run):
     assert "img" not in parsed.elements
     assert "boom()&lt;/script&gt;" in page
     assert "".join(token["data-name"] for token in parsed.tokens).startswith("</script><script>boom()")
+
+
+def test_a_slim_run_has_a_report_without_what_needs_its_text(charnn, run):
+    for name in ("train.bin", "valid.bin"):
+        (run / name).unlink()
+    assert charnn("report", run, "-o", "slim.html").status == 0
+    titles = re.findall(r"<h2[^>]*>(.*?)</h2>", Path("slim.html").read_text(encoding="utf-8"))
+    assert titles == ["Summary", "Training", "Samples during training", "Speed and size"]
+
+
+def test_a_long_table_says_how_many_rows_it_leaves_out():
+    table = Table("t", "many", ("n",), [(number,) for number in range(MAX_ROWS + 5)])
+    assert "5 more rows; charnn inspect --format jsonl prints all." in table_markup(table)
+    assert "5 more rows." in render("x", [Section("s", [table])], where_all="")
 
 
 def test_several_runs_stand_side_by_side(charnn, run, line_run):
