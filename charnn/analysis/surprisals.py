@@ -18,13 +18,15 @@ from charnn.text.reading import documents, lines, whole_lines
 from charnn.text.sources import display_name
 from charnn.text.tokenizers import Tokenizer, decode
 from charnn.text.units import read_units
-from charnn.text.vocabulary import as_text, visible
+from charnn.text.vocabulary import UNKNOWN, as_text, visible
 
 NUM_ALTERNATIVES = 5
 MAX_POSITION = 80
 MIN_COUNT = 10
 """Minimum number of tokens at a position of the line whose mean is shown."""
 _MAX_CHARS_PER_TOKEN = {"char": 1, "byte": 1}
+UNKNOWN_MARK = "\ufffd"
+"""What stands for unknown characters, words and subwords of a held-out text, of which only the ids are stored."""
 _SEPARATORS = {"line": "\n", "document": "\n\n"}
 
 
@@ -96,18 +98,33 @@ def _file_text(file: str, tokenizer: Tokenizer, max_tokens: int) -> str:
 
 def _held_out_text(model: Model, max_tokens: int) -> str:
     file, tokenizer = model.path / "valid.bin", model.tokenizer
-    ids = np.asarray(open_ids(file, tokenizer)[:max_tokens]).astype(np.int64) if file.exists() else np.zeros(0)
+    ids = (
+        np.asarray(open_ids(file, tokenizer)[:max_tokens]).astype(np.int64)
+        if file.exists()
+        else np.zeros(0, dtype=np.int64)
+    )
     if not len(ids):
         raise ModelError(f"{model.path}: has no held-out text to read; name a text with --file")
     if tokenizer.unit == "stream":
-        return decode(tokenizer, ids)
+        return _text_of(ids, tokenizer)
     ends = np.flatnonzero(ids == tokenizer.vocabulary.boundary_id)
     separator = _SEPARATORS[tokenizer.unit]
     return "".join(
-        decode(tokenizer, part[part != tokenizer.vocabulary.boundary_id]) + separator
+        _text_of(part[part != tokenizer.vocabulary.boundary_id], tokenizer) + separator
         for part in np.split(ids, ends + 1)
         if len(part)
     )
+
+
+def _text_of(ids: npt.NDArray[np.int64], tokenizer: Tokenizer) -> str:
+    """Return a text with these tokens, in which an unknown one is spelled so that it is unknown again."""
+    unknown_id = tokenizer.vocabulary.unknown_id
+    if unknown_id is None or tokenizer.kind == "pretokenized":
+        return decode(tokenizer, ids)
+    if tokenizer.kind == "char":
+        parts = np.split(ids, np.flatnonzero(ids == unknown_id))  # all but the first begin with an unknown character
+        return UNKNOWN_MARK.join([decode(tokenizer, parts[0]), *(decode(tokenizer, part[1:]) for part in parts[1:])])
+    return decode(tokenizer, ids).replace(UNKNOWN, UNKNOWN_MARK)
 
 
 def beginning(text: str, tokenizer: Tokenizer, num_tokens: int) -> str:

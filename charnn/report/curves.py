@@ -9,7 +9,7 @@ from markupsafe import Markup
 from charnn.analysis.curves import Curves, thinned
 from charnn.analysis.overview import RunOverview
 from charnn.analysis.tables import Table
-from charnn.report.charts import SERIES, Chart, chart, legend_label
+from charnn.report.charts import HEIGHT, SERIES, Chart, chart, legend_label
 from charnn.report.sections import Figures, Picture
 
 MAX_POINTS = 400
@@ -46,17 +46,17 @@ _NORM = "Long gradients are clipped. A norm that grows during training, or jumps
 def _losses(runs: Sequence[RunOverview], unit: str, axis: Axis) -> Picture:
     """Return training and validation losses."""
     rows: list[tuple[str, str, float, float]] = []
-    with chart(f"Training and validation loss by {unit}", width=WIDTH) as drawn:
+    with chart(f"Training and validation loss by {unit}", width=WIDTH, height=_height(runs)) as drawn:
         for number, run in enumerate(runs):
             _draw_losses(drawn, run, number, unit, axis, rows, several=len(runs) > 1)
         drawn.ax.set_xlabel("step" if unit == "step" else "time (s)")
         drawn.ax.set_ylabel("loss (nats per token)")
         _limit(drawn, runs)
-        drawn.ax.legend(loc="upper right")
+        _add_legend(drawn, runs)
     return Picture(
         drawn.svg,
         f"Loss by {'step' if unit == 'step' else 'time'}: training (thin), validation (thick), and its best point, whose "
-        "weights are kept. Where validation rises while training falls, the network learns its text by heart.",
+        "weights are kept. Where validation rises while training falls, the network overfits." + _tokens_differ(runs),
         Table("curves", f"Losses in nats per token by {unit}", ("run", "curve", unit, "loss_nats"), rows),
     )
 
@@ -73,21 +73,49 @@ def _draw_losses(
 ) -> None:
     curves, color = run.curves, SERIES[number % len(SERIES)]
     valid_color = color if several else SERIES[1]
-    name = f"{legend_label(run.name)}, " if several else ""
+    name = legend_label(run.name)
     xs, losses = thinned(axis(curves), MAX_POINTS), thinned(curves.loss_nats, MAX_POINTS)
-    drawn.ax.plot(xs, losses, color=color, linewidth=0.8, alpha=0.7, label=f"{name}training")
+    drawn.ax.plot(
+        xs,
+        losses,
+        color=color,
+        linewidth=0.8,
+        alpha=0.7,
+        label=None if several and curves.best else name if several else "training",
+    )
     rows += [(run.name, "training", float(x), float(loss)) for x, loss in zip(xs, losses, strict=True)]
     points = [(each.step if unit == "step" else each.seconds, each.loss_nats) for each in curves.evaluations]
     measured = [(float(x), loss) for x, loss in points if loss is not None]
     best = curves.best
     if best is not None and best.loss_nats is not None:
-        drawn.ax.plot(*zip(*measured, strict=True), color=valid_color, linewidth=1.8, label=f"{name}validation")
+        drawn.ax.plot(
+            *zip(*measured, strict=True), color=valid_color, linewidth=1.8, label=name if several else "validation"
+        )
         x = best.step if unit == "step" else best.seconds
         drawn.ax.plot([x], [best.loss_nats], "o", color=valid_color, markersize=5)
         drawn.ax.annotate(f"{best.loss_nats:.3f}", (x, best.loss_nats), (0, 6), textcoords="offset points", ha="right")
     rows += [(run.name, "validation", *point) for point in measured]
     if (ngram := run.model.config.results.ngram_loss_nats) is not None and not several:
         drawn.ax.axhline(ngram, color=SERIES[2], linestyle="--", linewidth=1.0, label="n-gram model")
+
+
+def _tokens_differ(runs: Sequence[RunOverview]) -> str:
+    """Return what to say if a token is not the same in all runs."""
+    if len({run.model.tokenizer_sha256 for run in runs}) == 1:
+        return ""
+    return " These runs have different vocabularies, so only their bits per character are comparable."
+
+
+def _height(runs: Sequence[RunOverview]) -> float:
+    return HEIGHT + 0.2 * (len(runs) if len(runs) > 1 else 0)
+
+
+def _add_legend(drawn: Chart, runs: Sequence[RunOverview]) -> None:
+    """Add a legend; that of several runs below the axes."""
+    if len(runs) > 1:
+        drawn.figure.legend(loc="outside lower center")
+    else:
+        drawn.ax.legend(loc="upper right")
 
 
 def _limit(drawn: Chart, runs: Sequence[RunOverview]) -> None:
@@ -103,7 +131,7 @@ def _limit(drawn: Chart, runs: Sequence[RunOverview]) -> None:
 def _curve(runs: Sequence[RunOverview], column: str, label: str, values: Axis, caption: str) -> Picture:
     """Return a curve by step."""
     rows: list[tuple[str, float, float]] = []
-    with chart(f"{label} by step", width=WIDTH) as drawn:
+    with chart(f"{label} by step", width=WIDTH, height=_height(runs)) as drawn:
         for number, run in enumerate(runs):
             xs, ys = thinned(run.curves.step, MAX_POINTS), thinned(values(run.curves), MAX_POINTS)
             drawn.ax.plot(xs, ys, color=SERIES[number % len(SERIES)], linewidth=1.2, label=legend_label(run.name))
@@ -112,6 +140,6 @@ def _curve(runs: Sequence[RunOverview], column: str, label: str, values: Axis, c
         drawn.ax.set_xlabel("step")
         drawn.ax.set_ylabel(label)
         if len(runs) > 1:
-            drawn.ax.legend()
+            _add_legend(drawn, runs)
     name = label[0].upper() + label[1:]
     return Picture(drawn.svg, f"{name}. {caption}", Table(column, f"{name} by step", ("run", "step", column), rows))

@@ -1,5 +1,6 @@
 """The page of `charnn report`: an overview of models."""
 
+import math
 from collections.abc import Sequence
 
 from markupsafe import Markup
@@ -250,17 +251,22 @@ def _copies_table(run: RunOverview) -> Table:
             each.memorization.copied.length,
             verdicts[each.memorization.is_copied],
             each.memorization.line,
-            *(100 * each.memorization.copied.shares[order - 1] for order in SHOWN_ORDERS),
+            *(_percent(each.memorization.copied.shares[order - 1]) for order in SHOWN_ORDERS),
         )
         for number, each in enumerate(run.samples, start=1)
     ]
     usual = run.samples[0].memorization
     if usual.held_out:
-        shares = (100 * usual.held_out_share(order) for order in SHOWN_ORDERS)
+        shares = (_percent(usual.held_out_share(order)) for order in SHOWN_ORDERS)
         rows.append((usual.reference, usual.held_out_length or 0, "", None, *shares))
     orders = [f"{order}-grams_%" for order in SHOWN_ORDERS]
     columns = ("sample", "longest_span_tokens", "copied", "training_line", *orders)
     return Table("copies", f"What samples of {run.name} copy from the training text", columns, rows)
+
+
+def _percent(share: float) -> float | None:
+    """Return a fraction in percent, None for that of a text that is too short to have any."""
+    return None if math.isnan(share) else 100 * share
 
 
 def _sizes(runs: Sequence[RunOverview]) -> Parts:

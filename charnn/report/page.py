@@ -1,5 +1,6 @@
 """Pages: one self-contained HTML file, without a request to anywhere."""
 
+import re
 from collections.abc import Sequence
 from functools import cache, partial
 from importlib.resources import files
@@ -16,6 +17,8 @@ MAX_ROWS = 200
 """Rows of a table that a page shows."""
 
 
+SURROGATES = re.compile("[\ud800-\udfff]")
+"""Bytes that are no UTF-8, such as a model of bytes may write."""
 INSPECT = "; charnn inspect --format jsonl prints all"
 
 
@@ -36,7 +39,7 @@ def render(
         scripts: the files of `page/` whose JavaScript it runs.
         where_all: what follows the number of rows that a long table leaves out.
     """
-    return (
+    page = (
         _environment()
         .get_template("page.html")
         .render(
@@ -53,6 +56,7 @@ def render(
             table=partial(table_markup, where_all=where_all),
         )
     )
+    return SURROGATES.sub("\ufffd", page)
 
 
 def table_markup(table: Table, *, where_all: str = INSPECT) -> Markup:

@@ -117,6 +117,22 @@ def test_the_beginning_of_a_text_is_cut_between_tokens_or_lines(run, line_run):
     assert beginning("abb", lines, 2) == "ab"
 
 
+@pytest.mark.parametrize(
+    "options",
+    [("--tokenizer", "word", "--min-count", 2), ("--tokenizer", "subword", "--vocab-size", 40), ()],
+    ids=["word", "subword", "char"],
+)
+def test_unknown_tokens_of_the_held_out_text_are_unknown_when_it_is_read(options, tmp_path):
+    text = "The fox met a cat. The heron saw the fox.\n" * 60
+    valid = tmp_path / "valid.txt"
+    valid.write_text("The ÿeti met a ÿeti, and the fox.\n" * 3, encoding="utf-8")
+    flags = ("--valid", valid, "--steps", 1, "--batch-size", 2, "--bptt", 8, "--ngram-order", 0)
+    model = read_model(train_quietly(tmp_path, text, *options, *flags))
+    ids = open_ids(model.path / "valid.bin", model.tokenizer).tolist()
+    assert model.tokenizer.vocabulary.unknown_id in ids
+    assert model.tokenizer.encode(text_to_read(model, None, 1000)).tolist() == ids
+
+
 def test_a_text_must_be_there(run, tmp_path):
     (tmp_path / "empty.txt").write_text("", encoding="utf-8")
     model = read_model(run)

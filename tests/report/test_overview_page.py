@@ -109,6 +109,13 @@ def test_a_slim_run_has_a_report_without_what_needs_its_text(charnn, run):
     assert titles == ["Summary", "Training", "Samples during training", "Speed and size"]
 
 
+def test_bytes_that_are_no_utf8_are_shown_as_such():
+    page = render("\udcc3", [Section("s", [Table("t", "many", ("n",), [("a\udcff",)])])])
+    page.encode()
+    assert "<h1>\ufffd</h1>" in page
+    assert "a\ufffd" in page
+
+
 def test_a_long_table_says_how_many_rows_it_leaves_out():
     table = Table("t", "many", ("n",), [(number,) for number in range(MAX_ROWS + 5)])
     assert "5 more rows; charnn inspect --format jsonl prints all." in table_markup(table)
