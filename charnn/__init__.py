@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from charnn.inference.prediction import NextToken
     from charnn.language_model import LanguageModel
     from charnn.library import compare, inspect, interpolate, load, train
+    from charnn.report.writing import write_report
     from charnn.sampling.build import SampledText
     from charnn.scoring.infilling import Filling
     from charnn.scoring.scores import Score, ScoredToken
@@ -60,6 +61,7 @@ __all__ = [
     "load",
     "register_cell",
     "train",
+    "write_report",
 ]
 
 _NAMES = {
@@ -76,6 +78,7 @@ _NAMES = {
         "UnknownTokenError",
     ),
     "inference.prediction": ("NextToken",),
+    "report.writing": ("write_report",),
     "language_model": ("LanguageModel",),
     "sampling.build": ("SampledText",),
     "scoring.infilling": ("Filling",),

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from charnn.analysis.minimal_pairs import ScoredPair as ScoredPair
     from charnn.analysis.minimal_pairs import accuracies as accuracies
     from charnn.analysis.minimal_pairs import read_pairs as read_pairs
+    from charnn.analysis.overview import read_overview as read_overview
     from charnn.analysis.tables import in_words as in_words
     from charnn.cells.parameters import expected_shapes as expected_shapes
     from charnn.cells.parameters import parameter_counts as parameter_counts
@@ -163,6 +164,7 @@ _NAMES = {
         "accuracies",
         "read_pairs",
     ),
+    "analysis.overview": ("read_overview",),
     "analysis.tables": ("in_words",),
     "cells.parameters": (
         "expected_shapes",

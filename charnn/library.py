@@ -19,6 +19,7 @@ from charnn.interrupts import Interrupted, deferred_interrupts
 from charnn.language_model import LanguageModel
 from charnn.options import checked_files, pick, shown, with_tuples
 from charnn.recipes import load_recipe
+from charnn.sampling.build import short_sample
 from charnn.scoring.build import check_compatible
 from charnn.storage.model_directory import find_model, read_model, report_untrained, with_backward_half
 from charnn.storage.new_directory import check_available, default_directory
@@ -126,7 +127,7 @@ def _train_network(
         def must_stop() -> bool:
             return interruption() is not None or (should_stop is not None and should_stop())
 
-        with closing(run(session, should_stop=must_stop)) as events:
+        with closing(run(session, should_stop=must_stop, write_sample=short_sample)) as events:
             for event in events:
                 reason = getattr(event, "reason", None)
                 bar.show(getattr(event, "progress", None), getattr(event, "loss_nats", None))

@@ -17,6 +17,7 @@ from rich.text import Text
 
 from charnn.cli.output.training_screen import LiveScreen
 from charnn.config import ModelOptions, TextOptions, TrainingOptions
+from charnn.sampling.build import short_sample
 from charnn.training.run.create import create_run
 from charnn.training.run.session import run
 
@@ -45,7 +46,7 @@ def main() -> None:
         session.directory = Path("runs/fables")
         screen = LiveScreen(session, terminal)
         session.directory = directory
-        for event in run(session, should_stop=lambda: False):
+        for event in run(session, should_stop=lambda: False, write_sample=short_sample):
             screen.show(event)
         terminal.print(Text(f"$ charnn train corpora/fables.txt --minutes {minutes:g}", style="bold"))
         terminal.print(screen)

@@ -15,6 +15,7 @@ import charnn
 from charnn.config import ModelOptions, SampleOptions, ScoreOptions, TextOptions, TrainingOptions
 from charnn.errors import CharnnError, ModelError, OptionError, TextError, in_terms_of_arguments
 from charnn.options import declared_options, flags_of
+from charnn.training.events import Evaluated
 from tests.config.write_arguments import FILE, content
 from tests.conftest import FABLES, REPOSITORY, train_quietly
 
@@ -193,6 +194,7 @@ def test_training_tells_what_happens_and_goes_on(tmp_path, caplog):
     assert model.path == Path("runs/book")
     with pytest.raises(ModelError, match="holds a finished model"):
         module().train("book.txt", steps=12, **small, output="runs/book")
+    assert all(event.sample for event in events if isinstance(event, Evaluated))
     more = module().train(output="runs/book", resume=True, steps=20)
     assert more.score("The fox.").log_prob_nats != model.score("The fox.").log_prob_nats
     stopped = module().train("book.txt", steps=1000, **small, output="runs/stopped", should_stop=lambda: True)

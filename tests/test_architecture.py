@@ -245,7 +245,11 @@ def test_corpora_are_as_large_as_they_say():
     assert len(names) == len(set(names)) >= 2000
 
 
-SCRIPTS = [REPOSITORY / "tests" / "screenshot.py", *sorted((REPOSITORY / "tests" / "benchmarks").glob("*.py"))]
+SCRIPTS = [
+    REPOSITORY / "tests" / "screenshot.py",
+    REPOSITORY / "tests" / "pictures.py",
+    *sorted((REPOSITORY / "tests" / "benchmarks").glob("*.py")),
+]
 
 
 @pytest.mark.parametrize("path", SCRIPTS, ids=lambda path: path.stem)

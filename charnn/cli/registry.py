@@ -24,6 +24,7 @@ COMMANDS = {
     "tokenize": "Show the tokens of a text with their ids, and which are unknown.",
     "info": "Describe a model: its architecture, training and metrics.",
     "inspect": "Look inside a network: charnn inspect neurons runs/a --html neurons.html.",
+    "report": "Write a report on models, one HTML file: charnn report runs/a.",
     "serve": "Serve models over HTTP with an OpenAI-compatible API: charnn serve -m runs/a --port 8000.",
     "export": "Export a model for browsers, Hugging Face transformers or ONNX: charnn export runs/a --to html.",
     "recipes": "List recipes: published settings, their size and source.",

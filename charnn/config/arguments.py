@@ -152,3 +152,11 @@ class InspectArguments(TypedDict, total=False):
     pattern: Sequence[str]
     tokens: int
     seed: int
+
+
+class ReportArguments(TypedDict, total=False):
+    """Options of `charnn report`."""
+
+    file: str | None
+    passage: int
+    seed: int

@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 from charnn.errors import UnusedOptionError
 from charnn.options import Checked, Option
 
+MAX_PASSAGE = 10_000
 Inspected = Literal["gradients", "neurons", "embeddings", "states", "memory", "dropout", "unrolled"]
 
 
@@ -72,5 +73,7 @@ class ReportOptions(Checked):
         str | None,
         Option("A text file to read.", automatic="the held-out text", metavar="FILE", common=True),
     ] = None
-    passage: Annotated[int, Option("Length of the passage that is shown, in tokens.", at_least=1)] = 1500
+    passage: Annotated[
+        int, Option("Length of the passage that is shown, in tokens.", at_least=1, at_most=MAX_PASSAGE, common=True)
+    ] = 1500
     seed: Annotated[int, Option("Seed of random choices.", at_least=0)] = 1

@@ -17,13 +17,17 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 INK, QUIET, PAPER = "#010203", "#010204", "#010205"
-"""Colors that stand for the variables --ink, --quiet and --paper of the page."""
+"""Colors that stand for the variables of the page with these names."""
 SERIES = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#8a7a00", "#7f7f7f")
 """Colors of series in this order, which people with any color vision tell apart. Source: Okabe and Ito (2008)."""
 LINE_STYLES = ("-", "--", "-.", ":")
 """Line styles of series beyond the colors, and for those who see no color."""
 WIDTH, HEIGHT = 6.4, 3.2
 """The size of a chart in inches, of 72 points; pages scale it."""
+MAX_LABEL = 28
+"""Characters of a label."""
+REMS_PER_INCH = 7.5
+"""The largest scale at which a page shows a chart."""
 _STYLE: Any = {
     "svg.fonttype": "none",
     "svg.hashsalt": "charnn",
@@ -50,7 +54,7 @@ _STYLE: Any = {
     "axes.prop_cycle": cycler(color=list(SERIES)),
 }
 _NUMBER = re.compile(r"\d+\.\d{3,}")
-_VARIABLES = {INK: "--ink", QUIET: "--quiet", PAPER: "--paper"}
+_VARIABLES = {INK: "ink", QUIET: "quiet", PAPER: "paper"}
 _drawing = threading.Lock()
 
 
@@ -96,10 +100,10 @@ def chart(
         made = figure.subplots(rows, columns, squeeze=False, **options)
         drawn = Chart(figure, list(made.flat))
         yield drawn
-        drawn.svg = _svg(figure, label)
+        drawn.svg = _svg(figure, label, width)
 
 
-def _svg(figure: Figure, label: str) -> Markup:
+def _svg(figure: Figure, label: str, width: float) -> Markup:
     """Return a figure as an SVG element whose ink is that of the page."""
     file = io.StringIO()
     figure.savefig(file, format="svg", metadata={"Date": None, "Creator": None, "Format": None, "Type": None})
@@ -114,12 +118,12 @@ def _svg(figure: Figure, label: str) -> Markup:
     text = re.sub(r"<[^>]*>", lambda tag: _NUMBER.sub(_rounded, tag[0]), text)  # in attributes, not in labels
     text = re.sub(r"<defs>\s*</defs>|\s*\n\s*", lambda found: "" if found[0].startswith("<") else "\n", text)
     for color, variable in _VARIABLES.items():
-        text = text.replace(color, f"var({variable})")
+        text = text.replace(color, f"var(--{variable})")
     size = re.search(r'viewBox="[^"]*"', text)
     assert size is not None
-    opening = Markup('<svg class="chart" role="img" aria-label="{}" xmlns="http://www.w3.org/2000/svg" {}>').format(
-        label, Markup(size[0])
-    )
+    opening = Markup(
+        '<svg class="chart" role="img" aria-label="{}" style="--width:{:g}rem" xmlns="http://www.w3.org/2000/svg" {}>'
+    ).format(label, REMS_PER_INCH * width, Markup(size[0]))
     return opening + Markup(text[text.index(">") + 1 :].strip())
 
 
@@ -127,10 +131,26 @@ def _rounded(number: "re.Match[str]") -> str:
     return f"{float(number[0]):.2f}".rstrip("0").rstrip(".")
 
 
+def short(name: str) -> str:
+    """Return a name as a label that leaves room for the chart: the end of a long one.
+
+    Example:
+        >>> from charnn.report.charts import short
+        >>> short("/home/someone/experiments/of/november/runs/fables")
+        '…nts/of/november/runs/fables'
+    """
+    return name if len(name) <= MAX_LABEL else "…" + name[1 - MAX_LABEL :]
+
+
+def legend_label(name: str) -> str:
+    """Return a name as a label of a legend, which shows it as it is."""
+    return short(name).replace("$", r"\$").removeprefix("_")
+
+
 def standalone(svg: Markup) -> str:
     """Return a chart as an SVG file in the colors of the light page."""
     text = str(svg)
-    for variable, color in {"--ink": "#1b1b18", "--quiet": "#5a5a52", "--paper": "#ffffff"}.items():
-        text = text.replace(f"var({variable})", color)
+    for variable, color in {"ink": "#1b1b18", "quiet": "#5a5a52", "paper": "#ffffff"}.items():
+        text = text.replace(f"var(--{variable})", color)
     head, end, rest = text.partition(">")
     return f'{head}{end}<style>* {{ stroke-linejoin: round }}</style><rect width="100%" height="100%" fill="#fff"/>{rest}\n'

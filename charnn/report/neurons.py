@@ -75,7 +75,7 @@ def passage(tracked: TrackedFeature) -> Picture:
         for shade in range(-NUM_SHADES, NUM_SHADES + 1)
     )
     html = Markup(
-        '<p class="legend" aria-hidden="true">{}</p><div class="text units" role="group" aria-label="{}" lang="">{}</div>'
+        '<p class="shades" aria-hidden="true">{}</p><div class="text units" role="group" aria-label="{}" lang="">{}</div>'
     ).format(Markup(legend), label, Markup(tracked.separator).join(spans))
     kind = "true at" if tracked.is_binary else "mean"
     about = f"{tracked.mean:.1%} of the tokens" if tracked.is_binary else f"{tracked.mean:.3g}"

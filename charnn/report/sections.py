@@ -24,6 +24,13 @@ class Picture:
 
 
 @dataclass(frozen=True)
+class Figures:
+    """Pictures that stand side by side where a page is wide enough."""
+
+    pictures: Sequence[Picture]
+
+
+@dataclass(frozen=True)
 class Section:
     """A section of a page.
 
@@ -33,4 +40,4 @@ class Section:
     """
 
     title: str
-    parts: Sequence[str | Markup | Picture | Table]
+    parts: Sequence[str | Markup | Picture | Figures | Table]

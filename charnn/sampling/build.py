@@ -28,6 +28,9 @@ from charnn.sampling.stream_sampler import StreamSampler
 from charnn.sampling.streams import Sample, SampleRequest
 from charnn.storage.model_directory import Model, read_mixture
 
+SHORT_LENGTH = 160
+"""Tokens of a sample during training."""
+
 
 def check_can_write(model: Model, options: SampleOptions) -> None:
     """Refuse a model that cannot generate text as the options require. Raises OptionError.
@@ -169,7 +172,7 @@ def searches(model: Model, stepper: Stepper, prompts: Prompts, options: SampleOp
         yield BeamSearch(stepper, model.tokenizer, state, options, mixture=mixture)
 
 
-def short_sample(model: Model, *, length: int) -> str:
+def short_sample(model: Model, *, length: int = SHORT_LENGTH) -> str:
     """Return a short sample from a model that may still be in training; nothing by one whose weights are not finite.
 
     Example:

@@ -126,7 +126,7 @@ class Score:
             f"{self.log_prob_nats:.4f} nats, {self.num_tokens:,} tokens, perplexity {self.perplexity:.4f}, "
             f"{self.bits_per_char:.4f} bits per character"
         )
-        return notebook.colored(self.tokens, caption)
+        return notebook.colored(self.tokens, caption, self.text, self.start)
 
     def bits_per(self, count: int) -> float:
         """Return the loss in bits over a count of tokens, characters, bytes or words; NaN over none."""

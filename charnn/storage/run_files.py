@@ -21,7 +21,7 @@ FILES = {
     SPELLING_FILE: "the spelling model; for --spell",
     "training.json": "position of training; for --resume",
     "training.safetensors": "live weights, optimizer and hidden state; for --resume",
-    "metrics.jsonl": "metrics of training, one event per line",
+    "metrics.jsonl": "metrics and samples of training; for charnn report",
     "train.bin": "the encoded text; for --resume, --novelty and --dynamic",
     "valid.bin": "the held-out text; for --resume and fitted parameters",
 }

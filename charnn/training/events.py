@@ -47,6 +47,7 @@ class Evaluated:
         num_tokens: number of evaluated tokens.
         temperature: divisor of the logits, fitted to the held-out text.
         is_best: whether the loss is the lowest so far.
+        sample: a text that the evaluated weights wrote; None if none was drawn.
     """
 
     step: int
@@ -56,6 +57,7 @@ class Evaluated:
     num_tokens: int
     temperature: float
     is_best: bool
+    sample: str | None = None
 
 
 @dataclass(frozen=True)

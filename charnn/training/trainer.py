@@ -77,6 +77,7 @@ class Trainer:
         workers: threads among which the work of a step is divided; the weights do not depend on their number.
         planned_speed: tokens per second measured before training.
         final_size: tokens on which the final metrics are measured, as a multiple of those of an evaluation.
+        write_sample: writes a text with the averaged weights, which is part of each evaluation; None writes none.
     """
 
     network: Network
@@ -93,12 +94,14 @@ class Trainer:
     workers: Workers = field(default_factory=Workers)
     planned_speed: float | None = None
     final_size: float = 1.0
+    write_sample: Callable[[], str] | None = None
 
     def __post_init__(self) -> None:
         self.states: list[NetworkState] | None = None
         self._training_step = TrainingStep(self.network, self.optimizers, self.options, self.precision, self.workers)
         self._tuner = WorkerTuner(self.workers)
         self._evaluation_seconds: deque[float] = deque(maxlen=3)
+        self._sample_seconds = 0.0
         self._speed_check = SpeedCheck(self.planned_speed)
         self._device = self.network.device.type
         self._averaged = make_average(self.network, self.options.optimizer)
@@ -260,11 +263,13 @@ class Trainer:
         with self._averaged.in_place():
             validation = self.validate() if self.validate else Validation(LossTotal())
         self._evaluation_seconds.append(time.monotonic() - start)
-        position.next_evaluation = self._next_evaluation(progress, self._evaluation_seconds[-1])
+        loss = validation.loss.nats_per_token if self.validate else None
+        is_finite = loss is None or math.isfinite(loss)
+        sample = self._sample() if is_finite else None
+        position.next_evaluation = self._next_evaluation(progress, time.monotonic() - start)
         position.evaluation_seconds = statistics.median(self._evaluation_seconds)
         self._reserve_final_seconds()
-        loss = validation.loss.nats_per_token if self.validate else None
-        if loss is not None and not math.isfinite(loss):
+        if not is_finite:
             return self._roll_back()
         is_best = loss is None or position.best_loss_nats is None or loss < position.best_loss_nats
         position.num_stale = 0 if is_best else position.num_stale + 1
@@ -274,14 +279,24 @@ class Trainer:
             self._apply_validation_loss(loss)
         self._snapshot = self.checkpoint()
         self._tally = _Tally()
-        return Evaluated(
-            position.step, progress, self.seconds(), loss, validation.loss.num_tokens, validation.temperature, is_best
-        )
+        num_tokens, temperature = validation.loss.num_tokens, validation.temperature
+        return Evaluated(position.step, progress, self.seconds(), loss, num_tokens, temperature, is_best, sample)
+
+    def _sample(self) -> str | None:
+        """Return a text that the averaged weights write, and note how long it took."""
+        if self.write_sample is None:
+            return None
+        start = time.monotonic()
+        sample = self.write_sample()
+        self._sample_seconds = time.monotonic() - start
+        return sample
 
     def _reserve_final_seconds(self) -> None:
         """Reserve time for the final evaluations within a time budget."""
         if self.options.minutes and self.budget.seconds is not None and self.position.evaluation_seconds:
-            seconds = seconds_for_steps(self.options.minutes, self.position.evaluation_seconds, self.final_size)
+            seconds = seconds_for_steps(
+                self.options.minutes, self.position.evaluation_seconds, self.final_size, self._sample_seconds
+            )
             self.budget = replace(self.budget, seconds=seconds)
 
     def _apply_validation_loss(self, loss_nats: float) -> None:

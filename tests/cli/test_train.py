@@ -67,7 +67,9 @@ def test_a_resumed_run_is_evaluated_at_its_end_however_seldom_it_is(charnn, text
     Path("m/config.json").write_text(json.dumps(config), encoding="utf-8")
     assert charnn("train", "--resume", "-o", "m", "--steps", 10).status == 0
     events = [json.loads(line) for line in Path("m/metrics.jsonl").read_text(encoding="utf-8").splitlines()]
-    assert [event["step"] for event in events if event["event"] == "evaluated"][-1] == 10
+    evaluated = [event for event in events if event["event"] == "evaluated"]
+    assert evaluated[-1]["step"] == 10
+    assert [len(event["sample"]) for event in evaluated] == [160] * len(evaluated)
 
 
 def test_a_run_of_an_older_charnn_goes_on_as_it_was_begun(charnn, text):
@@ -191,8 +193,8 @@ def test_an_interrupted_run_goes_on_to_the_same_bytes(charnn, text, unit, monkey
     assert charnn(*options, "-o", "whole").status == 0
     real, calls = training.run, []
 
-    def interrupted(session, *, should_stop):
-        for event in real(session, should_stop=should_stop):
+    def interrupted(session, *, should_stop, write_sample):
+        for event in real(session, write_sample=write_sample, should_stop=should_stop):
             calls.append(isinstance(event, Evaluated))
             if calls[-1] and sum(calls) == 1:
                 os.kill(os.getpid(), signal.SIGINT)
@@ -388,27 +390,25 @@ def session_of(text, tmp_path, **options):
 
 
 @pytest.mark.parametrize(("width", "row"), [(20, "validation  2.1000"), (40, "validation  2.1000 nats/token  step 30")])
-def test_the_live_screen_keeps_to_a_narrow_terminal(text, tmp_path, monkeypatch, width, row):
-    monkeypatch.setattr("charnn.cli.output.training_screen._sample", lambda _: "once upon a tide")
+def test_the_live_screen_keeps_to_a_narrow_terminal(text, tmp_path, width, row):
     terminal = Console(file=io.StringIO(), force_terminal=False, width=width)
     screen = LiveScreen(session_of(text, tmp_path, minutes=1.0), terminal)
     screen.show(Progressed(30, 0.25, 15.0, 1.5, 2.0, 12_345.0, 0.004, 0.7, 0.25))
-    screen.show(Evaluated(30, 0.25, 15.0, 2.1, 300, 1.0, True))
+    screen.show(Evaluated(30, 0.25, 15.0, 2.1, 300, 1.0, True, "once upon a tide"))
     terminal.print(screen)
     shown = [line.rstrip() for line in terminal.file.getvalue().splitlines()]
     assert max(map(len, shown)) <= width
     assert row in shown
 
 
-def test_the_live_screen_shows_progress_losses_and_a_sample(text, tmp_path, monkeypatch):
-    monkeypatch.setattr("charnn.cli.output.training_screen._sample", lambda _: "once upon a tide")
+def test_the_live_screen_shows_progress_losses_and_a_sample(text, tmp_path):
     session = session_of(text, tmp_path, minutes=1.0)
     terminal = Console(file=io.StringIO(), force_terminal=False, width=110)
     screen = LiveScreen(session, terminal)
     terminal.print(screen)
     screen.show(Progressed(30, 0.25, 15.0, 1.5, 2.0, 12_345.0, 0.004, 0.7, 0.25))
     screen.show(Evaluated(20, 0.2, 12.0, 1.9, 300, 1.0, True))
-    screen.show(Evaluated(30, 0.25, 15.0, 2.1, 300, 1.0, False))
+    screen.show(Evaluated(30, 0.25, 15.0, 2.1, 300, 1.0, False, "once upon a tide"))
     screen.show(RolledBack(31, 20, 0.002))
     terminal.print(screen)
     shown = terminal.file.getvalue()
@@ -458,8 +458,8 @@ def test_naming_the_same_options_again_resumes_the_same_run(charnn, text, monkey
     assert charnn(*options, "-o", "whole").status == 0
     real = training.run
 
-    def interrupted(session, *, should_stop):
-        return real(session, should_stop=lambda: session.trainer.position.step >= 10)
+    def interrupted(session, *, should_stop, write_sample):
+        return real(session, write_sample=write_sample, should_stop=lambda: session.trainer.position.step >= 10)
 
     monkeypatch.setattr(training, "run", interrupted)
     assert charnn(*options, "-o", "parts").status == 130
@@ -485,8 +485,8 @@ def test_a_damaged_encoded_text_is_not_trained_on(charnn, text):
 def test_an_interrupt_before_the_first_evaluation_keeps_what_was_learned(charnn, text, monkeypatch):
     real = training.run
 
-    def interrupted(session, *, should_stop):
-        return real(session, should_stop=lambda: session.trainer.position.step >= 5)
+    def interrupted(session, *, should_stop, write_sample):
+        return real(session, write_sample=write_sample, should_stop=lambda: session.trainer.position.step >= 5)
 
     monkeypatch.setattr(training, "run", interrupted)
     assert charnn("train", text, "--steps", 500, *SMALL, "-o", "m").status == 130
@@ -529,8 +529,8 @@ def test_a_signal_while_the_text_is_read_changes_nothing(charnn, text, monkeypat
 def test_a_signal_while_it_trains_saves_first(charnn, text, monkeypatch, number):
     real = training.run
 
-    def interrupted(session, *, should_stop):
-        for event in real(session, should_stop=should_stop):
+    def interrupted(session, *, should_stop, write_sample):
+        for event in real(session, write_sample=write_sample, should_stop=should_stop):
             if isinstance(event, Progressed):
                 os.kill(os.getpid(), number)
             yield event
@@ -701,8 +701,8 @@ def test_one_duration_is_shown_everywhere(charnn, text):
 def test_a_directory_that_vanishes_in_training_is_not_said_to_be_intact(charnn, text, monkeypatch, moved):
     real = training.run
 
-    def vanishing(session, *, should_stop):
-        for event in real(session, should_stop=should_stop):
+    def vanishing(session, *, should_stop, write_sample):
+        for event in real(session, write_sample=write_sample, should_stop=should_stop):
             if session.directory.exists() and isinstance(event, Evaluated):
                 Path("m").rename("elsewhere")
                 if not moved:
@@ -792,8 +792,8 @@ def test_a_slim_run_keeps_what_samples_and_scores_need(charnn, text, direction):
 def test_an_interrupted_slim_run_can_be_resumed(charnn, text, monkeypatch):
     real = training.run
 
-    def interrupted(session, *, should_stop):
-        for event in real(session, should_stop=should_stop):
+    def interrupted(session, *, should_stop, write_sample):
+        for event in real(session, write_sample=write_sample, should_stop=should_stop):
             os.kill(os.getpid(), signal.SIGTERM)
             yield event
 

@@ -3,7 +3,15 @@
 import types
 from typing import Any, Literal, Union, get_args, get_origin
 
-from charnn.config import InspectOptions, ModelOptions, SampleOptions, ScoreOptions, TextOptions, TrainingOptions
+from charnn.config import (
+    InspectOptions,
+    ModelOptions,
+    ReportOptions,
+    SampleOptions,
+    ScoreOptions,
+    TextOptions,
+    TrainingOptions,
+)
 from charnn.options import declared_options
 from tests.conftest import REPOSITORY
 
@@ -17,6 +25,7 @@ GROUPS = {
     "ScoreArguments": ("`charnn score`", (ScoreOptions,), OTHER_RESULTS | {"log_base", "by_word"}),
     "TrainArguments": ("`charnn train`", (TextOptions, ModelOptions, TrainingOptions), set()),
     "InspectArguments": ("`charnn inspect`", (InspectOptions,), {"format"}),
+    "ReportArguments": ("`charnn report`", (ReportOptions,), set()),
 }
 WIDER = {("ScoreArguments", "temperature"): "float | str", ("TrainArguments", "cell"): "str"}
 """Types that are wider than those of the command line: numbers need no quotes, and cells may be registered."""

@@ -67,7 +67,7 @@ def test_each_technique_trains_resumes_bit_for_bit_and_scores_its_validation_los
 
 
 def interrupted_after_ten_steps(run):
-    def until_then(session, *, should_stop):
-        yield from run(session, should_stop=lambda: session.trainer.position.step >= 10)
+    def until_then(session, *, should_stop, write_sample):
+        yield from run(session, write_sample=write_sample, should_stop=lambda: session.trainer.position.step >= 10)
 
     return until_then

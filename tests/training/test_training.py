@@ -340,6 +340,39 @@ def test_losses_that_are_read_late_are_reported_before_an_evaluation(monkeypatch
     assert reported() == expected
 
 
+def test_samples_are_part_of_evaluations_and_change_no_bit():
+    plain, sampling = trainer(steps=40), trainer(steps=40)
+    drawn = iter(["a", "b", "c", "d"])
+    sampling.write_sample = lambda: next(drawn)
+    assert [event.sample for event in plain.run(never) if isinstance(event, Evaluated)] == [None] * 4
+    evaluated = [event for event in sampling.run(never) if isinstance(event, Evaluated)]
+    assert [(event.step, event.sample) for event in evaluated] == [(10, "a"), (20, "b"), (30, "c"), (40, "d")]
+    assert event_json(evaluated[0])["sample"] == "a"
+    for name, array in sampling.network.arrays().items():
+        np.testing.assert_array_equal(array, plain.network.arrays()[name])
+
+
+def test_the_time_of_a_sample_is_part_of_the_budget(monkeypatch):
+    now = [0.0]
+    monkeypatch.setattr("time.monotonic", lambda: now[0])
+
+    def validate():
+        now[0] += 1.0
+        return Validation(LossTotal(1.0, 1))
+
+    made = trainer(steps=None, minutes=1.0, validate=validate)
+    made.budget = Budget(steps=None, seconds=seconds_for_steps(1.0, 1.0))
+
+    def write_sample():
+        now[0] += 6.0
+        return "slow"
+
+    made.write_sample = write_sample
+    assert made._evaluate(0.1).sample == "slow"
+    assert made.budget.seconds == 60 - 1.5 - 4 - 6 == seconds_for_steps(1.0, 1.0, sample_seconds=6.0)
+    assert made.position.next_evaluation == 1.0  # 20 times the duration is more than is left
+
+
 def test_a_trainer_learns_a_cycle():
     made = trainer(steps=150, dropout=0.0, learning_rate=0.05)
     losses = [event.loss_nats for event in made.run(never) if isinstance(event, Progressed)]

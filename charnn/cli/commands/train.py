@@ -101,7 +101,10 @@ def train(
         for session in networks:
             stopped = None
             with deferred_interrupts() as interruption, open_screen(session) as screen:
-                for event in charnn.api.run(session, should_stop=lambda: interruption() is not None):
+                events = charnn.api.run(
+                    session, should_stop=lambda: interruption() is not None, write_sample=charnn.api.short_sample
+                )
+                for event in events:
                     screen.show(event)
                     stopped = event if isinstance(event, charnn.api.Stopped) else stopped
                 signal_number = interruption()

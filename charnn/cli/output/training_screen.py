@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from charnn.training.run.session import Session
 
 BITS = 1 / math.log(2)
-SAMPLE_LENGTH, MAX_SAMPLE_LINES = 160, 8
+MAX_SAMPLE_LINES = 8
 WIDE, NARROW = 68, 40
 """Fewest columns of a terminal that shows all details, and the most important ones."""
 MAX_FILES = 3
@@ -194,7 +194,6 @@ class PlainScreen:
 
     def __init__(self, session: "Session") -> None:
         self._metrics = _Losses(session)
-        self._session = session
         self._trained = _Trained(session.trainer.position.step)
         for line in headline(session):
             console.notice(line)
@@ -206,15 +205,12 @@ class PlainScreen:
         elif isinstance(event, charnn.api.Evaluated):
             valid = self._metrics.valid(event.valid_loss_nats) + (" (best)" if event.is_best else "")
             console.notice(f"{event.seconds:6.1f} s  step {event.step:,}  {self._trained.pop()}valid {valid}")
-            console.notice(f"    | {console.visible_line(_sample(self._session))}")
+            if event.sample is not None:
+                console.notice(f"    | {console.visible_line(event.sample)}")
         elif isinstance(event, charnn.api.RolledBack):
             console.notice(_rolled_back(event))
         elif isinstance(event, charnn.api.SpeedChanged):
             console.notice(_speed_changed(event))
-
-
-def _sample(session: "Session") -> str:
-    return charnn.api.short_sample(session.model(), length=SAMPLE_LENGTH)
 
 
 def _rolled_back(event: "RolledBack") -> str:
@@ -237,7 +233,6 @@ class LiveScreen:
     def __init__(self, session: "Session", terminal: Console) -> None:
         self._metrics = _Losses(session)
         self._terminal = terminal
-        self._session = session
         self._trainer = session.trainer
         self._headline = headline(session)
         self._progressed: Progressed | None = None
@@ -252,7 +247,7 @@ class LiveScreen:
         elif isinstance(event, charnn.api.Evaluated):
             self._evaluated = event
             self._best = event if event.is_best else self._best
-            self._sample = (_sample(self._session), event.step)
+            self._sample = (event.sample, event.step) if event.sample is not None else None
         elif isinstance(event, charnn.api.RolledBack):
             self._terminal.print(_rolled_back(event), style="yellow")
         elif isinstance(event, charnn.api.SpeedChanged):

@@ -18,24 +18,27 @@ FINAL_PASSES = 3
 """The duration of the final metrics, in evaluations of the text on which they are measured."""
 
 
-def seconds_to_end(evaluation_seconds: float, final_size: float = 1.0) -> float:
+def seconds_to_end(evaluation_seconds: float, final_size: float = 1.0, sample_seconds: float = 0.0) -> float:
     """Return the seconds from the last step to the end of a run: the last evaluation, the final metrics and saving.
 
     Args:
         evaluation_seconds: duration of an evaluation.
         final_size: tokens on which the final metrics are measured, as a multiple of those of an evaluation.
+        sample_seconds: duration of the sample that is drawn at an evaluation.
     """
-    return SECONDS_TO_SAVE + (1 + FINAL_PASSES * final_size) * evaluation_seconds
+    return SECONDS_TO_SAVE + sample_seconds + (1 + FINAL_PASSES * final_size) * evaluation_seconds
 
 
-def seconds_for_steps(minutes: float, evaluation_seconds: float, final_size: float = 1.0) -> float:
+def seconds_for_steps(
+    minutes: float, evaluation_seconds: float, final_size: float = 1.0, sample_seconds: float = 0.0
+) -> float:
     """Return the seconds of a time budget after which no step is started, so that the run ends in time.
 
     Args:
         minutes: the time budget.
-        evaluation_seconds, final_size: see `seconds_to_end`.
+        evaluation_seconds, final_size, sample_seconds: see `seconds_to_end`.
     """
-    return max(minutes * 60 - seconds_to_end(evaluation_seconds, final_size), minutes * 30)
+    return max(minutes * 60 - seconds_to_end(evaluation_seconds, final_size, sample_seconds), minutes * 30)
 
 
 @dataclass(frozen=True)

@@ -190,11 +190,14 @@ def open_text(session: Session) -> None:
     trainer.batches, trainer.noise = _open_training_text(session.directory, trainer.options, session.tokenizer)
 
 
-def run(session: Session, *, should_stop: Callable[[], bool]) -> Generator[Event, None, None]:
+def run(
+    session: Session, *, should_stop: Callable[[], bool], write_sample: Callable[[Model], str] | None = None
+) -> Generator[Event, None, None]:
     """Train, and save checkpoints and the best model so far.
 
     Args:
         should_stop: called after each step; training stops when it returns True.
+        write_sample: writes a text with a model, at each evaluation; None writes none.
 
     Yields:
         The events of the trainer; the files that belong to an event are written before it is yielded.
@@ -205,6 +208,7 @@ def run(session: Session, *, should_stop: Callable[[], bool]) -> Generator[Event
     """
     with (
         _errors_explained(session),
+        _sampling(session, write_sample),
         memory_returned(),
         session.trainer.workers,
         contextlib.closing(session.trainer.run(should_stop)) as events,
@@ -218,6 +222,17 @@ def run(session: Session, *, should_stop: Callable[[], bool]) -> Generator[Event
             if not isinstance(event, CheckpointDue):
                 _append_metrics(session.directory, event)
             yield event
+
+
+@contextlib.contextmanager
+def _sampling(session: Session, write_sample: Callable[[Model], str] | None) -> Iterator[None]:
+    """Let the trainer draw a sample at each evaluation, without a reference to the session beyond the run."""
+    trainer = session.trainer
+    trainer.write_sample = None if write_sample is None else lambda: write_sample(session.model())
+    try:
+        yield
+    finally:
+        trainer.write_sample = None
 
 
 @contextlib.contextmanager
