@@ -4,17 +4,17 @@ python -m tests.pictures [RUN] [--minutes 1]
 """
 
 import argparse
-import importlib
-import importlib.util
 import tempfile
 from pathlib import Path
 from xml.sax.saxutils import escape
 
 import charnn
-from charnn.analysis.inspections import inspect_models
+from charnn.analysis.gradients import inspect
 from charnn.analysis.overview import read_overview
+from charnn.analysis.subjects import read_subjects
 from charnn.config import InspectOptions, ReportOptions
 from charnn.notebook import SHADES, level_of
+from charnn.report import gradients
 from charnn.report.charts import standalone
 from charnn.report.curves import curve_figures
 from charnn.report.sections import Figures, Picture
@@ -53,14 +53,10 @@ def curves(path: Path) -> str:
 
 
 def inside(path: Path) -> str:
-    """Return how much context the model uses, or its embeddings where that inspection is missing."""
-    what = "gradients" if importlib.util.find_spec("charnn.report.gradients") else "embeddings"
-    sections = importlib.import_module(f"charnn.report.{what}").sections(
-        inspect_models(what, [path], InspectOptions(tokens=20_000))
-    )
-    pictures = {section.title: part for section in sections for part in section.parts if isinstance(part, Picture)}
-    named = [picture for title, picture in pictures.items() if "memory" in title.lower()]
-    return standalone([*named, *pictures.values()][0].svg)
+    """Return how much context the model uses."""
+    sections = gradients.sections(inspect(read_subjects([path], options := InspectOptions(tokens=20_000)), options))
+    memory = next(section for section in sections if section.title == "Effective memory")
+    return standalone(next(part for part in memory.parts if isinstance(part, Picture)).svg)
 
 
 def passage(path: Path) -> str:

@@ -95,6 +95,7 @@ ROWS = {
     ),
     "tokenize": Row("tokenize The -m RUN", "charnn.text.tokenizers.CharTokenizer.tokenize", handles=False),
     "info": Row("info RUN", "charnn.storage.model_directory.read_model", handles=False),
+    "inspect": Row("inspect unrolled RUN --file IN --html OUT", "charnn.analysis.inspections.read_subjects"),
     "report": Row("report RUN --file IN -o OUT", "charnn.report.writing.read_overview", writes=False),
     "recipes": Row("recipes", "charnn.recipes.load_recipe", handles=False),
 }
