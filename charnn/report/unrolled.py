@@ -56,7 +56,7 @@ def _picture(text: UnrolledText, number: int, steps: Table) -> Picture:
         _name(grid[-1][0], "token read")
         _arrows(text, grid)
     own = [row[2:] for row in steps.rows if row[1] == number]
-    wide = Markup('<div class="wide" tabindex="0" role="region" aria-label="Picture of the unrolled network">{}</div>')
+    wide = Markup('<div class="wide" tabindex="0" role="group" aria-label="Picture of the unrolled network">{}</div>')
     has_gates = any(trace.gates for trace in text.layers)
     return Picture(
         wide.format(drawn.svg),
