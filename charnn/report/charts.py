@@ -122,7 +122,7 @@ def _svg(figure: Figure, label: str, width: float) -> Markup:
     size = re.search(r'viewBox="[^"]*"', text)
     assert size is not None
     opening = Markup(
-        '<svg class="chart" role="img" aria-label="{}" style="--width:{:g}rem" xmlns="http://www.w3.org/2000/svg" {}>'
+        '<svg class="chart" role="img" aria-label="{}" style="max-width:{:g}rem" xmlns="http://www.w3.org/2000/svg" {}>'
     ).format(label, REMS_PER_INCH * width, Markup(size[0]))
     return opening + Markup(text[text.index(">") + 1 :].strip())
 

@@ -122,8 +122,9 @@ def test_without_a_model_one_is_trained_or_named(charnn):
         *[word.replace("TEXT", "my text.txt") for word in advised(refused, r"charnn (train TEXT)$")], *SMALL
     )
     assert succeeds(trained)
-    named = [word.replace("RUN", "runs/my text") for word in advised(refused, r"name one with (-m RUN)")]
-    succeeds(charnn("sample", *named, "-n", 3))
+    assert "name its directory" in refused.err
+    succeeds(charnn("sample", "-m", "runs/my text", "-n", 3))
+    succeeds(charnn("info", "runs/my text"))
     refused = charnn("train")
     Path("book.txt").write_text(TEXT)
     succeeds(charnn(*advised(refused), *SMALL))
