@@ -236,7 +236,7 @@ def inspect(what: Inspected, *models: str | Path | LanguageModel, **options: Unp
     Args:
         what: gradients, neurons, embeddings, states, memory, dropout or unrolled.
         models: model directories, or loaded models; by default, the newest under `runs/`.
-        options: those of `charnn inspect`, such as `text=("The cat was", "The cats were")`.
+        options: those of `charnn inspect`, such as `text=["The cat was", "The cats were"]`; one text needs no list.
 
     Returns:
         The arrays that were computed, as fields; its method `tables()` returns the figures that the command shows.
@@ -251,6 +251,9 @@ def inspect(what: Inspected, *models: str | Path | LanguageModel, **options: Unp
     """
     if what not in (known := get_args(Inspected)):
         raise OptionError(f"what: found {shown(what)}, but it must be one of {', '.join(known)}")
+    options |= {
+        name: (value,) for name, value in options.items() if name in ("text", "pattern") and isinstance(value, str)
+    }  # type: ignore[typeddict-item]
     checked = pick(InspectOptions, with_tuples(options, InspectArguments.__annotations__))
     check_used(checked, [what])
     paths = [

@@ -11,6 +11,7 @@ from charnn.analysis.baselines import NETWORK, Predictor, predictors
 from charnn.analysis.comparison import Comparison, Difference, TokenDifference, have_same_vocabulary
 from charnn.analysis.curves import Curves, read_curves
 from charnn.analysis.memorization import Memorization, measure_memorization
+from charnn.analysis.subjects import refuse_repeated
 from charnn.analysis.surprisals import Surprisals, divided, read_surprisals, text_to_read
 from charnn.analysis.tables import Table, Value
 from charnn.cells.parameters import parameter_counts
@@ -86,12 +87,14 @@ class RunComparison:
     Args:
         first, second: their names.
         difference: in bits per character, with its significance.
+        num_unknown: unknown tokens of both.
         better, worse: the tokens that the second predicts better and worse by most, or words if the vocabularies differ.
     """
 
     first: str
     second: str
     difference: Difference
+    num_unknown: int
     better: Sequence[TokenDifference]
     worse: Sequence[TokenDifference]
 
@@ -129,6 +132,7 @@ def read_overview(paths: Sequence[Path], options: ReportOptions) -> Overview:
     Example:
         >>> charnn.api.read_overview([model.path], ReportOptions()).runs[0].curves.best
     """
+    refuse_repeated(paths)
     models = [read_model(path) for path in paths]
     report_untrained(models)
     for model in models:
@@ -208,7 +212,8 @@ def _compare(first: Model, second: Model, text: str, options: ReportOptions) -> 
     for one, other in zip(*scores, strict=True):
         comparison.take(one, other, closes=(score_options.closes, score_options.closes))
     difference = comparison.difference(num_resamples=RESAMPLES, seed=options.seed, tolerance=TOLERANCE)
-    return RunComparison(str(first.path), str(second.path), difference, *comparison.largest_differences())
+    num_unknown = sum(total.num_unknown for total in comparison.totals)
+    return RunComparison(str(first.path), str(second.path), difference, num_unknown, *comparison.largest_differences())
 
 
 def results_table(runs: Sequence[RunOverview]) -> Table:

@@ -28,6 +28,7 @@ class TextStates:
     Args:
         run: the model.
         number: of the text, from 1.
+        text: what is read; <unk> stands for unknown tokens.
         ids: the tokens, in reading order (T,).
         tokens: their texts.
         states: outputs of the top layer (T, H).
@@ -36,6 +37,7 @@ class TextStates:
 
     run: str
     number: int
+    text: str
     ids: npt.NDArray[np.int64]
     tokens: Sequence[str]
     states: npt.NDArray[np.float32]
@@ -118,7 +120,7 @@ def inspect(subjects: Sequence[Subject], options: InspectOptions) -> States:
         orders[subject.name] = seriated(joined)
         cuts = np.cumsum([len(each) for each in states])[:-1]
         own = [
-            TextStates(subject.name, number, ids, subject.tokens(ids), each, path)
+            TextStates(subject.name, number, in_text_order(subject, ids), ids, subject.tokens(ids), each, path)
             for number, (ids, each, path) in enumerate(
                 zip(encoded, states, np.split(points, cuts), strict=True), start=1
             )
@@ -136,6 +138,11 @@ def encoded_texts(subject: Subject, texts: Sequence[str]) -> list[npt.NDArray[np
         if not len(ids):
             raise OptionError(f"--text: found {text!r}, which contains no token; write a text with some")
     return [ids[::-1] if subject.engine.is_backward else ids for ids in encoded]
+
+
+def in_text_order(subject: Subject, ids: npt.NDArray[np.int64]) -> str:
+    """Return the text of tokens that are given in reading order."""
+    return decode(subject.model.tokenizer, ids[::-1] if subject.engine.is_backward else ids)
 
 
 def first_lines(subject: Subject) -> list[npt.NDArray[np.int64]]:

@@ -70,9 +70,19 @@ def read_subjects(paths: Sequence[Path], options: InspectOptions, *, needs_text:
         ModelError: if a directory is no model, or has no held-out text and none is named.
         TextError: if the named file has no token.
     """
+    refuse_repeated(paths)
     models = [read_model(path) for path in paths]
     report_untrained(models)
     return [_subject(str(path), model, options, needs_text) for path, model in zip(paths, models, strict=True)]
+
+
+def refuse_repeated(paths: Sequence[Path]) -> None:
+    """Check that no model is named twice. Raises ModelError."""
+    seen: set[Path] = set()
+    for path in paths:
+        if path.resolve() in seen:
+            raise ModelError(f"{path}: is named twice; name each model once")
+        seen.add(path.resolve())
 
 
 def _subject(name: str, model: Model, options: InspectOptions, needs_text: bool) -> Subject:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from charnn.analysis.states import encoded_texts, first_lines
+from charnn.analysis.states import encoded_texts, first_lines, in_text_order
 from charnn.analysis.subjects import Subject
 from charnn.analysis.tables import Table
 from charnn.cells.ngram_embedding import state_rows, summed
@@ -150,8 +150,7 @@ def unroll(subject: Subject, ids: npt.NDArray[np.int64]) -> UnrolledText:
                 list(zip(likely, np.exp(log_probs[position, order[:NUM_LIKELY]]).tolist(), strict=True)),
             )
         )
-    read = ids[::-1] if engine.is_backward else ids
-    return UnrolledText(subject.name, "".join(subject.tokens(read)), steps, _vectors(subject, inputs), trace.layers)
+    return UnrolledText(subject.name, in_text_order(subject, ids), steps, _vectors(subject, inputs), trace.layers)
 
 
 def _vectors(subject: Subject, inputs: npt.NDArray[np.int64]) -> npt.NDArray[np.float32] | None:

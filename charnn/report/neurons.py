@@ -77,6 +77,7 @@ def passage(tracked: TrackedFeature) -> Picture:
     html = Markup(
         '<p class="shades" aria-hidden="true">{}</p><div class="text units" role="group" aria-label="{}" lang="">{}</div>'
     ).format(Markup(legend), label, Markup(tracked.separator).join(spans))
+    chance = "" if abs(tracked.r) > tracked.shuffled_r else ", which is no more than chance reaches"
     kind = "true at" if tracked.is_binary else "mean"
     about = f"{tracked.mean:.1%} of the tokens" if tracked.is_binary else f"{tracked.mean:.3g}"
     rows = [
@@ -88,7 +89,8 @@ def passage(tracked: TrackedFeature) -> Picture:
     return Picture(
         html,
         f"Each token has the color of the value that {tracked.unit} has after it: purple is high, orange is low. Its "
-        f"correlation with “{tracked.feature}” ({kind} {about}) is r = {tracked.r:.2f}. Point at a token for its value.",
+        f"correlation with “{tracked.feature}” ({kind} {about}) is r = {tracked.r:.2f}{chance}. Point at a token for its "
+        "value.",
         Table(
             "passage",
             f"Values of {tracked.unit}, and of {tracked.feature}",

@@ -57,7 +57,7 @@ def sections(overview: Overview) -> list[Section]:
 
 def _summary(overview: Overview) -> Parts:
     parts: Parts = [sentence for run in overview.runs for sentence in card(run)]
-    parts.append(_predictors(overview.runs))
+    parts.append(_predictors(overview.runs, is_shared=overview.is_shared))
     if len(overview.runs) > 1:
         parts += [_by_run(results_table(overview.runs)), options_table(overview.runs)]
     return parts
@@ -75,6 +75,8 @@ def card(run: RunOverview) -> list[str]:
         f"{_duration(config.results.seconds)}, and predicts {TOKENS[run.model.tokenizer.kind]}, of which its vocabulary has "
         f"{shape.vocab_size:,}."
     )
+    if charnn.api.is_model(run.model.path / charnn.api.BACKWARD):
+        learned += " It is the forward half of a bidirectional model."
     return [learned, _quality(run)]
 
 
@@ -97,7 +99,7 @@ def _duration(seconds: float) -> str:
     return f"{seconds:.0f} s" if seconds < 120 else f"{seconds / 60:.0f} minutes"
 
 
-def _predictors(runs: Sequence[RunOverview]) -> Picture:
+def _predictors(runs: Sequence[RunOverview], *, is_shared: bool) -> Picture:
     """Return the losses on the held-out text as bars; those that are the same for all runs once."""
     in_chars = all(each.bits_per_char is not None for run in runs for each in run.predictors)
     unit = "bits per character" if in_chars else "nats per token"
@@ -123,6 +125,8 @@ def _predictors(runs: Sequence[RunOverview]) -> Picture:
         f"Loss on held-out text in {unit}: shorter bars are better. By chance, all tokens of the vocabulary are equally "
         "likely; the unigram knows their frequencies, and the n-gram a few tokens of context."
     )
+    if not is_shared:
+        caption += " The runs have different held-out texts: compare the bars of one run only."
     return Picture(drawn.svg, caption, losses_table(runs))
 
 
@@ -194,6 +198,11 @@ def _difference(comparison: RunComparison) -> Parts:
         f"{first} needs {found.first:.4f} bits per character on this text, {second} {found.second:.4f}: "
         f"{found.second - found.first:+.4f}{interval}, {verdict}."
     ]
+    if comparison.num_unknown:
+        parts.append(
+            f"{comparison.num_unknown:,} tokens are unknown to a model, and count as <unk> only, which favors the model that "
+            "has more of them; charnn compare --spell corrects this."
+        )
     for better, tokens in ((second, comparison.better), (first, comparison.worse)):
         rows = [
             (

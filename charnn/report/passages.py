@@ -49,7 +49,8 @@ def _token(before: str, token: "charnn.ScoredToken") -> dict[str, object]:
     return {
         "before": before,
         "shown": "⏎\n" if token.token in ("\n", CLOSING) else token.token,
-        "name": charnn.api.visible(token.token),
+        "name": charnn.api.visible(token.token) + (", unknown, read as <unk>" if token.is_unknown else ""),
+        "is_unknown": token.is_unknown,
         "level": None if bits is None else level_of(bits),
         "bits": "" if bits is None else f"{bits:.4f}",
         "rank": token.rank or "",

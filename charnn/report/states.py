@@ -28,13 +28,21 @@ def sections(inspection: States) -> list[Section]:
         found.append(Section(f"States of {run} over time", parts))
         found.append(Section(f"States of {run} as paths", [_paths(texts, inspection.explained[run])]))
     if inspection.distances:
-        found.insert(0, Section("Distance between the states of two texts", [_distances(inspection)]))
+        found.insert(0, Section("Distance between the states of two texts", _distance_pictures(inspection)))
     return found
 
 
+def _distance_pictures(inspection: States) -> list[Picture]:
+    """Return the distances, those of models with the same tokens in one picture."""
+    by_tokens: dict[tuple[str, ...], list[str]] = {}
+    for text in inspection.texts:
+        if text.number == 1:
+            by_tokens.setdefault(tuple(text.tokens), []).append(text.run)
+    return [_distances(inspection, runs) for runs in by_tokens.values()]
+
+
 def _shown(text: TextStates) -> str:
-    joined = "".join(text.tokens).replace("␣", " ")
-    return joined if len(joined) <= 60 else f"{joined[:57]}..."
+    return text.text if len(text.text) <= 60 else f"{text.text[:57]}..."
 
 
 def _token_axis(ax: "Axes", tokens: Sequence[str]) -> None:
@@ -78,23 +86,23 @@ def _heat_map(text: TextStates, order: "np.typing.NDArray[np.int64]") -> Picture
     )
 
 
-def _distances(inspection: States) -> Picture:
-    runs = list(inspection.orders)
-    with chart("distance between the states of two texts", rows=2, height=4.6, sharex=True) as drawn:
-        for number, each in enumerate(inspection.distances):
+def _distances(inspection: States, runs: Sequence[str]) -> Picture:
+    distances = [each for each in inspection.distances if each.run in runs]
+    with chart(
+        f"distance between the states of two texts, {', '.join(runs)}", rows=2, height=4.6, sharex=True
+    ) as drawn:
+        for number, each in enumerate(distances):
             style = LINE_STYLES[runs.index(each.run) % len(LINE_STYLES)]
             color = SERIES[number % len(SERIES)]
-            label = f"texts {each.first} and {each.second}" + (f", {each.run}" if len(runs) > 1 else "")
+            label = f"texts {each.first} and {each.second}" + (f", {each.run}" if len(inspection.orders) > 1 else "")
             for ax, values in zip(drawn.axes, (each.cosine, each.euclidean), strict=True):
                 ax.plot(each.first_positions, values, style, marker="o", markersize=3, color=color, label=label)
         drawn.axes[0].set_ylabel("cosine distance")
         drawn.axes[1].set_ylabel("Euclidean distance")
         for ax in drawn.axes:
             ax.set_ylim(bottom=0)
-        first = next(text for text in inspection.texts if text.number == 1)
-        start = min(
-            (int(each.first_positions[0]) for each in inspection.distances if len(each.first_positions)), default=0
-        )
+        first = next(text for text in inspection.texts if text.number == 1 and text.run == runs[0])
+        start = min((int(each.first_positions[0]) for each in distances if len(each.first_positions)), default=0)
         _token_axis(drawn.axes[1], first.tokens)
         drawn.axes[1].set_xlim(max(start - 3, 0) - 0.5, len(first.tokens) - 0.5)
         drawn.axes[1].set_xlabel("token of the first text")

@@ -24,7 +24,7 @@ def sections(inspection: Unrolled) -> list[Section]:
     """Return a picture for each text of each model, and the table of their steps."""
     steps, values = inspection.tables()
     return [
-        Section(f"Unrolled: {each.run} reads “{each.text.replace('␣', ' ')}”", [_picture(each, number, steps)])
+        Section(f"Unrolled: {each.run} reads “{each.text}”", [_picture(each, number, steps)])
         for number, each in enumerate(inspection.texts, start=1)
     ] + [Section("Unrolled: the values at each step", [values])]
 

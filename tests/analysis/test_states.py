@@ -29,7 +29,9 @@ def test_tokens_correspond_from_the_first_difference_on(first, second, expected)
 
 
 def states_of_text(text, states):
-    return TextStates("run", 1, ids(text), list(text), np.array(states, dtype=np.float32), np.zeros((len(text), 2)))
+    return TextStates(
+        "run", 1, text, ids(text), list(text), np.array(states, dtype=np.float32), np.zeros((len(text), 2))
+    )
 
 
 def test_distances_are_worked_by_hand():

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 import charnn as library
-from charnn.errors import OptionError
+from charnn.errors import ModelError, OptionError
 
 
 def test_tables_and_records_have_the_same_rows(charnn, run):
@@ -60,8 +60,11 @@ def test_the_function_speaks_of_arguments(run):
     with pytest.raises(OptionError, match="what: found 'nothing', but it must be one of gradients, neurons"):
         library.inspect("nothing", run)
     with pytest.raises(OptionError, match="text: has no effect on embeddings"):
-        library.inspect("embeddings", run, text=["a"])
+        library.inspect("embeddings", run, text="a")
     with pytest.raises(OptionError, match="models: found 3"):
         library.inspect("embeddings", 3)
+    with pytest.raises(ModelError, match="is named twice; name each model once"):
+        library.inspect("embeddings", run, run)
+    assert library.inspect("unrolled", run, text="The fox").texts[0].text == "The fox"
     model = library.load(run)
     assert library.inspect("embeddings", model).vectors[0].run == str(run)

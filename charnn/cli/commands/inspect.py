@@ -62,10 +62,13 @@ def inspect(
     with terminated_like_interrupted():
         for name in wanted:
             found[name] = charnn.api.inspect_models(name, paths, options)
-            _show(name, found[name], options.format)
-        if page is not None:
+            if page is None:
+                _show(name, found[name], options.format)
+        if page is not None:  # first, since a pager or `head` may end the output early
             write_inspections(Path(page), found, list(map(str, paths)))
             console.notice(f"wrote {page}; open it in a browser")
+            for name, inspection in found.items():
+                _show(name, inspection, options.format)
 
 
 def _wanted(what: str) -> list[Inspected]:
