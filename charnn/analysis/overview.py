@@ -144,7 +144,7 @@ def read_overview(paths: Sequence[Path], options: ReportOptions) -> Overview:
         logger.info(
             f"{models[0].path}: has no held-out text to read; to see where its loss is, name a text with --file"
         )
-    text = text_to_read(models[0], options.file, MAX_TOKENS) if has_text else ""
+    text = text_to_read(models[0], options.file, MAX_TOKENS, encoding=options.encoding) if has_text else ""
     runs = [_read_run(model, text, options) for model in models]
     return Overview(
         runs,

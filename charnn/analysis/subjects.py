@@ -89,7 +89,7 @@ def _subject(name: str, model: Model, options: InspectOptions, needs_text: bool)
     if is_model(model.path / BACKWARD):
         logger.info(f"{name}: is a bidirectional model, of which the forward half is inspected")
     if options.file is not None:
-        return Subject(name, model, _ids_of_file(model, options.file, options.tokens), display_name(options.file))
+        return Subject(name, model, _ids_of_file(model, options.file, options), display_name(options.file))
     stored = model.path / "valid.bin"
     ids = open_ids(stored, model.tokenizer)[: options.tokens] if stored.exists() else np.zeros(0)
     if not len(ids) and needs_text:
@@ -97,18 +97,18 @@ def _subject(name: str, model: Model, options: InspectOptions, needs_text: bool)
     return Subject(name, model, ids.astype(np.int64), "held-out text")
 
 
-def _ids_of_file(model: Model, file: str, max_tokens: int) -> npt.NDArray[np.int64]:
+def _ids_of_file(model: Model, file: str, options: InspectOptions) -> npt.NDArray[np.int64]:
     """Return the first tokens of a file, as the model reads them, with the boundary that ends each unit."""
     tokenizer = model.tokenizer
     order = slice(None, None, -1 if model.architecture.direction == "backward" else 1)
     boundary = [] if tokenizer.unit == "stream" else [tokenizer.vocabulary.boundary_id]
     parts: list[npt.NDArray[np.int64]] = []
     num_tokens = 0
-    for unit in read_units([file], tokenizer, unit=tokenizer.unit, encoding="utf-8"):
+    for unit in read_units([file], tokenizer, unit=tokenizer.unit, encoding=options.encoding):
         parts.append(np.concatenate((tokenizer.encode(unit)[order], boundary)).astype(np.int64))
         num_tokens += len(parts[-1])
-        if num_tokens >= max_tokens:
+        if num_tokens >= options.tokens:
             break
     if not num_tokens:
         raise TextError(f"{display_name(file)}: contains no token; name a text with some")
-    return np.concatenate(parts[order] if tokenizer.unit == "stream" else parts)[:max_tokens]
+    return np.concatenate(parts[order] if tokenizer.unit == "stream" else parts)[: options.tokens]

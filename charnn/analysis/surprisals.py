@@ -70,24 +70,27 @@ class Surprisals:
     position_counts: npt.NDArray[np.int64]
 
 
-def text_to_read(model: Model, file: str | None, max_tokens: int) -> str:
+def text_to_read(model: Model, file: str | None, max_tokens: int, *, encoding: str = "utf-8") -> str:
     """Return the beginning of a file, or of the text that was held out from a model.
 
     Args:
         file: name of the file; None for the held-out text.
         max_tokens: of the model's tokenizer.
+        encoding: of the file.
 
     Raises:
         ModelError: if no text was held out.
         TextError: if the file has no token.
     """
-    text = _held_out_text(model, max_tokens) if file is None else _file_text(file, model.tokenizer, max_tokens)
+    text = (
+        _held_out_text(model, max_tokens) if file is None else _file_text(file, model.tokenizer, max_tokens, encoding)
+    )
     return beginning(text, model.tokenizer, max_tokens)
 
 
-def _file_text(file: str, tokenizer: Tokenizer, max_tokens: int) -> str:
+def _file_text(file: str, tokenizer: Tokenizer, max_tokens: int, encoding: str) -> str:
     parts: list[str] = []
-    for part in read_units([file], tokenizer, unit="stream", encoding="utf-8"):
+    for part in read_units([file], tokenizer, unit="stream", encoding=encoding):
         parts.append(part)
         if sum(map(len, parts)) >= max_tokens * _MAX_CHARS_PER_TOKEN.get(tokenizer.kind, 16):
             break

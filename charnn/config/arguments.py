@@ -149,6 +149,7 @@ class InspectArguments(TypedDict, total=False):
 
     text: Sequence[str]
     file: str | None
+    encoding: str
     pattern: Sequence[str]
     tokens: int
     seed: int
@@ -158,5 +159,6 @@ class ReportArguments(TypedDict, total=False):
     """Options of `charnn report`."""
 
     file: str | None
+    encoding: str
     passage: int
     seed: int

@@ -31,6 +31,7 @@ class InspectOptions(Checked):
         str | None,
         Option("A text file to read.", automatic="the held-out text", metavar="FILE", common=True),
     ] = None
+    encoding: Annotated[str, Option("The encoding of the text file.", metavar="NAME")] = "utf-8"
     pattern: Annotated[
         tuple[str, ...],
         Option(
@@ -73,6 +74,7 @@ class ReportOptions(Checked):
         str | None,
         Option("A text file to read.", automatic="the held-out text", metavar="FILE", common=True),
     ] = None
+    encoding: Annotated[str, Option("The encoding of the text file.", metavar="NAME")] = "utf-8"
     passage: Annotated[
         int, Option("Length of the passage that is shown, in tokens.", at_least=1, at_most=MAX_PASSAGE, common=True)
     ] = 1500

@@ -385,9 +385,10 @@ def report_untrained(models: Sequence[Model]) -> None:
     for model in models:
         config = config_if_readable(model) if model.generation == 0 else None
         if config is not None and not config.results.steps:
+            name = shlex.quote(str(model.path))
+            advice = "train again" if config.training.slim else f"train it: charnn train --resume -o {name} --minutes 2"
             logger.info(
-                f"{model.path}: is untrained (0 steps): its probabilities are those of random weights; train it: "
-                f"charnn train --resume -o {shlex.quote(str(model.path))} --minutes 2"
+                f"{model.path}: is untrained (0 steps): its probabilities are those of random weights; {advice}"
             )
 
 

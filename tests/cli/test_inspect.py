@@ -2,12 +2,14 @@
 
 import json
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 import charnn as library
 from charnn.errors import ModelError, OptionError
+from charnn.storage.model_directory import read_model, write_model
 
 
 def test_tables_and_records_have_the_same_rows(charnn, run):
@@ -44,6 +46,24 @@ def test_what_has_no_meaning_is_refused(charnn, run, arguments, message):
     result = charnn("inspect", *arguments[:1], run, *arguments[1:])
     assert result.status == 2
     assert result.err.startswith(message)
+
+
+def test_the_advice_for_another_encoding_helps(charnn, run):
+    Path("old.txt").write_bytes("The caf\xe9 by the river".encode("cp1252"))
+    for command in (("inspect", "unrolled", run), ("report", run, "-o", "page.html")):
+        refused = charnn(*command, "--file", "old.txt")
+        assert refused.status == 1
+        assert "old.txt:1: byte 0xe9 at offset 7 is not UTF-8; pass the --encoding of the text" in refused.err
+        assert charnn(*command, "--file", "old.txt", "--encoding", "cp1252").status == 0
+
+
+@pytest.mark.parametrize(("slim", "advice"), [(True, "train again"), (False, "train it: charnn train --resume -o ")])
+def test_an_untrained_model_gets_advice_that_helps(charnn, run, slim, advice):
+    model = read_model(run)
+    model.config.results.steps = 0
+    model.config.training = replace(model.config.training, slim=slim)
+    write_model(run, model.config, model.weights, generation=0)
+    assert f"those of random weights; {advice}" in charnn("inspect", "embeddings", run).err
 
 
 def test_without_the_library_that_draws_nothing_is_computed(charnn, run, monkeypatch):
