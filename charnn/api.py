@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from charnn.inference.threads import limited_blas_threads as limited_blas_threads
     from charnn.inference.tracing import TracingEngine as TracingEngine
     from charnn.language_model import LanguageModel as LanguageModel
+    from charnn.launch import is_follower as is_follower
     from charnn.library import compare as compare
     from charnn.library import inspect as inspect
     from charnn.library import interpolate as interpolate
@@ -142,6 +143,7 @@ if TYPE_CHECKING:
     from charnn.training.planning.sizes import resolve_architecture as resolve_architecture
     from charnn.training.run.bidirectional import directory_of_run as directory_of_run
     from charnn.training.run.create import minutes_to_learn as minutes_to_learn
+    from charnn.training.run.following import follow as follow
     from charnn.training.run.learning_rates import try_learning_rates as try_learning_rates
     from charnn.training.run.networks import networks as networks
     from charnn.training.run.request import make_request as make_request
@@ -196,6 +198,7 @@ _NAMES = {
     "inference.threads": ("limited_blas_threads",),
     "inference.tracing": ("TracingEngine",),
     "language_model": ("LanguageModel",),
+    "launch": ("is_follower",),
     "library": (
         "compare",
         "inspect",
@@ -346,6 +349,7 @@ _NAMES = {
     "training.planning.sizes": ("resolve_architecture",),
     "training.run.bidirectional": ("directory_of_run",),
     "training.run.create": ("minutes_to_learn",),
+    "training.run.following": ("follow",),
     "training.run.learning_rates": ("try_learning_rates",),
     "training.run.networks": ("networks",),
     "training.run.request": ("make_request",),

@@ -53,6 +53,20 @@ class TrainingError(CharnnError):
     """Training cannot continue."""
 
 
+class LostRankError(TrainingError):
+    """Another of the processes that train together ended, or cannot be reached.
+
+    Args:
+        message: what is known of it.
+        rank: of the process that noticed it.
+        is_reported: whether rank 0 reports it, or has reported it.
+    """
+
+    def __init__(self, message: str, rank: int = 0, *, is_reported: bool = False) -> None:
+        super().__init__(message)
+        self.rank, self.is_reported = rank, is_reported
+
+
 class StorageError(CharnnError):
     """A file cannot be written."""
 

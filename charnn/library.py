@@ -17,6 +17,7 @@ from charnn.config.text import Unit
 from charnn.errors import ModelError, OptionError, speaking_of_arguments
 from charnn.interrupts import Interrupted, deferred_interrupts
 from charnn.language_model import LanguageModel
+from charnn.launch import is_follower
 from charnn.options import checked_files, pick, shown, with_tuples
 from charnn.recipes import load_recipe
 from charnn.sampling.build import short_sample
@@ -102,17 +103,28 @@ def train(
         overwrite=overwrite,
         resume=resume,
     )
-    if not resume:
+    if not request.resume and not is_follower():
         valid = request.text_options.valid
         check_exist([*names, valid] if valid else names)
         check_available(directory, overwrite=overwrite)
-    from charnn.training.run.networks import networks  # loads torch
+    from charnn.training.run import following, networks  # loads torch
 
-    with closing(networks(request, started=time.monotonic())) as sessions:
+    if is_follower():
+        _train_following(following.follow, should_stop)
+        return load(directory)
+    with closing(networks.networks(request, started=time.monotonic())) as sessions:
         for session in sessions:
             if _train_network(session, on_event, should_stop) == "interrupted":
                 break
     return load(directory)
+
+
+def _train_following(follow: Callable[[Callable[[], bool]], None], should_stop: Callable[[], bool] | None) -> None:
+    """Take part in a training that another process leads. Raises KeyboardInterrupt after Ctrl-C."""
+    with deferred_interrupts() as interruption:
+        follow(lambda: interruption() is not None or (should_stop is not None and should_stop()))
+        if (number := interruption()) is not None:
+            raise Interrupted(number)
 
 
 def _train_network(

@@ -22,6 +22,7 @@ ROOMS = {
         "config",
         "files",
         "cores",
+        "launch",
         "optimize",
         "randomness",
         "recipes",

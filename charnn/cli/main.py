@@ -44,6 +44,8 @@ def main(arguments: list[str] | None = None) -> None:
     arguments = [
         charnn.api.whole_characters(argument) for argument in (sys.argv[1:] if arguments is None else arguments)
     ]
+    if arguments[:1] == ["train"] and charnn.api.is_follower():
+        console.silence()  # the first rank says the same
     try:
         with console.library_notices():
             status = app(arguments or ["--help"], prog_name="charnn", standalone_mode=False)

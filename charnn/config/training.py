@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
+from charnn.config.parallel import ParallelOptions
 from charnn.errors import OptionError
 from charnn.options import Checked, Option, refuse_unused
 
@@ -277,7 +278,7 @@ class ForcingOptions(Checked):
 
 
 @dataclass(frozen=True, kw_only=True)
-class TrainingOptions(ForcingOptions, RegularizationOptions, OptimizerOptions, BudgetOptions):
+class TrainingOptions(ParallelOptions, ForcingOptions, RegularizationOptions, OptimizerOptions, BudgetOptions):
     """All training options.
 
     Example:
@@ -345,15 +346,6 @@ class TrainingOptions(ForcingOptions, RegularizationOptions, OptimizerOptions, B
     ] = False
     seed: Annotated[int, Option("Random seed.", at_least=0, below=2**31, panel=TRAINING, common=True)] = 1
     device: Annotated[Literal["auto", "cpu", "cuda"], Option("Training device.", panel=TRAINING, common=True)] = "auto"
-    threads: Annotated[
-        int | None,
-        Option(
-            "Maximum number of training threads; the weights do not depend on it.",
-            at_least=1,
-            automatic="the number of cores",
-            panel=TRAINING,
-        ),
-    ] = None
     precision: Annotated[
         Precision,
         Option(

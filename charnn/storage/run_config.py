@@ -57,6 +57,7 @@ class PlanFacts:
         final_valid_tokens: number of held-out tokens on which the final metrics are measured; 0 in runs of older versions.
         ngram_order: planned order of the n-gram model, 0 for none. The actual order may be lower (`Results.ngram_order`).
         evaluation_seconds: expected duration of an evaluation.
+        job: identifies the job of several processes that started the run; None for a process alone.
     """
 
     device: Literal["cpu", "cuda"]
@@ -69,6 +70,7 @@ class PlanFacts:
     final_valid_tokens: int = 0
     ngram_order: int = 0
     evaluation_seconds: float
+    job: str | None = None
 
     @property
     def final_size(self) -> float:

@@ -170,7 +170,7 @@ def _row_groups(text: HeldOutText, device: str) -> list[_RowGroup]:
     warm_up = min(WARM_UP_TOKENS, int(starts[1])) if len(starts) > 1 else 0
     return [
         _RowGroup(starts[first:last], lengths[first:last], offsets[first:last], int(lengths.max()), warm_up)
-        for first, last in group_bounds(len(starts), device)
+        for first, last in group_bounds(len(starts), device=device)
     ]
 
 

@@ -7,9 +7,6 @@ from collections import deque
 from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
-import numpy as np
-import torch
-
 from charnn.config import TrainingOptions
 from charnn.errors import TrainingError
 from charnn.storage.checkpoint import Tensors
@@ -24,15 +21,15 @@ from charnn.training.events import (
     Stopped,
     StopReason,
 )
+from charnn.training.learner import STEP, Learner, Order, part_of
 from charnn.training.loss import LossTotal
-from charnn.training.network.network import Network, NetworkState
+from charnn.training.network.network import Network
 from charnn.training.objective import TokenNoise
 from charnn.training.optim.averaging import TriggeredAverage, is_triggered, make_average
-from charnn.training.optim.optimizers import LEARNING_RATES, Optimizer, load_optimizer_arrays, optimizer_arrays
+from charnn.training.optim.optimizers import LEARNING_RATES, Optimizer
 from charnn.training.optim.schedule import Budget, Schedule, seconds_for_steps, teacher_forcing_probability_at
-from charnn.training.parallel.groups import group_bounds, joined_state, split_state
-from charnn.training.parallel.step import GroupResult, PreparedStep, StepResult, TrainingStep
-from charnn.training.parallel.tuning import WorkerTuner
+from charnn.training.parallel.ranks import Ranks
+from charnn.training.parallel.step import StepResult
 from charnn.training.parallel.workers import Workers
 from charnn.training.position import TrainingPosition
 from charnn.training.speed_check import SpeedCheck
@@ -97,9 +94,7 @@ class Trainer:
     write_sample: Callable[[], str] | None = None
 
     def __post_init__(self) -> None:
-        self.states: list[NetworkState] | None = None
-        self._training_step = TrainingStep(self.network, self.optimizers, self.options, self.precision, self.workers)
-        self._tuner = WorkerTuner(self.workers)
+        self.learner = Learner(self.network, self.optimizers, self.options, self.precision, self.workers)
         self._evaluation_seconds: deque[float] = deque(maxlen=3)
         self._sample_seconds = 0.0
         self._speed_check = SpeedCheck(self.planned_speed)
@@ -111,6 +106,10 @@ class Trainer:
         self._last_checkpoint = time.monotonic()
         self._checkpoint_interval = self.options.save_every
         self._snapshot = self.checkpoint()
+
+    def join(self, ranks: Ranks) -> None:
+        """Train together with other ranks, of which this is the first."""
+        self.learner.join(ranks)
 
     def seconds(self) -> float:
         """Return the seconds spent on the run, including those before it was resumed."""
@@ -150,9 +149,9 @@ class Trainer:
                 yield Stopped(self.position.step, self.seconds(), reason)
                 return
             start = time.perf_counter()
-            step = self._prepare_step(self._learning_rate(progress), progress)
-            result = self._finish_step(step, self.workers.run(step.tasks))
-            self._note_step(result, time.perf_counter() - start)
+            result = self._step(self._learning_rate(progress), progress)
+            self._speed_check.add(time.perf_counter() - start, result.num_targets)
+            self._pending.append(result)
             if change := self._speed_check.change(self.position.step, progress, self.budget):
                 yield change
             now = time.monotonic()
@@ -174,7 +173,7 @@ class Trainer:
             return "budget"
         if self.options.patience and self.position.num_stale >= self.options.patience:
             return "patience"
-        return "interrupted" if should_stop() else None
+        return "interrupted" if should_stop() or self.learner.stop_requested else None
 
     def _peak_learning_rate(self) -> float:
         return (self.options.learning_rate or LEARNING_RATES[self.options.optimizer]) * self.position.rate_scale
@@ -184,46 +183,33 @@ class Trainer:
 
     def learn(self, learning_rate: float) -> StepResult:
         """Train on the next batch with a given learning rate and otherwise with the settings of the start of a run."""
-        step = self._prepare_step(learning_rate, progress=0.0)
-        return self._finish_step(step, self.workers.run(step.tasks))
+        return self._step(learning_rate, progress=0.0)
 
-    def _prepare_step(self, learning_rate: float, progress: float) -> PreparedStep:
-        """Prepare a step on the next batch."""
-        momentum = self._schedule.momentum(progress)
-        if momentum is not None:
-            for optimizer in self.optimizers:
-                optimizer.set_momentum(momentum)
+    def _step(self, learning_rate: float, progress: float) -> StepResult:
+        """Learn from the next batch, and update the average of the weights and the position."""
         position = self.position
         batch = self.batches.batch(position.epoch, position.batch_index)
         if batch is None:
             position.epoch, position.batch_index = position.epoch + 1, 0
             batch = self.batches.batch(position.epoch, 0)
             assert batch is not None, "an epoch has at least one batch"
-        noise = np.random.default_rng([self.options.seed, position.step, 3])
-        return self._training_step.prepare(
-            self.noise.apply(batch.inputs_TB, noise),
-            batch.targets_TB,
-            None if batch.is_first else self.states,
-            learning_rate=learning_rate * batch.length_fraction,
-            step_index=position.step,
-            teacher_forcing_probability=teacher_forcing_probability_at(
+        momentum = self._schedule.momentum(progress)
+        order = Order(
+            STEP,
+            position.step,
+            position.epoch,
+            position.batch_index,
+            learning_rate,
+            math.nan if momentum is None else momentum,
+            teacher_forcing_probability_at(
                 progress, final=self.options.teacher_forcing, descent=self.options.teacher_forcing_schedule
             ),
         )
-
-    def _finish_step(self, step: PreparedStep, groups: Sequence[GroupResult]) -> StepResult:
-        """Update the weights, their average and the position."""
-        result = self._training_step.update(step, groups)
-        self.states = result.states
-        self.position.step += 1
-        self.position.batch_index += 1
-        self.workers.run(self._averaged.updates_after(self.position.step))
+        result = self.learner.perform(order, batch, self.noise)
+        position.step += 1
+        position.batch_index += 1
+        self.workers.run(self._averaged.updates_after(position.step))
         return result
-
-    def _note_step(self, result: StepResult, seconds: float) -> None:
-        self._tuner.note(seconds, result.num_targets)
-        self._speed_check.add(seconds, result.num_targets)
-        self._pending.append(result)
 
     def _collect_losses(self, *, force: bool) -> bool:
         """Add pending losses to the tally if there are enough of them or `force` is set; return whether they are finite."""
@@ -339,20 +325,15 @@ class Trainer:
     def checkpoint(self) -> tuple[TrainingPosition, Tensors]:
         """Return a checkpoint: copies of the position and of the tensors by name."""
         self.position.seconds = self.seconds()
-        tensors = {f"network.{name}": array for name, array in self.network.arrays().items()}
+        tensors = self.learner.tensors()
         tensors |= {f"average.{name}": array for name, array in self._averaged.arrays().items()}
-        tensors |= optimizer_arrays(self.optimizers)
-        for layer, parts in enumerate(joined_state(self.states) if self.states else ()):
-            for index, part in enumerate(parts):
-                part = part.float() if part.is_floating_point() else part
-                tensors[f"recurrent.{layer}.{index}"] = part.cpu().numpy().copy()
         return self.position.copy(), tensors
 
     def restore(self, position: TrainingPosition, tensors: Tensors) -> None:
         """Resume from a checkpoint, bit for bit; the clock keeps running."""
         self._load(position, tensors)
         batch = self.batches.batch(position.epoch, position.batch_index)
-        num_rows = sum(len(state[0][0]) for state in self.states or ())
+        num_rows = sum(len(state[0][0]) for state in self.learner.states or ())
         if batch is not None and not batch.is_first and batch.inputs_TB.shape[1] != num_rows:
             raise ValueError(f"a hidden state of {num_rows} rows, and a batch of {batch.inputs_TB.shape[1]}")
         self._snapshot = (position.copy(), tensors)
@@ -362,33 +343,5 @@ class Trainer:
         self.position = position.copy()
         if isinstance(self._averaged, TriggeredAverage):
             self._averaged.start(self.position.averaging_since)
-        self.network.load_arrays(_strip_prefix("network.", tensors))
-        self._averaged.load_arrays(_strip_prefix("average.", tensors) or self.network.arrays())
-        load_optimizer_arrays(self.optimizers, _strip_prefix("optimizer.", tensors))
-        self.states = self._split(_strip_prefix("recurrent.", tensors))
-
-    def _split(self, recurrent: Tensors) -> list[NetworkState] | None:
-        """Return the carried state of each group of batch rows from the arrays of a checkpoint, or None if there is none."""
-        if not recurrent:
-            return None
-        expected = {
-            f"{layer}.{index}"
-            for layer, parts in enumerate(self.network.initial_state(1))
-            for index in range(len(parts))
-        }
-        if missing := expected - recurrent.keys():
-            raise ValueError(f"no recurrent.{min(missing)}")
-        num_layers = len({key.split(".")[0] for key in recurrent})
-        state = tuple(
-            tuple(
-                torch.from_numpy(recurrent[key].copy()).to(self._device)
-                for key in sorted(recurrent, key=lambda key: int(key.split(".")[1]))
-                if key.startswith(f"{layer}.")
-            )
-            for layer in range(num_layers)
-        )
-        return split_state(state, group_bounds(len(state[0][0]), self._device))
-
-
-def _strip_prefix(prefix: str, tensors: Tensors) -> Tensors:
-    return {name.removeprefix(prefix): array for name, array in tensors.items() if name.startswith(prefix)}
+        self.learner.load({name: array for name, array in tensors.items() if not name.startswith("average.")})
+        self._averaged.load_arrays(part_of(tensors, "average.") or self.network.arrays())

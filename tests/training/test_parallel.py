@@ -24,6 +24,7 @@ from charnn.training.parallel import tuning
 from charnn.training.parallel.groups import group_bounds, joined_state, make_generator, split_state
 from charnn.training.parallel.step import TrainingStep
 from charnn.training.parallel.tuning import WorkerTuner
+from charnn.training.parallel.ranks import owned
 from charnn.training.parallel.workers import Workers, one_torch_thread
 from tests.conftest import REPOSITORY, ramp_weights, seeded
 
@@ -43,13 +44,32 @@ EVERYTHING = {
 @pytest.mark.parametrize(
     ("num_lanes", "number"), [(1, 1), (7, 1), (8, 2), (32, 2), (47, 2), (48, 4), (64, 4), (96, 8), (128, 8), (1000, 8)]
 )
-def test_the_number_of_groups_depends_on_the_lanes_alone(num_lanes, number):
+def test_the_number_of_groups_depends_on_the_lanes(num_lanes, number):
     bounds = group_bounds(num_lanes)
     assert len(bounds) == number
     assert [lane for first, last in bounds for lane in range(first, last)] == list(range(num_lanes))
     sizes = [last - first for first, last in bounds]
     assert max(sizes) - min(sizes) <= 1
-    assert group_bounds(num_lanes, "cuda") == [(0, num_lanes)]
+    assert group_bounds(num_lanes, device="cuda") == [(0, num_lanes)]
+
+
+@pytest.mark.parametrize(("batch_size", "number"), [(128, 8), (383, 8), (384, 16), (768, 32), (4096, 64)])
+def test_only_large_batches_have_more_than_eight_groups(batch_size, number):
+    assert len(group_bounds(4096, batch_size)) == number
+
+
+@pytest.mark.parametrize("num_ranks", [1, 2, 3, 8])
+def test_each_gpu_has_a_group(num_ranks):
+    assert len(group_bounds(32, device="cuda", num_ranks=num_ranks)) == num_ranks
+
+
+@pytest.mark.parametrize("num_ranks", range(1, 10))
+@pytest.mark.parametrize("num_groups", [1, 2, 8, 64])
+def test_each_group_has_one_rank_and_the_first_group_is_of_the_first_rank(num_groups, num_ranks):
+    of_ranks = [owned(num_groups, rank, num_ranks) for rank in range(num_ranks)]
+    assert [group for groups in of_ranks for group in groups] == list(range(num_groups))
+    assert max(map(len, of_ranks)) == -(-num_groups // num_ranks)
+    assert 0 in of_ranks[0]
 
 
 def test_split_states_are_joined_again():

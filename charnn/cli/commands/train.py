@@ -17,7 +17,7 @@ from charnn.cli.options import COMMON, Overrides, with_options
 from charnn.cli.output import console
 from charnn.cli.output.progress_line import ProgressLine
 from charnn.config import ModelOptions, TextOptions, TrainingOptions
-from charnn.errors import OptionError
+from charnn.errors import LostRankError, OptionError
 from charnn.interrupts import deferred_interrupts, terminated_like_interrupted
 from charnn.options import refuse_both
 
@@ -84,7 +84,11 @@ def train(
         overwrite=overwrite,
         resume=resume,
     )
-    if texts and not resume:
+    if charnn.api.is_follower():
+        if not find_lr:
+            _follow()
+        return
+    if texts and not request.resume:
         valid = request.text_options.valid
         charnn.api.check_exist([*texts, valid] if valid else texts)
         if not find_lr:
@@ -109,6 +113,18 @@ def train(
                     stopped = event if isinstance(event, charnn.api.Stopped) else stopped
                 signal_number = interruption()
             _show_outcome(session, stopped, signal_number)
+
+
+def _follow() -> None:
+    """Take part in a run that another process leads, which reports it. Raises Exit if it failed."""
+    try:
+        with deferred_interrupts() as interruption:
+            charnn.api.follow(lambda: interruption() is not None)
+    except LostRankError as error:
+        if error.is_reported or error.rank != 1:
+            raise typer.Exit(1) from error
+        console.speak_again()  # for all that are left
+        raise
 
 
 def _directory(output: str | None, texts: list[str] | None, *, resume: bool) -> Path:

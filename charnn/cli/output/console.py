@@ -42,6 +42,16 @@ def prepare_streams() -> None:
             reconfigure(encoding="utf-8", errors="surrogateescape", newline="\n")
 
 
+def silence() -> None:
+    """Show no more messages, until `speak_again`."""
+    sys.stderr = Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115 (open until the end)
+
+
+def speak_again() -> None:
+    """Show messages again, after `silence`."""
+    sys.stderr = sys.__stderr__ or sys.stderr
+
+
 def finish_streams() -> None:
     """Write what is still in the buffers, before the interpreter would, which explains no failure.
 

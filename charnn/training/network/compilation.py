@@ -87,7 +87,7 @@ def _run_once(network: Network, *, batch_size: int, device: str, precision: str)
     generator = torch.Generator(device)
     parameters = list(network.parameters())
     with one_torch_thread():  # as in workers; compiled code keeps the number of threads at compilation
-        for num_lanes in {last - first for first, last in group_bounds(batch_size, device)}:
+        for num_lanes in {last - first for first, last in group_bounds(batch_size, batch_size, device=device)}:
             ids_TB = torch.zeros(2 * EquationLayer.CHUNK, num_lanes, dtype=torch.int64, device=device)
             state = network.initial_state(num_lanes)
             for _ in range(2):  # the state of a chunk is initial, or has a gradient, or is carried from another step

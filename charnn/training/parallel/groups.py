@@ -8,22 +8,30 @@ import torch
 from charnn.randomness import WEYL_INCREMENT, splitmix64
 from charnn.training.network.network import NetworkState
 
-MIN_LANES_FOR_TWO, MIN_LANES_FOR_FOUR, MIN_LANES_FOR_EIGHT = 8, 48, 96
+MIN_LANES_FOR_GROUPS = (8, 48, 96)
 """Minimum lanes for two, four and eight groups: groups of 16 to 24 lanes use a core efficiently, and eight of them eight cores.
 With fewer than eight lanes, two groups would take longer than one."""
+MIN_BATCH_SIZES_FOR_GROUPS = (384, 768, 1536)
+"""Minimum batch sizes for 16, 32 and 64 groups. A batch that has many lanes because its units are short needs no more."""
 
 
-def group_bounds(num_lanes: int, device: str = "cpu") -> list[tuple[int, int]]:
-    """Return the bounds of each group of lanes, its last lane excluded; on a CPU they depend on the number of lanes alone.
+def group_bounds(
+    num_lanes: int, batch_size: int = 1, *, device: str = "cpu", num_ranks: int = 1
+) -> list[tuple[int, int]]:
+    """Return the bounds of each group of lanes, its last lane excluded; on a CPU they depend on the first two numbers alone.
 
     Args:
-        num_lanes: size of the batch.
+        num_lanes: number of streams or units of a batch.
+        batch_size: see `TrainingOptions`; batches of short units have more lanes.
         device: on a GPU, which parallelizes each operation itself, there is one group.
+        num_ranks: number of GPUs.
     """
-    num_groups = 1
+    num_groups = min(num_lanes, num_ranks)
     if device == "cpu":
-        thresholds = (MIN_LANES_FOR_TWO, MIN_LANES_FOR_FOUR, MIN_LANES_FOR_EIGHT)
-        num_groups = 2 ** sum(num_lanes >= threshold for threshold in thresholds)
+        num_groups = 2 ** (
+            sum(num_lanes >= threshold for threshold in MIN_LANES_FOR_GROUPS)
+            + sum(min(num_lanes, batch_size) >= threshold for threshold in MIN_BATCH_SIZES_FOR_GROUPS)
+        )
     bounds = [index * num_lanes // num_groups for index in range(num_groups + 1)]
     return list(pairwise(bounds))
 

@@ -14,7 +14,9 @@ from charnn.training.batches import IdArray
 from charnn.training.network.network import Network, NetworkState, detached
 from charnn.training.objective import Counts, objective
 from charnn.training.optim.optimizers import Optimizer, flat_chunks, set_learning_rate
+from charnn.training.parallel.exchange import Exchange, GroupGradients, gradients_of
 from charnn.training.parallel.groups import group_bounds, make_generator
+from charnn.training.parallel.ranks import owned
 from charnn.training.parallel.workers import Task, Workers
 
 CLIP_EPSILON = 1e-6
@@ -27,7 +29,7 @@ class StepResult(NamedTuple):
     Args:
         loss: the batch's summed loss in nats, on the device.
         norm: the norm of the gradient before clipping, on the device.
-        states: the state of each group after its last token.
+        states: the state of each group that this process has, after its last token.
         num_targets: number of targets that the loss is summed over.
     """
 
@@ -44,19 +46,25 @@ class GroupResult(NamedTuple):
     gradients: Sequence[Tensor | None]
     state: NetworkState
 
+    def part(self) -> GroupGradients:
+        """Return what the update needs."""
+        return GroupGradients(self.loss, self.gradients)
+
 
 class PreparedStep(NamedTuple):
     """A step whose work can be divided among workers.
 
     Args:
-        tasks: one for each group of lanes, which runs it forward and backward.
+        tasks: one for each group of lanes that this process has, which runs it forward and backward.
         learning_rate: for the update that follows.
         num_targets: number of targets that the loss is summed over.
+        num_groups: number of groups of all ranks.
     """
 
     tasks: Sequence[Task[GroupResult]]
     learning_rate: float
     num_targets: int
+    num_groups: int
 
 
 def retained_accumulators(parameters: Sequence[Tensor]) -> list[Tensor]:
@@ -126,6 +134,7 @@ class TrainingStep:
         options: resolved training options.
         precision: fp32 or bf16 (autocast).
         workers: threads that the work is divided among; the weights do not depend on how many there are.
+        exchange: combines the gradients of several ranks; None for a single process.
     """
 
     network: Network
@@ -133,12 +142,18 @@ class TrainingStep:
     options: TrainingOptions
     precision: str
     workers: Workers
+    exchange: Exchange | None = None
 
     def __post_init__(self) -> None:
         self._device = self.network.device.type
-        self._parameters = [weight for optimizer in self.optimizers for weight in optimizer.parameters]
-        self._accumulators = retained_accumulators(self._parameters)
-        self._sums = [_SummedGradient(weight, self.options.clip_value or 0.0) for weight in self._parameters]
+        self.parameters = [weight for optimizer in self.optimizers for weight in optimizer.parameters]
+        self._accumulators = retained_accumulators(self.parameters)
+        self._sums = [_SummedGradient(weight, self.options.clip_value or 0.0) for weight in self.parameters]
+
+    def bounds(self, num_lanes: int) -> list[tuple[int, int]]:
+        """Return the bounds of each group of lanes of a batch, in all ranks."""
+        num_ranks = self.exchange.ranks.size if self.exchange else 1
+        return group_bounds(num_lanes, self.options.batch_size or 1, device=self._device, num_ranks=num_ranks)
 
     def prepare(
         self,
@@ -155,26 +170,34 @@ class TrainingStep:
         Args:
             inputs_TB: input tokens.
             targets_TB: the next tokens, `IGNORED` at padding.
-            states: of each group of lanes, or None for the initial state.
+            states: of each group of lanes that this process has, or None for the initial state.
             learning_rate: of the update.
             step_index: all randomness is a function of it, the seed and the group.
             teacher_forcing_probability: of feeding the reference token rather than a sample of the model's own.
         """
-        bounds = group_bounds(inputs_TB.shape[1], self._device)
+        bounds = self.bounds(inputs_TB.shape[1])
         counts = Counts.of(targets_TB)
-        tasks = [
-            partial(
-                self._run_group,
-                torch.from_numpy(inputs_TB[:, first:last].copy()),
-                torch.from_numpy(targets_TB[:, first:last].copy()),
-                None if states is None else states[group],
-                counts=counts,
-                key=(self.options.seed, step_index, group),
-                teacher_forcing_probability=teacher_forcing_probability,
+        tasks = []
+        for number, group in enumerate(self._own_groups(len(bounds))):
+            lanes = slice(*bounds[group])
+            tasks.append(
+                partial(
+                    self._run_group,
+                    torch.from_numpy(inputs_TB[:, lanes].copy()),
+                    torch.from_numpy(targets_TB[:, lanes].copy()),
+                    None if states is None else states[number],
+                    counts=counts,
+                    key=(self.options.seed, step_index, group),
+                    teacher_forcing_probability=teacher_forcing_probability,
+                )
             )
-            for group, (first, last) in enumerate(bounds)
-        ]
-        return PreparedStep(tasks, learning_rate, counts.targets)
+        return PreparedStep(tasks, learning_rate, counts.targets, len(bounds))
+
+    def _own_groups(self, num_groups: int) -> Sequence[int]:
+        """Return the groups of lanes that this process has."""
+        if self.exchange is None:
+            return range(num_groups)
+        return owned(num_groups, self.exchange.ranks.index, self.exchange.ranks.size)
 
     def update(self, step: PreparedStep, groups: Sequence[GroupResult]) -> StepResult:
         """Update the weights with the gradients of all groups.
@@ -183,8 +206,10 @@ class TrainingStep:
             step: from `prepare`.
             groups: the results of its tasks, in order.
         """
-        loss = torch.stack([group.loss for group in groups]).sum()
-        norm = self._update([group.gradients for group in groups], step.learning_rate)
+        parts = [group.part() for group in groups]
+        combined = self.exchange.combined(parts, step.num_groups) if self.exchange else gradients_of(parts)
+        loss = torch.stack([*combined.losses]).sum()
+        norm = self._update(combined.by_parameter, step.learning_rate)
         return StepResult(loss, norm, [group.state for group in groups], step.num_targets)
 
     def _run_group(
@@ -211,15 +236,17 @@ class TrainingStep:
                 generator=make_generator(key, self._device),
                 teacher_forcing_probability=teacher_forcing_probability,
             )
-        gradients = torch.autograd.grad(result.objective_nats, self._parameters, allow_unused=True)
+        gradients = [
+            gradient.coalesce() if gradient is not None and gradient.is_sparse else gradient
+            for gradient in torch.autograd.grad(result.objective_nats, self.parameters, allow_unused=True)
+        ]
         return GroupResult(result.loss, gradients, detached(result.state))
 
-    def _update(self, gradients: Sequence[Sequence[Tensor | None]], learning_rate: float) -> Tensor:
-        """Sum the gradients of the groups, clip the sum and update the weights; return the norm before clipping."""
+    def _update(self, gradients: Sequence[Sequence[Tensor]], learning_rate: float) -> Tensor:
+        """Sum the gradients of each parameter, clip the sum and update the weights; return the norm before clipping."""
         totals: list[Tensor | None] = []
         additions: list[Task[Tensor]] = []
-        for total, of_groups in zip(self._sums, zip(*gradients, strict=True), strict=True):
-            present = [gradient for gradient in of_groups if gradient is not None]
+        for total, present in zip(self._sums, gradients, strict=True):
             totals.append(total.total if present else None)
             additions += total.tasks(present) if present else []
         norm: Tensor = torch.linalg.vector_norm(torch.stack(self.workers.run(additions)))

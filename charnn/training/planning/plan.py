@@ -7,6 +7,7 @@ from typing import Literal, cast
 
 from charnn.config import Architecture, ModelOptions, TrainingOptions
 from charnn.config.training import DEFAULT_MINUTES
+from charnn.launch import launch
 from charnn.notices import notice_logger
 from charnn.options import refuse_unused
 from charnn.storage.run_config import PlanFacts
@@ -182,7 +183,9 @@ class Plan:
 
     def facts(self) -> PlanFacts:
         """Return the part of the plan that `config.json` stores in addition to the architecture and the options."""
+        place = launch()
         return PlanFacts(
+            job=place.job if place else None,
             device=cast(Literal["cpu", "cuda"], self.device),
             precision=cast(Literal["fp32", "bf16"], self.speed.precision),
             bf16_speedup=self.speed.bf16_speedup,
@@ -305,9 +308,10 @@ def _choose_sizes(
         return architecture, batch_size
 
     def timed(architecture: Architecture, batch_size: int) -> Speed:
-        return measure_speed(
+        speed = measure_speed(
             architecture, options, batch_size=batch_size, device=device, seconds=seconds, workers=workers
         )
+        return replace(speed, training=speed.training * _num_alike(device))
 
     architecture, batch_size = choose(seconds)
     speed = timed(architecture, batch_size)
@@ -320,6 +324,12 @@ def _choose_sizes(
     if revised == architecture:
         return architecture, speed, batch_size
     return revised, timed(revised, revised_batch_size), revised_batch_size
+
+
+def _num_alike(device: str) -> int:
+    """Return how many times the hardware that was timed takes part: machines with all their cores, or GPUs."""
+    place = launch()
+    return 1 if place is None else place.size if device == "cuda" else place.num_machines
 
 
 def _expected_tokens(options: TrainingOptions, batch_size: int, num_tokens: int, speed: Speed) -> float:

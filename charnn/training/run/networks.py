@@ -13,6 +13,7 @@ from charnn.storage.run_files import BACKWARD, RESUMING
 from charnn.text.progress import Report
 from charnn.training.run.bidirectional import half_of_budget, is_finished, is_forward_half
 from charnn.training.run.create import create_backward_half, create_run
+from charnn.training.run.following import connected_ranks, led
 from charnn.training.run.request import RunRequest
 from charnn.training.run.resume import resume_run
 from charnn.training.run.same_text import check_same_text
@@ -24,7 +25,8 @@ logger = notice_logger(__name__)
 def networks(request: RunRequest, *, started: float, report: Report | None = None) -> Generator[Session, None, None]:
     """Yield each network of a run; train it (see `charnn.training.run.session.run`) before requesting the next one.
 
-    The directory of the run is locked until the iterator is exhausted or closed.
+    The directory of the run is locked until the iterator is exhausted or closed. If this process is the first of several ranks
+    (torchrun), the others must call `charnn.training.run.following.follow`.
 
     Args:
         request: see `make_request`.
@@ -34,12 +36,26 @@ def networks(request: RunRequest, *, started: float, report: Report | None = Non
     Raises:
         CharnnError: for anything wrong with the request; the directory is then as it was.
     """
-    with exclusive(request.directory):
-        if request.resume:
-            yield from _resumed_networks(request, started)
+    with exclusive(request.directory), connected_ranks() as ranks:
+        if request.is_restart and _is_complete(request.directory):
+            sessions = _none()
+        elif request.resume:
+            sessions = _resumed_networks(request, started)
         else:
-            yield from _new_networks(request, started, report)
+            sessions = _new_networks(request, started, report)
+        yield from sessions if ranks is None else led(sessions, ranks)
         _slim_down(request.directory)
+
+
+def _none() -> Generator[Session, None, None]:
+    yield from ()
+
+
+def _is_complete(directory: Path) -> bool:
+    """Return whether all networks of a run are trained."""
+    config = read_config(directory)
+    halves = [directory, directory / BACKWARD] if is_forward_half(config) else [directory]
+    return all(is_model(half) and read_config(half).results.is_finished for half in halves)
 
 
 def _slim_down(directory: Path) -> None:

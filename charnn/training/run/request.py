@@ -8,9 +8,11 @@ from charnn.config import ModelOptions, TextOptions, TrainingOptions
 from charnn.config.compatibility import check_compatibility, merge_recipe
 from charnn.errors import StorageError
 from charnn.files import WORKING_DIRECTORY_IS_GONE, has_working_directory
+from charnn.launch import launch
 from charnn.notices import notice_logger
 from charnn.options import OptionValues, pick, refuse_both
 from charnn.recipes import Recipe
+from charnn.storage.model_directory import is_model, read_config
 from charnn.training.run.bidirectional import half_of_budget, with_default_budget
 
 logger = notice_logger(__name__)
@@ -28,6 +30,7 @@ class RunRequest:
         recipe: source of the options that the user did not give.
         overwrite: replace an existing model.
         resume: resume the run from its last checkpoint.
+        is_restart: whether the job that started the run was restarted, so that it is resumed.
     """
 
     directory: Path
@@ -39,6 +42,7 @@ class RunRequest:
     recipe: Recipe | None = None
     overwrite: bool = False
     resume: bool = False
+    is_restart: bool = False
 
 
 def make_request(
@@ -68,6 +72,9 @@ def make_request(
     refuse_both("--recipe", resume and recipe is not None, "--resume (a run keeps its options)")
     if not has_working_directory():
         raise StorageError(WORKING_DIRECTORY_IS_GONE)  # torch would abort the process
+    is_restart = not resume and _was_started_by_this_job(directory)
+    if is_restart:
+        resume, overwrite, recipe = True, False, None
     options = overrides
     if recipe is not None:
         options, left_out = merge_recipe(recipe.options, overrides)
@@ -82,5 +89,20 @@ def make_request(
     if not resume:
         check_compatibility(text_options, model_options, training_options)
     return RunRequest(
-        directory, texts, overrides, text_options, model_options, training_options, recipe, overwrite, resume
+        directory,
+        texts,
+        overrides,
+        text_options,
+        model_options,
+        training_options,
+        recipe,
+        overwrite,
+        resume,
+        is_restart,
     )
+
+
+def _was_started_by_this_job(directory: Path) -> bool:
+    """Return whether a run was started by the job that this process belongs to, before torchrun restarted it."""
+    place = launch()
+    return bool(place and place.restarts and is_model(directory) and read_config(directory).plan.job == place.job)

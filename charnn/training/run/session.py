@@ -13,7 +13,7 @@ import torch
 
 from charnn.config import Architecture, TrainingOptions
 from charnn.cores import available_cores
-from charnn.errors import CharnnError, StorageError
+from charnn.errors import CharnnError, LostRankError, StorageError
 from charnn.files import explain_write_errors
 from charnn.ngrams.kneser_ney import NgramModel
 from charnn.storage.checkpoint import Tensors
@@ -38,7 +38,7 @@ from charnn.training.network.network import Network
 from charnn.training.objective import TokenNoise
 from charnn.training.optim.optimizers import make_optimizers
 from charnn.training.optim.schedule import Budget, seconds_for_steps
-from charnn.training.parallel.workers import Workers
+from charnn.training.parallel.workers import Workers, one_torch_thread
 from charnn.training.planning.memory import memory_kept, memory_returned
 from charnn.training.position import TrainingPosition
 from charnn.training.run.bidirectional import directory_of_run
@@ -144,8 +144,11 @@ def make_session(
 
 
 def initialized_network(config: RunConfig) -> Network:
-    """Return the network with which a run begins, on the CPU: its seed determines the weights."""
-    with torch.random.fork_rng(devices=[]):
+    """Return the network with which a run begins, on the CPU: its seed determines the weights.
+
+    An orthogonal matrix would depend on the number of threads in its last digits.
+    """
+    with torch.random.fork_rng(devices=[]), one_torch_thread():
         torch.manual_seed(config.seed)
         return Network(
             config.architecture,
@@ -211,6 +214,7 @@ def run(
         _sampling(session, write_sample),
         memory_returned(),
         session.trainer.workers,
+        contextlib.closing(session.trainer.learner),
         contextlib.closing(session.trainer.run(should_stop)) as events,
     ):
         while True:
@@ -243,7 +247,8 @@ def _errors_explained(session: Session) -> Iterator[None]:
     except CharnnError as error:
         if isinstance(error, StorageError):
             raise StorageError(f"{error}; {_what_is_left(session)}") from error
-        raise type(error)(f"{error}; the files saved in {session.directory} are intact") from error
+        advice = f"; {_resuming(session)}" if isinstance(error, LostRankError) else ""
+        raise type(error)(f"{error}; the files saved in {session.directory} are intact{advice}") from error
 
 
 def _what_is_left(session: Session) -> str:
@@ -255,10 +260,12 @@ def _what_is_left(session: Session) -> str:
             f"{directory} was moved or deleted during training: what was learned up to step {step:,} since its last "
             "checkpoint is lost; if it was moved, resume with: charnn train --resume -o NEW_NAME"
         )
-    return (
-        f"the files saved in {directory} are intact; resume with: "
-        f"charnn train --resume -o {shlex.quote(str(directory_of_run(directory, session.config)))}"
-    )
+    return f"the files saved in {directory} are intact; {_resuming(session)}"
+
+
+def _resuming(session: Session) -> str:
+    run = shlex.quote(str(directory_of_run(session.directory, session.config)))
+    return f"resume with: charnn train --resume -o {run}"
 
 
 def _handle(session: Session, event: Event) -> None:

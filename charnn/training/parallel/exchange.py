@@ -1,0 +1,231 @@
+"""The gradients of groups of lanes that several ranks computed, added so that all ranks have the same sums.
+
+By default they are added in the order of the groups, as in a single process, so the weights are the same, bit for bit: each
+rank adds one part of the gradient for all groups, and the parts are then gathered, which sends as much as an all-reduce does.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from charnn.training.parallel.ranks import Ranks, owned
+
+ABSENT, DENSE = -2, -1
+"""Sizes of gradients that a group does not have, and that are not sparse; sparse ones have a number of rows."""
+
+
+class Gradients(NamedTuple):
+    """What the groups of lanes yield for an update.
+
+    Args:
+        losses: one for each group, in order.
+        by_parameter: for each parameter the gradients to add, in order; those of sparse ones have distinct rows.
+    """
+
+    losses: Sequence[Tensor]
+    by_parameter: Sequence[Sequence[Tensor]]
+
+
+class GroupGradients(NamedTuple):
+    """The summed loss of a group of lanes, and its gradient for each parameter."""
+
+    loss: Tensor
+    gradients: Sequence[Tensor | None]
+
+
+def gradients_of(groups: Sequence[GroupGradients]) -> Gradients:
+    """Return the gradients of groups that were all processed here."""
+    by_parameter = zip(*(group.gradients for group in groups), strict=True)
+    return Gradients(
+        [group.loss for group in groups],
+        [[gradient for gradient in of_groups if gradient is not None] for of_groups in by_parameter],
+    )
+
+
+@dataclass
+class Exchange:
+    """Exchanges gradients with the other ranks.
+
+    Args:
+        ranks: connected with each other.
+        parameters: in the order of the gradients.
+        is_exact: add in the order of the groups, as a single process does; otherwise in the order of an all-reduce, as on GPUs.
+        wants_stop: whether this rank was asked to stop, which it tells the others.
+    """
+
+    ranks: Ranks
+    parameters: Sequence[Tensor]
+    is_exact: bool = True
+    wants_stop: bool = False
+
+    def __post_init__(self) -> None:
+        self.stop_requested = False
+        """Whether any rank was asked to stop."""
+
+    def combined(self, groups: Sequence[GroupGradients], num_groups: int) -> Gradients:
+        """Combine the gradients of all ranks.
+
+        Args:
+            groups: those that this rank processed.
+            num_groups: of all ranks.
+        """
+        if self.parameters[0].is_cuda:
+            return self._reduced_whole(groups)
+        num_owned = [len(owned(num_groups, rank, self.ranks.size)) for rank in range(self.ranks.size)]
+        if not self.is_exact:
+            groups, num_owned = _added(groups), [min(1, number) for number in num_owned]
+        losses, sizes = self._gathered_sizes(groups, num_owned)
+        kinds = [max(of_parameter) for of_parameter in zip(*sizes, strict=True)]
+        dense = [index for index, kind in enumerate(kinds) if kind == DENSE]
+        sums = self._summed(groups, num_owned, dense)
+        rows = self._gathered_rows(groups, num_owned, sizes)
+        return Gradients(
+            losses, [[sums[index]] if index in sums else rows.get(index, []) for index in range(len(self.parameters))]
+        )
+
+    def _gathered_sizes(
+        self, groups: Sequence[GroupGradients], num_owned: Sequence[int]
+    ) -> tuple[list[Tensor], list[list[int]]]:
+        """Return the loss of each group, and for each group the size of each of its gradients."""
+        width = len(self.parameters) + 1
+        sent = torch.zeros(1 + max(num_owned) * width, dtype=torch.int64)
+        sent[0] = int(self.wants_stop)
+        for number, group in enumerate(groups):
+            sizes = [_size(gradient) for gradient in group.gradients]
+            loss = group.loss.detach().double().reshape(1).view(torch.int64)
+            sent[1 + number * width : 1 + (number + 1) * width] = torch.cat([loss, torch.tensor(sizes)])
+        gathered = self.ranks.gather(sent)
+        self.stop_requested = any(bool(received[0]) for received in gathered)
+        rows = torch.cat(
+            [received[1 : 1 + number * width] for received, number in zip(gathered, num_owned, strict=True)]
+        ).view(-1, width)
+        losses = rows[:, 0].contiguous().view(torch.float64).float()
+        return list(losses), [row[1:] for row in rows.tolist()]
+
+    def _summed(
+        self, groups: Sequence[GroupGradients], num_owned: Sequence[int], dense: Sequence[int]
+    ) -> dict[int, Tensor]:
+        """Return the sum over all groups of each gradient that is not sparse."""
+        lengths = [self.parameters[index].numel() for index in dense]
+        total, size = sum(lengths), self.ranks.size
+        own = torch.zeros(len(groups), -(-total // size) * size)
+        for row, group in zip(own, groups, strict=True):
+            torch.cat([_present(group.gradients[index]).reshape(-1) for index in dense], out=row[:total])
+        summed = self._added_in_order(own, num_owned) if self.is_exact else self.ranks.sum(own.sum(dim=0))
+        parts = torch.split(summed[:total], lengths)
+        return {index: part.view_as(self.parameters[index]) for index, part in zip(dense, parts, strict=True)}
+
+    def _added_in_order(self, own: Tensor, num_owned: Sequence[int]) -> Tensor:
+        """Return the sum of the rows of all ranks, added from the first to the last. Each rank adds one part of the columns."""
+        size = self.ranks.size
+        length = own.shape[1] // size
+        parts = own.view(len(own), size, length).transpose(0, 1).reshape(-1)
+        received = self.ranks.exchange(parts, [len(own) * length] * size, [number * length for number in num_owned])
+        first, *others = received.view(-1, length)
+        for other in others:
+            first.add_(other)
+        return torch.cat(self.ranks.gather(first))
+
+    def _gathered_rows(
+        self, groups: Sequence[GroupGradients], num_owned: Sequence[int], sizes: Sequence[Sequence[int]]
+    ) -> dict[int, list[Tensor]]:
+        """Return the sparse gradients of each parameter that has any, one for each group."""
+        shapes = [parameter.shape for parameter in self.parameters]
+        first_of_rank = [sum(num_owned[:rank]) for rank in range(self.ranks.size)]
+        lengths = [
+            sum(
+                max(size, 0) * (1 + shape[-1])
+                for of_group in sizes[first : first + number]
+                for size, shape in zip(of_group, shapes, strict=True)
+            )
+            for first, number in zip(first_of_rank, num_owned, strict=True)
+        ]
+        if not max(lengths):
+            return {}
+        sent = torch.zeros(max(lengths))
+        parts = [
+            part
+            for group in groups
+            for gradient in group.gradients
+            if gradient is not None and gradient.is_sparse
+            for part in (_as_floats(gradient._indices()[0]), gradient._values().float().reshape(-1))
+        ]
+        if parts:
+            torch.cat(parts, out=sent[: lengths[self.ranks.index]])
+        rows: dict[int, list[Tensor]] = {}
+        for first, number, received in zip(first_of_rank, num_owned, self.ranks.gather(sent), strict=True):
+            start = 0
+            for of_group in sizes[first : first + number]:
+                for index, (size, shape) in enumerate(zip(of_group, shapes, strict=True)):
+                    if size < 0:
+                        continue
+                    indices = received[start : start + size].view(torch.int32).long()
+                    start += size
+                    values = received[start : start + size * shape[-1]].view(size, shape[-1])
+                    start += size * shape[-1]
+                    rows.setdefault(index, []).append(_sparse(indices, values, shape))
+        return rows
+
+    def _reduced_whole(self, groups: Sequence[GroupGradients]) -> Gradients:
+        """All-reduce all gradients at once, with their losses; sparse ones become dense, which fast connections allow."""
+        device = self.parameters[0].device
+        lengths = [parameter.numel() for parameter in self.parameters]
+        facts = torch.zeros(2 + len(lengths), device=device)
+        facts[0] = float(self.wants_stop)
+        own = torch.zeros(sum(lengths), device=device)
+        for group in groups:
+            facts[1] += group.loss.detach()
+            for part, gradient in zip(torch.split(own, lengths), group.gradients, strict=True):
+                if gradient is not None:
+                    part += (gradient.to_dense() if gradient.is_sparse else gradient).reshape(-1)
+            facts[2:] = torch.tensor([float(gradient is not None) for gradient in group.gradients], device=device)
+        summed = self.ranks.sum(torch.cat([facts, own]))
+        loss = summed[1]
+        wants_stop, _, *present = summed[: len(facts)].tolist()
+        self.stop_requested = wants_stop > 0
+        parts = torch.split(summed[len(facts) :], lengths)
+        return Gradients(
+            [loss],
+            [
+                [part.view_as(parameter)] if is_present else []
+                for part, parameter, is_present in zip(parts, self.parameters, present, strict=True)
+            ],
+        )
+
+
+def _size(gradient: Tensor | None) -> int:
+    if gradient is None:
+        return ABSENT
+    return len(gradient._values()) if gradient.is_sparse else DENSE
+
+
+def _present(gradient: Tensor | None) -> Tensor:
+    assert gradient is not None, "a parameter has a gradient in all groups or in none"
+    return gradient.float()
+
+
+def _as_floats(indices: Tensor) -> Tensor:
+    """Return row numbers as the floats with the same bits, which are sent with the values and never computed with."""
+    return indices.to(torch.int32).view(torch.float32)
+
+
+def _sparse(rows: Tensor, values: Tensor, shape: torch.Size) -> Tensor:
+    return torch.sparse_coo_tensor(rows[None], values, shape, is_coalesced=True, check_invariants=False)
+
+
+def _added(groups: Sequence[GroupGradients]) -> list[GroupGradients]:
+    """Return the groups of a rank as one."""
+    if len(groups) < 2:
+        return list(groups)
+    loss = torch.stack([group.loss for group in groups]).sum()
+    gradients: list[Tensor | None] = []
+    for of_groups in zip(*(group.gradients for group in groups), strict=True):
+        present = [gradient for gradient in of_groups if gradient is not None]
+        summed = present[0] if present else None
+        for gradient in present[1:]:
+            summed = summed + gradient
+        gradients.append(summed.coalesce() if summed is not None and summed.is_sparse else summed)
+    return [GroupGradients(loss, gradients)]

@@ -1,0 +1,177 @@
+"""Ranks: processes on one machine or several that train one network together; rank 0 leads, the others follow its orders.
+
+All messages are JSON or arrays of numbers: nothing that is received can run code.
+"""
+
+import contextlib
+import json
+import time
+from collections.abc import Iterator, Sequence
+from datetime import timedelta
+from typing import Self
+
+import numpy as np
+import torch
+import torch.distributed as dist
+from torch import Tensor
+from torch.distributed.rendezvous import rendezvous
+
+from charnn.errors import LostRankError
+from charnn.files import JsonObject
+from charnn.launch import Launch
+from charnn.storage.checkpoint import Tensors
+
+TIMEOUT = timedelta(days=7)
+"""Maximum time for a message: rank 0 may read a long text first. A rank that ends is noticed at once."""
+FAILURE_KEY = "charnn/failure"
+SECONDS_FOR_REASON = 1.0
+"""Time for a failing rank to say why, before its loss is reported without a reason."""
+
+
+class Ranks:
+    """The ranks of a job, connected with each other.
+
+    Args:
+        place: of this process among them.
+
+    Raises:
+        LostRankError: by all methods, if another rank ended.
+    """
+
+    def __init__(self, place: Launch) -> None:
+        self.index, self.size = place.rank, place.size
+        self.place = place
+        self.is_first = place.rank == 0
+        with self._explained():
+            self._store, _, _ = next(rendezvous("env://", timeout=TIMEOUT))
+            dist.init_process_group("gloo", store=self._store, rank=place.rank, world_size=place.size, timeout=TIMEOUT)
+        self._gpus: dist.ProcessGroup | None = None
+
+    def __enter__(self) -> Self:
+        """Return itself."""
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        """Disconnect."""
+        dist.destroy_process_group()
+
+    @contextlib.contextmanager
+    def _explained(self) -> Iterator[None]:
+        try:
+            yield
+        except RuntimeError as error:
+            raise self._lost() from error
+
+    def _lost(self) -> LostRankError:
+        """Return the error for the loss of another rank, with the reason that it gave."""
+        deadline = time.monotonic() + SECONDS_FOR_REASON
+        with contextlib.suppress(RuntimeError):  # the store is lost, too
+            while time.monotonic() < deadline:
+                if self._store.check([FAILURE_KEY]):
+                    failure = json.loads(self._store.get(FAILURE_KEY))
+                    return LostRankError(str(failure["message"]), self.index, is_reported=failure["rank"] == 0)
+                time.sleep(0.02)
+        return LostRankError(
+            f"another of the {self.size} processes was lost (killed, or its machine cannot be reached)", self.index
+        )
+
+    def report_failure(self, message: str) -> None:
+        """Tell the other ranks why this one ends."""
+        with contextlib.suppress(RuntimeError):  # the store is lost, too
+            if not self._store.check([FAILURE_KEY]):
+                self._store.set(FAILURE_KEY, json.dumps({"rank": self.index, "message": message}))
+
+    def use_gpus(self) -> None:
+        """Connect the GPUs of all ranks. All ranks must call it."""
+        if self._gpus is None:
+            with self._explained():
+                self._gpus = dist.new_group(backend="nccl", timeout=TIMEOUT)
+
+    def tell(self, content: JsonObject | None = None) -> JsonObject:
+        """Send a JSON object from rank 0 to the others, which receive it.
+
+        Args:
+            content: of rank 0.
+        """
+        data = np.frombuffer(json.dumps(content).encode(), np.uint8).copy()
+        length = torch.tensor([len(data)])
+        with self._explained():
+            dist.broadcast(length, 0)
+            received = torch.from_numpy(data) if self.is_first else torch.empty(int(length), dtype=torch.uint8)
+            dist.broadcast(received, 0)
+        told: JsonObject = json.loads(received.numpy().tobytes())
+        return told
+
+    def broadcast(self, tensor: Tensor) -> Tensor:
+        """Send a tensor of a shape that all know from rank 0 to the others; return it."""
+        with self._explained():
+            dist.broadcast(tensor, 0)
+        return tensor
+
+    def tell_arrays(self, arrays: Tensors | None = None) -> Tensors:
+        """Send arrays from rank 0 to the others, which receive them.
+
+        Args:
+            arrays: of rank 0.
+        """
+        described = {name: [str(array.dtype), list(array.shape)] for name, array in (arrays or {}).items()}
+        told = {}
+        for name, (dtype, shape) in self.tell(described).items():
+            array = np.ascontiguousarray((arrays or {})[name]) if self.is_first else np.empty(shape, dtype)
+            if array.size:
+                self.broadcast(torch.from_numpy(array.reshape(-1).view(np.uint8)))
+            told[name] = array.reshape(shape)
+        return told
+
+    def collect(self, content: bytes) -> list[bytes]:
+        """Send bytes from each rank to rank 0, which returns them in the order of the ranks; the others return nothing."""
+        lengths = self.gather(torch.tensor([len(content)]))
+        sent = torch.from_numpy(np.frombuffer(content, np.uint8).copy())
+        if not self.is_first:
+            with self._explained():
+                if len(sent):
+                    dist.send(sent, 0)
+            return []
+        collected = [content]
+        for source, length in enumerate(lengths[1:], start=1):
+            received = torch.empty(int(length), dtype=torch.uint8)
+            with self._explained():
+                if len(received):
+                    dist.recv(received, source)
+            collected.append(received.numpy().tobytes())
+        return collected
+
+    def gather(self, tensor: Tensor) -> list[Tensor]:
+        """Return the tensors of all ranks, which have the same shape."""
+        gathered = [torch.empty_like(tensor) for _ in range(self.size)]
+        with self._explained():
+            dist.all_gather(gathered, tensor)
+        return gathered
+
+    def exchange(self, parts: Tensor, num_sent: Sequence[int], num_received: Sequence[int]) -> Tensor:
+        """Send a part of a vector to each rank, and return the parts that they sent to this one, in the order of the ranks.
+
+        Args:
+            parts: (sum(num_sent),).
+            num_sent, num_received: lengths of the parts by rank.
+        """
+        received = parts.new_empty(sum(num_received))
+        with self._explained():
+            dist.all_to_all_single(received, parts, list(num_received), list(num_sent))
+        return received
+
+    def sum(self, tensor: Tensor) -> Tensor:
+        """Add the tensors of all ranks, in place, in an order that depends on the number of ranks."""
+        with self._explained():
+            dist.all_reduce(tensor, group=self._gpus if tensor.is_cuda else None)
+        return tensor
+
+
+def owner(group: int, num_groups: int, num_ranks: int) -> int:
+    """Return the rank that processes a group of lanes; the groups are spread evenly, and in order."""
+    return group * num_ranks // num_groups
+
+
+def owned(num_groups: int, rank: int, num_ranks: int) -> list[int]:
+    """Return the groups of lanes that a rank processes."""
+    return [group for group in range(num_groups) if owner(group, num_groups, num_ranks) == rank]
