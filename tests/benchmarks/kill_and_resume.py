@@ -1,7 +1,7 @@
-"""Kill a training run at random moments, resume it each time on another number of threads, and compare its model with that of
-an uninterrupted run.
+"""Kill a training run at random moments, some of them in the middle of a write, resume it each time on another number of threads,
+every second time in two processes that train together, and compare its model with that of an uninterrupted run.
 
-    python tests/benchmarks/kill_and_resume.py TEXT [--kills 20] [--steps 6000] [--seed 1]
+    python tests/benchmarks/kill_and_resume.py TEXT [--kills 20] [--steps 6000] [--longest 8] [--seed 1]
 
 Exits with 1 where a byte of `model.safetensors` differs.
 """
@@ -9,7 +9,9 @@ Exits with 1 where a byte of `model.safetensors` differs.
 import argparse
 import hashlib
 import json
+import os
 import random
+import socket
 import subprocess
 import sys
 import tempfile
@@ -40,6 +42,33 @@ def resume(run: Path, num_threads: int) -> list[str]:
     return [*command, "--threads", str(num_threads)]
 
 
+def start(command: list[str], num_ranks: int) -> list[subprocess.Popen[bytes]]:
+    """Start a command in one process, or in several that train together, as Slurm's tasks do."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    together = {"WORLD_SIZE": str(num_ranks), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+    return [
+        subprocess.Popen(
+            command,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            env={**os.environ, **(together if num_ranks > 1 else {}), "RANK": str(rank)},
+        )
+        for rank in range(num_ranks)
+    ]
+
+
+def wait_for_write(run: Path, seconds: float) -> bool:
+    """Wait until a file of the run is being written, at most some seconds; return whether one is."""
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        if any(run.glob("*.new")):
+            return True
+        time.sleep(0.0005)
+    return False
+
+
 def saved_step(run: Path) -> int:
     """Return the step of the last checkpoint."""
     file = run / "training.json"
@@ -57,21 +86,27 @@ def main() -> None:
     parser.add_argument("text")
     for name, default in (("kills", 20), ("steps", 6000), ("seed", 1)):
         parser.add_argument(f"--{name}", type=int, default=default)
+    parser.add_argument("--longest", type=float, default=8.0, help="seconds until a kill, at most")
     options = parser.parse_args()
     draw = random.Random(options.seed)
     with tempfile.TemporaryDirectory() as folder:
         whole, parts = Path(folder, "whole"), Path(folder, "parts")
         subprocess.run(begin(whole, options.text, options.steps), check=True, capture_output=True)
-        command, num_kills = begin(parts, options.text, options.steps), 0
+        command, num_kills, num_in_writes = begin(parts, options.text, options.steps), 0, 0
         while num_kills < options.kills and saved_step(parts) < options.steps:
-            process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-            time.sleep(draw.uniform(0.2, 8.0))
-            process.kill()
-            process.wait()
-            num_kills += 1
+            num_ranks = 1 + num_kills % 2
+            processes = start(command, num_ranks)
+            time.sleep(draw.uniform(0.2, options.longest))
+            in_write = draw.random() < 0.3 and wait_for_write(parts, 3.0)
+            killed = draw.choice(processes)
+            killed.kill()
+            for process in processes:
+                process.wait()  # the other ends by itself
+            num_kills, num_in_writes = num_kills + 1, num_in_writes + in_write
             num_threads = draw.choice((1, 2, 3, 4))
             print(
-                f"kill {num_kills:2}: last checkpoint at step {saved_step(parts):,}; then {num_threads} threads",
+                f"kill {num_kills:3} of {num_ranks} {'in a write, ' if in_write else ''}last checkpoint at step "
+                f"{saved_step(parts):,}; then {num_threads} threads",
                 flush=True,
             )
             command = resume(parts, num_threads) if (parts / "config.json").exists() else command
@@ -79,7 +114,7 @@ def main() -> None:
             subprocess.run(command, check=True, capture_output=True)
         equal = digest(parts) == digest(whole)
         print(
-            f"{num_kills} kills; model.safetensors {'is byte-identical' if equal else 'DIFFERS'} ({digest(whole)[:16]})"
+            f"{num_kills} kills, {num_in_writes} in a write; model.safetensors {'is byte-identical' if equal else 'DIFFERS'} ({digest(whole)[:16]})"
         )
         sys.exit(0 if equal else 1)
 

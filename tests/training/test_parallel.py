@@ -22,9 +22,9 @@ from charnn.training.optim.averaging import AveragedWeights
 from charnn.training.optim.optimizers import make_optimizers
 from charnn.training.parallel import tuning
 from charnn.training.parallel.groups import group_bounds, joined_state, make_generator, split_state
+from charnn.training.parallel.ranks import owned
 from charnn.training.parallel.step import TrainingStep
 from charnn.training.parallel.tuning import WorkerTuner
-from charnn.training.parallel.ranks import owned
 from charnn.training.parallel.workers import Workers, one_torch_thread
 from tests.conftest import REPOSITORY, ramp_weights, seeded
 

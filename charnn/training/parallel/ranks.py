@@ -94,11 +94,10 @@ class Ranks:
             content: of rank 0.
         """
         data = np.frombuffer(json.dumps(content).encode(), np.uint8).copy()
-        length = torch.tensor([len(data)])
-        with self._explained():
-            dist.broadcast(length, 0)
-            received = torch.from_numpy(data) if self.is_first else torch.empty(int(length), dtype=torch.uint8)
-            dist.broadcast(received, 0)
+        length = self.broadcast(torch.tensor([len(data)]))
+        received = self.broadcast(
+            torch.from_numpy(data) if self.is_first else torch.empty(int(length), dtype=torch.uint8)
+        )
         told: JsonObject = json.loads(received.numpy().tobytes())
         return told
 
