@@ -7,6 +7,7 @@ First checks, several at a time in processes of their own:
 - every cell trains on CUDA as on the CPU (same seed, no dropout): validation losses within 1e-3, also where cuDNN's layers are not used
 - bf16 trains within 1e-2 of fp32
 - every dropout, optimizer, schedule and the like trains on CUDA
+- a rank whose gradients NCCL reduces trains as a process alone
 - a resumed run equals an uninterrupted one, and goes on without the GPU
 - scores on CUDA are those of the CPU to 1e-3; samples are the same text where no draw is within rounding of another token
 
@@ -23,6 +24,7 @@ import json
 import math
 import multiprocessing
 import os
+import socket
 import statistics
 import subprocess
 import sys
@@ -39,7 +41,9 @@ import torch
 import charnn
 from charnn.config.model import CellName
 from charnn.inference.build import Device, Weights
+from charnn.launch import Launch
 from charnn.training.events import Evaluated
+from charnn.training.parallel.ranks import Ranks
 
 CHECKOUT = Path(__file__).parents[2]
 SMALL = {"hidden_size": 64, "num_layers": 2, "batch_size": 8, "bptt_length": 64, "dropout": 0.0, "ngram_dropout": 0.0}
@@ -142,8 +146,36 @@ def reads_alike(text: Path, folder: Path, cell: str, extra: dict[str, Any]) -> O
     return difference <= TOLERANCE and same >= 24, detail
 
 
+def together_agrees(text: Path, folder: Path, device: str) -> Outcome:
+    """Train as one rank of one, whose gradients NCCL reduces."""
+    options = {**COMMON, **SMALL, "device": device}
+    alone = train(text, folder / "alone", **options)
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        os.environ |= {
+            "RANK": "0",
+            "WORLD_SIZE": "1",
+            "MASTER_ADDR": "127.0.0.1",
+            "MASTER_PORT": str(free.getsockname()[1]),
+        }
+    request = charnn.api.make_request(folder / "together", [str(text)], options)
+    losses = []
+    with Ranks(Launch(0, 1, 0, 1, 0, "gpu.py")) as ranks:
+        if device == "cuda":
+            ranks.use_gpus()
+        for session in charnn.api.networks(request, started=time.monotonic()):
+            session.trainer.join(ranks)
+            for event in charnn.api.run(session, should_stop=lambda: False):
+                losses += [event.valid_loss_nats] if isinstance(event, Evaluated) else []
+    for name in ("RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT"):
+        del os.environ[name]
+    difference = relative(losses[-1], alone)
+    return difference <= TOLERANCE, f"alone {alone:.6f}, by NCCL {losses[-1]:.6f}: {difference:.1e}"
+
+
 CHECKS: dict[str, Callable[..., Outcome]] = {
-    function.__name__: function for function in (cell_agrees, bf16_agrees, option_trains, resumes, reads_alike)
+    function.__name__: function
+    for function in (cell_agrees, bf16_agrees, option_trains, resumes, reads_alike, together_agrees)
 }
 
 
@@ -193,7 +225,7 @@ def all_checks() -> list[tuple[str, tuple[Any, ...]]]:
             {"optimizer": "muon", "precision": "bf16"},
         )
     ]
-    wanted += [("resumes", ())]
+    wanted += [("resumes", ()), ("together_agrees", ("cuda",))]
     wanted += [("reads_alike", (cell, {})) for cell in ("lstm", "gru", "rnn")]
     wanted += [("reads_alike", ("lstm", {"initial_state": "learned"}))]
     return wanted
