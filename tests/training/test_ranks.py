@@ -425,3 +425,20 @@ def test_a_follower_says_what_failed_through_the_first_rank():
         raise RuntimeError("Connection closed by peer")
     assert isinstance(caught.value, TrainingError)
     assert not caught.value.is_reported
+
+
+def test_processes_that_cannot_be_connected_say_where():
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        done = subprocess.run(
+            [sys.executable, "-m", "charnn", "train", str(REPOSITORY / "corpora" / "fables.txt"), "-o", "run"],
+            env=environment(0, 2, port),
+            capture_output=True,
+            text=True,
+        )
+    assert done.returncode == 1
+    (line,) = [line for line in done.stderr.splitlines() if "error" in line]
+    assert f"the 2 processes cannot be connected at 127.0.0.1:{port}" in line
+    assert "MASTER_PORT" in line

@@ -5,6 +5,7 @@ All messages are JSON or arrays of numbers: nothing that is received can run cod
 
 import contextlib
 import json
+import os
 import time
 from collections.abc import Iterator, Sequence
 from datetime import timedelta
@@ -21,6 +22,7 @@ from charnn.files import JsonObject
 from charnn.launch import Launch
 from charnn.storage.checkpoint import Tensors
 
+TIME_TO_CONNECT = timedelta(minutes=10)
 TIMEOUT = timedelta(days=7)
 """Maximum time for a message: rank 0 may read a long text first. A rank that ends is noticed at once."""
 FAILURE_KEY = "charnn/failure"
@@ -42,9 +44,16 @@ class Ranks:
         self.index, self.size = place.rank, place.size
         self.place = place
         self.is_first = place.rank == 0
-        with self._explained():
-            self._store, _, _ = next(rendezvous("env://", timeout=TIMEOUT))
+        try:
+            self._store, _, _ = next(rendezvous("env://", timeout=TIME_TO_CONNECT))
             dist.init_process_group("gloo", store=self._store, rank=place.rank, world_size=place.size, timeout=TIMEOUT)
+        except RuntimeError as error:
+            reason, address = str(error).split("\n", 1)[0], f"{os.environ['MASTER_ADDR']}:{os.environ['MASTER_PORT']}"
+            raise LostRankError(
+                f"the {place.size} processes cannot be connected at {address} ({reason}); start all of them with the "
+                "address of the first one's machine and a free port (MASTER_ADDR, MASTER_PORT)",
+                place.rank,
+            ) from error
         self._gpus: dist.ProcessGroup | None = None
 
     def __enter__(self) -> Self:
