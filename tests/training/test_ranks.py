@@ -33,6 +33,7 @@ from charnn.training.parallel.exchange import Exchange, GroupGradients
 from charnn.training.parallel.ranks import Ranks
 from charnn.training.parallel.workers import Workers
 from charnn.training.position import TrainingPosition
+from charnn.training.run.request import make_request
 from charnn.training.trainer import Trainer
 from tests.conftest import REPOSITORY, ramp_weights, seeded
 
@@ -442,3 +443,18 @@ def test_processes_that_cannot_be_connected_say_where():
     (line,) = [line for line in done.stderr.splitlines() if "error" in line]
     assert f"the 2 processes cannot be connected at 127.0.0.1:{port}" in line
     assert "MASTER_PORT" in line
+
+
+@pytest.mark.parametrize(
+    ("job", "restarts", "resumes"), [("job-7", "1", True), ("job-7", "0", False), ("job-8", "1", False)]
+)
+def test_a_restarted_job_resumes_the_run_that_it_started_and_no_other(monkeypatch, run, job, restarts, resumes):
+    config = json.loads((run / "config.json").read_text(encoding="utf-8"))
+    config["plan"]["job"] = "job-7"
+    (run / "config.json").write_text(json.dumps(config), encoding="utf-8")
+    for name, value in environment(0, 2, 29500).items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setenv("TORCHELASTIC_RUN_ID", job)
+    monkeypatch.setenv("TORCHELASTIC_RESTART_COUNT", restarts)
+    request = make_request(run, ["text.txt"], {"steps": 20}, overwrite=True)
+    assert (request.resume, request.is_restart, request.overwrite) == (resumes, resumes, not resumes)
