@@ -130,6 +130,9 @@ class TrainArguments(TypedDict, total=False):
     teacher_forcing: float
     teacher_forcing_schedule: Literal["linear", "exponential", "inverse-sigmoid"]
     sampling_passes: int
+    init_from: str | None
+    extend_vocab: bool
+    freeze: str | None
     batch_size: int | None
     bptt_length: int
     bptt_jitter: bool

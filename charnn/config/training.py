@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
+from charnn.config.further import FurtherOptions
 from charnn.errors import OptionError
 from charnn.options import Checked, Option, refuse_unused
 
@@ -277,7 +278,7 @@ class ForcingOptions(Checked):
 
 
 @dataclass(frozen=True, kw_only=True)
-class TrainingOptions(ForcingOptions, RegularizationOptions, OptimizerOptions, BudgetOptions):
+class TrainingOptions(FurtherOptions, ForcingOptions, RegularizationOptions, OptimizerOptions, BudgetOptions):
     """All training options.
 
     Example:

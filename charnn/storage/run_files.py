@@ -12,6 +12,7 @@ _SYSTEM_FILES = (".DS_Store", "Thumbs.db", "desktop.ini")
 """Files that a file manager leaves in any directory."""
 NGRAM_FILE = "ngram.safetensors"
 SPELLING_FILE = "spelling.safetensors"
+OLD_VALID_FILE = "old-valid.bin"
 FILES = {
     "config.json": "options, the text's files, results",
     "tokenizer.json": "the vocabulary",
@@ -24,11 +25,12 @@ FILES = {
     "metrics.jsonl": "metrics and samples of training; for charnn report",
     "train.bin": "the encoded text; for --resume, --novelty and --dynamic",
     "valid.bin": "the held-out text; for --resume and fitted parameters",
+    OLD_VALID_FILE: "the held-out text of the model that was trained further; for --resume",
 }
 """The purpose of each file of a model directory."""
 
 
-RESUMING = ("training.json", "training.safetensors", "train.bin", "valid.bin")
+RESUMING = ("training.json", "training.safetensors", "train.bin", "valid.bin", OLD_VALID_FILE)
 """The files that sampling and scoring do without."""
 
 

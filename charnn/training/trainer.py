@@ -279,8 +279,10 @@ class Trainer:
             self._apply_validation_loss(loss)
         self._snapshot = self.checkpoint()
         self._tally = _Tally()
-        num_tokens, temperature = validation.loss.num_tokens, validation.temperature
-        return Evaluated(position.step, progress, self.seconds(), loss, num_tokens, temperature, is_best, sample)
+        num_tokens, temperature, old_loss = validation.loss.num_tokens, validation.temperature, validation.old_loss_nats
+        return Evaluated(
+            position.step, progress, self.seconds(), loss, num_tokens, temperature, is_best, sample, old_loss
+        )
 
     def _sample(self) -> str | None:
         """Return a text that the averaged weights write, and note how long it took."""

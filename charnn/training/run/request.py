@@ -12,6 +12,7 @@ from charnn.notices import notice_logger
 from charnn.options import OptionValues, pick, refuse_both
 from charnn.recipes import Recipe
 from charnn.training.run.bidirectional import half_of_budget, with_default_budget
+from charnn.training.run.parent import options_of_parent
 
 logger = notice_logger(__name__)
 
@@ -66,6 +67,11 @@ def make_request(
     """
     refuse_both("--resume", resume and overwrite, "--overwrite")
     refuse_both("--recipe", resume and recipe is not None, "--resume (a run keeps its options)")
+    refuse_both(
+        "--recipe",
+        recipe is not None and overrides.get("init_from") is not None,
+        "--init-from (it keeps the options of the model)",
+    )
     if not has_working_directory():
         raise StorageError(WORKING_DIRECTORY_IS_GONE)  # torch would abort the process
     options = overrides
@@ -75,7 +81,11 @@ def make_request(
             logger.info(
                 f"recipe {recipe.name}: left out {', '.join(left_out)}, which have no effect with the options given"
             )
-    text_options, model_options = pick(TextOptions, options), pick(ModelOptions, options)
+    parent = options.get("init_from") if not resume else None
+    if parent is None:
+        text_options, model_options = pick(TextOptions, options), pick(ModelOptions, options)
+    else:
+        text_options, model_options = options_of_parent(directory, Path(str(parent)), options)
     if model_options.direction == "both" and not resume:
         options = half_of_budget(with_default_budget(options))
     training_options = pick(TrainingOptions, options)

@@ -26,6 +26,7 @@ from charnn.storage.model_directory import (
     write_training_state,
 )
 from charnn.storage.run_config import RunConfig
+from charnn.storage.run_files import OLD_VALID_FILE
 from charnn.text.corpus import open_ids
 from charnn.text.tokenizers import Tokenizer
 from charnn.training.batches import Batches, make_batches
@@ -34,6 +35,7 @@ from charnn.training.events import CheckpointDue, Evaluated, Event, Stopped, eve
 from charnn.training.held_out import HeldOutText
 from charnn.training.network.compilation import compile_steps
 from charnn.training.network.dropout import RegularizationRates
+from charnn.training.network.freezing import freeze
 from charnn.training.network.network import Network
 from charnn.training.objective import TokenNoise
 from charnn.training.optim.optimizers import make_optimizers
@@ -42,6 +44,7 @@ from charnn.training.parallel.workers import Workers
 from charnn.training.planning.memory import memory_kept, memory_returned
 from charnn.training.position import TrainingPosition
 from charnn.training.run.bidirectional import directory_of_run
+from charnn.training.run.further import loss_on, open_old_text, with_old_loss
 from charnn.training.run.metrics import measure_final_metrics
 from charnn.training.trainer import Trainer
 
@@ -60,6 +63,7 @@ class Session:
         generation: generation of the weights on disk.
         unsaved_best: the best weights so far, if they are not on disk yet.
         ngrams: the n-gram model to interpolate with, if there is one.
+        old_held_out: held-out text of the model that is trained further, if there is any.
     """
 
     directory: Path
@@ -71,6 +75,7 @@ class Session:
     generation: int = 0
     unsaved_best: Tensors | None = None
     ngrams: NgramModel | None = None
+    old_held_out: HeldOutText | None = None
 
     @property
     def architecture(self) -> Architecture:
@@ -94,19 +99,24 @@ def make_session(
     started: float,
     *,
     workers: Workers | None = None,
+    weights: Tensors | None = None,
 ) -> Session:
-    """Return a session with newly initialized weights for the encoded text in a directory.
+    """Return a session for the encoded text in a directory.
 
     Args:
         config: the complete configuration (see `Session`).
         position: position at which training starts.
         started: `time.monotonic()` at which the clock of the run started.
         workers: threads to train with; created if None.
+        weights: with which training begins; newly initialized if None.
     """
     options, plan = config.training, config.plan
     workers = workers or make_workers(options, plan.device)
     assert options.batch_size is not None
     network = initialized_network(config).to(plan.device)
+    if weights is not None:
+        network.load_arrays(weights)
+    freeze(network, options.freeze, num_old_rows=config.parent.vocab_size if config.parent else 0)
     compile_steps(network, options, unit=tokenizer.unit, device=plan.device, precision=plan.precision)
     batches, noise = _open_training_text(directory, options, tokenizer)
     steps = [options.steps] if options.steps else []
@@ -124,6 +134,9 @@ def make_session(
     def evaluate() -> Validation:
         return validate(network, evaluated, vocabulary, workers=workers)
 
+    old_held_out = open_old_text(directory, config.parent, tokenizer, plan)
+    if old_held_out is not None:
+        evaluate = with_old_loss(evaluate, network, old_held_out, vocabulary, workers=workers)
     trainer = Trainer(
         network=network,
         optimizers=make_optimizers(network, options),
@@ -140,7 +153,7 @@ def make_session(
         planned_speed=plan.training_tokens_per_second,
         final_size=plan.final_size,
     )
-    return Session(directory, config, tokenizer, trainer, held_out, evaluated)
+    return Session(directory, config, tokenizer, trainer, held_out, evaluated, old_held_out=old_held_out)
 
 
 def initialized_network(config: RunConfig) -> Network:
@@ -181,12 +194,16 @@ def close_text(session: Session) -> None:
     """Close the text, so that its directory can be moved or removed; call `open_text` before training again."""
     del session.trainer.batches, session.trainer.noise
     session.held_out.ids = session.evaluated.ids = np.zeros(0, dtype=np.int64)
+    if session.old_held_out is not None:
+        session.old_held_out.ids = session.held_out.ids
 
 
 def open_text(session: Session) -> None:
     """Reopen the text in the directory of the run."""
     trainer = session.trainer
     session.held_out.ids = session.evaluated.ids = open_ids(session.directory / "valid.bin", session.tokenizer)
+    if session.old_held_out is not None:
+        session.old_held_out.ids = open_ids(session.directory / OLD_VALID_FILE, session.tokenizer)
     trainer.batches, trainer.noise = _open_training_text(session.directory, trainer.options, session.tokenizer)
 
 
@@ -287,16 +304,19 @@ def _record_results(session: Session, event: Evaluated) -> None:
 
 def _measure_best_weights(session: Session, text: HeldOutText) -> None:
     """Compute the final metrics of the best weights."""
-    if not len(text):
+    old_text = session.old_held_out
+    if not len(text) and old_text is None:
         return
     with torch.random.fork_rng(devices=[]):  # initialization must not advance the generator of training
         network = Network(session.architecture).to(session.config.plan.device)
     network.load_arrays(session.unsaved_best or read_model(session.directory).weights)
-    metrics = measure_final_metrics(
-        network, session.ngrams, text, session.tokenizer.vocabulary, workers=session.trainer.workers
-    )
+    results, workers = session.config.results, session.trainer.workers
+    if old_text is not None:
+        results.old_loss_nats = loss_on(network, old_text, session.tokenizer.vocabulary, workers=workers)
+    if not len(text):
+        return
+    metrics = measure_final_metrics(network, session.ngrams, text, session.tokenizer.vocabulary, workers=workers)
     session.config.mixture_weights = metrics.mixture_weights
-    results = session.config.results
     results.valid_loss_nats, results.valid_margin_nats = metrics.loss_nats, metrics.margin_nats
     results.valid_num_tokens = metrics.num_tokens
     results.valid_loss_cold_nats = metrics.fixed_window_loss_nats
