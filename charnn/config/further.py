@@ -29,8 +29,8 @@ class FurtherOptions(Checked):
     extend_vocab: Annotated[
         bool,
         Option(
-            "Add tokens of TEXT that the model does not know to its vocabulary (char, word), rather than reading them as <unk>; "
-            "--min-count and --vocab-size limit them.",
+            "Add tokens of TEXT that the model does not know to its vocabulary (char, word), instead of reading them as "
+            "<unk>; --min-count and --vocab-size limit them.",
             panel=FURTHER,
         ),
     ] = False
@@ -54,7 +54,8 @@ class FurtherOptions(Checked):
         for part in parts:
             if not _PARTS.fullmatch(part):
                 raise OptionError(
-                    f"--freeze: found {part!r}, but each part must be embedding, layers, layer-1, layer-2, ..., output or {OLD_ROWS}"
+                    f"--freeze: found {part!r}, but each part must be embedding, layers, layer-1, layer-2, ..., output or "
+                    f"{OLD_ROWS}"
                 )
         refuse_unused(f"--freeze {OLD_ROWS}", OLD_ROWS in parts and not self.extend_vocab, "--extend-vocab")
 

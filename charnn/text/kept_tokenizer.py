@@ -1,4 +1,4 @@
-"""The tokenizer of an earlier model, kept for another text: how much of it the vocabulary covers, and new tokens for the rest."""
+"""The tokenizer of an earlier model, kept for another text: what its vocabulary covers, and new tokens for the rest."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 
 from charnn.config import TextOptions, Unit
-from charnn.errors import OptionError
+from charnn.errors import OptionError, first_of
 from charnn.files import sha256_hex
 from charnn.text.tokenizer_training import spelling_examples
 from charnn.text.tokenizers import (
@@ -160,13 +160,11 @@ def _coverage(
     if not unknown:
         return f"{name}: the vocabulary of {kept.model} has all of its {what}"
     total = sum(counts.values())
-    frequent = ", ".join(f"{visible(token)} ({count:,})" for token, count in list(unknown.items())[:NUM_SHOWN])
-    if (num_others := len(unknown) - NUM_SHOWN) > 0:
-        frequent += f" and {num_others:,} others"
+    frequent = first_of([f"{visible(token)} ({count:,})" for token, count in unknown.items()], NUM_SHOWN)
     found = f"{name}: {_rate(unknown, total)} of its {what} are not in the vocabulary of {kept.model}: {frequent}"
     if kept.is_extended:
         left = f"; {_rate(remaining, total)} remain <unk>" if remaining else ""
-        return f"{found}; --extend-vocab adds {num_added:,} tokens{left}"
+        return f"{found}; --extend-vocab adds {num_added:,} token{'s' * (num_added != 1)}{left}"
     if kind == "subword":
         return f"{found}; they become <unk>; a new run without --init-from would know them"
     return f"{found}; they become <unk>; --extend-vocab adds them to the vocabulary"

@@ -1,4 +1,4 @@
-"""Freezing of parameters: whole ones, which need no gradient, and the rows of old tokens, beside which only the others are updated."""
+"""Freezing: of whole parameters, which need no gradient, and of the rows of old tokens, while the others are updated."""
 
 from collections.abc import Iterator
 from typing import NamedTuple

@@ -42,8 +42,8 @@ from charnn.training.planning.devices import choose_device
 from charnn.training.planning.ngram_tables import choose_table_sizes
 from charnn.training.planning.plan import Plan, make_plan, resolve_budget
 from charnn.training.position import TrainingPosition
-from charnn.training.run.metrics import estimate_ngrams, evaluate_ngrams, tokens_to_count
 from charnn.training.run.further import measure_before_training, store_old_text
+from charnn.training.run.metrics import estimate_ngrams, evaluate_ngrams, tokens_to_count
 from charnn.training.run.parent import (
     Parent,
     architecture_of,
@@ -106,12 +106,12 @@ def create_run(
             report=report,
             minutes=options.minutes,
             cache_root=cache.cache_directory(),
-            kept=parent and kept_tokenizer(parent, text_options, is_extended=options.extend_vocab),
+            kept=None if parent is None else kept_tokenizer(parent, text_options, is_extended=options.extend_vocab),
         )
         if model_options.direction == "backward":
             for split in SPLITS:
                 reverse_encoded(staging / f"{split}.bin", staging / f"{split}.bin", corpus.tokenizer)
-        fixed = parent and architecture_of(parent, corpus.tokenizer.vocabulary)
+        fixed = None if parent is None else architecture_of(parent, corpus.tokenizer.vocabulary)
         plan = make_plan(model_options, options, corpus=corpus, device=device, workers=workers, fixed=fixed)
         _refuse_too_little_time(plan, time.monotonic() - started)
         config = _make_config(corpus, AskedOptions(text_options, model_options, training_options), plan, recipe)
@@ -143,7 +143,8 @@ def create_backward_half(forward: Path, *, started: float) -> Session:
     with staging_directory(directory) as staging:
         for split in SPLITS:
             reverse_encoded(forward / f"{split}.bin", staging / f"{split}.bin", model.tokenizer)
-        parent = model.config.parent and read_parent_of_backward_half(model.config.parent)
+        facts = model.config.parent
+        parent = None if facts is None else read_parent_of_backward_half(facts)
         if parent is None:
             architecture = _backward(model.architecture, staging, model.tokenizer)
         else:

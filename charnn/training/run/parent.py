@@ -135,7 +135,8 @@ def _direction(path: Path, config: RunConfig) -> Any:
 def _contradiction(name: str, value: object, path: Path, found: object) -> OptionError:
     declared = {**declared_options(TextOptions), **declared_options(ModelOptions)}
     flag = flags_of(name, declared[name][1])[-1]
-    return OptionError(f"{flag}: found {value}, but {path} has {found}, which --init-from keeps; leave it out")
+    kept = "its default" if found is None else found
+    return OptionError(f"{flag}: found {value}, but {path} has {kept}, which --init-from keeps; leave it out")
 
 
 def _check_new_tokens(text: TextOptions, options: OptionValues) -> None:
@@ -159,7 +160,7 @@ def _check_frozen(shape: Architecture, options: OptionValues) -> None:
     for part in parts:
         number = part.removeprefix("layer-")
         if number != part and number.isdecimal() and int(number) > shape.num_layers:
-            raise OptionError(f"--freeze: found {part}, but the model has {shape.num_layers} recurrent layers")
+            raise OptionError(f"--freeze: found {part}, but the last layer is layer-{shape.num_layers}; leave it out")
     one_hot = shape.inputs == "one-hot"
     refuse_unused("--freeze embedding", "embedding" in parts and one_hot, "--inputs embedding")
     refuse_unused(f"--freeze {OLD_ROWS}", OLD_ROWS in parts and one_hot, "--inputs embedding")

@@ -9,7 +9,7 @@ from charnn.config.compatibility import check_compatibility, merge_recipe
 from charnn.errors import StorageError
 from charnn.files import WORKING_DIRECTORY_IS_GONE, has_working_directory
 from charnn.notices import notice_logger
-from charnn.options import OptionValues, pick, refuse_both
+from charnn.options import OptionValues, checked_text, pick, refuse_both
 from charnn.recipes import Recipe
 from charnn.training.run.bidirectional import half_of_budget, with_default_budget
 from charnn.training.run.parent import options_of_parent
@@ -85,7 +85,7 @@ def make_request(
     if parent is None:
         text_options, model_options = pick(TextOptions, options), pick(ModelOptions, options)
     else:
-        text_options, model_options = options_of_parent(directory, Path(str(parent)), options)
+        text_options, model_options = options_of_parent(directory, Path(checked_text(parent, "--init-from")), options)
     if model_options.direction == "both" and not resume:
         options = half_of_budget(with_default_budget(options))
     training_options = pick(TrainingOptions, options)
