@@ -58,7 +58,8 @@ def shortened(command: str) -> list[str]:
     if "--resume" in words:
         words[words.index("--steps") + 1] = "4"
     elif words[0] == "train":
-        words += ["--hidden-size", "8", "--batch-size", "4", "--bptt", "32"]
+        words += [] if "--init-from" in words else ["--hidden-size", "8"]
+        words += ["--batch-size", "4", "--bptt", "32"]
     return words
 
 

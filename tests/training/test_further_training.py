@@ -23,7 +23,7 @@ from charnn.text.tokenizers import CharTokenizer
 from charnn.text.vocabulary import Vocabulary
 from charnn.training.run import session
 from charnn.training.run.parent import Parent, architecture_of, first_weights
-from tests.conftest import ARCHITECTURES, ramp_weights
+from tests.conftest import ARCHITECTURES, ramp_weights, train_quietly
 from tests.training.test_techniques import interrupted_after_ten_steps
 
 OLD = "the cats which ate were full\nthe cat which ate was full\n" * 40
@@ -39,9 +39,14 @@ def texts(tmp_path):
     (tmp_path / "new.txt").write_text(NEW, encoding="utf-8")
 
 
+@pytest.fixture(scope="module")
+def _old(tmp_path_factory):
+    return train_quietly(tmp_path_factory.mktemp("old"), OLD, *SMALL)
+
+
 @pytest.fixture
-def old(texts, charnn):
-    return trained(charnn)
+def old(texts, _old):
+    shutil.copytree(_old, "old")
 
 
 def trained(charnn, *options):
@@ -271,7 +276,7 @@ def test_a_backward_half_does_not_begin_with_another_model(charnn, texts, monkey
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (("--hidden-size", 16), "--hidden-size: found 16, but old has 12, which --init-from keeps; leave it out"),
+        (("--hidden-size", 16), "--hidden-size: found 16, but old has 24, which --init-from keeps; leave it out"),
         (("--tokenizer", "word"), "--tokenizer: found word, but old has char, which --init-from keeps"),
         (("--unit", "document"), "--unit: found document, but old has stream, which --init-from keeps"),
         (("--forget-bias", 2), "--forget-bias: found 2.0, but old has its default, which --init-from keeps"),
@@ -296,7 +301,7 @@ def test_what_contradicts_the_model_is_refused_in_one_line(charnn, old, options,
 
 
 def test_what_agrees_with_the_model_may_be_repeated(charnn, old):
-    assert charnn(*FURTHER, "-o", "new", "--hidden-size", 12, "--cell", "lstm", "--tokenizer", "char").status == 0
+    assert charnn(*FURTHER, "-o", "new", "--hidden-size", 24, "--cell", "lstm", "--tokenizer", "char").status == 0
 
 
 @pytest.mark.parametrize(
@@ -329,7 +334,7 @@ def test_the_api_takes_a_path_and_speaks_of_arguments(old, caplog):
         model = package.train("new.txt", output="new", init_from=Path("old"), **quick)
     assert model.path == Path("new")
     assert "extend_vocab adds them to the vocabulary" in caplog.text
-    with pytest.raises(OptionError, match=r"^hidden_size: found 64, but old has 12, which init_from keeps"):
+    with pytest.raises(OptionError, match=r"^hidden_size: found 64, but old has 24, which init_from keeps"):
         package.train("new.txt", output="other", init_from="old", hidden_size=64, **quick)
     with pytest.raises(ModelError, match="nowhere: no such model directory"):
         package.train("new.txt", output="other", init_from="nowhere", **quick)
