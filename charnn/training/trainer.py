@@ -165,6 +165,7 @@ class Trainer:
                 yield from self._report(progress)
             if saving:
                 yield CheckpointDue(self.position.step)
+                self._snapshot = self.checkpoint()
                 self._last_checkpoint = time.monotonic()
                 cost = self._last_checkpoint - now
                 self._checkpoint_interval = max(self.options.save_every, cost / MAX_CHECKPOINT_FRACTION)
@@ -226,10 +227,10 @@ class Trainer:
         self._pending.append(result)
 
     def _collect_losses(self, *, force: bool) -> bool:
-        """Add pending losses to the tally if there are enough of them or `force` is set; return whether they are finite."""
+        """Add pending losses to the tally if there are enough; return whether they, and with `force` all weights, are finite."""
         if len(self._pending) < STEPS_PER_READ[self._device] and not force:
             return True
-        finite = True
+        finite = not force or self.network.is_finite()
         for result in self._pending:
             nats, norm = float(result.loss), float(result.norm)
             finite = finite and math.isfinite(nats) and math.isfinite(norm)

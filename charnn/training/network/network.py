@@ -176,6 +176,10 @@ class Network(nn.Module):
             arrays["output.bias"] /= temperature
         return arrays
 
+    def is_finite(self) -> bool:
+        """Return whether all weights are finite."""
+        return all(bool(weight.isfinite().all()) for weight in self.named_weights().values())
+
     def load_arrays(self, arrays: Tensors) -> None:
         """Load the weights from arrays of the same names and shapes."""
         with torch.no_grad():
