@@ -9,8 +9,8 @@ from types import FrameType
 INTERRUPTS: tuple[int, ...] = tuple(
     getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP", "SIGUSR1", "SIGBREAK") if hasattr(signal, name)
 )
-"""SIGUSR1 is what Slurm sends before the end of a job (`--signal=USR1@120`). Windows has neither it nor SIGHUP; only Windows has
-SIGBREAK (Ctrl-Break)."""
+"""SIGUSR1 is what Slurm sends before the end of a job (`--signal=USR1@120`). Windows has neither it nor SIGHUP; only Windows
+has SIGBREAK (Ctrl-Break)."""
 
 Handler = Callable[[int, FrameType | None], None]
 

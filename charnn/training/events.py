@@ -70,6 +70,19 @@ class CheckpointDue:
 
 
 @dataclass(frozen=True)
+class SaveFailed:
+    """A checkpoint could not be saved: training continues, and the next one is tried when it is due.
+
+    Args:
+        step: of the checkpoint.
+        reason: what could not be written, and why.
+    """
+
+    step: int
+    reason: str
+
+
+@dataclass(frozen=True)
 class RolledBack:
     """The loss was not finite: training continues from an earlier step with half the peak learning rate.
 
@@ -113,7 +126,7 @@ class Stopped:
     reason: StopReason
 
 
-Event = Progressed | Evaluated | CheckpointDue | RolledBack | SpeedChanged | Stopped
+Event = Progressed | Evaluated | CheckpointDue | SaveFailed | RolledBack | SpeedChanged | Stopped
 
 
 def event_json(event: Event) -> JsonObject:

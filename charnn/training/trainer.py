@@ -227,7 +227,7 @@ class Trainer:
         self._pending.append(result)
 
     def _collect_losses(self, *, force: bool) -> bool:
-        """Add pending losses to the tally if there are enough; return whether they, and with `force` all weights, are finite."""
+        """Add pending losses to the tally if there are enough; return whether they (if forced, also all weights) are finite."""
         if len(self._pending) < STEPS_PER_READ[self._device] and not force:
             return True
         finite = not force or self.network.is_finite()

@@ -1,5 +1,6 @@
 """What goes wrong in a run of days: weights that are not finite, signals of a batch system, disks that fill up."""
 
+import errno
 import json
 import math
 import os
@@ -14,7 +15,10 @@ import pytest
 import torch
 from safetensors.numpy import load_file
 
+from charnn import files
+from charnn.errors import StorageError
 from charnn.training.parallel.step import TrainingStep
+from charnn.training.run import saving
 
 TEXT = "the cats which ate were full\nthe cat which ate was full\n" * 40
 SMALL = ("--hidden-size", 8, "--embedding-size", 4, "--batch-size", 4, "--bptt", 16)
@@ -62,7 +66,7 @@ def injecting(kind, at, monkeypatch):
 @pytest.mark.parametrize("kind", ["gradient", "weight", "unused weight"])
 @pytest.mark.parametrize("optimizer", ["muon", "sgd"])
 def test_a_run_goes_on_from_the_last_good_snapshot(charnn, text, monkeypatch, precision, kind, optimizer):
-    monkeypatch.setattr("charnn.training.planning.devices.supports_bf16", lambda device: True)
+    monkeypatch.setattr("charnn.training.planning.devices.supports_bf16", lambda _device: True)
     monkeypatch.setattr("charnn.training.trainer.MAX_CHECKPOINT_FRACTION", 1e9)  # at each step
     injecting(kind, (9, 25), monkeypatch)
     arguments = ("--steps", 40, "--precision", precision, "--optimizer", optimizer, "--save-every", 1e-6)
@@ -110,4 +114,122 @@ def test_a_batch_system_s_warning_saves_and_says_how_to_resume(charnn, text, nam
     assert err.splitlines()[-1].endswith("; resume with: charnn train --resume -o m")
     step = json.loads(Path("m/training.json").read_text(encoding="utf-8"))["step"]
     assert charnn("train", "--resume", "-o", "m", "--steps", step + 2).status == 0
-    assert os.listdir()
+
+
+class Disk:
+    """A disk that is full while `is_full` says so, given the number of the next write of a file."""
+
+    def __init__(self, monkeypatch, is_full, code=errno.ENOSPC):
+        self.num_writes, self.is_full, real = 0, is_full, files._write_through
+
+        def write_through(path, content):
+            self.num_writes += 1
+            if self.is_full(self.num_writes):
+                raise OSError(code, os.strerror(code))
+            real(path, content)
+
+        monkeypatch.setattr(files, "_write_through", write_through)
+        monkeypatch.setattr("charnn.training.trainer.MAX_CHECKPOINT_FRACTION", 1e9)  # a checkpoint after each step
+        monkeypatch.setattr(saving, "FINAL_INTERVAL_SECONDS", 0.01)
+
+
+def NEVER(_number):
+    return False
+
+
+RUN = ("--steps", 30, "--precision", "fp32", "--save-every", 1e-6)
+
+
+@pytest.mark.parametrize(
+    ("code", "reason"),
+    [(errno.ENOSPC, "no space is left on the disk; free some"), (errno.EROFS, "the file system is read-only")],
+    ids=["full", "read-only"],
+)
+def test_a_disk_that_fails_for_a_while_postpones_checkpoints(charnn, text, monkeypatch, code, reason):
+    disk = Disk(monkeypatch, NEVER, code)
+    assert charnn("train", text, *SMALL, *RUN, "-o", "whole").status == 0
+    assert disk.num_writes > 60
+    disk.num_writes, disk.is_full = 0, lambda number: 20 <= number < 40
+    said = charnn("train", text, *SMALL, *RUN, "-o", "m")
+    assert said.status == 0, said.err
+    assert Path("m/model.safetensors").read_bytes() == Path("whole/model.safetensors").read_bytes()
+    failures = [line for line in said.err.splitlines() if reason in line]
+    assert len(failures) == 1
+    assert failures[0].startswith("charnn: step ")
+    assert failures[0].endswith("; training goes on, and the next checkpoint is tried when it is due")
+    steps = [record["step"] for record in records("m", "evaluated")]
+    assert steps == [record["step"] for record in records("whole", "evaluated")]
+
+
+@pytest.mark.parametrize("ends", ["in time", "never"])
+def test_a_disk_that_is_full_at_the_end_is_waited_for(charnn, text, monkeypatch, ends):
+    waits = []
+    disk = Disk(monkeypatch, lambda number: number >= 20 and (ends == "never" or len(waits) < 3))
+    monkeypatch.setattr(saving, "_wait", lambda seconds, _should_stop: waits.append(seconds))
+    monkeypatch.setattr(saving, "FINAL_WAIT_SECONDS", 600 if ends == "in time" else 0.1)
+    said = charnn("train", text, *SMALL, *RUN, "-o", "m")
+    last = said.err.splitlines()[-1]
+    if ends == "in time":
+        assert said.status == 0
+        assert len(waits) == 3
+        assert json.loads(Path("m/config.json").read_text(encoding="utf-8"))["results"]["stopped"] == "budget"
+        assert records("m", "stopped")
+    else:
+        assert said.status == 1
+        assert last.endswith("; the files saved in m are intact; resume with: charnn train --resume -o m")
+        disk.is_full = NEVER
+        assert charnn("train", "--resume", "-o", "m").status == 0
+    assert_finite("m")
+
+
+def test_a_signal_ends_the_waiting(charnn, text, monkeypatch):
+    Disk(monkeypatch, lambda number: number >= 20)
+    real = saving._wait
+
+    def wait(seconds, should_stop):
+        os.kill(os.getpid(), signal.SIGINT)
+        real(60, should_stop)
+
+    monkeypatch.setattr(saving, "_wait", wait)
+    said = charnn("train", text, *SMALL, *RUN, "-o", "m")
+    assert said.status == 1
+    assert "no space is left on the disk" in said.err.splitlines()[-1]
+
+
+def test_metrics_that_could_not_be_written_follow_whole(charnn, text, monkeypatch):
+    real, calls = saving._append, []
+
+    def append(path, content):
+        calls.append(content)
+        if len(calls) in (2, 3):
+            raise StorageError(f"{path}: cannot be written: no space is left on the disk")
+        real(path, content)
+
+    monkeypatch.setattr(saving, "_append", append)
+    assert charnn("train", text, *SMALL, *RUN, "-o", "m").status == 0
+    steps = [record["step"] for record in records("m")]
+    assert steps == sorted(steps)
+    assert sum(line.count("\n") for line in calls[:1]) + calls[3].count("\n") == 4
+
+
+def test_a_line_is_appended_whole_or_not_at_all(tmp_path, monkeypatch):
+    path = tmp_path / "metrics.jsonl"
+    saving._append(path, "one\n")
+    real = Path.open
+
+    def full(_text):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    def opened(self, *arguments, **options):
+        file = real(self, *arguments, **options)
+        if arguments[:1] == ("a",):
+            file.write("tw")
+            file.flush()
+            file.write = full
+        return file
+
+    monkeypatch.setattr(Path, "open", opened)
+    with pytest.raises(StorageError, match="no space is left on the disk"):
+        saving._append(path, "two\n")
+    monkeypatch.undo()
+    assert path.read_text(encoding="utf-8") == "one\n"

@@ -1,11 +1,10 @@
 """A training run and its model directory: train, and save the results; see `create` and `resume`."""
 
 import contextlib
-import json
 import shlex
-import time
 from collections.abc import Callable, Generator, Iterator
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +13,6 @@ import torch
 from charnn.config import Architecture, TrainingOptions
 from charnn.cores import available_cores
 from charnn.errors import CharnnError, StorageError
-from charnn.files import explain_write_errors
 from charnn.ngrams.kneser_ney import NgramModel
 from charnn.storage.checkpoint import Tensors
 from charnn.storage.model_directory import (
@@ -31,7 +29,7 @@ from charnn.text.corpus import open_ids
 from charnn.text.tokenizers import Tokenizer
 from charnn.training.batches import Batches, make_batches
 from charnn.training.evaluation import Validation, validate
-from charnn.training.events import CheckpointDue, Evaluated, Event, Stopped, event_json
+from charnn.training.events import CheckpointDue, Evaluated, Event, Stopped
 from charnn.training.held_out import HeldOutText
 from charnn.training.network.compilation import compile_steps
 from charnn.training.network.dropout import RegularizationRates
@@ -46,7 +44,10 @@ from charnn.training.position import TrainingPosition
 from charnn.training.run.bidirectional import directory_of_run
 from charnn.training.run.further import loss_on, open_old_text, with_old_loss
 from charnn.training.run.metrics import measure_final_metrics
+from charnn.training.run.saving import Saving
 from charnn.training.trainer import Trainer
+
+GOES_ON = "training goes on, and the next checkpoint is tried when it is due"
 
 
 @dataclass
@@ -64,6 +65,7 @@ class Session:
         unsaved_best: the best weights so far, if they are not on disk yet.
         ngrams: the n-gram model to interpolate with, if there is one.
         old_held_out: held-out text of the model that is trained further, if there is any.
+        saving: what could not be saved yet; None before training.
     """
 
     directory: Path
@@ -76,6 +78,7 @@ class Session:
     unsaved_best: Tensors | None = None
     ngrams: NgramModel | None = None
     old_held_out: HeldOutText | None = None
+    saving: Saving | None = None
 
     @property
     def architecture(self) -> Architecture:
@@ -221,8 +224,9 @@ def run(
 
     Raises:
         TrainingError: if the loss stays infinite or NaN.
-        StorageError: if the disk is full.
+        StorageError: if the directory is gone, or the disk is still full an hour after training has ended.
     """
+    saving = session.saving = Saving(session.directory)
     with (
         _errors_explained(session),
         _sampling(session, write_sample),
@@ -235,9 +239,15 @@ def run(
                 event = next(events, None)
                 if event is None:
                     return
-                _handle(session, event)
-            if not isinstance(event, CheckpointDue):
-                _append_metrics(session.directory, event)
+                _record(session, event)
+                is_due = isinstance(event, CheckpointDue)
+                failure = saving.attempt(partial(save, session), event.step, GOES_ON) if is_due else None
+            if failure is not None:
+                yield failure
+            if isinstance(event, Stopped):
+                yield from saving.finish(partial(save, session), event.step, should_stop)
+            if not is_due:
+                saving.append(event)
             yield event
 
 
@@ -278,8 +288,8 @@ def _what_is_left(session: Session) -> str:
     )
 
 
-def _handle(session: Session, event: Event) -> None:
-    """Record the results of an event, and save the model or a checkpoint if it is due."""
+def _record(session: Session, event: Event) -> None:
+    """Record the results of an event."""
     if isinstance(event, Evaluated):
         _record_results(session, event)
         if event.is_best:
@@ -290,8 +300,6 @@ def _handle(session: Session, event: Event) -> None:
             session.unsaved_best = session.trainer.averaged_arrays()  # better than the initialization
         # An interrupt does not wait for more than an evaluation takes.
         _measure_best_weights(session, session.evaluated if event.reason == "interrupted" else session.held_out)
-    if isinstance(event, (CheckpointDue, Stopped)):
-        save(session)
 
 
 def _record_results(session: Session, event: Evaluated) -> None:
@@ -335,9 +343,3 @@ def save(session: Session) -> None:
         write_model(session.directory, session.config, session.unsaved_best, generation=session.generation)
         session.unsaved_best = None
     write_training_state(session.directory, asdict(position), tensors, generation=position.step)
-
-
-def _append_metrics(directory: Path, event: Event) -> None:
-    path = directory / "metrics.jsonl"
-    with explain_write_errors(path), path.open("a", encoding="utf-8") as file:
-        file.write(json.dumps({**event_json(event), "time": round(time.time(), 3)}) + "\n")
