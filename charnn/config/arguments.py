@@ -133,6 +133,7 @@ class TrainArguments(TypedDict, total=False):
     init_from: str | None
     extend_vocab: bool
     freeze: str | None
+    log: Literal["tensorboard"] | None
     batch_size: int | None
     bptt_length: int
     bptt_jitter: bool

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import Annotated, Literal
 
 from charnn.config.further import FurtherOptions
+from charnn.config.log import LogOptions
 from charnn.errors import OptionError
 from charnn.options import Checked, Option, refuse_unused
 
@@ -278,7 +279,9 @@ class ForcingOptions(Checked):
 
 
 @dataclass(frozen=True, kw_only=True)
-class TrainingOptions(FurtherOptions, ForcingOptions, RegularizationOptions, OptimizerOptions, BudgetOptions):
+class TrainingOptions(
+    LogOptions, FurtherOptions, ForcingOptions, RegularizationOptions, OptimizerOptions, BudgetOptions
+):
     """All training options.
 
     Example:

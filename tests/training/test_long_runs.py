@@ -9,6 +9,8 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
+from typing import ClassVar
 
 import numpy as np
 import pytest
@@ -233,3 +235,82 @@ def test_a_line_is_appended_whole_or_not_at_all(tmp_path, monkeypatch):
         saving._append(path, "two\n")
     monkeypatch.undo()
     assert path.read_text(encoding="utf-8") == "one\n"
+
+
+def test_a_missing_tensorboard_is_one_line(charnn, text, monkeypatch):
+    monkeypatch.setattr("charnn.training.run.event_files.PACKAGE", "no_such_package")
+    said = charnn("train", text, *SMALL, "--log", "tensorboard", "-o", "m")
+    assert said.status == 2
+    assert said.err == (
+        "charnn: error: --log tensorboard: tensorboard is not installed; in the clone, run pip install -e '.[tensorboard]'\n"
+    )
+    assert not Path("m").exists()
+
+
+class Writer:
+    """Stands for TensorBoard's writer."""
+
+    made: ClassVar[list["Writer"]] = []
+    fails = False
+
+    def __init__(self, directory, purge_step):
+        self.directory, self.purge_step, self.scalars, self.texts, self.is_open = directory, purge_step, [], [], True
+        self.made.append(self)
+
+    def add_scalar(self, name, value, step):
+        if self.fails:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        self.scalars.append((name, value, step))
+
+    def add_text(self, name, value, step):
+        self.texts.append((name, value, step))
+
+    def flush(self):
+        pass
+
+    def close(self):
+        self.is_open = False
+
+
+@pytest.fixture
+def writers(monkeypatch):
+    monkeypatch.setattr(Writer, "made", [])
+    monkeypatch.setattr("charnn.training.run.request.check_installed", lambda _log: None)
+    monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", SimpleNamespace(SummaryWriter=Writer))
+    return Writer.made
+
+
+LOGGED = ("--steps", 40, "--precision", "fp32", "--log", "tensorboard", "-o", "m")
+
+
+def test_events_are_logged_and_a_new_file_begins_where_training_goes_back(charnn, text, monkeypatch, writers):
+    injecting("gradient", (33,), monkeypatch)
+    assert charnn("train", text, *SMALL, *LOGGED).status == 0
+    (record,) = records("m", "rolledback")
+    first, second = writers
+    assert (first.purge_step, second.purge_step) == (None, record["to_step"] + 1)
+    assert not first.is_open
+    assert not second.is_open
+    found = [scalar for writer in writers for scalar in writer.scalars]
+    evaluated, progressed = records("m", "evaluated"), records("m", "progressed")
+    assert [scalar[1:] for scalar in found if scalar[0] == "valid/loss"] == [
+        (each["valid_loss_nats"], each["step"]) for each in evaluated
+    ]
+    for name, key in (
+        ("loss", "loss_nats"),
+        ("learning_rate",) * 2,
+        ("gradient_norm",) * 2,
+        ("tokens_per_second",) * 2,
+    ):
+        expected = [(each[key], each["step"]) for each in progressed]
+        assert [scalar[1:] for scalar in found if scalar[0] == f"train/{name}"] == expected
+    assert len(writers[0].texts) + len(writers[1].texts) == len(evaluated)
+    assert charnn("train", "--resume", "-o", "m", "--steps", 44).status == 0
+    assert writers[2].purge_step == 41
+
+
+def test_event_files_that_cannot_be_written_do_not_end_training(charnn, text, monkeypatch, writers):
+    monkeypatch.setattr(Writer, "fails", True)
+    said = charnn("train", text, *SMALL, *LOGGED)
+    assert said.status == 0
+    assert said.err.count("m: event files cannot be written (No space left on device); no more are written") == 1

@@ -12,6 +12,7 @@ from charnn.notices import notice_logger
 from charnn.options import OptionValues, checked_text, pick, refuse_both
 from charnn.recipes import Recipe
 from charnn.training.run.bidirectional import half_of_budget, with_default_budget
+from charnn.training.run.event_files import check_installed
 from charnn.training.run.parent import options_of_parent
 
 logger = notice_logger(__name__)
@@ -89,6 +90,7 @@ def make_request(
     if model_options.direction == "both" and not resume:
         options = half_of_budget(with_default_budget(options))
     training_options = pick(TrainingOptions, options)
+    check_installed(training_options.log)
     if not resume:
         check_compatibility(text_options, model_options, training_options)
     return RunRequest(

@@ -30,7 +30,7 @@ from charnn.training.run.session import Session, make_session
 
 logger = notice_logger(__name__)
 
-CHANGEABLE_ON_RESUME = (*BUDGETS, "patience", "learning_rate", "save_every", "threads")
+CHANGEABLE_ON_RESUME = (*BUDGETS, "patience", "learning_rate", "save_every", "threads", "log")
 
 
 def resume_run(directory: Path, overrides: OptionValues, *, started: float) -> Session:

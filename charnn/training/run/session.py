@@ -42,6 +42,7 @@ from charnn.training.parallel.workers import Workers
 from charnn.training.planning.memory import memory_kept, memory_returned
 from charnn.training.position import TrainingPosition
 from charnn.training.run.bidirectional import directory_of_run
+from charnn.training.run.event_files import logging_to
 from charnn.training.run.further import loss_on, open_old_text, with_old_loss
 from charnn.training.run.metrics import measure_final_metrics
 from charnn.training.run.saving import Saving
@@ -232,6 +233,7 @@ def run(
         _sampling(session, write_sample),
         memory_returned(),
         session.trainer.workers,
+        logging_to(session.config.training.log, session.directory, session.trainer.position.step) as log,
         contextlib.closing(session.trainer.run(should_stop)) as events,
     ):
         while True:
@@ -248,6 +250,7 @@ def run(
                 yield from saving.finish(partial(save, session), event.step, should_stop)
             if not is_due:
                 saving.append(event)
+                log(event)
             yield event
 
 
