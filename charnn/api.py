@@ -137,6 +137,7 @@ if TYPE_CHECKING:
     from charnn.training.events import Evaluated as Evaluated
     from charnn.training.events import Progressed as Progressed
     from charnn.training.events import RolledBack as RolledBack
+    from charnn.training.events import SaveFailed as SaveFailed
     from charnn.training.events import SpeedChanged as SpeedChanged
     from charnn.training.events import Stopped as Stopped
     from charnn.training.planning.lr_range_test import proposal as proposal
@@ -342,6 +343,7 @@ _NAMES = {
         "Evaluated",
         "Progressed",
         "RolledBack",
+        "SaveFailed",
         "SpeedChanged",
         "Stopped",
     ),

@@ -137,7 +137,8 @@ def write_together(files: Sequence[tuple[Path, bytes]]) -> None:
     for path, _ in files:
         with explain_write_errors(path):
             _replace(staged(path), path)
-    _flush_directory(files[0][0].parent)
+    with explain_write_errors(files[0][0].parent):
+        _flush_directory(files[0][0].parent)
 
 
 def write_atomically(path: Path, content: bytes) -> None:

@@ -1,4 +1,4 @@
-"""Signals that interrupt a command: Ctrl-C, termination by the system, a closed terminal."""
+"""Signals that interrupt a command: Ctrl-C, termination by the system, a closed terminal, the warning of a batch system."""
 
 import contextlib
 import signal
@@ -7,9 +7,10 @@ from collections.abc import Callable, Iterator
 from types import FrameType
 
 INTERRUPTS: tuple[int, ...] = tuple(
-    getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP", "SIGBREAK") if hasattr(signal, name)
+    getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP", "SIGUSR1", "SIGBREAK") if hasattr(signal, name)
 )
-"""Windows has no SIGHUP; only Windows has SIGBREAK (Ctrl-Break)."""
+"""SIGUSR1 is what Slurm sends before the end of a job (`--signal=USR1@120`). Windows has neither it nor SIGHUP; only Windows
+has SIGBREAK (Ctrl-Break)."""
 
 Handler = Callable[[int, FrameType | None], None]
 

@@ -95,6 +95,8 @@ def train(
     (named,) = checked_files(output, "output") if output is not None else [None]
     directory = Path(named) if named is not None else of_text or find_model(None)
     values = with_tuples(options, TrainArguments.__annotations__)
+    if isinstance(values.get("init_from"), Path):
+        values["init_from"] = str(values["init_from"])
     request = make_request(
         directory,
         names,

@@ -160,6 +160,7 @@ ARCHITECTURES += [
     for cell, options in (
         ("lstm", {"embedding_order": 3}),
         ("gru", {"embedding_order": 3, "ngram_table_sizes": (31, 67)}),
+        ("lstm", {"embedding_order": 3, "ngram_table_sizes": (31, 67), "ngram_vocab_size": 7}),
         ("rnn", {"skip": 3}),
         ("lstm", {"skip": 2}),
         ("gru", {"skip": 4, "residual": True}),

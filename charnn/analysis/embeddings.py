@@ -101,7 +101,7 @@ def _ngram_vectors(subject: Subject) -> list[Vectors]:
     found = []
     for order, size in enumerate(table_sizes(shape), start=2):
         ngrams = frequent_ngrams(text, order, MAX_NGRAMS)
-        rows = ngram_row(list((ngrams + 1).T), shape.vocab_size, size)
+        rows = ngram_row(list((ngrams + 1).T), shape.numbered_vocab_size, size)
         names = subject.tokens(np.unique(ngrams))
         texts = dict(zip(np.unique(ngrams).tolist(), names, strict=True))
         separator = "" if model.tokenizer.kind in ("char", "byte", "subword") else " "

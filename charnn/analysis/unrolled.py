@@ -158,7 +158,7 @@ def _vectors(subject: Subject, inputs: npt.NDArray[np.int64]) -> npt.NDArray[np.
     engine = subject.engine
     if engine.architecture.inputs == "one-hot":
         return None
-    state, size = engine.initial_state(), engine.architecture.vocab_size
+    state, size = engine.initial_state(), engine.architecture.numbered_vocab_size
     rows, _ = state_rows(inputs[:, None], state, size, engine.table_sizes, np)
     vectors = summed(table[row[:, 0]] for table, row in zip(engine.embeddings, rows, strict=True))
     return np.asarray(vectors)

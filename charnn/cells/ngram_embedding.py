@@ -30,6 +30,7 @@ def ngram_row(digits: Sequence[Any], vocab_size: int, num_rows: int) -> Any:
 
     Args:
         digits: the tokens, the latest last, each as id + 1, 0 for none: numbers, or arrays of the same shape.
+        vocab_size: V (see `Architecture.numbered_vocab_size`).
         num_rows: rows of the table.
     """
     row = digits[0]

@@ -130,6 +130,12 @@ class TrainArguments(TypedDict, total=False):
     teacher_forcing: float
     teacher_forcing_schedule: Literal["linear", "exponential", "inverse-sigmoid"]
     sampling_passes: int
+    log: Literal["tensorboard"] | None
+    init_from: str | None
+    extend_vocab: bool
+    freeze: str | None
+    threads: int | None
+    fast_reduce: bool
     batch_size: int | None
     bptt_length: int
     bptt_jitter: bool
@@ -139,7 +145,6 @@ class TrainArguments(TypedDict, total=False):
     slim: bool
     seed: int
     device: Literal["auto", "cpu", "cuda"]
-    threads: int | None
     precision: Literal["auto", "fp32", "bf16"]
     compile: Literal["auto", "yes", "no"]
 

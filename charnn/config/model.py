@@ -185,6 +185,8 @@ class Architecture:
     Args:
         ngram_table_sizes: rows of the embedding table of each n-gram order, from 2 on; if None, as many as the vocabulary
             requires.
+        ngram_vocab_size: vocabulary size by which n-grams are numbered, where the vocabulary was extended later, so that old
+            n-grams keep their rows; None for the size of the vocabulary.
 
     Example:
         >>> from charnn.config import Architecture
@@ -208,6 +210,7 @@ class Architecture:
     initial_state: InitialState = "zero"
     direction: Literal["forward", "backward"] = "forward"
     ngram_table_sizes: tuple[int, ...] | None = None
+    ngram_vocab_size: int | None = None
 
     def layer_sizes(self, layer: int) -> tuple[int, int]:
         """Return the input size and the hidden size of a recurrent layer."""
@@ -215,6 +218,11 @@ class Architecture:
         return (self.hidden_size if layer else first), (
             self.output_size if layer == self.num_layers - 1 else self.hidden_size
         )
+
+    @property
+    def numbered_vocab_size(self) -> int:
+        """The vocabulary size by which n-grams are numbered (see `charnn.cells.ngram_embedding.ngram_row`)."""
+        return self.ngram_vocab_size or self.vocab_size
 
     @property
     def output_size(self) -> int:

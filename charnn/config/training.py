@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
+from charnn.config.further import FurtherOptions
+from charnn.config.log import LogOptions
 from charnn.config.parallel import ParallelOptions
 from charnn.errors import OptionError
 from charnn.options import Checked, Option, refuse_unused
@@ -278,7 +280,9 @@ class ForcingOptions(Checked):
 
 
 @dataclass(frozen=True, kw_only=True)
-class TrainingOptions(ParallelOptions, ForcingOptions, RegularizationOptions, OptimizerOptions, BudgetOptions):
+class TrainingOptions(
+    ParallelOptions, FurtherOptions, LogOptions, ForcingOptions, RegularizationOptions, OptimizerOptions, BudgetOptions
+):
     """All training options.
 
     Example:

@@ -19,6 +19,7 @@ class CharnnConfig(PretrainedConfig):
         embedding_size, hidden_size, num_layers: sizes of the network.
         tie_weights: whether the output layer is the transposed embedding.
         ngram_table_rows: rows of the tables of 2-grams, 3-grams and so on whose vectors are added to each embedding.
+        ngram_vocab_size: vocabulary size by which n-grams are numbered; None for the tokens of the network.
         inputs: embedding or one-hot.
         residual: whether layers from the second on add their input to their output.
         skip: distance of an additional recurrent connection, 0 for none.
@@ -41,6 +42,7 @@ class CharnnConfig(PretrainedConfig):
         num_layers: int = 1,
         tie_weights: bool = False,
         ngram_table_rows: Sequence[int] = (),
+        ngram_vocab_size: int | None = None,
         inputs: str = "embedding",
         residual: bool = False,
         skip: int = 0,
@@ -61,6 +63,7 @@ class CharnnConfig(PretrainedConfig):
         self.num_layers = num_layers
         self.tie_weights = tie_weights
         self.ngram_table_rows = list(ngram_table_rows)
+        self.ngram_vocab_size = ngram_vocab_size
         self.inputs = inputs
         self.residual = residual
         self.skip = skip

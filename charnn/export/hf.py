@@ -87,6 +87,7 @@ def make_network(model: Model, *, num_tokens: int, pad_token_id: int) -> CharnnF
         num_layers=shape.num_layers,
         tie_weights=shape.tie_weights,
         ngram_table_rows=[len(table) for table in tables],
+        ngram_vocab_size=shape.ngram_vocab_size,
         inputs=shape.inputs,
         residual=shape.residual,
         skip=shape.skip,

@@ -166,7 +166,7 @@ class CharnnForCausalLM(PreTrainedModel, GenerationMixin):
         if not self.config.ngram_table_rows:
             return vectors_BTE, ()
         windows_BTN, history_BN = _windows(ids_BT + 1, state[-1], is_read_BT)
-        base = self.config.num_network_tokens + 1
+        base = (self.config.ngram_vocab_size or self.config.num_network_tokens) + 1
         for order, table in enumerate(cast(list[nn.Embedding], self.ngram_embeddings), start=2):
             rows_BT = windows_BTN[..., -order]
             for position in range(order - 1, 0, -1):

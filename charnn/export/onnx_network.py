@@ -111,7 +111,7 @@ def _embedded(
         name = f"embedding.{order}.weight"
         row_TB: Any = windows[-order]
         for digit_TB in windows[len(windows) - order + 1 :]:
-            row_TB = (row_TB * (architecture.vocab_size + 1) + digit_TB) % len(weights[name])
+            row_TB = (row_TB * (architecture.numbered_vocab_size + 1) + digit_TB) % len(weights[name])
         total = total + _gathered(graph, weights, name, row_TB)
     last = TracedArray(graph, digits[-num_before:].T.name, states[LAST_TOKENS].shape, np.int64)
     return total, {LAST_TOKENS: last}

@@ -159,7 +159,7 @@ class Engine:
 
     def _project_ids(self, ids_TB: IdArray, state: EngineState) -> tuple[Floats, EngineState]:
         """Return what the first layer's steps take in (T, B, P), and the last tokens as the end of a state."""
-        rows, history = state_rows(ids_TB, state, self.architecture.vocab_size, self.table_sizes, np)
+        rows, history = state_rows(ids_TB, state, self.architecture.numbered_vocab_size, self.table_sizes, np)
         if self._tables is not None:
             return self._tables.look_up(rows), history
         vectors_TBE = summed(self._looked_up(*table_rows) for table_rows in zip(self.embeddings, rows, strict=True))

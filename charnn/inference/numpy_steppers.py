@@ -62,7 +62,7 @@ class _Inputs:
     def __init__(self, engine: Engine, weight_GE: Floats, bias_G: Floats) -> None:
         self._vectors, self._weight_GE, self._bias_G1 = engine.embeddings, weight_GE, bias_G[:, None]
         self._tables = tabulated(engine.embeddings, weight_GE, bias_G)
-        self._vocab_size, self._table_sizes = engine.architecture.vocab_size, engine.table_sizes
+        self._vocab_size, self._table_sizes = engine.architecture.numbered_vocab_size, engine.table_sizes
 
     def read(self, ids_B: IdArray, last_tokens_BN: IdArray) -> tuple[Floats, IdArray]:
         """Return the input projection (G, B) of the next token of each stream, and the updated last tokens (B, N)."""

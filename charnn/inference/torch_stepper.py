@@ -68,7 +68,7 @@ class TorchStepper:
     def step(self, ids_B: IdArray) -> Floats:
         """See `Stepper`."""
         rows, self._last_tokens_BN = embedding_rows(
-            ids_B[None], self._last_tokens_BN, self._shape.vocab_size, self._table_sizes, np
+            ids_B[None], self._last_tokens_BN, self._shape.numbered_vocab_size, self._table_sizes, np
         )
         positions = [torch.from_numpy(np.ascontiguousarray(row[0])).to(self._device) for row in rows]
         looked_up = [table[position] for table, position in zip(self._vectors, positions, strict=True)]

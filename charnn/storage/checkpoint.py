@@ -24,7 +24,7 @@ FORMAT_VERSION = 3
 """Version 2 added n-gram embeddings, version 3 options of cells; older versions are supported."""
 _PICKLE_NAMES = ("pytorch_model.bin", "*.pt", "*.pth", "*.pkl", "*.ckpt", "*.bin")
 _PICKLE_BEGINNINGS = (b"PK", b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05")
-_ENCODED_TEXT = ("train.bin", "valid.bin")
+_ENCODED_TEXT = ("train.bin", "valid.bin", "old-valid.bin")
 
 Tensors = dict[str, npt.NDArray[Any]]
 

@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass, field, fields
 from typing import Any, Literal, TypeVar
 
 from charnn import __version__
-from charnn.config import Architecture, ModelOptions, TextOptions, TrainingOptions
+from charnn.config import Architecture, ModelOptions, TextOptions, TrainingOptions, Unit
 from charnn.errors import ModelError
 from charnn.files import JsonObject
 from charnn.options import Checked, OptionValues, as_json
@@ -91,6 +91,25 @@ class CorpusFacts:
         return {"train": self.train, "valid": self.valid}[split]
 
 
+@dataclass(frozen=True, kw_only=True)
+class ParentFacts:
+    """The model with whose weights a run began.
+
+    Args:
+        path: its directory, absolute.
+        generation: the training step of its weights.
+        sha256: digest of its `model.safetensors`.
+        vocab_size: the tokens of its vocabulary, whose ids the model keeps.
+        unit: of its text.
+    """
+
+    path: str
+    generation: int
+    sha256: str
+    vocab_size: int
+    unit: Unit
+
+
 FINISHED = ("budget", "patience")
 """Why training ended, of a run that was not interrupted."""
 
@@ -107,6 +126,7 @@ class Results:
         ngram_loss_nats: loss of the n-gram model of order `ngram_order` (0 for none).
         mixture_loss_nats: loss of the network interpolated with the n-gram model.
         temperature: softmax temperature fitted to the held-out text.
+        old_loss_before_nats, old_loss_nats: loss on held-out text of the parent, before training and of the best weights.
         best_step: step of the best validation loss.
         steps, seconds: duration of training.
         stopped: why training ended, None while it is running.
@@ -119,6 +139,8 @@ class Results:
     ngram_loss_nats: float | None = None
     ngram_order: int = 0
     mixture_loss_nats: float | None = None
+    old_loss_before_nats: float | None = None
+    old_loss_nats: float | None = None
     temperature: float = 1.0
     valid_num_tokens: int = 0
     best_step: int = 0
@@ -148,6 +170,7 @@ class RunConfig:
         mixture_weights: interpolation weights of the network, by length of the matched n-gram context (order,).
         results: results of training.
         recipe: name of the recipe, if any.
+        parent: the model that was trained further, if any.
         later_options: options that did not exist when the run was started; not written.
     """
 
@@ -161,6 +184,7 @@ class RunConfig:
     mixture_weights: list[float] | None = None
     results: Results = field(default_factory=Results)
     recipe: str | None = None
+    parent: ParentFacts | None = None
     later_options: frozenset[str] = frozenset()
 
     @property
@@ -182,7 +206,7 @@ class RunConfig:
         return {
             **{f"{name}_version": version for name, version in asdict(self.versions).items()},
             "seed": self.seed,
-            "architecture": asdict(self.architecture),
+            "architecture": _without_none(asdict(self.architecture), "ngram_vocab_size"),
             "options": self.option_values(),
             "options_given": {name: as_json(getattr(self.asked, name)) for name in _GROUPS},
             "plan": asdict(self.plan),
@@ -195,6 +219,7 @@ class RunConfig:
             "mixture_weights": self.mixture_weights,
             "results": asdict(self.results),
             "recipe": self.recipe,
+            **({} if self.parent is None else {"parent": asdict(self.parent)}),
         }
 
     @classmethod
@@ -228,6 +253,7 @@ class RunConfig:
                 mixture_weights=content.get("mixture_weights"),
                 results=_part(Results, content["results"]),
                 recipe=content.get("recipe"),
+                parent=_part(ParentFacts, content["parent"]) if content.get("parent") is not None else None,
                 later_options=later_options,
             )
         except UNREADABLE as error:
@@ -265,6 +291,7 @@ def _refuse_unknown(content: Mapping[str, Any], file: str) -> None:
         ("", content, _TOP_LEVEL),
         ("plan.", content["plan"], names_of(PlanFacts) | _RETIRED_OF_PLAN),
         ("results.", content["results"], names_of(Results)),
+        ("parent.", content.get("parent") or {}, names_of(ParentFacts)),
         ("corpus.", corpus, names_of(CorpusFacts)),
         *((f"corpus.{split}.", corpus[split], names_of(SplitSize)) for split in ("train", "valid")),
         *(("corpus.files.", each, names_of(TextFile)) for each in corpus["files"]),
@@ -297,10 +324,12 @@ def _corpus(values: Mapping[str, Any]) -> CorpusFacts:
 
 
 def _file_json(file: TextFile) -> JsonObject:
-    values = asdict(file)
-    if file.of_bytes is None:
-        del values["of_bytes"]
-    return values
+    return _without_none(asdict(file), "of_bytes")
+
+
+def _without_none(values: JsonObject, name: str) -> JsonObject:
+    """Return an object without a key whose value is None, which older versions do not know."""
+    return {key: value for key, value in values.items() if key != name or value is not None}
 
 
 Part = TypeVar("Part")

@@ -12,6 +12,7 @@ _SYSTEM_FILES = (".DS_Store", "Thumbs.db", "desktop.ini")
 """Files that a file manager leaves in any directory."""
 NGRAM_FILE = "ngram.safetensors"
 SPELLING_FILE = "spelling.safetensors"
+OLD_VALID_FILE = "old-valid.bin"
 FILES = {
     "config.json": "options, the text's files, results",
     "tokenizer.json": "the vocabulary",
@@ -24,11 +25,14 @@ FILES = {
     "metrics.jsonl": "metrics and samples of training; for charnn report",
     "train.bin": "the encoded text; for --resume, --novelty and --dynamic",
     "valid.bin": "the held-out text; for --resume and fitted parameters",
+    OLD_VALID_FILE: "the held-out text of the model that was trained further; for --resume",
 }
 """The purpose of each file of a model directory."""
+EVENT_FILES, EVENT_FILE_PURPOSE = "events.out.tfevents.", "metrics of training, for TensorBoard"
+"""Beginning of the names of event files, and their purpose."""
 
 
-RESUMING = ("training.json", "training.safetensors", "train.bin", "valid.bin")
+RESUMING = ("training.json", "training.safetensors", "train.bin", "valid.bin", OLD_VALID_FILE)
 """The files that sampling and scoring do without."""
 
 
@@ -45,7 +49,7 @@ def stored_files(path: Path) -> list[StoredFile]:
     """Return the files of a model directory, including those of a backward model, the largest first."""
     return sorted(
         (
-            StoredFile(file.relative_to(path).as_posix(), file.stat().st_size, FILES.get(file.name, ""))
+            StoredFile(file.relative_to(path).as_posix(), file.stat().st_size, _purpose(file.name))
             for file in path.rglob("*")
             if file.is_file()
         ),
@@ -65,4 +69,8 @@ def _is_own(name: Path) -> bool:
         return True
     if folder not in (".", BACKWARD):
         return False
-    return file.removesuffix(STAGED_SUFFIX).removesuffix(PART_SUFFIX) in FILES or file in _SYSTEM_FILES
+    return bool(_purpose(file.removesuffix(STAGED_SUFFIX).removesuffix(PART_SUFFIX))) or file in _SYSTEM_FILES
+
+
+def _purpose(name: str) -> str:
+    return EVENT_FILE_PURPOSE if name.startswith(EVENT_FILES) else FILES.get(name, "")

@@ -10,7 +10,7 @@ import itertools
 import os
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -34,6 +34,7 @@ from charnn.text.decoding import RAW
 from charnn.text.doubts import repeated_passages, report_overlap, report_training_doubts
 from charnn.text.encoding import Encoded, encode_chunks, encode_words
 from charnn.text.facts import SplitSize, TextFile
+from charnn.text.kept_tokenizer import KeptTokenizer, adapt_tokenizer
 from charnn.text.progress import Meter, Report
 from charnn.text.reading import read_text
 from charnn.text.selection import Selection
@@ -121,6 +122,7 @@ def prepare_corpus(
     report: Report | None = None,
     minutes: float | None = None,
     cache_root: Path | None = None,
+    kept: KeptTokenizer | None = None,
 ) -> Corpus:
     """Read the texts, build a tokenizer and write the encoded corpus.
 
@@ -132,12 +134,13 @@ def prepare_corpus(
         report: called with the progress of reading.
         minutes: time budget; of a text that is too long for it, the beginning of each file is read.
         cache_root: directory of the cache (see `cache`); None for no caching.
+        kept: the tokenizer of an earlier model, which is used instead of a new one.
 
     Raises:
         TextError: for texts that cannot be read or are empty.
     """
     try:
-        text = _select(directory, texts, options, seed)
+        text = replace(_select(directory, texts, options, seed), kept=kept)
         cache = _Cache(cache_root if text.num_bytes >= MIN_TEXT_BYTES else None)
         if can_be_hashed(text.num_bytes, minutes):
             cache = cache._replace(whole=text.facts(report))
@@ -297,6 +300,10 @@ def _encode(directory: Path, text: Selection, report: Report | None) -> Encoded:
             if chunk.split == "train":
                 yield chunk.text(options.unit)
 
+    if text.kept is not None:
+        adapted = adapt_tokenizer(text.kept, options, training_texts, text.short_name)
+        sizes = encode_chunks(directory, split_chunks("reading"), adapted.tokenizer)
+        return Encoded(adapted.tokenizer, sizes, adapted.spelling_examples, [*notes, *adapted.notes])
     if options.tokenizer == "word":
         return encode_words(directory, split_chunks("reading"), options)._replace(notes=notes)
     tokenizer = train_tokenizer(options, training_texts, seed=text.seed)

@@ -11,6 +11,7 @@ from charnn.errors import first_of
 from charnn.options import as_json
 from charnn.text.cache import make_cache_key
 from charnn.text.facts import TextFile
+from charnn.text.kept_tokenizer import KeptTokenizer
 from charnn.text.progress import Meter, Report
 from charnn.text.sources import PACKED_SUFFIXES, Source, opened
 from charnn.text.tokenizers import FORMAT_VERSION
@@ -28,6 +29,7 @@ class Selection:
         seed: seed of the held-out units.
         fraction: fraction of the bytes of each file that is read, from its beginning.
         of_bytes: total size, if the fraction is below 1.
+        kept: the tokenizer of an earlier model, which is used instead of a new one.
     """
 
     sources: Sequence[Source]
@@ -36,6 +38,7 @@ class Selection:
     seed: int
     fraction: float = 1.0
     of_bytes: int = 0
+    kept: KeptTokenizer | None = None
 
     @property
     def is_whole(self) -> bool:
@@ -71,7 +74,7 @@ class Selection:
             [replace(each, num_bytes=max(1, int(each.stored_bytes * fraction)), separator=separator) for each in part]
             for part in (self.sources, self.valid)
         )
-        return Selection(sources, valid, self.options, self.seed, fraction, self.num_bytes)
+        return Selection(sources, valid, self.options, self.seed, fraction, self.num_bytes, self.kept)
 
     def facts(self, report: Report | None = None) -> list[TextFile]:
         """Read the selected text once, and return sizes and digests of its files."""
@@ -91,7 +94,9 @@ class Selection:
             for each, source in zip(facts, (*self.sources, *self.valid), strict=True)
         ]
         is_subword = options["tokenizer"] == "subword"
+        kept = {} if self.kept is None else {"kept": self.kept.key}
         return make_cache_key(
+            **kept,
             what="text",
             tokenizer_format_version=FORMAT_VERSION,
             sentencepiece=importlib.metadata.version("sentencepiece") if is_subword else None,

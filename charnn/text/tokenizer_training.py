@@ -122,7 +122,7 @@ def make_word_tokenizer(options: TextOptions, counts: Mapping[str, int]) -> Trai
             max_size=options.vocab_size,
         )
         return TrainedWordTokenizer(
-            PretokenizedTokenizer(vocabulary, options.unit), _spelling_examples(counts, vocabulary)
+            PretokenizedTokenizer(vocabulary, options.unit), spelling_examples(counts, vocabulary)
         )
     vocabulary = build_vocabulary(
         counts,
@@ -131,10 +131,10 @@ def make_word_tokenizer(options: TextOptions, counts: Mapping[str, int]) -> Trai
         min_count=options.min_count or 2,
         max_size=options.vocab_size or 20_000,
     )
-    return TrainedWordTokenizer(WordTokenizer(vocabulary, options.unit), _spelling_examples(counts, vocabulary))
+    return TrainedWordTokenizer(WordTokenizer(vocabulary, options.unit), spelling_examples(counts, vocabulary))
 
 
-def _spelling_examples(counts: Mapping[str, int], vocabulary: Vocabulary) -> list[str]:
+def spelling_examples(counts: Mapping[str, int], vocabulary: Vocabulary) -> list[str]:
     """Return the out-of-vocabulary words, sorted, and the rarest known ones if these are too few."""
     words = [word for word in counts if not word.isspace() and word not in (UNKNOWN, GLUE, DOCUMENT_BOUNDARY)]
     unknown = sorted(word for word in words if word not in vocabulary.ids)

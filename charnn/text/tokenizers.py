@@ -190,8 +190,12 @@ class WordTokenizer:
     def encode(self, text: str) -> Ids:
         """Return the ids of words, line ends and unexpected gaps."""
         if len(text) >= LONG_TEXT:
-            return _encode_with_any(self._encoders, text, lambda: WordEncoder(self.id_of, self._rules))
+            return _encode_with_any(self._encoders, text, lambda: self.encoder(self.id_of))
         return np.fromiter((self.id_of(word) for word, _ in split_words(text, self._rules)), dtype=np.int64)
+
+    def encoder(self, id_of: Callable[[str], int]) -> WordEncoder:
+        """Return an encoder with other ids."""
+        return WordEncoder(id_of, self._rules)
 
     def tokenize(self, text: str) -> list[Token]:
         """Return the words, line ends and unexpected gaps."""
@@ -224,7 +228,11 @@ class PretokenizedTokenizer:
 
     def encode(self, text: str) -> Ids:
         """Return the ids of words, line ends and boundaries."""
-        return _encode_with_any(self._encoders, text, lambda: PretokenizedEncoder(self.id_of, self._marks_unit))
+        return _encode_with_any(self._encoders, text, lambda: self.encoder(self.id_of))
+
+    def encoder(self, id_of: Callable[[str], int]) -> PretokenizedEncoder:
+        """Return an encoder with other ids."""
+        return PretokenizedEncoder(id_of, self._marks_unit)
 
     def tokenize(self, text: str) -> list[Token]:
         """Return words, line ends and boundaries."""

@@ -52,10 +52,12 @@ class Validation:
     Args:
         loss: loss at the temperature, summed over the tokens.
         temperature: divisor of the logits that minimizes the loss (Guo et al. 2017); above 1 if the network is overconfident.
+        old_loss_nats: loss per token on held-out text of the model that is trained further, if any.
     """
 
     loss: LossTotal
     temperature: float = 1.0
+    old_loss_nats: float | None = None
 
 
 def validate(
@@ -69,7 +71,7 @@ def validate(
         workers: threads among which the forward passes are divided; by default, only the calling thread.
     """
     workers = workers or Workers()
-    if network.architecture.tie_weights:  # a scaled output layer would be a scaled embedding too
+    if network.has_fixed_output:
         return Validation(_summed(held_out_log_probs(network, text, vocabulary, workers=workers)))
     part = text.part(vocabulary, max_tokens=MAX_STORED_LOGITS // network.architecture.vocab_size)
 

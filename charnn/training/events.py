@@ -48,6 +48,7 @@ class Evaluated:
         temperature: divisor of the logits, fitted to the held-out text.
         is_best: whether the loss is the lowest so far.
         sample: a text that the evaluated weights wrote; None if none was drawn.
+        old_loss_nats: loss per token on held-out text of the model that is trained further, if any.
     """
 
     step: int
@@ -58,6 +59,7 @@ class Evaluated:
     temperature: float
     is_best: bool
     sample: str | None = None
+    old_loss_nats: float | None = None
 
 
 @dataclass(frozen=True)
@@ -65,6 +67,19 @@ class CheckpointDue:
     """A checkpoint is due, after `save_every` seconds."""
 
     step: int
+
+
+@dataclass(frozen=True)
+class SaveFailed:
+    """A checkpoint could not be saved: training continues, and the next one is tried when it is due.
+
+    Args:
+        step: of the checkpoint.
+        reason: what could not be written, and why.
+    """
+
+    step: int
+    reason: str
 
 
 @dataclass(frozen=True)
@@ -111,9 +126,12 @@ class Stopped:
     reason: StopReason
 
 
-Event = Progressed | Evaluated | CheckpointDue | RolledBack | SpeedChanged | Stopped
+Event = Progressed | Evaluated | CheckpointDue | SaveFailed | RolledBack | SpeedChanged | Stopped
 
 
 def event_json(event: Event) -> JsonObject:
     """Return an event as one record of `metrics.jsonl`."""
-    return {"event": type(event).__name__.lower(), **asdict(event)}
+    values = asdict(event)
+    if values.get("old_loss_nats", 0.0) is None:
+        del values["old_loss_nats"]
+    return {"event": type(event).__name__.lower(), **values}

@@ -164,6 +164,7 @@ class Trainer:
                 yield from self._report(progress)
             if saving:
                 yield CheckpointDue(self.position.step)
+                self._snapshot = self.checkpoint()
                 self._last_checkpoint = time.monotonic()
                 cost = self._last_checkpoint - now
                 self._checkpoint_interval = max(self.options.save_every, cost / MAX_CHECKPOINT_FRACTION)
@@ -212,10 +213,10 @@ class Trainer:
         return result
 
     def _collect_losses(self, *, force: bool) -> bool:
-        """Add pending losses to the tally if there are enough of them or `force` is set; return whether they are finite."""
+        """Add pending losses to the tally if there are enough; return whether they (if forced, also all weights) are finite."""
         if len(self._pending) < STEPS_PER_READ[self._device] and not force:
             return True
-        finite = True
+        finite = not force or self.network.is_finite()
         for result in self._pending:
             nats, norm = float(result.loss), float(result.norm)
             finite = finite and math.isfinite(nats) and math.isfinite(norm)
@@ -265,8 +266,10 @@ class Trainer:
             self._apply_validation_loss(loss)
         self._snapshot = self.checkpoint()
         self._tally = _Tally()
-        num_tokens, temperature = validation.loss.num_tokens, validation.temperature
-        return Evaluated(position.step, progress, self.seconds(), loss, num_tokens, temperature, is_best, sample)
+        num_tokens, temperature, old_loss = validation.loss.num_tokens, validation.temperature, validation.old_loss_nats
+        return Evaluated(
+            position.step, progress, self.seconds(), loss, num_tokens, temperature, is_best, sample, old_loss
+        )
 
     def _sample(self) -> str | None:
         """Return a text that the averaged weights write, and note how long it took."""

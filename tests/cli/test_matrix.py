@@ -62,6 +62,11 @@ ROWS = {
         writes=False,
         source="other.txt",
     ),
+    "train --init-from": Row(
+        "train IN --init-from RUN -o OUT --steps 2 --batch-size 4 --bptt 16 --precision fp32",
+        "charnn.training.run.session.run",
+        writes=False,
+    ),
     "train --resume": Row("train --resume -o RUN --steps 122", "charnn.training.run.session.run", writes=False),
     "sample": Row("sample The -m RUN -n 20 --seed 1", SAMPLER),
     "sample -o": Row("sample --prompt-file IN -m RUN -n 20 --seed 1 -o OUT", SAMPLER, writes=False, empty=0),

@@ -342,14 +342,16 @@ def test_a_disk_that_fills_up_in_training_loses_nothing(charnn, text, monkeypatc
         real(path, content)
 
     monkeypatch.setattr(files, "_write_through", fill_up)
-    result = charnn("train", text, "--steps", 4000, *SMALL, "--save-every", 0.001, "-o", "m")
+    monkeypatch.setattr("charnn.training.run.saving.FINAL_WAIT_SECONDS", 0.01)
+    monkeypatch.setattr("charnn.training.run.saving.FINAL_INTERVAL_SECONDS", 0.01)
+    result = charnn("train", text, "--steps", 100, *SMALL, "--save-every", 0.001, "-o", "m")
     assert result.status == 1
     last = result.err.splitlines()[-1]
     assert "cannot be written: no space is left on the disk" in last
     assert last.endswith("the files saved in m are intact; resume with: charnn train --resume -o m")
     monkeypatch.setattr(files, "_write_through", real)
     assert read_model(Path("m")).weights
-    resumed = charnn("train", "--resume", "-o", "m", "--steps", 100)
+    resumed = charnn("train", "--resume", "-o", "m", "--steps", 110)
     assert resumed.status == 0, resumed.err
 
 

@@ -19,7 +19,7 @@ from charnn.errors import ModelError
 from charnn.files import json_bytes
 from charnn.options import declared_options
 from charnn.storage.model_directory import read_config
-from charnn.storage.run_config import PlanFacts, Results, RunConfig, Versions
+from charnn.storage.run_config import ParentFacts, PlanFacts, Results, RunConfig, Versions
 from charnn.text.facts import SplitSize, TextFile
 from tests.conftest import REPOSITORY
 
@@ -60,6 +60,8 @@ PLAN = PlanFacts(
     device="cpu", precision="fp32", evaluation_interval=0.05, max_valid_tokens=2000, evaluation_seconds=0.1
 )
 
+PARENT = ParentFacts(path="/runs/book", generation=120, sha256="ab", vocab_size=65, unit="stream")
+
 
 @st.composite
 def configs(draw):
@@ -71,6 +73,9 @@ def configs(draw):
             shape[name] = min(shape[name], option.at_most)
     if shape["ngram_table_sizes"] is not None:
         shape["embedding_order"] = 3
+    if shape["ngram_vocab_size"] is None:
+        del shape["ngram_vocab_size"]
+    parent = draw(st.none() | objects_like(PARENT))
     files = draw(st.lists(objects_like(TextFile("book.txt", 5, "ab")), max_size=2))
     for file in files:
         if file["of_bytes"] is None:
@@ -94,6 +99,7 @@ def configs(draw):
         "mixture_weights": draw(st.none() | st.lists(st.floats(0, 1), max_size=3)),
         "results": draw(objects_like(Results())),
         "recipe": draw(st.none() | st.text(max_size=8)),
+        **({} if parent is None else {"parent": parent}),
     }
 
 

@@ -36,6 +36,8 @@ LABELS = {
     "token_noise": "token noise",
     "teacher_forcing": "teacher forcing",
     "recipe": "recipe",
+    "parent": "initialized from",
+    "frozen": "frozen",
     "direction": "direction",
     "embedding_size": "embedding size",
     "inputs": "inputs",
@@ -67,6 +69,8 @@ LABELS = {
     "valid_loss_cold_nats": "fixed-window loss",
     "ngram_loss_nats": "n-gram loss",
     "mixture_loss_nats": "interpolated loss",
+    "old_loss_before_nats": "loss on old text, before",
+    "old_loss_nats": "loss on old text, after",
     "backward_valid_loss_nats": "backward validation loss",
     "valid_margin_nats": "95 % interval, ±",
     "valid_bits_per_char": "validation bits/char",
@@ -74,7 +78,7 @@ LABELS = {
     "valid_loss_nats": "validation loss",
 }
 """The table's label for each key of `--json`, in the table's order: a terminal shows the end of it."""
-OMITTED = ("recipe", "backward_valid_loss_nats")
+OMITTED = ("recipe", "parent", "frozen", "old_loss_before_nats", "old_loss_nats", "backward_valid_loss_nats")
 """Rows that are omitted if no model has a value."""
 MAX_FILES = 3
 UNITS = {
@@ -83,6 +87,8 @@ UNITS = {
     "valid_loss_cold_nats": LOSS_UNIT,
     "ngram_loss_nats": LOSS_UNIT,
     "mixture_loss_nats": LOSS_UNIT,
+    "old_loss_before_nats": LOSS_UNIT,
+    "old_loss_nats": LOSS_UNIT,
     "backward_valid_loss_nats": LOSS_UNIT,
     "skip": " steps",
     "vocab_size": " tokens",
@@ -131,7 +137,7 @@ def info(
 
 def _facts(path: Path, config: "RunConfig") -> dict[str, object]:
     shape, results, corpus = config.architecture, config.results, config.corpus
-    text, training = config.asked.text, config.training
+    text, training, parent = config.asked.text, config.training, config.parent
     loss, valid = results.valid_loss_nats, corpus.valid
     counts = charnn.api.parameter_counts(shape)
     in_bits_per_char = valid.num_tokens / valid.num_chars / math.log(2) if valid.num_chars else None
@@ -143,6 +149,8 @@ def _facts(path: Path, config: "RunConfig") -> dict[str, object]:
         "ngram_loss_nats": results.ngram_loss_nats,
         "ngram_order": results.ngram_order,
         "mixture_loss_nats": results.mixture_loss_nats,
+        "old_loss_before_nats": results.old_loss_before_nats,
+        "old_loss_nats": results.old_loss_nats,
         "backward_valid_loss_nats": _backward_loss(path),
         "temperature": results.temperature,
         "valid_perplexity": None if loss is None else charnn.api.perplexity(loss),
@@ -169,6 +177,8 @@ def _facts(path: Path, config: "RunConfig") -> dict[str, object]:
         "train_num_tokens": corpus.train.num_tokens,
         "train_num_chars": corpus.train.num_chars,
         "recipe": config.recipe,
+        "parent": parent and f"{parent.path}, step {parent.generation:,} (sha256 {parent.sha256[:12]})",
+        "frozen": training.freeze,
         "files": [f"{file.name} ({_num_bytes(file)}, sha256 {file.sha256[:12]})" for file in corpus.files],
         "steps": results.steps,
         "best_step": results.best_step,

@@ -213,6 +213,11 @@ def _show_outcome(session: "Session", stopped: "Stopped | None", signal_number: 
     console.notice(
         f"{directory}: trained for {results.seconds:.0f} s, {results.steps:,} steps; {_best_loss(session.config)}"
     )
+    if results.old_loss_before_nats is not None and results.old_loss_nats is not None:
+        console.notice(
+            f"on held-out text of {session.config.training.init_from}: {results.old_loss_before_nats:.4f} before, "
+            f"{results.old_loss_nats:.4f} nats per token now"
+        )
     if results.mixture_loss_nats is not None and results.ngram_loss_nats is not None:
         console.notice(
             f"{results.ngram_order}-gram model alone {results.ngram_loss_nats:.4f}, interpolated with the network "

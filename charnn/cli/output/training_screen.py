@@ -211,6 +211,8 @@ class PlainScreen:
             console.notice(_rolled_back(event))
         elif isinstance(event, charnn.api.SpeedChanged):
             console.notice(_speed_changed(event))
+        elif isinstance(event, charnn.api.SaveFailed):
+            console.notice(event.reason)
 
 
 def _rolled_back(event: "RolledBack") -> str:
@@ -252,6 +254,8 @@ class LiveScreen:
             self._terminal.print(_rolled_back(event), style="yellow")
         elif isinstance(event, charnn.api.SpeedChanged):
             self._terminal.print(_speed_changed(event))
+        elif isinstance(event, charnn.api.SaveFailed):
+            self._terminal.print(event.reason, style="yellow", markup=False)
 
     def __rich__(self) -> Group:
         """Return the whole screen."""

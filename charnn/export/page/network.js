@@ -256,10 +256,11 @@ class Network {
       return vector;
     }
     const sum = new Float32Array(this.shape.embedding_size);
+    const base = (this.shape.ngram_vocab_size ?? this.shape.vocab_size) + 1;
     this.embeddings.forEach((table, index) => {
       let row = index ? this.digits.at(-index - 1) : id;
       for (let back = index; back > 0; back -= 1) {
-        row = (row * (this.shape.vocab_size + 1) + this.digits.at(-back)) % table.shape[0];
+        row = (row * base + this.digits.at(-back)) % table.shape[0];
       }
       addRow(table, row, sum);
     });

@@ -67,6 +67,8 @@ class Network(nn.Module):
         self.hidden_dropout = ValueDropout(rates.hidden, rates.kind)
         self.output_dropout = ValueDropout(rates.output, rates.kind)
         self.output = nn.Linear(shape.output_size, shape.vocab_size)
+        self.has_fixed_output = shape.tie_weights  # a scaled output layer would be a scaled embedding too
+        self.trainable_rows: dict[str, Tensor] = {}  # by name; of other parameters, all rows (see `freezing`)
         self._initialize(initialization)
 
     def _initialize(self, options: InitializationOptions) -> None:
@@ -144,7 +146,7 @@ class Network(nn.Module):
             ones = nn.functional.one_hot(ids_TB, self.architecture.vocab_size).to(self.output.bias.dtype)
             return self.input_dropout(self.token_dropout(ones, ids_TB, generator), generator), ()
         is_training = generator is not None
-        rows, history = state_rows(ids_TB, state, self.architecture.vocab_size, self._table_sizes, torch)
+        rows, history = state_rows(ids_TB, state, self.architecture.numbered_vocab_size, self._table_sizes, torch)
         tables = [self.embedding, *cast(list[nn.Embedding], list(self.ngram_embeddings))]
         vectors = [_lookup(*pair, is_training) for pair in zip(tables, rows, strict=True)]
         kept = [self.token_dropout(vectors[0], ids_TB, generator)]
@@ -173,6 +175,10 @@ class Network(nn.Module):
             arrays["output.weight"] /= temperature
             arrays["output.bias"] /= temperature
         return arrays
+
+    def is_finite(self) -> bool:
+        """Return whether all weights are finite."""
+        return all(bool(weight.isfinite().all()) for weight in self.named_weights().values())
 
     def load_arrays(self, arrays: Tensors) -> None:
         """Load the weights from arrays of the same names and shapes."""

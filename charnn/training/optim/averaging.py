@@ -48,6 +48,7 @@ class AveragedWeights:
         return [
             partial(_update_average, average, weight, weight_fraction)
             for name, whole in self._weights.items()
+            if whole.requires_grad
             for average, weight in zip(flat_chunks(self._averages[name]), flat_chunks(whole.detach()), strict=True)
         ]
 

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from charnn.config import TrainingOptions
 from charnn.storage.checkpoint import Tensors
+from charnn.training.network.freezing import trainable
 from charnn.training.network.network import Network
 from charnn.training.optim.muon import Muon
 from charnn.training.parallel.workers import Task
@@ -181,7 +182,7 @@ def make_optimizers(network: Network, options: TrainingOptions) -> list[Optimize
     With `muon`, Muon updates the matrices of the recurrent layers, and AdamW the embeddings, the output layer and the biases.
     Biases have no weight decay.
     """
-    weights = {name: weight for name, weight in network.named_weights().items() if weight.requires_grad}
+    weights = {name: part.rows for name, part in trainable(network).items()}
     matrices = [weight for name, weight in weights.items() if name.startswith("layers.") and weight.dim() == 2]
     others = [weight for name, weight in weights.items() if weight.dim() == 2 and not name.startswith("layers.")]
     biases = [weight for weight in weights.values() if weight.dim() == 1]

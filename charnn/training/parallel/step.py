@@ -11,6 +11,7 @@ from torch import Tensor
 
 from charnn.config import TrainingOptions
 from charnn.training.batches import IdArray
+from charnn.training.network.freezing import Trainable, trainable
 from charnn.training.network.network import Network, NetworkState, detached
 from charnn.training.objective import Counts, objective
 from charnn.training.optim.optimizers import Optimizer, flat_chunks, set_learning_rate
@@ -84,15 +85,17 @@ class _SummedGradient:
     The gradient of an embedding table is sparse: only the rows that a group looked up are added, and reset before the next sum.
     """
 
-    def __init__(self, parameter: Tensor, clip_value: float) -> None:
-        self.total = torch.zeros_like(parameter)
+    def __init__(self, part: Trainable, clip_value: float) -> None:
+        self.total = torch.zeros_like(part.rows)
+        self._first_row = part.first_row
         self._clip_value = clip_value or math.inf
         self._touched: Tensor | None = None
 
     def tasks(self, gradients: Sequence[Tensor]) -> list[Task[Tensor]]:
         """Return tasks that sum the gradients of the groups; each returns the norm of its sum."""
         if gradients[0].is_sparse:
-            return [partial(self._add_rows, gradients)]
+            return [partial(self._add_rows, [self._rows_of(gradient) for gradient in gradients])]
+        gradients = [gradient[self._first_row :] for gradient in gradients]
         chunks = [flat_chunks(gradient.contiguous()) for gradient in gradients]
         return [partial(self._add, total, of) for total, *of in zip(flat_chunks(self.total), *chunks, strict=True)]
 
@@ -105,13 +108,21 @@ class _SummedGradient:
         norm: Tensor = torch.linalg.vector_norm(total)
         return norm
 
+    def _rows_of(self, gradient: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the indices and values of a sparse gradient, without frozen rows."""
+        indices, values = gradient._indices()[0], gradient._values()
+        if not self._first_row:
+            return indices, values
+        is_trained = indices >= self._first_row
+        return indices[is_trained] - self._first_row, values[is_trained]
+
     @torch.no_grad()
-    def _add_rows(self, gradients: Sequence[Tensor]) -> Tensor:
+    def _add_rows(self, gradients: Sequence[tuple[Tensor, Tensor]]) -> Tensor:
         if self._touched is not None:
             self.total.index_fill_(0, self._touched, 0.0)
-        for gradient in gradients:
-            self.total.index_add_(0, gradient._indices()[0], gradient._values().to(self.total.dtype))
-        self._touched = torch.unique(torch.cat([gradient._indices()[0] for gradient in gradients]))
+        for indices, values in gradients:
+            self.total.index_add_(0, indices, values.to(self.total.dtype))
+        self._touched = torch.unique(torch.cat([indices for indices, _ in gradients]))
         rows = self.total[self._touched]
         if math.isfinite(self._clip_value):
             self._clip(rows)
@@ -146,9 +157,12 @@ class TrainingStep:
 
     def __post_init__(self) -> None:
         self._device = self.network.device.type
-        self.parameters = [weight for optimizer in self.optimizers for weight in optimizer.parameters]
+        by_rows = {id(part.rows): part for part in trainable(self.network).values()}
+        updated = [rows for optimizer in self.optimizers for rows in optimizer.parameters]
+        parts = [by_rows[id(rows)] for rows in updated]
+        self.parameters = [part.weight for part in parts]
         self._accumulators = retained_accumulators(self.parameters)
-        self._sums = [_SummedGradient(weight, self.options.clip_value or 0.0) for weight in self.parameters]
+        self._sums = [_SummedGradient(part, self.options.clip_value or 0.0) for part in parts]
 
     def bounds(self, num_lanes: int) -> list[tuple[int, int]]:
         """Return the bounds of each group of lanes of a batch, in all ranks."""

@@ -206,6 +206,7 @@ def make_plan(
     corpus: Corpus,
     device: str,
     workers: Workers,
+    fixed: Architecture | None = None,
 ) -> Plan:
     """Choose all unset options.
 
@@ -215,6 +216,7 @@ def make_plan(
         corpus: the encoded corpus.
         device: cpu or cuda.
         workers: threads to train with.
+        fixed: the architecture, if it is that of an earlier model.
     """
     num_tokens = corpus.train.num_tokens
     seconds = options.minutes * 60 if options.minutes else None
@@ -228,7 +230,7 @@ def make_plan(
         precision=supported_precision(options.precision, device),
     )
     architecture, speed, batch_size = _choose_sizes(
-        model_options, options, corpus=corpus, device=device, seconds=seconds, workers=workers
+        model_options, options, corpus=corpus, device=device, seconds=seconds, workers=workers, fixed=fixed
     )
     if architecture.num_layers == 1 and options.dropout_kind != "variational":
         refuse_unused("--hidden-dropout", bool(options.hidden_dropout), "--num-layers 2 or more")
@@ -279,6 +281,7 @@ def _choose_sizes(
     device: str,
     seconds: float | None,
     workers: Workers,
+    fixed: Architecture | None,
 ) -> tuple[Architecture, Speed, int]:
     """Choose the network sizes and the batch size, time a step, and revise the sizes if the speed requires it."""
     num_tokens = corpus.train.num_tokens
@@ -289,7 +292,7 @@ def _choose_sizes(
         return choose_table_sizes(corpus.ids("train"), tokenizer.vocabulary, unit=tokenizer.unit, max_order=max_order)
 
     def choose(effective_seconds: float | None) -> tuple[Architecture, int]:
-        architecture = resolve_architecture(
+        architecture = fixed or resolve_architecture(
             model_options,
             kind=corpus.tokenizer.kind,
             vocab_size=len(corpus.tokenizer.vocabulary),
@@ -297,7 +300,8 @@ def _choose_sizes(
             seconds=effective_seconds,
             device=device,
         )
-        architecture = replace(architecture, ngram_table_sizes=table_sizes(architecture.embedding_order))
+        if fixed is None:
+            architecture = replace(architecture, ngram_table_sizes=table_sizes(architecture.embedding_order))
         batch_size = choose_batch_size(
             options.batch_size,
             hidden_size=architecture.hidden_size,

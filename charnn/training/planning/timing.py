@@ -19,6 +19,7 @@ from charnn.training.parallel.step import TrainingStep
 from charnn.training.parallel.workers import Workers
 from charnn.training.planning.devices import supports_bf16
 from charnn.training.planning.memory import memory_kept
+from charnn.training.planning.needed_memory import refuse_impossible_size, report_memory
 
 MAX_ROUNDS, MIN_ROUNDS = 6, 4
 MAX_SLOWDOWN = 1.5
@@ -74,8 +75,10 @@ def measure_speed(
     workers = workers or Workers()
     precisions = _precisions(options.precision, device, may_time=seconds is not None)
     with memory_kept(), torch.random.fork_rng(devices=[0] if device == "cuda" else []):
+        refuse_impossible_size(architecture, options, device)
         timed = replace(options, dropout=TIMED_DROPOUT) if options.dropout is None else options
         network = Network(architecture, rates=RegularizationRates.of(timed)).to(device)
+        report_memory(network, timed, batch_size=batch_size, num_workers=workers.num_active)
         optimizers = make_optimizers(network, replace(timed, batch_size=batch_size))
         steps = [TrainingStep(network, optimizers, timed, precision, workers) for precision in precisions]
         size = (options.bptt_length, batch_size)

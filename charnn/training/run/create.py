@@ -37,11 +37,22 @@ from charnn.text.encoding import SPLITS
 from charnn.text.progress import Report
 from charnn.text.tokenizers import Tokenizer
 from charnn.training.optim.schedule import seconds_for_steps, seconds_to_end
+from charnn.training.parallel.workers import Workers
 from charnn.training.planning.devices import choose_device
 from charnn.training.planning.ngram_tables import choose_table_sizes
 from charnn.training.planning.plan import Plan, make_plan, resolve_budget
 from charnn.training.position import TrainingPosition
+from charnn.training.run.further import measure_before_training, store_old_text
 from charnn.training.run.metrics import estimate_ngrams, evaluate_ngrams, tokens_to_count
+from charnn.training.run.parent import (
+    Parent,
+    architecture_of,
+    first_weights,
+    kept_tokenizer,
+    read_parent,
+    read_parent_of_backward_half,
+    texts_of_both,
+)
 from charnn.training.run.session import Session, close_text, make_session, make_workers, open_text, save
 
 logger = notice_logger(__name__)
@@ -82,6 +93,7 @@ def create_run(
     check_available(directory, overwrite=overwrite)
     check_compatibility(text_options, model_options, training_options)
     options = resolve_budget(training_options)
+    parent = None if options.init_from is None else read_parent(Path(options.init_from))
     device = choose_device(options.device)
     workers = make_workers(options, device)
     with contextlib.ExitStack() as unfinished, staging_directory(directory) as staging:
@@ -94,15 +106,17 @@ def create_run(
             report=report,
             minutes=options.minutes,
             cache_root=cache.cache_directory(),
+            kept=None if parent is None else kept_tokenizer(parent, text_options, is_extended=options.extend_vocab),
         )
         if model_options.direction == "backward":
             for split in SPLITS:
                 reverse_encoded(staging / f"{split}.bin", staging / f"{split}.bin", corpus.tokenizer)
-        plan = make_plan(model_options, options, corpus=corpus, device=device, workers=workers)
+        fixed = None if parent is None else architecture_of(parent, corpus.tokenizer.vocabulary)
+        plan = make_plan(model_options, options, corpus=corpus, device=device, workers=workers, fixed=fixed)
         _refuse_too_little_time(plan, time.monotonic() - started)
         config = _make_config(corpus, AskedOptions(text_options, model_options, training_options), plan, recipe)
-        session = make_session(staging, config, corpus.tokenizer, TrainingPosition(), started, workers=workers)
-        _complete(session, plan.ngram_order, options, text_key=corpus.cache_key, report=report)
+        session = _new_session(staging, config, corpus.tokenizer, started, parent=parent, workers=workers)
+        _complete(session, plan.ngram_order, options, parent=parent, text_key=corpus.cache_key, report=report)
         if text_options.spell and corpus.spelling_examples:
             _add_spelling(staging, corpus, tokenizer_sha256=config.tokenizer_sha256)
         close_text(session)
@@ -129,10 +143,15 @@ def create_backward_half(forward: Path, *, started: float) -> Session:
     with staging_directory(directory) as staging:
         for split in SPLITS:
             reverse_encoded(forward / f"{split}.bin", staging / f"{split}.bin", model.tokenizer)
-        architecture = _backward(model.architecture, staging, model.tokenizer)
+        facts = model.config.parent
+        parent = None if facts is None else read_parent_of_backward_half(facts)
+        if parent is None:
+            architecture = _backward(model.architecture, staging, model.tokenizer)
+        else:
+            architecture = architecture_of(parent, model.tokenizer.vocabulary)
         config = replace(model.config, architecture=architecture, mixture_weights=None, results=Results())
-        session = make_session(staging, config, model.tokenizer, TrainingPosition(), started)
-        _complete(session, config.plan.ngram_order, config.training)
+        session = _new_session(staging, config, model.tokenizer, started, parent=parent)
+        _complete(session, config.plan.ngram_order, config.training, parent=parent)
         if (forward / SPELLING_FILE).exists():
             write_atomically(staging / SPELLING_FILE, (forward / SPELLING_FILE).read_bytes())
         close_text(session)
@@ -154,22 +173,45 @@ def _backward(forward: Architecture, directory: Path, tokenizer: Tokenizer) -> A
     return replace(forward, direction="backward", ngram_table_sizes=sizes)
 
 
+def _new_session(
+    directory: Path,
+    config: RunConfig,
+    tokenizer: Tokenizer,
+    started: float,
+    *,
+    parent: Parent | None,
+    workers: Workers | None = None,
+) -> Session:
+    """Return the session of a new run, with new weights or with those of an earlier model."""
+    position = TrainingPosition()
+    if parent is None:
+        return make_session(directory, config, tokenizer, position, started, workers=workers)
+    config.parent = parent.facts
+    store_old_text(directory, parent, tokenizer.vocabulary)
+    weights = first_weights(parent, tokenizer.vocabulary, seed=config.seed)
+    session = make_session(directory, config, tokenizer, position, started, workers=workers, weights=weights)
+    measure_before_training(session, parent)
+    return session
+
+
 def _complete(
     session: Session,
     ngram_order: int,
     options: TrainingOptions,
     *,
+    parent: Parent | None,
     text_key: str = "",
     report: Report | None = None,
 ) -> None:
     """Write the tokenizer, the n-gram model and the first checkpoint of a new run.
 
     Args:
+        parent: the model that is trained further, if any.
         text_key: key of the encoded text in the cache; empty if it is not cached.
     """
     write_tokenizer(session.directory, session.tokenizer)
     if ngram_order:
-        _add_ngrams(session, ngram_order, options, text_key=text_key, report=report)
+        _add_ngrams(session, ngram_order, options, parent=parent, text_key=text_key, report=report)
     session.unsaved_best = session.trainer.averaged_arrays()
     save(session)
 
@@ -209,6 +251,7 @@ def _add_ngrams(
     order: int,
     options: TrainingOptions,
     *,
+    parent: Parent | None,
     text_key: str,
     report: Report | None,
 ) -> None:
@@ -216,7 +259,9 @@ def _add_ngrams(
     tokenizer, directory = session.tokenizer, session.directory
     ids = open_ids(directory / "train.bin", tokenizer)
     seconds = options.minutes * 60 if options.minutes else None
-    root = cache.cache_directory() if text_key else None
+    if parent is not None:
+        ids = texts_of_both(parent, ids)
+    root = cache.cache_directory() if text_key and parent is None else None
     key = cache.make_cache_key(
         what="n-grams",
         text=text_key,

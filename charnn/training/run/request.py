@@ -10,10 +10,12 @@ from charnn.errors import StorageError
 from charnn.files import WORKING_DIRECTORY_IS_GONE, has_working_directory
 from charnn.launch import launch
 from charnn.notices import notice_logger
-from charnn.options import OptionValues, pick, refuse_both
+from charnn.options import OptionValues, checked_text, pick, refuse_both
 from charnn.recipes import Recipe
 from charnn.storage.model_directory import is_model, read_config
 from charnn.training.run.bidirectional import half_of_budget, with_default_budget
+from charnn.training.run.event_files import check_installed
+from charnn.training.run.parent import options_of_parent
 
 logger = notice_logger(__name__)
 
@@ -70,6 +72,11 @@ def make_request(
     """
     refuse_both("--resume", resume and overwrite, "--overwrite")
     refuse_both("--recipe", resume and recipe is not None, "--resume (a run keeps its options)")
+    refuse_both(
+        "--recipe",
+        recipe is not None and overrides.get("init_from") is not None,
+        "--init-from (it keeps the options of the model)",
+    )
     if not has_working_directory():
         raise StorageError(WORKING_DIRECTORY_IS_GONE)  # torch would abort the process
     is_restart = not resume and _was_started_by_this_job(directory)
@@ -82,10 +89,15 @@ def make_request(
             logger.info(
                 f"recipe {recipe.name}: left out {', '.join(left_out)}, which have no effect with the options given"
             )
-    text_options, model_options = pick(TextOptions, options), pick(ModelOptions, options)
+    parent = options.get("init_from") if not resume else None
+    if parent is None:
+        text_options, model_options = pick(TextOptions, options), pick(ModelOptions, options)
+    else:
+        text_options, model_options = options_of_parent(directory, Path(checked_text(parent, "--init-from")), options)
     if model_options.direction == "both" and not resume:
         options = half_of_budget(with_default_budget(options))
     training_options = pick(TrainingOptions, options)
+    check_installed(training_options.log)
     if not resume:
         check_compatibility(text_options, model_options, training_options)
     return RunRequest(

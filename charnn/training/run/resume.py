@@ -30,7 +30,7 @@ from charnn.training.run.session import Session, make_session
 
 logger = notice_logger(__name__)
 
-CHANGEABLE_ON_RESUME = (*BUDGETS, "patience", "learning_rate", "save_every", "threads", "fast_reduce")
+CHANGEABLE_ON_RESUME = (*BUDGETS, "patience", "learning_rate", "save_every", "threads", "fast_reduce", "log")
 
 
 def resume_run(directory: Path, overrides: OptionValues, *, started: float) -> Session:

@@ -1,11 +1,10 @@
 """A training run and its model directory: train, and save the results; see `create` and `resume`."""
 
 import contextlib
-import json
 import shlex
-import time
 from collections.abc import Callable, Generator, Iterator
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +13,6 @@ import torch
 from charnn.config import Architecture, TrainingOptions
 from charnn.cores import available_cores
 from charnn.errors import CharnnError, LostRankError, StorageError
-from charnn.files import explain_write_errors
 from charnn.ngrams.kneser_ney import NgramModel
 from charnn.storage.checkpoint import Tensors
 from charnn.storage.model_directory import (
@@ -26,14 +24,16 @@ from charnn.storage.model_directory import (
     write_training_state,
 )
 from charnn.storage.run_config import RunConfig
+from charnn.storage.run_files import OLD_VALID_FILE
 from charnn.text.corpus import open_ids
 from charnn.text.tokenizers import Tokenizer
 from charnn.training.batches import Batches, make_batches
 from charnn.training.evaluation import Validation, validate
-from charnn.training.events import CheckpointDue, Evaluated, Event, Stopped, event_json
+from charnn.training.events import CheckpointDue, Evaluated, Event, Stopped
 from charnn.training.held_out import HeldOutText
 from charnn.training.network.compilation import compile_steps
 from charnn.training.network.dropout import RegularizationRates
+from charnn.training.network.freezing import freeze
 from charnn.training.network.network import Network
 from charnn.training.objective import TokenNoise
 from charnn.training.optim.optimizers import make_optimizers
@@ -42,8 +42,13 @@ from charnn.training.parallel.workers import Workers, one_torch_thread
 from charnn.training.planning.memory import memory_kept, memory_returned
 from charnn.training.position import TrainingPosition
 from charnn.training.run.bidirectional import directory_of_run
+from charnn.training.run.event_files import logging_to
+from charnn.training.run.further import loss_on, open_old_text, with_old_loss
 from charnn.training.run.metrics import measure_final_metrics
+from charnn.training.run.saving import Saving
 from charnn.training.trainer import Trainer
+
+GOES_ON = "training goes on, and the next checkpoint is tried when it is due"
 
 
 @dataclass
@@ -60,6 +65,8 @@ class Session:
         generation: generation of the weights on disk.
         unsaved_best: the best weights so far, if they are not on disk yet.
         ngrams: the n-gram model to interpolate with, if there is one.
+        old_held_out: held-out text of the model that is trained further, if there is any.
+        saving: what could not be saved yet; None before training.
     """
 
     directory: Path
@@ -71,6 +78,8 @@ class Session:
     generation: int = 0
     unsaved_best: Tensors | None = None
     ngrams: NgramModel | None = None
+    old_held_out: HeldOutText | None = None
+    saving: Saving | None = None
 
     @property
     def architecture(self) -> Architecture:
@@ -94,19 +103,24 @@ def make_session(
     started: float,
     *,
     workers: Workers | None = None,
+    weights: Tensors | None = None,
 ) -> Session:
-    """Return a session with newly initialized weights for the encoded text in a directory.
+    """Return a session for the encoded text in a directory.
 
     Args:
         config: the complete configuration (see `Session`).
         position: position at which training starts.
         started: `time.monotonic()` at which the clock of the run started.
         workers: threads to train with; created if None.
+        weights: with which training begins; newly initialized if None.
     """
     options, plan = config.training, config.plan
     workers = workers or make_workers(options, plan.device)
     assert options.batch_size is not None
     network = initialized_network(config).to(plan.device)
+    if weights is not None:
+        network.load_arrays(weights)
+    freeze(network, options.freeze, num_old_rows=config.parent.vocab_size if config.parent else 0)
     compile_steps(network, options, unit=tokenizer.unit, device=plan.device, precision=plan.precision)
     batches, noise = _open_training_text(directory, options, tokenizer)
     steps = [options.steps] if options.steps else []
@@ -124,6 +138,9 @@ def make_session(
     def evaluate() -> Validation:
         return validate(network, evaluated, vocabulary, workers=workers)
 
+    old_held_out = open_old_text(directory, config.parent, tokenizer, plan)
+    if old_held_out is not None:
+        evaluate = with_old_loss(evaluate, network, old_held_out, vocabulary, workers=workers)
     trainer = Trainer(
         network=network,
         optimizers=make_optimizers(network, options),
@@ -140,7 +157,7 @@ def make_session(
         planned_speed=plan.training_tokens_per_second,
         final_size=plan.final_size,
     )
-    return Session(directory, config, tokenizer, trainer, held_out, evaluated)
+    return Session(directory, config, tokenizer, trainer, held_out, evaluated, old_held_out=old_held_out)
 
 
 def initialized_network(config: RunConfig) -> Network:
@@ -184,12 +201,16 @@ def close_text(session: Session) -> None:
     """Close the text, so that its directory can be moved or removed; call `open_text` before training again."""
     del session.trainer.batches, session.trainer.noise
     session.held_out.ids = session.evaluated.ids = np.zeros(0, dtype=np.int64)
+    if session.old_held_out is not None:
+        session.old_held_out.ids = session.held_out.ids
 
 
 def open_text(session: Session) -> None:
     """Reopen the text in the directory of the run."""
     trainer = session.trainer
     session.held_out.ids = session.evaluated.ids = open_ids(session.directory / "valid.bin", session.tokenizer)
+    if session.old_held_out is not None:
+        session.old_held_out.ids = open_ids(session.directory / OLD_VALID_FILE, session.tokenizer)
     trainer.batches, trainer.noise = _open_training_text(session.directory, trainer.options, session.tokenizer)
 
 
@@ -207,14 +228,16 @@ def run(
 
     Raises:
         TrainingError: if the loss stays infinite or NaN.
-        StorageError: if the disk is full.
+        StorageError: if the directory is gone, or the disk is still full an hour after training has ended.
     """
+    saving = session.saving = Saving(session.directory)
     with (
         _errors_explained(session),
         _sampling(session, write_sample),
         memory_returned(),
         session.trainer.workers,
         contextlib.closing(session.trainer.learner),
+        logging_to(session.config.training.log, session.directory, session.trainer.position.step) as log,
         contextlib.closing(session.trainer.run(should_stop)) as events,
     ):
         while True:
@@ -222,9 +245,16 @@ def run(
                 event = next(events, None)
                 if event is None:
                     return
-                _handle(session, event)
-            if not isinstance(event, CheckpointDue):
-                _append_metrics(session.directory, event)
+                _record(session, event)
+                is_due = isinstance(event, CheckpointDue)
+                failure = saving.attempt(partial(save, session), event.step, GOES_ON) if is_due else None
+            if failure is not None:
+                yield failure
+            if isinstance(event, Stopped):
+                yield from saving.finish(partial(save, session), event.step, should_stop)
+            if not is_due:
+                saving.append(event)
+                log(event)
             yield event
 
 
@@ -268,8 +298,8 @@ def _resuming(session: Session) -> str:
     return f"resume with: charnn train --resume -o {run}"
 
 
-def _handle(session: Session, event: Event) -> None:
-    """Record the results of an event, and save the model or a checkpoint if it is due."""
+def _record(session: Session, event: Event) -> None:
+    """Record the results of an event."""
     if isinstance(event, Evaluated):
         _record_results(session, event)
         if event.is_best:
@@ -280,8 +310,6 @@ def _handle(session: Session, event: Event) -> None:
             session.unsaved_best = session.trainer.averaged_arrays()  # better than the initialization
         # An interrupt does not wait for more than an evaluation takes.
         _measure_best_weights(session, session.evaluated if event.reason == "interrupted" else session.held_out)
-    if isinstance(event, (CheckpointDue, Stopped)):
-        save(session)
 
 
 def _record_results(session: Session, event: Evaluated) -> None:
@@ -294,16 +322,19 @@ def _record_results(session: Session, event: Evaluated) -> None:
 
 def _measure_best_weights(session: Session, text: HeldOutText) -> None:
     """Compute the final metrics of the best weights."""
-    if not len(text):
+    old_text = session.old_held_out
+    if not len(text) and old_text is None:
         return
     with torch.random.fork_rng(devices=[]):  # initialization must not advance the generator of training
         network = Network(session.architecture).to(session.config.plan.device)
     network.load_arrays(session.unsaved_best or read_model(session.directory).weights)
-    metrics = measure_final_metrics(
-        network, session.ngrams, text, session.tokenizer.vocabulary, workers=session.trainer.workers
-    )
+    results, workers = session.config.results, session.trainer.workers
+    if old_text is not None:
+        results.old_loss_nats = loss_on(network, old_text, session.tokenizer.vocabulary, workers=workers)
+    if not len(text):
+        return
+    metrics = measure_final_metrics(network, session.ngrams, text, session.tokenizer.vocabulary, workers=workers)
     session.config.mixture_weights = metrics.mixture_weights
-    results = session.config.results
     results.valid_loss_nats, results.valid_margin_nats = metrics.loss_nats, metrics.margin_nats
     results.valid_num_tokens = metrics.num_tokens
     results.valid_loss_cold_nats = metrics.fixed_window_loss_nats
@@ -322,9 +353,3 @@ def save(session: Session) -> None:
         write_model(session.directory, session.config, session.unsaved_best, generation=session.generation)
         session.unsaved_best = None
     write_training_state(session.directory, asdict(position), tensors, generation=position.step)
-
-
-def _append_metrics(directory: Path, event: Event) -> None:
-    path = directory / "metrics.jsonl"
-    with explain_write_errors(path), path.open("a", encoding="utf-8") as file:
-        file.write(json.dumps({**event_json(event), "time": round(time.time(), 3)}) + "\n")
