@@ -53,6 +53,10 @@ class TrainingError(CharnnError):
     """Training cannot continue."""
 
 
+class ClusterError(CharnnError):
+    """Work on several processes or machines cannot begin or continue."""
+
+
 class StorageError(CharnnError):
     """A file cannot be written."""
 

@@ -24,6 +24,7 @@ __all__ = [
     "limited_blas_threads",
     "num_cores",
     "serial_map",
+    "single_threaded_map",
     "threaded_map",
 ]
 
@@ -239,8 +240,26 @@ def serial_map(work: Work[Item, Result], items: Iterable[Item]) -> Iterator[Resu
     return map(work, items, itertools.repeat(threading.Event()))
 
 
+def single_threaded_map(work: Work[Item, Result], items: Iterable[Item]) -> Iterator[Result]:
+    """Return the results of items in order, as `serial_map` does; of several, each with one BLAS thread.
+
+    So the results of a long text do not depend on the number of cores. A single item may use them all.
+    """
+    waiting = iter(items)
+    head = list(itertools.islice(waiting, 2))
+    rest = itertools.chain(head, waiting)
+    if len(head) < 2:
+        yield from serial_map(work, rest)
+        return
+    never = threading.Event()
+    for item in rest:
+        with limited_blas_threads(1):
+            result = work(item, never)
+        yield result
+
+
 def threaded_map(work: Work[Item, Result], items: Iterable[Item]) -> Iterator[Result]:
-    """Return the results of items in order, computed ahead of time by several threads; on one core, same as `serial_map`.
+    """Return the results of items in order, computed ahead of time by several threads; on one core, by one.
 
     NumPy releases the GIL during computation, so two threads that process one batch each keep two cores busy in all operations,
     not only in matrix products, and never wait for each other within a step.
@@ -249,7 +268,7 @@ def threaded_map(work: Work[Item, Result], items: Iterable[Item]) -> Iterator[Re
     first = list(itertools.islice(waiting, 2))
     items = itertools.chain(first, waiting)
     if num_threads < 2 or len(first) < 2:
-        return serial_map(work, items)
+        return single_threaded_map(work, items)
     return _map_ahead(work, items, num_threads)
 
 
