@@ -163,8 +163,8 @@ def _with_parts(
             begins = [part.num_before for part in of_file]
             offsets = line_offsets(source, begins, num_lines=num_units, encoding=encoding)
         files[number] = replace(files[number], num_units=num_units, is_seekable=offsets is not None)
-        for part in of_file if offsets is not None else ():
-            parts[part.number - 1] = replace(part, offset=offsets[part.num_before])
+        for part in of_file:
+            parts[part.number - 1] = replace(part, offset=offsets[part.num_before] if offsets else None)
     return replace(
         plan, files=tuple(files), kept=tuple(found.kept), has_one_window=index.num_windows == 1, parts=tuple(parts)
     )

@@ -165,7 +165,8 @@ def run_tasks(
         ClusterError: if a task's worker dies again and again.
     """
     task = ray.remote(_guarded).options(num_cpus=cores_each, num_gpus=int(needs_gpu), max_retries=0)
-    waiting, pending = list(reversed(items)), {}
+    waiting = list(reversed(items))
+    pending: dict[Any, Item] = {}
     tries: Counter[int] = Counter()
     numbers = {id(item): number for number, item in enumerate(items)}
     most_pending = max(1, IN_FLIGHT_PER_CORE * num_cores // cores_each)

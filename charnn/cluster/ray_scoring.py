@@ -38,14 +38,13 @@ def score_on_ray(
         CharnnError: if a part cannot be scored.
     """
     parts = job.unfinished()
-    advance = _meter(parts, noun, report)
     if job.plan.has_one_window or sum(part.num_units > 0 for part in parts) <= 1:
         for part in parts:
             score_part(job, part, scorer)
-            advance(part)
         return
     with connected(address) as num_cores:
         tasks = [_Task(job, part) for part in parts]
+        advance = _meter(parts, noun, report)
         needs_gpu = job.plan.score_options.device == "cuda"
         for task, _ in run_tasks(_score, tasks, num_cores=num_cores, needs_gpu=needs_gpu, name=_name):
             advance(task.part)
