@@ -39,6 +39,8 @@ QUIET = {
     "RAY_IGNORE_UNHANDLED_ERRORS": "1",
 }
 """Environment variables that keep Ray from reporting to its makers and to the terminal; those that are set are kept."""
+PRINTER = "print_to_stdstream"
+"""Ray's function that prints messages of its processes to standard output, whatever `log_to_driver` says."""
 DEATHS = (
     exceptions.WorkerCrashedError,
     exceptions.NodeDiedError,
@@ -117,6 +119,9 @@ def _quiet() -> Iterator[None]:
     of_ray = logging.getLogger("ray")
     level, handlers = of_ray.level, list(of_ray.handlers)
     of_ray.setLevel(logging.CRITICAL)
+    printing = getattr(ray._private.worker, PRINTER, None)
+    if printing is not None:
+        setattr(ray._private.worker, PRINTER, _print_nothing)
     in_main_thread = threading.current_thread() is threading.main_thread()
     at_sigterm = signal.getsignal(signal.SIGTERM)
     try:
@@ -124,6 +129,8 @@ def _quiet() -> Iterator[None]:
     finally:
         if in_main_thread and at_sigterm is not None:
             signal.signal(signal.SIGTERM, at_sigterm)
+        if printing is not None:
+            setattr(ray._private.worker, PRINTER, printing)
         of_ray.setLevel(level)
         of_ray.handlers[:] = handlers
         for name, value in before.items():
@@ -131,6 +138,10 @@ def _quiet() -> Iterator[None]:
                 os.environ.pop(name, None)
             else:
                 os.environ[name] = value
+
+
+def _print_nothing(*_: object, **__: object) -> None:
+    """Take the place of what prints messages of Ray's processes."""
 
 
 class Failed:

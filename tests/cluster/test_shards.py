@@ -107,6 +107,12 @@ def test_parts_are_the_whole_for_every_kind_of_file(charnn, run, files, monkeypa
     assert parts == whole
 
 
+def cell(draw):
+    """Return a cell of two lines, or an empty one."""
+    text = draw.choice(WORDS)[:20].replace('"', "")
+    return f'"{text}\nand"' if draw.random() < 0.7 else ""
+
+
 @pytest.mark.parametrize(
     "options", [("--column", "b"), ("--column", "b", "--column", "a", "--by-region")], ids=" ".join
 )
