@@ -29,6 +29,13 @@ if TYPE_CHECKING:
     from charnn.cluster.parts import is_finished as is_finished
     from charnn.cluster.parts import part_path as part_path
     from charnn.cluster.ray_scoring import score_on_ray as score_on_ray
+    from charnn.cluster.settings import parsed_options as parsed_options
+    from charnn.cluster.sweep import SweepResult as SweepResult
+    from charnn.cluster.sweep import ended_runs as ended_runs
+    from charnn.cluster.sweep import finished_config as finished_config
+    from charnn.cluster.sweep import planned_runs as planned_runs
+    from charnn.cluster.sweep import results_of as results_of
+    from charnn.cluster.sweep import sweep as sweep
     from charnn.files import WORKING_DIRECTORY_IS_GONE as WORKING_DIRECTORY_IS_GONE
     from charnn.files import LineFile as LineFile
     from charnn.files import explain_write_errors as explain_write_errors
@@ -156,6 +163,15 @@ if TYPE_CHECKING:
     from charnn.training.run.session import run as run
 
 _NAMES = {
+    "cluster.sweep": (
+        "SweepResult",
+        "ended_runs",
+        "finished_config",
+        "planned_runs",
+        "results_of",
+        "sweep",
+    ),
+    "cluster.settings": ("parsed_options",),
     "scoring.totals": ("Totals",),
     "cluster.ray_scoring": ("score_on_ray",),
     "cluster.parts": (

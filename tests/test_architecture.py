@@ -58,7 +58,7 @@ MAY_IMPORT = {
     "sampling": _RUNNING | {"sampling"},
     "scoring": _RUNNING | {"sampling", "scoring", "training"},
     "analysis": _RUNNING | {"sampling", "scoring", "training", "analysis"},
-    "cluster": _RUNNING | {"scoring", "api", "cluster"},
+    "cluster": _RUNNING | {"scoring", "training", "api", "cluster"},
     "report": {"base", "api", "analysis", "report"},
     "api": set(ROOMS) - {"report", "serving", "export", "plugin", "cli"},
     "serving": {"base", "api", "serving"},
@@ -176,7 +176,21 @@ def modules_after(*arguments: object) -> set[str]:
 
 @pytest.mark.parametrize(
     "command",
-    ["", "train", "sample", "score", "compare", "predict", "fill", "tokenize", "info", "serve", "export", "recipes"],
+    [
+        "",
+        "train",
+        "sample",
+        "score",
+        "compare",
+        "predict",
+        "fill",
+        "tokenize",
+        "info",
+        "serve",
+        "export",
+        "recipes",
+        "sweep",
+    ],
 )
 def test_help_loads_neither_torch_nor_numpy(command):
     slow = {"torch", "numpy", "safetensors", "sentencepiece", "pydantic", "rich.markdown"}
