@@ -22,12 +22,14 @@ if TYPE_CHECKING:
     from charnn.analysis.tables import in_words as in_words
     from charnn.cells.parameters import expected_shapes as expected_shapes
     from charnn.cells.parameters import parameter_counts as parameter_counts
+    from charnn.cluster.dataset import score_dataset as score_dataset
     from charnn.cluster.job import check_divisible as check_divisible
     from charnn.cluster.job import open_job as open_job
     from charnn.cluster.job import score_part as score_part
     from charnn.cluster.merging import merge as merge
     from charnn.cluster.parts import is_finished as is_finished
     from charnn.cluster.parts import part_path as part_path
+    from charnn.cluster.ray_scoring import check_ray as check_ray
     from charnn.cluster.ray_scoring import score_on_ray as score_on_ray
     from charnn.cluster.settings import parsed_options as parsed_options
     from charnn.cluster.sweep import SweepResult as SweepResult
@@ -173,7 +175,8 @@ _NAMES = {
     ),
     "cluster.settings": ("parsed_options",),
     "scoring.totals": ("Totals",),
-    "cluster.ray_scoring": ("score_on_ray",),
+    "cluster.dataset": ("score_dataset",),
+    "cluster.ray_scoring": ("check_ray", "score_on_ray"),
     "cluster.parts": (
         "is_finished",
         "part_path",

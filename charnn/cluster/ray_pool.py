@@ -34,7 +34,7 @@ IN_FLIGHT_PER_CORE = 2
 SECONDS_TO_REACH = 5.0
 QUIET = {
     "RAY_USAGE_STATS_ENABLED": "0",
-    "RAY_DEDUP_LOGS": "0",
+    "RAY_BACKEND_LOG_LEVEL": "fatal",
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
     "RAY_IGNORE_UNHANDLED_ERRORS": "1",
 }
@@ -69,8 +69,8 @@ def connected(address: str | None) -> Iterator[int]:
     if ray.is_initialized():
         yield _num_cores()
         return
-    address = address or os.environ.get(ADDRESS_VARIABLE) or LOCAL
-    _check_reachable(address)
+    address = address_of(address)
+    check_reachable(address)
     with _quiet():
         try:
             _init(address)
@@ -99,7 +99,12 @@ def _remedy(address: str) -> str:
     return "start it there with ray start --head, or leave the address out to use this machine"
 
 
-def _check_reachable(address: str) -> None:
+def address_of(named: str | None) -> str:
+    """Return the address that is named, or that of the environment, or that of this machine."""
+    return named or os.environ.get(ADDRESS_VARIABLE) or LOCAL
+
+
+def check_reachable(address: str) -> None:
     """Raise ClusterError if nothing answers at an address; Ray itself would try for a minute."""
     host, _, port = address.removeprefix("ray://").rpartition(":")
     if not port.isdecimal():

@@ -8,7 +8,7 @@ from typing import Any, get_args
 from charnn.config import ModelOptions, TextOptions, TrainingOptions
 from charnn.errors import OptionError
 from charnn.files import portable_name
-from charnn.options import OptionValues, declared_options, nearest_name, shown
+from charnn.options import Option, OptionValues, declared_options, nearest_name, shown
 
 GROUPS = (TextOptions, ModelOptions, TrainingOptions)
 OF_EVERY_RUN = {"seed": "pass --seeds and --seed", "threads": "pass --threads"}
@@ -52,29 +52,33 @@ def parsed_options(texts: Sequence[str]) -> dict[str, list[object]]:
             raise OptionError(
                 f"--option: found {text!r}, but it must be NAME=VALUE,VALUE: --option hidden_size=128,256"
             )
-        name = name.strip().lstrip("-").replace("-", "_")
+        name = _field_of(name)
         if name in found:
             raise OptionError(f"--option: found {name} twice; list all of its values once")
-        kind = _declared(name)
+        kind = _declared()[name][0]
         found[name] = [_parsed(name, value.strip(), kind) for value in values.split(",")]
     return found
 
 
-def _declared(name: str) -> Any:
-    """Return the type of an option of `train`. Raises OptionError."""
-    declared = {each: kind for group in GROUPS for each, (kind, _) in declared_options(group).items()}
-    known = {each: each for each in declared} | {
-        "bptt": "bptt_length",
-        "ar": "activation_penalty",
-        "tar": "temporal_penalty",
+def _declared() -> dict[str, tuple[Any, Option]]:
+    """Return the types and properties of the options of `train`, by the names of their fields."""
+    return {name: each for group in GROUPS for name, each in declared_options(group).items()}
+
+
+def _field_of(spelled: str) -> str:
+    """Return the field of an option that is named by its field or its flag. Raises OptionError."""
+    name = spelled.strip().lstrip("-").replace("-", "_")
+    fields = {each: each for each in _declared()}
+    fields |= {
+        flag.lstrip("-").replace("-", "_"): each for each, (_, option) in _declared().items() for flag in option.flags
     }
     if name in OF_EVERY_RUN:
         raise OptionError(f"--option: found {name}, which a sweep sets itself; {OF_EVERY_RUN[name]}")
-    if name not in declared:
-        near = nearest_name(name, known)
+    if name not in fields:
+        near = nearest_name(name, fields)
         advice = f"did you mean {near}?" if near else "charnn train --help-all lists the options"
         raise OptionError(f"--option: found {name!r}, which is no option of train; {advice}")
-    return declared[name]
+    return fields[name]
 
 
 def _parsed(name: str, text: str, kind: Any) -> object:
@@ -97,9 +101,11 @@ def combinations(options: Mapping[str, Sequence[object]]) -> list[Setting]:
     """Return every combination of the values of some options, the last option varying fastest.
 
     Raises:
-        OptionError: for an option without values, or with a value twice.
+        OptionError: for an unknown option, or one without values or with a value twice.
     """
     for name, values in options.items():
+        if _field_of(name) != name:
+            raise OptionError(f"--option: found {name!r}, which is no option of train; did you mean {_field_of(name)}?")
         if isinstance(values, str) or not isinstance(values, Sequence) or not values:
             raise OptionError(f"--option {name}: found {shown(values)}, but it must be a list of values")
         if len({repr(value) for value in values}) < len(values):

@@ -63,6 +63,10 @@ ROWS = {
         source="other.txt",
     ),
     "train --resume": Row("train --resume -o RUN --steps 122", "charnn.training.run.session.run", writes=False),
+    "sweep": Row(f"sweep IN -o OUT --steps 2 {SMALL}", "charnn.training.run.session.run"),
+    "sweep --valid": Row(
+        f"sweep text.txt --valid IN -o OUT --steps 2 {SMALL}", "charnn.training.run.session.run", source="other.txt"
+    ),
     "sample": Row("sample The -m RUN -n 20 --seed 1", SAMPLER),
     "sample -o": Row("sample --prompt-file IN -m RUN -n 20 --seed 1 -o OUT", SAMPLER, writes=False, empty=0),
     "sample --prompts": Row("sample --prompts IN -m RUN -n 20 --seed 1 -o OUT --format jsonl", SAMPLER, writes=False),
@@ -80,6 +84,7 @@ ROWS = {
     "score": Row("score IN -m RUN", SCORER),
     "score -o": Row("score IN -m RUN -o OUT --format jsonl", SCORER, writes=False),
     "score --summary": Row("score IN -m RUN --summary OUT", SCORER),
+    "score --shard": Row("score IN -m RUN -o OUT --shard 1/1", SCORER, writes=False),
     "score --pairs": Row("score --pairs IN -m RUN", SCORER, handles=False, source="pairs.tsv"),
     "score --pairs -o": Row("score --pairs IN -m RUN -o OUT", SCORER, handles=False, writes=False, source="pairs.tsv"),
     "score --nbest": Row("score --nbest IN -m RUN", SCORER, source="nbest.tsv"),

@@ -112,7 +112,7 @@ def score_with_ray(
 ) -> None:
     """Score all parts on Ray, and merge them."""
     target = division.output(output)
-    score_on_ray = charnn.api.score_on_ray  # says what to install, before anything is read
+    charnn.api.check_ray(division.address)
     scorer = charnn.api.build_scorer(models, options)
     with terminated_like_interrupted():
         job = _job(models, files, options, scorer, target)
@@ -122,7 +122,7 @@ def score_with_ray(
         try:
             with ProgressLine() as line:
                 noun = f"{_noun(options)}s"
-                score_on_ray(job, scorer, address=division.address, report=line.show, noun=noun)
+                charnn.api.score_on_ray(job, scorer, address=division.address, report=line.show, noun=noun)
         except KeyboardInterrupt:
             num_done = num_parts - len(job.unfinished())
             console.notice(
