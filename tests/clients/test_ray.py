@@ -9,14 +9,16 @@ from pathlib import Path
 
 import pytest
 
-ray = pytest.importorskip("ray", reason="needs the extra cluster: pip install -e '.[cluster]'")
+pytest.importorskip("ray", reason="needs the extra cluster: pip install -e '.[cluster]'")
+
+import ray
 
 import charnn as package
 from charnn.cluster.ray_pool import MOST_TRIES, run_tasks
 from charnn.errors import ClusterError, TextError
 from tests.conftest import FABLES, REPOSITORY
 
-pytestmark = [pytest.mark.filterwarnings("ignore"), pytest.mark.xdist_group("ray")]
+pytestmark = pytest.mark.filterwarnings("ignore")
 
 NUM_LINES = 9000
 """Five windows."""
@@ -52,7 +54,8 @@ def test_the_output_is_that_of_one_process(charnn, line_run, lines, form):
     assert Path("out").read_bytes() == Path("whole").read_bytes()
     assert Path("out.json").read_bytes() == Path("whole.json").read_bytes()
     assert result.out == ""
-    assert result.err.splitlines() == [*whole.err.splitlines(), "charnn: out: merged 5 parts, which are removed"]
+    said = [line for line in result.err.splitlines() if not line.startswith("charnn: scoring: ")]
+    assert said == [*whole.err.splitlines(), "charnn: out: merged 5 parts, which are removed"]
     assert sorted(path.name for path in Path().glob("out*")) == ["out", "out.json"]
     assert ray.is_initialized()  # a session of the caller is left as it is
 
@@ -117,7 +120,7 @@ def test_a_task_whose_worker_always_dies_ends_in_one_line():
 
 
 def test_an_error_of_a_worker_is_that_of_the_command():
-    with pytest.raises(TextError, match="^book: is bad$"):
+    with pytest.raises(TextError, match=r"^book: is bad$"):
         tasks(fails, ["book"])
 
 
@@ -158,7 +161,7 @@ def test_a_sweep_side_by_side_trains_the_same_weights(charnn):
 @pytest.mark.skipif(not Path("/proc").exists(), reason="reads /proc")
 def test_a_killed_driver_takes_its_workers_with_it_and_loses_no_part(charnn, line_run, lines):
     """The same command goes on with the parts that are finished."""
-    text = Path(lines).read_text(encoding="utf-8") * 4
+    text = Path(lines).read_text(encoding="utf-8") * 2
     Path(lines).write_text(text, encoding="utf-8")
     command = ["score", lines, "-m", str(line_run), "-o", "out", "--format", "tsv"]
     environment = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
@@ -170,8 +173,6 @@ def test_a_killed_driver_takes_its_workers_with_it_and_loses_no_part(charnn, lin
     below = descendants(driver.pid)
     driver.kill()
     driver.wait()
-    num_done = len(list(Path().glob("out.part-*.done")))
-    assert 0 < num_done < 18
     ended_by = time.monotonic() + 20
     while (workers := [pid for pid, name in below if "ray::" in name and "Agent" not in name and is_running(pid)]) and (
         time.monotonic() < ended_by
@@ -181,8 +182,10 @@ def test_a_killed_driver_takes_its_workers_with_it_and_loses_no_part(charnn, lin
         if is_running(pid):
             os.kill(pid, signal.SIGKILL)
     assert not workers
+    num_done = len(list(Path().glob("out.part-*.done")))
+    assert 0 < num_done < 9
     result = charnn(*command, "--ray")
-    assert f"out: {num_done} of 18 parts are finished already" in result.err
+    assert f"out: {num_done} of 9 parts are finished already" in result.err
     assert charnn(*command[:-3], "whole", "--format", "tsv").status == 0
     assert Path("out").read_bytes() == Path("whole").read_bytes()
 
