@@ -1,12 +1,12 @@
 """Scoring of any number of lines, into a file, on the cores of this machine or on a cluster."""
 
-import importlib
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, Unpack, get_args
 
 from charnn.cluster.job import check_divisible, open_job
 from charnn.cluster.merging import merge
+from charnn.cluster.ray_scoring import check_ray, score_on_ray
 from charnn.cluster.records import FormatRecords
 from charnn.config.arguments import ScoreArguments
 from charnn.errors import OptionError, StorageError, speaking_of_arguments
@@ -67,11 +67,10 @@ def score_dataset(
     models, chosen = loaded._models_that_score(with_values(checked_score_options(options), {"format": format}))
     check_divisible(chosen, files, "ray")
     refuse_unwritable(target)
-    ray_scoring = importlib.import_module("charnn.cluster.ray_scoring")  # needs the extra
-    ray_scoring.check_ray(ray)
+    check_ray(ray)
     scorer = build_scorer(models, chosen)
     job = open_job(models, files, chosen, scorer, output=target, open_records=FormatRecords)
-    ray_scoring.score_on_ray(job, scorer, address=ray, report=on_progress)
+    score_on_ray(job, scorer, address=ray, report=on_progress)
     merged = merge(target, FormatRecords)
     if merged is None:
         raise StorageError(f"{target}: was merged by another process; read it")

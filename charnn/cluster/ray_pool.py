@@ -1,6 +1,6 @@
 """Tasks on Ray: a cluster that exists, or processes on this machine for as long as they are needed.
 
-Ray is an extra: this module is imported where it is wanted, and says what to install.
+Ray is an extra: what needs it says what to install.
 """
 
 import contextlib
@@ -21,7 +21,7 @@ try:
     import ray
     from ray import exceptions
 except ModuleNotFoundError:
-    raise ClusterError("--ray: ray is not installed; in the clone, run pip install -e '.[cluster]'") from None
+    ray = None
 
 logger = notice_logger(__name__)
 
@@ -41,16 +41,25 @@ QUIET = {
 """Environment variables that keep Ray from reporting to its makers and to the terminal; those that are set are kept."""
 PRINTER = "print_to_stdstream"
 """Ray's function that prints messages of its processes to standard output, whatever `log_to_driver` says."""
-DEATHS = (
-    exceptions.WorkerCrashedError,
-    exceptions.NodeDiedError,
-    exceptions.OutOfMemoryError,
-    exceptions.ObjectLostError,
-    exceptions.RaySystemError,
-)
-
 Item = TypeVar("Item")
 Result = TypeVar("Result")
+
+
+def require_ray() -> None:
+    """Raise ClusterError if Ray is not installed."""
+    if ray is None:
+        raise ClusterError("--ray: ray is not installed; in the clone, run pip install -e '.[cluster]'")
+
+
+def _deaths() -> tuple[type[Exception], ...]:
+    """Return the errors of tasks whose worker or machine died."""
+    return (
+        exceptions.WorkerCrashedError,
+        exceptions.NodeDiedError,
+        exceptions.OutOfMemoryError,
+        exceptions.ObjectLostError,
+        exceptions.RaySystemError,
+    )
 
 
 @contextlib.contextmanager
@@ -66,6 +75,7 @@ def connected(address: str | None) -> Iterator[int]:
     Raises:
         ClusterError: if the cluster cannot be reached.
     """
+    require_ray()
     if ray.is_initialized():
         yield _num_cores()
         return
@@ -195,7 +205,7 @@ def run_tasks(
             item = pending.pop(done)
             try:
                 result = ray.get(done)
-            except DEATHS as error:
+            except _deaths() as error:
                 tries[numbers[id(item)]] += 1
                 _note_death(name(item), tries[numbers[id(item)]], error)
                 waiting.append(item)

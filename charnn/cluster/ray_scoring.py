@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from charnn.cluster.job import ScoringJob, score_part, scorer_of
 from charnn.cluster.plan import Part
-from charnn.cluster.ray_pool import address_of, check_reachable, connected, run_tasks
+from charnn.cluster.ray_pool import address_of, check_reachable, connected, require_ray, run_tasks
 from charnn.scoring.build import Scorer
 from charnn.text.progress import Progress, Report
 
@@ -24,6 +24,7 @@ _loaded: dict[str, Scorer] = {}
 
 def check_ray(address: str | None) -> None:
     """Check that Ray is installed and, as far as that is quick, that a cluster can be reached. Raises ClusterError."""
+    require_ray()
     check_reachable(address_of(address))
 
 

@@ -12,6 +12,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
+from functools import partial
 from typing import Any, NamedTuple, TypeVar
 
 from charnn.cores import available_cores
@@ -248,14 +249,12 @@ def single_threaded_map(work: Work[Item, Result], items: Iterable[Item]) -> Iter
     waiting = iter(items)
     head = list(itertools.islice(waiting, 2))
     rest = itertools.chain(head, waiting)
-    if len(head) < 2:
-        yield from serial_map(work, rest)
-        return
-    never = threading.Event()
-    for item in rest:
-        with limited_blas_threads(1):
-            result = work(item, never)
-        yield result
+    return serial_map(work if len(head) < 2 else partial(_with_one_blas_thread, work), rest)
+
+
+def _with_one_blas_thread(work: Work[Item, Result], item: Item, cancelled: threading.Event) -> Result:
+    with limited_blas_threads(1):
+        return work(item, cancelled)
 
 
 def threaded_map(work: Work[Item, Result], items: Iterable[Item]) -> Iterator[Result]:
@@ -275,16 +274,11 @@ def threaded_map(work: Work[Item, Result], items: Iterable[Item]) -> Iterator[Re
 def _map_ahead(work: Work[Item, Result], items: Iterable[Item], num_threads: int) -> Iterator[Result]:
     """Yield results in order; each thread uses one BLAS thread, a limit it holds only while it computes an item."""
     cancelled = threading.Event()
-
-    def work_with_one_blas_thread(item: Item) -> Result:
-        with limited_blas_threads(1):
-            return work(item, cancelled)
-
     pending: deque[Future[Result]] = deque()
     with ThreadPoolExecutor(num_threads) as executor:
         try:
             for item in items:
-                pending.append(executor.submit(work_with_one_blas_thread, item))
+                pending.append(executor.submit(_with_one_blas_thread, work, item, cancelled))
                 if len(pending) > num_threads + EXTRA_PENDING:
                     yield pending.popleft().result()
             while pending:
