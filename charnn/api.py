@@ -31,8 +31,8 @@ if TYPE_CHECKING:
     from charnn.cluster.parts import part_path as part_path
     from charnn.cluster.ray_scoring import check_ray as check_ray
     from charnn.cluster.ray_scoring import score_on_ray as score_on_ray
+    from charnn.cluster.results import SweepResult as SweepResult
     from charnn.cluster.settings import parsed_options as parsed_options
-    from charnn.cluster.sweep import SweepResult as SweepResult
     from charnn.cluster.sweep import ended_runs as ended_runs
     from charnn.cluster.sweep import finished_config as finished_config
     from charnn.cluster.sweep import planned_runs as planned_runs
@@ -165,8 +165,8 @@ if TYPE_CHECKING:
     from charnn.training.run.session import run as run
 
 _NAMES = {
+    "cluster.results": ("SweepResult",),
     "cluster.sweep": (
-        "SweepResult",
         "ended_runs",
         "finished_config",
         "planned_runs",

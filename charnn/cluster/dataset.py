@@ -31,7 +31,7 @@ def score_dataset(
     model: LanguageModel | str | Path | None = None,
     format: RecordFormat = "jsonl",
     ray: str | None = None,
-    on_progress: "Callable[[Progress], object] | None" = None,
+    on_progress: "Callable[[Progress], None] | None" = None,
     **options: Unpack[ScoreArguments],
 ) -> Score:
     """Score the lines of files with Ray, write a record of each to a file, and return the sum of the scores.

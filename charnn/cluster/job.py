@@ -58,9 +58,12 @@ def check_divisible(options: ScoreOptions, files: Sequence[str], flag: str) -> N
 
     Raises:
         OptionError: naming the first such option.
+        TextError: for standard input.
     """
     if "-" in files:
-        raise OptionError(f"{flag}: found standard input, which can be read only once; name files")
+        raise TextError(
+            f"standard input: can be read only once, but {flag} reads a text again for each part; name files"
+        )
     refuse_all(
         {
             f"--unit {options.unit}": options.is_running,

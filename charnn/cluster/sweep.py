@@ -6,15 +6,16 @@ import math
 import statistics
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import NamedTuple, Unpack
 
 from charnn.cells.parameters import expected_shapes
+from charnn.cluster.results import SweepResult
 from charnn.cluster.settings import Setting, check_fixed, combinations
 from charnn.config.arguments import TrainArguments
 from charnn.cores import available_cores
-from charnn.errors import OptionError, StorageError, speaking_of_arguments
+from charnn.errors import OptionError, StorageError, TextError, speaking_of_arguments
 from charnn.files import JsonObject, json_bytes, make_directory, write_output
 from charnn.library import train
 from charnn.notices import notice_logger
@@ -22,7 +23,7 @@ from charnn.options import OptionValues, checked_files, shown, with_tuples
 from charnn.recipes import load_recipe
 from charnn.storage.model_directory import is_model, read_config
 from charnn.storage.run_config import RunConfig
-from charnn.text.sources import Source, check_exist, find_sources
+from charnn.text.sources import Source, check_exist, empty_text_error, find_sources
 from charnn.training.run.request import make_request
 
 logger = notice_logger(__name__)
@@ -30,71 +31,6 @@ logger = notice_logger(__name__)
 FORMAT_VERSION = 1
 SWEEP_FILE = "sweep.json"
 MOST_SEEDS = 1000
-T_975 = (
-    12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228, 2.201, 2.179, 2.160, 2.145, 2.131,
-    2.120, 2.110, 2.101, 2.093, 2.086, 2.080, 2.074, 2.069, 2.064, 2.060, 2.056, 2.052, 2.048, 2.045, 2.042,
-)  # fmt: skip
-"""97.5 % quantiles of Student's t distribution with 1, 2, ... degrees of freedom."""
-Z_975 = 1.959964
-
-
-@dataclass(frozen=True)
-class SweepResult:
-    """The runs of one setting.
-
-    Args:
-        setting: the values of the options that vary, by name.
-        losses_nats: best validation loss of each seed's run, in nats per token.
-        num_parameters: parameters of the network.
-        seconds: mean duration of a run.
-        cpus: cores that each run had.
-
-    Example:
-        >>> result = charnn.api.SweepResult({"hidden_size": 8}, (2.0, 2.2), 1000, 3.0, 1)
-        >>> round(result.mean_nats, 6), tuple(round(bound, 3) for bound in result.interval_nats)
-        (2.1, (0.829, 3.371))
-    """
-
-    setting: Mapping[str, object]
-    losses_nats: tuple[float, ...]
-    num_parameters: int
-    seconds: float
-    cpus: int
-
-    @property
-    def mean_nats(self) -> float:
-        """The mean of the losses."""
-        return statistics.fmean(self.losses_nats)
-
-    @property
-    def interval_nats(self) -> tuple[float, float] | None:
-        """The 95 % confidence interval of the mean over seeds, by Student's t distribution; None for a single seed."""
-        number = len(self.losses_nats)
-        if number < 2:
-            return None
-        quantile = T_975[number - 2] if number - 1 <= len(T_975) else _t_975(number - 1)
-        margin = quantile * statistics.stdev(self.losses_nats) / math.sqrt(number)
-        return self.mean_nats - margin, self.mean_nats + margin
-
-    def to_dict(self) -> JsonObject:
-        """Return the setting and the figures as JSON values."""
-        low, high = self.interval_nats or (None, None)
-        return {
-            **self.setting,
-            "seeds": len(self.losses_nats),
-            "valid_loss_nats": self.mean_nats,
-            "low": low,
-            "high": high,
-            "num_parameters": self.num_parameters,
-            "seconds": self.seconds,
-            "cpus": self.cpus,
-        }
-
-
-def _t_975(degrees: int) -> float:
-    """Return the quantile for many degrees of freedom (Abramowitz and Stegun 1964, 26.7.5)."""
-    z = Z_975
-    return z + (z**3 + z) / (4 * degrees) + (5 * z**5 + 16 * z**3 + 3 * z) / (96 * degrees**2)
 
 
 class SweepRun(NamedTuple):
@@ -219,9 +155,7 @@ def planned_runs(
     settings = combinations(options)
     check_fixed(options, fixed)
     loaded = None if recipe is None else load_recipe(str(recipe))
-    sources = find_sources(texts)
-    if not sources or any(source.stamp is None for source in sources):
-        raise OptionError("TEXT: found no file that can be read for every run; name one: charnn sweep book.txt")
+    sources = _sources(texts, options, fixed)
     names = tuple(str(source.path.absolute()) for source in sources if source.path is not None)
     shared = dict(fixed)
     first = int(shared.pop("seed", 1))  # type: ignore[call-overload]
@@ -230,10 +164,8 @@ def planned_runs(
         merged = with_absolute_paths({**shared, **setting.options})
         for seed in range(first, first + seeds):
             path = (directory / setting.name_with(seed)).absolute()
-            request = make_request(path, names, {**merged, "seed": seed}, recipe=loaded)
+            make_request(path, names, {**merged, "seed": seed}, recipe=loaded)
             runs.append(SweepRun(setting, seed, path, names, merged, _recipe_for_workers(recipe), None))
-        if valid := request.text_options.valid:
-            check_exist([valid])
     if len({run.directory for run in runs}) < len(runs):
         raise OptionError("--option: found two values that give one name of a directory; leave one of them out")
     _begin(directory, sources, shared, recipe)
@@ -244,6 +176,24 @@ def _recipe_for_workers(recipe: str | Path | None) -> str | None:
     """Return the name of a recipe, or the absolute path of its file."""
     is_file = recipe is not None and str(recipe).endswith(".toml")
     return str(Path(str(recipe)).absolute()) if is_file else None if recipe is None else str(recipe)
+
+
+def _sources(texts: Sequence[str], options: Mapping[str, Sequence[object]], fixed: OptionValues) -> list[Source]:
+    """Return the texts of all runs. Raises TextError for one that is missing, or cannot be read again for each run."""
+    held_out = [str(valid) for valid in (*options.get("valid", ()), fixed.get("valid")) if valid is not None]
+    check_exist([*texts, *held_out])
+    sources = find_sources(texts)
+    both = [sources, find_sources(held_out)]
+    if once := [source.name for source in chain(*both) if source.stamp is None]:
+        raise TextError(
+            f"{once[0]}: can be read only once, but every run of a sweep reads it; write it to a file first"
+        )
+    for found in both:
+        if found and not any(source.stored_bytes for source in found):
+            raise empty_text_error([source.name for source in found], "there is nothing to learn from")
+    if not sources:
+        raise OptionError("TEXT: found none; name the text to train on: charnn sweep book.txt")
+    return sources
 
 
 def with_absolute_paths(options: OptionValues) -> OptionValues:
@@ -269,14 +219,15 @@ def _begin(directory: Path, sources: Sequence[Source], options: OptionValues, re
         "recipe": None if recipe is None else str(recipe),
     }
     file, content = directory / SWEEP_FILE, json_bytes(common)
-    if file.exists():
+    has_runs = directory.is_dir() and any(path.name != SWEEP_FILE for path in directory.iterdir())
+    if file.exists() and has_runs:
         before = file.read_bytes()
         if before != content:
             raise StorageError(
                 f"{directory}: was begun as a sweep of {_difference(before, common)}; name another directory with -o"
             )
         return
-    if directory.exists() and (not directory.is_dir() or any(directory.iterdir())):
+    if has_runs or (directory.exists() and not directory.is_dir()):
         raise StorageError(f"{directory}: exists and is no sweep; name another directory with -o")
     make_directory(directory)
     write_output(file, content)

@@ -82,6 +82,7 @@ def score(
     if division.flag:
         refuse_both("--text", bool(text), division.flag)
         refuse_both("--summary", shard is not None and summary is not None, "--shard; pass it to --merge")
+        _check_files(files or ["-"])
         charnn.api.check_divisible(options, files or ["-"], division.flag)
         division.output(output)
     if text and files:
