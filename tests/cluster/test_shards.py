@@ -14,7 +14,7 @@ from charnn.scoring import scorer
 from charnn.scoring.scores import Score
 from tests.conftest import FABLES
 
-WINDOW = 150
+WINDOW = 130
 WORDS = [line for line in FABLES.read_text(encoding="utf-8").splitlines()[:400] if line.strip()]
 
 
@@ -28,7 +28,7 @@ def _small_windows(monkeypatch):
 def text():
     """A file of lines of many lengths, some of them empty."""
     draw = random.Random(3)
-    lines = [draw.choice(WORDS)[: draw.randrange(60)] for _ in range(500)]
+    lines = [draw.choice(WORDS)[: draw.randrange(45)] for _ in range(400)]
     Path("text.txt").write_text("\n".join(lines) + "\n", encoding="utf-8")
     return "text.txt"
 
