@@ -46,7 +46,6 @@ def sweep(
     recipe: Annotated[
         str | None,
         typer.Option("--recipe", metavar="NAME", help="Take options from a recipe or a .toml file."),
-        COMMON,
     ] = None,
     form: Annotated[
         Literal["table", "tsv", "jsonl"], typer.Option("--format", metavar="NAME", help="Output format."), COMMON
