@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from charnn import api as api
     from charnn.analysis.comparison import Difference
     from charnn.cells import Cell, register_cell
+    from charnn.cluster.dataset import score_dataset
+    from charnn.cluster.sweep import sweep
     from charnn.errors import (
         CharnnError,
         ModelError,
@@ -60,6 +62,8 @@ __all__ = [
     "interpolate",
     "load",
     "register_cell",
+    "score_dataset",
+    "sweep",
     "train",
     "write_report",
 ]
@@ -68,6 +72,8 @@ _NAMES = {
     "analysis.comparison": ("Difference",),
     "library": ("compare", "inspect", "interpolate", "load", "train"),
     "cells": ("Cell", "register_cell"),
+    "cluster.dataset": ("score_dataset",),
+    "cluster.sweep": ("sweep",),
     "errors": (
         "CharnnError",
         "ModelError",

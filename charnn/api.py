@@ -22,6 +22,22 @@ if TYPE_CHECKING:
     from charnn.analysis.tables import in_words as in_words
     from charnn.cells.parameters import expected_shapes as expected_shapes
     from charnn.cells.parameters import parameter_counts as parameter_counts
+    from charnn.cluster.dataset import score_dataset as score_dataset
+    from charnn.cluster.job import check_divisible as check_divisible
+    from charnn.cluster.job import open_job as open_job
+    from charnn.cluster.job import score_part as score_part
+    from charnn.cluster.merging import merge as merge
+    from charnn.cluster.parts import is_finished as is_finished
+    from charnn.cluster.parts import part_path as part_path
+    from charnn.cluster.ray_scoring import check_ray as check_ray
+    from charnn.cluster.ray_scoring import score_on_ray as score_on_ray
+    from charnn.cluster.results import SweepResult as SweepResult
+    from charnn.cluster.settings import parsed_options as parsed_options
+    from charnn.cluster.sweep import ended_runs as ended_runs
+    from charnn.cluster.sweep import finished_config as finished_config
+    from charnn.cluster.sweep import planned_runs as planned_runs
+    from charnn.cluster.sweep import results_of as results_of
+    from charnn.cluster.sweep import sweep as sweep
     from charnn.files import WORKING_DIRECTORY_IS_GONE as WORKING_DIRECTORY_IS_GONE
     from charnn.files import LineFile as LineFile
     from charnn.files import explain_write_errors as explain_write_errors
@@ -99,6 +115,7 @@ if TYPE_CHECKING:
     from charnn.scoring.scores import Score as Score
     from charnn.scoring.scores import perplexity as perplexity
     from charnn.scoring.token_scores import JoinedTokens as JoinedTokens
+    from charnn.scoring.totals import Totals as Totals
     from charnn.storage.model_directory import find_model as find_model
     from charnn.storage.model_directory import is_model as is_model
     from charnn.storage.model_directory import is_model_file as is_model_file
@@ -151,6 +168,28 @@ if TYPE_CHECKING:
     from charnn.training.run.session import run as run
 
 _NAMES = {
+    "cluster.results": ("SweepResult",),
+    "cluster.sweep": (
+        "ended_runs",
+        "finished_config",
+        "planned_runs",
+        "results_of",
+        "sweep",
+    ),
+    "cluster.settings": ("parsed_options",),
+    "scoring.totals": ("Totals",),
+    "cluster.dataset": ("score_dataset",),
+    "cluster.ray_scoring": ("check_ray", "score_on_ray"),
+    "cluster.parts": (
+        "is_finished",
+        "part_path",
+    ),
+    "cluster.merging": ("merge",),
+    "cluster.job": (
+        "check_divisible",
+        "open_job",
+        "score_part",
+    ),
     "analysis.comparison": (
         "compare_files",
         "have_same_vocabulary",

@@ -67,6 +67,10 @@ class LostRankError(TrainingError):
         self.rank, self.is_reported = rank, is_reported
 
 
+class ClusterError(CharnnError):
+    """Work on several processes or machines cannot begin or continue."""
+
+
 class StorageError(CharnnError):
     """A file cannot be written."""
 

@@ -178,7 +178,7 @@ class LanguageModel:
             >>> score = model.score("The fox slept.")
             >>> score.log_prob_nats, score.perplexity, score.bits_per_char, score.tokens
         """
-        chosen = _score_options(options)
+        chosen = checked_score_options(options)
         scorer = self._scorer(chosen)
         if chosen.unit == "file" and not isinstance(text, Path):
             raise OptionError("--unit file: found a text that is no file; pass a pathlib.Path, or --unit stream")
@@ -203,16 +203,20 @@ class LanguageModel:
         Example:
             >>> [(word.word, word.start, word.surprisal_bits) for word in model.score_words("The fox slept.")]
         """
-        chosen = _score_options(options, by_word=True)
+        chosen = checked_score_options(options, by_word=True)
         (score,) = self._scorer(chosen).scores([text], chosen, with_tokens=True)
         return scored_words(score, spaces=chosen.spaces, is_closed=chosen.closes)
 
     def _scorer(self, options: ScoreOptions) -> Scorer:
         """Return a scorer for the given options."""
+        return build_scorer(*self._models_that_score(options))
+
+    def _models_that_score(self, options: ScoreOptions) -> tuple[Sequence[Model], ScoreOptions]:
+        """Return the models that options select, and the options with this model's direction and weights."""
         if self.is_bidirectional:
             options = replace(options, direction=options.direction or "forward")
         models = self._of_direction(options.direction) if not self.is_interpolated else self.models
-        return build_scorer(models, replace(options, weight=self.weights) if self.is_interpolated else options)
+        return models, replace(options, weight=self.weights) if self.is_interpolated else options
 
     def _of_direction(self, direction: Direction | None) -> Sequence[Model]:
         if direction in (None, "both") and (direction is None) != self.is_bidirectional:
@@ -357,7 +361,8 @@ class LanguageModel:
         return notebook.card(repr(self), _facts_of(self.models))
 
 
-def _score_options(options: ScoreArguments, *, by_word: bool = False) -> ScoreOptions:
+def checked_score_options(options: ScoreArguments, *, by_word: bool = False) -> ScoreOptions:
+    """Return scoring options from keyword arguments. Raises OptionError."""
     values = with_tuples(options, ScoreArguments.__annotations__)
     if "temperature" in values:
         values["temperature"] = str(values["temperature"])

@@ -40,6 +40,7 @@ ROOMS = {
     "scoring": ("scoring",),
     "analysis": ("analysis",),
     "api": ("api", "language_model", "library"),
+    "cluster": ("cluster",),
     "report": ("report",),
     "serving": ("serving",),
     "export": ("export", "hf"),
@@ -58,6 +59,7 @@ MAY_IMPORT = {
     "sampling": _RUNNING | {"sampling"},
     "scoring": _RUNNING | {"sampling", "scoring", "training"},
     "analysis": _RUNNING | {"sampling", "scoring", "training", "analysis"},
+    "cluster": _RUNNING | {"scoring", "training", "api", "cluster"},
     "report": {"base", "api", "analysis", "report"},
     "api": set(ROOMS) - {"report", "serving", "export", "plugin", "cli"},
     "serving": {"base", "api", "serving"},
@@ -77,6 +79,7 @@ LIBRARIES = {
     "scoring": {"numpy", "torch"},
     "analysis": {"numpy", "torch", "regex"},
     "api": {"numpy"},
+    "cluster": {"numpy", "ray"},
     "report": {"numpy", "jinja2", "matplotlib", "cycler", "markupsafe"},
     "serving": {"numpy", "starlette", "uvicorn"},
     "export": {"numpy", "torch", "transformers", "tokenizers", "onnx"},
@@ -174,7 +177,21 @@ def modules_after(*arguments: object) -> set[str]:
 
 @pytest.mark.parametrize(
     "command",
-    ["", "train", "sample", "score", "compare", "predict", "fill", "tokenize", "info", "serve", "export", "recipes"],
+    [
+        "",
+        "train",
+        "sample",
+        "score",
+        "compare",
+        "predict",
+        "fill",
+        "tokenize",
+        "info",
+        "serve",
+        "export",
+        "recipes",
+        "sweep",
+    ],
 )
 def test_help_loads_neither_torch_nor_numpy(command):
     slow = {"torch", "numpy", "safetensors", "sentencepiece", "pydantic", "rich.markdown"}

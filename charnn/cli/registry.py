@@ -8,11 +8,12 @@ from typer.core import TyperCommand, TyperGroup
 
 from charnn.cli.help import paragraphs, rows_of, show_command, show_help
 from charnn.cli.usage_errors import no_such
-from charnn.cli.values import read_plainly
+from charnn.cli.values import read_plainly, with_empty_values
 from charnn.errors import OptionError
 
 COMMANDS = {
     "train": "Train a model on text: charnn train book.txt.",
+    "sweep": "Train with several values of options, and compare: charnn sweep book.txt --option cell=lstm,gru -o runs/s.",
     "sample": 'Generate text: charnn sample "Once upon" -n 300 -t 0.8.',
     "score": 'Compute the probability of a text: charnn score --text "The cats were full".',
     "compare": (
@@ -68,6 +69,7 @@ class _Command(TyperCommand):
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         """Parse the arguments."""
+        args = with_empty_values(args)
         read_plainly(self.get_params(ctx))
         return super().parse_args(ctx, args)
 

@@ -4,11 +4,13 @@ typer imports pydantic and builds a validator for each option of a command, set 
 Plain values are parsed here; all others, including invalid ones, are left to typer and its messages.
 """
 
+import itertools
 import re
 from collections.abc import Callable
 from typing import Any, Literal, get_args, get_origin
 
 INTEGER = re.compile(r"-?[0-9]{1,15}")
+ADDRESS = re.compile(r"auto|local|ray://\S+|\S+:[0-9]+")
 DECIMAL = re.compile(r"-?[0-9]{1,15}(\.[0-9]{1,15})?(e-?[0-9]{1,2})?")
 
 
@@ -51,6 +53,19 @@ class PlainReader:
             if single is not None:
                 return single
         return self._fallback().coerce(value, param=param, ctx=ctx)
+
+
+def with_empty_values(arguments: list[str]) -> list[str]:
+    """Return arguments with an empty value after each `--ray` that no address of a cluster follows.
+
+    What else follows is an argument of its own, such as a file.
+    """
+    found = []
+    for argument, following in itertools.zip_longest(arguments, arguments[1:], fillvalue=""):
+        found.append(argument)
+        if argument == "--ray" and not ADDRESS.fullmatch(following):
+            found.append("")
+    return found
 
 
 def plain_value(text: Any, kind: Any) -> Any:

@@ -3,6 +3,7 @@
 import itertools
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 
@@ -46,11 +47,16 @@ class Scorer:
     spelling: Spelling | None = None
     weights: Sequence[float] = ()
 
-    def scores(self, units: Iterable[str], options: ScoreOptions, *, with_tokens: bool = False) -> Iterator[Score]:
-        """Yield the score of each unit, or of each segment of a running text."""
+    def scores(
+        self, units: Iterable[str], options: ScoreOptions, *, with_tokens: bool = False, first: int = 1
+    ) -> Iterator[Score]:
+        """Yield the score of each unit, or of each segment of a running text.
 
+        Args:
+            first: number of the first unit.
+        """
         units = map(_checked, units)
-        score = score_stream if options.is_running else score_units
+        score = score_stream if options.is_running else partial(score_units, first=first)
         if options.is_running and any(each.is_backward for each in self.estimators):
             units = ["".join(units)]
         elif options.is_running and options.by_word and options.spaces == "before":

@@ -12,7 +12,7 @@ import numpy as np
 
 from charnn.config import ScoreOptions
 from charnn.inference.engine import Engine
-from charnn.inference.threads import CancelledError, serial_map, threaded_map
+from charnn.inference.threads import CancelledError, single_threaded_map, threaded_map
 from charnn.ngrams.mixture import Mixture
 from charnn.ngrams.spelling import Spelling
 from charnn.scoring.aggregation import EncodedUnit, Ids, TokenResults, unit_score
@@ -59,6 +59,7 @@ def score_units(
     *,
     spelling: Spelling | None = None,
     with_tokens: bool = False,
+    first: int = 1,
 ) -> Iterator[Score]:
     """Score independent units.
 
@@ -70,12 +71,13 @@ def score_units(
         options: scoring options.
         spelling: spelling model for unknown tokens, for `--spell`.
         with_tokens: include token scores even if the options do not require them.
+        first: number of the first unit.
 
     Yields:
         One score per unit.
     """
     with_tokens = with_tokens or options.needs_tokens
-    for unit, results in _unit_results(estimator, tokenizer, units, options):
+    for unit, results in _unit_results(estimator, tokenizer, units, options, first=first):
         yield unit_score(unit, results, tokenizer, options, spelling, with_tokens=with_tokens)
 
 
@@ -93,12 +95,12 @@ def token_log_probs(
 
 
 def _unit_results(
-    estimator: Estimator, tokenizer: Tokenizer, units: Iterable[str], options: ScoreOptions
+    estimator: Estimator, tokenizer: Tokenizer, units: Iterable[str], options: ScoreOptions, *, first: int = 1
 ) -> Iterator[tuple[EncodedUnit, TokenResults]]:
     """Return each unit with its results, in order."""
     is_sequential = estimator.is_sequential or options.state == "carry"
     read = _read_in_sequence if is_sequential else _read_in_batches
-    return read(estimator, tokenizer, enumerate(units, start=1), options)
+    return read(estimator, tokenizer, enumerate(units, start=first), options)
 
 
 def _read_in_sequence(
@@ -130,7 +132,7 @@ def _read_in_batches(
             windows.append((encoded, list(_batches(by_length, encoded, estimator.vocab_size))))
             yield from ([encoded[index] for index in batch] for batch in windows[-1][1])
 
-    map_batches = threaded_map if estimator.runs_in_threads else serial_map
+    map_batches = threaded_map if estimator.runs_in_threads else single_threaded_map
     batch_results = map_batches(partial(_read_batch, estimator, options), batches())
     for first in batch_results:
         encoded, indices = windows.popleft()
@@ -182,13 +184,22 @@ def _read_stream(
         start += len(text)
 
 
+def is_full_window(num_units: int, num_chars: int) -> bool:
+    """Return whether a window ends with its last unit: a text may be divided there without any change of its batches.
+
+    Args:
+        num_units, num_chars: of the window, up to that unit.
+    """
+    return num_units == LINES_PER_WINDOW or num_chars >= CHARS_PER_WINDOW
+
+
 def _windows(numbered: Iterator[tuple[int, str]]) -> Iterator[list[tuple[int, str]]]:
     window: list[tuple[int, str]] = []
     num_chars = 0
     for number, text in numbered:
         window.append((number, text))
         num_chars += len(text)
-        if len(window) == LINES_PER_WINDOW or num_chars >= CHARS_PER_WINDOW:
+        if is_full_window(len(window), num_chars):
             yield window
             window, num_chars = [], 0
     if window:

@@ -68,6 +68,10 @@ ROWS = {
         writes=False,
     ),
     "train --resume": Row("train --resume -o RUN --steps 122", "charnn.training.run.session.run", writes=False),
+    "sweep": Row(f"sweep IN -o OUT --steps 2 {SMALL}", "charnn.training.run.session.run"),
+    "sweep --valid": Row(
+        f"sweep text.txt --valid IN -o OUT --steps 2 {SMALL}", "charnn.training.run.session.run", source="other.txt"
+    ),
     "sample": Row("sample The -m RUN -n 20 --seed 1", SAMPLER),
     "sample -o": Row("sample --prompt-file IN -m RUN -n 20 --seed 1 -o OUT", SAMPLER, writes=False, empty=0),
     "sample --prompts": Row("sample --prompts IN -m RUN -n 20 --seed 1 -o OUT --format jsonl", SAMPLER, writes=False),
@@ -85,6 +89,7 @@ ROWS = {
     "score": Row("score IN -m RUN", SCORER),
     "score -o": Row("score IN -m RUN -o OUT --format jsonl", SCORER, writes=False),
     "score --summary": Row("score IN -m RUN --summary OUT", SCORER),
+    "score --shard": Row("score IN -m RUN -o out --shard 1/1", SCORER, writes=False),
     "score --pairs": Row("score --pairs IN -m RUN", SCORER, handles=False, source="pairs.tsv"),
     "score --pairs -o": Row("score --pairs IN -m RUN -o OUT", SCORER, handles=False, writes=False, source="pairs.tsv"),
     "score --nbest": Row("score --nbest IN -m RUN", SCORER, source="nbest.tsv"),
@@ -111,9 +116,9 @@ def rows(wanted: Callable[[Row], bool] = lambda _: True) -> list[object]:
 
 
 READERS, WRITERS = rows(lambda row: " IN" in row.call), rows(lambda row: " OUT" in row.call)
-FILE_WRITERS = rows(lambda row: " OUT" in row.call and not row.call.startswith("train"))
+FILE_WRITERS = rows(lambda row: " OUT" in row.call and not row.call.startswith(("train", "sweep")))
 SHOWING, SILENT = rows(lambda row: row.writes), rows(lambda row: not row.writes)
-QUICK = rows(lambda row: not row.call.startswith("train"))
+QUICK = rows(lambda row: not row.call.startswith(("train", "sweep")))
 SIGNALS = [
     pytest.param(row, number, id=f"{name}-{signal.Signals(number).name}")
     for name, row in ROWS.items()
@@ -270,7 +275,7 @@ def interrupt_in(monkeypatch: pytest.MonkeyPatch, dotted: str, number: int) -> N
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows sends no signal to another process")
 @pytest.mark.parametrize(("row", "number"), SIGNALS)
 def test_a_signal_ends_a_command_by_its_number_and_loses_nothing(charnn, desk, monkeypatch, row, number):
-    is_training = row.call.startswith("train")
+    is_training = row.call.startswith(("train", "sweep"))
     if " OUT" in row.call and not is_training:
         Path("out").write_text("mine", encoding="utf-8")
     before = contents("runs" if "--resume" in row.call else "out")
@@ -281,7 +286,8 @@ def test_a_signal_ends_a_command_by_its_number_and_loses_nothing(charnn, desk, m
     assert "error" not in result.err
     assert before.items() <= contents("nothing").items()
     if is_training:
-        assert "; resume with: charnn train --resume -o " in result.err
+        how = "the same command goes on" if row.call.startswith("sweep") else "resume with: charnn train --resume -o "
+        assert f"; {how}" in result.err
     elif " OUT" in row.call:  # nothing was ready yet
         assert Path("out").read_text(encoding="utf-8") == "mine"
 
@@ -351,7 +357,7 @@ def test_a_full_device_is_an_error(charnn, desk, row):
 
 @pytest.mark.parametrize("row", WRITERS)
 def test_a_disk_that_is_full_at_the_end_leaves_what_was_there(charnn, desk, monkeypatch, row):
-    is_training = row.call.startswith("train")
+    is_training = row.call.startswith(("train", "sweep"))
     if not is_training:
         Path("out").write_text("mine", encoding="utf-8")
     before = contents("nothing")

@@ -10,6 +10,7 @@ import charnn
 from charnn.cli.commands.loading import load_directed, load_models
 from charnn.cli.commands.score_nbest import rescore
 from charnn.cli.commands.score_pairs import score_minimal_pairs
+from charnn.cli.commands.score_parts import Division, merge_parts, score_shard, score_with_ray
 from charnn.cli.commands.score_rollout import show_rollouts
 from charnn.cli.commands.score_texts import read_input, score_texts
 from charnn.cli.options import COMMON, Overrides, with_options
@@ -20,6 +21,8 @@ from charnn.options import pick, refuse_both
 
 if TYPE_CHECKING:
     from charnn.storage.model_directory import Model
+
+PARTS = "Parts of a large text"
 
 
 @with_options(ScoreOptions)
@@ -47,11 +50,41 @@ def score(
     summary: Annotated[
         str | None, typer.Option("--summary", metavar="FILE", help="Write the totals to this file, as JSON."), COMMON
     ] = None,
+    shard: Annotated[
+        str | None,
+        typer.Option("--shard", metavar="I/N", help="Score part I of N, into files beside -o.", rich_help_panel=PARTS),
+    ] = None,
+    merge: Annotated[
+        bool, typer.Option("--merge", help="Write -o from all of its parts.", rich_help_panel=PARTS)
+    ] = False,
+    ray: Annotated[
+        str | None,
+        typer.Option(
+            "--ray",
+            metavar="[ADDRESS]",
+            help="Score all parts with Ray and merge them: on a cluster (host:port), or on the cores of this machine.",
+            rich_help_panel=PARTS,
+        ),
+    ] = None,
     *,
     overrides: Overrides,
 ) -> None:
     """Compute the probability of a text: charnn score --text "The cats were full"."""
     options = pick(ScoreOptions, overrides)
+    division = Division(shard, ray, merge)
+    if merge:
+        refuse_both(
+            "--merge", bool(files or text or model or overrides), "FILE, -m or other options than -o and --summary"
+        )
+        check_targets({"--output": output, "--summary": summary})
+        merge_parts(output, summary)
+        return
+    if division.flag:
+        refuse_both("--text", bool(text), division.flag)
+        refuse_both("--summary", shard is not None and summary is not None, "--shard; pass it to --merge")
+        _check_files(files or ["-"])
+        charnn.api.check_divisible(options, files or ["-"], division.flag)
+        division.output(output)
     if text and files:
         raise OptionError("--text: cannot be combined with FILE; leave one out")
     compared = options.pairs or options.nbest
@@ -88,6 +121,10 @@ def score(
         score_minimal_pairs(models, options.pairs, options, output)
     elif options.nbest:
         rescore(models, options.nbest, options, output)
+    elif shard is not None:
+        score_shard(models, files or [], options, division, output)
+    elif ray is not None:
+        score_with_ray(models, files or [], options, division, output=output, summary=summary)
     else:
         score_texts(models, text, files or [], options, output=output, summary=summary)
 

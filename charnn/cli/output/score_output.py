@@ -1,6 +1,7 @@
 """The output of `charnn score`: a table that grows row by row, or the lines of a format."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import lru_cache
 from itertools import takewhile
@@ -14,10 +15,10 @@ from charnn.config import ScoreOptions
 if TYPE_CHECKING:
     from rich.text import Text
 
-    from charnn.scoring.build import Scorer
+    from charnn.cli.output.part_output import PartLines
     from charnn.scoring.formats import Format
     from charnn.scoring.scores import Score, ScoredToken
-    from charnn.text.located import Origin, ScoredInput
+    from charnn.text.located import Origin
 
 LOG_NAMES = {"e": "natural logarithm (nats)", "2": "base 2 (bits)", "10": "base 10"}
 SHADES = ((0.06, "color(28)"), (0.15, "color(64)"), (0.3, "color(142)"), (0.5, "color(172)"), (math.inf, "color(160)"))
@@ -34,24 +35,33 @@ class ScoreOutput:
 
     Args:
         name: of the input.
-        source: the input.
+        num_files: number of files.
+        kept: the other columns of tables.
         lines: the destination.
+        vocab_size: number of tokens in the vocabulary, by which tokens are colored.
+        width: columns of a table; by default, those of the terminal.
     """
 
     def __init__(
-        self, options: ScoreOptions, *, name: str, source: "ScoredInput", lines: Lines, scorer: "Scorer"
+        self,
+        options: ScoreOptions,
+        *,
+        name: str,
+        num_files: int,
+        kept: Sequence[str],
+        lines: "Lines | PartLines",
+        vocab_size: int = 2,
+        width: int | None = None,
     ) -> None:
         self._options = options
         self._lines = lines
         self._is_table = options.format == "table"
         self._paints = self._is_table and not self._lines.is_file and console.has_colors()
-        self._uniform_nats = math.log(len(scorer.tokenizer.vocabulary))
+        self._uniform_nats = math.log(vocab_size)
         self._format: Format | None = None
         if not self._is_table:
-            self._format = charnn.api.format_of(
-                options, name, num_files=len(source.files), kept=source.kept, lazily=True
-            )
-        self._width = console.terminal_width() if self._is_table else 0
+            self._format = charnn.api.format_of(options, name, num_files=num_files, kept=kept, lazily=True)
+        self._width = (console.terminal_width() if width is None else width) if self._is_table else 0
         self._running_parts: list[Score] = []
         self._running_chars, self._running_total = 0, charnn.api.Score()
         self._num_running = 0
@@ -68,10 +78,16 @@ class ScoreOutput:
         else:
             self._lines.write(line if isinstance(line, str) else charnn.api.to_json(line))
 
-    def _begin(self) -> None:
+    def begin(self, *, with_headings: bool = True) -> None:
+        """Write the headings, once.
+
+        Args:
+            with_headings: leave them out, as in the middle of a text, if False.
+        """
         if not self._has_begun:
             self._has_begun = True
-            for line in self._format.begin() if self._format else self._headings():
+            headings = self._format.begin() if self._format else self._headings()
+            for line in headings if with_headings else ():
                 self._write(line)
 
     def add(self, score: "Score", origin: "Origin") -> None:
@@ -84,7 +100,7 @@ class ScoreOutput:
             self._keep_segment(score)
 
     def _record(self, score: "Score", origin: "Origin") -> None:
-        self._begin()
+        self.begin()
         if self._format is None:
             self._show(score, origin)
             return
@@ -123,7 +139,7 @@ class ScoreOutput:
             protocol: how the text was read, in words.
             plain: the totals without adaptation, if the model adapts.
         """
-        self._begin()
+        self.begin()
         for line in self._format.end(total, num_units) if self._format else ():
             self._write(line)
         for line in [*_totals(total, plain, self._options), protocol]:
@@ -246,6 +262,17 @@ class ScoreOutput:
             unknown = " <unk>" if word.is_unknown else ""
             name = console.visible(word.word)
             self._write(f"{number:>6}  {shown:>10} {len(word.tokens):>7}  {word.start:>6}  {name}{unknown}")
+
+
+def noun_of(options: ScoreOptions) -> str:
+    """Return what a unit of a table is called; nothing for other texts."""
+    return "sentence" if options.by_region else "cell" if options.column else ""
+
+
+def note_uncounted(total: "Score") -> None:
+    """Tell the user if no token was counted."""
+    if not total.num_tokens:
+        console.notice("no token was scored: --no-bos, --no-eos and --exclude-unk leave none")
 
 
 @lru_cache(maxsize=1 << 16)
