@@ -28,6 +28,11 @@ class Launch(NamedTuple):
     job: str
 
     @property
+    def is_first(self) -> bool:
+        """Whether this is the rank that leads the others."""
+        return self.rank == 0
+
+    @property
     def num_machines(self) -> int:
         """Number of machines, if each has as many ranks as this one."""
         return max(1, self.size // self.local_size)

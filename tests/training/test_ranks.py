@@ -458,3 +458,19 @@ def test_a_restarted_job_resumes_the_run_that_it_started_and_no_other(monkeypatc
     monkeypatch.setenv("TORCHELASTIC_RESTART_COUNT", restarts)
     request = make_request(run, ["text.txt"], {"steps": 20}, overwrite=True)
     assert (request.resume, request.is_restart, request.overwrite) == (resumes, resumes, not resumes)
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="needs POSIX signals")
+@pytest.mark.parametrize("rank", [0, 1])
+def test_a_rank_that_waits_for_the_others_can_be_ended(rank):
+    """The other one never starts."""
+    command = [sys.executable, "-m", "charnn", "train", str(REPOSITORY / "corpora" / "fables.txt"), "-o", "run"]
+    waiting = subprocess.Popen(command, env=environment(rank, 2, free_port()), stderr=subprocess.PIPE, text=True)
+    while waiting.poll() is None and Path(f"/proc/{waiting.pid}/maps").exists():
+        if "libtorch" in Path(f"/proc/{waiting.pid}/maps").read_text(encoding="utf-8"):
+            break
+        time.sleep(0.05)
+    time.sleep(1.0)
+    waiting.send_signal(signal.SIGTERM)
+    waiting.communicate(timeout=30)
+    assert waiting.returncode in (1, 143, -signal.SIGTERM)

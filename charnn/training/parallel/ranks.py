@@ -6,8 +6,9 @@ All messages are JSON or arrays of numbers: nothing that is received can run cod
 import contextlib
 import json
 import os
+import socket
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from datetime import timedelta
 from typing import Self
 
@@ -15,14 +16,14 @@ import numpy as np
 import torch
 import torch.distributed as dist
 from torch import Tensor
-from torch.distributed.rendezvous import rendezvous
 
 from charnn.errors import LostRankError
 from charnn.files import JsonObject
 from charnn.launch import Launch
 from charnn.storage.checkpoint import Tensors
 
-TIME_TO_CONNECT = timedelta(minutes=10)
+SECONDS_TO_CONNECT, TRIAL, CONNECTING_SECONDS = 600.0, timedelta(seconds=3), 0.02
+"""Maximum time until all ranks have started, of one attempt to reach the first one, and between two looks for the others."""
 TIMEOUT = timedelta(days=7)
 """Maximum time for a message: rank 0 may read a long text first. A rank that ends is noticed at once."""
 FAILURE_KEY = "charnn/failure"
@@ -35,25 +36,19 @@ class Ranks:
 
     Args:
         place: of this process among them.
+        should_stop: called while this process waits for the others; if it returns True, it waits no longer.
 
     Raises:
         LostRankError: by all methods, if another rank ended.
     """
 
-    def __init__(self, place: Launch) -> None:
+    def __init__(self, place: Launch, should_stop: Callable[[], bool] = lambda: False) -> None:
         self.index, self.size = place.rank, place.size
         self.place = place
-        self.is_first = place.rank == 0
-        try:
-            self._store, _, _ = next(rendezvous("env://", timeout=TIME_TO_CONNECT))
+        self.is_first = place.is_first
+        self._store = _store_of_all(place, should_stop)
+        with self._explained():
             dist.init_process_group("gloo", store=self._store, rank=place.rank, world_size=place.size, timeout=TIMEOUT)
-        except RuntimeError as error:
-            reason, address = str(error).split("\n", 1)[0], f"{os.environ['MASTER_ADDR']}:{os.environ['MASTER_PORT']}"
-            raise LostRankError(
-                f"the {place.size} processes cannot be connected at {address} ({reason}); start all of them with the "
-                "address of the first one's machine and a free port (MASTER_ADDR, MASTER_PORT)",
-                place.rank,
-            ) from error
         self._gpus: dist.ProcessGroup | None = None
 
     def __enter__(self) -> Self:
@@ -173,6 +168,43 @@ class Ranks:
         with self._explained():
             dist.all_reduce(tensor, group=self._gpus if tensor.is_cuda else None)
         return tensor
+
+
+def _store_of_all(place: Launch, should_stop: Callable[[], bool]) -> dist.PrefixStore:  # type: ignore[name-defined]
+    """Return the store of a job once all its ranks have reached it. Waits in short steps, so that signals are handled.
+
+    Raises:
+        LostRankError: if that takes too long, or `should_stop` returns True.
+    """
+    deadline = time.monotonic() + SECONDS_TO_CONNECT
+    address, port = os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])
+    is_launchers = os.environ.get("TORCHELASTIC_USE_AGENT_STORE") == "True"
+    reason, store = "", None
+    while store is None or not store.check([f"rank {rank}" for rank in range(place.size)]):
+        if should_stop() or time.monotonic() > deadline:
+            raise LostRankError(
+                f"the {place.size} processes cannot be connected at {address}:{port} ({reason or 'some have not started'}); "
+                "start all of them with the address of the first one's machine and a free port (MASTER_ADDR, MASTER_PORT)",
+                place.rank,
+                is_reported=place.rank > 0 and should_stop(),
+            )
+        time.sleep(CONNECTING_SECONDS)
+        try:
+            if store is None:
+                is_server = place.is_first and not is_launchers
+                if not is_server:
+                    socket.create_connection((address, port), TRIAL.total_seconds()).close()  # else torch complains
+                server = dist.TCPStore(  # type: ignore[attr-defined]
+                    address, port, is_master=is_server, timeout=TRIAL, wait_for_workers=False
+                )
+                job = os.environ.get("TORCHELASTIC_RUN_ID", "")
+                store = dist.PrefixStore(f"charnn {job} {place.restarts}", server)  # type: ignore[attr-defined]
+                store.set(f"rank {place.rank}", "")
+        except (RuntimeError, OSError) as error:
+            reason = str(error).split("\n", 1)[0]
+            if place.is_first and "EADDRINUSE" in str(error):
+                deadline = 0.0
+    return store
 
 
 def owner(group: int, num_groups: int, num_ranks: int) -> int:

@@ -28,14 +28,18 @@ logger = notice_logger(__name__)
 
 
 @contextlib.contextmanager
-def connected_ranks() -> Iterator[Ranks | None]:
-    """Connect this process with the other ranks of its job; None if it is the only one."""
+def connected_ranks(should_stop: Callable[[], bool] = lambda: False) -> Iterator[Ranks | None]:
+    """Connect this process with the other ranks of its job; None if it is the only one.
+
+    Args:
+        should_stop: called while this process waits for the others; if it returns True, it waits no longer.
+    """
     place = launch()
     if place is None or place.size == 1:
         yield None
         return
     _use_own_gpu(place)
-    with Ranks(place) as ranks:
+    with Ranks(place, should_stop) as ranks:
         yield ranks
 
 
@@ -82,7 +86,7 @@ def follow(should_stop: Callable[[], bool]) -> None:
     Raises:
         LostRankError: if another rank failed.
     """
-    with connected_ranks() as ranks:
+    with connected_ranks(should_stop) as ranks:
         assert ranks is not None
         told: JsonObject = {}
         try:
