@@ -63,6 +63,15 @@ def start(command: list[str], num_ranks: int) -> list[subprocess.Popen[bytes]]:
     ]
 
 
+def end(process: "subprocess.Popen[bytes]") -> None:
+    """Wait for a process that ends by itself; ask it to end if it waits for another that never started, as launchers do."""
+    try:
+        process.wait(timeout=10)
+    except subprocess.TimeoutExpired:
+        process.terminate()
+        process.wait(timeout=60)
+
+
 def wait_for_write(run: Path, seconds: float) -> bool:
     """Wait until a file of the run is being written, at most some seconds; return whether one is."""
     deadline = time.monotonic() + seconds
@@ -105,7 +114,7 @@ def main() -> None:
             killed = draw.choice(processes)
             killed.kill()
             for process in processes:
-                process.wait()  # the other ends by itself
+                end(process)
             num_kills, num_in_writes = num_kills + 1, num_in_writes + in_write
             num_threads = draw.choice((1, 2, 3, 4))
             print(
