@@ -102,8 +102,8 @@ def refuse_impossible_size(architecture: Architecture, options: TrainingOptions,
         option = _size_option(architecture)
         size = architecture.hidden_size if option == "--hidden-size" else architecture.vocab_size
         raise TrainingError(
-            f"{option}: found {size:,}, but the parameters, their average, gradients and the state of the optimizer would take at "
-            f"least {_shown(minimum)}, and {_where(device)} has {_shown(total)}; use a smaller value"
+            f"{option}: found {size:,}, but the parameters, their average, gradients and the state of the optimizer would "
+            f"take at least {_shown(minimum)}, and {_where(device)} has {_shown(total)}; use a smaller value"
         )
 
 
