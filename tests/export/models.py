@@ -12,6 +12,7 @@ from tests.conftest import ramp_weights, trained_tokenizer
 ARCHITECTURES: dict[str, dict[str, Any]] = {
     "lstm": {"num_layers": 2},
     "lstm-ngrams": {"embedding_order": 3},
+    "lstm-extended": {"embedding_order": 3, "ngram_table_sizes": (31, 67), "ngram_vocab_size": 7},
     "lstm-tied": {"tie_weights": True, "num_layers": 2},
     "lstm-one-hot": {"inputs": "one-hot", "initial_state": "learned"},
     "lstm-skip": {"skip": 3, "initial_state": "learned"},

@@ -75,8 +75,8 @@ def test_only_what_is_certainly_impossible_is_refused(charnn, monkeypatch):
     monkeypatch.setattr(memory, "total_bytes", lambda _device: 10_000)
     said = charnn("train", "text.txt", *SMALL, "--steps", 2, "-o", "m")
     assert said.status == 1
-    assert said.err.splitlines()[-1].startswith("charnn: error: --hidden-size: training would take at least ")
-    assert said.err.splitlines()[-1].endswith("but this machine has 0 MB; use a smaller value")
+    assert said.err.splitlines()[-1].startswith("charnn: error: --hidden-size: found 16, but the parameters, ")
+    assert said.err.splitlines()[-1].endswith("and this machine has 0 MB; use a smaller value")
     assert not Path("m").exists()
 
 

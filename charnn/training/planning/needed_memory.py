@@ -99,9 +99,11 @@ def refuse_impossible_size(architecture: Architecture, options: TrainingOptions,
     minimum, _ = parameter_memory(architecture, options.optimizer)
     total = total_bytes(device)
     if total is not None and minimum > total:
+        option = _size_option(architecture)
+        size = architecture.hidden_size if option == "--hidden-size" else architecture.vocab_size
         raise TrainingError(
-            f"{_size_option(architecture)}: training would take at least {_shown(minimum)} for the parameters, their average, "
-            f"gradients and the state of the optimizer, but {_where(device)} has {_shown(total)}; use a smaller value"
+            f"{option}: found {size:,}, but the parameters, their average, gradients and the state of the optimizer would "
+            f"take at least {_shown(minimum)}, and {_where(device)} has {_shown(total)}; use a smaller value"
         )
 
 
