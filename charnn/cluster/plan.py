@@ -167,9 +167,9 @@ def check_same(output: Path, plan: Plan, wanted: Plan, *, num_parts: int | None)
     """
     difference = _difference(plan, wanted)
     if difference is None and num_parts is not None and num_parts != len(plan.parts):
-        difference = f"{len(plan.parts)} parts, not of {num_parts}"
+        difference = f"{len(plan.parts)} parts, not {num_parts}"
     if difference:
-        raise OptionError(f"{output}: was begun as a score of {difference}; {how_to_begin_anew(output)}")
+        raise OptionError(f"{output}: was begun with {difference}; {how_to_begin_anew(output)}")
 
 
 def _difference(plan: Plan, wanted: Plan) -> str | None:
@@ -180,7 +180,7 @@ def _difference(plan: Plan, wanted: Plan) -> str | None:
         if len(wanted.model_sha256) != len(plan.model_sha256) or wanted.model_sha256[number] != sha256:
             return f"another model than {', '.join(wanted.models)} is now ({', '.join(plan.models)})"
     for name in {**plan.options, **wanted.options}:
-        before, now = (_frozen(each.options.get(name, "the default")) for each in (plan, wanted))
+        before, now = (_frozen(each.options.get(name, "by default")) for each in (plan, wanted))
         if before != now:
             return f"--{name.replace('_', '-')} {before}, not {now}"
     if plan.version != wanted.version:

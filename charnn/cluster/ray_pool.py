@@ -11,7 +11,7 @@ import socket
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 from charnn.cores import available_cores
 from charnn.errors import CharnnError, ClusterError
@@ -32,6 +32,8 @@ MOST_TRIES = 4
 """A task whose worker dies is tried so often in all."""
 IN_FLIGHT_PER_CORE = 2
 SECONDS_TO_REACH = 5.0
+OBJECT_STORE_BYTES = 128 << 20
+"""Shared memory for what tasks return, which is little; by default Ray takes a third of the machine's."""
 QUIET = {
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
@@ -61,9 +63,21 @@ def _deaths() -> tuple[type[Exception], ...]:
     )
 
 
+class Session(NamedTuple):
+    """A connection to Ray.
+
+    Args:
+        num_cores: of all machines.
+        is_own: whether it ends with what it was opened for, and with it whatever still runs.
+    """
+
+    num_cores: int
+    is_own: bool
+
+
 @contextlib.contextmanager
-def connected(address: str | None) -> Iterator[int]:
-    """Connect to Ray while the block runs, and yield the number of cores there.
+def connected(address: str | None) -> Iterator[Session]:
+    """Connect to Ray while the block runs.
 
     A session that the caller has begun is used, and left as it is.
 
@@ -76,14 +90,14 @@ def connected(address: str | None) -> Iterator[int]:
     """
     require_ray()
     if ray.is_initialized():
-        yield _num_cores()
+        yield Session(_num_cores(), is_own=False)
         return
     address = address_of(address)
     check_reachable(address)
     with _quiet():
         try:
             _init(address)
-            yield _num_cores()
+            yield Session(_num_cores(), is_own=True)
         finally:
             ray.shutdown()
 
@@ -94,7 +108,8 @@ def _num_cores() -> int:
 
 def _init(address: str) -> None:
     """Begin a session. Raises ClusterError."""
-    local = {"num_cpus": available_cores(), "include_dashboard": False} if address == LOCAL else {}
+    own = {"num_cpus": available_cores(), "include_dashboard": False, "object_store_memory": OBJECT_STORE_BYTES}
+    local = own if address == LOCAL else {}
     try:
         ray.init(address=address, log_to_driver=False, configure_logging=False, **local)
     except (ConnectionError, RuntimeError, ValueError, TimeoutError, OSError) as error:
@@ -169,7 +184,7 @@ def run_tasks(
     work: Callable[[Item], Result],
     items: Sequence[Item],
     *,
-    num_cores: int,
+    session: Session,
     cores_each: int = 1,
     needs_gpu: bool = False,
     name: Callable[[Item], str],
@@ -180,7 +195,7 @@ def run_tasks(
 
     Args:
         work: a function of a module that all machines have.
-        num_cores: of the cluster.
+        session: where they are done.
         cores_each: number of cores of a task.
         needs_gpu: whether a task needs a GPU.
         name: of an item, for messages.
@@ -194,7 +209,7 @@ def run_tasks(
     pending: dict[Any, Item] = {}
     tries: Counter[int] = Counter()
     numbers = {id(item): number for number, item in enumerate(items)}
-    most_pending = max(1, IN_FLIGHT_PER_CORE * num_cores // cores_each)
+    most_pending = max(1, IN_FLIGHT_PER_CORE * session.num_cores // cores_each)
     try:
         while waiting or pending:
             while waiting and len(pending) < most_pending:
@@ -213,7 +228,7 @@ def run_tasks(
                 raise _told(result)
             yield item, result
     finally:
-        for each in pending:
+        for each in () if session.is_own else pending:
             with contextlib.suppress(Exception):  # the session may be over
                 ray.cancel(each, force=True)
 

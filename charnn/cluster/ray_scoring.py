@@ -48,11 +48,11 @@ def score_on_ray(
         for part in parts:
             score_part(job, part, scorer)
         return
-    with connected(address) as num_cores:
+    with connected(address) as session:
         tasks = [_Task(job, part) for part in parts]
         advance = _meter(parts, noun, report)
         needs_gpu = job.plan.score_options.device == "cuda"
-        for task, _ in run_tasks(_score, tasks, num_cores=num_cores, needs_gpu=needs_gpu, name=_name):
+        for task, _ in run_tasks(_score, tasks, session=session, needs_gpu=needs_gpu, name=_name):
             advance(task.part)
 
 

@@ -22,9 +22,9 @@ def run_on_ray(runs: Sequence[SweepRun], *, address: str | None) -> Iterator[Run
     unfinished = [run for run in runs if finished_config(run) is None]
     if not unfinished:
         return
-    with connected(address) as num_cores:
-        shared = with_cpus(unfinished, max(1, num_cores // len(unfinished)))
+    with connected(address) as session:
+        shared = with_cpus(unfinished, max(1, session.num_cores // len(unfinished)))
         cores_each = max(run.cpus or 1 for run in shared)
-        ends = run_tasks(do_run, shared, num_cores=num_cores, cores_each=cores_each, name=str)
+        ends = run_tasks(do_run, shared, session=session, cores_each=cores_each, name=str)
         for number, (run, seconds) in enumerate(ends, start=len(runs) - len(unfinished) + 1):
             yield end_of(run, number, len(runs), seconds)

@@ -224,7 +224,7 @@ def _begin(directory: Path, sources: Sequence[Source], options: OptionValues, re
         before = file.read_bytes()
         if before != content:
             raise StorageError(
-                f"{directory}: was begun as a sweep of {_difference(before, common)}; name another directory with -o"
+                f"{directory}: was begun with {_difference(before, common)}; name another directory with -o"
             )
         return
     if has_runs or (directory.exists() and not directory.is_dir()):
@@ -239,7 +239,7 @@ def _difference(content: bytes, common: JsonObject) -> str:
         before = json.loads(content.decode("utf-8"))
         options, now = before["options"], json.loads(json.dumps(common["options"]))
     except (ValueError, KeyError, TypeError):
-        return f"which {SWEEP_FILE} is damaged"
+        return f"options that are unknown, since {SWEEP_FILE} is damaged"
     for name in {**options, **now}:
         if options.get(name) != now.get(name):
             return f"--{name.replace('_', '-')} {options.get(name, 'by default')}, not {now.get(name, 'by default')}"

@@ -14,7 +14,7 @@ pytest.importorskip("ray", reason="needs the extra cluster: pip install -e '.[cl
 import ray
 
 import charnn as package
-from charnn.cluster.ray_pool import MOST_TRIES, run_tasks
+from charnn.cluster.ray_pool import MOST_TRIES, Session, run_tasks
 from charnn.errors import ClusterError, TextError
 from tests.conftest import FABLES, REPOSITORY
 
@@ -104,7 +104,7 @@ def fails(item):
 
 
 def tasks(work, items):
-    return dict(run_tasks(work, items, num_cores=2, name=lambda item: f"part {item}"))
+    return dict(run_tasks(work, items, session=Session(2, is_own=False), name=lambda item: f"part {item}"))
 
 
 def test_a_task_whose_worker_is_killed_is_done_again(tmp_path, caplog):
