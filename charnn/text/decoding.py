@@ -5,6 +5,8 @@ import shlex
 from collections.abc import Callable, Iterator
 from typing import Any
 
+import numpy as np
+
 from charnn.errors import OptionError, TextError
 from charnn.text.encodings import guess_encoding
 from charnn.text.file_kinds import HEAD_BYTES, encoding_by_mark, kind_of, wide_encoding
@@ -34,7 +36,7 @@ def decoded(
     """
     if encoding == RAW:
         with opened(source, unpacks=False) as text:
-            yield from (chunk for chunk, _ in _decoded_chunks(source, text, RAW, _decoder(RAW), advance))
+            yield from (chunk for chunk, _ in _decoded_chunks(source, text, RAW, _decoder(RAW), None, advance))
         return
     _decoder(encoding)
     line_ends = _LineEnds()
@@ -44,7 +46,7 @@ def decoded(
         _refuse_other_kinds(source, head, encoding)
         lines = _LineCounter()
         removes_mark = codecs.lookup(encoding).name in ("utf-8-sig", "utf-16", "utf-32")
-        for chunk, is_first in _decoded_chunks(source, text, encoding, _decoder(encoding), advance):
+        for chunk, is_first in _decoded_chunks(source, text, encoding, _decoder(encoding), lines, advance):
             chunk = chunk.removeprefix("\ufeff") if is_first and not removes_mark else chunk
             if "\0" in chunk:
                 lines.add(chunk[: chunk.index("\0")])
@@ -52,7 +54,6 @@ def decoded(
                     f"{source.name}:{lines.num_ended + 1}: found a NUL character, which is not allowed in text; "
                     f"remove all of them with tr -d '\\000', or train with --tokenizer byte"
                 )
-            lines.add(chunk)
             yield line_ends.unified(chunk)
         if source.num_bytes is None:  # otherwise an LF may follow the cut
             yield line_ends.rest()
@@ -74,11 +75,16 @@ def _decoded_chunks(
     text: OpenedSource,
     encoding: str,
     decoder: codecs.IncrementalDecoder,
+    lines: "_LineCounter | None",
     advance: Callable[[int], None] | None,
 ) -> Iterator[tuple[str, bool]]:
-    """Yield decoded chunks, and whether each is the first."""
+    """Yield decoded chunks, and whether each is the first.
+
+    Args:
+        lines: counts the line ends of the chunks before the one that was yielded last; None for raw bytes, which are all valid.
+    """
     num_read = position = 0
-    lines = _LineCounter()
+    is_utf_8 = lines is not None and codecs.lookup(encoding).name == DEFAULT
     is_cut = source.num_bytes is not None
     while True:
         chunk = text.file.read(CHUNK_BYTES)
@@ -88,13 +94,15 @@ def _decoded_chunks(
         except UnicodeDecodeError as error:
             if not chunk and has_grown(source):
                 return  # the last character was not completely written yet
+            lines = lines or _LineCounter()
             lines.add(_text_before(error, encoding, decoder))
             raise _encoding_error(source, encoding, error, offset, lines.num_ended + 1) from error
         except UnicodeError as error:
             raise TextError(f"{source.name}: is not {encoding.upper()} ({error}); try another --encoding") from error
         yield decoded_text, num_read == 0
         num_read += len(chunk)
-        lines.add(decoded_text)
+        if lines is not None:
+            lines.add(decoded_text, chunk if is_utf_8 and len(chunk) == len(decoded_text) else None)
         before, position = position, num_read if text.stored is text.file else text.stored.tell()
         if advance is not None and chunk:
             advance(position - before)
@@ -164,12 +172,21 @@ class _LineCounter:
         self.num_ended = 0
         self._ends_with_cr = False
 
-    def add(self, text: str) -> None:
-        """Take the next chunk."""
-        if text:
-            num_ended = text.count("\n") + text.count("\r") - text.count("\r\n")
-            self.num_ended += num_ended - (self._ends_with_cr and text[0] == "\n")
-            self._ends_with_cr = text[-1] == "\r"
+    def add(self, text: str, ascii_bytes: bytes | None = None) -> None:
+        """Take the next chunk.
+
+        Args:
+            ascii_bytes: the bytes of the chunk if there is one for each character, in which line ends are found faster.
+        """
+        if not text:
+            return
+        if ascii_bytes is not None and text.isascii():
+            self.num_ended += int(np.count_nonzero(np.frombuffer(ascii_bytes, dtype=np.uint8) == 0x0A))
+        else:
+            self.num_ended += text.count("\n")
+        if self._ends_with_cr or "\r" in text:
+            self.num_ended += text.count("\r") - text.count("\r\n") - (self._ends_with_cr and text[0] == "\n")
+        self._ends_with_cr = text[-1] == "\r"
 
 
 def _text_before(error: UnicodeDecodeError, encoding: str, decoder: codecs.IncrementalDecoder) -> str:

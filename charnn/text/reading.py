@@ -38,7 +38,7 @@ def read_text(
             chunks = _whole_parts(chunks, source.separator)
         for text in chunks:
             if text:
-                end = (end + text)[-len(separator) :]
+                end = (end + text[-len(separator) :])[-len(separator) :]
                 yield text
 
 

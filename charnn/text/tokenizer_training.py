@@ -10,6 +10,7 @@ import numpy.typing as npt
 
 from charnn.config import TextOptions, Unit
 from charnn.errors import OptionError
+from charnn.text.code_points import Codes, code_points, count_texts, raw_bytes
 from charnn.text.tokenizers import (
     ByteTokenizer,
     CharTokenizer,
@@ -18,7 +19,6 @@ from charnn.text.tokenizers import (
     Tokenizer,
     WordTokenizer,
     byte_vocabulary,
-    count_characters,
 )
 from charnn.text.vocabulary import DOCUMENT_BOUNDARY, NEWLINE, UNKNOWN, Vocabulary, build_vocabulary, escaped_symbols
 from charnn.text.word_ids import PretokenizedEncoder, WordEncoder
@@ -40,28 +40,42 @@ class TrainedWordTokenizer(NamedTuple):
     spelling_examples: Sequence[str]
 
 
-def train_tokenizer(options: TextOptions, texts: Callable[[], Iterator[str]], *, seed: int) -> Tokenizer:
+Values = Callable[[str], Codes]
+"""Returns the code points, or bytes, of a text."""
+
+
+def values_of(options: TextOptions) -> Values | None:
+    """Return the function that yields what the tokens of a text are; None where these are words or subwords."""
+    return {"char": code_points, "byte": raw_bytes}.get(options.tokenizer)
+
+
+def train_tokenizer(
+    options: TextOptions,
+    texts: Callable[[], Iterator[str]],
+    *,
+    seed: int,
+    counts: npt.NDArray[np.int64] | None = None,
+) -> Tokenizer:
     """Build a tokenizer of bytes, characters or subwords from the training text; for words see `NumberedWords`.
 
     Args:
         options: kind, sizes and unit.
         texts: starts a new pass over the training text, in chunks that end at line ends.
+        counts: the count of each byte or code point (NUM_CODE_POINTS,), if they are known already.
         seed: seed of the lines that SentencePiece samples from a large corpus.
 
     Raises:
         OptionError: if a vocabulary of the requested size is impossible.
     """
     boundary = DOCUMENT_BOUNDARY if options.unit == "document" else NEWLINE
-    if options.tokenizer == "byte":
-        counts = np.zeros(256, dtype=np.int64)
-        for text in texts():
-            counts += np.bincount(np.frombuffer(text.encode("utf-8", "surrogateescape"), np.uint8), minlength=256)
-        return ByteTokenizer(byte_vocabulary(counts, options.unit), options.unit)
-    if options.tokenizer == "subword":
+    values = values_of(options)
+    if values is None:
         return _train_subwords(options, texts, boundary, seed)
-    assert options.tokenizer == "char"
+    counts = count_texts(texts(), values) if counts is None else counts
+    if options.tokenizer == "byte":
+        return ByteTokenizer(byte_vocabulary(counts[:256], options.unit), options.unit)
     vocabulary = build_vocabulary(
-        count_characters(texts()),
+        {chr(code_point): int(counts[code_point]) for code_point in np.flatnonzero(counts)},
         boundary=boundary,
         min_count=options.min_count or 1,
         max_size=options.vocab_size,
@@ -70,7 +84,7 @@ def train_tokenizer(options: TextOptions, texts: Callable[[], Iterator[str]], *,
 
 
 class NumberedWords:
-    """Words, line ends and gaps, numbered in order of appearance, with their counts.
+    """Words, line ends and gaps, numbered in order of appearance.
 
     Args:
         pretokenized: whether words are separated by white space only.
@@ -82,22 +96,51 @@ class NumberedWords:
 
     def __init__(self, *, pretokenized: bool, unit: Unit = "stream") -> None:
         self._numbers: dict[str, int] = {"": self.boundary, NEWLINE: 1}
-        self._counts = np.zeros(1 << 16, dtype=np.int64)
+        self._names = ["", NEWLINE]
         encoder = PretokenizedEncoder(self.number_of, unit) if pretokenized else WordEncoder(self.number_of)
         self.encode = encoder.encode
 
+    def __len__(self) -> int:
+        return len(self._names)
+
     def number_of(self, word: str) -> int:
         """Return the number of a word, a new one if necessary."""
-        return self._numbers.setdefault(word, len(self._numbers))
+        number = self._numbers.get(word)
+        if number is None:
+            number = self._numbers[word] = len(self._names)
+            self._names.append(word)
+        return number
 
-    def count(self, numbers: npt.NDArray[np.int64], *, num_documents: int = 0) -> None:
-        """Count words of the training split; a boundary counts as the line end of a document's last line."""
-        word_counts = np.bincount(numbers, minlength=len(self._numbers))
-        if len(word_counts) > len(self._counts):
-            self._counts = np.pad(self._counts, (0, 2 * len(word_counts) - len(self._counts)))
-        word_counts[self.number_of(NEWLINE)] += num_documents
-        word_counts[self.boundary] = 0
-        self._counts[: len(word_counts)] += word_counts
+    def named(self, numbers: npt.NDArray[np.int64]) -> list[str]:
+        """Return the words of some numbers (M,)."""
+        return [self._names[number] for number in numbers.tolist()]
+
+
+class WordCounts:
+    """The words of a whole text, numbered in order of appearance, with their counts in the training split."""
+
+    def __init__(self) -> None:
+        self._numbers: dict[str, int] = {"": NumberedWords.boundary, NEWLINE: 1}
+        self._counts = np.zeros(1 << 16, dtype=np.int64)
+
+    def numbers_of(self, words: Sequence[str]) -> npt.NDArray[np.int64]:
+        """Return the numbers of words (M,), new ones if necessary."""
+        numbers = self._numbers
+        return np.fromiter((numbers.setdefault(word, len(numbers)) for word in words), np.int64, count=len(words))
+
+    def count(self, numbers: npt.NDArray[np.int64], counts: npt.NDArray[np.int64], *, num_documents: int = 0) -> None:
+        """Count words of the training split; a boundary counts as the line end of a document's last line.
+
+        Args:
+            numbers: of distinct words (M,).
+            counts: how often each occurs (M,).
+            num_documents: closed by boundaries.
+        """
+        if len(self._numbers) > len(self._counts):
+            self._counts = np.pad(self._counts, (0, 2 * len(self._numbers) - len(self._counts)))
+        self._counts[numbers] += counts
+        self._counts[1] += num_documents
+        self._counts[NumberedWords.boundary] = 0
 
     def counts(self) -> dict[str, int]:
         """Return the count of each word, without zeros."""
