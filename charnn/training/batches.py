@@ -232,7 +232,7 @@ class UnitBatches:
 
     def _starts(self, units: IdArray) -> IdArray:
         """Return where units begin."""
-        return np.where(units > 0, self._ends[units - 1].astype(np.int64) + 1, 0)
+        return np.where(units > 0, self._ends[np.maximum(units, 1) - 1].astype(np.int64) + 1, 0)
 
     def _lengths(self, units: IdArray) -> IdArray:
         """Return the lengths of units, with their boundaries."""
@@ -269,7 +269,7 @@ class UnitBatches:
                 size = max(1, tokens_per_step // min(self._bptt_length, longest))
                 starts.append(window_start + num_packed)
                 num_packed += size
-        bounds = np.append(np.frombuffer(starts, dtype=np.int64), num_units)
+        bounds = np.append(np.array(starts, dtype=np.int64), num_units)
         drawn = np.arange(len(starts)) if random is None else random.permutation(len(starts))
         firsts, ends = bounds[drawn], bounds[drawn + 1]
         return Packs(order, firsts, ends, self._lengths(order[ends - 1]))

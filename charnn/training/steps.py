@@ -1,4 +1,4 @@
-"""The steps of an epoch: packs of texts that are processed in parallel, each in steps of truncated backpropagation through time.
+"""The steps of an epoch: packs of texts that are processed in parallel, each in steps of truncated backpropagation.
 
 They are arrays, not lists: an epoch of two billion tokens has a million steps, and tens of millions of lines.
 """
@@ -54,10 +54,7 @@ class Steps:
     def __init__(self, packs: Packs, bptt_length: int, jitter: np.random.Generator | None) -> None:
         self._packs, self._bptt_length = packs, bptt_length
         self._firsts = None if jitter is None else _drawn_firsts(packs.longest, bptt_length, jitter)
-        if self._firsts is None:
-            numbers = -(-packs.longest // bptt_length)
-        else:
-            numbers = self._firsts.numbers
+        numbers = -(-packs.longest // bptt_length) if self._firsts is None else self._firsts.numbers
         self._first_steps = np.cumsum(numbers) - numbers
         self._num_steps = int(numbers.sum())
 
@@ -100,7 +97,7 @@ def _drawn_firsts(longest: IdArray, bptt_length: int, jitter: np.random.Generato
             lengths.append(length)
             first += length
         numbers.append(len(firsts) - before)
-    return _DrawnFirsts(*(np.frombuffer(values, dtype=np.int64) for values in (firsts, lengths, numbers)))
+    return _DrawnFirsts(*(np.array(values, dtype=np.int64) for values in (firsts, lengths, numbers)))
 
 
 def _draw_length(bptt_length: int, random: np.random.Generator) -> int:
