@@ -12,6 +12,7 @@ from charnn.inference.engine import Engine, IdArray, target_log_probs
 from charnn.optimize import fit_mixture_weights, fit_temperature
 from charnn.storage.model_directory import Model
 from charnn.text.corpus import open_ids
+from charnn.text.stored_ids import stored_bytes
 
 Floats = npt.NDArray[np.float64]
 
@@ -68,7 +69,7 @@ def check_encoded(model: Model, split: str) -> None:
     """Refuse encoded text that is not as long as it was when the model was trained. Raises ModelError."""
     file = model.path / f"{split}.bin"
     wanted = model.config.corpus.size(split).num_tokens * np.dtype(model.tokenizer.vocabulary.dtype).itemsize
-    found = file.stat().st_size
+    found = stored_bytes(file)
     if found != wanted:
         raise ModelError(
             f"{file}: has {found:,} bytes, {wanted:,} when the model was trained; restore the file that was saved with it"

@@ -1,5 +1,6 @@
 """The files of a model directory and their purposes."""
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -25,7 +26,7 @@ FILES = {
     "train.bin": "the encoded text; for --resume, --novelty and --dynamic",
     "valid.bin": "the held-out text; for --resume and fitted parameters",
 }
-"""The purpose of each file of a model directory."""
+"""The purpose of each file of a model directory; a long encoded text has further shards, `train.2.bin` and so on."""
 
 
 RESUMING = ("training.json", "training.safetensors", "train.bin", "valid.bin")
@@ -41,11 +42,26 @@ class StoredFile:
     purpose: str
 
 
+def unsharded_name(name: str) -> str:
+    """Return the name of the first shard for that of any shard, and any other name as it is."""
+    return re.sub(r"^(train|valid)\.(?:[2-9]|[1-9]\d+)\.bin\Z", r"\1.bin", name)
+
+
+def purpose_of(name: str) -> str:
+    """Return the purpose of a file of a model directory; empty for files that charnn did not write."""
+    return FILES.get(unsharded_name(name), "")
+
+
+def resuming_files(path: Path) -> list[Path]:
+    """Return the files of a model directory that sampling and scoring do without."""
+    return [file for file in path.iterdir() if unsharded_name(file.name) in RESUMING]
+
+
 def stored_files(path: Path) -> list[StoredFile]:
     """Return the files of a model directory, including those of a backward model, the largest first."""
     return sorted(
         (
-            StoredFile(file.relative_to(path).as_posix(), file.stat().st_size, FILES.get(file.name, ""))
+            StoredFile(file.relative_to(path).as_posix(), file.stat().st_size, purpose_of(file.name))
             for file in path.rglob("*")
             if file.is_file()
         ),
@@ -65,4 +81,4 @@ def _is_own(name: Path) -> bool:
         return True
     if folder not in (".", BACKWARD):
         return False
-    return file.removesuffix(STAGED_SUFFIX).removesuffix(PART_SUFFIX) in FILES or file in _SYSTEM_FILES
+    return bool(purpose_of(file.removesuffix(STAGED_SUFFIX).removesuffix(PART_SUFFIX))) or file in _SYSTEM_FILES

@@ -5,6 +5,7 @@ does not depend on how a text is divided.
 """
 
 import contextlib
+import itertools
 import mmap
 import os
 from collections.abc import Iterable, Iterator, Sequence
@@ -102,12 +103,10 @@ def shard_path(path: Path, number: int) -> Path:
     return path if number == 1 else path.with_name(f"{path.stem}.{number}{path.suffix}")
 
 
-def shard_paths(path: Path) -> list[Path]:
-    """Return the existing shards of an encoded text, in order."""
-    paths: list[Path] = []
-    while (shard := shard_path(path, len(paths) + 1)).exists():
-        paths.append(shard)
-    return paths
+def shard_paths(path: Path, *, first: int = 1) -> list[Path]:
+    """Return the existing shards of an encoded text, in order, from the first of them."""
+    paths = (shard_path(path, number) for number in itertools.count(first))
+    return list(itertools.takewhile(Path.exists, paths))
 
 
 def stored_bytes(path: Path) -> int:
@@ -189,7 +188,7 @@ class ShardWriter:
 
     def __init__(self, path: Path, flusher: ThreadPoolExecutor) -> None:
         self._path, self._flusher = path, flusher
-        for old in shard_paths(path)[1:]:
+        for old in shard_paths(path, first=2):
             old.unlink()
         self._number, self._num_written, self._num_unflushed = 1, 0, 0
         self._file: IO[bytes] = path.open("wb")
@@ -270,7 +269,7 @@ def read_stored(path: Path, dtype: npt.DTypeLike, first: int, end: int) -> npt.N
 
 def replace_shards(source: Path, target: Path) -> None:
     """Rename an encoded text, replacing another one."""
-    for old in shard_paths(target)[len(shard_paths(source)) :]:
+    for old in shard_paths(target, first=len(shard_paths(source)) + 1):
         old.unlink()
     for number, shard in enumerate(shard_paths(source), start=1):
         shard.replace(shard_path(target, number))
