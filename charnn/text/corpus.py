@@ -7,7 +7,7 @@ tokens. A unit (a line or a document) is written with its closing boundary; the 
 import contextlib
 import tempfile
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -25,6 +25,7 @@ from charnn.text.affordable import (
     reading_seconds,
 )
 from charnn.text.cached_corpus import fetch_encoded, store_encoded
+from charnn.text.columns import Column
 from charnn.text.doubts import repeated_passages, report_overlap, report_training_doubts
 from charnn.text.encoding import Encoded
 from charnn.text.facts import SplitSize, TextFile
@@ -162,6 +163,8 @@ def _select(directory: Path, texts: Sequence[str], options: TextOptions, seed: i
     valid = find_sources([options.valid], as_bytes=as_bytes) if options.valid else []
     sources = _without(valid, sources)
     readable = readable_again([*sources, *valid], directory)
+    if options.column is not None:
+        readable = [replace(source, column=Column(options.column, options.unit)) for source in readable]
     text = Selection(readable[: len(sources)], readable[len(sources) :], options, seed)
     if not any(source.stored_bytes for source in text.sources):
         raise empty_text_error([source.name for source in text.sources], "there is nothing to learn from")

@@ -111,6 +111,8 @@ class Selection:
         """
         options = as_json(self.options)
         del options["spell"], options["valid"]
+        if options["column"] is None:
+            del options["column"]
         files = [
             (each.sha256, each.of_bytes is not None, source.name.endswith(PACKED_SUFFIXES))
             for each, source in zip(facts, (*self.sources, *self.valid), strict=True)
