@@ -26,9 +26,10 @@ from charnn.text.affordable import (
 )
 from charnn.text.cached_corpus import fetch_encoded, store_encoded
 from charnn.text.columns import Column
-from charnn.text.doubts import repeated_passages, report_overlap, report_training_doubts
+from charnn.text.doubts import report_overlap, report_training_doubts
 from charnn.text.encoding import Encoded
 from charnn.text.facts import SplitSize, TextFile
+from charnn.text.overlap import measure_overlap
 from charnn.text.passes import encode_text
 from charnn.text.progress import Report
 from charnn.text.selection import Selection
@@ -145,12 +146,15 @@ def prepare_corpus(
 
 def _report_doubts(corpus: Corpus, text: Selection) -> None:
     """Log what will make the figures of this corpus doubtful."""
-    num_training = len(text.sources)
-    report_overlap(
-        corpus.files[:num_training],
-        corpus.files[num_training:],
-        repeated_passages(corpus.ids("train"), corpus.ids("valid")),
+    num_training, vocabulary = len(text.sources), corpus.tokenizer.vocabulary
+    overlap = measure_overlap(
+        corpus.ids("train"),
+        corpus.ids("valid"),
+        unit=corpus.tokenizer.unit,
+        boundary_id=vocabulary.boundary_id,
+        unknown_id=vocabulary.unknown_id,
     )
+    report_overlap(corpus.files[:num_training], corpus.files[num_training:], overlap, corpus.tokenizer)
     report_training_doubts(
         corpus.train, corpus.valid, tokenizer=corpus.tokenizer, names=text.short_name, reads_all=bool(text.valid)
     )
