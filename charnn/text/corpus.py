@@ -26,6 +26,7 @@ from charnn.text.affordable import (
 )
 from charnn.text.cached_corpus import fetch_encoded, store_encoded
 from charnn.text.columns import Column
+from charnn.text.disk_space import check_disk_space
 from charnn.text.doubts import report_overlap, report_training_doubts
 from charnn.text.encoding import Encoded
 from charnn.text.facts import SplitSize, TextFile
@@ -228,6 +229,7 @@ def _encode_and_store(
     cache: _Cache,
     report: Report | None,
 ) -> Corpus:
+    check_disk_space(directory, text, is_cached=cache.root is not None and cache.whole is not None)
     known = cache.whole if text.is_whole else None
     try:
         with text.facts_meanwhile() if known is None else contextlib.nullcontext(lambda: known) as facts_of:

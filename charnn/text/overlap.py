@@ -1,8 +1,8 @@
 """How much of a held-out text stands in the training text: its lines, or its spans of 32 tokens.
 
 Spans and lines are compared by 64-bit hashes, in one pass over the training text. Of a short text every span counts. Of a long
-one, spans are sampled by their content, the same in both texts: those that follow one certain token, or the lines with a certain
-remainder of a hash of first token, last token and length. So each span that is looked up is found wherever it stands.
+one, spans are sampled by their content, the same in both texts: those that follow one certain token, or the lines with a
+certain remainder of a hash of first token, last token and length. So each span that is looked up is found wherever it stands.
 """
 
 from collections.abc import Iterator
