@@ -7,7 +7,7 @@ import numpy as np
 import numpy.typing as npt
 
 NUM_CODE_POINTS = 0x110000
-BLOCK_CHARS = 1 << 17
+BLOCK_CHARS = 1 << 18
 """Characters handled at a time: what is computed from them stays in the processor's cache."""
 
 Codes = npt.NDArray[np.uint8] | npt.NDArray[np.uint16] | npt.NDArray[np.uint32]

@@ -147,14 +147,8 @@ def prepare_corpus(
 
 def _report_doubts(corpus: Corpus, text: Selection) -> None:
     """Log what will make the figures of this corpus doubtful."""
-    num_training, vocabulary = len(text.sources), corpus.tokenizer.vocabulary
-    overlap = measure_overlap(
-        corpus.ids("train"),
-        corpus.ids("valid"),
-        unit=corpus.tokenizer.unit,
-        boundary_id=vocabulary.boundary_id,
-        unknown_id=vocabulary.unknown_id,
-    )
+    num_training, tokenizer = len(text.sources), corpus.tokenizer
+    overlap = measure_overlap(corpus.ids("train"), corpus.ids("valid"), tokenizer.vocabulary, unit=tokenizer.unit)
     report_overlap(corpus.files[:num_training], corpus.files[num_training:], overlap, corpus.tokenizer)
     report_training_doubts(
         corpus.train, corpus.valid, tokenizer=corpus.tokenizer, names=text.short_name, reads_all=bool(text.valid)

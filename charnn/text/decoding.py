@@ -5,8 +5,6 @@ import shlex
 from collections.abc import Callable, Iterator
 from typing import Any
 
-import numpy as np
-
 from charnn.errors import OptionError, TextError
 from charnn.text.encodings import guess_encoding
 from charnn.text.file_kinds import HEAD_BYTES, encoding_by_mark, kind_of, wide_encoding
@@ -34,6 +32,35 @@ def decoded(
         TextError: for bytes that are not text in this encoding; it names the line, and the right encoding if it is certain.
         OptionError: for an unknown encoding.
     """
+    if source.stamp is None:  # can be read only once
+        yield from _decoded(source, encoding, notes, advance, _LineCounter())
+        return
+    try:
+        yield from _decoded(source, encoding, notes, advance, None)
+    except _UncountedLinesError:
+        for _ in _decoded(source, encoding, None, None, _LineCounter()):
+            pass  # up to the error
+        raise TextError(
+            f"{source.name}: changed while it was read; run the command again when nothing writes to it"
+        ) from None
+
+
+class _UncountedLinesError(Exception):
+    """There is an error in a line whose number is not known."""
+
+
+def _decoded(
+    source: Source,
+    encoding: str,
+    notes: list[str] | None,
+    advance: Callable[[int], None] | None,
+    lines: "_LineCounter | None",
+) -> Iterator[str]:
+    """See `decoded`.
+
+    Args:
+        lines: counts line ends for error messages; if None, which is faster, errors are _UncountedLinesError.
+    """
     if encoding == RAW:
         with opened(source, unpacks=False) as text:
             yield from (chunk for chunk, _ in _decoded_chunks(source, text, RAW, _decoder(RAW), None, advance))
@@ -44,11 +71,12 @@ def decoded(
         head = _head(source, text)
         encoding = _by_mark(source, head, encoding, notes)
         _refuse_other_kinds(source, head, encoding)
-        lines = _LineCounter()
         removes_mark = codecs.lookup(encoding).name in ("utf-8-sig", "utf-16", "utf-32")
         for chunk, is_first in _decoded_chunks(source, text, encoding, _decoder(encoding), lines, advance):
             chunk = chunk.removeprefix("\ufeff") if is_first and not removes_mark else chunk
             if "\0" in chunk:
+                if lines is None:
+                    raise _UncountedLinesError
                 lines.add(chunk[: chunk.index("\0")])
                 raise TextError(
                     f"{source.name}:{lines.num_ended + 1}: found a NUL character, which is not allowed in text; "
@@ -81,10 +109,9 @@ def _decoded_chunks(
     """Yield decoded chunks, and whether each is the first.
 
     Args:
-        lines: counts the line ends of the chunks before the one that was yielded last; None for raw bytes, which are all valid.
+        lines: counts the line ends of the chunks before the one that was yielded last (see `_decoded`).
     """
     num_read = position = 0
-    is_utf_8 = lines is not None and codecs.lookup(encoding).name == DEFAULT
     is_cut = source.num_bytes is not None
     while True:
         chunk = text.file.read(CHUNK_BYTES)
@@ -94,7 +121,8 @@ def _decoded_chunks(
         except UnicodeDecodeError as error:
             if not chunk and has_grown(source):
                 return  # the last character was not completely written yet
-            lines = lines or _LineCounter()
+            if lines is None:
+                raise _UncountedLinesError from error
             lines.add(_text_before(error, encoding, decoder))
             raise _encoding_error(source, encoding, error, offset, lines.num_ended + 1) from error
         except UnicodeError as error:
@@ -102,7 +130,7 @@ def _decoded_chunks(
         yield decoded_text, num_read == 0
         num_read += len(chunk)
         if lines is not None:
-            lines.add(decoded_text, chunk if is_utf_8 and len(chunk) == len(decoded_text) else None)
+            lines.add(decoded_text)
         before, position = position, num_read if text.stored is text.file else text.stored.tell()
         if advance is not None and chunk:
             advance(position - before)
@@ -172,21 +200,12 @@ class _LineCounter:
         self.num_ended = 0
         self._ends_with_cr = False
 
-    def add(self, text: str, ascii_bytes: bytes | None = None) -> None:
-        """Take the next chunk.
-
-        Args:
-            ascii_bytes: the bytes of the chunk if there is one for each character, in which line ends are found faster.
-        """
-        if not text:
-            return
-        if ascii_bytes is not None and text.isascii():
-            self.num_ended += int(np.count_nonzero(np.frombuffer(ascii_bytes, dtype=np.uint8) == 0x0A))
-        else:
-            self.num_ended += text.count("\n")
-        if self._ends_with_cr or "\r" in text:
-            self.num_ended += text.count("\r") - text.count("\r\n") - (self._ends_with_cr and text[0] == "\n")
-        self._ends_with_cr = text[-1] == "\r"
+    def add(self, text: str) -> None:
+        """Take the next chunk."""
+        if text:
+            num_ended = text.count("\n") + text.count("\r") - text.count("\r\n")
+            self.num_ended += num_ended - (self._ends_with_cr and text[0] == "\n")
+            self._ends_with_cr = text[-1] == "\r"
 
 
 def _text_before(error: UnicodeDecodeError, encoding: str, decoder: codecs.IncrementalDecoder) -> str:

@@ -53,7 +53,7 @@ def encode_in_order(
     if num_workers < 2:
         yield from ((chunk, encode(chunk)) for chunk in chunks)
         return
-    with _started(encode, num_workers) as run, ThreadPoolExecutor(num_workers, "charnn-encode") as threads:
+    with ThreadPoolExecutor(num_workers, "charnn-encode") as threads, _started(encode, num_workers) as run:
         pending: deque[tuple[Chunk, Future[Result]]] = deque()
         try:
             for chunk in chunks:

@@ -14,6 +14,7 @@ import numpy.typing as npt
 from charnn.config import Unit
 from charnn.randomness import splitmix64
 from charnn.text.stored_ids import read_block
+from charnn.text.vocabulary import Vocabulary
 
 SPAN_TOKENS = 32
 MAX_LOOKED_UP = 1 << 16
@@ -21,7 +22,7 @@ MAX_LOOKED_UP = 1 << 16
 MIN_LOOKED_UP = 8
 EXACT_TOKENS = 1 << 24
 """Tokens of a training text of which every span is looked up, in less than a second."""
-SAMPLED_RATE = 1 / 256
+SAMPLED_RATE = 1 / 1024
 """Frequency of the token that spans of a long text follow, and fraction of its lines."""
 BLOCK_TOKENS = 1 << 20
 MAX_LINE_TOKENS = 1 << 22
@@ -52,11 +53,12 @@ class Overlap(NamedTuple):
         return self.num_repeated / self.num_looked_up if self.num_looked_up else 0.0
 
 
-def measure_overlap(train: Ids, valid: Ids, *, unit: Unit, boundary_id: int, unknown_id: int | None) -> Overlap:
+def measure_overlap(train: Ids, valid: Ids, vocabulary: Vocabulary, *, unit: Unit) -> Overlap:
     """Look up the lines of a held-out text (M,) in the training text (N,), or its spans of 32 tokens if its unit is no line.
 
     Those with unknown tokens are left out, since these may stand for different words.
     """
+    boundary_id, unknown_id = vocabulary.boundary_id, vocabulary.unknown_id
     is_long = len(train) > EXACT_TOKENS
     if unit == "line":
         num_all = sum(int(np.count_nonzero(block == boundary_id)) for block in _blocks(valid, 0))
@@ -65,7 +67,7 @@ def measure_overlap(train: Ids, valid: Ids, *, unit: Unit, boundary_id: int, unk
         found = _line_hashes(train, boundary_id, num_remainders, None)
     elif is_long:
         num_all = max(0, len(valid) - SPAN_TOKENS + 1)
-        token = _token_of_frequency(valid, SAMPLED_RATE)
+        token = _token_of_frequency(np.array(vocabulary.counts), SAMPLED_RATE)
         wanted, found = _hashes_after(valid, token, unknown_id), _hashes_after(train, token, None)
     else:
         num_all = len(valid) // SPAN_TOKENS
@@ -155,15 +157,10 @@ def _mixed(hashes: Hashes) -> Hashes:
     return mixed
 
 
-def _token_of_frequency(ids: Ids, frequency: float) -> int:
+def _token_of_frequency(counts: npt.NDArray[np.int64], frequency: float) -> int:
     """Return the token whose frequency is nearest to the one wanted."""
-    counts = np.zeros(1, dtype=np.int64)
-    for block in _blocks(ids, 0):
-        new = np.bincount(block)
-        counts = np.pad(counts, (0, max(0, len(new) - len(counts))))
-        counts[: len(new)] += new
-    counts = np.maximum(counts, 1e-9)
-    return int(np.argmin(np.abs(np.log(counts / counts.sum() / frequency))))
+    frequencies = np.maximum(counts / max(1, counts.sum()), 1e-12)
+    return int(np.argmin(np.abs(np.log(frequencies / frequency))))
 
 
 def _hashes_after(ids: Ids, token: int, unknown_id: int | None) -> Iterator[Hashes]:

@@ -8,6 +8,7 @@ import contextlib
 import itertools
 import mmap
 import os
+from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
@@ -23,6 +24,8 @@ SHARD_BYTES = 1 << 31
 FLUSHED_BYTES = 1 << 25
 """Written bytes after which a thread begins to flush them to disk, while the text is read on."""
 
+MAX_UNWRITTEN = 8
+"""Pieces of text that wait to be written."""
 BLOCK_TOKENS = 1 << 20
 
 IdArray = npt.NDArray[np.unsignedinteger[Any]]
@@ -179,59 +182,64 @@ def release(ids: npt.NDArray[Any]) -> None:
 
 
 class ShardWriter:
-    """Writes an encoded text, in shards if it is long, and flushes it to disk while more is written.
+    """Writes an encoded text, in shards if it is long, in a thread; another one flushes it to disk while more is written.
 
     Args:
         path: of the first shard; older shards are removed.
-        flusher: thread that flushes; it is not shut down.
+        writer, flusher: the threads; they are not shut down.
     """
 
-    def __init__(self, path: Path, flusher: ThreadPoolExecutor) -> None:
-        self._path, self._flusher = path, flusher
+    def __init__(self, path: Path, writer: ThreadPoolExecutor, flusher: ThreadPoolExecutor) -> None:
+        self._path, self._writer, self._flusher = path, writer, flusher
         for old in shard_paths(path, first=2):
             old.unlink()
         self._number, self._num_written, self._num_unflushed = 1, 0, 0
-        self._file: IO[bytes] = path.open("wb")
-        self._pending: Future[None] | None = None
+        self._file: IO[bytes] = path.open("wb", buffering=0)
+        self._flushing: Future[None] | None = None
+        self._writing: deque[Future[None]] = deque()
 
     def write(self, data: bytes | memoryview) -> None:
-        """Append bytes."""
-        view = memoryview(data).cast("B")
-        while len(view):
-            if self._num_written == SHARD_BYTES:
-                self._next_shard()
-            part = view[: SHARD_BYTES - self._num_written]
-            self._file.write(part)
-            self._num_written += len(part)
-            self._num_unflushed += len(part)
-            view = view[len(part) :]
-        if self._num_unflushed >= FLUSHED_BYTES and (self._pending is None or self._pending.done()):
-            self._wait()
-            self._file.flush()
-            self._pending, self._num_unflushed = self._flusher.submit(os.fsync, self._file.fileno()), 0
+        """Append bytes, which must not be changed afterwards; an error may be raised by a later call."""
+        self._writing.append(self._writer.submit(self._write, memoryview(data).cast("B")))
+        if len(self._writing) > MAX_UNWRITTEN:
+            self._writing.popleft().result()
 
     def finish(self) -> None:
         """Flush all of it to disk."""
-        self._wait()
-        self._file.flush()
-        os.fsync(self._file.fileno())
+        while self._writing:
+            self._writing.popleft().result()
+        self._flush()
 
     def close(self) -> None:
         """Close the file, whether or not it is complete."""
-        with contextlib.suppress(OSError):  # the first error is reported
-            self._wait()
+        for task in (*self._writing, *([self._flushing] if self._flushing else [])):
+            with contextlib.suppress(OSError):  # the first error is reported
+                task.result()
         self._file.close()
 
-    def _wait(self) -> None:
-        pending, self._pending = self._pending, None
-        if pending is not None:
-            pending.result()
+    def _write(self, view: memoryview) -> None:
+        while len(view):
+            if self._num_written == SHARD_BYTES:
+                self._flush()
+                self._file.close()
+                self._number, self._num_written = self._number + 1, 0
+                self._file = shard_path(self._path, self._number).open("wb", buffering=0)
+            number = self._file.write(view[: SHARD_BYTES - self._num_written])
+            self._num_written += number
+            self._num_unflushed += number
+            view = view[number:]
+        if self._num_unflushed >= FLUSHED_BYTES and (self._flushing is None or self._flushing.done()):
+            self._wait_for_flush()
+            self._flushing, self._num_unflushed = self._flusher.submit(os.fsync, self._file.fileno()), 0
 
-    def _next_shard(self) -> None:
-        self.finish()
-        self._file.close()
-        self._number, self._num_written = self._number + 1, 0
-        self._file = shard_path(self._path, self._number).open("wb")
+    def _flush(self) -> None:
+        self._wait_for_flush()
+        os.fsync(self._file.fileno())
+
+    def _wait_for_flush(self) -> None:
+        flushing, self._flushing = self._flushing, None
+        if flushing is not None:
+            flushing.result()
 
 
 @contextlib.contextmanager
@@ -244,10 +252,10 @@ def shard_writers(paths: Iterable[Path]) -> Iterator[list[ShardWriter]]:
     paths = list(paths)
     with contextlib.ExitStack() as stack:
         stack.enter_context(explain_write_errors(paths[0]))
-        flusher = stack.enter_context(ThreadPoolExecutor(1, "charnn-flush"))
+        threads = [stack.enter_context(ThreadPoolExecutor(1, name)) for name in ("charnn-write", "charnn-flush")]
         writers = []
         for path in paths:
-            writers.append(ShardWriter(path, flusher))
+            writers.append(ShardWriter(path, *threads))
             stack.callback(writers[-1].close)
         yield writers
         for writer in writers:

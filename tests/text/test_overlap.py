@@ -6,6 +6,7 @@ import pytest
 from charnn.text import overlap
 from charnn.text.overlap import SPAN_TOKENS, Overlap, measure_overlap
 from charnn.text.stored_ids import ShardedIds
+from charnn.text.vocabulary import Vocabulary
 
 BOUNDARY = 0
 
@@ -15,7 +16,9 @@ def random_ids(number, seed, dtype=np.uint8):
 
 
 def measured(train, valid, *, unit="stream", unknown_id=None):
-    return measure_overlap(train, valid, unit=unit, boundary_id=BOUNDARY, unknown_id=unknown_id)
+    counts = np.bincount(np.asarray(train), minlength=100)
+    vocabulary = Vocabulary(tuple(map(str, range(len(counts)))), tuple(counts.tolist()), BOUNDARY, unknown_id)
+    return measure_overlap(train, valid, vocabulary, unit=unit)
 
 
 def listed_spans(train, valid):

@@ -91,8 +91,8 @@ def test_a_flush_that_fails_is_reported(tmp_path, monkeypatch):
 
     monkeypatch.setattr(stored_ids, "FLUSHED_BYTES", 1)
     monkeypatch.setattr(stored_ids.os, "fsync", full)
-    with ThreadPoolExecutor(1) as flusher:
-        writer = ShardWriter(tmp_path / "train.bin", flusher)
+    with ThreadPoolExecutor(1) as thread, ThreadPoolExecutor(1) as flusher:
+        writer = ShardWriter(tmp_path / "train.bin", thread, flusher)
         writer.write(b"abc")
         with pytest.raises(OSError, match="No space left"):
             writer.finish()
