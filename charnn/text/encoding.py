@@ -19,7 +19,7 @@ from charnn.text.encoding_workers import encode_in_order
 from charnn.text.facts import SplitSize
 from charnn.text.splitting import SplitChunk
 from charnn.text.stored_ids import ShardWriter, shard_paths, shard_writers
-from charnn.text.tokenizer_training import NumberedWords, WordCounts, make_word_tokenizer
+from charnn.text.tokenizer_training import NumberedWords, WordCounts, make_word_tokenizer, set_counts
 from charnn.text.tokenizers import ByteTokenizer, CharTokenizer, Tokenizer, load_tokenizer
 from charnn.text.vocabulary import NEWLINE
 
@@ -49,13 +49,18 @@ class Encoded(NamedTuple):
 def encode_chunks(
     directory: Path, split_chunks: Iterator[SplitChunk], tokenizer: Tokenizer, *, num_workers: int = 1
 ) -> dict[str, SplitSize]:
-    """Write the ids of both splits, and return their sizes."""
+    """Write the ids of both splits, and return their sizes; sets the counts of subwords in the training split."""
     totals = {split: np.zeros(5, dtype=np.int64) for split in SPLITS}
+    counts = np.zeros(len(tokenizer.vocabulary), dtype=np.int64)
     with _opened(directory, ".bin") as files:
         encode = _IdEncoder(tokenizer)
         for chunk, encoded in encode_in_order(encode, split_chunks, num_workers=num_workers):
             files[chunk.split].write(encoded.ids.data)
             totals[chunk.split] += encoded.sizes
+            if tokenizer.kind == "subword" and chunk.split == "train":
+                counts += np.bincount(encoded.ids, minlength=len(counts))
+    if tokenizer.kind == "subword":
+        set_counts(tokenizer, counts)
     return {split: _split_size(totals[split]) for split in SPLITS}
 
 

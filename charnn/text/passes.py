@@ -1,6 +1,6 @@
-"""The passes over a text: one measures it, the last one encodes it, and for subwords and units one between them counts tokens.
+"""The passes over a text: one measures it, the last one encodes it, and those between them learn what the tokens are.
 
-Characters and bytes of a stream are counted as it is measured, and words as they are encoded.
+Characters and bytes of a stream are counted as it is measured, words and subwords as they are encoded.
 """
 
 import functools
@@ -70,7 +70,8 @@ def encode_text(directory: Path, text: Selection, report: Report | None) -> Enco
     if options.tokenizer == "word":
         return encode_words(directory, split_chunks(), options, num_workers=num_workers)._replace(notes=notes)
     tokenizer = train_tokenizer(options, training_texts, seed=text.seed, counts=counts)
-    return Encoded(tokenizer, encode_chunks(directory, split_chunks(), tokenizer, num_workers=num_workers), notes=notes)
+    sizes = encode_chunks(directory, split_chunks(), tokenizer, num_workers=num_workers)
+    return Encoded(tokenizer, sizes, notes=notes)
 
 
 def _num_workers(text: Selection, values: Values | None) -> int:

@@ -132,6 +132,11 @@ def spaced_parts(ids: npt.NDArray[Any], length: int, number: int) -> npt.NDArray
     return cast(npt.NDArray[Any], ShardedIds([part for start in starts for part in whole.parts(start, start + length)]))
 
 
+def spread(ids: npt.NDArray[Any], max_tokens: int) -> npt.NDArray[Any]:
+    """Return a text (N,), or of a longer one about `max_tokens` tokens in ten evenly spaced parts."""
+    return ids if len(ids) <= max_tokens else spaced_parts(ids, max(1, max_tokens // 10), 10)
+
+
 def as_array(ids: npt.NDArray[Any]) -> npt.NDArray[Any]:
     """Return a memory-mapped text as a plain array, without reading it; one in several shards as it is."""
     return ids if isinstance(ids, ShardedIds) else np.asarray(ids)

@@ -1,8 +1,10 @@
 """Building a tokenizer from the training text."""
 
+import functools
 import io
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
@@ -29,6 +31,8 @@ MIN_SPELLING_EXAMPLES = 5000
 """If fewer words are out of vocabulary, the rarest known words are spelling examples too."""
 CHARS_PER_SUBWORD = 300
 """Characters of the training text per subword in the default vocabulary size."""
+MAX_SUBWORD_CHARS = 1 << 27
+"""Characters from which subwords are learned, all in memory."""
 SUBWORDS_PER_CHARACTER = 1.25
 """Subwords per character where the default vocabulary would be too small for all characters, as in Chinese."""
 
@@ -57,6 +61,8 @@ def train_tokenizer(
     counts: npt.NDArray[np.int64] | None = None,
 ) -> Tokenizer:
     """Build a tokenizer of bytes, characters or subwords from the training text; for words see `NumberedWords`.
+
+    Subwords are not counted yet (see `set_counts`).
 
     Args:
         options: kind, sizes and unit.
@@ -188,9 +194,11 @@ def _spelling_examples(counts: Mapping[str, int], vocabulary: Vocabulary) -> lis
 def _train_subwords(
     options: TextOptions, texts: Callable[[], Iterator[str]], boundary: str, seed: int
 ) -> SubwordTokenizer:
-    wanted = options.vocab_size or int(np.clip(sum(map(len, texts())) // CHARS_PER_SUBWORD, 256, 8000))
+    num_chars = sum(map(len, texts()))
+    wanted = options.vocab_size or int(np.clip(num_chars // CHARS_PER_SUBWORD, 256, 8000))
+    sampled = functools.partial(_spaced_chunks, texts, min(1.0, MAX_SUBWORD_CHARS / max(1, num_chars)))
     try:
-        model, tokens = _sentencepiece_model(options, texts, wanted, boundary, seed)
+        model, tokens = _sentencepiece_model(options, sampled, wanted, boundary, seed)
     except _TooFewSubwordsError as error:
         if options.vocab_size:
             raise OptionError(
@@ -198,16 +206,25 @@ def _train_subwords(
                 f"each of its characters; pass --vocab-size {error.minimum * 2} or so"
             ) from error
         enough = int(error.minimum * SUBWORDS_PER_CHARACTER)
-        model, tokens = _sentencepiece_model(options, texts, enough, boundary, seed)
+        model, tokens = _sentencepiece_model(options, sampled, enough, boundary, seed)
     uncounted = Vocabulary(
         tokens, (0,) * len(tokens), boundary_id=tokens.index(boundary), unknown_id=tokens.index(UNKNOWN)
     )
-    tokenizer = SubwordTokenizer(uncounted, options.unit, model)
-    counts = np.zeros(len(tokens), dtype=np.int64)
-    for text in texts():
-        counts += np.bincount(tokenizer.encode(text), minlength=len(tokens))
-    tokenizer.vocabulary = Vocabulary(tokens, tuple(counts.tolist()), uncounted.boundary_id, uncounted.unknown_id)
-    return tokenizer
+    return SubwordTokenizer(uncounted, options.unit, model)
+
+
+def _spaced_chunks(texts: Callable[[], Iterator[str]], fraction: float) -> Iterator[str]:
+    """Yield a fraction of the chunks of a text, evenly spaced."""
+    return (text for number, text in enumerate(texts()) if int((number + 1) * fraction) > int(number * fraction))
+
+
+def set_counts(tokenizer: Tokenizer, counts: npt.NDArray[np.int64]) -> None:
+    """Set the counts of a tokenizer's tokens (V,); a boundary of documents counts as the line end of a document's last line."""
+    vocabulary = tokenizer.vocabulary
+    if tokenizer.unit == "document":
+        counts[vocabulary.ids[NEWLINE]] += counts[vocabulary.boundary_id]
+        counts[vocabulary.boundary_id] = 0
+    tokenizer.vocabulary = replace(vocabulary, counts=tuple(counts.tolist()))
 
 
 class _TooFewSubwordsError(Exception):

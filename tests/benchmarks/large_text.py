@@ -3,7 +3,8 @@
 Makes a text of the given size by repeating and altering FILE, runs `charnn train --steps 20` on it in a process of its own, and samples the
 resident memory of this process and of all its children, ten times a second. Prints the speed of each pass over the text
 and of all of them together (from the first byte to the last id on disk), the largest resident memory beyond that of an empty
-Python process, and the largest disk use.
+Python process, in all and by phase, and the largest disk use. (Training and evaluating a network with tens of thousands of words needs
+memory for their logits, however long the text: pass --batch-size 4 --bptt 32 or --vocab-size 2000 to see that of the text.)
 
     python tests/benchmarks/large_text.py corpora/fables.txt --megabytes 2000
     python tests/benchmarks/large_text.py corpora/fables.txt --megabytes 2000 --tokenizer word
@@ -48,6 +49,16 @@ def timed(*arguments, **options):
     return result
 import charnn.training.run.create as create
 create.prepare_corpus = timed
+complete = create._complete
+def completed(*arguments, **options):
+    ended("reading")
+    complete(*arguments, **options)
+    ended("planning and counting n-grams")
+create._complete = completed
+def ended(phase):
+    import os
+    with open(os.environ["PHASES"], "a") as file:
+        file.write(f"{time.time()} {phase}\\n")
 
 from charnn.__main__ import main
 try:
@@ -140,6 +151,7 @@ class Watch(threading.Thread):
         self.process, self.directory, self.empty = process, directory, empty
         self.most_memory = self.most_disk = 0
         self.timeline: list[tuple[float, int]] = []
+        self.most_by_phase: dict[str, int] = {}
 
     def run(self) -> None:
         """Sample until the process ends."""
@@ -147,6 +159,10 @@ class Watch(threading.Thread):
         while self.process.poll() is None:
             now = resident_bytes(self.process.pid) - self.empty
             self.most_memory = max(self.most_memory, now)
+            phases = self.directory / "phases"
+            ended = phases.read_text().splitlines() if phases.exists() else []
+            phase = ("reading", "counting n-grams", "training")[min(len(ended), 2)]
+            self.most_by_phase[phase] = max(self.most_by_phase.get(phase, 0), now)
             self.most_disk = max(self.most_disk, disk_bytes(self.directory / "run", self.directory / "cache"))
             self.timeline.append((time.monotonic() - started, now))
             time.sleep(0.1)
@@ -184,7 +200,7 @@ def main() -> None:
             str(directory / "run" / "m"),
             *others,
         ]
-        environment = {**os.environ, "CHARNN_CACHE_DIR": str(directory / "cache")}
+        environment = {**os.environ, "CHARNN_CACHE_DIR": str(directory / "cache"), "PHASES": str(directory / "phases")}
         started = time.monotonic()
         process = subprocess.Popen(command, env=environment)
         watch = Watch(process, directory, empty_bytes)
@@ -195,6 +211,9 @@ def main() -> None:
         print(f"exit status {code}; {size / 1e6:,.0f} MB; {time.monotonic() - started:.1f} s in all")
         print(
             f"most resident memory above an empty process ({empty_bytes / 1e6:.0f} MB): {watch.most_memory / 1e6:,.0f} MB"
+        )
+        print(
+            "  by phase: " + ", ".join(f"{phase} {size / 1e6:,.0f} MB" for phase, size in watch.most_by_phase.items())
         )
         print(f"most disk use besides the text: {watch.most_disk / 1e6:,.0f} MB")
         if options.timeline:

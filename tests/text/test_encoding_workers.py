@@ -16,6 +16,7 @@ from charnn.text.corpus import prepare_corpus
 from charnn.text.encoding_workers import choose_num_workers, encode_in_order
 from tests.conftest import FABLES
 from tests.notices import collected_notices
+from tests.text.doubler import Doubler
 
 TEXT = (FABLES.read_text(encoding="utf-8")[:60_000] + "Caf\u00e9 \u2019tis  one\tmore\u3000line\r\n\n") * 2
 
@@ -72,19 +73,6 @@ def test_errors_name_the_same_line(tmp_path, monkeypatch, num_workers):
         prepared(tmp_path / "m", str(tmp_path / "text.txt"), monkeypatch, num_workers, tokenizer="word")
 
 
-class Doubler:
-    """Something that can be pickled and called in a worker."""
-
-    def __call__(self, number):
-        if number == 13:
-            raise TextError("13: is no number; name another")
-        if number == 99:
-            os.kill(os.getpid(), signal.SIGKILL)
-        if number < 0:
-            time.sleep(3)
-        return 2 * number
-
-
 def test_results_come_in_order():
     assert list(encode_in_order(Doubler(), iter(range(12)), num_workers=3)) == [(n, 2 * n) for n in range(12)]
     assert list(encode_in_order(Doubler(), iter([]), num_workers=2)) == []
@@ -111,7 +99,7 @@ def test_a_long_text_is_encoded_by_as_many_processes_as_there_are_cores(monkeypa
 PROGRAM = """
 import sys
 from charnn.text.encoding_workers import encode_in_order
-from tests.text.test_encoding_workers import Doubler
+from tests.text.doubler import Doubler
 for _, number in encode_in_order(Doubler(), iter([1, 2, 3, 4, 5, 6, 7] + [-1] * 9), num_workers=2):
     print(number, flush=True)
 """
