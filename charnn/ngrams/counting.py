@@ -12,8 +12,6 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from charnn.text.stored_ids import read_block
-
 Keys = npt.NDArray[np.uint64]
 Counts = npt.NDArray[np.int64]
 
@@ -113,7 +111,7 @@ def keys_by_chunk(
     """Yield the keys of the n-grams that end at each token of a text (see `count_ngrams`), in blocks of some millions."""
     for first in range(0, len(ids), TOKENS_AT_ONCE):
         before = max(0, first - order + 1)
-        window = read_block(ids, before, first + TOKENS_AT_ONCE).astype(np.int64)
+        window = np.asarray(ids[before : first + TOKENS_AT_ONCE]).astype(np.int64)
         if before == 0:
             window = np.concatenate([[boundary_id], window])
         skipped = first - before + int(before == 0)

@@ -12,7 +12,7 @@ from charnn.ngrams.kneser_ney import NgramModel, NgramScores, estimate
 from charnn.ngrams.mixture import cross_fitted_loss, fit_weights
 from charnn.notices import notice_logger
 from charnn.text.progress import Meter, Report
-from charnn.text.stored_ids import spaced_parts
+from charnn.text.stored_ids import release, spaced_parts
 from charnn.text.vocabulary import Vocabulary
 from charnn.training.evaluation import fixed_window_loss, held_out_log_probs
 from charnn.training.held_out import HeldOutText, margin_of_mean
@@ -48,13 +48,19 @@ def estimate_ngrams(
         report: called with the progress of counting.
     """
     ids = _parts_to_count(ids, seconds)
+    meter = Meter("counting n-grams", "tokens", len(ids), report)
+
+    def advance(num_tokens: int) -> None:
+        release(ids)  # what was read of a memory-mapped text
+        meter.advance(num_tokens)
+
     counts = count_ngrams(
         ids,
         order=order,
         vocab_size=len(vocabulary),
         boundary_id=vocabulary.boundary_id,
         cut_at_boundary=unit != "stream",
-        advance=Meter("counting n-grams", "tokens", len(ids), report).advance,
+        advance=advance,
     )
     return estimate(counts, len(vocabulary))
 
