@@ -16,7 +16,7 @@ from charnn.cells.parameters import expected_shapes
 from charnn.cli.main import main
 from charnn.config import Architecture, TextOptions
 from charnn.storage.checkpoint import Tensors
-from charnn.text.tokenizer_training import NumberedWords, make_word_tokenizer, train_tokenizer
+from charnn.text.tokenizer_training import NumberedWords, WordCounts, make_word_tokenizer, set_counts, train_tokenizer
 from charnn.text.tokenizers import Tokenizer
 
 REPOSITORY = Path(__file__).parent.parent
@@ -133,10 +133,14 @@ def seeded(seed: int = 0) -> torch.Generator:
 def trained_tokenizer(options: TextOptions, text: str) -> Tokenizer:
     """Make a tokenizer from a text as training does."""
     if options.tokenizer != "word":
-        return train_tokenizer(options, lambda: iter([text]), seed=1)
-    words = NumberedWords(pretokenized=options.pretokenized, unit=options.unit)
-    words.count(words.encode(text))
-    return make_word_tokenizer(options, words.counts()).tokenizer
+        tokenizer = train_tokenizer(options, lambda: iter([text]), seed=1)
+        if tokenizer.kind == "subword":
+            set_counts(tokenizer, np.bincount(tokenizer.encode(text), minlength=len(tokenizer.vocabulary)))
+        return tokenizer
+    words, counted = NumberedWords(pretokenized=options.pretokenized, unit=options.unit), WordCounts()
+    counts = np.bincount(words.encode(text))
+    counted.count(counted.numbers_of(words.named(np.arange(len(counts)))), counts)
+    return make_word_tokenizer(options, counted.counts()).tokenizer
 
 
 def ramp_weights(architecture: Architecture, scale: float = 0.4) -> Tensors:

@@ -9,6 +9,7 @@ import numpy as np
 from charnn.scoring.scores import perplexity
 from charnn.storage.model_directory import Model
 from charnn.text.corpus import open_ids
+from charnn.text.stored_ids import spread
 
 NETWORK = "network"
 """The name of the network among the predictors."""
@@ -62,7 +63,7 @@ def _unigram_loss(model: Model) -> float | None:
         return None
     size = len(model.tokenizer.vocabulary)
     train, valid = (
-        np.bincount(np.asarray(open_ids(file, model.tokenizer)[:MAX_COUNTED]), minlength=size) for file in texts
+        np.bincount(np.asarray(spread(open_ids(file, model.tokenizer), MAX_COUNTED)), minlength=size) for file in texts
     )
     log_probs = np.log(train + 1) - math.log(train.sum() + size)
     return -float(valid @ log_probs) / int(valid.sum())

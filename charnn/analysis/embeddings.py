@@ -12,6 +12,7 @@ from charnn.cells.ngram_embedding import ngram_row, table_sizes
 from charnn.config import InspectOptions
 from charnn.notices import notice_logger
 from charnn.text.corpus import open_ids
+from charnn.text.stored_ids import spread
 
 logger = notice_logger(__name__)
 
@@ -94,7 +95,7 @@ def _ngram_vectors(subject: Subject) -> list[Vectors]:
     if shape.embedding_order == 1:
         return []
     stored = model.path / "train.bin"
-    text = open_ids(stored, model.tokenizer)[:MAX_COUNTED].astype(np.int64) if stored.exists() else subject.ids
+    text = spread(open_ids(stored, model.tokenizer), MAX_COUNTED).astype(np.int64) if stored.exists() else subject.ids
     if len(text) < shape.embedding_order:
         logger.info(f"{subject.name}: has no text in which to count n-grams, so their vectors are left out")
         return []

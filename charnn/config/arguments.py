@@ -81,6 +81,7 @@ class TrainArguments(TypedDict, total=False):
     spell: bool
     unit: Literal["stream", "line", "document"]
     encoding: str
+    column: str | None
     valid: str | None
     valid_fraction: float
     init_input: Literal["orthogonal", "xavier", "uniform"]

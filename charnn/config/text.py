@@ -56,6 +56,15 @@ class TextOptions(Checked):
         ),
     ] = "stream"
     encoding: Annotated[str, Option("The encoding of the text files.", panel=TEXT, metavar="NAME")] = "utf-8"
+    column: Annotated[
+        str | None,
+        Option(
+            "Train on this column of CSV or TSV files, or this field of JSON lines.",
+            automatic="all of the text",
+            panel=TEXT,
+            metavar="NAME",
+        ),
+    ] = None
     valid: Annotated[
         str | None,
         Option(
@@ -92,4 +101,5 @@ class TextOptions(Checked):
         refuse_unused(
             "--valid-fraction", self.valid is not None and self.valid_fraction != 0.1, "the end of TEXT as validation"
         )
+        refuse_unused("--column", self.column is not None and kind == "byte", "--tokenizer char, word or subword")
         refuse_unused("--encoding", self.encoding != "utf-8" and kind == "byte", "--tokenizer char, word or subword")

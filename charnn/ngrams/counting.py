@@ -16,7 +16,9 @@ Keys = npt.NDArray[np.uint64]
 Counts = npt.NDArray[np.int64]
 
 MAX_KEY_BITS = 63
-TOKENS_AT_ONCE = 1 << 22
+TOKENS_AT_ONCE = 1 << 19
+MERGED_AT_ONCE = 1 << 18
+"""n-grams that are sorted at a time while counts are merged: what is sorted takes several times its memory."""
 MAX_NGRAMS = 1 << 23
 """Maximum number of distinct n-grams; if a text has more, the order is lowered."""
 
@@ -87,13 +89,12 @@ def count_ngrams(
         distinct = _distinct(_shortened(keys, order, bits), np.ones(len(keys), dtype=np.int64))
         pending.append(NgramCounts(order, bits, *distinct))
         while len(pending) > 1 and len(pending[-2].keys) < 2 * len(pending[-1].keys):
-            last = pending.pop()
-            pending[-1] = _merged(pending[-1], last)
+            pending.append(_merged(pending.pop(), pending.pop()))
         while order > 1 and sum(len(part.keys) for part in pending) > max_ngrams:
             merged = _merge_all(pending)
             if len(merged.keys) > max_ngrams:
                 order -= 1
-                merged = NgramCounts(order, bits, *_distinct(_shortened(merged.keys, order, bits), merged.counts))
+                merged = _lowered(merged, order)
             pending = [merged]
         if advance is not None:
             advance(len(keys))
@@ -151,14 +152,67 @@ def group_starts(values: Keys) -> npt.NDArray[np.int64]:
     return np.flatnonzero(np.concatenate([[True], values[1:] != values[:-1]])[: len(values)])
 
 
+def _lowered(ngrams: NgramCounts, order: int) -> NgramCounts:
+    """Return the counts of the shorter n-grams that n-grams end with."""
+    if order == ngrams.order:
+        return ngrams
+    keys = _shortened(ngrams.keys, order, ngrams.bits)
+    sample = np.sort(keys[:: max(1, len(keys) // 1024)])
+    bounds = sample[:: max(1, len(sample) * MERGED_AT_ONCE // max(1, len(keys)))][1:]
+    part_of = _part_numbers(keys, bounds)
+    merged = _Growing(len(keys))
+    for number in range(len(bounds) + 1):
+        is_here = part_of == number
+        merged.add(*_distinct(keys[is_here], ngrams.counts[is_here]))
+    return NgramCounts(order, ngrams.bits, *merged.result())
+
+
+def _part_numbers(keys: Keys, bounds: Keys) -> npt.NDArray[Any]:
+    """Return which of the parts of the range of keys, divided at sorted bounds, each key is in."""
+    numbers = np.empty(len(keys), dtype=np.min_scalar_type(len(bounds)))
+    for first in range(0, len(keys), MERGED_AT_ONCE):
+        part = slice(first, first + MERGED_AT_ONCE)
+        numbers[part] = bounds.searchsorted(keys[part], side="right")
+    return numbers
+
+
+class _Growing:
+    """Sorted n-grams that are added part by part to arrays of the maximum size, whose unused end takes no memory.
+
+    (Many arrays of some megabytes would leave gaps in the memory of the process when they are freed.)
+    """
+
+    def __init__(self, max_size: int) -> None:
+        self._keys, self._counts = np.empty(max_size, dtype=np.uint64), np.empty(max_size, dtype=np.int64)
+        self._size = 0
+
+    def add(self, keys: Keys, counts: Counts) -> None:
+        end = self._size + len(keys)
+        self._keys[self._size : end], self._counts[self._size : end] = keys, counts
+        self._size = end
+
+    def result(self) -> tuple[Keys, Counts]:
+        return self._keys[: self._size], self._counts[: self._size]
+
+
 def _merged(left: NgramCounts, right: NgramCounts) -> NgramCounts:
+    """Return the counts of two texts together, part by part in the order of the keys."""
     order = min(left.order, right.order)
-    keys = _shortened(np.concatenate([left.keys, right.keys]), order, left.bits)
-    return NgramCounts(order, left.bits, *_distinct(keys, np.concatenate([left.counts, right.counts])))
+    left, right = sorted((_lowered(left, order), _lowered(right, order)), key=lambda each: len(each.keys))
+    merged, first = _Growing(len(left.keys) + len(right.keys)), 0
+    for start in range(0, len(right.keys), MERGED_AT_ONCE):
+        keys, counts = right.keys[start : start + MERGED_AT_ONCE], right.counts[start : start + MERGED_AT_ONCE]
+        is_last = start + MERGED_AT_ONCE >= len(right.keys)
+        end = len(left.keys) if is_last else int(left.keys.searchsorted(keys[-1], side="right"))
+        keys = np.concatenate([keys, left.keys[first:end]])
+        merged.add(*_distinct(keys, np.concatenate([counts, left.counts[first:end]])))
+        first = end
+    return NgramCounts(order, left.bits, *merged.result())
 
 
 def _merge_all(parts: list[NgramCounts]) -> NgramCounts:
-    merged = parts[-1]
-    for part in reversed(parts[:-1]):
-        merged = _merged(part, merged)
+    """Merge counts, the last two first; the list is emptied, so that no counts are held longer than necessary."""
+    merged = parts.pop()
+    while parts:
+        merged = _merged(parts.pop(), merged)
     return merged

@@ -12,6 +12,8 @@ import numpy.typing as npt
 
 from charnn.ngrams.counting import Counts, Keys, NgramCounts, bits_per_token, group_starts, keys_by_chunk, window_keys
 
+CONTEXTS_AT_ONCE = 1 << 18
+
 Floats = npt.NDArray[np.float64]
 _STORED = ("keys", "discounted", "backoffs")
 DEFAULT_DISCOUNTS = (0.5, 1.0, 1.5)
@@ -208,10 +210,18 @@ def _discounts(counts: Counts) -> Floats:
 
 def _smooth(keys: Keys, counts: Counts, bits: int) -> Level:
     contexts, starts = _contexts(keys, bits)
-    discounts = np.minimum(_discounts(counts)[np.minimum(counts, 3)], counts)
-    totals, backoff_mass = _sums(counts, starts), _sums(discounts, starts)
-    discounted = (counts - discounts) / np.repeat(totals, np.diff(starts))
-    return Level(keys, discounted.astype(np.float32), (backoff_mass / totals).astype(np.float32), contexts, starts)
+    discount_of = _discounts(counts)
+    discounted = np.empty(len(keys), dtype=np.float32)
+    backoffs = np.empty(len(contexts), dtype=np.float32)
+    for first in range(0, len(contexts), CONTEXTS_AT_ONCE):
+        bounds = starts[first : first + CONTEXTS_AT_ONCE + 1]
+        part = slice(bounds[0], bounds[-1])
+        discounts = np.minimum(discount_of[np.minimum(counts[part], 3)], counts[part])
+        relative = bounds - bounds[0]
+        totals = _sums(counts[part], relative)
+        discounted[part] = (counts[part] - discounts) / np.repeat(totals, np.diff(bounds))
+        backoffs[first : first + CONTEXTS_AT_ONCE] = _sums(discounts, relative) / totals
+    return Level(keys, discounted, backoffs, contexts, starts)
 
 
 def _sums(values: npt.NDArray[Any], starts: npt.NDArray[np.int64]) -> npt.NDArray[Any]:

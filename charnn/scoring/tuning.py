@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 
 import numpy as np
 import numpy.typing as npt
@@ -12,11 +11,14 @@ from charnn.inference.engine import Engine, IdArray, target_log_probs
 from charnn.optimize import fit_mixture_weights, fit_temperature
 from charnn.storage.model_directory import Model
 from charnn.text.corpus import open_ids
+from charnn.text.stored_ids import positions_of, stored_bytes
 
 Floats = npt.NDArray[np.float64]
 
 MOST_TOKENS = 10_000
-"""Tokens of the held-out text that are looked at: the first ones, whole units."""
+"""Tokens of the held-out text that are looked at, in whole units."""
+NUM_PIECES = 4
+"""Pieces of a stream that is many times as long; of a shorter one, the beginning is read, without a break."""
 MOST_LOGITS = 1 << 24
 MAX_EM_ITERATIONS, EM_TOLERANCE = 2000, 1e-7
 TOKENS_AT_ONCE = 256
@@ -34,7 +36,7 @@ class HeldOut:
 
 
 def read_held_out(model: Model, *, purpose: str, max_tokens: int = MOST_TOKENS) -> HeldOut:
-    """Read the beginning of a model's own held-out text.
+    """Read pieces of a model's own held-out text, spread over it if it is long.
 
     Args:
         purpose: the option that wants it, for messages.
@@ -50,25 +52,37 @@ def read_held_out(model: Model, *, purpose: str, max_tokens: int = MOST_TOKENS) 
         )
     check_encoded(model, "valid")
     vocabulary, unit = model.tokenizer.vocabulary, model.tokenizer.unit
-    ids = np.asarray(open_ids(file, model.tokenizer)[: max_tokens if unit == "stream" else 4 * max_tokens])
-    ids = ids.astype(np.int64)
-    ends = np.flatnonzero(ids == vocabulary.boundary_id) + 1
-    if unit == "stream" or not len(ends):
-        bounds = [0, min(max_tokens, len(ids))]
-    else:
-        bounds = [0, *ends[: max(1, int(np.searchsorted(ends, max_tokens, side="right")))].tolist()]
+    ids = open_ids(file, model.tokenizer)
     units = []
-    for first, last in pairwise(bounds):
-        targets = ids[first:last]
-        units.append((np.concatenate(([vocabulary.boundary_id], targets[:-1]))[:, None], targets[:, None]))
+    for first, end in _pieces(ids, vocabulary.boundary_id, unit, max_tokens):
+        targets = np.asarray(ids[first:end]).astype(np.int64)
+        before = int(ids[first - 1]) if first else vocabulary.boundary_id
+        units.append((np.concatenate(([before], targets[:-1]))[:, None], targets[:, None]))
     return HeldOut(units)
+
+
+def _pieces(ids: npt.NDArray[np.integer], boundary_id: int, unit: str, max_tokens: int) -> list[tuple[int, int]]:
+    """Return the bounds of a text, or of evenly spaced pieces of a long one: whole units, or a few long parts of a stream."""
+    if unit == "stream":
+        if len(ids) <= NUM_PIECES * max_tokens:
+            return [(0, min(max_tokens, len(ids)))]
+        length = max_tokens // NUM_PIECES
+        starts = np.arange(NUM_PIECES) * (len(ids) - length) // (NUM_PIECES - 1)
+        return [(start, start + length) for start in starts.tolist()]
+    ends = positions_of(ids, boundary_id).astype(np.int64) + 1
+    if not len(ends):
+        return [(0, min(max_tokens, len(ids)))]
+    bounds = np.concatenate(([0], ends))
+    number = max(1, min(len(ends), int(len(ends) * max_tokens / len(ids))))
+    chosen = (2 * np.arange(number) + 1) * len(ends) // (2 * number)
+    return list(zip(bounds[chosen].tolist(), bounds[chosen + 1].tolist(), strict=True))
 
 
 def check_encoded(model: Model, split: str) -> None:
     """Refuse encoded text that is not as long as it was when the model was trained. Raises ModelError."""
     file = model.path / f"{split}.bin"
     wanted = model.config.corpus.size(split).num_tokens * np.dtype(model.tokenizer.vocabulary.dtype).itemsize
-    found = file.stat().st_size
+    found = stored_bytes(file)
     if found != wanted:
         raise ModelError(
             f"{file}: has {found:,} bytes, {wanted:,} when the model was trained; restore the file that was saved with it"

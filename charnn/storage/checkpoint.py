@@ -19,6 +19,7 @@ from safetensors.numpy import save as save_safetensors
 
 from charnn.errors import ModelError
 from charnn.files import JsonObject, read_json, staged
+from charnn.storage.run_files import unsharded_name
 
 FORMAT_VERSION = 3
 """Version 2 added n-gram embeddings, version 3 options of cells; older versions are supported."""
@@ -95,7 +96,10 @@ def _candidates(file: Path, read: Callable[[Path], Any], complaints: list[ModelE
 
 def _missing(file: Path) -> ModelError:
     pickles = [
-        path.name for pattern in _PICKLE_NAMES for path in file.parent.glob(pattern) if path.name not in _ENCODED_TEXT
+        path.name
+        for pattern in _PICKLE_NAMES
+        for path in file.parent.glob(pattern)
+        if unsharded_name(path.name) not in _ENCODED_TEXT
     ]
     if file.suffix == ".safetensors" and pickles:
         return ModelError(

@@ -23,7 +23,7 @@ from charnn.ngrams.spelling import Spelling, UniformSpelling, WordSpelling
 from charnn.notices import notice_logger
 from charnn.storage.checkpoint import FORMAT_VERSION, Tensors, newest_checkpoint, pack_tensors, read_tensors
 from charnn.storage.json_values import UNREADABLE, read_architecture, unreadable
-from charnn.storage.run_files import BACKWARD, FILES, NGRAM_FILE, SPELLING_FILE
+from charnn.storage.run_files import BACKWARD, NGRAM_FILE, SPELLING_FILE, purpose_of
 from charnn.text.tokenizers import Tokenizer, load_tokenizer
 
 if TYPE_CHECKING:
@@ -94,7 +94,7 @@ def is_model(path: Path) -> bool:
 
 def is_model_file(path: Path) -> bool:
     """Return whether a path is that of a file that belongs to a model."""
-    return path.name in FILES and is_model(path.parent)
+    return bool(purpose_of(path.name)) and is_model(path.parent)
 
 
 def is_half_of_bidirectional(config: "RunConfig") -> bool:

@@ -1,5 +1,6 @@
 """The files of a model directory and their purposes."""
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -27,7 +28,7 @@ FILES = {
     "valid.bin": "the held-out text; for --resume and fitted parameters",
     OLD_VALID_FILE: "the held-out text of the model that was trained further; for --resume",
 }
-"""The purpose of each file of a model directory."""
+"""The purpose of each file of a model directory; a long encoded text has further shards, `train.2.bin` and so on."""
 EVENT_FILES, EVENT_FILE_PURPOSE = "events.out.tfevents.", "metrics of training, for TensorBoard"
 """Beginning of the names of event files, and their purpose."""
 
@@ -45,11 +46,26 @@ class StoredFile:
     purpose: str
 
 
+def unsharded_name(name: str) -> str:
+    """Return the name of the first shard for that of any shard, and any other name as it is."""
+    return re.sub(r"^(train|valid)\.(?:[2-9]|[1-9]\d+)\.bin\Z", r"\1.bin", name)
+
+
+def purpose_of(name: str) -> str:
+    """Return the purpose of a file of a model directory; empty for files that charnn did not write."""
+    return EVENT_FILE_PURPOSE if name.startswith(EVENT_FILES) else FILES.get(unsharded_name(name), "")
+
+
+def resuming_files(path: Path) -> list[Path]:
+    """Return the files of a model directory that sampling and scoring do without."""
+    return [file for file in path.iterdir() if unsharded_name(file.name) in RESUMING]
+
+
 def stored_files(path: Path) -> list[StoredFile]:
     """Return the files of a model directory, including those of a backward model, the largest first."""
     return sorted(
         (
-            StoredFile(file.relative_to(path).as_posix(), file.stat().st_size, _purpose(file.name))
+            StoredFile(file.relative_to(path).as_posix(), file.stat().st_size, purpose_of(file.name))
             for file in path.rglob("*")
             if file.is_file()
         ),
@@ -69,8 +85,4 @@ def _is_own(name: Path) -> bool:
         return True
     if folder not in (".", BACKWARD):
         return False
-    return bool(_purpose(file.removesuffix(STAGED_SUFFIX).removesuffix(PART_SUFFIX))) or file in _SYSTEM_FILES
-
-
-def _purpose(name: str) -> str:
-    return EVENT_FILE_PURPOSE if name.startswith(EVENT_FILES) else FILES.get(name, "")
+    return bool(purpose_of(file.removesuffix(STAGED_SUFFIX).removesuffix(PART_SUFFIX))) or file in _SYSTEM_FILES

@@ -10,6 +10,7 @@ from charnn.text import cache
 from charnn.text.encoding import SPLITS, Encoded
 from charnn.text.facts import SplitSize
 from charnn.text.selection import Selection
+from charnn.text.stored_ids import replace_shards, shard_paths
 from charnn.text.tokenizers import load_tokenizer
 
 logger = notice_logger(__name__)
@@ -17,7 +18,7 @@ logger = notice_logger(__name__)
 
 def store_encoded(root: Path, key: str, directory: Path, encoded: Encoded, text: Selection) -> None:
     """Store an encoded text, whose ids are in a directory, in the cache."""
-    files = {f"{split}.bin": directory / f"{split}.bin" for split in SPLITS}
+    files = {path.name: path for split in SPLITS for path in shard_paths(directory / f"{split}.bin")}
     with contextlib.suppress(OSError), tempfile.TemporaryDirectory(dir=directory) as folder:
         for name, content in encoded.tokenizer.files().items():
             files[name] = Path(folder, name)
@@ -37,9 +38,9 @@ def fetch_encoded(root: Path, key: str, directory: Path, text: Selection) -> Enc
         facts = cache.fetch(root, key, Path(folder))
         if facts is None:
             return None
-        files = {path.name: path for path in Path(folder).iterdir()}
         for split in SPLITS:
-            files.pop(f"{split}.bin").replace(directory / f"{split}.bin")
+            replace_shards(Path(folder, f"{split}.bin"), directory / f"{split}.bin")
+        files = {path.name: path for path in Path(folder).iterdir()}
         tokenizer = load_tokenizer(str(root / key), {name: path.read_bytes() for name, path in files.items()})
     for message in facts["notes"]:
         logger.info(message)

@@ -5,11 +5,8 @@ tokens. A unit (a line or a document) is written with its closing boundary; the 
 """
 
 import contextlib
-import functools
-import itertools
-import os
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -19,7 +16,6 @@ import numpy.typing as npt
 
 from charnn.config import TextOptions
 from charnn.errors import CharnnError, TextError
-from charnn.files import explain_write_errors
 from charnn.notices import notice_logger
 from charnn.text.affordable import (
     affordable_fraction,
@@ -28,15 +24,16 @@ from charnn.text.affordable import (
     needs_no_measuring,
     reading_seconds,
 )
-from charnn.text.cache import MIN_TEXT_BYTES
 from charnn.text.cached_corpus import fetch_encoded, store_encoded
-from charnn.text.decoding import RAW
-from charnn.text.doubts import repeated_passages, report_overlap, report_training_doubts
-from charnn.text.encoding import Encoded, encode_chunks, encode_words
+from charnn.text.columns import Column
+from charnn.text.disk_space import check_disk_space
+from charnn.text.doubts import report_overlap, report_training_doubts
+from charnn.text.encoding import Encoded
 from charnn.text.facts import SplitSize, TextFile
-from charnn.text.kept_tokenizer import KeptTokenizer, adapt_tokenizer
-from charnn.text.progress import Meter, Report
-from charnn.text.reading import read_text
+from charnn.text.kept_tokenizer import KeptTokenizer
+from charnn.text.overlap import measure_overlap
+from charnn.text.passes import encode_text
+from charnn.text.progress import Report
 from charnn.text.selection import Selection
 from charnn.text.sources import (
     SPOOL_SUFFIX,
@@ -47,8 +44,7 @@ from charnn.text.sources import (
     find_sources,
     readable_again,
 )
-from charnn.text.splitting import SplitChunk, all_valid, stream_splitter, unit_splitter, with_held_out_text
-from charnn.text.tokenizer_training import train_tokenizer
+from charnn.text.stored_ids import open_stored, read_stored, replace_shards, shard_writers, stored_bytes
 from charnn.text.tokenizers import Tokenizer
 
 logger = notice_logger(__name__)
@@ -83,11 +79,8 @@ class Corpus:
 
 
 def open_ids(path: Path, tokenizer: Tokenizer) -> npt.NDArray[np.unsignedinteger[Any]]:
-    """Memory-map encoded text (N,), possibly empty."""
-    dtype = tokenizer.vocabulary.dtype
-    if path.stat().st_size == 0:
-        return np.zeros(0, dtype=dtype)
-    return np.memmap(path, dtype=dtype, mode="r")
+    """Memory-map encoded text (N,), possibly empty; of several shards, as `ShardedIds`."""
+    return open_stored(path, tokenizer.vocabulary.dtype)
 
 
 def reverse_encoded(source: Path, target: Path, tokenizer: Tokenizer) -> None:
@@ -96,21 +89,15 @@ def reverse_encoded(source: Path, target: Path, tokenizer: Tokenizer) -> None:
     Closing boundaries still close their units. Only a part of the text is in memory at a time.
     """
     dtype = np.dtype(tokenizer.vocabulary.dtype)
-    num_tokens = source.stat().st_size // dtype.itemsize
-    num_closing = min(num_tokens, int(tokenizer.unit != "stream"))
+    num_tokens = stored_bytes(source) // dtype.itemsize
+    num_text = num_tokens - min(num_tokens, int(tokenizer.unit != "stream"))
     reversed_file = target.with_name(target.name + ".reversed")
-    with explain_write_errors(target), source.open("rb") as text, reversed_file.open("wb") as file:
-
-        def read(first: int, end: int) -> npt.NDArray[np.unsignedinteger[Any]]:
-            text.seek(first * dtype.itemsize)
-            return np.frombuffer(text.read((end - first) * dtype.itemsize), dtype=dtype)
-
-        for end in range(num_tokens - num_closing, 0, -REVERSED_BLOCK_TOKENS):
-            file.write(read(max(0, end - REVERSED_BLOCK_TOKENS), end)[::-1].tobytes())
-        file.write(read(num_tokens - num_closing, num_tokens).tobytes())
-        file.flush()
-        os.fsync(file.fileno())
-    reversed_file.replace(target)
+    with shard_writers([reversed_file]) as (writer,):
+        for end in range(num_text, 0, -REVERSED_BLOCK_TOKENS):
+            block = read_stored(source, dtype, max(0, end - REVERSED_BLOCK_TOKENS), end)
+            writer.write(np.ascontiguousarray(block[::-1]).data)
+        writer.write(read_stored(source, dtype, num_text, num_tokens).data)
+    replace_shards(reversed_file, target)
 
 
 def prepare_corpus(
@@ -141,8 +128,8 @@ def prepare_corpus(
     """
     try:
         text = replace(_select(directory, texts, options, seed), kept=kept)
-        cache = _Cache(cache_root if text.num_bytes >= MIN_TEXT_BYTES else None)
-        if can_be_hashed(text.num_bytes, minutes):
+        cache = _Cache(cache_root if text.is_worth_caching else None)
+        if cache.root is not None and can_be_hashed(text.num_bytes, minutes):
             cache = cache._replace(whole=text.facts(report))
         cached = _find_cached(directory, text, [1.0], cache)
         if cached is None and minutes is not None and not needs_no_measuring(text.num_bytes, minutes):
@@ -163,12 +150,9 @@ def prepare_corpus(
 
 def _report_doubts(corpus: Corpus, text: Selection) -> None:
     """Log what will make the figures of this corpus doubtful."""
-    num_training = len(text.sources)
-    report_overlap(
-        corpus.files[:num_training],
-        corpus.files[num_training:],
-        repeated_passages(corpus.ids("train"), corpus.ids("valid")),
-    )
+    num_training, tokenizer = len(text.sources), corpus.tokenizer
+    overlap = measure_overlap(corpus.ids("train"), corpus.ids("valid"), tokenizer.vocabulary, unit=tokenizer.unit)
+    report_overlap(corpus.files[:num_training], corpus.files[num_training:], overlap, corpus.tokenizer)
     report_training_doubts(
         corpus.train, corpus.valid, tokenizer=corpus.tokenizer, names=text.short_name, reads_all=bool(text.valid)
     )
@@ -181,6 +165,8 @@ def _select(directory: Path, texts: Sequence[str], options: TextOptions, seed: i
     valid = find_sources([options.valid], as_bytes=as_bytes) if options.valid else []
     sources = _without(valid, sources)
     readable = readable_again([*sources, *valid], directory)
+    if options.column is not None:
+        readable = [replace(source, column=Column(options.column, options.unit)) for source in readable]
     text = Selection(readable[: len(sources)], readable[len(sources) :], options, seed)
     if not any(source.stored_bytes for source in text.sources):
         raise empty_text_error([source.name for source in text.sources], "there is nothing to learn from")
@@ -217,7 +203,7 @@ def _affordable(directory: Path, text: Selection, minutes: float) -> tuple[float
     def read(fraction: float) -> None:
         with tempfile.TemporaryDirectory(dir=directory) as folder:
             try:
-                _encode(Path(folder), text.beginning(fraction), None)
+                encode_text(Path(folder), text.beginning(fraction), None)
             except (CharnnError, RuntimeError):
                 return  # raised again by the actual reading
 
@@ -240,9 +226,12 @@ def _encode_and_store(
     cache: _Cache,
     report: Report | None,
 ) -> Corpus:
-    facts = cache.whole if cache.whole is not None and text.is_whole else text.facts(report)
+    check_disk_space(directory, text, is_cached=cache.root is not None and cache.whole is not None)
+    known = cache.whole if text.is_whole else None
     try:
-        encoded = _encode(directory, text, report)
+        with text.facts_meanwhile() if known is None else contextlib.nullcontext(lambda: known) as facts_of:
+            encoded = encode_text(directory, text, report)
+            facts = facts_of()
     except Exception:
         check_unchanged((*text.sources, *text.valid))  # a file that was rewritten meanwhile explains any error
         raise
@@ -264,50 +253,6 @@ def _encode_and_store(
 def _corpus(directory: Path, encoded: Encoded, facts: list[TextFile], key: str) -> Corpus:
     sizes = encoded.sizes
     return Corpus(directory, encoded.tokenizer, sizes["train"], sizes["valid"], facts, encoded.spelling_examples, key)
-
-
-def _encode(directory: Path, text: Selection, report: Report | None) -> Encoded:
-    """Build the tokenizer and write both splits."""
-    notes: list[str] = []
-    options = text.options
-    encoding = RAW if options.tokenizer == "byte" else options.encoding
-
-    def meter(what: str, sources: Sequence[Source]) -> Callable[[int], None]:
-        return Meter(
-            f"{what} {text.short_name}", "bytes", sum(source.stored_bytes for source in sources), report
-        ).advance
-
-    separator = "\n\n" if options.unit == "document" else "\n"
-    read = functools.partial(read_text, encoding=encoding, separator=separator)
-    fraction = 0.0 if text.valid else options.valid_fraction
-    first_pass = read(text.sources, notes=notes, advance=meter("looking through", text.sources))
-    if options.unit == "stream":
-        split = stream_splitter(first_pass, fraction, text.name, notes)
-    else:
-        split = unit_splitter(first_pass, options.unit, fraction, text.seed, text.name, notes)
-
-    def split_chunks(what: str) -> Iterator[SplitChunk]:
-        advance = meter(what, (*text.sources, *text.valid))
-        chunks = itertools.chain(
-            split(read(text.sources, advance=advance)),
-            all_valid(read(text.valid, advance=advance), options.unit),
-        )
-        valid = None if options.valid is None else display_name(options.valid)
-        return with_held_out_text(chunks, text.name, valid, notes)
-
-    def training_texts() -> Iterator[str]:
-        for chunk in split(read(text.sources, advance=meter("counting the tokens of", text.sources))):
-            if chunk.split == "train":
-                yield chunk.text(options.unit)
-
-    if text.kept is not None:
-        adapted = adapt_tokenizer(text.kept, options, training_texts, text.short_name)
-        sizes = encode_chunks(directory, split_chunks("reading"), adapted.tokenizer)
-        return Encoded(adapted.tokenizer, sizes, adapted.spelling_examples, [*notes, *adapted.notes])
-    if options.tokenizer == "word":
-        return encode_words(directory, split_chunks("reading"), options)._replace(notes=notes)
-    tokenizer = train_tokenizer(options, training_texts, seed=text.seed)
-    return Encoded(tokenizer, encode_chunks(directory, split_chunks("reading"), tokenizer), notes=notes)
 
 
 def _without(held_out: Sequence[Source], sources: Sequence[Source]) -> list[Source]:

@@ -32,9 +32,38 @@ def decoded(
         TextError: for bytes that are not text in this encoding; it names the line, and the right encoding if it is certain.
         OptionError: for an unknown encoding.
     """
+    if source.stamp is None:  # can be read only once
+        yield from _decoded(source, encoding, notes, advance, _LineCounter())
+        return
+    try:
+        yield from _decoded(source, encoding, notes, advance, None)
+    except _UncountedLinesError:
+        for _ in _decoded(source, encoding, None, None, _LineCounter()):
+            pass  # up to the error
+        raise TextError(
+            f"{source.name}: changed while it was read; run the command again when nothing writes to it"
+        ) from None
+
+
+class _UncountedLinesError(Exception):
+    """There is an error in a line whose number is not known."""
+
+
+def _decoded(
+    source: Source,
+    encoding: str,
+    notes: list[str] | None,
+    advance: Callable[[int], None] | None,
+    lines: "_LineCounter | None",
+) -> Iterator[str]:
+    """See `decoded`.
+
+    Args:
+        lines: counts line ends for error messages; if None, which is faster, errors are _UncountedLinesError.
+    """
     if encoding == RAW:
         with opened(source, unpacks=False) as text:
-            yield from (chunk for chunk, _ in _decoded_chunks(source, text, RAW, _decoder(RAW), advance))
+            yield from (chunk for chunk, _ in _decoded_chunks(source, text, RAW, _decoder(RAW), None, advance))
         return
     _decoder(encoding)
     line_ends = _LineEnds()
@@ -42,17 +71,17 @@ def decoded(
         head = _head(source, text)
         encoding = _by_mark(source, head, encoding, notes)
         _refuse_other_kinds(source, head, encoding)
-        lines = _LineCounter()
         removes_mark = codecs.lookup(encoding).name in ("utf-8-sig", "utf-16", "utf-32")
-        for chunk, is_first in _decoded_chunks(source, text, encoding, _decoder(encoding), advance):
+        for chunk, is_first in _decoded_chunks(source, text, encoding, _decoder(encoding), lines, advance):
             chunk = chunk.removeprefix("\ufeff") if is_first and not removes_mark else chunk
             if "\0" in chunk:
+                if lines is None:
+                    raise _UncountedLinesError
                 lines.add(chunk[: chunk.index("\0")])
                 raise TextError(
                     f"{source.name}:{lines.num_ended + 1}: found a NUL character, which is not allowed in text; "
                     f"remove all of them with tr -d '\\000', or train with --tokenizer byte"
                 )
-            lines.add(chunk)
             yield line_ends.unified(chunk)
         if source.num_bytes is None:  # otherwise an LF may follow the cut
             yield line_ends.rest()
@@ -74,11 +103,15 @@ def _decoded_chunks(
     text: OpenedSource,
     encoding: str,
     decoder: codecs.IncrementalDecoder,
+    lines: "_LineCounter | None",
     advance: Callable[[int], None] | None,
 ) -> Iterator[tuple[str, bool]]:
-    """Yield decoded chunks, and whether each is the first."""
+    """Yield decoded chunks, and whether each is the first.
+
+    Args:
+        lines: counts the line ends of the chunks before the one that was yielded last (see `_decoded`).
+    """
     num_read = position = 0
-    lines = _LineCounter()
     is_cut = source.num_bytes is not None
     while True:
         chunk = text.file.read(CHUNK_BYTES)
@@ -88,13 +121,16 @@ def _decoded_chunks(
         except UnicodeDecodeError as error:
             if not chunk and has_grown(source):
                 return  # the last character was not completely written yet
+            if lines is None:
+                raise _UncountedLinesError from error
             lines.add(_text_before(error, encoding, decoder))
             raise _encoding_error(source, encoding, error, offset, lines.num_ended + 1) from error
         except UnicodeError as error:
             raise TextError(f"{source.name}: is not {encoding.upper()} ({error}); try another --encoding") from error
         yield decoded_text, num_read == 0
         num_read += len(chunk)
-        lines.add(decoded_text)
+        if lines is not None:
+            lines.add(decoded_text)
         before, position = position, num_read if text.stored is text.file else text.stored.tell()
         if advance is not None and chunk:
             advance(position - before)

@@ -1,28 +1,32 @@
 """Encoding of text chunks into ids on disk, `train.bin` and `valid.bin`.
 
-Text is split into words once: they are numbered in order of appearance and written as these numbers, which are replaced by
-ids when all words are counted and the vocabulary is known.
+Text is split into words once: they are numbered and written as these numbers, which are replaced by ids when all words are
+counted and the vocabulary is known. Chunks of long texts are encoded in several processes.
 """
 
 import contextlib
-import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import IO, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-from charnn.config import TextOptions
-from charnn.files import explain_write_errors
+from charnn.config import TextOptions, Unit
+from charnn.text.characters import whole_characters
+from charnn.text.code_points import raw_bytes
+from charnn.text.encoding_workers import encode_in_order
 from charnn.text.facts import SplitSize
 from charnn.text.splitting import SplitChunk
-from charnn.text.tokenizer_training import NumberedWords, make_word_tokenizer
-from charnn.text.tokenizers import Tokenizer
+from charnn.text.stored_ids import ShardWriter, shard_paths, shard_writers
+from charnn.text.tokenizer_training import NumberedWords, WordCounts, make_word_tokenizer, set_counts
+from charnn.text.tokenizers import ByteTokenizer, CharTokenizer, Tokenizer, load_tokenizer
 from charnn.text.vocabulary import NEWLINE
 
 SPLITS = ("train", "valid")
 BLOCK_NUMBERS = 1 << 20
+MAX_NUMBERED_WORDS = 1 << 18
+"""Distinct words that an encoder keeps, in each process."""
 _NUMBER = np.dtype(np.uint32)
 
 
@@ -42,17 +46,65 @@ class Encoded(NamedTuple):
     notes: Sequence[str] = ()
 
 
-def encode_chunks(directory: Path, split_chunks: Iterator[SplitChunk], tokenizer: Tokenizer) -> dict[str, SplitSize]:
-    """Write the ids of both splits, and return their sizes."""
-    vocabulary = tokenizer.vocabulary
+def encode_chunks(
+    directory: Path, split_chunks: Iterator[SplitChunk], tokenizer: Tokenizer, *, num_workers: int = 1
+) -> dict[str, SplitSize]:
+    """Write the ids of both splits, and return their sizes; sets the counts of subwords that have none, of the training split."""
     totals = {split: np.zeros(5, dtype=np.int64) for split in SPLITS}
+    counts = np.zeros(len(tokenizer.vocabulary), dtype=np.int64)
+    is_counted = tokenizer.kind == "subword" and not any(tokenizer.vocabulary.counts)
     with _opened(directory, ".bin") as files:
-        for chunk in split_chunks:
-            text = chunk.text(tokenizer.unit)
-            ids = tokenizer.encode(text) if tokenizer.unit != "document" else encode_documents(tokenizer, chunk.texts)
-            files[chunk.split].write(ids.astype(vocabulary.dtype).tobytes())
-            totals[chunk.split] += (len(ids), *_sizes(text, chunk), _num_unknown(ids, vocabulary.unknown_id))
+        encode = _IdEncoder(tokenizer)
+        for chunk, encoded in encode_in_order(encode, split_chunks, num_workers=num_workers):
+            files[chunk.split].write(encoded.ids.data)
+            totals[chunk.split] += encoded.sizes
+            if is_counted and chunk.split == "train":
+                counts += np.bincount(encoded.ids, minlength=len(counts))
+    if is_counted:
+        set_counts(tokenizer, counts)
     return {split: _split_size(totals[split]) for split in SPLITS}
+
+
+class _EncodedChunk(NamedTuple):
+    """An encoded chunk.
+
+    Args:
+        ids: as they are stored (N,).
+        sizes: see `SplitSize`: tokens, characters, bytes, units and unknown tokens.
+    """
+
+    ids: npt.NDArray[Any]
+    sizes: tuple[int, int, int, int, int]
+
+
+class _IdEncoder:
+    """Encodes a chunk with a tokenizer. Can be sent to another process, which loads the tokenizer from its files."""
+
+    def __init__(self, tokenizer: Tokenizer) -> None:
+        self._tokenizer = tokenizer
+
+    def __reduce__(self) -> "tuple[Any, ...]":
+        return _loaded_encoder, (self._tokenizer.files(),)
+
+    def __call__(self, chunk: SplitChunk) -> _EncodedChunk:
+        tokenizer, text = self._tokenizer, chunk.text(self._tokenizer.unit)
+        ids = stored_ids(tokenizer, text) if tokenizer.unit != "document" else encode_documents(tokenizer, chunk.texts)
+        stored = ids.astype(tokenizer.vocabulary.dtype, copy=False)
+        num_unknown = _num_unknown(ids, tokenizer.vocabulary.unknown_id)
+        return _EncodedChunk(stored, (len(ids), *_sizes(text, chunk), num_unknown))
+
+
+def _loaded_encoder(files: dict[str, bytes]) -> _IdEncoder:
+    return _IdEncoder(load_tokenizer("the text's tokenizer", files))
+
+
+def stored_ids(tokenizer: Tokenizer, text: str) -> npt.NDArray[Any]:
+    """Return the ids of a text in the data type in which they are stored, or a larger one."""
+    if isinstance(tokenizer, CharTokenizer):
+        return tokenizer.stored.encode(text)
+    if isinstance(tokenizer, ByteTokenizer):
+        return raw_bytes(whole_characters(text))
+    return tokenizer.encode(text)
 
 
 def encode_documents(tokenizer: Tokenizer, documents: Sequence[str]) -> npt.NDArray[np.int64]:
@@ -61,26 +113,70 @@ def encode_documents(tokenizer: Tokenizer, documents: Sequence[str]) -> npt.NDAr
     return np.concatenate([part for document in documents for part in (tokenizer.encode(document), boundary)])
 
 
-def encode_words(directory: Path, split_chunks: Iterator[SplitChunk], options: TextOptions) -> Encoded:
+def encode_words(
+    directory: Path, split_chunks: Iterator[SplitChunk], options: TextOptions, *, num_workers: int = 1
+) -> Encoded:
     """Build a word tokenizer from the training split, and write the ids of both splits."""
-    words = NumberedWords(pretokenized=options.pretokenized, unit=options.unit)
+    words = WordCounts()
     totals = {split: np.zeros(5, dtype=np.int64) for split in SPLITS}
+    encode = _WordNumberer(options.pretokenized, options.unit)
     with _opened(directory, ".numbers") as files:
-        for chunk in split_chunks:
-            text = chunk.text(options.unit)
-            numbers = _document_numbers(words, chunk.texts) if options.unit == "document" else words.encode(text)
+        for chunk, numbered in encode_in_order(encode, split_chunks, num_workers=num_workers):
+            numbers = words.numbers_of(numbered.words)
             if chunk.split == "train":
-                words.count(numbers, num_documents=len(chunk.texts) if options.unit == "document" else 0)
-            files[chunk.split].write(numbers.astype(_NUMBER).tobytes())
-            totals[chunk.split] += (len(numbers), *_sizes(text, chunk), 0)
+                num_documents = len(chunk.texts) if options.unit == "document" else 0
+                words.count(numbers, numbered.counts, num_documents=num_documents)
+            files[chunk.split].write(numbers.astype(_NUMBER)[numbered.indices].data)
+            totals[chunk.split] += numbered.sizes
     made = make_word_tokenizer(options, words.counts())
     ids = words.ids(made.tokenizer.id_of, made.tokenizer.vocabulary.boundary_id)
+    ids = ids.astype(made.tokenizer.vocabulary.dtype)
+    del words
     sizes = {}
     with _opened(directory, ".bin") as files:
         for split in SPLITS:
             totals[split][-1] = _exchange(directory / f"{split}.numbers", files[split], ids, made.tokenizer)
             sizes[split] = _split_size(totals[split])
     return Encoded(made.tokenizer, sizes, made.spelling_examples)
+
+
+class _NumberedChunk(NamedTuple):
+    """A chunk as indices into its words.
+
+    Args:
+        indices: of each token among the distinct words (N,).
+        words: distinct words, line ends and gaps (M,); "" is the boundary between documents.
+        counts: how often each occurs (M,).
+        sizes: see `_EncodedChunk`; no token is unknown.
+    """
+
+    indices: npt.NDArray[np.uint32]
+    words: list[str]
+    counts: npt.NDArray[np.int64]
+    sizes: tuple[int, int, int, int, int]
+
+
+class _WordNumberer:
+    """Splits chunks into words. Can be sent to another process."""
+
+    def __init__(self, pretokenized: bool, unit: Unit) -> None:
+        self._pretokenized, self._unit = pretokenized, unit
+        self._words = NumberedWords(pretokenized=pretokenized, unit=unit)
+
+    def __reduce__(self) -> "tuple[Any, ...]":
+        return _WordNumberer, (self._pretokenized, self._unit)
+
+    def __call__(self, chunk: SplitChunk) -> _NumberedChunk:
+        if len(self._words) > MAX_NUMBERED_WORDS:
+            self._words = NumberedWords(pretokenized=self._pretokenized, unit=self._unit)
+        text = chunk.text(self._unit)
+        numbers = _document_numbers(self._words, chunk.texts) if self._unit == "document" else self._words.encode(text)
+        counts = np.bincount(numbers, minlength=1)
+        present = np.flatnonzero(counts)
+        index_of = np.zeros(len(counts), dtype=_NUMBER)
+        index_of[present] = np.arange(len(present))
+        sizes = (len(numbers), *_sizes(text, chunk), 0)
+        return _NumberedChunk(index_of[numbers], self._words.named(present), counts[present], sizes)
 
 
 def _document_numbers(words: NumberedWords, documents: Sequence[str]) -> npt.NDArray[np.int64]:
@@ -96,34 +192,26 @@ def _document_numbers(words: NumberedWords, documents: Sequence[str]) -> npt.NDA
     return without_separators
 
 
-def _exchange(
-    path: Path,
-    file: IO[bytes],
-    ids: npt.NDArray[np.int64],
-    tokenizer: Tokenizer,
-) -> int:
+def _exchange(path: Path, file: ShardWriter, ids: npt.NDArray[Any], tokenizer: Tokenizer) -> int:
     """Replace the numbers in a file by ids, and return how many tokens are unknown."""
     num_unknown = 0
-    with path.open("rb") as numbers_file:
-        while content := numbers_file.read(BLOCK_NUMBERS * _NUMBER.itemsize):
-            decoded_ids = ids[np.frombuffer(content, dtype=_NUMBER)]
-            num_unknown += _num_unknown(decoded_ids, tokenizer.vocabulary.unknown_id)
-            file.write(decoded_ids.astype(tokenizer.vocabulary.dtype).tobytes())
-    path.unlink()
+    with contextlib.ExitStack() as stack:
+        for shard in shard_paths(path):
+            numbers_file = stack.enter_context(shard.open("rb"))
+            while content := numbers_file.read(BLOCK_NUMBERS * _NUMBER.itemsize):
+                decoded_ids = ids[np.frombuffer(content, dtype=_NUMBER)]
+                num_unknown += _num_unknown(decoded_ids, tokenizer.vocabulary.unknown_id)
+                file.write(decoded_ids.data)
+    for shard in shard_paths(path):
+        shard.unlink()
     return num_unknown
 
 
 @contextlib.contextmanager
-def _opened(directory: Path, suffix: str) -> Iterator[dict[str, IO[bytes]]]:
-    """Open a file for each split, flushed to disk when the block ends without an exception."""
-    paths = {split: directory / (split + suffix) for split in SPLITS}
-    with contextlib.ExitStack() as stack:
-        stack.enter_context(explain_write_errors(paths["train"]))
-        files: dict[str, IO[bytes]] = {split: stack.enter_context(path.open("wb")) for split, path in paths.items()}
-        yield files
-        for file in files.values():
-            file.flush()
-            os.fsync(file.fileno())
+def _opened(directory: Path, suffix: str) -> Iterator[dict[str, ShardWriter]]:
+    """Open an encoded text to write for each split, flushed to disk when the block ends without an exception."""
+    with shard_writers(directory / (split + suffix) for split in SPLITS) as writers:
+        yield dict(zip(SPLITS, writers, strict=True))
 
 
 def _sizes(text: str, chunk: SplitChunk) -> tuple[int, int, int]:

@@ -41,7 +41,14 @@ _BY_FIRST_BYTES = (
     (b"\x7fELF", Kind("a program")),
     (b"MZ\x90\x00", Kind("a program")),
     (b"SQLite format 3\x00", Kind("an SQLite database", "export the column of texts first")),
-    (b"PAR1", Kind("a Parquet table", "export the column of texts first")),
+    (
+        b"PAR1",
+        Kind(
+            "a Parquet table",
+            'convert it, and name its column with --column: python -c "import pandas; '
+            "pandas.read_parquet('TABLE').to_json('text.jsonl', orient='records', lines=True)\" (for {name})",
+        ),
+    ),
     (b"OggS", Kind("a recording")),
     (b"ID3", Kind("a recording")),
 )

@@ -9,12 +9,12 @@ import numpy as np
 from charnn.config import TextOptions, Unit
 from charnn.errors import OptionError, first_of
 from charnn.files import sha256_hex
+from charnn.text.code_points import code_points, count_texts
 from charnn.text.tokenizer_training import spelling_examples
 from charnn.text.tokenizers import (
     PretokenizedTokenizer,
     Tokenizer,
     WordTokenizer,
-    count_characters,
     load_tokenizer,
 )
 from charnn.text.vocabulary import UNKNOWN, Vocabulary, as_text, visible
@@ -99,7 +99,8 @@ def adapt_tokenizer(
 def count_tokens(tokenizer: Tokenizer, texts: Iterator[str]) -> Counts:
     """Return the count of each token of a text, known or not: of words, or else of characters."""
     if not isinstance(tokenizer, (WordTokenizer, PretokenizedTokenizer)):
-        return count_characters(texts)
+        counts = count_texts(texts, code_points)
+        return {chr(code_point): int(counts[code_point]) for code_point in np.flatnonzero(counts)}
     numbers: dict[str, int] = {}
     encoder = tokenizer.encoder(lambda word: numbers.setdefault(word, len(numbers)))
     totals = np.zeros(1 << 10, dtype=np.int64)

@@ -10,6 +10,7 @@ from typing import NamedTuple
 from charnn.config import ScoredUnit
 from charnn.errors import TextError, first_of
 from charnn.notices import notice_logger
+from charnn.text.columns import fields_of
 from charnn.text.decoding import decoded
 from charnn.text.reading import lines, numbered_documents, read_text, whole_lines
 from charnn.text.sources import Source, check_unchanged, find_sources
@@ -267,13 +268,18 @@ def note_table(files: Sequence[str], encoding: str) -> None:
         return
     (source,) = find_sources([next(filter(has_table_suffix, paths), paths[0])])
     try:
-        columns = columns_of(source.name, next(decoded(source, encoding), ""))
+        head = next(decoded(source, encoding), "")
     except TextError:  # reported where the text is read
         return
-    if columns is not None:
+    if (fields := fields_of(source.name, head)) is not None:
+        logger.info(
+            f"{source.name}: holds JSON lines with the fields {first_of(fields, MOST_NAMED)}, and is read as plain text; "
+            "to train on a field, name it with --column"
+        )
+    elif (columns := columns_of(source.name, head)) is not None:
         logger.info(
             f"{source.name}: looks like a table with the columns {first_of(columns, MOST_NAMED)}, and is read as plain text, "
-            "header and separators included; to train on a column, write it to a text file first"
+            "header and separators included; to train on a column, name it with --column"
         )
 
 

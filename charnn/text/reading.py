@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator, Sequence
 
+from charnn.text.columns import column_text
 from charnn.text.decoding import decoded
 from charnn.text.sources import Source
 
@@ -33,12 +34,15 @@ def read_text(
         if missing > 0 and end:
             end = separator
             yield "\n" * missing
+        is_cut = source.num_bytes is not None
         chunks = decoded(source, encoding, notes=notes, advance=advance)
-        if source.num_bytes is not None:
-            chunks = _whole_parts(chunks, source.separator)
+        if is_cut:
+            chunks = _whole_parts(chunks, source.separator if source.column is None else "\n")
+        if source.column is not None:
+            chunks = column_text(source.name, lines(chunks), source.column, is_cut=is_cut)
         for text in chunks:
             if text:
-                end = (end + text)[-len(separator) :]
+                end = (end + text[-len(separator) :])[-len(separator) :]
                 yield text
 
 

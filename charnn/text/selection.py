@@ -1,15 +1,18 @@
 """The part of the files that is read, and its cache key."""
 
+import contextlib
 import hashlib
 import importlib.metadata
+import threading
 import unicodedata
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 
 from charnn.config import TextOptions
 from charnn.errors import first_of
 from charnn.options import as_json
-from charnn.text.cache import make_cache_key
+from charnn.text.cache import MIN_TEXT_BYTES, MOST_BYTES, make_cache_key
 from charnn.text.facts import TextFile
 from charnn.text.kept_tokenizer import KeptTokenizer
 from charnn.text.progress import Meter, Report
@@ -67,6 +70,12 @@ class Selection:
         """Number of bytes that are read."""
         return sum(source.stored_bytes for source in (*self.sources, *self.valid))
 
+    @property
+    def is_worth_caching(self) -> bool:
+        """Whether a cache would save time: characters and bytes of a long text are read again as fast."""
+        longest = MOST_BYTES // 2 if self.options.tokenizer in ("char", "byte") else None
+        return self.num_bytes >= MIN_TEXT_BYTES and (longest is None or self.num_bytes <= longest)
+
     def beginning(self, fraction: float) -> "Selection":
         """Return the beginning of each file: this fraction of its bytes, up to the last line or document that ends in it."""
         separator = "\n\n" if self.options.unit == "document" else "\n"
@@ -79,7 +88,23 @@ class Selection:
     def facts(self, report: Report | None = None) -> list[TextFile]:
         """Read the selected text once, and return sizes and digests of its files."""
         meter = Meter(f"taking the digest of {self.short_name}", "bytes", self.num_bytes, report)
-        return [_facts(source, meter) for source in (*self.sources, *self.valid)]
+        return [_facts(source, meter.advance) for source in (*self.sources, *self.valid)]
+
+    @contextlib.contextmanager
+    def facts_meanwhile(self) -> Iterator[Callable[[], list[TextFile]]]:
+        """Compute the facts in a thread while the text is encoded; yields a function that waits for them."""
+        is_over = threading.Event()
+
+        def go_on(_: int) -> None:
+            if is_over.is_set():
+                raise _AbandonedError
+
+        with ThreadPoolExecutor(1, "charnn-digest") as thread:
+            facts = thread.submit(lambda: [_facts(source, go_on) for source in (*self.sources, *self.valid)])
+            try:
+                yield facts.result
+            finally:
+                is_over.set()
 
     def cache_key(self, facts: Sequence[TextFile]) -> str:
         """Return the cache key of the encoded text: a digest of everything that it depends on.
@@ -89,6 +114,8 @@ class Selection:
         """
         options = as_json(self.options)
         del options["spell"], options["valid"]
+        if options["column"] is None:
+            del options["column"]
         files = [
             (each.sha256, each.of_bytes is not None, source.name.endswith(PACKED_SUFFIXES))
             for each, source in zip(facts, (*self.sources, *self.valid), strict=True)
@@ -110,8 +137,12 @@ class Selection:
         )
 
 
-def _facts(source: Source, meter: Meter) -> TextFile:
-    num_bytes, digest = sha256_of(source, meter.advance)
+class _AbandonedError(Exception):
+    """Nobody waits for the facts any more."""
+
+
+def _facts(source: Source, advance: Callable[[int], None]) -> TextFile:
+    num_bytes, digest = sha256_of(source, advance)
     name = source.name.encode("utf-8", "replace").decode("utf-8")  # file names may not be UTF-8
     of_bytes = source.stamp.num_bytes if source.num_bytes is not None and source.stamp is not None else None
     return TextFile(name, num_bytes, digest, of_bytes)

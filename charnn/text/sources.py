@@ -18,18 +18,22 @@ import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, NamedTuple, cast
+from typing import IO, TYPE_CHECKING, NamedTuple, cast
 
 from charnn.errors import TextError, first_of
 from charnn.files import explain_write_errors
 from charnn.notices import notice_logger
+from charnn.text import zst
 from charnn.text.file_kinds import HEAD_BYTES, encoding_by_mark, kind_of, wide_encoding
+
+if TYPE_CHECKING:
+    from charnn.text.columns import Column
 
 logger = notice_logger(__name__)
 
 STANDARD_INPUT, PIPE_OR_NAME = "standard input", "pipe a text into the command or name a file"
 SPOOL_SUFFIX = ".spool"
-PACKED_SUFFIXES = (".gz", ".bz2", ".xz")
+PACKED_SUFFIXES = (".gz", ".bz2", ".xz", ".zst")
 """Files that are decompressed for byte models, too; these read all other files as they are."""
 
 
@@ -51,6 +55,7 @@ class Source:
         stamp: stamp of a regular file when it was found; None for a pipe, which can be read only once.
         num_bytes: number of (compressed) bytes to read; None for the size in the stamp.
         separator: if only a beginning is read, it ends at its last separator.
+        column: read this column of a table instead of the whole text; None to read all of it as it is.
     """
 
     name: str
@@ -58,6 +63,7 @@ class Source:
     stamp: Stamp | None = None
     num_bytes: int | None = None
     separator: str = "\n"
+    column: "Column | None" = None
 
     @property
     def stored_bytes(self) -> int:
@@ -127,16 +133,18 @@ def opened(source: Source, *, unpacks: bool = True) -> Iterator[OpenedSource]:
             beginning = _Beginning(stored, source.stored_bytes)
             stored = cast(IO[bytes], files.enter_context(io.BufferedReader(beginning, HEAD_BYTES)))
         packed = unpacks or source.name.endswith(PACKED_SUFFIXES)
-        yield OpenedSource(_unpacked(stored, stored.peek(8)[:8]) if packed else stored, stored)  # type: ignore[attr-defined]
+        yield OpenedSource(_unpacked(stored, stored.peek(8)[:8], source.name) if packed else stored, stored)  # type: ignore[attr-defined]
 
 
-def _unpacked(stored: IO[bytes], head: bytes) -> IO[bytes]:
+def _unpacked(stored: IO[bytes], head: bytes, name: str) -> IO[bytes]:
     if head.startswith(b"\x1f\x8b"):
         return cast(IO[bytes], gzip.GzipFile(fileobj=stored))
     if head.startswith(b"BZh"):
         return cast(IO[bytes], bz2.BZ2File(stored))
     if head.startswith(b"\xfd7zXZ\0"):
         return cast(IO[bytes], lzma.LZMAFile(stored))
+    if head.startswith(zst.MAGIC):
+        return zst.open_zst(stored, name)
     return stored
 
 
@@ -146,9 +154,17 @@ def explained(source: Source) -> Iterator[None]:
     try:
         yield
     except (EOFError, gzip.BadGzipFile, zlib.error, lzma.LZMAError) as error:
-        raise TextError(f"{source.name}: is damaged or cut short ({error}); compress or copy it again") from error
+        raise _damaged(source, error) from error
     except OSError as error:
         raise TextError(f"{source.name}: cannot be read: {error.strerror or error}") from error
+    except Exception as error:
+        if zst.is_zst_error(error):
+            raise _damaged(source, error) from error
+        raise
+
+
+def _damaged(source: Source, error: Exception) -> TextError:
+    return TextError(f"{source.name}: is damaged or cut short ({error}); compress or copy it again")
 
 
 def find_sources(texts: Sequence[str], *, as_bytes: bool = False) -> list[Source]:

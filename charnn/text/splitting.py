@@ -1,8 +1,8 @@
 """Splitting a text into training and validation: the end of a stream, or lines or documents drawn with a seed."""
 
-import functools
 import itertools
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
@@ -33,7 +33,22 @@ Splitter = Callable[[Iterator[str]], Iterator[SplitChunk]]
 """Assigns the chunks of a text to splits."""
 
 
-def stream_splitter(chunks: Iterator[str], fraction: float, names: str, notes: list[str]) -> Splitter:
+@dataclass(frozen=True)
+class StreamSplitter:
+    """Holds out the end of a stream.
+
+    Args:
+        num_train: number of characters before it.
+    """
+
+    num_train: int
+
+    def __call__(self, chunks: Iterator[str]) -> Iterator[SplitChunk]:
+        """Assign the chunks of the stream to splits."""
+        return _split_stream(chunks, self.num_train)
+
+
+def stream_splitter(chunks: Iterator[str], fraction: float, names: str, notes: list[str]) -> StreamSplitter:
     """Read a stream once, and return a splitter that holds out its end.
 
     Args:
@@ -48,7 +63,7 @@ def stream_splitter(chunks: Iterator[str], fraction: float, names: str, notes: l
     if fraction and (num_train < 2 or num_train == num_chars):
         num_train = num_chars
         notes.append(f"{names}: too short to hold anything out ({num_chars} characters); training without validation")
-    return functools.partial(_split_stream, num_train=num_train)
+    return StreamSplitter(num_train)
 
 
 def unit_splitter(

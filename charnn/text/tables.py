@@ -41,6 +41,10 @@ class Table:
     rows: Iterator[Row]
 
 
+class UnclosedCellError(TextError):
+    """A quoted cell is not closed at the end of a table."""
+
+
 def read_table(name: str, lines: Iterable[str]) -> Table:
     """Read a CSV or TSV file.
 
@@ -103,7 +107,7 @@ def _csv_rows(name: str, numbered: Iterator[tuple[int, str]], delimiter: str) ->
             cells = next(reader, None)
         except csv.Error as error:
             if "unexpected end" in str(error):
-                raise TextError(
+                raise UnclosedCellError(
                     f"{name}:{first}: found a quoted cell that is not closed; add the closing quote, or double the quotes "
                     "within the cell"
                 ) from error

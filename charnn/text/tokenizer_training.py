@@ -1,8 +1,10 @@
 """Building a tokenizer from the training text."""
 
+import functools
 import io
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
@@ -10,6 +12,7 @@ import numpy.typing as npt
 
 from charnn.config import TextOptions, Unit
 from charnn.errors import OptionError
+from charnn.text.code_points import Codes, code_points, count_texts, raw_bytes
 from charnn.text.tokenizers import (
     ByteTokenizer,
     CharTokenizer,
@@ -18,7 +21,6 @@ from charnn.text.tokenizers import (
     Tokenizer,
     WordTokenizer,
     byte_vocabulary,
-    count_characters,
 )
 from charnn.text.vocabulary import DOCUMENT_BOUNDARY, NEWLINE, UNKNOWN, Vocabulary, build_vocabulary, escaped_symbols
 from charnn.text.word_ids import PretokenizedEncoder, WordEncoder
@@ -29,6 +31,8 @@ MIN_SPELLING_EXAMPLES = 5000
 """If fewer words are out of vocabulary, the rarest known words are spelling examples too."""
 CHARS_PER_SUBWORD = 300
 """Characters of the training text per subword in the default vocabulary size."""
+MAX_SUBWORD_CHARS = 1 << 27
+"""Characters from which subwords are learned, all in memory."""
 SUBWORDS_PER_CHARACTER = 1.25
 """Subwords per character where the default vocabulary would be too small for all characters, as in Chinese."""
 
@@ -40,28 +44,44 @@ class TrainedWordTokenizer(NamedTuple):
     spelling_examples: Sequence[str]
 
 
-def train_tokenizer(options: TextOptions, texts: Callable[[], Iterator[str]], *, seed: int) -> Tokenizer:
+Values = Callable[[str], Codes]
+"""Returns the code points, or bytes, of a text."""
+
+
+def values_of(options: TextOptions) -> Values | None:
+    """Return the function that yields what the tokens of a text are; None where these are words or subwords."""
+    return {"char": code_points, "byte": raw_bytes}.get(options.tokenizer)
+
+
+def train_tokenizer(
+    options: TextOptions,
+    texts: Callable[[], Iterator[str]],
+    *,
+    seed: int,
+    counts: npt.NDArray[np.int64] | None = None,
+) -> Tokenizer:
     """Build a tokenizer of bytes, characters or subwords from the training text; for words see `NumberedWords`.
+
+    Subwords are not counted yet (see `set_counts`).
 
     Args:
         options: kind, sizes and unit.
         texts: starts a new pass over the training text, in chunks that end at line ends.
+        counts: the count of each byte or code point (NUM_CODE_POINTS,), if they are known already.
         seed: seed of the lines that SentencePiece samples from a large corpus.
 
     Raises:
         OptionError: if a vocabulary of the requested size is impossible.
     """
     boundary = DOCUMENT_BOUNDARY if options.unit == "document" else NEWLINE
-    if options.tokenizer == "byte":
-        counts = np.zeros(256, dtype=np.int64)
-        for text in texts():
-            counts += np.bincount(np.frombuffer(text.encode("utf-8", "surrogateescape"), np.uint8), minlength=256)
-        return ByteTokenizer(byte_vocabulary(counts, options.unit), options.unit)
-    if options.tokenizer == "subword":
+    values = values_of(options)
+    if values is None:
         return _train_subwords(options, texts, boundary, seed)
-    assert options.tokenizer == "char"
+    counts = count_texts(texts(), values) if counts is None else counts
+    if options.tokenizer == "byte":
+        return ByteTokenizer(byte_vocabulary(counts[:256], options.unit), options.unit)
     vocabulary = build_vocabulary(
-        count_characters(texts()),
+        {chr(code_point): int(counts[code_point]) for code_point in np.flatnonzero(counts)},
         boundary=boundary,
         min_count=options.min_count or 1,
         max_size=options.vocab_size,
@@ -70,7 +90,7 @@ def train_tokenizer(options: TextOptions, texts: Callable[[], Iterator[str]], *,
 
 
 class NumberedWords:
-    """Words, line ends and gaps, numbered in order of appearance, with their counts.
+    """Words, line ends and gaps, numbered in order of appearance.
 
     Args:
         pretokenized: whether words are separated by white space only.
@@ -82,22 +102,51 @@ class NumberedWords:
 
     def __init__(self, *, pretokenized: bool, unit: Unit = "stream") -> None:
         self._numbers: dict[str, int] = {"": self.boundary, NEWLINE: 1}
-        self._counts = np.zeros(1 << 16, dtype=np.int64)
+        self._names = ["", NEWLINE]
         encoder = PretokenizedEncoder(self.number_of, unit) if pretokenized else WordEncoder(self.number_of)
         self.encode = encoder.encode
 
+    def __len__(self) -> int:
+        return len(self._names)
+
     def number_of(self, word: str) -> int:
         """Return the number of a word, a new one if necessary."""
-        return self._numbers.setdefault(word, len(self._numbers))
+        number = self._numbers.get(word)
+        if number is None:
+            number = self._numbers[word] = len(self._names)
+            self._names.append(word)
+        return number
 
-    def count(self, numbers: npt.NDArray[np.int64], *, num_documents: int = 0) -> None:
-        """Count words of the training split; a boundary counts as the line end of a document's last line."""
-        word_counts = np.bincount(numbers, minlength=len(self._numbers))
-        if len(word_counts) > len(self._counts):
-            self._counts = np.pad(self._counts, (0, 2 * len(word_counts) - len(self._counts)))
-        word_counts[self.number_of(NEWLINE)] += num_documents
-        word_counts[self.boundary] = 0
-        self._counts[: len(word_counts)] += word_counts
+    def named(self, numbers: npt.NDArray[np.int64]) -> list[str]:
+        """Return the words of some numbers (M,)."""
+        return [self._names[number] for number in numbers.tolist()]
+
+
+class WordCounts:
+    """The words of a whole text, numbered in order of appearance, with their counts in the training split."""
+
+    def __init__(self) -> None:
+        self._numbers: dict[str, int] = {"": NumberedWords.boundary, NEWLINE: 1}
+        self._counts = np.zeros(1 << 16, dtype=np.int64)
+
+    def numbers_of(self, words: Sequence[str]) -> npt.NDArray[np.int64]:
+        """Return the numbers of words (M,), new ones if necessary."""
+        numbers = self._numbers
+        return np.fromiter((numbers.setdefault(word, len(numbers)) for word in words), np.int64, count=len(words))
+
+    def count(self, numbers: npt.NDArray[np.int64], counts: npt.NDArray[np.int64], *, num_documents: int = 0) -> None:
+        """Count words of the training split; a boundary counts as the line end of a document's last line.
+
+        Args:
+            numbers: of distinct words (M,).
+            counts: how often each occurs (M,).
+            num_documents: closed by boundaries.
+        """
+        if len(self._numbers) > len(self._counts):
+            self._counts = np.pad(self._counts, (0, 2 * len(self._numbers) - len(self._counts)))
+        self._counts[numbers] += counts
+        self._counts[1] += num_documents
+        self._counts[NumberedWords.boundary] = 0
 
     def counts(self) -> dict[str, int]:
         """Return the count of each word, without zeros."""
@@ -145,9 +194,11 @@ def spelling_examples(counts: Mapping[str, int], vocabulary: Vocabulary) -> list
 def _train_subwords(
     options: TextOptions, texts: Callable[[], Iterator[str]], boundary: str, seed: int
 ) -> SubwordTokenizer:
-    wanted = options.vocab_size or int(np.clip(sum(map(len, texts())) // CHARS_PER_SUBWORD, 256, 8000))
+    num_chars = sum(map(len, texts()))
+    wanted = options.vocab_size or int(np.clip(num_chars // CHARS_PER_SUBWORD, 256, 8000))
+    sampled = functools.partial(_spaced_chunks, texts, min(1.0, MAX_SUBWORD_CHARS / max(1, num_chars)))
     try:
-        model, tokens = _sentencepiece_model(options, texts, wanted, boundary, seed)
+        model, tokens = _sentencepiece_model(options, sampled, wanted, boundary, seed)
     except _TooFewSubwordsError as error:
         if options.vocab_size:
             raise OptionError(
@@ -155,16 +206,25 @@ def _train_subwords(
                 f"each of its characters; pass --vocab-size {error.minimum * 2} or so"
             ) from error
         enough = int(error.minimum * SUBWORDS_PER_CHARACTER)
-        model, tokens = _sentencepiece_model(options, texts, enough, boundary, seed)
+        model, tokens = _sentencepiece_model(options, sampled, enough, boundary, seed)
     uncounted = Vocabulary(
         tokens, (0,) * len(tokens), boundary_id=tokens.index(boundary), unknown_id=tokens.index(UNKNOWN)
     )
-    tokenizer = SubwordTokenizer(uncounted, options.unit, model)
-    counts = np.zeros(len(tokens), dtype=np.int64)
-    for text in texts():
-        counts += np.bincount(tokenizer.encode(text), minlength=len(tokens))
-    tokenizer.vocabulary = Vocabulary(tokens, tuple(counts.tolist()), uncounted.boundary_id, uncounted.unknown_id)
-    return tokenizer
+    return SubwordTokenizer(uncounted, options.unit, model)
+
+
+def _spaced_chunks(texts: Callable[[], Iterator[str]], fraction: float) -> Iterator[str]:
+    """Yield a fraction of the chunks of a text, evenly spaced."""
+    return (text for number, text in enumerate(texts()) if int((number + 1) * fraction) > int(number * fraction))
+
+
+def set_counts(tokenizer: Tokenizer, counts: npt.NDArray[np.int64]) -> None:
+    """Set the counts of a tokenizer's tokens (V,); a boundary of documents counts as the line end of a document's last line."""
+    vocabulary = tokenizer.vocabulary
+    if tokenizer.unit == "document":
+        counts[vocabulary.ids[NEWLINE]] += counts[vocabulary.boundary_id]
+        counts[vocabulary.boundary_id] = 0
+    tokenizer.vocabulary = replace(vocabulary, counts=tuple(counts.tolist()))
 
 
 class _TooFewSubwordsError(Exception):

@@ -4,6 +4,7 @@ A tokenizer is built from the training text in `tokenizer_training.py`, stored a
 `load_tokenizer`. A newline is a separate token in all of them, and the boundary of streams and lines.
 """
 
+import functools
 from collections.abc import Callable, Iterable
 from itertools import accumulate
 from typing import NamedTuple, Protocol, TypeVar
@@ -15,6 +16,7 @@ from charnn.config import Unit
 from charnn.errors import ModelError
 from charnn.files import json_bytes, read_json
 from charnn.text.characters import characters_only, whole_characters
+from charnn.text.code_points import NUM_CODE_POINTS, StoredCharacters, code_points
 from charnn.text.decoders import ByteDecoder, Decoder, PretokenizedDecoder, TokenDecoder, WordDecoder
 from charnn.text.decoding import RAW
 from charnn.text.pretokenized import WORD, has_marks, marked_words, without_closing_mark
@@ -89,14 +91,19 @@ class CharTokenizer:
         self.unit = unit
         if vocabulary.unknown_id is None:
             raise ValueError("a character vocabulary requires <unk>")
-        self._id_of_code_point = np.full(0x110000, vocabulary.unknown_id, dtype=np.int64)
+        self._id_of_code_point = np.full(NUM_CODE_POINTS, vocabulary.unknown_id, dtype=np.int64)
         for token, id in vocabulary.ids.items():
             if len(token) == 1:
                 self._id_of_code_point[ord(token)] = id
 
     def encode(self, text: str) -> Ids:
         """Return one id per code point: a table lookup."""
-        return self._id_of_code_point[_code_points(text)]
+        return self._id_of_code_point[code_points(text)]
+
+    @functools.cached_property
+    def stored(self) -> StoredCharacters:
+        """Encodes a long text in the data type in which its ids are stored."""
+        return StoredCharacters(self._id_of_code_point.astype(self.vocabulary.dtype))
 
     def tokenize(self, text: str) -> list[Token]:
         """Return one token per code point."""
@@ -109,21 +116,6 @@ class CharTokenizer:
     def files(self) -> dict[str, bytes]:
         """Return tokenizer.json."""
         return {"tokenizer.json": _tokenizer_json(self)}
-
-
-def _code_points(text: str) -> npt.NDArray[np.uint8] | npt.NDArray[np.uint32]:
-    if text.isascii():
-        return np.frombuffer(text.encode("ascii"), dtype=np.uint8)
-    return np.frombuffer(text.encode("utf-32-le", "surrogatepass"), dtype=np.uint32)
-
-
-def count_characters(texts: Iterable[str]) -> dict[str, int]:
-    """Count the code points of a text."""
-    counts = np.zeros(0x110000, dtype=np.int64)
-    for text in texts:
-        new_counts = np.bincount(_code_points(text))
-        counts[: len(new_counts)] += new_counts
-    return {chr(code_point): int(counts[code_point]) for code_point in np.flatnonzero(counts)}
 
 
 class ByteTokenizer:

@@ -3,6 +3,7 @@
 Each batch is a function of (seed, epoch, index) alone, so a checkpoint stores the position in the corpus as two integers.
 """
 
+from array import array
 from itertools import pairwise
 from typing import Any, NamedTuple, Protocol
 
@@ -10,8 +11,10 @@ import numpy as np
 import numpy.typing as npt
 
 from charnn.randomness import WEYL_INCREMENT, splitmix64
+from charnn.text.stored_ids import as_array, index_type, positions_of
 from charnn.text.vocabulary import REPLACEMENT_PROBABILITY, Vocabulary, replaceable_tokens
 from charnn.training.loss import IGNORED
+from charnn.training.steps import Packs, Steps, empty_packs
 
 IdArray = npt.NDArray[np.int64]
 
@@ -84,51 +87,11 @@ def _uniform_hash(positions: IdArray, seed: int, epoch: int) -> npt.NDArray[np.f
     return (hashed >> np.uint64(11)).astype(np.float64) / 2.0**53
 
 
-FULL_LENGTH_PROBABILITY, LENGTH_STD, MIN_DRAWN_LENGTH = 0.95, 5, 5
-
-
-class _StepSlice(NamedTuple):
-    """The input of a step: indices of segments or units, the first token of each to process, and the maximum length."""
-
-    texts: IdArray
-    first: int
-    length: int
-
-
-class _EpochSteps(NamedTuple):
+class _EpochOfLanes(NamedTuple):
     """An epoch of `LaneBatches`: the position in the text at which it begins, and its steps."""
 
     offset: int
-    steps: list[_StepSlice]
-
-
-def _split_into_steps(
-    packs: list[IdArray], lengths: IdArray, bptt_length: int, jitter: np.random.Generator | None
-) -> list[_StepSlice]:
-    """Split packs of texts into steps of truncated backpropagation through time.
-
-    Args:
-        packs: indices of the texts that are processed in parallel.
-        lengths: lengths of all texts, in tokens.
-        jitter: generator for the length of each step; if None, every step has length `bptt_length`.
-    """
-    steps = []
-    for pack in packs:
-        first, longest = 0, int(lengths[pack].max())
-        while first < longest:
-            length = bptt_length if jitter is None else _draw_length(bptt_length, jitter)
-            steps.append(_StepSlice(pack, first, length))
-            first += length
-    return steps
-
-
-def _draw_length(bptt_length: int, random: np.random.Generator) -> int:
-    """Draw a length near `bptt_length`, or with probability 0.05 near half of it.
-
-    Source: Merity et al. (2018), Regularizing and optimizing LSTM language models.
-    """
-    mean = bptt_length if random.random() < FULL_LENGTH_PROBABILITY else bptt_length / 2
-    return max(MIN_DRAWN_LENGTH, round(random.normal(mean, LENGTH_STD)))
+    steps: Steps
 
 
 class LaneBatches:
@@ -158,7 +121,7 @@ class LaneBatches:
         seed: int,
         jitter: bool = False,
     ) -> None:
-        self._ids = np.asarray(ids)
+        self._ids = as_array(ids)
         self._jitter = jitter
         self._boundary_id = vocabulary.boundary_id
         self._noise = UnknownNoise(vocabulary, seed)
@@ -167,9 +130,7 @@ class LaneBatches:
         self.num_lanes = min(num_lanes, len(ids))
         tokens_per_round = self.num_lanes * (carry_length or len(ids))
         num_rounds = max(1, min(-(-len(ids) // tokens_per_round), len(ids) // self.num_lanes))
-        num_segments = self.num_lanes * num_rounds
-        bounds = np.arange(num_segments + 1) * len(ids) // num_segments
-        self._starts, self._lengths = bounds[:-1], np.diff(bounds)
+        self._num_segments = self.num_lanes * num_rounds
         self._cached_epoch = -1
         self.steps_per_epoch = len(self._steps_of(0).steps)
 
@@ -178,10 +139,11 @@ class LaneBatches:
         offset, steps = self._steps_of(epoch)
         if index >= len(steps):
             return None
-        segments, first, length = steps[index]
-        lengths = self._lengths[segments]
+        segments, first, length = steps.step(index)
+        starts = self._starts(segments)
+        lengths = self._starts(segments + 1) - starts
         times = np.arange(first - 1, min(first + length, int(lengths.max())))[:, None]
-        positions = (self._starts[segments] + offset + times) % len(self._ids)
+        positions = (starts + offset + times) % len(self._ids)
         block = self._ids[positions].astype(np.int64)
         self._noise.apply(block, positions, epoch)
         inputs, targets = block[:-1], block[1:].copy()
@@ -190,18 +152,24 @@ class LaneBatches:
         num_targets = int(np.count_nonzero(targets != IGNORED))
         return Batch(inputs, targets, positions[1:], num_targets, first == 0, length / self._bptt_length)
 
-    def _steps_of(self, epoch: int) -> _EpochSteps:
+    def _starts(self, segments: IdArray) -> IdArray:
+        """Return where segments begin, in a text that begins with the first one; of their number, the end of the text."""
+        return segments * len(self._ids) // self._num_segments
+
+    def _steps_of(self, epoch: int) -> _EpochOfLanes:
         """Return the steps of an epoch, which are cached."""
         if epoch != self._cached_epoch:
             random = np.random.default_rng([self._seed, epoch])
-            offset, order = int(random.integers(len(self._ids))), np.arange(len(self._starts))
+            offset, order = int(random.integers(len(self._ids))), np.arange(self._num_segments)
             if len(order) > self.num_lanes:
                 order = random.permutation(order)
-            rounds = [order[first : first + self.num_lanes] for first in range(0, len(order), self.num_lanes)]
+            starts = np.arange(0, len(order), self.num_lanes)
+            longest = np.maximum.reduceat(self._starts(order + 1) - self._starts(order), starts)
             jitter = np.random.default_rng([self._seed, epoch, 2]) if self._jitter else None
-            self._epoch_steps = _EpochSteps(offset, _split_into_steps(rounds, self._lengths, self._bptt_length, jitter))
+            packs = Packs(order, starts, starts + self.num_lanes, longest)
+            self._epoch = _EpochOfLanes(offset, Steps(packs, self._bptt_length, jitter))
             self._cached_epoch = epoch
-        return self._epoch_steps
+        return self._epoch
 
 
 class UnitBatches:
@@ -228,16 +196,14 @@ class UnitBatches:
         seed: int | None,
         jitter: bool = False,
     ) -> None:
-        self._ids = np.asarray(ids)
+        self._ids = as_array(ids)
         self._jitter = jitter
         self._boundary_id = vocabulary.boundary_id
         self._noise = None if seed is None else UnknownNoise(vocabulary, seed)
         self._seed = seed
         self._batch_size = batch_size
         self._bptt_length = bptt_length
-        ends = np.flatnonzero(self._ids == self._boundary_id)
-        self._starts = np.concatenate([[0], ends[:-1] + 1])
-        self._lengths = ends - self._starts + 1
+        self._ends = positions_of(ids, self._boundary_id)
         self._cached_epoch = -1
         self.steps_per_epoch = len(self._steps_of(0))
 
@@ -246,10 +212,10 @@ class UnitBatches:
         steps = self._steps_of(epoch)
         if index >= len(steps):
             return None
-        units, first, length = steps[index]
-        lengths = self._lengths[units]
+        units, first, length = steps.step(index)
+        starts, lengths = self._starts(units), self._lengths(units)
         times = np.arange(first - 1, min(first + length, int(lengths.max())))[:, None]
-        positions = np.clip(self._starts[units] + np.minimum(times, lengths - 1), 0, None)
+        positions = np.clip(starts + np.minimum(times, lengths - 1), 0, None)
         block = self._ids[positions].astype(np.int64)
         if self._noise is not None:
             self._noise.apply(block, positions, epoch)
@@ -261,36 +227,52 @@ class UnitBatches:
 
     def unit_ranges(self) -> list[range]:
         """Return ranges of consecutive batches of epoch 0: the first of each starts units, and the others continue them."""
-        starts = [index for index, step in enumerate(self._steps_of(0)) if step.first == 0]
+        starts = self._steps_of(0).starts_of_packs().tolist()
         return [range(*bounds) for bounds in pairwise([*starts, self.steps_per_epoch])]
 
-    def _steps_of(self, epoch: int) -> list[_StepSlice]:
+    def _starts(self, units: IdArray) -> IdArray:
+        """Return where units begin."""
+        return np.where(units > 0, self._ends[np.maximum(units, 1) - 1].astype(np.int64) + 1, 0)
+
+    def _lengths(self, units: IdArray) -> IdArray:
+        """Return the lengths of units, with their boundaries."""
+        return self._ends[units].astype(np.int64) - self._starts(units) + 1
+
+    def _steps_of(self, epoch: int) -> Steps:
         """Return the steps of an epoch, which are cached."""
         if epoch != self._cached_epoch:
+            self._cached_steps = Steps(empty_packs(), self._bptt_length, None)  # frees the steps of the epoch before
             jitter = np.random.default_rng([self._seed or 0, epoch, 2]) if self._jitter else None
-            self._cached_steps = _split_into_steps(self._packs(epoch), self._lengths, self._bptt_length, jitter)
+            self._cached_steps = Steps(self._packs(epoch), self._bptt_length, jitter)
             self._cached_epoch = epoch
         return self._cached_steps
 
-    def _packs(self, epoch: int) -> list[IdArray]:
+    def _packs(self, epoch: int) -> Packs:
         """Pack units of similar length, drawn at random; without a seed, in the order of their lengths."""
-        num_units = len(self._starts)
+        num_units = len(self._ends)
         random = None if self._seed is None else np.random.default_rng([self._seed, epoch])
-        order = np.arange(num_units) if random is None else random.permutation(num_units)
+        order = np.arange(num_units, dtype=index_type(num_units))
+        if random is not None:
+            random.shuffle(order)
         tokens_per_step = self._batch_size * self._bptt_length
         window = num_units if random is None else max(64 * self._batch_size, 4096)
-        packs = []
+        starts = array("q")
         for window_start in range(0, num_units, window):
             candidates = order[window_start : window_start + window]
-            by_length = candidates[np.argsort(self._lengths[candidates], kind="stable")]
+            lengths = self._lengths(candidates)
+            in_order = np.argsort(lengths, kind="stable")
+            candidates[:], lengths = candidates[in_order], lengths[in_order]
             num_packed = 0
-            while num_packed < len(by_length):
-                size = max(1, tokens_per_step // min(self._bptt_length, int(self._lengths[by_length[num_packed]])))
-                longest = int(self._lengths[by_length[min(num_packed + size, len(by_length)) - 1]])
+            while num_packed < len(candidates):
+                size = max(1, tokens_per_step // min(self._bptt_length, int(lengths[num_packed])))
+                longest = int(lengths[min(num_packed + size, len(candidates)) - 1])
                 size = max(1, tokens_per_step // min(self._bptt_length, longest))
-                packs.append(by_length[num_packed : num_packed + size])
+                starts.append(window_start + num_packed)
                 num_packed += size
-        return packs if random is None else [packs[index] for index in random.permutation(len(packs))]
+        bounds = np.append(np.array(starts, dtype=np.int64), num_units)
+        drawn = np.arange(len(starts)) if random is None else random.permutation(len(starts))
+        firsts, ends = bounds[drawn], bounds[drawn + 1]
+        return Packs(order, firsts, ends, self._lengths(order[ends - 1]))
 
 
 def make_batches(

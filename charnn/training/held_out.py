@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from charnn.text.stored_ids import positions_of
 from charnn.text.vocabulary import Vocabulary
 from charnn.training.batches import IdArray
 
@@ -52,7 +53,7 @@ class HeldOutText:
             starts = np.arange(number) * (len(ids) - length) // max(number - 1, 1)
             ends = starts + length
         else:
-            starts, ends = _spread_units(np.asarray(ids), vocabulary.boundary_id, max_tokens)
+            starts, ends = _spread_units(ids, vocabulary.boundary_id, max_tokens)
         return cls(ids, unit, vocabulary.boundary_id, starts, ends - starts)
 
     def part(self, vocabulary: Vocabulary, *, max_tokens: int) -> "HeldOutText":
@@ -103,11 +104,11 @@ class HeldOutText:
 
 def _spread_units(ids: npt.NDArray[Any], boundary_id: int, max_tokens: int) -> tuple[IdArray, IdArray]:
     """Return the starts and ends of evenly spaced lines or documents with about `max_tokens` tokens together."""
-    ends = np.flatnonzero(ids == boundary_id) + 1
-    starts = np.concatenate(([0], ends[:-1]))
+    ends = positions_of(ids, boundary_id)
     number = int(np.clip(round(max_tokens / (len(ids) / len(ends))), 1, len(ends)))
     chosen = (2 * np.arange(number) + 1) * len(ends) // (2 * number)
-    return starts[chosen], ends[chosen]
+    starts = np.where(chosen > 0, ends[chosen - 1].astype(np.int64) + 1, 0)
+    return starts, ends[chosen].astype(np.int64) + 1
 
 
 def margin_of_mean(losses: npt.NDArray[np.floating[Any]], cluster_starts: IdArray) -> float | None:

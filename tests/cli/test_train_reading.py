@@ -8,7 +8,7 @@ import pytest
 
 from charnn.cli.output import console
 from charnn.cli.output.progress_line import ProgressLine, in_words
-from charnn.text import corpus
+from charnn.text import selection
 from charnn.text.progress import Meter, Progress
 from tests.conftest import FABLES
 
@@ -101,7 +101,7 @@ def test_work_of_less_than_a_second_is_not_shown(capsys):
 
 @pytest.fixture
 def cached(tmp_path, monkeypatch):
-    monkeypatch.setattr(corpus, "MIN_TEXT_BYTES", 0)
+    monkeypatch.setattr(selection, "MIN_TEXT_BYTES", 0)
     monkeypatch.setenv("CHARNN_CACHE_DIR", str(tmp_path / "kept"))
     (tmp_path / "text.txt").write_text(TEXT, encoding="utf-8")
     return tmp_path / "kept"

@@ -26,7 +26,7 @@ TEXT = FABLES.read_text(encoding="utf-8")[:40_000]
 @pytest.fixture
 def root(tmp_path, monkeypatch):
     """A cache for texts of any length."""
-    monkeypatch.setattr(corpus, "MIN_TEXT_BYTES", 0)
+    monkeypatch.setattr(selection, "MIN_TEXT_BYTES", 0)
     return tmp_path / "kept"
 
 
@@ -61,7 +61,7 @@ CASES = [
 @pytest.mark.parametrize("options", CASES)
 def test_a_second_run_takes_the_same_from_the_cache(tmp_path, root, monkeypatch, options):
     first = prepared(tmp_path, root, **options)
-    monkeypatch.setattr(corpus, "_encode", None)  # nothing is encoded again
+    monkeypatch.setattr(corpus, "encode_text", None)  # nothing is encoded again
     notes = []
     second = prepared(tmp_path, root, notes=notes, **options)
     assert contents(second) == contents(first)
@@ -149,7 +149,7 @@ def test_a_damaged_entry_is_passed_over_and_replaced(tmp_path, root, name, damag
 
 
 def test_of_a_text_that_grows_while_it_is_read_what_there_was_is_encoded(tmp_path, root, monkeypatch):
-    encode = corpus._encode
+    encode = corpus.encode_text
 
     def encode_while_it_grows(directory, text, *others):
         with text.sources[0].path.open("a") as file:
@@ -157,7 +157,7 @@ def test_of_a_text_that_grows_while_it_is_read_what_there_was_is_encoded(tmp_pat
         return encode(directory, text, *others)
 
     first = prepared(tmp_path, root)
-    monkeypatch.setattr(corpus, "_encode", encode_while_it_grows)
+    monkeypatch.setattr(corpus, "encode_text", encode_while_it_grows)
     notes = []
     second = prepared(tmp_path, None, notes=notes)
     assert contents(second) == contents(first)
@@ -393,7 +393,7 @@ def test_progress_counts_every_byte_of_every_pass(tmp_path, root):
     by_pass = {}
     for progress in seen:
         by_pass.setdefault(progress.task.split(f" {tmp_path}")[0], []).append(progress)
-    assert list(by_pass) == ["taking the digest of", "looking through", "counting the tokens of", "reading"]
+    assert list(by_pass) == ["taking the digest of", "looking through", "reading"]
     for each in by_pass.values():
         done = [progress.num_done for progress in each]
         assert done == sorted(done)

@@ -9,7 +9,7 @@ import pytest
 
 from charnn.config import TextOptions
 from charnn.errors import TextError
-from charnn.text import decoding, encoding, selection
+from charnn.text import decoding, encoding, overlap, passes, selection
 from charnn.text.corpus import prepare_corpus
 from charnn.text.facts import TextFile
 from charnn.text.tokenizers import decode
@@ -124,6 +124,8 @@ def test_memory_does_not_grow_with_the_text(tmp_path, monkeypatch, unit, kind):
     monkeypatch.setattr(decoding, "CHUNK_BYTES", 1 << 14)
     monkeypatch.setattr(selection, "BLOCK_BYTES", 1 << 14)
     monkeypatch.setattr(encoding, "BLOCK_NUMBERS", 1 << 12)
+    monkeypatch.setattr(overlap, "BLOCK_TOKENS", 1 << 12)
+    monkeypatch.setattr(passes, "KEPT_BYTES", 1 << 14)
     line = "a line of text, as long as many another one is\n"
 
     def peak(num_lines):

@@ -218,7 +218,6 @@ def a_zip(*names):
     ("content", "message"),
     [
         (b"%PDF-1.7\n...", "is a PDF document, not text; extract its text: pdftotext {path} text.txt"),
-        (b"\x28\xb5\x2f\xfd....", "is compressed with Zstandard, not text; unpack it first: unzstd {path}"),
         (a_zip("a.txt"), "is a ZIP archive, not text; unpack it first: unzip {path}"),
         (
             a_zip("[Content_Types].xml", "word/document.xml"),

@@ -1,36 +1,11 @@
-import numpy as np
 import pytest
 
 from charnn.config import TextOptions
-from charnn.text import doubts
-from charnn.text.doubts import long_line_doubt, repeated_passages, training_files, unknown_doubt
+from charnn.text.doubts import long_line_doubt, report_overlap, training_files, unknown_doubt
 from charnn.text.facts import SplitSize, TextFile
+from charnn.text.overlap import Overlap
 from tests.conftest import trained_tokenizer
-
-
-def random_ids(num_tokens, seed, dtype=np.uint16):
-    return np.random.default_rng(seed).integers(0, 50, num_tokens).astype(dtype)
-
-
-@pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.uint32])
-def test_passages_that_occur_in_the_training_text_are_counted(monkeypatch, dtype):
-    monkeypatch.setattr(doubts, "BLOCK_TOKENS", 100)  # passages lie across blocks
-    train, valid = random_ids(9000, 1, dtype), random_ids(16 * 300, 2, dtype)
-    assert repeated_passages(train, valid) == (16, 0)
-    valid[300:2000] = train[777:2477]
-    found = sum(300 <= start <= 1800 for start in np.linspace(0, 16 * 300 - 200, 16).astype(int))
-    assert repeated_passages(train, valid) == (16, found)
-    assert repeated_passages(train, train[50:110]) == (1, 1)
-    assert repeated_passages(train, train[50:90]) == (0, 0)  # so short a passage may occur twice by chance
-    assert repeated_passages(train[:0], valid) == (16, 0)
-
-
-def test_a_passage_begins_at_a_token_not_in_the_middle_of_one():
-    valid = np.full(60, 0x0101, dtype=np.uint16)
-    shifted = np.array([0x0100, *[0x0101] * 59, 0x0001], dtype="<u2")  # the same bytes, one byte later
-    assert valid.tobytes() in shifted.tobytes()
-    assert repeated_passages(shifted, valid) == (1, 0)
-    assert repeated_passages(np.append(shifted, valid), valid) == (1, 1)
+from tests.notices import collected_notices
 
 
 @pytest.mark.parametrize(
@@ -72,3 +47,27 @@ def test_a_long_line_has_pages():
     assert (long_line_doubt("x: line 3", 100_000) or "").startswith(
         "x: line 3 has 100,000 characters, which is too long for a sentence"
     )
+
+
+@pytest.mark.parametrize(
+    ("options", "overlap", "said"),
+    [
+        ({"unit": "line"}, Overlap(100, 49, 100), None),
+        ({"unit": "line"}, Overlap(100, 50, 999), "50% of its lines are in the training text, too (measured on 100)"),
+        ({}, Overlap(1000, 590, 1000), None),
+        (
+            {},
+            Overlap(1000, 600, 1000),
+            "60% of its spans of 32 tokens are in the training text, too (measured on 1,000)",
+        ),
+        ({"tokenizer": "word"}, Overlap(100, 12, 100), None),
+        ({"tokenizer": "word", "unit": "document"}, Overlap(100, 13, 100), "13% of its spans of 32 tokens are"),
+        ({}, Overlap(7, 7, 7), None),
+    ],
+)
+def test_more_overlap_than_ordinary_texts_have_is_said(options, overlap, said):
+    tokenizer = trained_tokenizer(TextOptions(**options), "some words here")
+    with collected_notices() as notes:
+        report_overlap([TextFile("a", 1, "1")], [TextFile("v", 1, "2")], overlap, tokenizer)
+    assert len(notes) == (said is not None)
+    assert said is None or notes[0].startswith(f"v: {said}")

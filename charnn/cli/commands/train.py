@@ -93,7 +93,8 @@ def train(
         charnn.api.check_exist([*texts, valid] if valid else texts)
         if not find_lr:
             charnn.api.check_available(directory, overwrite=overwrite)  # again later; here, before torch is loaded
-        charnn.api.note_table(texts, request.text_options.encoding)
+        if request.text_options.column is None:
+            charnn.api.note_table(texts, request.text_options.encoding)
         console.notice(f"reading {', '.join(map(charnn.api.display_name, texts))}")
     if find_lr:
         with terminated_like_interrupted():

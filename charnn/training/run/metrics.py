@@ -10,7 +10,9 @@ import numpy.typing as npt
 from charnn.ngrams.counting import count_ngrams
 from charnn.ngrams.kneser_ney import NgramModel, NgramScores, estimate
 from charnn.ngrams.mixture import cross_fitted_loss, fit_weights
+from charnn.notices import notice_logger
 from charnn.text.progress import Meter, Report
+from charnn.text.stored_ids import release, spaced_parts
 from charnn.text.vocabulary import Vocabulary
 from charnn.training.evaluation import fixed_window_loss, held_out_log_probs
 from charnn.training.held_out import HeldOutText, margin_of_mean
@@ -20,6 +22,10 @@ from charnn.training.parallel.workers import Workers
 COUNTING_TIME_FRACTION = 0.1
 """Maximum fraction of a time budget for counting n-grams, at `TOKENS_COUNTED_PER_SECOND`."""
 TOKENS_COUNTED_PER_SECOND = 2_000_000
+MAX_COUNTED_TOKENS = 1 << 27
+"""Maximum number of tokens that are counted without a time budget, in ten to sixty seconds."""
+
+logger = notice_logger(__name__)
 
 
 def estimate_ngrams(
@@ -37,34 +43,47 @@ def estimate_ngrams(
         ids: the encoded text (N,).
         order: of the n-gram model.
         unit: stream, line or document; n-grams do not cross the boundary of a unit.
-        seconds: the time budget; if the text is too long for it, ten evenly spaced parts are counted. None counts it all.
+        seconds: the time budget; if the text is too long for it, ten evenly spaced parts are counted. None counts up to
+            `MAX_COUNTED_TOKENS`.
         report: called with the progress of counting.
     """
-    ids = _spaced_parts(ids, tokens_to_count(len(ids), seconds))
+    ids = _parts_to_count(ids, seconds)
+    meter = Meter("counting n-grams", "tokens", len(ids), report)
+
+    def advance(num_tokens: int) -> None:
+        release(ids)  # what was read of a memory-mapped text
+        meter.advance(num_tokens)
+
     counts = count_ngrams(
         ids,
         order=order,
         vocab_size=len(vocabulary),
         boundary_id=vocabulary.boundary_id,
         cut_at_boundary=unit != "stream",
-        advance=Meter("counting n-grams", "tokens", len(ids), report).advance,
+        advance=advance,
     )
     return estimate(counts, len(vocabulary))
 
 
 def tokens_to_count(num_tokens: int, seconds: float | None) -> int:
-    """Return the number of tokens from which the n-gram model is estimated in a time budget of some seconds."""
-    if seconds is None:
-        return num_tokens
-    return min(num_tokens, int(seconds * COUNTING_TIME_FRACTION * TOKENS_COUNTED_PER_SECOND))
+    """Return the number of tokens from which the n-gram model is estimated, within a budget of some seconds if any."""
+    affordable = (
+        MAX_COUNTED_TOKENS if seconds is None else int(seconds * COUNTING_TIME_FRACTION * TOKENS_COUNTED_PER_SECOND)
+    )
+    return min(num_tokens, affordable)
 
 
-def _spaced_parts(ids: npt.NDArray[Any], max_tokens: int) -> npt.NDArray[Any]:
-    """Return at most `max_tokens` tokens of a text, from ten evenly spaced positions if it is longer."""
-    if len(ids) <= max_tokens:
+def _parts_to_count(ids: npt.NDArray[Any], seconds: float | None) -> npt.NDArray[Any]:
+    """Return the tokens to count: those of a whole text, or of ten evenly spaced parts of a longer one."""
+    number = tokens_to_count(len(ids), seconds)
+    if number == len(ids):
         return ids
-    length = max(1, max_tokens // 10)
-    return np.concatenate([ids[start : start + length] for start in range(0, len(ids) - length + 1, len(ids) // 10)])
+    if seconds is None:
+        logger.info(
+            f"the n-gram model is estimated from {number:,} of {len(ids):,} training tokens, in ten evenly spaced parts; "
+            "counting all of them would take minutes"
+        )
+    return spaced_parts(ids, max(1, number // 10), 10)
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from charnn.errors import OptionError, StorageError
 from charnn.notices import notice_logger
 from charnn.storage.locking import exclusive
 from charnn.storage.model_directory import is_model, read_config
-from charnn.storage.run_files import BACKWARD, RESUMING
+from charnn.storage.run_files import BACKWARD, resuming_files
 from charnn.text.progress import Report
 from charnn.training.run.bidirectional import half_of_budget, is_finished, is_forward_half
 from charnn.training.run.create import create_backward_half, create_run
@@ -64,8 +64,8 @@ def _slim_down(directory: Path) -> None:
     configs = [read_config(half) for half in halves]
     if all(config.training.slim and config.results.is_finished for config in configs):
         for half in halves:
-            for name in RESUMING:
-                (half / name).unlink(missing_ok=True)
+            for file in resuming_files(half):
+                file.unlink(missing_ok=True)
 
 
 def _new_networks(request: RunRequest, started: float, report: Report | None) -> Generator[Session, None, None]:

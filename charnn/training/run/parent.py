@@ -4,7 +4,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -23,6 +23,7 @@ from charnn.storage.run_config import ParentFacts, RunConfig
 from charnn.storage.run_files import BACKWARD
 from charnn.text.corpus import open_ids
 from charnn.text.kept_tokenizer import KeptTokenizer, with_unit
+from charnn.text.stored_ids import ShardedIds
 from charnn.text.vocabulary import Vocabulary
 
 logger = notice_logger(__name__)
@@ -248,4 +249,6 @@ def texts_of_both(parent: Parent, ids: npt.NDArray[Any]) -> npt.NDArray[Any]:
             f"{parent.model.path}: has no train.bin (--slim), so the n-gram model is estimated on the new text alone"
         )
         return ids
-    return np.concatenate([np.asarray(old).astype(ids.dtype), np.asarray(ids)])
+    if old.dtype != ids.dtype:  # the vocabulary was extended
+        old = np.asarray(old).astype(ids.dtype)
+    return cast(npt.NDArray[Any], ShardedIds([old, ids]))

@@ -1,0 +1,160 @@
+"""The text of one column of a table (CSV, TSV), or of one field of JSON lines.
+
+Each cell is text of its own. In a stream its line ends are kept and one follows it; with lines it is one line, in which line
+ends become spaces; with documents it is one document, without its blank lines.
+"""
+
+import json
+import re
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from charnn.config import Unit
+from charnn.errors import TextError, first_of
+from charnn.text.characters import characters_only
+from charnn.text.sources import PACKED_SUFFIXES
+from charnn.text.tables import UnclosedCellError, check_columns, read_table
+
+JSON_SUFFIXES = (".jsonl", ".ndjson")
+CHUNK_CHARS = 1 << 20
+MOST_NAMED = 8
+
+
+class Column(NamedTuple):
+    """A column of a table, or a field of JSON objects.
+
+    Args:
+        name: of the column.
+        unit: decides what becomes of line ends in cells.
+    """
+
+    name: str
+    unit: Unit
+
+
+class _Cell(NamedTuple):
+    """A text and the line that it is in, from 1."""
+
+    line: int
+    text: str
+
+
+def column_text(name: str, lines: Iterator[str], column: Column, *, is_cut: bool) -> Iterator[str]:
+    """Yield the text of a column in chunks, with a line end after each cell, or a blank line after documents.
+
+    Args:
+        name: of the file, for messages.
+        lines: of the file, without line ends.
+        column: to read.
+        is_cut: whether the file is only read up to some line, in which a quoted cell may go on.
+
+    Raises:
+        TextError: naming the line that is no row, or the file that has no such column.
+    """
+    as_unit = _AS_UNIT[column.unit]
+    gathered: list[str] = []
+    num_chars = 0
+    for cell in _cells(name, lines, column.name, is_cut=is_cut):
+        if "\0" in cell.text:
+            raise TextError(
+                f"{name}:{cell.line}: found a NUL character in {column.name}, which is not allowed in text; remove it"
+            )
+        gathered.append(as_unit(characters_only(cell.text)))
+        num_chars += len(gathered[-1])
+        if num_chars >= CHUNK_CHARS:
+            yield "".join(gathered)
+            gathered, num_chars = [], 0
+    if gathered:
+        yield "".join(gathered)
+
+
+def _as_lines(cell: str) -> str:
+    return cell.removesuffix("\n") + "\n" if cell else ""
+
+
+def _as_line(cell: str) -> str:
+    line = re.sub(r"\n+", " ", cell.strip("\n"))
+    return line + "\n" if line else ""
+
+
+def _as_document(cell: str) -> str:
+    document = "\n".join(line for line in cell.split("\n") if line.strip())
+    return document + "\n\n" if document else ""
+
+
+_AS_UNIT: dict[Unit, Callable[[str], str]] = {"stream": _as_lines, "line": _as_line, "document": _as_document}
+
+
+def is_json_lines(name: str, first_line: str) -> bool:
+    """Return whether a file holds JSON lines, by its name or its first line."""
+    path = Path(name)
+    suffix = (path.with_suffix("") if path.suffix in PACKED_SUFFIXES else path).suffix.lower()
+    return suffix in JSON_SUFFIXES or first_line.lstrip().startswith("{")
+
+
+def fields_of(name: str, head: str) -> list[str] | None:
+    """Return the fields of the first object of a text that is evidently JSON lines; None for any other text."""
+    first_line = head.lstrip("\ufeff \n").partition("\n")[0]
+    if not is_json_lines(name, first_line):
+        return None
+    try:
+        found = json.loads(first_line)
+    except (ValueError, RecursionError):
+        return None
+    return list(found) if isinstance(found, dict) else None
+
+
+def _cells(name: str, lines: Iterator[str], column: str, *, is_cut: bool) -> Iterator[_Cell]:
+    first = next(lines, "")
+    lines = _with_first(first, lines)
+    if is_json_lines(name, first):
+        yield from _json_cells(name, lines, column)
+        return
+    table = read_table(name, lines)
+    check_columns(table, [column])
+    try:
+        for row in table.rows:
+            yield _Cell(row.line, row.cells[column])
+    except UnclosedCellError:
+        if not is_cut:
+            raise
+
+
+def _with_first(first: str, lines: Iterator[str]) -> Iterator[str]:
+    yield first
+    yield from lines
+
+
+def _json_cells(name: str, lines: Iterator[str], field: str) -> Iterator[_Cell]:
+    for number, line in enumerate(lines, start=1):
+        if line.strip():
+            text = _field(f"{name}:{number}", line, field)
+            yield _Cell(number, text.replace("\r\n", "\n").replace("\r", "\n"))
+
+
+def _field(where: str, line: str, field: str) -> str:
+    """Return a field of an object, empty if it is null."""
+    wanted = f"each line must be an object with a text in {field}"
+    try:
+        found: Any = json.loads(line)
+    except RecursionError:
+        raise TextError(f"{where}: is nested too deeply; {wanted}") from None
+    except ValueError as error:
+        raise TextError(f"{where}: is not JSON ({error}); {wanted}") from error
+    if not isinstance(found, dict):
+        raise TextError(f"{where}: found {_KINDS.get(type(found), 'a number')}, but {wanted}")
+    if field not in found:
+        raise TextError(
+            f"{where}: found the fields {first_of(list(found) or ['(none)'], MOST_NAMED)}, but no {field}; {wanted}"
+        )
+    value = found[field]
+    if value is None:
+        return ""
+    if not isinstance(value, str):
+        kind = _KINDS.get(type(value), "a number")
+        raise TextError(f"{where}: found {kind} in {field}, but {wanted}, or null to leave it out")
+    return value
+
+
+_KINDS = {list: "a list", dict: "an object", str: "a text", bool: "true or false", type(None): "null"}
