@@ -49,7 +49,7 @@ class Encoded(NamedTuple):
 def encode_chunks(
     directory: Path, split_chunks: Iterator[SplitChunk], tokenizer: Tokenizer, *, num_workers: int = 1
 ) -> dict[str, SplitSize]:
-    """Write the ids of both splits, and return their sizes; sets the counts of subwords that have none, of the training split."""
+    """Write the ids of both splits, and return their sizes; subwords without counts get those of the training split."""
     totals = {split: np.zeros(5, dtype=np.int64) for split in SPLITS}
     counts = np.zeros(len(tokenizer.vocabulary), dtype=np.int64)
     is_counted = tokenizer.kind == "subword" and not any(tokenizer.vocabulary.counts)
