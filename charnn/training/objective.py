@@ -10,6 +10,7 @@ from torch import Tensor
 from charnn.config import TrainingOptions
 from charnn.randomness import draw_rows
 from charnn.training.batches import IdArray
+from charnn.training.chunked_loss import chunked_losses, is_chunked
 from charnn.training.loss import (
     IGNORED,
     summed_activation_penalty,
@@ -85,12 +86,7 @@ def objective(
             generator=generator,
         )
     outputs = network.outputs(inputs_TB, state, generator)
-    logits_TBV = network.output(outputs.dropped_TBH)
-    loss = summed_cross_entropy(logits_TBV, targets_TB)
-    objective_nats = loss
-    if smoothing := options.label_smoothing:
-        spread = summed_uniform_cross_entropy(logits_TBV, targets_TB)
-        objective_nats = (1 - smoothing) * loss + smoothing * spread
+    loss, objective_nats = _losses(network, outputs.dropped_TBH, targets_TB, options.label_smoothing)
     objective_nats = objective_nats / counts.targets
     if options.activation_penalty:
         penalty = summed_activation_penalty(outputs.dropped_TBH, targets_TB)
@@ -99,6 +95,19 @@ def objective(
         penalty = summed_temporal_penalty(outputs.raw_TBH, targets_TB)
         objective_nats = objective_nats + options.temporal_penalty / counts.changes * penalty
     return Objective(loss.detach(), objective_nats, outputs.state)
+
+
+def _losses(network: Network, dropped_TBH: Tensor, targets_TB: Tensor, label_smoothing: float) -> tuple[Tensor, Tensor]:
+    """Return the summed cross-entropy of the targets, and the smoothed one, which is differentiated."""
+    output = network.output
+    if is_chunked(targets_TB.numel(), len(output.bias), targets_TB.device.type):
+        return chunked_losses(dropped_TBH, output.weight, output.bias, targets_TB, label_smoothing=label_smoothing)
+    logits_TBV = output(dropped_TBH)
+    loss = summed_cross_entropy(logits_TBV, targets_TB)
+    if not label_smoothing:
+        return loss, loss
+    spread = summed_uniform_cross_entropy(logits_TBV, targets_TB)
+    return loss, (1 - label_smoothing) * loss + label_smoothing * spread
 
 
 @torch.no_grad()

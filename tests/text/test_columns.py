@@ -46,7 +46,7 @@ def written(tmp_path, name, content):
     ("name", "content"),
     [
         ("t.csv", CSV),
-        ("t.csv.gz", gzip.compress(CSV.encode())),
+        ("t.csv.gz", gzip.compress(CSV.encode(), mtime=0)),
         ("t.tsv", 'id\ttext\n1\tone, two\n2\t\n3\ta "quoted"\n'),
         ("t.jsonl", JSON),
         ("t.txt", JSON),

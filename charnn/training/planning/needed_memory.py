@@ -14,6 +14,7 @@ from charnn.cells.parameters import expected_shapes
 from charnn.config import Architecture, TrainingOptions
 from charnn.errors import TrainingError
 from charnn.notices import notice_logger
+from charnn.training.chunked_loss import is_chunked
 from charnn.training.network.network import Network
 from charnn.training.parallel.groups import group_bounds
 from charnn.training.planning.saved_memory import saved_bytes
@@ -87,9 +88,14 @@ def needed_memory(network: Network, options: TrainingOptions, *, batch_size: int
         for length in lengths
     ]
     per_token = (saved[1] - saved[0]) / (lengths[1] - lengths[0]) if lengths[1] > lengths[0] else saved[0] / lengths[0]
-    logits = network.architecture.vocab_size * FLOAT_BYTES  # the gradient of the logits
-    per_row = (per_token + logits) * options.bptt_length
     groups = group_bounds(batch_size, batch_size, device=network.device.type)
+    logits = network.architecture.vocab_size * FLOAT_BYTES
+    positions = options.bptt_length * max(last - first for first, last in groups)
+    if is_chunked(positions, network.architecture.vocab_size, network.device.type):
+        per_token -= logits
+    else:
+        per_token += logits  # their gradient
+    per_row = per_token * options.bptt_length
     num_rows = sum(sorted((last - first for first, last in groups), reverse=True)[:num_workers])
     return NeededMemory(*parameter_memory(network.architecture, options.optimizer), per_row, num_rows)
 
