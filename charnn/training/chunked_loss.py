@@ -60,13 +60,17 @@ class _ChunkedLosses(torch.autograd.Function):
                 uniform = torch.where(is_target, log_probs.mean(dim=-1), 0.0).sum()
                 losses[1] -= (1 - label_smoothing) * found + label_smoothing * uniform
             of_logits = log_probs.exp_()
-            of_logits.sub_(label_smoothing / vocab_size)
+            if label_smoothing:
+                of_logits.sub_(label_smoothing / vocab_size)
             of_logits.scatter_add_(1, known, torch.full_like(known, label_smoothing - 1, dtype=of_logits.dtype))
-            of_logits.mul_(is_target[:, None])
+            of_logits[~is_target] = 0.0
             of_bias += of_logits.sum(dim=0)
             of_logits = of_logits.to(outputs.dtype)
             of_outputs[first : first + size] = of_logits @ weight.to(outputs.dtype)
-            of_weight += of_logits.T @ outputs
+            if of_logits.dtype == of_weight.dtype:
+                of_weight.addmm_(of_logits.T, outputs)  # without another matrix of that size
+            else:
+                of_weight += of_logits.T @ outputs
         if not label_smoothing:
             losses[1] = losses[0]
         ctx.save_for_backward(of_outputs, of_weight, of_bias)

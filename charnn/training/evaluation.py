@@ -27,8 +27,8 @@ from charnn.training.parallel.workers import Workers
 
 WARM_UP_TOKENS = 384
 MAX_CHUNK_LENGTH = 128
-MAX_LOGITS = 1 << 25
-"""Maximum number of logits in a forward pass (128 MiB)."""
+MAX_LOGITS = {"cpu": 1 << 23, "cuda": 1 << 25}
+"""Maximum number of logits in a forward pass (32 and 128 MiB)."""
 TOKENS_PER_ROW = 1536
 MAX_ROWS = 128
 UNIT_BATCH_SIZE = 32
@@ -228,7 +228,8 @@ def fixed_window_loss(
     )
     lengths = np.minimum(np.append(starts[1:], len(ids)) - starts, FIXED_WINDOW)
     by_length = np.argsort(lengths, kind="stable")
-    batch_size = max(1, min(FIXED_WINDOW_BATCH_SIZE, MAX_LOGITS // (FIXED_WINDOW * network.architecture.vocab_size)))
+    at_once = MAX_LOGITS[network.device.type] // (FIXED_WINDOW * network.architecture.vocab_size)
+    batch_size = max(1, min(FIXED_WINDOW_BATCH_SIZE, at_once))
 
     @torch.no_grad()
     def loss_of(windows: IdArray) -> LossTotal:
@@ -252,7 +253,8 @@ def _log_probs(network: Network, logits: Tensor, targets: IdArray) -> LogProbs:
 
 
 def _chunk_length(network: Network, num_rows: int) -> int:
-    return int(np.clip(MAX_LOGITS // (num_rows * network.architecture.vocab_size), 1, MAX_CHUNK_LENGTH))
+    at_once = MAX_LOGITS[network.device.type] // (num_rows * network.architecture.vocab_size)
+    return int(np.clip(at_once, 1, MAX_CHUNK_LENGTH))
 
 
 def _with_initial_first_row(state: NetworkState, initial: NetworkState) -> NetworkState:
