@@ -156,10 +156,17 @@ def test_an_anchor_is_as_github_makes_it():
     assert anchor("recipes: what, and `why`") == "recipes-what-and-why"
 
 
+OF_LAUNCHERS = {
+    *("--nproc-per-node", "--nnodes", "--max-restarts", "--rdzv-backend", "--rdzv-endpoint", "--rdzv-id"),
+    *("--nodes", "--ntasks-per-node", "--signal", "--wrap"),
+}
+"""Options of torchrun and Slurm."""
+
+
 @pytest.mark.parametrize("path", PAGES[:-1], ids=name_of)
 def test_every_option_that_a_page_names_exists(path):
     known = set(re.findall(r"--[a-z][a-z-]*", page())) | {"--help", "--help-all", "--debug", "--version"}
-    known |= {"--install-completion", "--index-url", "--cov", "--logdir", "--signal"}
+    known |= {"--install-completion", "--index-url", "--cov", "--logdir", *OF_LAUNCHERS}
     assert set(re.findall(r"--[a-z][a-z-]*", path.read_text(encoding="utf-8"))) <= known
 
 

@@ -120,7 +120,7 @@ def _init(address: str) -> None:
 def _remedy(address: str) -> str:
     if address == LOCAL:
         return "score with --shard instead"
-    return "start it there with ray start --head, or leave the address out to use this machine"
+    return "start Ray there (ray start), or leave the address out to use this machine"
 
 
 def address_of(named: str | None) -> str:

@@ -19,7 +19,7 @@ class FurtherOptions(Checked):
     init_from: Annotated[
         str | None,
         Option(
-            "Begin with the weights, architecture and tokenizer of this model.",
+            "Train this model further: begin with its weights.",
             automatic="new weights",
             panel=FURTHER,
             common=True,

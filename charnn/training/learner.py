@@ -22,7 +22,7 @@ from charnn.training.optim.optimizers import Optimizer, load_optimizer_arrays, o
 from charnn.training.parallel.exchange import Exchange
 from charnn.training.parallel.groups import joined_state, split_state
 from charnn.training.parallel.ranks import Ranks, owned
-from charnn.training.parallel.step import StepResult, TrainingStep
+from charnn.training.parallel.step import GroupResult, PreparedStep, StepResult, TrainingStep
 from charnn.training.parallel.tuning import WorkerTuner
 from charnn.training.parallel.workers import Workers
 
@@ -75,6 +75,8 @@ class Learner:
         """The state of each group of lanes that this process has; None at the beginning of all streams."""
         self._step = TrainingStep(self.network, self.optimizers, self.options, self.precision, self.workers)
         self._tuner = WorkerTuner(self.workers)
+        self._started = time.perf_counter()
+        self._started = time.perf_counter()
 
     def join(self, ranks: Ranks) -> None:
         """Learn together with other ranks from now on, with a share of the machine's cores; all of them must call it.
@@ -94,8 +96,8 @@ class Learner:
         """Whether another rank was asked to stop."""
         return self._step.exchange is not None and self._step.exchange.stop_requested
 
-    def perform(self, order: Order, batch: Batch, noise: TokenNoise) -> StepResult:
-        """Learn from a batch.
+    def prepare(self, order: Order, batch: Batch, noise: TokenNoise) -> PreparedStep:
+        """Prepare a step, whose tasks `workers` run.
 
         Args:
             order: of kind STEP.
@@ -107,8 +109,8 @@ class Learner:
         if not math.isnan(order.momentum):
             for optimizer in self.optimizers:
                 optimizer.set_momentum(order.momentum)
-        start = time.perf_counter()
-        step = self._step.prepare(
+        self._started = time.perf_counter()
+        return self._step.prepare(
             noise.apply(batch.inputs_TB, np.random.default_rng([self.options.seed, order.step, 3])),
             batch.targets_TB,
             None if batch.is_first else self.states,
@@ -116,9 +118,12 @@ class Learner:
             step_index=order.step,
             teacher_forcing_probability=order.teacher_forcing_probability,
         )
-        result = self._step.update(step, self.workers.run(step.tasks))
+
+    def finish(self, step: PreparedStep, groups: Sequence[GroupResult]) -> StepResult:
+        """Update the weights with the results of the tasks of a step."""
+        result = self._step.update(step, groups)
         self.states = result.states
-        self._tuner.note(time.perf_counter() - start, result.num_targets)
+        self._tuner.note(time.perf_counter() - self._started, result.num_targets)
         return result
 
     def follow(self, batches: Batches, noise: TokenNoise, should_stop: Callable[[], bool]) -> None:
@@ -140,7 +145,8 @@ class Learner:
                 batch = batches.batch(order.epoch, order.batch_index)
                 assert batch is not None, "rank 0 orders only batches that exist"
                 self._step.exchange.wants_stop = should_stop()
-                self.perform(order, batch, noise)
+                prepared = self.prepare(order, batch, noise)
+                self.finish(prepared, self.workers.run(prepared.tasks))
 
     def _give(self, order: Order) -> None:
         assert self.ranks is not None

@@ -29,7 +29,7 @@ from charnn.training.optim.averaging import TriggeredAverage, is_triggered, make
 from charnn.training.optim.optimizers import LEARNING_RATES, Optimizer
 from charnn.training.optim.schedule import Budget, Schedule, seconds_for_steps, teacher_forcing_probability_at
 from charnn.training.parallel.ranks import Ranks
-from charnn.training.parallel.step import StepResult
+from charnn.training.parallel.step import GroupResult, PreparedStep, StepResult
 from charnn.training.parallel.workers import Workers
 from charnn.training.position import TrainingPosition
 from charnn.training.speed_check import SpeedCheck
@@ -149,7 +149,8 @@ class Trainer:
                 yield Stopped(self.position.step, self.seconds(), reason)
                 return
             start = time.perf_counter()
-            result = self._step(self._learning_rate(progress), progress)
+            step = self._prepare(self._learning_rate(progress), progress)
+            result = self._finish(step, self.learner.workers.run(step.tasks))
             self._speed_check.add(time.perf_counter() - start, result.num_targets)
             self._pending.append(result)
             if change := self._speed_check.change(self.position.step, progress, self.budget):
@@ -184,10 +185,11 @@ class Trainer:
 
     def learn(self, learning_rate: float) -> StepResult:
         """Train on the next batch with a given learning rate and otherwise with the settings of the start of a run."""
-        return self._step(learning_rate, progress=0.0)
+        step = self._prepare(learning_rate, progress=0.0)
+        return self._finish(step, self.learner.workers.run(step.tasks))
 
-    def _step(self, learning_rate: float, progress: float) -> StepResult:
-        """Learn from the next batch, and update the average of the weights and the position."""
+    def _prepare(self, learning_rate: float, progress: float) -> PreparedStep:
+        """Prepare a step on the next batch."""
         position = self.position
         batch = self.batches.batch(position.epoch, position.batch_index)
         if batch is None:
@@ -206,10 +208,14 @@ class Trainer:
                 progress, final=self.options.teacher_forcing, descent=self.options.teacher_forcing_schedule
             ),
         )
-        result = self.learner.perform(order, batch, self.noise)
-        position.step += 1
-        position.batch_index += 1
-        self.workers.run(self._averaged.updates_after(position.step))
+        return self.learner.prepare(order, batch, self.noise)
+
+    def _finish(self, step: PreparedStep, groups: Sequence[GroupResult]) -> StepResult:
+        """Update the weights, their average and the position."""
+        result = self.learner.finish(step, groups)
+        self.position.step += 1
+        self.position.batch_index += 1
+        self.workers.run(self._averaged.updates_after(self.position.step))
         return result
 
     def _collect_losses(self, *, force: bool) -> bool:

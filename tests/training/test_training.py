@@ -833,7 +833,7 @@ def timed_trainer(clock, *, step_seconds, evaluation_seconds, planned_speed):
     made = trainer(validate=validate, minutes=1.0, patience=0, save_every=1e9, interval=0.1)
     made.started, made._speed_check = 0.0, SpeedCheck(planned_speed)
     made.budget = Budget(steps=None, seconds=seconds_for_steps(1.0, 0.1))
-    made.learner.perform = clock.timed(made.learner.perform, step_seconds)
+    made._finish = clock.timed(made._finish, step_seconds)
     return made
 
 

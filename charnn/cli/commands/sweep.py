@@ -27,7 +27,7 @@ def sweep(
         typer.Option(
             "--option",
             metavar="NAME=VALUE,VALUE",
-            help="Values to try of an option of train; of several options, every combination.",
+            help="An option of train, and values to try.",
         ),
         COMMON,
     ] = None,
@@ -39,7 +39,7 @@ def sweep(
         typer.Option(
             "--ray",
             metavar="[ADDRESS]",
-            help="Train side by side with Ray: on a cluster (host:port), or on the cores of this machine.",
+            help="Train side by side with Ray, here or there.",
         ),
         COMMON,
     ] = None,
@@ -53,7 +53,7 @@ def sweep(
     *,
     overrides: Overrides,
 ) -> None:
-    """Train with several values of options, and compare: charnn sweep book.txt --option cell=lstm,gru -o runs/s."""
+    """Train with several values of options: charnn sweep book.txt --option cell=gru,rnn."""
     if not texts:
         raise OptionError("TEXT: found none; name the text to train on: charnn sweep book.txt --option cell=lstm,gru")
     if output is None:
