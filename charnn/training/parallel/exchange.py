@@ -4,6 +4,7 @@ By default they are added in the order of the groups, as in a single process, so
 rank adds one part of the gradient for all groups, and the parts are then gathered, which sends as much as an all-reduce does.
 """
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -80,8 +81,17 @@ class Exchange:
         losses, sizes = self._gathered_sizes(groups, num_owned)
         kinds = [max(of_parameter) for of_parameter in zip(*sizes, strict=True)]
         dense = [index for index, kind in enumerate(kinds) if kind == DENSE]
-        sums = self._summed(groups, num_owned, dense)
-        rows = self._gathered_rows(groups, num_owned, sizes)
+        own = self._dense_rows(groups, dense)
+        if self.is_exact and self.ranks.size == 2:  # as many bytes as in parts, in one message
+            matrices, packed = self._gathered_together(own, _packed_rows(groups), num_owned, self._row_floats(sizes))
+            summed = _in_order(torch.cat(matrices))
+        else:
+            summed = self._added_in_parts(own, num_owned) if self.is_exact else self.ranks.sum(own.sum(dim=0))
+            packed = self._gathered_rows(_packed_rows(groups), num_owned, self._row_floats(sizes))
+        rows = self._unpacked_rows(packed, num_owned, sizes)
+        lengths = [self.parameters[index].numel() for index in dense]
+        parts = torch.split(summed[: sum(lengths)], lengths)
+        sums = {index: part.view_as(self.parameters[index]) for index, part in zip(dense, parts, strict=True)}
         return Gradients(
             losses, [[sums[index]] if index in sums else rows.get(index, []) for index in range(len(self.parameters))]
         )
@@ -105,68 +115,65 @@ class Exchange:
         losses = rows[:, 0].contiguous().view(torch.float64).float()
         return list(losses), [row[1:] for row in rows.tolist()]
 
-    def _summed(
-        self, groups: Sequence[GroupGradients], num_owned: Sequence[int], dense: Sequence[int]
-    ) -> dict[int, Tensor]:
-        """Return the sum over all groups of each gradient that is not sparse."""
-        lengths = [self.parameters[index].numel() for index in dense]
-        total, size = sum(lengths), self.ranks.size
+    def _dense_rows(self, groups: Sequence[GroupGradients], dense: Sequence[int]) -> Tensor:
+        """Return the gradients of each group that are not sparse, as a row each; rows can be divided among the ranks."""
+        total, size = sum(self.parameters[index].numel() for index in dense), self.ranks.size
         own = torch.zeros(len(groups), -(-total // size) * size)
         for row, group in zip(own, groups, strict=True):
             torch.cat([_present(group.gradients[index]).reshape(-1) for index in dense], out=row[:total])
-        summed = self._added_in_order(own, num_owned) if self.is_exact else self.ranks.sum(own.sum(dim=0))
-        parts = torch.split(summed[:total], lengths)
-        return {index: part.view_as(self.parameters[index]) for index, part in zip(dense, parts, strict=True)}
+        return own
 
-    def _added_in_order(self, own: Tensor, num_owned: Sequence[int]) -> Tensor:
+    def _added_in_parts(self, own: Tensor, num_owned: Sequence[int]) -> Tensor:
         """Return the sum of the rows of all ranks, added from the first to the last. Each rank adds one part of the columns."""
         size = self.ranks.size
         length = own.shape[1] // size
         parts = own.view(len(own), size, length).transpose(0, 1).reshape(-1)
         received = self.ranks.exchange(parts, [len(own) * length] * size, [number * length for number in num_owned])
-        first, *others = received.view(-1, length)
-        for other in others:
-            first.add_(other)
-        return torch.cat(self.ranks.gather(first))
+        return torch.cat(self.ranks.gather(_in_order(received.view(-1, length))))
 
-    def _gathered_rows(
-        self, groups: Sequence[GroupGradients], num_owned: Sequence[int], sizes: Sequence[Sequence[int]]
+    def _row_floats(self, sizes: Sequence[Sequence[int]]) -> list[int]:
+        """Return how many floats the packed rows of each group are."""
+        widths = [1 + parameter.shape[-1] for parameter in self.parameters]
+        return [sum(max(size, 0) * width for size, width in zip(of_group, widths, strict=True)) for of_group in sizes]
+
+    def _gathered_rows(self, own: Tensor, num_owned: Sequence[int], row_floats: Sequence[int]) -> list[Tensor]:
+        """Return the packed rows of each rank."""
+        lengths = _sums_by_rank(row_floats, num_owned)
+        sent = torch.zeros(max(lengths))
+        sent[: len(own)] = own
+        return self.ranks.gather(sent) if len(sent) else [sent] * self.ranks.size
+
+    def _gathered_together(
+        self, own: Tensor, packed: Tensor, num_owned: Sequence[int], row_floats: Sequence[int]
+    ) -> tuple[list[Tensor], list[Tensor]]:
+        """Return the dense gradients of each rank, a row for each group, and its packed rows of sparse ones."""
+        width = own.shape[1]
+        lengths = _sums_by_rank([width + floats for floats in row_floats], num_owned)
+        sent = torch.zeros(max(lengths))
+        torch.cat([own.reshape(-1), packed], out=sent[: own.numel() + len(packed)])
+        received = self.ranks.gather(sent)
+        return (
+            [part[: number * width].view(number, width) for part, number in zip(received, num_owned, strict=True)],
+            [part[number * width :] for part, number in zip(received, num_owned, strict=True)],
+        )
+
+    def _unpacked_rows(
+        self, packed: Sequence[Tensor], num_owned: Sequence[int], sizes: Sequence[Sequence[int]]
     ) -> dict[int, list[Tensor]]:
         """Return the sparse gradients of each parameter that has any, one for each group."""
-        shapes = [parameter.shape for parameter in self.parameters]
-        first_of_rank = [sum(num_owned[:rank]) for rank in range(self.ranks.size)]
-        lengths = [
-            sum(
-                max(size, 0) * (1 + shape[-1])
-                for of_group in sizes[first : first + number]
-                for size, shape in zip(of_group, shapes, strict=True)
-            )
-            for first, number in zip(first_of_rank, num_owned, strict=True)
-        ]
-        if not max(lengths):
-            return {}
-        sent = torch.zeros(max(lengths))
-        parts = [
-            part
-            for group in groups
-            for gradient in group.gradients
-            if gradient is not None and gradient.is_sparse
-            for part in (_as_floats(gradient._indices()[0]), gradient._values().float().reshape(-1))
-        ]
-        if parts:
-            torch.cat(parts, out=sent[: lengths[self.ranks.index]])
         rows: dict[int, list[Tensor]] = {}
-        for first, number, received in zip(first_of_rank, num_owned, self.ranks.gather(sent), strict=True):
+        groups = iter(sizes)
+        for received, number in zip(packed, num_owned, strict=True):
             start = 0
-            for of_group in sizes[first : first + number]:
-                for index, (size, shape) in enumerate(zip(of_group, shapes, strict=True)):
+            for _ in range(number):
+                for index, (size, parameter) in enumerate(zip(next(groups), self.parameters, strict=True)):
                     if size < 0:
                         continue
+                    width = parameter.shape[-1]
                     indices = received[start : start + size].view(torch.int32).long()
-                    start += size
-                    values = received[start : start + size * shape[-1]].view(size, shape[-1])
-                    start += size * shape[-1]
-                    rows.setdefault(index, []).append(_sparse(indices, values, shape))
+                    values = received[start + size : start + size * (1 + width)].view(size, width)
+                    start += size * (1 + width)
+                    rows.setdefault(index, []).append(_sparse(indices, values, parameter.shape))
         return rows
 
     def _reduced_whole(self, groups: Sequence[GroupGradients]) -> Gradients:
@@ -194,6 +201,32 @@ class Exchange:
                 for part, parameter, is_present in zip(parts, self.parameters, present, strict=True)
             ],
         )
+
+
+def _in_order(rows: Tensor) -> Tensor:
+    """Return the sum of rows, added from the first to the last."""
+    total = rows[0]
+    for row in rows[1:]:
+        total.add_(row)
+    return total
+
+
+def _sums_by_rank(numbers: Sequence[int], num_owned: Sequence[int]) -> list[int]:
+    """Return the sum of what the groups of each rank have."""
+    left = iter(numbers)
+    return [sum(itertools.islice(left, number)) for number in num_owned]
+
+
+def _packed_rows(groups: Sequence[GroupGradients]) -> Tensor:
+    """Return the sparse gradients of groups as floats: of each the numbers of its rows, then the rows."""
+    parts = [
+        part
+        for group in groups
+        for gradient in group.gradients
+        if gradient is not None and gradient.is_sparse
+        for part in (_as_floats(gradient._indices()[0]), gradient._values().float().reshape(-1))
+    ]
+    return torch.cat(parts) if parts else torch.zeros(0)
 
 
 def _size(gradient: Tensor | None) -> int:
