@@ -13,7 +13,7 @@ from charnn.errors import OptionError
 
 COMMANDS = {
     "train": "Train a model on text: charnn train book.txt.",
-    "sweep": "Train with several values of options, and compare: charnn sweep book.txt --option cell=lstm,gru -o runs/s.",
+    "sweep": "Train with several values of options: charnn sweep book.txt --option cell=gru,rnn.",
     "sample": 'Generate text: charnn sample "Once upon" -n 300 -t 0.8.',
     "score": 'Compute the probability of a text: charnn score --text "The cats were full".',
     "compare": (

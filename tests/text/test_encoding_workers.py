@@ -14,7 +14,7 @@ from charnn.files import sha256_hex
 from charnn.text import encoding, encoding_workers, passes
 from charnn.text.corpus import prepare_corpus
 from charnn.text.encoding_workers import choose_num_workers, encode_in_order
-from tests.conftest import FABLES
+from tests.conftest import FABLES, REPOSITORY
 from tests.notices import collected_notices
 from tests.text.doubler import Doubler
 
@@ -119,7 +119,12 @@ def is_there(process):
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="ps of Linux")
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL], ids=["Ctrl-C", "kill -9"])
 def test_no_worker_outlives_the_process(number):
-    process = subprocess.Popen([sys.executable, "-c", PROGRAM], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    process = subprocess.Popen(
+        [sys.executable, "-c", PROGRAM],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        env={**os.environ, "PYTHONPATH": str(REPOSITORY)},
+    )
     assert process.stdout is not None
     assert process.stdout.readline() == b"2\n"
     workers = children(process.pid)
