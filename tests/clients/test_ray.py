@@ -128,7 +128,7 @@ def test_an_error_of_a_worker_is_that_of_the_command():
 def test_an_address_that_nothing_answers_at_is_named(charnn, line_run, lines, address):
     result = charnn("score", lines, "-m", line_run, "-o", "out", "--ray", address)
     assert result.status == 1
-    assert f"--ray {address}: cannot be reached: Connection refused; start it there with ray start --head" in result.err
+    assert f"--ray {address}: cannot be reached: Connection refused; start Ray there (ray start)" in result.err
     assert len(result.err.splitlines()) == 1
     assert not list(Path().glob("out*"))
 
