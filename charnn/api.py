@@ -180,38 +180,17 @@ _NAMES = {
     "scoring.totals": ("Totals",),
     "cluster.dataset": ("score_dataset",),
     "cluster.ray_scoring": ("check_ray", "score_on_ray"),
-    "cluster.parts": (
-        "is_finished",
-        "part_path",
-    ),
+    "cluster.parts": ("is_finished", "part_path"),
     "cluster.merging": ("merge",),
-    "cluster.job": (
-        "check_divisible",
-        "open_job",
-        "score_part",
-    ),
-    "analysis.comparison": (
-        "compare_files",
-        "have_same_vocabulary",
-        "score_options_of",
-    ),
-    "analysis.exposure_bias": (
-        "bands",
-        "roll_out",
-    ),
+    "cluster.job": ("check_divisible", "open_job", "score_part"),
+    "analysis.comparison": ("compare_files", "have_same_vocabulary", "score_options_of"),
+    "analysis.exposure_bias": ("bands", "roll_out"),
     "analysis.inspections": ("inspect_models",),
     "analysis.memorization": ("measure_memorization",),
-    "analysis.minimal_pairs": (
-        "ScoredPair",
-        "accuracies",
-        "read_pairs",
-    ),
+    "analysis.minimal_pairs": ("ScoredPair", "accuracies", "read_pairs"),
     "analysis.overview": ("read_overview",),
     "analysis.tables": ("in_words",),
-    "cells.parameters": (
-        "expected_shapes",
-        "parameter_counts",
-    ),
+    "cells.parameters": ("expected_shapes", "parameter_counts"),
     "files": (
         "WORKING_DIRECTORY_IS_GONE",
         "LineFile",
@@ -222,11 +201,7 @@ _NAMES = {
         "write_output",
     ),
     "inference.build": ("build_stepper",),
-    "inference.engine": (
-        "Engine",
-        "IdArray",
-        "engines_of",
-    ),
+    "inference.engine": ("Engine", "IdArray", "engines_of"),
     "inference.prediction": ("next_distribution",),
     "inference.prompt": (
         "PromptState",
@@ -247,10 +222,7 @@ _NAMES = {
         "train",
     ),
     "ngrams.mixture": ("Mixture",),
-    "recipes": (
-        "load_recipe",
-        "recipe_names",
-    ),
+    "recipes": ("load_recipe", "recipe_names"),
     "sampling.build": (
         "Prompts",
         "build_sampler",
@@ -260,35 +232,14 @@ _NAMES = {
         "searches",
         "short_sample",
     ),
-    "sampling.generation": (
-        "Generation",
-        "QueueFullError",
-    ),
+    "sampling.generation": ("Generation", "QueueFullError"),
     "sampling.interactive": ("InteractiveWriter",),
-    "sampling.jobs": (
-        "Job",
-        "Update",
-    ),
+    "sampling.jobs": ("Job", "Update"),
     "sampling.sampler": ("SampleUpdate",),
-    "sampling.streams": (
-        "Alternatives",
-        "Sample",
-        "SampleRequest",
-    ),
-    "scoring.build": (
-        "Scorer",
-        "build_plain_scorer",
-        "build_scorer",
-    ),
-    "scoring.cloze": (
-        "find_gap",
-        "ranked_tokens",
-        "score_cloze",
-    ),
-    "scoring.estimators": (
-        "CheckingEstimator",
-        "Estimator",
-    ),
+    "sampling.streams": ("Alternatives", "Sample", "SampleRequest"),
+    "scoring.build": ("Scorer", "build_plain_scorer", "build_scorer"),
+    "scoring.cloze": ("find_gap", "ranked_tokens", "score_cloze"),
+    "scoring.estimators": ("CheckingEstimator", "Estimator"),
     "scoring.format_choice": ("format_of",),
     "scoring.formats": (
         "in_base",
@@ -297,29 +248,12 @@ _NAMES = {
         "words_of",
     ),
     "scoring.infilling": ("fill",),
-    "scoring.nbest": (
-        "Best",
-        "combined",
-        "read_hypotheses",
-    ),
+    "scoring.nbest": ("Best", "combined", "read_hypotheses"),
     "scoring.regions": ("scored_regions",),
-    "scoring.prompt_tokens": (
-        "PromptToken",
-        "prompt_tokens",
-    ),
-    "scoring.scorer": (
-        "estimator_of",
-        "with_ngrams",
-    ),
-    "scoring.scores": (
-        "Score",
-        "perplexity",
-    ),
-    "scoring.preflight": (
-        "input_to_score",
-        "report_unknown",
-        "units_to_score",
-    ),
+    "scoring.prompt_tokens": ("PromptToken", "prompt_tokens"),
+    "scoring.scorer": ("estimator_of", "with_ngrams"),
+    "scoring.scores": ("Score", "perplexity"),
+    "scoring.preflight": ("input_to_score", "report_unknown", "units_to_score"),
     "scoring.protocol": (
         "protocol_in_words",
         "protocol_of",
@@ -339,27 +273,12 @@ _NAMES = {
         "report_untrained",
         "with_backward_half",
     ),
-    "storage.new_directory": (
-        "check_available",
-        "default_directory",
-    ),
-    "storage.run_files": (
-        "BACKWARD",
-        "NGRAM_FILE",
-        "stored_files",
-    ),
-    "text.cache": (
-        "MOST_BYTES",
-        "cache_directory",
-        "entries",
-    ),
+    "storage.new_directory": ("check_available", "default_directory"),
+    "storage.run_files": ("BACKWARD", "NGRAM_FILE", "stored_files"),
+    "text.cache": ("MOST_BYTES", "cache_directory", "entries"),
     "text.characters": ("whole_characters",),
     "text.corpus": ("open_ids",),
-    "text.located": (
-        "given_texts",
-        "note_table",
-        "read_cells",
-    ),
+    "text.located": ("given_texts", "note_table", "read_cells"),
     "text.decoders": ("Decoder",),
     "text.sources": (
         "PACKED_SUFFIXES",
@@ -369,15 +288,8 @@ _NAMES = {
         "named_files",
     ),
     "text.tokenizers": ("decode",),
-    "text.units": (
-        "read_prompt",
-        "read_prompts",
-        "read_units",
-    ),
-    "text.vocabulary": (
-        "as_text",
-        "visible",
-    ),
+    "text.units": ("read_prompt", "read_prompts", "read_units"),
+    "text.vocabulary": ("as_text", "visible"),
     "training.events": (
         "Evaluated",
         "Progressed",

@@ -1,6 +1,7 @@
 """Training runs over settings and seeds, one at a time or side by side, and their mean validation losses."""
 
 import importlib
+import inspect
 import json
 import math
 import statistics
@@ -30,6 +31,7 @@ logger = notice_logger(__name__)
 
 FORMAT_VERSION = 1
 SWEEP_FILE = "sweep.json"
+_train = inspect.unwrap(train)  # its errors name flags, as those of a command do
 MOST_SEEDS = 1000
 
 
@@ -269,16 +271,16 @@ def do_run(run: SweepRun) -> float:
     began = time.monotonic()
     if finished_config(run) is None:
         if (run.directory / "training.json").exists():
-            train(output=run.directory, resume=True, **_threads(run))
+            _train(output=run.directory, resume=True, **_threads(run))
         else:
             options = {**run.options, **_threads(run)}
-            train(
+            _train(
                 run.texts,
                 output=run.directory,
                 overwrite=is_model(run.directory),
                 recipe=run.recipe,
                 seed=run.seed,
-                **options,  # type: ignore[arg-type]
+                **options,
             )
     return time.monotonic() - began
 

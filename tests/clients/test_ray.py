@@ -16,6 +16,7 @@ import ray
 import charnn as package
 from charnn.cluster.ray_pool import MOST_TRIES, Session, run_tasks
 from charnn.errors import ClusterError, TextError
+from tests.cluster.test_sweep import SMALL
 from tests.conftest import FABLES, REPOSITORY
 
 pytestmark = pytest.mark.filterwarnings("ignore")
@@ -135,20 +136,7 @@ def test_an_address_that_nothing_answers_at_is_named(charnn, line_run, lines, ad
 
 def test_a_sweep_side_by_side_trains_the_same_weights(charnn):
     Path("text.txt").write_text(FABLES.read_text(encoding="utf-8")[:3000], encoding="utf-8")
-    options = (
-        "--steps",
-        3,
-        "--batch-size",
-        4,
-        "--bptt",
-        16,
-        "--ngram-order",
-        0,
-        "--precision",
-        "fp32",
-        "--hidden-size",
-        8,
-    )
+    options = (*SMALL, "--hidden-size", 8)
     for folder, more in (("one", ()), ("side", ("--ray",))):
         result = charnn("sweep", "text.txt", *options, "--option", "cell=rnn,gru", "-o", folder, *more)
         assert result.status == 0, result.err

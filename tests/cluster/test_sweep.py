@@ -74,9 +74,9 @@ def test_a_run_of_a_sweep_is_that_of_train(charnn, text):
 def test_finished_runs_are_not_done_again_and_more_can_be_added(charnn, text, monkeypatch):
     first = records(charnn("sweep", text, *SMALL, "--option", "hidden_size=4", "-o", "s", "--format", "jsonl"))
     trained = []
-    train = sweeps.train
+    train = sweeps._train
     monkeypatch.setattr(
-        sweeps, "train", lambda *texts, **options: trained.append(options["output"].name) or train(*texts, **options)
+        sweeps, "_train", lambda *texts, **options: trained.append(options["output"].name) or train(*texts, **options)
     )
     result = charnn("sweep", text, *SMALL, "--option", "hidden_size=4,6", "-o", "s", "--format", "jsonl")
     assert "s: 1 of 2 runs are finished already" in result.err
@@ -88,14 +88,14 @@ def test_an_interrupted_run_is_resumed(charnn, text, monkeypatch):
     """The weights are those of a run that was not interrupted."""
     arguments = ("sweep", text, *SMALL, "--option", "hidden_size=8", "--seeds", 2)
     assert charnn(*arguments, "-o", "whole").status == 0
-    train = sweeps.train
+    train = sweeps._train
 
     def interrupted(*texts, **options):
         train(*texts, **options, should_stop=lambda: True)  # after the first step, with a checkpoint
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(sweeps, "train", interrupted)
+        patch.setattr(sweeps, "_train", interrupted)
         result = charnn(*arguments, "-o", "s")
     assert result.status == 130
     assert "interrupted with 0 of 2 runs finished; the same command goes on from there" in result.err
