@@ -24,8 +24,8 @@ class ParallelOptions(Checked):
     fast_reduce: Annotated[
         bool,
         Option(
-            "With several processes (torchrun): add gradients in the order that is fastest for the network; the weights then "
-            "depend on the number of processes in their last digits.",
+            "With several processes (torchrun), all-reduce gradients instead of adding them in the order of a single process; "
+            "the weights then differ in their last digits.",
             panel=PARALLEL,
         ),
     ] = False

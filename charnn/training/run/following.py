@@ -4,7 +4,6 @@ import contextlib
 import shlex
 import socket
 from collections.abc import Callable, Generator, Iterator
-from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -131,7 +130,7 @@ def _opened(directory: Path, config: RunConfig) -> Session:
         )
     if config.plan.device == "cuda" and not torch.cuda.is_available():
         raise TrainingError("found no GPU, but rank 0 has one; start all ranks on GPUs, or use --device cpu")
-    return make_session(directory, replace(config), read_model(directory).tokenizer, TrainingPosition(), started=0.0)
+    return make_session(directory, config, read_model(directory).tokenizer, TrainingPosition(), started=0.0)
 
 
 def _report_idle(session: Session, ranks: Ranks) -> None:
