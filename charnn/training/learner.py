@@ -22,6 +22,7 @@ from charnn.training.optim.optimizers import Optimizer, load_optimizer_arrays, o
 from charnn.training.parallel.exchange import Exchange
 from charnn.training.parallel.groups import joined_state, split_state
 from charnn.training.parallel.ranks import Ranks, owned
+from charnn.training.parallel.shared_update import share_weights
 from charnn.training.parallel.step import GroupResult, PreparedStep, StepResult, TrainingStep
 from charnn.training.parallel.tuning import WorkerTuner
 from charnn.training.parallel.workers import Workers
@@ -76,20 +77,36 @@ class Learner:
         self._step = TrainingStep(self.network, self.optimizers, self.options, self.precision, self.workers)
         self._tuner = WorkerTuner(self.workers)
         self._started = time.perf_counter()
-        self._started = time.perf_counter()
 
     def join(self, ranks: Ranks) -> None:
         """Learn together with other ranks from now on, with a share of the machine's cores; all of them must call it.
 
-        The weights and states of rank 0 are sent to the others.
+        The weights and states of rank 0 are sent to the others. If all are on one machine, they share weights and moments.
         """
+        tensors = ranks.tell_arrays(self._own_tensors() if ranks.is_first else None)
         self.ranks = ranks
         share = self.options.threads or max(1, available_cores() // ranks.place.local_size)
-        self.workers = self._step.workers = Workers(share)
+        self.workers = Workers(share)
         self._tuner = WorkerTuner(self.workers)
-        self._step.exchange = Exchange(ranks, self._step.parameters, is_exact=not self.options.fast_reduce)
-        tensors = ranks.tell_arrays(self._own_tensors() if ranks.is_first else None)
+        shared = None
+        if self.network.device.type == "cpu" and not self.options.fast_reduce:
+            shared = share_weights(self.network, self.options, ranks)
+        if shared is None:
+            self._step.workers = self.workers
+            self._step.exchange = Exchange(ranks, self._step.parameters, is_exact=not self.options.fast_reduce)
+        else:
+            self.optimizers = shared.optimizers
+            self._step = TrainingStep(
+                self.network,
+                self.optimizers,
+                self.options,
+                self.precision,
+                self.workers,
+                shared.exchange,
+                shared.memory.zeros_like,
+            )
         self._load_all(tensors)
+        ranks.gather(torch.zeros(1))  # none reads shared weights before all have loaded them
 
     @property
     def stop_requested(self) -> bool:

@@ -1,5 +1,6 @@
 """Several ranks: the weights, losses and checkpoints of a single process, bit for bit, and what happens when a rank ends."""
 
+import errno
 import json
 import os
 import signal
@@ -25,12 +26,15 @@ from charnn.training.events import RolledBack
 from charnn.training.learner import Learner
 from charnn.training.loss import LossTotal
 from charnn.training.network.dropout import RegularizationRates
+from charnn.training.network.freezing import freeze
 from charnn.training.network.network import Network
 from charnn.training.objective import TokenNoise
 from charnn.training.optim.optimizers import make_optimizers
 from charnn.training.optim.schedule import Budget
 from charnn.training.parallel.exchange import Exchange, GroupGradients
 from charnn.training.parallel.ranks import Ranks
+from charnn.training.parallel.shared_memory import shared_memory
+from charnn.training.parallel.shared_update import divided
 from charnn.training.parallel.workers import Workers
 from charnn.training.position import TrainingPosition
 from charnn.training.run.request import make_request
@@ -57,18 +61,21 @@ class Meeting:
 
 
 class RanksInThreads(Ranks):
-    """Ranks that exchange their messages within a process."""
+    """Ranks that exchange their messages within a process; on one machine, they share the weights."""
 
-    def __init__(self, index, meeting):
+    def __init__(self, index, meeting, is_local=True):
         self.index, self.size = index, len(meeting.brought)
         self.is_first, self._meeting = index == 0, meeting
-        self.place = Launch(index, self.size, index, self.size, 0, "test")
+        self.place = Launch(index, self.size, index, self.size if is_local else 1, 0, "test")
 
     def broadcast(self, tensor):
         return tensor.copy_(self._meeting.bring(self.index, tensor.clone())[0])
 
     def gather(self, tensor):
         return self._meeting.bring(self.index, tensor.clone())
+
+    def report(self):
+        self._meeting.bring(self.index, None)
 
     def collect(self, content):
         everything = self._meeting.bring(self.index, content)
@@ -85,13 +92,13 @@ class RanksInThreads(Ranks):
         return tensor.copy_(torch.stack(self.gather(tensor)).sum(dim=0))
 
 
-def in_threads(size, work):
-    """Run `work(ranks)` for each rank, and return the results in order."""
+def in_threads(size, work, is_local=True):
+    """Run `work(ranks)` for each rank, all on one machine or each on its own, and return the results in order."""
     meeting, results = Meeting(size), [None] * size
 
     def run(index):
         try:
-            results[index] = work(RanksInThreads(index, meeting))
+            results[index] = work(RanksInThreads(index, meeting, is_local))
         except BaseException as error:
             results[index] = error
             meeting.barrier.abort()
@@ -118,10 +125,11 @@ OPTIONS = {
 }
 
 
-def parts(options, cell="lstm", num_lanes=None):
+def parts(options, cell="lstm", num_lanes=None, frozen=None):
     architecture = Architecture(cell, 11, 6, 8, 2, embedding_order=3, initial_state="learned")
     network = Network(architecture, rates=RegularizationRates.of(options))
     network.load_arrays(ramp_weights(architecture))
+    freeze(network, frozen, num_old_rows=6)
     batches = LaneBatches(
         IDS,
         PLAIN,
@@ -159,9 +167,9 @@ def follow(options, ranks, should_stop=lambda: False, **others):
     return learner.network.arrays()
 
 
-def train(num_ranks, steps=10, events=None, restored=None, stops_at=None, **changes):
+def train(num_ranks, steps=10, events=None, restored=None, stops_at=None, is_local=True, **changes):
     """Return the checkpoint after some steps with several ranks, or of a process alone, and the weights of each rank."""
-    others = {name: changes.pop(name) for name in ("cell", "num_lanes") if name in changes}
+    others = {name: changes.pop(name) for name in ("cell", "num_lanes", "frozen") if name in changes}
     options = TrainingOptions(**{**OPTIONS, **changes})
     validate = changes.pop("validate", None) or (lambda: Validation(LossTotal(1.0, 1)))
 
@@ -183,7 +191,7 @@ def train(num_ranks, steps=10, events=None, restored=None, stops_at=None, **chan
     if num_ranks == 1:
         checkpoint, arrays = work(None)
         return checkpoint, [arrays]
-    (checkpoint, arrays), *followers = in_threads(num_ranks, work)
+    (checkpoint, arrays), *followers = in_threads(num_ranks, work, is_local)
     return checkpoint, [arrays, *followers]
 
 
@@ -193,6 +201,7 @@ def assert_same(one, other):
         np.testing.assert_array_equal(array, other[name], err_msg=name)
 
 
+@pytest.mark.parametrize("is_local", [True, False], ids=["shared weights", "messages"])
 @pytest.mark.parametrize(
     "changes",
     [
@@ -201,13 +210,15 @@ def assert_same(one, other):
         {"cell": "gru", "num_lanes": 50, "clip_value": 0.01, "teacher_forcing": 0.5},
         {"optimizer": "nt-asgd", "bptt_jitter": True, "weight_drop": 0.2},
         {"schedule": "one-cycle", "num_lanes": 5},
+        {"frozen": "old-rows,layer-1", "num_lanes": 50},
     ],
     ids=str,
 )
-def test_several_ranks_compute_what_one_process_does(changes):
+def test_several_ranks_compute_what_one_process_does(changes, is_local, monkeypatch):
+    monkeypatch.setattr("charnn.training.optim.optimizers.FLAT_CHUNK_SIZE", 40)  # several tasks for most parameters
     (position, tensors), _ = train(1, **changes)
     for num_ranks in (2, 3, 4):
-        (other_position, other_tensors), weights = train(num_ranks, **changes)
+        (other_position, other_tensors), weights = train(num_ranks, is_local=is_local, **changes)
         assert other_position.step == position.step == 10
         assert_same(tensors, other_tensors)
         assert any(name.startswith("recurrent.") for name in tensors)
@@ -215,12 +226,13 @@ def test_several_ranks_compute_what_one_process_does(changes):
             assert_same(of_rank, weights[0])
 
 
-def test_a_checkpoint_of_several_ranks_is_resumed_by_any_number_of_them():
+@pytest.mark.parametrize("is_local", [True, False], ids=["shared weights", "messages"])
+def test_a_checkpoint_of_several_ranks_is_resumed_by_any_number_of_them(is_local):
     whole, _ = train(1, steps=9, num_lanes=50)
     for before, after in [(4, 1), (1, 3), (2, 4)]:
-        half, _ = train(before, steps=9, stops_at=5, num_lanes=50)
+        half, _ = train(before, steps=9, stops_at=5, num_lanes=50, is_local=is_local)
         assert half[0].step == 5
-        resumed, _ = train(after, steps=9, num_lanes=50, restored=half)
+        resumed, _ = train(after, steps=9, num_lanes=50, restored=half, is_local=is_local)
         assert_same(whole[1], resumed[1])
 
 
@@ -233,7 +245,8 @@ def test_a_fast_reduce_differs_in_the_last_digits_only_and_keeps_all_ranks_equal
     assert 0 < max(differences) < 1e-4
 
 
-def test_all_ranks_roll_back_together(monkeypatch):
+@pytest.mark.parametrize("is_local", [True, False], ids=["shared weights", "messages"])
+def test_all_ranks_roll_back_together(is_local, monkeypatch):
     """The third step has a loss that is not finite."""
     from charnn.training import trainer
 
@@ -248,11 +261,50 @@ def test_all_ranks_roll_back_together(monkeypatch):
     alone, together = [], []
     (_, tensors), _ = train(1, events=alone)
     seen.clear()
-    (_, others), weights = train(2, events=together)
+    (_, others), weights = train(2, events=together, is_local=is_local)
     assert_same(tensors, others)
     assert_same(*weights)
     for events in (alone, together):
         assert [(event.step, event.to_step) for event in events if isinstance(event, RolledBack)] == [(3, 0)]
+
+
+def open_files():
+    return len(list(Path("/proc/self/fd").iterdir()))
+
+
+@pytest.mark.skipif(not hasattr(os, "memfd_create"), reason="only Linux has memory without a file")
+def test_ranks_on_one_machine_map_the_same_memory():
+    before = open_files()
+
+    def work(ranks):
+        memory = shared_memory(ranks, 4000)
+        first, second = memory.zeros(2, 3), memory.zeros(5, dtype=torch.int64)
+        if ranks.is_first:
+            first += 2.5
+        else:
+            second += 7
+        ranks.gather(torch.zeros(1))
+        return first.tolist(), second.tolist(), (second.data_ptr() - first.data_ptr()) % 64
+
+    assert in_threads(2, work) == [([[2.5] * 3] * 2, [7] * 5, 0)] * 2
+    assert open_files() == before  # the memory ends with the processes
+
+
+@pytest.mark.parametrize("fault", ["another machine", "no memory", "another process there"])
+def test_ranks_that_cannot_share_memory_send_messages(fault, monkeypatch):
+    def failing(*_):
+        raise OSError(errno.ENOSYS, "not there")
+
+    if fault == "no memory":
+        monkeypatch.setattr(os, "memfd_create", failing, raising=False)
+    if fault == "another process there":
+        monkeypatch.setattr(os, "getpid", lambda: 1)
+    assert in_threads(2, lambda ranks: shared_memory(ranks, 100), is_local=fault != "another machine") == [None, None]
+
+
+def test_the_work_of_an_update_is_divided_evenly():
+    assert divided([[5.0], [3.0, 3.0], [], [1.0, 1.0, 1.0]], 2) == [[0], [1, 1], [], [0, 0, 1]]
+    assert divided([[1.0] * 7], 3) == [[0, 1, 2, 0, 1, 2, 0]]
 
 
 def test_a_follower_that_is_asked_to_stop_stops_all():

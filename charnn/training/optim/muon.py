@@ -14,6 +14,7 @@ from functools import partial
 import torch
 from torch import Tensor
 
+from charnn.training.parallel.shared_memory import Allocate
 from charnn.training.parallel.workers import Task
 
 NEWTON_SCHULZ_STEPS = 3
@@ -34,6 +35,7 @@ class Muon:
         steps_per_update: steps whose gradients are accumulated in the momentum before each update: with small batches, an
             update takes longer than a gradient.
         dtype: of the matrix products; bf16 if the processor supports it.
+        zeros_like: allocates the momenta.
     """
 
     def __init__(
@@ -44,13 +46,14 @@ class Muon:
         momentum: float = 0.95,
         steps_per_update: int = 1,
         dtype: torch.dtype = torch.bfloat16,
+        zeros_like: Allocate = torch.zeros_like,
     ) -> None:
         self.parameters = list(parameters)
         self.learning_rate = 0.0
         self.steps_per_update = steps_per_update
         self.weight_decay = weight_decay
         self._dtype = dtype
-        self._momenta = [torch.zeros_like(parameter) for parameter in self.parameters]
+        self._momenta = [zeros_like(parameter) for parameter in self.parameters]
         self._steps = [torch.zeros(()) for _ in self.parameters]
         self.set_momentum(momentum)
 
@@ -62,17 +65,18 @@ class Muon:
         """Return the momentum and the step counter of a parameter."""
         return {"momentum_buffer": self._momenta[index], "step": self._steps[index]}
 
-    def updates(self, gradients: Sequence[Tensor | None], scale: Tensor) -> list[Task[None]]:
+    def updates(self, gradients: Sequence[Tensor | None], scale: Tensor) -> list[list[Task[None]]]:
         """Return a task for each matrix, which adds its gradient to the momentum and, if an update is due, updates it."""
-        tasks: list[Task[None]] = []
+        tasks: list[list[Task[None]]] = []
         for weight, gradient, momentum, step in zip(
             self.parameters, gradients, self._momenta, self._steps, strict=True
         ):
             if gradient is None:
+                tasks.append([])
                 continue
             step += 1
             is_due = int(step) % self.steps_per_update == 0
-            tasks.append(partial(self._update, weight.detach(), gradient, momentum, scale, is_due=is_due))
+            tasks.append([partial(self._update, weight.detach(), gradient, momentum, scale, is_due=is_due)])
         return tasks
 
     @torch.no_grad()

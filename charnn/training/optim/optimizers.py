@@ -17,6 +17,7 @@ from charnn.storage.checkpoint import Tensors
 from charnn.training.network.freezing import trainable
 from charnn.training.network.network import Network
 from charnn.training.optim.muon import Muon
+from charnn.training.parallel.shared_memory import Allocate
 from charnn.training.parallel.workers import Task
 from charnn.training.planning.devices import supports_bf16
 
@@ -39,8 +40,8 @@ class Optimizer(Protocol):
     parameters: list[Tensor]
     learning_rate: float
 
-    def updates(self, gradients: Sequence[Tensor | None], scale: Tensor) -> list[Task[None]]:
-        """Return the next update as independent tasks.
+    def updates(self, gradients: Sequence[Tensor | None], scale: Tensor) -> list[list[Task[None]]]:
+        """Return the next update as independent tasks, a list for each parameter.
 
         Args:
             gradients: one for each parameter, which the tasks may overwrite; None leaves a parameter unchanged.
@@ -64,6 +65,7 @@ class AdamW:
         decayed, others: parameters with weight decay, and without.
         weight_decay: per update, scaled by the learning rate.
         betas: decay factors of the first and second moments.
+        zeros_like: allocates the moments.
 
     Source: Kingma and Ba (2015); Loshchilov and Hutter (2019), Decoupled weight decay regularization.
     """
@@ -77,13 +79,14 @@ class AdamW:
         *,
         weight_decay: float,
         betas: tuple[float, float] = (0.9, 0.99),
+        zeros_like: Allocate = torch.zeros_like,
     ) -> None:
         self.parameters = [*decayed, *others]
         self.learning_rate = 0.0
         self._decays = [weight_decay] * len(decayed) + [0.0] * len(others)
         self._betas = betas
-        self._means = [torch.zeros_like(parameter) for parameter in self.parameters]
-        self._squares = [torch.zeros_like(parameter) for parameter in self.parameters]
+        self._means = [zeros_like(parameter) for parameter in self.parameters]
+        self._squares = [zeros_like(parameter) for parameter in self.parameters]
         self._steps = [torch.zeros((), device=parameter.device) for parameter in self.parameters]
         moments = zip(self.parameters, self._means, self._squares, strict=True)
         self._chunks = [
@@ -91,18 +94,18 @@ class AdamW:
             for weight, mean, square in moments
         ]
 
-    def updates(self, gradients: Sequence[Tensor | None], scale: Tensor) -> list[Task[None]]:
+    def updates(self, gradients: Sequence[Tensor | None], scale: Tensor) -> list[list[Task[None]]]:
         """See `Optimizer`."""
-        tasks: list[Task[None]] = []
-        for index, gradient in enumerate(gradients):
-            if gradient is None:
-                continue
-            self._steps[index] += 1
-            for part, (weight, mean, square) in zip(flat_chunks(gradient), self._chunks[index], strict=True):
-                tasks.append(
-                    partial(self._update, weight, part, mean, square, self._steps[index], self._decays[index], scale)
-                )
-        return tasks
+        return [self._updates(index, gradient, scale) for index, gradient in enumerate(gradients)]
+
+    def _updates(self, index: int, gradient: Tensor | None, scale: Tensor) -> list[Task[None]]:
+        if gradient is None:
+            return []
+        self._steps[index] += 1
+        return [
+            partial(self._update, weight, part, mean, square, self._steps[index], self._decays[index], scale)
+            for part, (weight, mean, square) in zip(flat_chunks(gradient), self._chunks[index], strict=True)
+        ]
 
     def _update(
         self, weight: Tensor, gradient: Tensor, mean: Tensor, square: Tensor, step: Tensor, decay: float, scale: Tensor
@@ -147,13 +150,16 @@ class SGD:
         self.learning_rate = 0.0
         self._decays = [weight_decay] * len(decayed) + [0.0] * len(others)
 
-    def updates(self, gradients: Sequence[Tensor | None], scale: Tensor) -> list[Task[None]]:
+    def updates(self, gradients: Sequence[Tensor | None], scale: Tensor) -> list[list[Task[None]]]:
         """See `Optimizer`."""
         return [
-            partial(self._update, weight, part, decay, scale)
+            []
+            if gradient is None
+            else [
+                partial(self._update, weight, part, decay, scale)
+                for weight, part in zip(flat_chunks(parameter.detach()), flat_chunks(gradient), strict=True)
+            ]
             for parameter, gradient, decay in zip(self.parameters, gradients, self._decays, strict=True)
-            if gradient is not None
-            for weight, part in zip(flat_chunks(parameter.detach()), flat_chunks(gradient), strict=True)
         ]
 
     @torch.no_grad()
@@ -176,8 +182,10 @@ def flat_chunks(tensor: Tensor) -> Sequence[Tensor]:
     return torch.split(tensor.view(-1), FLAT_CHUNK_SIZE)
 
 
-def make_optimizers(network: Network, options: TrainingOptions) -> list[Optimizer]:
-    """Return optimizers that together update all parameters of a network.
+def make_optimizers(
+    network: Network, options: TrainingOptions, zeros_like: Allocate = torch.zeros_like
+) -> list[Optimizer]:
+    """Return optimizers that together update all parameters of a network, with moments that `zeros_like` allocates.
 
     With `muon`, Muon updates the matrices of the recurrent layers, and AdamW the embeddings, the output layer and the biases.
     Biases have no weight decay.
@@ -193,10 +201,10 @@ def make_optimizers(network: Network, options: TrainingOptions) -> list[Optimize
         steps_per_update = round(TOKENS_PER_UPDATE / (options.batch_size * options.bptt_length))
         steps_per_update = min(max(steps_per_update, 1), MAX_STEPS_PER_UPDATE)
         dtype = torch.bfloat16 if supports_bf16(device) else torch.float32
-        muon = Muon(matrices, weight_decay=decay, steps_per_update=steps_per_update, dtype=dtype)
-        return [muon, AdamW(others, biases, weight_decay=decay)]
+        muon = Muon(matrices, weight_decay=decay, steps_per_update=steps_per_update, dtype=dtype, zeros_like=zeros_like)
+        return [muon, AdamW(others, biases, weight_decay=decay, zeros_like=zeros_like)]
     if options.optimizer == "adamw":
-        return [AdamW(matrices + others, biases, weight_decay=decay)]
+        return [AdamW(matrices + others, biases, weight_decay=decay, zeros_like=zeros_like)]
     return [SGD(matrices + others, biases, weight_decay=decay)]
 
 

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from charnn.training.parallel.ranks import Ranks, owned
+from charnn.training.parallel.workers import Task, Workers
 
 ABSENT, DENSE = -2, -1
 """Sizes of gradients that a group does not have, and that are not sparse; sparse ones have a number of rows."""
@@ -46,8 +47,20 @@ def gradients_of(groups: Sequence[GroupGradients]) -> Gradients:
     )
 
 
+class Undivided:
+    """Updates of which this process runs all tasks: it is alone, or each rank has weights of its own."""
+
+    def norms(self, additions: Sequence[Sequence[Task[Tensor]]], workers: Workers) -> Tensor:
+        """Run the tasks of each parameter that sum its gradients; return the norms that they return, in order."""
+        return torch.stack(workers.run([*itertools.chain.from_iterable(additions)]))
+
+    def run(self, updates: Sequence[Sequence[Task[None]]], workers: Workers) -> None:
+        """Run the tasks that update each parameter."""
+        workers.run([*itertools.chain.from_iterable(updates)])
+
+
 @dataclass
-class Exchange:
+class Exchange(Undivided):
     """Exchanges gradients with the other ranks.
 
     Args:
@@ -104,7 +117,7 @@ class Exchange:
         sent = torch.zeros(1 + max(num_owned) * width, dtype=torch.int64)
         sent[0] = int(self.wants_stop)
         for number, group in enumerate(groups):
-            sizes = [_size(gradient) for gradient in group.gradients]
+            sizes = [stored_size(gradient) for gradient in group.gradients]
             loss = group.loss.detach().double().reshape(1).view(torch.int64)
             sent[1 + number * width : 1 + (number + 1) * width] = torch.cat([loss, torch.tensor(sizes)])
         gathered = self.ranks.gather(sent)
@@ -173,7 +186,7 @@ class Exchange:
                     indices = received[start : start + size].view(torch.int32).long()
                     values = received[start + size : start + size * (1 + width)].view(size, width)
                     start += size * (1 + width)
-                    rows.setdefault(index, []).append(_sparse(indices, values, parameter.shape))
+                    rows.setdefault(index, []).append(sparse_rows(indices, values, parameter.shape))
         return rows
 
     def _reduced_whole(self, groups: Sequence[GroupGradients]) -> Gradients:
@@ -229,7 +242,8 @@ def _packed_rows(groups: Sequence[GroupGradients]) -> Tensor:
     return torch.cat(parts) if parts else torch.zeros(0)
 
 
-def _size(gradient: Tensor | None) -> int:
+def stored_size(gradient: Tensor | None) -> int:
+    """Return the number of rows of a sparse gradient, DENSE, or ABSENT."""
     if gradient is None:
         return ABSENT
     return len(gradient._values()) if gradient.is_sparse else DENSE
@@ -245,7 +259,8 @@ def _as_floats(indices: Tensor) -> Tensor:
     return indices.to(torch.int32).view(torch.float32)
 
 
-def _sparse(rows: Tensor, values: Tensor, shape: torch.Size) -> Tensor:
+def sparse_rows(rows: Tensor, values: Tensor, shape: torch.Size) -> Tensor:
+    """Return a sparse gradient of a shape from the numbers of its rows, which are distinct and sorted, and the rows."""
     return torch.sparse_coo_tensor(rows[None], values, shape, is_coalesced=True, check_invariants=False)
 
 

@@ -36,6 +36,11 @@ def group_bounds(
     return list(pairwise(bounds))
 
 
+def max_groups(batch_size: int) -> int:
+    """Return how many groups of lanes a batch has at most on a CPU."""
+    return len(group_bounds(max(batch_size, *MIN_LANES_FOR_GROUPS), batch_size))
+
+
 def split_state(state: NetworkState, bounds: Sequence[tuple[int, int]]) -> list[NetworkState]:
     """Split the state of a batch into the states of its groups."""
     return [tuple(tuple(part[first:last] for part in layer) for layer in state) for first, last in bounds]

@@ -148,8 +148,26 @@ class Ranks:
         """Return the tensors of all ranks, which have the same shape."""
         gathered = [torch.empty_like(tensor) for _ in range(self.size)]
         with self._explained():
-            dist.all_gather(gathered, tensor)
+            if self.size == 2:  # in a third of the time of a collective
+                other = 1 - self.index
+                sending = dist.isend(tensor, other)
+                assert sending is not None
+                dist.recv(gathered[other], other)
+                sending.wait()
+                gathered[self.index] = tensor
+            else:
+                dist.all_gather(gathered, tensor)
         return gathered
+
+    def report(self) -> None:
+        """Tell rank 0, which waits for all others, that this rank is done."""
+        done = torch.zeros(1)
+        with self._explained():
+            if not self.is_first:
+                dist.send(done, 0)
+            else:
+                for other in range(1, self.size):
+                    dist.recv(done, other)
 
     def exchange(self, parts: Tensor, num_sent: Sequence[int], num_received: Sequence[int]) -> Tensor:
         """Send a part of a vector to each rank, and return the parts that they sent to this one, in the order of the ranks.

@@ -15,9 +15,10 @@ from charnn.training.network.freezing import Trainable, trainable
 from charnn.training.network.network import Network, NetworkState, detached
 from charnn.training.objective import Counts, objective
 from charnn.training.optim.optimizers import Optimizer, flat_chunks, set_learning_rate
-from charnn.training.parallel.exchange import Exchange, GroupGradients, gradients_of
+from charnn.training.parallel.exchange import Exchange, GroupGradients, Undivided, gradients_of
 from charnn.training.parallel.groups import group_bounds, make_generator
 from charnn.training.parallel.ranks import owned
+from charnn.training.parallel.shared_memory import Allocate
 from charnn.training.parallel.workers import Task, Workers
 
 CLIP_EPSILON = 1e-6
@@ -85,8 +86,8 @@ class _SummedGradient:
     The gradient of an embedding table is sparse: only the rows that a group looked up are added, and reset before the next sum.
     """
 
-    def __init__(self, part: Trainable, clip_value: float) -> None:
-        self.total = torch.zeros_like(part.rows)
+    def __init__(self, part: Trainable, clip_value: float, zeros_like: Allocate) -> None:
+        self.total = zeros_like(part.rows)
         self._first_row = part.first_row
         self._clip_value = clip_value or math.inf
         self._touched: Tensor | None = None
@@ -146,6 +147,7 @@ class TrainingStep:
         precision: fp32 or bf16 (autocast).
         workers: threads that the work is divided among; the weights do not depend on how many there are.
         exchange: combines the gradients of several ranks; None for a single process.
+        zeros_like: allocates the sums of gradients.
     """
 
     network: Network
@@ -154,6 +156,7 @@ class TrainingStep:
     precision: str
     workers: Workers
     exchange: Exchange | None = None
+    zeros_like: Allocate = torch.zeros_like
 
     def __post_init__(self) -> None:
         self._device = self.network.device.type
@@ -162,7 +165,7 @@ class TrainingStep:
         parts = [by_rows[id(rows)] for rows in updated]
         self.parameters = [part.weight for part in parts]
         self._accumulators = retained_accumulators(self.parameters)
-        self._sums = [_SummedGradient(part, self.options.clip_value or 0.0) for part in parts]
+        self._sums = [_SummedGradient(part, self.options.clip_value or 0.0, self.zeros_like) for part in parts]
 
     def bounds(self, num_lanes: int) -> list[tuple[int, int]]:
         """Return the bounds of each group of lanes of a batch, in all ranks."""
@@ -258,20 +261,20 @@ class TrainingStep:
 
     def _update(self, gradients: Sequence[Sequence[Tensor]], learning_rate: float) -> Tensor:
         """Sum the gradients of each parameter, clip the sum and update the weights; return the norm before clipping."""
-        totals: list[Tensor | None] = []
-        additions: list[Task[Tensor]] = []
-        for total, present in zip(self._sums, gradients, strict=True):
-            totals.append(total.total if present else None)
-            additions += total.tasks(present) if present else []
-        norm: Tensor = torch.linalg.vector_norm(torch.stack(self.workers.run(additions)))
+        divided = self.exchange or Undivided()
+        totals = [total.total if present else None for total, present in zip(self._sums, gradients, strict=True)]
+        additions = [
+            total.tasks(present) if present else [] for total, present in zip(self._sums, gradients, strict=True)
+        ]
+        norm: Tensor = torch.linalg.vector_norm(divided.norms(additions, self.workers))
         scale = torch.ones_like(norm)
         if self.options.clip_norm:
             scale = (self.options.clip_norm / (norm + CLIP_EPSILON)).clamp(max=1.0)
         scale = torch.where(norm.isfinite(), scale, 0.0)  # rows that were not looked up stay zero, whatever the norm
         set_learning_rate(self.optimizers, learning_rate)
-        updates: list[Task[None]] = []
         remaining = iter(totals)
+        updates: list[list[Task[None]]] = []
         for optimizer in self.optimizers:
             updates += optimizer.updates([next(remaining) for _ in optimizer.parameters], scale)
-        self.workers.run(updates)
+        divided.run(updates, self.workers)
         return norm
