@@ -7,7 +7,7 @@ counted and the vocabulary is known. Chunks of long texts are encoded in several
 import contextlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -15,8 +15,9 @@ import numpy.typing as npt
 from charnn.config import TextOptions, Unit
 from charnn.text.characters import whole_characters
 from charnn.text.code_points import raw_bytes
-from charnn.text.encoding_workers import encode_in_order
+from charnn.text.encoding_workers import Encoders, encode_in_order
 from charnn.text.facts import SplitSize
+from charnn.text.process_messages import Message
 from charnn.text.splitting import SplitChunk
 from charnn.text.stored_ids import ShardWriter, shard_paths, shard_writers
 from charnn.text.tokenizer_training import NumberedWords, WordCounts, make_word_tokenizer, set_counts
@@ -28,6 +29,8 @@ BLOCK_NUMBERS = 1 << 20
 MAX_NUMBERED_WORDS = 1 << 18
 """Distinct words that an encoder keeps, in each process."""
 _NUMBER = np.dtype(np.uint32)
+
+_Sizes = tuple[int, int, int, int, int]
 
 
 class Encoded(NamedTuple):
@@ -74,17 +77,38 @@ class _EncodedChunk(NamedTuple):
     """
 
     ids: npt.NDArray[Any]
-    sizes: tuple[int, int, int, int, int]
+    sizes: _Sizes
+
+    def to_message(self) -> Message:
+        """Return the encoded chunk as a message to another process."""
+        return Message("ids", {"sizes": self.sizes}, [self.ids])
+
+    @classmethod
+    def from_message(cls, message: Message) -> "_EncodedChunk":
+        """Return the encoded chunk that became a message."""
+        (ids,) = message.parts
+        return cls(cast(npt.NDArray[Any], ids), cast(_Sizes, tuple(message.facts["sizes"])))
 
 
 class _IdEncoder:
-    """Encodes a chunk with a tokenizer. Can be sent to another process, which loads the tokenizer from its files."""
+    """Encodes a chunk with a tokenizer. Another process loads the tokenizer from its files."""
+
+    chunk_type, result_type = SplitChunk, _EncodedChunk
 
     def __init__(self, tokenizer: Tokenizer) -> None:
         self._tokenizer = tokenizer
 
-    def __reduce__(self) -> "tuple[Any, ...]":
-        return _loaded_encoder, (self._tokenizer.files(),)
+    def to_message(self) -> Message:
+        """Return the files of the tokenizer."""
+        files = self._tokenizer.files()
+        contents = [np.frombuffer(content, dtype=np.uint8) for content in files.values()]
+        return Message("tokenizer", {"files": list(files)}, contents)
+
+    @classmethod
+    def from_message(cls, message: Message) -> "_IdEncoder":
+        """Load the tokenizer from its files."""
+        contents = (cast(npt.NDArray[Any], content).tobytes() for content in message.parts)
+        return cls(load_tokenizer("the text's tokenizer", dict(zip(message.facts["files"], contents, strict=True))))
 
     def __call__(self, chunk: SplitChunk) -> _EncodedChunk:
         tokenizer, text = self._tokenizer, chunk.text(self._tokenizer.unit)
@@ -92,10 +116,6 @@ class _IdEncoder:
         stored = ids.astype(tokenizer.vocabulary.dtype, copy=False)
         num_unknown = _num_unknown(ids, tokenizer.vocabulary.unknown_id)
         return _EncodedChunk(stored, (len(ids), *_sizes(text, chunk), num_unknown))
-
-
-def _loaded_encoder(files: dict[str, bytes]) -> _IdEncoder:
-    return _IdEncoder(load_tokenizer("the text's tokenizer", files))
 
 
 def stored_ids(tokenizer: Tokenizer, text: str) -> npt.NDArray[Any]:
@@ -153,18 +173,37 @@ class _NumberedChunk(NamedTuple):
     indices: npt.NDArray[np.uint32]
     words: list[str]
     counts: npt.NDArray[np.int64]
-    sizes: tuple[int, int, int, int, int]
+    sizes: _Sizes
+
+    def to_message(self) -> Message:
+        """Return the numbered chunk as a message to another process."""
+        return Message("numbers", {"sizes": self.sizes}, [self.indices, self.words, self.counts])
+
+    @classmethod
+    def from_message(cls, message: Message) -> "_NumberedChunk":
+        """Return the numbered chunk that became a message."""
+        indices, words, counts = message.parts
+        sizes = cast(_Sizes, tuple(message.facts["sizes"]))
+        return cls(cast(Any, indices), cast(list[str], words), cast(Any, counts), sizes)
 
 
 class _WordNumberer:
-    """Splits chunks into words. Can be sent to another process."""
+    """Splits chunks into words."""
+
+    chunk_type, result_type = SplitChunk, _NumberedChunk
 
     def __init__(self, pretokenized: bool, unit: Unit) -> None:
         self._pretokenized, self._unit = pretokenized, unit
         self._words = NumberedWords(pretokenized=pretokenized, unit=unit)
 
-    def __reduce__(self) -> "tuple[Any, ...]":
-        return _WordNumberer, (self._pretokenized, self._unit)
+    def to_message(self) -> Message:
+        """Return how the text is split."""
+        return Message("words", {"pretokenized": self._pretokenized, "unit": self._unit})
+
+    @classmethod
+    def from_message(cls, message: Message) -> "_WordNumberer":
+        """Return an encoder that splits in the same way."""
+        return cls(message.facts["pretokenized"], message.facts["unit"])
 
     def __call__(self, chunk: SplitChunk) -> _NumberedChunk:
         if len(self._words) > MAX_NUMBERED_WORDS:
@@ -177,6 +216,10 @@ class _WordNumberer:
         index_of[present] = np.arange(len(present))
         sizes = (len(numbers), *_sizes(text, chunk), 0)
         return _NumberedChunk(index_of[numbers], self._words.named(present), counts[present], sizes)
+
+
+ENCODERS: Encoders = {"tokenizer": _IdEncoder, "words": _WordNumberer}
+"""What a worker may be asked for."""
 
 
 def _document_numbers(words: NumberedWords, documents: Sequence[str]) -> npt.NDArray[np.int64]:

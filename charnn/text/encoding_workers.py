@@ -1,23 +1,25 @@
 """Encoding of chunks of a long text in processes of their own, in order.
 
-A worker is a Python process that reads pickled chunks from its standard input and writes results to its standard output. It
-ends when its input is closed, so also when the process that started it is killed. (The modules `multiprocessing` and
-`concurrent.futures` would import a user's script again, and leave workers behind.)
+A worker is a Python process that reads chunks from its standard input and writes results to its standard output, as messages
+(see `process_messages`). It ends when its input is closed, so also when the process that started it is killed. (The modules
+`multiprocessing` and `concurrent.futures` would import a user's script again, and leave workers behind.)
 """
 
 import contextlib
+import json
 import os
-import pickle
 import queue
 import subprocess
 import sys
+import traceback
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import IO, Any, TypeVar, cast
+from typing import IO, Any, Generic, Protocol, Self, TypeVar
 
 from charnn.cores import available_cores
-from charnn.errors import TextError
+from charnn.errors import ModelError, OptionError, TextError, UnknownTokenError
+from charnn.text.process_messages import Message, MessageError, Sendable, read_message, write_message
 
 MIN_PARALLEL_BYTES = 16 << 20
 """Bytes of a text for which starting workers, a third of a second, is worth while."""
@@ -25,12 +27,42 @@ MAX_WORKERS = 8
 """One process reads and divides the text, at some eight times the speed at which a worker encodes words."""
 CHUNKS_PER_WORKER = 2
 _START = (
-    "import pickle, sys; sys.path[:] = pickle.load(sys.stdin.buffer); "
-    "from charnn.text.encoding_workers import work; work(sys.stdin.buffer, sys.stdout.buffer)"
+    "import json, sys; sys.path[:] = json.loads(sys.stdin.buffer.readline()); "
+    "from charnn.text.encoding_workers import work; from charnn.text.encoding import ENCODERS; "
+    "work(sys.stdin.buffer, sys.stdout.buffer, ENCODERS)"
 )
+_ERRORS = {error.__name__: error for error in (TextError, UnknownTokenError, ModelError, OptionError, MemoryError)}
+"""The errors of a worker that are raised as they are; others become RuntimeErrors."""
 
-Chunk = TypeVar("Chunk")
-Result = TypeVar("Result")
+Chunk = TypeVar("Chunk", bound=Sendable)
+Result = TypeVar("Result", bound=Sendable)
+
+
+class Encoder(Protocol[Chunk, Result]):
+    """Encodes chunks, here or in a worker, which finds the class by the kind of the encoder's message.
+
+    It keeps nothing of one chunk on which the result of another depends.
+    """
+
+    chunk_type: type[Chunk]
+    result_type: type[Result]
+
+    def __call__(self, chunk: Chunk) -> Result:
+        """Encode a chunk."""
+        ...
+
+    def to_message(self) -> Message:
+        """Return what another process needs in order to make the same encoder."""
+        ...
+
+    @classmethod
+    def from_message(cls, message: Message) -> Self:
+        """Make the encoder that a message describes."""
+        ...
+
+
+Encoders = Mapping[str, type[Encoder[Any, Any]]]
+"""The encoders that a worker may be asked for, by the kinds of their messages."""
 
 
 def choose_num_workers(num_bytes: int) -> int:
@@ -39,16 +71,17 @@ def choose_num_workers(num_bytes: int) -> int:
 
 
 def encode_in_order(
-    encode: Callable[[Chunk], Result], chunks: Iterator[Chunk], *, num_workers: int
+    encode: Encoder[Chunk, Result], chunks: Iterator[Chunk], *, num_workers: int
 ) -> Iterator[tuple[Chunk, Result]]:
     """Yield each chunk with its encoding, in order.
 
     Args:
-        encode: can be pickled, and keeps nothing of one chunk on which the result of another depends.
+        encode: one of `charnn.text.encoding.ENCODERS`.
         num_workers: processes that encode; with fewer than two, this process does.
 
     Raises:
         TextError: if a worker is killed.
+        RuntimeError: for an unexpected error in a worker, with its traceback.
     """
     if num_workers < 2:
         yield from ((chunk, encode(chunk)) for chunk in chunks)
@@ -70,15 +103,15 @@ def encode_in_order(
 
 
 @contextlib.contextmanager
-def _started(encode: Callable[[Chunk], Result], num_workers: int) -> Iterator[Callable[[Chunk], Result]]:
+def _started(encode: Encoder[Chunk, Result], num_workers: int) -> Iterator[Callable[[Chunk], Result]]:
     """Start workers; yields a function that lets a free one encode a chunk, and that several threads may call."""
     workers = []
-    free: queue.SimpleQueue[_Worker] = queue.SimpleQueue()
+    free: queue.SimpleQueue[_Worker[Chunk, Result]] = queue.SimpleQueue()
 
     def run(chunk: Chunk) -> Result:
         worker = free.get()
         try:
-            return cast(Result, worker.ask(chunk))
+            return worker.ask(chunk)
         finally:
             free.put(worker)
 
@@ -92,31 +125,33 @@ def _started(encode: Callable[[Chunk], Result], num_workers: int) -> Iterator[Ca
             worker.end()
 
 
-class _Worker:
+class _Worker(Generic[Chunk, Result]):
     """A process that encodes chunks."""
 
-    def __init__(self, encode: Callable[[Any], Any]) -> None:
+    def __init__(self, encode: Encoder[Chunk, Result]) -> None:
+        self._result_type = encode.result_type
         self._process = subprocess.Popen(
-            [sys.executable, "-c", _START],
+            [sys.executable, "-P", "-c", _START],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             env={**os.environ, "OPENBLAS_NUM_THREADS": "1"},
             start_new_session=True,  # Ctrl-C is for this process, which ends the worker
         )
-        self._send(sys.path)
-        self._send(encode)
+        path = json.dumps([entry for entry in sys.path if isinstance(entry, str)])
+        self._send(lambda file: file.write(path.encode("ascii") + b"\n"))
+        self._send(lambda file: write_message(file, encode.to_message()))
 
-    def ask(self, chunk: Any) -> Any:
-        """Return the encoding of a chunk, or raise the exception that the worker raised."""
+    def ask(self, chunk: Chunk) -> Result:
+        """Return the encoding of a chunk, or raise the error that the worker raised."""
         assert self._process.stdout is not None
-        self._send(chunk)
+        self._send(lambda file: write_message(file, chunk.to_message()))
         try:
-            result = pickle.load(self._process.stdout)  # what a child of this process wrote
-        except (EOFError, pickle.UnpicklingError) as error:
+            answer = read_message(self._process.stdout)
+        except EOFError as error:
             raise self._lost() from error
-        if isinstance(result, BaseException):
-            raise result
-        return result
+        if answer.kind == "error":
+            raise _raised(answer)
+        return self._result_type.from_message(answer)
 
     def end(self) -> None:
         """End the process, whatever it does."""
@@ -127,12 +162,11 @@ class _Worker:
                 stream.close()
         self._process.wait()
 
-    def _send(self, value: Any) -> None:
+    def _send(self, write: Callable[[IO[bytes]], Any]) -> None:
         assert self._process.stdin is not None
         try:
-            pickle.dump(value, self._process.stdin, protocol=pickle.HIGHEST_PROTOCOL)
-            self._process.stdin.flush()
-        except (BrokenPipeError, OSError) as error:
+            write(self._process.stdin)
+        except OSError as error:
             raise self._lost() from error
 
     def _lost(self) -> TextError:
@@ -143,23 +177,38 @@ class _Worker:
         )
 
 
-def work(reader: IO[bytes], writer: IO[bytes]) -> None:
-    """Encode what is read until the input ends: first comes the function, then chunks; called in a worker."""
+def work(reader: IO[bytes], writer: IO[bytes], encoders: Encoders) -> None:
+    """Encode what is read until the input ends: first comes the encoder, then chunks; called in a worker.
+
+    Raises:
+        MessageError: for another encoder than these, or for what is no message.
+    """
     sys.stdout = sys.stderr
     try:
-        encode = pickle.load(reader)
+        first = read_message(reader)
+        if first.kind not in encoders:
+            raise MessageError(f"found the encoder {first.kind!r}; known are {', '.join(encoders)}")
+        encode = encoders[first.kind].from_message(first)
         while True:
-            _answer(encode, pickle.load(reader), writer)
-    except (EOFError, pickle.UnpicklingError):  # closed, or cut short as the parent was killed
+            write_message(writer, _answer(encode, read_message(reader)))
+    except EOFError:  # closed, or cut short as the parent was killed
         return
     except BrokenPipeError:
         os._exit(1)  # nobody reads, not even what is still buffered
 
 
-def _answer(encode: Callable[[Any], Any], chunk: Any, writer: IO[bytes]) -> None:
+def _answer(encode: Encoder[Any, Any], message: Message) -> Message:
+    """Return the encoding of a chunk; an error is raised again where the chunk came from."""
     try:
-        result = encode(chunk)
-    except Exception as error:  # raised again where the chunk came from
-        result = error
-    pickle.dump(result, writer, protocol=pickle.HIGHEST_PROTOCOL)
-    writer.flush()
+        result: Message = encode(encode.chunk_type.from_message(message)).to_message()
+    except Exception as error:
+        name = next((name for name, kind in _ERRORS.items() if isinstance(error, kind)), None)
+        return Message("error", {"name": name}, [[traceback.format_exc() if name is None else str(error)]])
+    return result
+
+
+def _raised(answer: Message) -> Exception:
+    """Return the error that an answer reports."""
+    said, name = answer.parts[0][0], answer.facts["name"]
+    error = _ERRORS.get(name)
+    return error(said) if error is not None else RuntimeError(f"a process that encoded the text failed:\n{said}")

@@ -3,7 +3,7 @@
 import itertools
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -11,6 +11,7 @@ import numpy.typing as npt
 from charnn.config import Unit
 from charnn.errors import TextError
 from charnn.text.doubts import long_line_doubt
+from charnn.text.process_messages import Message
 from charnn.text.reading import documents, lines, whole_lines
 
 UNITS_PER_CHUNK = 4096
@@ -27,6 +28,16 @@ class SplitChunk(NamedTuple):
     def text(self, unit: Unit) -> str:
         """Return the chunk as one text."""
         return self.texts[0] if unit == "stream" else "\n".join(self.texts) + "\n"
+
+    def to_message(self) -> Message:
+        """Return the chunk as a message to another process."""
+        return Message("chunk", {"split": self.split}, [self.texts])
+
+    @classmethod
+    def from_message(cls, message: Message) -> "SplitChunk":
+        """Return the chunk that became a message."""
+        (texts,) = message.parts
+        return cls(message.facts["split"], cast(Sequence[str], texts))
 
 
 Splitter = Callable[[Iterator[str]], Iterator[SplitChunk]]

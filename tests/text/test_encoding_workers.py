@@ -1,11 +1,13 @@
 """Texts encoded in several processes are those encoded in one, and no process is left behind."""
 
+import io
 import os
 import signal
 import subprocess
 import sys
 import time
 
+import numpy as np
 import pytest
 
 from charnn.config import TextOptions
@@ -14,9 +16,12 @@ from charnn.files import sha256_hex
 from charnn.text import encoding, encoding_workers, passes
 from charnn.text.corpus import prepare_corpus
 from charnn.text.encoding_workers import choose_num_workers, encode_in_order
+from charnn.text.process_messages import Message, MessageError, read_message, write_message
+from charnn.text.splitting import SplitChunk
+from charnn.text.tokenizers import load_tokenizer
 from tests.conftest import FABLES, REPOSITORY
 from tests.notices import collected_notices
-from tests.text.doubler import Doubler
+from tests.text.doubler import START, Doubler, Number
 
 TEXT = (FABLES.read_text(encoding="utf-8")[:60_000] + "Caf\u00e9 \u2019tis  one\tmore\u3000line\r\n\n") * 2
 
@@ -73,20 +78,115 @@ def test_errors_name_the_same_line(tmp_path, monkeypatch, num_workers):
         prepared(tmp_path / "m", str(tmp_path / "text.txt"), monkeypatch, num_workers, tokenizer="word")
 
 
-def test_results_come_in_order():
-    assert list(encode_in_order(Doubler(), iter(range(12)), num_workers=3)) == [(n, 2 * n) for n in range(12)]
-    assert list(encode_in_order(Doubler(), iter([]), num_workers=2)) == []
+@pytest.fixture
+def doubled(monkeypatch):
+    """Doubles numbers in two workers."""
+    monkeypatch.setattr(encoding_workers, "_START", START)
+    return lambda numbers: [
+        (number.value, double.value)
+        for number, double in encode_in_order(Doubler(), map(Number, numbers), num_workers=2)
+    ]
 
 
-def test_an_error_of_a_worker_is_raised_here():
-    with pytest.raises(TextError, match="13: is no number; name another"):
-        list(encode_in_order(Doubler(), iter(range(10, 20)), num_workers=2))
+def test_results_come_in_order(doubled):
+    assert doubled(range(12)) == [(n, 2 * n) for n in range(12)]
+    assert doubled([]) == []
+
+
+@pytest.mark.parametrize(
+    ("number", "error", "message"),
+    [
+        (13, TextError, r"^13: is no number; name another$"),
+        (14, MemoryError, r"^14 is too large$"),
+        (
+            15,
+            RuntimeError,
+            r"(?s)^a process that encoded the text failed:\nTraceback .*in __call__.*KeyError: '15 \\udcff'",
+        ),
+    ],
+    ids=["TextError", "MemoryError", "unexpected"],
+)
+def test_an_error_of_a_worker_is_raised_here(doubled, number, error, message):
+    with pytest.raises(error, match=message) as raised:
+        doubled([10, 11, number, 12, 16])
+    assert type(raised.value) is error
+
+
+def test_memory_that_an_array_cannot_have_is_a_memory_error():
+    def encode(_):
+        return np.empty(1 << 60, dtype=np.uint8)
+
+    encode.chunk_type = Number
+    answer = encoding_workers._answer(encode, Number(1).to_message())
+    error = encoding_workers._raised(answer)
+    assert type(error) is MemoryError
+    assert "Unable to allocate" in str(error)
+
+
+def test_an_encoder_that_is_not_in_the_list_is_refused():
+    sent, answers = io.BytesIO(), io.BytesIO()
+    write_message(sent, Message("os.system", {}))
+    sent.seek(0)
+    with pytest.raises(MessageError, match=r"found the encoder 'os.system'; known are tokenizer, words$"):
+        encoding_workers.work(sent, answers, encoding.ENCODERS)
+    assert answers.getvalue() == b""
 
 
 @pytest.mark.skipif(os.name == "nt", reason="a signal of POSIX")
-def test_a_worker_that_is_killed_is_said():
+def test_a_worker_that_is_killed_is_said(doubled):
     with pytest.raises(TextError, match=r"ended with status -9, perhaps for lack of memory; .* OMP_NUM_THREADS=1"):
-        list(encode_in_order(Doubler(), iter([1, 99, 2]), num_workers=2))
+        doubled([1, 99, 2])
+
+
+def test_modules_are_found_where_this_process_finds_them(tmp_path, monkeypatch, doubled):
+    """Not in the working directory, in which a worker would otherwise look first."""
+    (tmp_path / "json.py").write_text("raise ImportError('found in the working directory')")
+    monkeypatch.setattr(sys, "path", [str(REPOSITORY), *filter(None, sys.path)])
+    monkeypatch.chdir(tmp_path)
+    assert doubled([1]) == [(1, 2)]
+
+
+def sent_and_received(value):
+    file = io.BytesIO()
+    write_message(file, value.to_message())
+    file.seek(0)
+    return type(value).from_message(read_message(file))
+
+
+SURROGATES = "caf\u00e9 \ud83d\ude00 \udc80\udcff \U0001f600\n\ud800 end"
+
+
+@pytest.mark.parametrize("texts", [[SURROGATES], ["", "a", "", SURROGATES], []], ids=["stream", "units", "none"])
+def test_a_chunk_arrives_as_it_was_sent(texts):
+    chunk = sent_and_received(SplitChunk("valid", texts))
+    assert chunk == SplitChunk("valid", texts)
+
+
+@pytest.mark.parametrize("options", [{"tokenizer": "word"}, {"tokenizer": "subword", "vocab_size": 300}], ids=str)
+def test_a_tokenizer_arrives_as_it_was_sent(tmp_path, monkeypatch, options):
+    (tmp_path / "text.txt").write_bytes(TEXT.encode())
+    files = prepared(tmp_path / "m", str(tmp_path / "text.txt"), monkeypatch, 1, **options)[1]
+    encoder = encoding._IdEncoder(load_tokenizer("m", files))
+    received = sent_and_received(encoder)
+    assert received._tokenizer.files() == files
+    chunk = SplitChunk("train", [TEXT[:3000]])
+    for encode in (encoder, received):
+        result = sent_and_received(encode(chunk))
+        assert result.ids.tolist() == encoder(chunk).ids.tolist()
+        assert result.ids.dtype == encoder(chunk).ids.dtype
+        assert result.sizes == encoder(chunk).sizes
+
+
+def test_words_arrive_as_they_were_sent():
+    encoder = sent_and_received(encoding._WordNumberer(True, "line"))
+    chunk = SplitChunk("train", ["a b a", "caf\u00e9 \udc80\udcff \U0001f600"])
+    expected = encoder(chunk)
+    received = sent_and_received(expected)
+    assert received.words == expected.words
+    assert "\udc80\udcff" in received.words
+    assert received.indices.tolist() == expected.indices.tolist()
+    assert received.counts.tolist() == expected.counts.tolist()
+    assert received.sizes == expected.sizes
 
 
 def test_a_long_text_is_encoded_by_as_many_processes_as_there_are_cores(monkeypatch):
@@ -98,10 +198,12 @@ def test_a_long_text_is_encoded_by_as_many_processes_as_there_are_cores(monkeypa
 
 PROGRAM = """
 import sys
-from charnn.text.encoding_workers import encode_in_order
-from tests.text.doubler import Doubler
-for _, number in encode_in_order(Doubler(), iter([1, 2, 3, 4, 5, 6, 7] + [-1] * 9), num_workers=2):
-    print(number, flush=True)
+from charnn.text import encoding_workers
+from tests.text.doubler import START, Doubler, Number
+encoding_workers._START = START
+numbers = map(Number, [1, 2, 3, 4, 5, 6, 7] + [-1] * 9)
+for _, number in encoding_workers.encode_in_order(Doubler(), numbers, num_workers=2):
+    print(number.value, flush=True)
 """
 
 
