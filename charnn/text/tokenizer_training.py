@@ -89,6 +89,19 @@ def train_tokenizer(
     return CharTokenizer(vocabulary, options.unit)
 
 
+class _Numbers(dict[str, int]):
+    """Numbers words in order of appearance, and lists them."""
+
+    def __init__(self, words: Sequence[str]) -> None:
+        super().__init__((word, number) for number, word in enumerate(words))
+        self.words = [*words]
+
+    def __missing__(self, word: str) -> int:
+        number = self[word] = len(self.words)
+        self.words.append(word)
+        return number
+
+
 class NumberedWords:
     """Words, line ends and gaps, numbered in order of appearance.
 
@@ -101,25 +114,21 @@ class NumberedWords:
     """The number of the boundary between documents, which is not a word."""
 
     def __init__(self, *, pretokenized: bool, unit: Unit = "stream") -> None:
-        self._numbers: dict[str, int] = {"": self.boundary, NEWLINE: 1}
-        self._names = ["", NEWLINE]
-        encoder = PretokenizedEncoder(self.number_of, unit) if pretokenized else WordEncoder(self.number_of)
+        self._numbers = _Numbers(["", NEWLINE])
+        number_of = self._numbers.__getitem__  # a method of this object would make a cycle, which is freed late
+        encoder = PretokenizedEncoder(number_of, unit) if pretokenized else WordEncoder(number_of)
         self.encode = encoder.encode
 
     def __len__(self) -> int:
-        return len(self._names)
+        return len(self._numbers)
 
     def number_of(self, word: str) -> int:
         """Return the number of a word, a new one if necessary."""
-        number = self._numbers.get(word)
-        if number is None:
-            number = self._numbers[word] = len(self._names)
-            self._names.append(word)
-        return number
+        return self._numbers[word]
 
     def named(self, numbers: npt.NDArray[np.int64]) -> list[str]:
         """Return the words of some numbers (M,)."""
-        return [self._names[number] for number in numbers.tolist()]
+        return [self._numbers.words[number] for number in numbers.tolist()]
 
 
 class WordCounts:

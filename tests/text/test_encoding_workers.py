@@ -1,11 +1,13 @@
 """Texts encoded in several processes are those encoded in one, and no process is left behind."""
 
+import gc
 import io
 import os
 import signal
 import subprocess
 import sys
 import time
+import weakref
 
 import numpy as np
 import pytest
@@ -67,6 +69,19 @@ def test_words_are_the_same_where_few_are_remembered(tmp_path, monkeypatch):
         monkeypatch.setattr(encoding, "MAX_NUMBERED_WORDS", limit)
         results.append(prepared(tmp_path / str(limit), str(tmp_path / "text.txt"), monkeypatch, 1, tokenizer="word"))
     assert results[0] == results[1]
+
+
+def test_words_that_are_forgotten_take_no_memory(monkeypatch):
+    monkeypatch.setattr(encoding, "MAX_NUMBERED_WORDS", 10)
+    encode = encoding._WordNumberer(False, "stream")
+    gc.disable()
+    try:
+        encode(SplitChunk("train", [TEXT[:1000]]))
+        forgotten = weakref.ref(encode._words), weakref.ref(encode._words._numbers)
+        encode(SplitChunk("train", [TEXT[:1000]]))
+        assert [words() for words in forgotten] == [None, None]
+    finally:
+        gc.enable()
 
 
 @pytest.mark.parametrize("num_workers", [1, 2])
