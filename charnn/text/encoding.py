@@ -26,7 +26,7 @@ from charnn.text.vocabulary import NEWLINE
 
 SPLITS = ("train", "valid")
 BLOCK_NUMBERS = 1 << 20
-MAX_NUMBERED_WORDS = 1 << 18
+MAX_NUMBERED_WORDS = 1 << 17
 """Distinct words that an encoder keeps, in each process."""
 _NUMBER = np.dtype(np.uint32)
 
