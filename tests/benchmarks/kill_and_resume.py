@@ -1,5 +1,6 @@
 """Kill a training run at random moments, some of them in the middle of a write, resume it each time on another number of threads,
-every second time in two processes that train together, and compare its model with that of an uninterrupted run.
+every second time in two processes that train together (in turn with shared weights and with messages), and compare its model with that
+of an uninterrupted run.
 
     python tests/benchmarks/kill_and_resume.py TEXT [--kills 20] [--steps 6000] [--longest 8] [--seed 1]
 
@@ -46,12 +47,14 @@ def resume(run: Path, num_threads: int) -> list[str]:
     return [*command, "--threads", str(num_threads)]
 
 
-def start(command: list[str], num_ranks: int) -> list[subprocess.Popen[bytes]]:
-    """Start a command in one process, or in several that train together, as Slurm's tasks do."""
+def start(command: list[str], num_ranks: int, *, shares_weights: bool) -> list[subprocess.Popen[bytes]]:
+    """Start a command in one process, or in several that train together, as torchrun starts them or as Slurm does."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     together = {"WORLD_SIZE": str(num_ranks), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+    if shares_weights:
+        together |= {"LOCAL_WORLD_SIZE": str(num_ranks), "TORCHELASTIC_RUN_ID": "none"}
     return [
         subprocess.Popen(
             command,
@@ -108,7 +111,7 @@ def main() -> None:
         command, num_kills, num_in_writes = begin(parts, options.text, options.steps), 0, 0
         while num_kills < options.kills and saved_step(parts) < options.steps:
             num_ranks = 1 + num_kills % 2
-            processes = start(command, num_ranks)
+            processes = start(command, num_ranks, shares_weights=num_kills % 4 == 1)
             time.sleep(draw.uniform(0.2, options.longest))
             in_write = draw.random() < 0.3 and wait_for_write(parts, 3.0)
             killed = draw.choice(processes)
