@@ -105,7 +105,8 @@ class Trainer:
         self._pending: list[StepResult] = []
         self._last_checkpoint = time.monotonic()
         self._checkpoint_interval = self.options.save_every
-        self._snapshot = self.checkpoint()
+        self._snapshot: tuple[TrainingPosition, Tensors] | None = None
+        self._keep_snapshot()
 
     def join(self, ranks: Ranks) -> None:
         """Train together with other ranks, of which this is the first."""
@@ -164,8 +165,8 @@ class Trainer:
             if reporting:
                 yield from self._report(progress)
             if saving:
+                self._keep_snapshot()
                 yield CheckpointDue(self.position.step)
-                self._snapshot = self.checkpoint()
                 self._last_checkpoint = time.monotonic()
                 cost = self._last_checkpoint - now
                 self._checkpoint_interval = max(self.options.save_every, cost / MAX_CHECKPOINT_FRACTION)
@@ -270,7 +271,7 @@ class Trainer:
             position.best_loss_nats, position.best_step = loss, position.step
         if loss is not None:
             self._apply_validation_loss(loss)
-        self._snapshot = self.checkpoint()
+        self._keep_snapshot()
         self._tally = _Tally()
         num_tokens, temperature, old_loss = validation.loss.num_tokens, validation.temperature, validation.old_loss_nats
         return Evaluated(
@@ -321,6 +322,7 @@ class Trainer:
                 f"loss, each with a lower learning rate (last {self._peak_learning_rate():.2g}); "
                 "restart with a lower --learning-rate"
             )
+        assert self._snapshot is not None
         self._load(*self._snapshot)
         self.position.rate_scale, self.position.num_rollbacks = scale, num_rollbacks
         self._tally = _Tally()
@@ -332,11 +334,18 @@ class Trainer:
             return self.network.arrays(temperature=temperature)
 
     def checkpoint(self) -> tuple[TrainingPosition, Tensors]:
-        """Return a checkpoint: copies of the position and of the tensors by name."""
+        """Return a checkpoint: copies of the position and of the tensors by name, which must not be changed."""
         self.position.seconds = self.seconds()
+        if self._snapshot is not None and self._snapshot[0].step == self.position.step:
+            return self.position.copy(), self._snapshot[1]
         tensors = self.learner.tensors()
         tensors |= {f"average.{name}": array for name, array in self._averaged.arrays().items()}
         return self.position.copy(), tensors
+
+    def _keep_snapshot(self) -> None:
+        """Keep a checkpoint in memory, to return to after an infinite loss, instead of the one before it."""
+        self._snapshot = None  # two would need as much memory again
+        self._snapshot = self.checkpoint()
 
     def restore(self, position: TrainingPosition, tensors: Tensors) -> None:
         """Resume from a checkpoint, bit for bit; the clock keeps running."""

@@ -49,12 +49,18 @@ def timed(*arguments, **options):
     return result
 import charnn.training.run.create as create
 create.prepare_corpus = timed
-complete = create._complete
-def completed(*arguments, **options):
-    ended("reading")
-    complete(*arguments, **options)
-    ended("planning and counting n-grams")
-create._complete = completed
+def between(name, before=None, after=None):
+    called = getattr(create, name)
+    def noted(*arguments, **options):
+        if before:
+            ended(before)
+        result = called(*arguments, **options)
+        if after:
+            ended(after)
+        return result
+    setattr(create, name, noted)
+between("make_plan", before="reading", after="timing")
+between("add_ngrams", after="counting n-grams")
 def ended(phase):
     import os
     with open(os.environ["PHASES"], "a") as file:
@@ -161,7 +167,7 @@ class Watch(threading.Thread):
             self.most_memory = max(self.most_memory, now)
             phases = self.directory / "phases"
             ended = phases.read_text().splitlines() if phases.exists() else []
-            phase = ("reading", "counting n-grams", "training")[min(len(ended), 2)]
+            phase = ("reading", "timing", "counting n-grams", "training")[min(len(ended), 3)]
             self.most_by_phase[phase] = max(self.most_by_phase.get(phase, 0), now)
             self.most_disk = max(self.most_disk, disk_bytes(self.directory / "run", self.directory / "cache"))
             self.timeline.append((time.monotonic() - started, now))

@@ -8,29 +8,25 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
 import torch
 
 import charnn
 from charnn.config import Architecture, ModelOptions, TextOptions, TrainingOptions
 from charnn.config.compatibility import check_compatibility
-from charnn.errors import ModelError, TrainingError
+from charnn.errors import TrainingError
 from charnn.files import staging_directory, write_atomically
-from charnn.ngrams.kneser_ney import NgramModel
 from charnn.ngrams.spelling import learn_spelling
 from charnn.notices import notice_logger
 from charnn.storage.model_directory import (
     is_half_of_bidirectional,
     read_model,
-    read_ngrams,
     tokenizer_hash,
-    write_ngrams,
     write_spelling,
     write_tokenizer,
 )
 from charnn.storage.new_directory import check_available
 from charnn.storage.run_config import AskedOptions, CorpusFacts, PlanFacts, Results, RunConfig, Versions
-from charnn.storage.run_files import BACKWARD, NGRAM_FILE, SPELLING_FILE
+from charnn.storage.run_files import BACKWARD, SPELLING_FILE
 from charnn.text import cache
 from charnn.text.corpus import Corpus, open_ids, prepare_corpus, reverse_encoded
 from charnn.text.encoding import SPLITS
@@ -43,7 +39,7 @@ from charnn.training.planning.ngram_tables import choose_table_sizes
 from charnn.training.planning.plan import Plan, make_plan, resolve_budget
 from charnn.training.position import TrainingPosition
 from charnn.training.run.further import measure_before_training, store_old_text
-from charnn.training.run.metrics import estimate_ngrams, evaluate_ngrams, tokens_to_count
+from charnn.training.run.ngram_model import add_ngrams
 from charnn.training.run.parent import (
     Parent,
     architecture_of,
@@ -51,7 +47,6 @@ from charnn.training.run.parent import (
     kept_tokenizer,
     read_parent,
     read_parent_of_backward_half,
-    texts_of_both,
 )
 from charnn.training.run.session import Session, close_text, make_session, make_workers, open_text, save
 
@@ -115,8 +110,9 @@ def create_run(
         plan = make_plan(model_options, options, corpus=corpus, device=device, workers=workers, fixed=fixed)
         _refuse_too_little_time(plan, time.monotonic() - started)
         config = _make_config(corpus, AskedOptions(text_options, model_options, training_options), plan, recipe)
+        add_ngrams(staging, config, corpus.tokenizer, parent=parent, text_key=corpus.cache_key, report=report)
         session = _new_session(staging, config, corpus.tokenizer, started, parent=parent, workers=workers)
-        _complete(session, plan.ngram_order, options, parent=parent, text_key=corpus.cache_key, report=report)
+        _save_first(session)
         if text_options.spell and corpus.spelling_examples:
             _add_spelling(staging, corpus, tokenizer_sha256=config.tokenizer_sha256)
         close_text(session)
@@ -150,8 +146,9 @@ def create_backward_half(forward: Path, *, started: float) -> Session:
         else:
             architecture = architecture_of(parent, model.tokenizer.vocabulary)
         config = replace(model.config, architecture=architecture, mixture_weights=None, results=Results())
+        add_ngrams(staging, config, model.tokenizer, parent=parent)
         session = _new_session(staging, config, model.tokenizer, started, parent=parent)
-        _complete(session, config.plan.ngram_order, config.training, parent=parent)
+        _save_first(session)
         if (forward / SPELLING_FILE).exists():
             write_atomically(staging / SPELLING_FILE, (forward / SPELLING_FILE).read_bytes())
         close_text(session)
@@ -194,24 +191,9 @@ def _new_session(
     return session
 
 
-def _complete(
-    session: Session,
-    ngram_order: int,
-    options: TrainingOptions,
-    *,
-    parent: Parent | None,
-    text_key: str = "",
-    report: Report | None = None,
-) -> None:
-    """Write the tokenizer, the n-gram model and the first checkpoint of a new run.
-
-    Args:
-        parent: the model that is trained further, if any.
-        text_key: key of the encoded text in the cache; empty if it is not cached.
-    """
+def _save_first(session: Session) -> None:
+    """Write the tokenizer and the first checkpoint of a new run."""
     write_tokenizer(session.directory, session.tokenizer)
-    if ngram_order:
-        _add_ngrams(session, ngram_order, options, parent=parent, text_key=text_key, report=report)
     session.unsaved_best = session.trainer.averaged_arrays()
     save(session)
 
@@ -244,60 +226,6 @@ def _minutes_for(seconds: float, step_seconds: float, plan: PlanFacts) -> float:
         math.ceil((seconds + MIN_STEPS * step_seconds + seconds_to_end(plan.evaluation_seconds, plan.final_size)) / 6)
         / 10
     )
-
-
-def _add_ngrams(
-    session: Session,
-    order: int,
-    options: TrainingOptions,
-    *,
-    parent: Parent | None,
-    text_key: str,
-    report: Report | None,
-) -> None:
-    """Add the n-gram model, from the cache if an earlier run counted the same text."""
-    tokenizer, directory = session.tokenizer, session.directory
-    ids = open_ids(directory / "train.bin", tokenizer)
-    seconds = options.minutes * 60 if options.minutes else None
-    if parent is not None:
-        ids = texts_of_both(parent, ids)
-    root = cache.cache_directory() if text_key and parent is None else None
-    key = cache.make_cache_key(
-        what="n-grams",
-        text=text_key,
-        direction=session.architecture.direction,
-        order=order,
-        num_tokens=tokens_to_count(len(ids), seconds),
-    )
-    session.ngrams = _cached_ngrams(session, root, key)
-    if session.ngrams is not None:
-        logger.info(f"n-grams up to order {session.ngrams.order}: taken from the cache, counted by an earlier run")
-    else:
-        session.ngrams = estimate_ngrams(
-            ids, tokenizer.vocabulary, order=order, unit=tokenizer.unit, seconds=seconds, report=report
-        )
-        write_ngrams(directory, session.ngrams, tokenizer_sha256=session.config.tokenizer_sha256)
-        cache.store(
-            root, key, {NGRAM_FILE: directory / NGRAM_FILE}, {"what": f"n-grams of order {session.ngrams.order}"}
-        )
-    session.config.results.ngram_order = session.ngrams.order
-    if len(session.held_out):
-        evaluation = evaluate_ngrams(session.ngrams, session.held_out)
-        session.config.results.ngram_loss_nats = -float(np.log(evaluation.probs).mean())
-
-
-def _cached_ngrams(session: Session, root: Path | None, key: str) -> NgramModel | None:
-    """Copy the n-gram model from the cache into the directory of the run and return it, or None if it is not cached."""
-    if cache.fetch(root, key, session.directory) is None:
-        return None
-    try:
-        return read_ngrams(
-            session.directory,
-            len(session.tokenizer.vocabulary),
-            tokenizer_sha256=session.config.tokenizer_sha256,
-        )
-    except ModelError:
-        return None
 
 
 def _add_spelling(directory: Path, corpus: Corpus, *, tokenizer_sha256: str) -> None:

@@ -18,7 +18,6 @@ from charnn.storage.model_directory import (
     is_half_of_bidirectional,
     is_model,
     read_model,
-    read_ngrams,
     read_training_state,
 )
 from charnn.storage.run_config import PlanFacts, RunConfig
@@ -26,6 +25,7 @@ from charnn.text.corpus import open_ids
 from charnn.text.tokenizers import Tokenizer
 from charnn.training.planning.devices import choose_device, supports_bf16
 from charnn.training.position import TrainingPosition
+from charnn.training.run.ngram_model import stored_ngrams
 from charnn.training.run.session import Session, make_session
 
 logger = notice_logger(__name__)
@@ -61,8 +61,7 @@ def resume_run(directory: Path, overrides: OptionValues, *, started: float) -> S
     position = _position(directory, scalars)
     session = make_session(directory, config, model.tokenizer, position.copy(), started - position.seconds)
     session.generation = model.generation
-    if config.plan.ngram_order:
-        session.ngrams = read_ngrams(directory, model.architecture.vocab_size, tokenizer_sha256=config.tokenizer_sha256)
+    stored_ngrams(directory, config)  # raises an error now, not at the end of training
     try:
         session.trainer.restore(position, tensors)
     except (*UNREADABLE, RuntimeError) as error:

@@ -13,7 +13,6 @@ import torch
 from charnn.config import Architecture, TrainingOptions
 from charnn.cores import available_cores
 from charnn.errors import CharnnError, LostRankError, StorageError
-from charnn.ngrams.kneser_ney import NgramModel
 from charnn.storage.checkpoint import Tensors
 from charnn.storage.model_directory import (
     Model,
@@ -45,6 +44,7 @@ from charnn.training.run.bidirectional import directory_of_run
 from charnn.training.run.event_files import logging_to
 from charnn.training.run.further import loss_on, open_old_text, with_old_loss
 from charnn.training.run.metrics import measure_final_metrics
+from charnn.training.run.ngram_model import open_held_out, stored_ngrams
 from charnn.training.run.saving import Saving
 from charnn.training.trainer import Trainer
 
@@ -64,7 +64,6 @@ class Session:
         evaluated: the part of it that is evaluated during training.
         generation: generation of the weights on disk.
         unsaved_best: the best weights so far, if they are not on disk yet.
-        ngrams: the n-gram model to interpolate with, if there is one.
         old_held_out: held-out text of the model that is trained further, if there is any.
         saving: what could not be saved yet; None before training.
     """
@@ -77,7 +76,6 @@ class Session:
     evaluated: HeldOutText
     generation: int = 0
     unsaved_best: Tensors | None = None
-    ngrams: NgramModel | None = None
     old_held_out: HeldOutText | None = None
     saving: Saving | None = None
 
@@ -127,12 +125,7 @@ def make_session(
     steps += [max(1, round(options.epochs * batches.steps_per_epoch))] if options.epochs else []
     seconds = seconds_for_steps(options.minutes, plan.evaluation_seconds, plan.final_size) if options.minutes else None
     vocabulary = tokenizer.vocabulary
-    held_out = HeldOutText.of(
-        open_ids(directory / "valid.bin", tokenizer),
-        vocabulary,
-        unit=tokenizer.unit,
-        max_tokens=max(plan.final_valid_tokens, plan.max_valid_tokens),
-    )
+    held_out = open_held_out(directory, tokenizer, plan)
     evaluated = held_out.part(vocabulary, max_tokens=plan.max_valid_tokens)
 
     def evaluate() -> Validation:
@@ -333,7 +326,8 @@ def _measure_best_weights(session: Session, text: HeldOutText) -> None:
         results.old_loss_nats = loss_on(network, old_text, session.tokenizer.vocabulary, workers=workers)
     if not len(text):
         return
-    metrics = measure_final_metrics(network, session.ngrams, text, session.tokenizer.vocabulary, workers=workers)
+    ngrams = stored_ngrams(session.directory, session.config)
+    metrics = measure_final_metrics(network, ngrams, text, session.tokenizer.vocabulary, workers=workers)
     session.config.mixture_weights = metrics.mixture_weights
     results.valid_loss_nats, results.valid_margin_nats = metrics.loss_nats, metrics.margin_nats
     results.valid_num_tokens = metrics.num_tokens
