@@ -11,8 +11,8 @@ from torch.autograd.function import once_differentiable
 
 from charnn.training.loss import IGNORED
 
-MAX_LOGITS = {"cpu": 1 << 22, "cuda": 1 << 28}
-"""Maximum number of logits at a time (on a CPU 16 MiB, which its caches hold in part); fewer in all are computed at once."""
+MAX_LOGITS = {"cpu": 1 << 21, "cuda": 1 << 28}
+"""Maximum number of logits at a time (on a CPU 8 MiB, which its caches hold in part); fewer in all are computed at once."""
 
 
 def is_chunked(num_positions: int, vocab_size: int, device: str) -> bool:

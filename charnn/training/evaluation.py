@@ -27,8 +27,8 @@ from charnn.training.parallel.workers import Workers
 
 WARM_UP_TOKENS = 384
 MAX_CHUNK_LENGTH = 128
-MAX_LOGITS = {"cpu": 1 << 23, "cuda": 1 << 25}
-"""Maximum number of logits in a forward pass (32 and 128 MiB)."""
+MAX_LOGITS = {"cpu": 1 << 21, "cuda": 1 << 25}
+"""Maximum number of logits in a forward pass (8 and 128 MiB); several of them are in memory for each worker."""
 TOKENS_PER_ROW = 1536
 MAX_ROWS = 128
 UNIT_BATCH_SIZE = 32
@@ -36,7 +36,7 @@ FIXED_WINDOW_BATCH_SIZE = 32
 FIXED_WINDOW = 256
 """Tokens in a window for `fixed_window_loss`, the context length of nanoGPT's character model."""
 
-MAX_STORED_LOGITS = 1 << 25
+MAX_STORED_LOGITS = 1 << 24
 """Maximum number of logits stored to fit the temperature; with a large vocabulary, only the beginning of the text is used."""
 
 LogProbs = npt.NDArray[np.float32]
