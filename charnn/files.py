@@ -19,6 +19,8 @@ from typing import Any
 from charnn.errors import ModelError, StorageError
 
 JsonObject = dict[str, Any]
+Content = bytes | Sequence[bytes | memoryview]
+"""The content of a file, in one part or several."""
 """A JSON object, parsed or to be written: the only dictionaries with values of any type."""
 
 STAGED_SUFFIX = ".new"
@@ -114,7 +116,7 @@ def refuse_unwritable(path: Path) -> None:
         raise StorageError(f"{path}: cannot be written: {_REMEDIES[errno.EACCES]}")
 
 
-def write_together(files: Sequence[tuple[Path, bytes]]) -> None:
+def write_together(files: Sequence[tuple[Path, Content]]) -> None:
     """Replace files that must be consistent with each other, all or none of them.
 
     Args:
@@ -141,7 +143,7 @@ def write_together(files: Sequence[tuple[Path, bytes]]) -> None:
         _flush_directory(files[0][0].parent)
 
 
-def write_atomically(path: Path, content: bytes) -> None:
+def write_atomically(path: Path, content: Content) -> None:
     """Replace one file of a model directory atomically.
 
     Raises:
@@ -150,7 +152,7 @@ def write_atomically(path: Path, content: bytes) -> None:
     write_together([(path.resolve(), content)])
 
 
-def write_output(path: Path, content: bytes) -> None:
+def write_output(path: Path, content: Content) -> None:
     """Replace a file that the user named atomically; links are followed, devices and pipes are written directly.
 
     No other file is replaced, not even one with the name that a staged file would get.
@@ -160,7 +162,7 @@ def write_output(path: Path, content: bytes) -> None:
     """
     with explain_write_errors(path):
         if path.exists() and not path.is_file():
-            path.write_bytes(content)
+            path.write_bytes(b"".join(_parts(content)))
             return
         target = path.resolve()
         staging = _new_file(target, STAGED_SUFFIX)
@@ -235,9 +237,14 @@ def _bytes_of_whole_lines(path: Path) -> int:
     return 0
 
 
-def _write_through(path: Path, content: bytes) -> None:
+def _parts(content: Content) -> Sequence[bytes | memoryview]:
+    return [content] if isinstance(content, bytes) else content
+
+
+def _write_through(path: Path, content: Content) -> None:
     with path.open("wb") as file:
-        file.write(content)
+        for part in _parts(content):
+            file.write(part)
         file.flush()
         os.fsync(file.fileno())
 

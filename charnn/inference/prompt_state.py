@@ -9,7 +9,7 @@ from charnn.errors import ModelError
 from charnn.files import sha256_hex, write_output
 from charnn.inference.engine import EngineState
 from charnn.inference.prompt import PromptState
-from charnn.storage.checkpoint import FORMAT_VERSION, pack_tensors, read_tensors
+from charnn.storage.checkpoint import FORMAT_VERSION, packed_tensors, read_tensors
 from charnn.storage.model_directory import Model
 
 _NAME = "state.{}.{}"
@@ -45,7 +45,7 @@ def save_prompt_state(path: Path, model: Model, state: PromptState, *, text: str
         "weights_sha256": _weights_hash(model),
         "text": text.encode("utf-8", "surrogateescape").hex(),  # JSON holds no bytes that are not UTF-8
     }
-    write_output(path, pack_tensors(tensors, header))
+    write_output(path, packed_tensors(tensors, header))
 
 
 def load_prompt_state(path: Path, model: Model, initial_state: EngineState) -> SavedPrompt:

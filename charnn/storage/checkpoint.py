@@ -15,7 +15,6 @@ import numpy as np
 import numpy.typing as npt
 from safetensors import SafetensorError
 from safetensors.numpy import load as load_safetensors
-from safetensors.numpy import save as save_safetensors
 
 from charnn.errors import ModelError
 from charnn.files import JsonObject, read_json, staged
@@ -28,16 +27,39 @@ _PICKLE_BEGINNINGS = (b"PK", b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05")
 _ENCODED_TEXT = ("train.bin", "valid.bin", "old-valid.bin")
 
 Tensors = dict[str, npt.NDArray[Any]]
+DTYPES = {
+    **{f"float{bits}": f"F{bits}" for bits in (16, 32, 64)},
+    **{f"int{bits}": f"I{bits}" for bits in (8, 16, 32, 64)},
+    **{f"uint{bits}": f"U{bits}" for bits in (8, 16, 32, 64)},
+    "bool": "BOOL",
+}
+"""The names of NumPy's dtypes in safetensors."""
+ALIGNMENT = 8
+"""Bytes of the length of a header, a multiple of which it takes."""
 
 
-def pack_tensors(tensors: Tensors, header: JsonObject) -> bytes:
-    """Return the bytes of a safetensors file; the header is one metadata entry, so that equal contents give equal bytes.
+def packed_tensors(tensors: Tensors, header: JsonObject) -> list[bytes | memoryview]:
+    """Return the content of a safetensors file in parts: its beginning, and the arrays themselves, of which no copy is made.
 
-    A checksum of the tensors is added to the header, by which `read_tensors` notices damage.
+    The header is one metadata entry, so that equal contents give equal bytes. A checksum of the tensors is added to it, by
+    which `read_tensors` notices damage. (The functions of the package `safetensors` copy all tensors twice.)
+
+    Args:
+        tensors: contiguous, of the dtypes in `DTYPES`.
     """
     described = {**header, "crc32": _checksum(tensors)}
-    packed: bytes = save_safetensors(tensors, {"charnn": json.dumps(described, sort_keys=True)})
-    return packed
+    table: JsonObject = {"__metadata__": {"charnn": json.dumps(described, sort_keys=True)}}
+    parts: list[bytes | memoryview] = []
+    end = 0
+    for name in sorted(tensors, key=lambda name: (-tensors[name].itemsize, name)):  # so that each is aligned
+        array = tensors[name]
+        start, end = end, end + array.nbytes
+        table[name] = {"dtype": DTYPES[array.dtype.name], "shape": array.shape, "data_offsets": [start, end]}
+        if array.nbytes:
+            parts.append(array.reshape(-1).view(np.uint8).data)
+    encoded = json.dumps(table, separators=(",", ":"), ensure_ascii=False).encode("utf-8")
+    encoded += b" " * (-len(encoded) % ALIGNMENT)
+    return [len(encoded).to_bytes(ALIGNMENT, "little") + encoded, *parts]
 
 
 def _checksum(tensors: Tensors) -> int:

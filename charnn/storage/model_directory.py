@@ -21,7 +21,7 @@ from charnn.ngrams.kneser_ney import NgramModel, from_arrays
 from charnn.ngrams.mixture import Mixture
 from charnn.ngrams.spelling import Spelling, UniformSpelling, WordSpelling
 from charnn.notices import notice_logger
-from charnn.storage.checkpoint import FORMAT_VERSION, Tensors, newest_checkpoint, pack_tensors, read_tensors
+from charnn.storage.checkpoint import FORMAT_VERSION, Tensors, newest_checkpoint, packed_tensors, read_tensors
 from charnn.storage.json_values import UNREADABLE, read_architecture, unreadable
 from charnn.storage.run_files import BACKWARD, NGRAM_FILE, SPELLING_FILE, purpose_of
 from charnn.text.tokenizers import Tokenizer, load_tokenizer
@@ -124,7 +124,7 @@ def write_model(path: Path, config: "RunConfig", weights: Tensors, *, generation
     tensors = {name: np.ascontiguousarray(array, dtype=np.float32) for name, array in weights.items()}
     write_together(
         [
-            (path / "model.safetensors", pack_tensors(tensors, header)),
+            (path / "model.safetensors", packed_tensors(tensors, header)),
             (path / "config.json", _config_bytes(config, generation)),
         ]
     )
@@ -144,7 +144,7 @@ def write_training_state(path: Path, scalars: JsonObject, tensors: Tensors, *, g
     header = {"format_version": FORMAT_VERSION, "generation": generation}
     write_together(
         [
-            (path / "training.safetensors", pack_tensors(tensors, header)),
+            (path / "training.safetensors", packed_tensors(tensors, header)),
             (path / "training.json", json_bytes({**header, **scalars})),
         ]
     )
@@ -154,7 +154,7 @@ def write_ngrams(path: Path, ngrams: NgramModel, *, tokenizer_sha256: str) -> No
     """Write the n-gram model of a network."""
     header = {"format_version": FORMAT_VERSION, "generation": 0, "tokenizer_sha256": tokenizer_sha256}
     arrays = {name: np.ascontiguousarray(array) for name, array in ngrams.arrays().items()}
-    write_atomically(path / NGRAM_FILE, pack_tensors(arrays, header))
+    write_atomically(path / NGRAM_FILE, packed_tensors(arrays, header))
 
 
 def read_ngrams(path: Path, vocab_size: int, *, tokenizer_sha256: str) -> NgramModel:
@@ -186,7 +186,7 @@ def write_spelling(path: Path, spelling: WordSpelling, *, tokenizer_sha256: str)
         "characters": [ord(character) for character in spelling.characters],
     }
     arrays = {name: np.ascontiguousarray(array) for name, array in spelling.arrays().items()}
-    write_atomically(path / SPELLING_FILE, pack_tensors(arrays, header))
+    write_atomically(path / SPELLING_FILE, packed_tensors(arrays, header))
 
 
 def read_spelling(model: Model) -> Spelling:

@@ -146,7 +146,7 @@ class Trainer:
                 if not self._collect_losses(force=True):
                     yield self._roll_back()
                     continue
-                self.position.seconds = self.seconds()
+                self._keep_snapshot()
                 yield Stopped(self.position.step, self.seconds(), reason)
                 return
             start = time.perf_counter()

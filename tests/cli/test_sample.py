@@ -17,7 +17,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from charnn.storage.checkpoint import pack_tensors, read_tensors
+from charnn.storage.checkpoint import packed_tensors, read_tensors
 from tests.conftest import train_quietly
 
 
@@ -211,7 +211,9 @@ def test_a_memory_of_another_model_or_none_is_refused(charnn, run, line_run):
 def test_a_memory_of_another_shape_is_refused(charnn, run):
     charnn("sample", "a", "-m", run, "-n", 0, "--save-state", "memory")
     tensors, header = read_tensors(Path("memory"))
-    Path("memory").write_bytes(pack_tensors({**tensors, "state.0.0": np.zeros((1, 3), dtype=np.float32)}, header))
+    Path("memory").write_bytes(
+        b"".join(packed_tensors({**tensors, "state.0.0": np.zeros((1, 3), dtype=np.float32)}, header))
+    )
     result = charnn("sample", "-m", run, "--load-state", "memory")
     assert "memory: does not hold the state that this model has" in result.err
 

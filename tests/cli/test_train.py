@@ -19,7 +19,7 @@ from rich.console import Console
 from charnn.cli.output.training_screen import LiveScreen, headline
 from charnn.config import ModelOptions, TextOptions, TrainingOptions
 from charnn.interrupts import INTERRUPTS
-from charnn.storage.checkpoint import pack_tensors, read_tensors
+from charnn.storage.checkpoint import packed_tensors, read_tensors
 from charnn.storage.locking import exclusive
 from charnn.storage.model_directory import read_model
 from charnn.training.events import Evaluated, Progressed, RolledBack
@@ -81,7 +81,7 @@ def test_a_run_of_an_older_charnn_goes_on_as_it_was_begun(charnn, text):
     tensors, header = read_tensors(Path("m/training.safetensors"))
     old = {name: array for name, array in tensors.items() if not re.fullmatch(r"optimizer\.0\.\d+\.step", name)}
     assert len(old) < len(tensors)
-    Path("m/training.safetensors").write_bytes(pack_tensors(old, header))
+    Path("m/training.safetensors").write_bytes(b"".join(packed_tensors(old, header)))
     assert "started with no such option" in charnn("train", "--resume", "-o", "m", "--steps", 8, "--carry", 64).err
     assert charnn("train", "--resume", "-o", "m", "--steps", 8).status == 0
     assert facts(charnn, "m")["steps"] == 8
@@ -751,7 +751,7 @@ def test_a_run_without_an_option_that_was_resolved_is_refused(charnn, run, name)
 def test_a_checkpoint_without_some_tensors_is_one_line(charnn, run, prefix):
     tensors, header = read_tensors(run / "training.safetensors")
     del tensors[min(name for name in tensors if name.startswith(prefix) and not name.endswith(".step"))]
-    (run / "training.safetensors").write_bytes(pack_tensors(tensors, header))
+    (run / "training.safetensors").write_bytes(b"".join(packed_tensors(tensors, header)))
     refused = charnn("train", "--resume", "-o", run, "--steps", 122)
     assert (refused.status, len(refused.err.splitlines())) == (1, 1)
     assert f"{run}/training.safetensors: does not fit this model" in refused.err

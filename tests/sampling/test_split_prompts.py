@@ -19,7 +19,7 @@ from charnn.sampling.interactive import InteractiveWriter
 from charnn.sampling.sampler import Sampler
 from charnn.sampling.stream_sampler import StreamSampler
 from charnn.sampling.streams import SampleRequest
-from charnn.storage.checkpoint import pack_tensors, read_tensors
+from charnn.storage.checkpoint import packed_tensors, read_tensors
 from charnn.storage.model_directory import read_model
 from charnn.text.tokenizers import decode
 from tests.conftest import FABLES, bounded, train_quietly
@@ -158,6 +158,6 @@ def test_states_of_older_versions_are_continued(model, tmp_path):
     save_prompt_state(tmp_path / "new", model, state_of(model, stepper, "The river"), text="The river")
     tensors, header = read_tensors(tmp_path / "new")
     del header["text"]
-    Path(tmp_path / "old").write_bytes(pack_tensors(tensors, header))
+    Path(tmp_path / "old").write_bytes(b"".join(packed_tensors(tensors, header)))
     ids = state_of(model, stepper, "\nThe fox", tmp_path / "old").ids
     assert ids == state_of(model, stepper, "The river\nThe fox").ids

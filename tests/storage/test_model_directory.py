@@ -9,7 +9,7 @@ import safetensors.numpy
 from charnn.config import Architecture
 from charnn.errors import ModelError, StorageError
 from charnn.files import staged
-from charnn.storage.checkpoint import pack_tensors, read_tensors
+from charnn.storage.checkpoint import DTYPES, packed_tensors, read_tensors
 from charnn.storage.model_directory import (
     find_model,
     finish_interrupted_writes,
@@ -66,7 +66,7 @@ def test_a_newer_format_is_named_with_its_version(run, name):
 def test_weights_of_a_newer_format_are_refused(run):
     model = read_model(run)
     header = {"format_version": 4, "generation": model.generation}
-    (run / "model.safetensors").write_bytes(pack_tensors(model.weights, header))
+    (run / "model.safetensors").write_bytes(b"".join(packed_tensors(model.weights, header)))
     assert complaint(run) == (
         f"{run / 'model.safetensors'}: has format version 4, this charnn reads up to 3; install a newer charnn"
     )
@@ -84,7 +84,7 @@ def test_a_model_of_the_first_format_is_read(run):
     (run / "config.json").write_text(json.dumps(config))
     (run / "ngram.safetensors").unlink()
     header = {"format_version": 1, "generation": config["generation"]}
-    (run / "model.safetensors").write_bytes(pack_tensors(ramp_weights(old), header))
+    (run / "model.safetensors").write_bytes(b"".join(packed_tensors(ramp_weights(old), header)))
     model = read_model(run)
     assert model.architecture == old
     with pytest.raises(ModelError, match="has no n-gram model to interpolate with"):
@@ -96,7 +96,7 @@ def test_weights_whose_header_begins_as_a_pickle_does_are_weights(run):
     model = read_model(run)
     header = {"format_version": 1, "generation": model.generation, "tokenizer_sha256": ""}
     for padding in range(2000):
-        content = pack_tensors(model.weights, {**header, "padding": " " * padding})
+        content = b"".join(packed_tensors(model.weights, {**header, "padding": " " * padding}))
         if content[:2] in (b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05"):
             break
     assert content[0] == 0x80
@@ -128,7 +128,7 @@ def test_tensors_without_a_checksum_are_read(run):
 
 @pytest.mark.parametrize("array", [np.zeros((0, 3)), np.ones(1), np.ones((2, 3))], ids=str)
 def test_tensors_of_any_shape_have_a_checksum(tmp_path, array):
-    (tmp_path / "x").write_bytes(pack_tensors({"a": array}, {"format_version": 1, "generation": 0}))
+    (tmp_path / "x").write_bytes(b"".join(packed_tensors({"a": array}, {"format_version": 1, "generation": 0})))
     tensors, header = read_tensors(tmp_path / "x")
     assert np.array_equal(tensors["a"], array)
     assert header == {"format_version": 1, "generation": 0}
@@ -226,8 +226,42 @@ def test_the_newest_whole_generation_is_read_wherever_a_crash_left_it(tmp_path):
 
 def test_equal_contents_give_equal_bytes():
     tensors = {name: np.arange(3, dtype=np.float32) for name in "zyx"}
-    packed = pack_tensors(tensors, {"b": 1, "a": 2})
-    assert packed == pack_tensors(dict(reversed(tensors.items())), {"a": 2, "b": 1})
+    packed = packed_tensors(tensors, {"b": 1, "a": 2})
+    assert packed == packed_tensors(dict(reversed(tensors.items())), {"a": 2, "b": 1})
+
+
+def read_header(beginning):
+    """Return the charnn metadata of the beginning of a safetensors file."""
+    return json.loads(json.loads(beginning[8:])["__metadata__"]["charnn"])
+
+
+def test_files_are_those_of_the_safetensors_package():
+    tensors = {
+        "ä": np.arange(3, dtype=np.float32),
+        "empty": np.zeros((0, 4), dtype=np.float32),
+        "alone": np.array(2.5, dtype=np.float32),
+        "matrix": np.arange(6, dtype=np.float32).reshape(2, 3),
+    }
+    header = {"generation": 3, "name": '"é"\n'}
+    beginning, *arrays = packed_tensors(tensors, header)
+    metadata = {**header, "crc32": read_header(beginning)["crc32"]}
+    packed = safetensors.numpy.save(tensors, {"charnn": json.dumps(metadata, sort_keys=True)})
+    assert b"".join([beginning, *arrays]) == packed
+
+
+@pytest.mark.parametrize("dtype", sorted(DTYPES))
+def test_all_kinds_of_numbers_are_read_again(dtype, tmp_path):
+    tensors = {
+        "b": np.arange(5).astype(dtype),
+        "a": np.arange(3, dtype=np.uint8),
+        "c": np.ones((2, 2), dtype=np.float64),
+    }
+    (tmp_path / "x").write_bytes(b"".join(packed_tensors(tensors, {"format_version": 1, "generation": 0})))
+    arrays, _ = read_tensors(tmp_path / "x")
+    assert arrays.keys() == tensors.keys()
+    for name, array in tensors.items():
+        assert arrays[name].dtype == array.dtype
+        np.testing.assert_array_equal(arrays[name], array)
 
 
 def test_the_newest_model_is_found(run, line_run, tmp_path):
@@ -271,7 +305,7 @@ def test_a_directory_in_the_making_is_not_the_newest_model(run):
 
 def test_hostile_files_are_model_errors(run):
     model = read_model(run)
-    (run / "model.safetensors").write_bytes(pack_tensors(model.weights, {"format_version": 1}))
+    (run / "model.safetensors").write_bytes(b"".join(packed_tensors(model.weights, {"format_version": 1})))
     assert "model.safetensors: is damaged or truncated ('generation')" in complaint(run)
 
 
@@ -279,5 +313,5 @@ def test_weights_that_are_not_finite_are_refused(run):
     model = read_model(run)
     model.weights["output.bias"][0] = np.nan
     header = {"format_version": 1, "generation": model.generation}
-    (run / "model.safetensors").write_bytes(pack_tensors(model.weights, header))
+    (run / "model.safetensors").write_bytes(b"".join(packed_tensors(model.weights, header)))
     assert complaint(run) == f"{run}/model.safetensors: output.bias contains non-finite numbers; restore the file"

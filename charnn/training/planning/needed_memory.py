@@ -26,8 +26,8 @@ STATES = {"muon": 2, "adamw": 2, "sgd": 0, "nt-asgd": 0}
 """Arrays of the size of the parameters that an optimizer keeps, at most."""
 NUM_COPIES = 3
 """The parameters, their average, and the sum of their gradients."""
-SAVED_COPIES = 3
-"""Times that parameters, average and optimizer state are copied: the last good ones, those of a checkpoint, and its bytes."""
+OTHER_COPIES = 2
+"""The best weights, and those that write a sample. (The last good parameters, average and optimizer state are copied, too.)"""
 SAFE_FRACTION = 0.9
 """Fraction of the available memory that an estimate may take without a warning."""
 MEASURED_LENGTHS, MEASURED_ROWS = (8, 16), 4
@@ -69,8 +69,8 @@ class NeededMemory:
 def parameter_memory(architecture: Architecture, optimizer: str) -> tuple[float, float]:
     """Return the bytes that parameters take in training, at least and with the copies of checkpoints."""
     size = FLOAT_BYTES * sum(math.prod(shape) for shape in expected_shapes(architecture).values())
-    stored = 2 + STATES[optimizer]
-    return size * (NUM_COPIES + STATES[optimizer]), size * (NUM_COPIES + STATES[optimizer] + SAVED_COPIES * stored)
+    minimum, saved = NUM_COPIES + STATES[optimizer], 2 + STATES[optimizer]
+    return size * minimum, size * (minimum + saved + OTHER_COPIES)
 
 
 def needed_memory(network: Network, options: TrainingOptions, *, batch_size: int, num_workers: int) -> NeededMemory:
