@@ -75,28 +75,42 @@ def measure_speed(
     workers = workers or Workers()
     precisions = _precisions(options.precision, device, may_time=seconds is not None)
     with memory_kept(), torch.random.fork_rng(devices=[0] if device == "cuda" else []):
-        refuse_impossible_size(architecture, options, device)
-        timed = replace(options, dropout=TIMED_DROPOUT) if options.dropout is None else options
-        network = Network(architecture, rates=RegularizationRates.of(timed)).to(device)
-        report_memory(network, timed, batch_size=batch_size, num_workers=workers.num_active)
-        optimizers = make_optimizers(network, replace(timed, batch_size=batch_size))
-        steps = [TrainingStep(network, optimizers, timed, precision, workers) for precision in precisions]
-        size = (options.bptt_length, batch_size)
-        ids_TB = np.random.default_rng(0).integers(architecture.vocab_size, size=size)
-        training = _median_times(
-            [
-                partial(_train_on, step, ids_TB, (1 + options.teacher_forcing) / 2, workers)  # its mean over a run
-                for step in steps
-            ],
-            device,
-            TIMING_SECONDS if seconds is None else TIMING_FRACTION * seconds,
-        )
-    fastest = min(range(len(steps)), key=training.__getitem__)
+        # in a function of its own, so that what it allocates is free when memory is returned to the system
+        training = _step_seconds(architecture, options, batch_size, device, precisions, seconds, workers)
+    num_tokens = options.bptt_length * batch_size
+    fastest = min(range(len(training)), key=training.__getitem__)
     # a forward pass is about a third of a step
-    evaluation = ids_TB.size / training[fastest] * EVALUATION_SPEED_RATIO
-    has_choice = len(steps) == 2 and precisions[fastest] == "bf16" and math.isfinite(training[1 - fastest])
+    evaluation = num_tokens / training[fastest] * EVALUATION_SPEED_RATIO
+    has_choice = len(training) == 2 and precisions[fastest] == "bf16" and math.isfinite(training[1 - fastest])
     bf16_speedup = training[1 - fastest] / training[fastest] if has_choice else None
-    return Speed(precisions[fastest], workers.num_active, ids_TB.size / training[fastest], evaluation, bf16_speedup)
+    return Speed(precisions[fastest], workers.num_active, num_tokens / training[fastest], evaluation, bf16_speedup)
+
+
+def _step_seconds(
+    architecture: Architecture,
+    options: TrainingOptions,
+    batch_size: int,
+    device: str,
+    precisions: Sequence[str],
+    seconds: float | None,
+    workers: Workers,
+) -> list[float]:
+    """Return the median time of a step of a new network with each precision."""
+    refuse_impossible_size(architecture, options, device)
+    timed = replace(options, dropout=TIMED_DROPOUT) if options.dropout is None else options
+    network = Network(architecture, rates=RegularizationRates.of(timed)).to(device)
+    report_memory(network, timed, batch_size=batch_size, num_workers=workers.num_active)
+    optimizers = make_optimizers(network, replace(timed, batch_size=batch_size))
+    steps = [TrainingStep(network, optimizers, timed, precision, workers) for precision in precisions]
+    ids_TB = np.random.default_rng(0).integers(architecture.vocab_size, size=(options.bptt_length, batch_size))
+    return _median_times(
+        [
+            partial(_train_on, step, ids_TB, (1 + options.teacher_forcing) / 2, workers)  # its mean over a run
+            for step in steps
+        ],
+        device,
+        TIMING_SECONDS if seconds is None else TIMING_FRACTION * seconds,
+    )
 
 
 def _train_on(step: TrainingStep, ids_TB: IdArray, teacher_forcing_probability: float, workers: Workers) -> None:
