@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from charnn.training.loss import IGNORED
+from charnn.training.network.layers import in_autocast_type
 
 MAX_LOGITS = {"cpu": 1 << 21, "cuda": 1 << 28}
 """Maximum number of logits at a time (on a CPU 8 MiB, which its caches hold in part); fewer in all are computed at once."""
@@ -48,12 +49,13 @@ class _ChunkedLosses(torch.autograd.Function):
         losses = torch.zeros(2, device=weight.device)
         of_outputs = torch.empty_like(outputs_NH)
         of_weight, of_bias = torch.zeros_like(weight), torch.zeros_like(bias)
+        used_weight, used_bias = in_autocast_type(weight), in_autocast_type(bias)
         size = max(1, MAX_LOGITS[weight.device.type] // vocab_size)
         for first in range(0, len(targets_N), size):
             outputs, targets = outputs_NH[first : first + size], targets_N[first : first + size]
             is_target = targets != IGNORED
             known = targets.clamp(min=0)[:, None]
-            log_probs = torch.log_softmax(torch.nn.functional.linear(outputs, weight, bias).float(), dim=-1)
+            log_probs = torch.log_softmax(torch.nn.functional.linear(outputs, used_weight, used_bias).float(), dim=-1)
             found = torch.where(is_target, log_probs.gather(1, known)[:, 0], 0.0).sum()
             losses[0] -= found
             if label_smoothing:
@@ -66,7 +68,7 @@ class _ChunkedLosses(torch.autograd.Function):
             of_logits[~is_target] = 0.0
             of_bias += of_logits.sum(dim=0)
             of_logits = of_logits.to(outputs.dtype)
-            of_outputs[first : first + size] = of_logits @ weight.to(outputs.dtype)
+            of_outputs[first : first + size] = of_logits @ used_weight.to(outputs.dtype)
             if of_logits.dtype == of_weight.dtype:
                 of_weight.addmm_(of_logits.T, outputs)  # without another matrix of that size
             else:

@@ -1,5 +1,6 @@
 """Groups of lanes and workers: bit-identical results with any number of workers."""
 
+import contextlib
 import subprocess
 import sys
 import threading
@@ -26,6 +27,7 @@ from charnn.training.parallel.ranks import owned
 from charnn.training.parallel.step import TrainingStep
 from charnn.training.parallel.tuning import WorkerTuner
 from charnn.training.parallel.workers import Workers, one_torch_thread
+from charnn.training.planning.devices import supports_bf16
 from tests.conftest import REPOSITORY, ramp_weights, seeded
 
 PLAIN = Vocabulary(tuple(map(str, range(11))), (9,) * 11, boundary_id=0, unknown_id=None)
@@ -165,7 +167,7 @@ def architecture_of(cell):
     )
 
 
-def trained(cell, num_workers, *, num_lanes=9, steps=4, change=None, **options):
+def trained(cell, num_workers, *, num_lanes=9, steps=4, change=None, precision="fp32", **options):
     """Return the weights after some steps, the losses, and the state."""
     chosen = TrainingOptions(**{**EVERYTHING, "bptt_length": 5, **options})
     architecture = architecture_of(cell)
@@ -174,7 +176,7 @@ def trained(cell, num_workers, *, num_lanes=9, steps=4, change=None, **options):
     average = AveragedWeights(network)
     losses, states = [], None
     with Workers(num_workers) as made:
-        step = TrainingStep(network, make_optimizers(network, chosen), chosen, "fp32", made)
+        step = TrainingStep(network, make_optimizers(network, chosen), chosen, precision, made)
         for number in range(steps):
             made.num_active = num_workers if change is None else change[number]
             ids = (np.arange(6 * num_lanes).reshape(6, num_lanes) * (number + 3)) % 11
@@ -205,6 +207,37 @@ def test_weights_are_bit_identical_with_any_number_of_workers(cell, kind):
             np.testing.assert_array_equal(array, weights[name], err_msg=name)
         for layer, other_layer in zip(state, other_state, strict=True):
             assert all(torch.equal(one, other) for one, other in zip(layer, other_layer, strict=True))
+
+
+@contextlib.contextmanager
+def autocast_elsewhere():
+    """Let another thread enter and leave autocast all the time, which empties its cache for all threads."""
+    is_done = threading.Event()
+
+    def work():
+        while not is_done.is_set():
+            with torch.autocast("cpu", torch.bfloat16):
+                pass
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    try:
+        yield
+    finally:
+        is_done.set()
+        thread.join()
+
+
+@pytest.mark.skipif(not supports_bf16("cpu"), reason="this processor has no bf16")
+@pytest.mark.parametrize("cell", ["lstm", "gru", "rnn", "mogrifier"])
+@pytest.mark.parametrize("weight_drop", [0.0, 0.3])
+def test_bf16_weights_do_not_depend_on_other_threads(cell, weight_drop):
+    weights, losses, _ = trained(cell, 1, precision="bf16", weight_drop=weight_drop)
+    with autocast_elsewhere():
+        others, other_losses, _ = trained(cell, 2, precision="bf16", weight_drop=weight_drop)
+    assert other_losses == losses
+    for name, array in others.items():
+        np.testing.assert_array_equal(array, weights[name], err_msg=name)
 
 
 @pytest.mark.parametrize("optimizer", ["adamw", "sgd"])

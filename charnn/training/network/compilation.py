@@ -91,7 +91,7 @@ def _run_once(network: Network, *, batch_size: int, device: str, precision: str)
             ids_TB = torch.zeros(2 * EquationLayer.CHUNK, num_lanes, dtype=torch.int64, device=device)
             state = network.initial_state(num_lanes)
             for _ in range(2):  # the state of a chunk is initial, or has a gradient, or is carried from another step
-                with torch.autocast(device, torch.bfloat16, enabled=precision == "bf16"):
+                with torch.autocast(device, torch.bfloat16, enabled=precision == "bf16", cache_enabled=False):
                     logits_TBV, state = network(ids_TB, state, generator)
                 torch.autograd.grad(logits_TBV.float().sum(), parameters, allow_unused=True)
                 state = detached(state)

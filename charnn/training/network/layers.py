@@ -16,6 +16,8 @@ LayerState = tuple[Tensor, ...]
 
 RECURRENT_WEIGHTS = ("weight_hh", "weight_mh", "weight_skip")
 """The hidden-to-hidden matrices, to which weight drop applies."""
+FUSED_WEIGHTS = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
+"""The weights of a fused layer, in the order in which torch takes them."""
 _FUSED: dict[str, Callable[[int, int], nn.RNNBase]] = {"lstm": nn.LSTM, "gru": nn.GRU}
 _FUNCTIONS: dict[str, Callable[..., tuple[Tensor, ...]]] = {
     "LSTM": torch.lstm,
@@ -70,8 +72,7 @@ class FusedLayer(RecurrentLayer):
 
     def named_weights(self) -> dict[str, nn.Parameter]:
         """Return the parameters by name."""
-        names = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
-        return {name: getattr(self.recurrence, f"{name}_l0") for name in names} | dict(self.initial.items())
+        return {name: getattr(self.recurrence, f"{name}_l0") for name in FUSED_WEIGHTS} | dict(self.initial.items())
 
     def forward(
         self, inputs_TBI: Tensor, state: LayerState, generator: torch.Generator | None = None
@@ -79,27 +80,46 @@ class FusedLayer(RecurrentLayer):
         """Return the outputs (T, B, H) and the state after the last time step."""
         stacked = tuple(array.unsqueeze(0).to(inputs_TBI.dtype) for array in state)
         hidden = stacked if len(stacked) > 1 else stacked[0]
-        if generator is not None and self._weight_drop:
-            weight_hh = _dropped(self.named_weights()["weight_hh"], self._weight_drop, generator)
-            outputs_TBH, last_state = self._run(inputs_TBI, hidden, weight_hh)
+        is_dropped = generator is not None and self._weight_drop > 0
+        if is_dropped or (self._uses_weights_repeatedly and torch.is_autocast_enabled("cpu")):
+            weights: dict[str, Tensor] = dict(self.named_weights())
+            if generator is not None and is_dropped:
+                weights["weight_hh"] = _dropped(weights["weight_hh"], self._weight_drop, generator)
+            outputs_TBH, last_state = self._run(inputs_TBI, hidden, weights)
         else:
             outputs_TBH, last_state = self.recurrence(inputs_TBI, hidden)
         arrays = last_state if isinstance(last_state, tuple) else (last_state,)
         return outputs_TBH, tuple(array.squeeze(0) for array in arrays)
 
+    @property
+    def _uses_weights_repeatedly(self) -> bool:
+        """Whether torch multiplies by the weights at each time step, as it does on a CPU, but for LSTMs."""
+        return self.recurrence.mode != "LSTM" and self.recurrence.weight_hh_l0.device.type == "cpu"
+
     def _run(
-        self, inputs_TBI: Tensor, hidden: Tensor | tuple[Tensor, ...], weight_hh: Tensor
+        self, inputs_TBI: Tensor, hidden: Tensor | tuple[Tensor, ...], weights: dict[str, Tensor]
     ) -> tuple[Tensor, tuple[Tensor, ...]]:
-        """Run the layer with another hidden-to-hidden matrix, without changing the module, which several threads share."""
-        weights_by_name = self.named_weights()
-        weights = [weights_by_name["weight_ih"], weight_hh, weights_by_name["bias_ih"], weights_by_name["bias_hh"]]
+        """Run the layer with other weights, without changing the module, which several threads share."""
+        used = [weights[name] for name in FUSED_WEIGHTS]
+        if self._uses_weights_repeatedly:
+            used = [in_autocast_type(weight) for weight in used]
         function = _FUNCTIONS[self.recurrence.mode]
-        outputs_TBH, *last_state = function(inputs_TBI, hidden, weights, True, 1, 0.0, True, False, False)
+        outputs_TBH, *last_state = function(inputs_TBI, hidden, used, True, 1, 0.0, True, False, False)
         return outputs_TBH, tuple(last_state)
 
     def initial_state(self, num_streams: int) -> LayerState:
         """Return the initial state of B streams."""
         return _initial_state(self.initial, self.named_weights()["weight_hh"], self._num_states, num_streams)
+
+
+def in_autocast_type(weight: Tensor) -> Tensor:
+    """Return a weight in the type in which autocast multiplies, for use at many time steps.
+
+    Autocast's own cache of such weights belongs to all threads: one that leaves autocast empties it while others compute, and
+    the gradient, a sum over the time steps in that type, would be rounded at different places in each run.
+    """
+    device = weight.device.type
+    return weight.to(torch.get_autocast_dtype(device)) if torch.is_autocast_enabled(device) else weight
 
 
 class EquationLayer(RecurrentLayer):

@@ -242,7 +242,8 @@ class TrainingStep:
         """Run a group of lanes forward and backward."""
         if state is None:
             state = self.network.initial_state(inputs_TB.shape[1])
-        with torch.autocast(self._device, torch.bfloat16, enabled=self.precision == "bf16"):
+        # without the cache, which other threads would change (see `in_autocast_type`)
+        with torch.autocast(self._device, torch.bfloat16, enabled=self.precision == "bf16", cache_enabled=False):
             result = objective(
                 self.network,
                 inputs_TB.to(self._device, non_blocking=True),
