@@ -180,12 +180,18 @@ def _difference(plan: Plan, wanted: Plan) -> str | None:
         if len(wanted.model_sha256) != len(plan.model_sha256) or wanted.model_sha256[number] != sha256:
             return f"another model than {', '.join(wanted.models)} is now ({', '.join(plan.models)})"
     for name in {**plan.options, **wanted.options}:
-        before, now = (_frozen(each.options.get(name, "by default")) for each in (plan, wanted))
+        before, now = (_frozen(each.options.get(name)) for each in (plan, wanted))
         if before != now:
-            return f"--{name.replace('_', '-')} {before}, not {now}"
+            return f"{shown_option(name, plan.options)}, but this command has {shown_option(name, wanted.options)}"
     if plan.version != wanted.version:
         return f"charnn {plan.version}, and this is charnn {wanted.version}"
     return None
+
+
+def shown_option(name: str, options: JsonObject) -> str:
+    """Return an option as it is given on the command line, or that it is not."""
+    flag = f"--{name.replace('_', '-')}"
+    return f"{flag} {options[name]}" if name in options else f"no {flag}"
 
 
 def _changed_file(files: Sequence[PlannedFile], wanted: Sequence[PlannedFile]) -> str | None:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import NamedTuple, Unpack
 
 from charnn.cells.parameters import expected_shapes
+from charnn.cluster.plan import shown_option
 from charnn.cluster.results import SweepResult
 from charnn.cluster.settings import Setting, check_fixed, combinations
 from charnn.config.arguments import TrainArguments
@@ -244,7 +245,7 @@ def _difference(content: bytes, common: JsonObject) -> str:
         return f"options that are unknown, since {SWEEP_FILE} is damaged"
     for name in {**options, **now}:
         if options.get(name) != now.get(name):
-            return f"--{name.replace('_', '-')} {options.get(name, 'by default')}, not {now.get(name, 'by default')}"
+            return f"{shown_option(name, options)}, but this command has {shown_option(name, now)}"
     if before.get("recipe") != common["recipe"]:
         return f"recipe {before.get('recipe')}, not {common['recipe']}"
     return "other texts, or texts that have changed since"

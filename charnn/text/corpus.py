@@ -154,7 +154,12 @@ def _report_doubts(corpus: Corpus, text: Selection) -> None:
     overlap = measure_overlap(corpus.ids("train"), corpus.ids("valid"), tokenizer.vocabulary, unit=tokenizer.unit)
     report_overlap(corpus.files[:num_training], corpus.files[num_training:], overlap, corpus.tokenizer)
     report_training_doubts(
-        corpus.train, corpus.valid, tokenizer=corpus.tokenizer, names=text.short_name, reads_all=bool(text.valid)
+        corpus.train,
+        corpus.valid,
+        tokenizer=corpus.tokenizer,
+        names=text.short_name,
+        reads_all=bool(text.valid),
+        is_kept=text.kept is not None,
     )
 
 

@@ -28,13 +28,14 @@ REPEATED_SPANS, REPEATED_SPANS_OF_CHARACTERS = 1 / 8, 0.6
 text, 0.25 in manuals, and 0.53 in sentences that were generated from patterns."""
 
 
-def unknown_doubt(size: SplitSize, tokenizer: Tokenizer, of: str) -> str | None:
+def unknown_doubt(size: SplitSize, tokenizer: Tokenizer, of: str, *, is_kept: bool = False) -> str | None:
     """Return what is doubtful about the figures of a text with many unknown tokens, or None if there are few.
 
     Args:
         size: numbers of tokens and of unknown tokens.
         tokenizer: of the model. A larger vocabulary is advised only if tokens of the training text were left out of it.
         of: what the text is, for the message.
+        is_kept: whether the tokenizer is that of an earlier model, which is trained further.
     """
     rate = size.num_unknown / size.num_tokens if size.num_tokens else 0.0
     if rate <= HIGH_UNKNOWN_RATE:
@@ -43,6 +44,8 @@ def unknown_doubt(size: SplitSize, tokenizer: Tokenizer, of: str) -> str | None:
     vocabulary = tokenizer.vocabulary
     if vocabulary.unknown_id is not None and vocabulary.counts[vocabulary.unknown_id]:
         better += " or a larger vocabulary (--vocab-size, --min-count)"
+    if is_kept:
+        better = "--extend-vocab, or from nothing"
     return (
         f"{rate:.0%} of the tokens of {of} are unknown: bits per character count each <unk> as one cheap token, whatever it "
         f"stands for; score with --spell, or train with {better}"
@@ -50,16 +53,17 @@ def unknown_doubt(size: SplitSize, tokenizer: Tokenizer, of: str) -> str | None:
 
 
 def report_training_doubts(
-    train: SplitSize, valid: SplitSize, *, tokenizer: Tokenizer, names: str, reads_all: bool
+    train: SplitSize, valid: SplitSize, *, tokenizer: Tokenizer, names: str, reads_all: bool, is_kept: bool
 ) -> None:
     """Log what is doubtful about the sizes of a training text and its held-out part.
 
     Args:
         names: of the training text.
         reads_all: whether all of the text is trained on, since the held-out text is separate.
+        is_kept: whether the tokenizer is that of an earlier model.
     """
     of = f"the {'validation' if reads_all else 'held-out'} text" if valid.num_tokens else names
-    if doubt := unknown_doubt(valid if valid.num_tokens else train, tokenizer, of):
+    if doubt := unknown_doubt(valid if valid.num_tokens else train, tokenizer, of, is_kept=is_kept):
         logger.info(doubt)
     num_chars = train.num_chars + (0 if reads_all else valid.num_chars)
     if num_chars < FEWEST_TRAINING_CHARS:

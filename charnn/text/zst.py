@@ -36,8 +36,8 @@ def _decompressors(name: str) -> Callable[[], Any]:
         module = importlib.import_module("zstandard")
     except ModuleNotFoundError:
         raise TextError(
-            f"{name}: is compressed with Zstandard, and the package that reads it is missing: install it with "
-            "pip install 'charnn[zstd]', or unpack the file first with unzstd"
+            f"{name}: is compressed with Zstandard, and zstandard is not installed; in the clone, run "
+            "pip install -e '.[zstd]', or unpack the file first with unzstd"
         ) from None
     return lambda: module.ZstdDecompressor().decompressobj()
 

@@ -17,8 +17,9 @@ class Progressed:
         progress: fraction of the budget that is spent.
         seconds: spent since the start of the run.
         epoch: epochs since the start of the run, with fractions.
-        loss_nats: mean training loss per token since the last such event.
-        tokens_per_second: since the last such event.
+        num_tokens: trained on since the last such event.
+        loss_nats: mean training loss per token since then.
+        tokens_per_second: since then.
         learning_rate: of the last step.
         gradient_norm: mean norm before clipping.
         clipped_fraction: fraction of steps whose gradient was clipped.
@@ -28,6 +29,7 @@ class Progressed:
     progress: float
     seconds: float
     epoch: float
+    num_tokens: int
     loss_nats: float
     tokens_per_second: float
     learning_rate: float

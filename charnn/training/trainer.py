@@ -243,6 +243,7 @@ class Trainer:
             progress=progress,
             seconds=self.seconds(),
             epoch=position.epoch + position.batch_index / self.batches.steps_per_epoch,
+            num_tokens=tally.loss.num_tokens,
             loss_nats=tally.loss.nats_per_token,
             tokens_per_second=tally.loss.num_tokens / (time.monotonic() - tally.since),
             learning_rate=self._learning_rate(progress),

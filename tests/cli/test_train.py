@@ -395,7 +395,7 @@ def session_of(text, tmp_path, **options):
 def test_the_live_screen_keeps_to_a_narrow_terminal(text, tmp_path, width, row):
     terminal = Console(file=io.StringIO(), force_terminal=False, width=width)
     screen = LiveScreen(session_of(text, tmp_path, minutes=1.0), terminal)
-    screen.show(Progressed(30, 0.25, 15.0, 1.5, 2.0, 12_345.0, 0.004, 0.7, 0.25))
+    screen.show(Progressed(30, 0.25, 15.0, 1.5, 4096, 2.0, 12_345.0, 0.004, 0.7, 0.25))
     screen.show(Evaluated(30, 0.25, 15.0, 2.1, 300, 1.0, True, "once upon a tide"))
     terminal.print(screen)
     shown = [line.rstrip() for line in terminal.file.getvalue().splitlines()]
@@ -408,7 +408,7 @@ def test_the_live_screen_shows_progress_losses_and_a_sample(text, tmp_path):
     terminal = Console(file=io.StringIO(), force_terminal=False, width=110)
     screen = LiveScreen(session, terminal)
     terminal.print(screen)
-    screen.show(Progressed(30, 0.25, 15.0, 1.5, 2.0, 12_345.0, 0.004, 0.7, 0.25))
+    screen.show(Progressed(30, 0.25, 15.0, 1.5, 4096, 2.0, 12_345.0, 0.004, 0.7, 0.25))
     screen.show(Evaluated(20, 0.2, 12.0, 1.9, 300, 1.0, True))
     screen.show(Evaluated(30, 0.25, 15.0, 2.1, 300, 1.0, False, "once upon a tide"))
     screen.show(RolledBack(31, 20, 0.002))

@@ -56,7 +56,7 @@ def test_the_output_is_that_of_one_process(charnn, line_run, lines, form):
     assert Path("out.json").read_bytes() == Path("whole.json").read_bytes()
     assert result.out == ""
     said = [line for line in result.err.splitlines() if not line.startswith("charnn: scoring: ")]
-    assert said == [*whole.err.splitlines(), "charnn: out: merged 5 parts, which are removed"]
+    assert said == [*whole.err.splitlines(), "charnn: out: merged and removed 5 parts"]
     assert sorted(path.name for path in Path().glob("out*")) == ["out", "out.json"]
     assert ray.is_initialized()  # a session of the caller is left as it is
 

@@ -73,7 +73,7 @@ def whole_and_parts(charnn, run, *arguments, num_parts=3):
 def test_parts_are_the_whole_in_every_format(charnn, run, text, options):
     whole, parts, said, said_of_parts = whole_and_parts(charnn, run, text, *options)
     assert parts == whole
-    kept = [line for line in said_of_parts.splitlines() if "merged 3 parts" not in line]
+    kept = [line for line in said_of_parts.splitlines() if "removed 3 parts" not in line]
     assert kept == said.splitlines()
 
 
@@ -220,7 +220,7 @@ def test_missing_parts_are_named(charnn, run, text):
             "was begun with text.txt, which has changed since; to begin anew, remove out.part* first",
         ),
         ("model", (), "was begun with another model than"),
-        ("", ("--format", "tsv"), "was begun with --format by default, not tsv; to begin anew"),
+        ("", ("--format", "tsv"), "was begun with no --format, but this command has --format tsv; to begin anew"),
         ("", ("--shard", "1/4"), "was begun with 3 parts, not 4; to begin anew"),
         ("name", (), "was begun with other texts (text.txt); to begin anew"),
         ("damage", (), "out.parts.json: is damaged ("),

@@ -42,7 +42,7 @@ def test_the_package_that_is_missing_is_named(tmp_path, monkeypatch):
 
     monkeypatch.setattr(importlib, "import_module", missing)
     with pytest.raises(
-        TextError, match=r"t.txt.zst: is compressed with Zstandard, .* pip install 'charnn\[zstd\]', or unpack"
+        TextError, match=r"t.txt.zst: is compressed with Zstandard, .* pip install -e '\.\[zstd\]', or unpack"
     ):
         read(tmp_path, packed())
 

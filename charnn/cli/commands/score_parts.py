@@ -145,7 +145,7 @@ def _merge(target: Path, summary: str | None) -> None:
         console.notice(f"{target}: is complete already; what was left of its parts is removed")
         return
     plan = merged.plan
-    console.notice(f"{target}: merged {console.counted(len(plan.parts), 'part')}, which are removed")
+    console.notice(f"{target}: merged and removed {console.counted(len(plan.parts), 'part')}")
     if summary:
         write_summary(summary, merged.totals, plan.models, plan.weights, plan.score_options)
 

@@ -82,7 +82,7 @@ def sweep(
     write_rows((result.to_dict() for result in results), form=form, output=None, title=title, shown=_shown)
     best = min(results, key=lambda result: result.mean_nats)
     if len(results) > 1:
-        shown = ", ".join(f"{name}={value}" for name, value in best.setting.items())
+        shown = ", ".join(f"{name}={_cell(name, value)}" for name, value in best.setting.items())
         console.notice(f"lowest mean validation loss: {shown}")
 
 

@@ -92,9 +92,19 @@ def headline(session: "Session") -> list[str]:
         f"{'one-hot inputs' if shape.inputs == 'one-hot' else 'embedding ' + str(shape.embedding_size)}, "
         f"{charnn.api.parameter_counts(shape)}; {training.optimizer}, batch {training.batch_size} x {training.bptt_length}, "
         f"{_dropout(training)}; {plan.device}, {precision}; seed {config.seed}",
+        *_together(session),
         *(_resumed(session) if session.trainer.position.step else _reasons(session)),
         *_baseline(session),
     ]
+
+
+def _together(session: "Session") -> list[str]:
+    """Return a line with the number of processes that train the network, if there are several."""
+    learner = session.trainer.learner
+    if learner.ranks is None:
+        return []
+    threads = console.counted(learner.workers.max_workers, "thread")
+    return [f"{learner.ranks.size} processes train it together, this one with {threads}"]
 
 
 def _units(size: "SplitSize", unit: str) -> str:
@@ -161,31 +171,24 @@ def _baseline(session: "Session") -> list[str]:
 
 
 class _Trained:
-    """The mean training loss and the speed over several `Progressed` events.
+    """The mean training loss and the speed over several `Progressed` events."""
 
-    Args:
-        step: steps before the first of them.
-    """
-
-    def __init__(self, step: int) -> None:
-        self._step = step
-        self._num_steps = 0
-        self._nats = self._slowness = 0.0
+    def __init__(self) -> None:
+        self._num_tokens = 0
+        self._nats = self._seconds = 0.0
 
     def add(self, event: "Progressed") -> None:
-        """Include an event. All steps have about as many tokens."""
-        num_steps = max(event.step - self._step, 1)  # 1 after a rollback
-        self._step = event.step
-        self._num_steps += num_steps
-        self._nats += num_steps * event.loss_nats
-        self._slowness += num_steps / event.tokens_per_second
+        """Include an event."""
+        self._num_tokens += event.num_tokens
+        self._nats += event.num_tokens * event.loss_nats
+        self._seconds += event.num_tokens / event.tokens_per_second
 
     def pop(self) -> str:
         """Return the means and begin anew; nothing if there is no event."""
-        if not self._num_steps:
+        if not self._num_tokens:
             return ""
-        shown = f"train {self._nats / self._num_steps:.4f}, {self._num_steps / self._slowness:,.0f} tokens/s, "
-        self._num_steps, self._nats, self._slowness = 0, 0.0, 0.0
+        shown = f"train {self._nats / self._num_tokens:.4f}, {self._num_tokens / self._seconds:,.0f} tokens/s, "
+        self._num_tokens, self._nats, self._seconds = 0, 0.0, 0.0
         return shown
 
 
@@ -194,7 +197,7 @@ class PlainScreen:
 
     def __init__(self, session: "Session") -> None:
         self._metrics = _Losses(session)
-        self._trained = _Trained(session.trainer.position.step)
+        self._trained = _Trained()
         for line in headline(session):
             console.notice(line)
 

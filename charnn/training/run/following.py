@@ -139,9 +139,11 @@ def _report_idle(session: Session, ranks: Ranks) -> None:
     assert batch_size is not None
     num_groups = len(group_bounds(batch_size, batch_size, device=device, num_ranks=ranks.size))
     if num_groups < ranks.size:
+        idle = ranks.size - num_groups
         sizes = (*MIN_LANES_FOR_GROUPS, *MIN_BATCH_SIZES_FOR_GROUPS)
         larger = [size for size in sizes if len(group_bounds(size, size)) >= ranks.size] or sizes[-1:]
         logger.info(
-            f"--batch-size {batch_size} makes {num_groups} groups of rows, so {ranks.size - num_groups} of {ranks.size} "
-            f"processes have nothing to do; use --batch-size {larger[0]}"
+            f"a batch of {batch_size} rows is divided into {num_groups} groups, so {idle} of {ranks.size} processes "
+            f"{'has' if idle == 1 else 'have'} nothing to do; use {num_groups} processes, or for a new run "
+            f"--batch-size {larger[0]}"
         )

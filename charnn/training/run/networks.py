@@ -93,7 +93,7 @@ def _resumed_networks(request: RunRequest, started: float) -> Generator[Session,
     directory, overrides = request.directory, request.overrides
     if is_model(directory) and (request.texts or request.text_options.valid):
         check_same_text(directory, read_config(directory), request.texts, request.text_options.valid)
-        if request.texts:
+        if request.texts and not request.is_restart:
             logger.info("TEXT is not read again: a resumed run keeps its original text")
     is_bidirectional = is_model(directory) and is_forward_half(read_config(directory))
     if is_bidirectional and overrides.get("direction") not in (None, "both"):
