@@ -15,7 +15,7 @@ from charnn.cells import CELL_NAMES
 from charnn.cells.parameters import expected_shapes
 from charnn.cli.main import main
 from charnn.config import Architecture, TextOptions
-from charnn.storage.checkpoint import Tensors
+from charnn.storage.tensor_file import Tensors
 from charnn.text.tokenizer_training import NumberedWords, WordCounts, make_word_tokenizer, set_counts, train_tokenizer
 from charnn.text.tokenizers import Tokenizer
 

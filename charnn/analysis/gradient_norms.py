@@ -21,7 +21,7 @@ from torch.nn import functional
 
 from charnn.cells import cell_of
 from charnn.config import Architecture
-from charnn.storage.checkpoint import Tensors
+from charnn.storage.tensor_file import Tensors
 from charnn.training.network.dropout import RegularizationRates
 from charnn.training.network.network import Network, NetworkState, Outputs
 from charnn.training.parallel.workers import Workers

@@ -16,9 +16,9 @@ from charnn.config import InspectOptions
 from charnn.cores import available_cores
 from charnn.inference.tracing import TracingEngine
 from charnn.ngrams.kneser_ney import NgramModel
-from charnn.storage.checkpoint import Tensors
 from charnn.storage.model_directory import read_ngrams
 from charnn.storage.run_files import NGRAM_FILE
+from charnn.storage.tensor_file import Tensors
 from charnn.training.held_out import HeldOutText
 from charnn.training.network.network import Network
 from charnn.training.parallel.workers import Workers

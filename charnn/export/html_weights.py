@@ -6,7 +6,7 @@ import numpy as np
 import numpy.typing as npt
 
 from charnn.files import JsonObject
-from charnn.storage.checkpoint import Tensors
+from charnn.storage.tensor_file import Tensors
 
 HtmlWeights = Literal["int8", "fp32"]
 LARGEST_INT8 = 127

@@ -16,7 +16,7 @@ from charnn.cells.parameters import layer_weights
 from charnn.config import Architecture
 from charnn.errors import CharnnError
 from charnn.export.onnx_arrays import ANY_SIZE, FUNCTIONS, Graph, Initializers, TracedArray
-from charnn.storage.checkpoint import Tensors
+from charnn.storage.tensor_file import Tensors
 
 LAST_TOKENS = "last_tokens"
 NEW = "new."

@@ -11,8 +11,8 @@ from charnn.cells.ngram_embedding import state_rows, summed, table_sizes
 from charnn.cells.parameters import layer_weights
 from charnn.config import Architecture
 from charnn.inference.input_projection import Floats, IdArray, ProjectedTables, tabulated
-from charnn.storage.checkpoint import Tensors
 from charnn.storage.model_directory import Model
+from charnn.storage.tensor_file import Tensors
 
 __all__ = ["Engine", "EngineState", "Floats", "IdArray", "LayerState", "engines_of", "log_softmax", "target_log_probs"]
 

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 
 from charnn.inference.engine import Engine, EngineState, Floats, IdArray
-from charnn.storage.checkpoint import Tensors
+from charnn.storage.tensor_file import Tensors
 
 
 class TorchEngine(Engine):

@@ -5,20 +5,17 @@ is read, under the final names or the staged ones that a crash left behind.
 """
 
 import json
-import struct
 import zlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-import numpy.typing as npt
-from safetensors import SafetensorError
-from safetensors.numpy import load as load_safetensors
 
 from charnn.errors import ModelError
 from charnn.files import JsonObject, read_json, staged
 from charnn.storage.run_files import unsharded_name
+from charnn.storage.tensor_file import Tensors, packed_arrays, read_arrays
 
 FORMAT_VERSION = 3
 """Version 2 added n-gram embeddings, version 3 options of cells; older versions are supported."""
@@ -26,40 +23,18 @@ _PICKLE_NAMES = ("pytorch_model.bin", "*.pt", "*.pth", "*.pkl", "*.ckpt", "*.bin
 _PICKLE_BEGINNINGS = (b"PK", b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05")
 _ENCODED_TEXT = ("train.bin", "valid.bin", "old-valid.bin")
 
-Tensors = dict[str, npt.NDArray[Any]]
-DTYPES = {
-    **{f"float{bits}": f"F{bits}" for bits in (16, 32, 64)},
-    **{f"int{bits}": f"I{bits}" for bits in (8, 16, 32, 64)},
-    **{f"uint{bits}": f"U{bits}" for bits in (8, 16, 32, 64)},
-    "bool": "BOOL",
-}
-"""The names of NumPy's dtypes in safetensors."""
-ALIGNMENT = 8
-"""Bytes of the length of a header, a multiple of which it takes."""
-
 
 def packed_tensors(tensors: Tensors, header: JsonObject) -> list[bytes | memoryview]:
-    """Return the content of a safetensors file in parts: its beginning, and the arrays themselves, of which no copy is made.
+    """Return the content of a safetensors file in parts.
 
     The header is one metadata entry, so that equal contents give equal bytes. A checksum of the tensors is added to it, by
-    which `read_tensors` notices damage. (The functions of the package `safetensors` copy all tensors twice.)
+    which `read_tensors` notices damage.
 
     Args:
         tensors: contiguous, of the dtypes in `DTYPES`.
     """
     described = {**header, "crc32": _checksum(tensors)}
-    table: JsonObject = {"__metadata__": {"charnn": json.dumps(described, sort_keys=True)}}
-    parts: list[bytes | memoryview] = []
-    end = 0
-    for name in sorted(tensors, key=lambda name: (-tensors[name].itemsize, name)):  # so that each is aligned
-        array = tensors[name]
-        start, end = end, end + array.nbytes
-        table[name] = {"dtype": DTYPES[array.dtype.name], "shape": array.shape, "data_offsets": [start, end]}
-        if array.nbytes:
-            parts.append(array.reshape(-1).view(np.uint8).data)
-    encoded = json.dumps(table, separators=(",", ":"), ensure_ascii=False).encode("utf-8")
-    encoded += b" " * (-len(encoded) % ALIGNMENT)
-    return [len(encoded).to_bytes(ALIGNMENT, "little") + encoded, *parts]
+    return packed_arrays(tensors, {"charnn": json.dumps(described, sort_keys=True)})
 
 
 def _checksum(tensors: Tensors) -> int:
@@ -141,25 +116,24 @@ def read_tensors(file: Path) -> tuple[Tensors, JsonObject]:
     Raises:
         ModelError: if it is damaged, of a newer version or a pickle.
     """
-    content = file.read_bytes()
+    with file.open("rb") as opened:
+        beginning = opened.read(9)
     if (
-        content[8:9] not in (b"", b"{") and content[:2] in _PICKLE_BEGINNINGS
+        beginning[8:] not in (b"", b"{") and beginning[:2] in _PICKLE_BEGINNINGS
     ):  # safetensors may begin so too, but then "{"
         raise ModelError(
             f"{file}: is a pickle (a torch.save file), which can run code when it is opened; charnn never loads one: "
             "save the weights as safetensors"
         )
     try:
-        tensors: Tensors = load_safetensors(content)
-        (length,) = struct.unpack("<Q", content[:8])
-        metadata = json.loads(content[8 : 8 + length]).get("__metadata__", {})
+        tensors, metadata = read_arrays(file)
         if "charnn" not in metadata:
             raise ModelError(
                 f"{file}: was not written by charnn train (an export is not a model); name a model's directory"
             )
         header: JsonObject = json.loads(metadata["charnn"])
         version, _ = int(header["format_version"]), int(header["generation"])
-    except (SafetensorError, KeyError, TypeError, ValueError, struct.error) as error:
+    except (KeyError, TypeError, ValueError, MemoryError) as error:
         raise ModelError(f"{file}: is damaged or truncated ({error}); restore the file or train again") from error
     if version > FORMAT_VERSION:
         raise ModelError(

@@ -21,9 +21,10 @@ from charnn.ngrams.kneser_ney import NgramModel, from_arrays
 from charnn.ngrams.mixture import Mixture
 from charnn.ngrams.spelling import Spelling, UniformSpelling, WordSpelling
 from charnn.notices import notice_logger
-from charnn.storage.checkpoint import FORMAT_VERSION, Tensors, newest_checkpoint, packed_tensors, read_tensors
+from charnn.storage.checkpoint import FORMAT_VERSION, newest_checkpoint, packed_tensors, read_tensors
 from charnn.storage.json_values import UNREADABLE, read_architecture, unreadable
 from charnn.storage.run_files import BACKWARD, NGRAM_FILE, SPELLING_FILE, purpose_of
+from charnn.storage.tensor_file import Tensors
 from charnn.text.tokenizers import Tokenizer, load_tokenizer
 
 if TYPE_CHECKING:

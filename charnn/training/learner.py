@@ -14,7 +14,7 @@ import torch
 
 from charnn.config import TrainingOptions
 from charnn.cores import available_cores
-from charnn.storage.checkpoint import Tensors
+from charnn.storage.tensor_file import Tensors
 from charnn.training.batches import Batch, Batches
 from charnn.training.network.network import Network, NetworkState
 from charnn.training.objective import TokenNoise

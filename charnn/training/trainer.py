@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 
 from charnn.config import TrainingOptions
 from charnn.errors import TrainingError
-from charnn.storage.checkpoint import Tensors
+from charnn.storage.tensor_file import Tensors
 from charnn.training.batches import Batches
 from charnn.training.evaluation import Validation
 from charnn.training.events import (

@@ -178,7 +178,10 @@ def test_another_sweep_needs_another_directory(charnn, text):
     arguments = ("sweep", text, *SMALL, "--option", "hidden_size=4", "-o", "s")
     assert charnn(*arguments).status == 0
     result = charnn(*arguments, "--dropout", 0.1)
-    assert "s: was begun with no --dropout, but this command has --dropout 0.1; name another directory with -o" in result.err
+    assert (
+        "s: was begun with no --dropout, but this command has --dropout 0.1; name another directory with -o"
+        in result.err
+    )
     with Path(text).open("a", encoding="utf-8") as file:
         file.write("more\n")
     assert "s: was begun with other texts, or texts that have changed since" in charnn(*arguments).err

@@ -16,8 +16,8 @@ import charnn
 from charnn.config import Architecture, TextOptions
 from charnn.errors import ModelError
 from charnn.inference.engine import Engine
-from charnn.storage.checkpoint import Tensors
 from charnn.storage.model_directory import Model, read_model
+from charnn.storage.tensor_file import Tensors
 from charnn.text.tokenizers import Tokenizer, decode, load_tokenizer
 from tests.conftest import ARCHITECTURES, FABLES, ramp_weights, trained_tokenizer
 

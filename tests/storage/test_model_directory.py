@@ -9,7 +9,7 @@ import safetensors.numpy
 from charnn.config import Architecture
 from charnn.errors import ModelError, StorageError
 from charnn.files import staged
-from charnn.storage.checkpoint import DTYPES, packed_tensors, read_tensors
+from charnn.storage.checkpoint import packed_tensors, read_tensors
 from charnn.storage.model_directory import (
     find_model,
     finish_interrupted_writes,
@@ -18,6 +18,7 @@ from charnn.storage.model_directory import (
     read_training_state,
     write_training_state,
 )
+from charnn.storage.tensor_file import DTYPES, packed_arrays, read_arrays
 from tests.conftest import ramp_weights
 
 
@@ -262,6 +263,59 @@ def test_all_kinds_of_numbers_are_read_again(dtype, tmp_path):
     for name, array in tensors.items():
         assert arrays[name].dtype == array.dtype
         np.testing.assert_array_equal(arrays[name], array)
+
+
+HEADER = {"a": {"dtype": "F32", "shape": [2], "data_offsets": [0, 8]}}
+
+
+def a_file(table, num_bytes=8):
+    encoded = table if isinstance(table, bytes) else json.dumps(table).encode()
+    return len(encoded).to_bytes(8, "little") + encoded + bytes(num_bytes)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        b"\x10",
+        (1 << 60).to_bytes(8, "little") + b"{}",
+        a_file(b"[]", 0),
+        a_file(b"{", 0),
+        a_file(b"\xff\xff", 0),
+        a_file({"__metadata__": 3}, 0),
+        a_file({"a": 3}, 0),
+        a_file({"a": {**HEADER["a"], "dtype": "F7"}}),
+        a_file({"a": {**HEADER["a"], "shape": [-2]}}),
+        a_file({"a": {**HEADER["a"], "shape": ["2"]}}),
+        a_file({"a": {**HEADER["a"], "shape": [3]}}),
+        a_file({"a": {**HEADER["a"], "shape": [1 << 62, 1 << 62]}}),
+        a_file({"a": {**HEADER["a"], "data_offsets": [0, 1 << 60]}}),
+        a_file({"a": {**HEADER["a"], "data_offsets": [8, 16]}}, 16),
+        a_file({**HEADER, "b": HEADER["a"]}),
+        a_file(HEADER, 7),
+        a_file(HEADER, 9),
+    ],
+    ids=range(18),
+)
+def test_what_is_no_whole_file_of_tensors_is_refused(content, tmp_path):
+    (tmp_path / "x").write_bytes(content)
+    with pytest.raises(ValueError, match=r"."):
+        read_arrays(tmp_path / "x")
+    with pytest.raises(safetensors.SafetensorError):
+        safetensors.numpy.load(content)
+
+
+def test_a_file_of_the_safetensors_package_is_read(tmp_path):
+    tensors = {"b": np.arange(6, dtype=np.float16).reshape(2, 3), "a": np.zeros((0, 2)), "c": np.array(True)}
+    (tmp_path / "x").write_bytes(safetensors.numpy.save(tensors, {"name": "é"}))
+    arrays, metadata = read_arrays(tmp_path / "x")
+    assert metadata == {"name": "é"}
+    assert arrays.keys() == tensors.keys()
+    for name, array in tensors.items():
+        np.testing.assert_array_equal(arrays[name], array)
+        assert arrays[name].flags.writeable
+    (tmp_path / "y").write_bytes(b"".join(packed_arrays(arrays, metadata)))
+    assert safetensors.numpy.load((tmp_path / "y").read_bytes()).keys() == tensors.keys()
 
 
 def test_the_newest_model_is_found(run, line_run, tmp_path):

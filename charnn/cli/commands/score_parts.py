@@ -96,6 +96,8 @@ def score_shard(
             return
         charnn.api.score_part(job, part, scorer)
     units = console.counted(part.num_units, _noun(options))
+    if not part.num_units:
+        units += ", as the text is too short for so many parts"
     console.notice(
         f"{name}: part {number} of {num_parts} is finished, {units}; when all are: charnn score --merge -o {output}"
     )

@@ -10,7 +10,7 @@ from charnn.cells.ngram_embedding import state_rows, summed, table_sizes
 from charnn.cells.parameters import expected_shapes
 from charnn.config import Architecture
 from charnn.config.model import InitializationOptions
-from charnn.storage.checkpoint import Tensors
+from charnn.storage.tensor_file import Tensors
 from charnn.training.network.dropout import PositionDropout, RegularizationRates, TokenDropout, ValueDropout
 from charnn.training.network.initialization import initialize_layer
 from charnn.training.network.layers import LayerState, RecurrentLayer, make_layer

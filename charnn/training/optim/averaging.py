@@ -10,7 +10,7 @@ from functools import partial
 
 import torch
 
-from charnn.storage.checkpoint import Tensors
+from charnn.storage.tensor_file import Tensors
 from charnn.training.network.network import Network
 from charnn.training.optim.optimizers import flat_chunks
 from charnn.training.parallel.workers import Task

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from charnn.config import TrainingOptions
-from charnn.storage.checkpoint import Tensors
+from charnn.storage.tensor_file import Tensors
 from charnn.training.network.freezing import trainable
 from charnn.training.network.network import Network
 from charnn.training.optim.muon import Muon

@@ -20,7 +20,7 @@ from torch import Tensor
 from charnn.errors import LostRankError
 from charnn.files import JsonObject
 from charnn.launch import Launch
-from charnn.storage.checkpoint import Tensors
+from charnn.storage.tensor_file import Tensors
 
 SECONDS_TO_CONNECT, TRIAL, CONNECTING_SECONDS = 600.0, timedelta(seconds=3), 0.02
 """Maximum time until all ranks have started, of one attempt to reach the first one, and between two looks for the others."""

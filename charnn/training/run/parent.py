@@ -17,10 +17,10 @@ from charnn.errors import ModelError, OptionError
 from charnn.files import sha256_hex
 from charnn.notices import notice_logger
 from charnn.options import OptionValues, declared_options, flags_of, pick, refuse_unused
-from charnn.storage.checkpoint import Tensors
 from charnn.storage.model_directory import Model, read_config, read_directed, read_model
 from charnn.storage.run_config import ParentFacts, RunConfig
 from charnn.storage.run_files import BACKWARD
+from charnn.storage.tensor_file import Tensors
 from charnn.text.corpus import open_ids
 from charnn.text.kept_tokenizer import KeptTokenizer, with_unit
 from charnn.text.stored_ids import ShardedIds

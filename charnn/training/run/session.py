@@ -13,7 +13,6 @@ import torch
 from charnn.config import Architecture, TrainingOptions
 from charnn.cores import available_cores
 from charnn.errors import CharnnError, LostRankError, StorageError
-from charnn.storage.checkpoint import Tensors
 from charnn.storage.model_directory import (
     Model,
     is_model,
@@ -24,6 +23,7 @@ from charnn.storage.model_directory import (
 )
 from charnn.storage.run_config import RunConfig
 from charnn.storage.run_files import OLD_VALID_FILE
+from charnn.storage.tensor_file import Tensors
 from charnn.text.corpus import open_ids
 from charnn.text.tokenizers import Tokenizer
 from charnn.training.batches import Batches, make_batches
