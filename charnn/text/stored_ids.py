@@ -26,6 +26,8 @@ FLUSHED_BYTES = 1 << 25
 
 MAX_UNWRITTEN = 8
 """Pieces of text that wait to be written."""
+MAX_RESIDENT_BYTES = 1 << 26
+"""Of longer encoded texts, what was read for a batch does not stay in memory."""
 BLOCK_TOKENS = 1 << 20
 
 IdArray = npt.NDArray[np.unsignedinteger[Any]]
@@ -170,6 +172,14 @@ def read_block(ids: npt.NDArray[Any], first: int, end: int) -> npt.NDArray[Any]:
     block = np.array(ids[first:end])
     release(ids)
     return block
+
+
+def tokens_at(ids: npt.NDArray[Any], positions: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+    """Return the tokens at some positions of an encoded text; of a long one, nothing else stays in memory."""
+    tokens = np.asarray(ids[positions]).astype(np.int64)
+    if len(ids) * ids.dtype.itemsize > MAX_RESIDENT_BYTES:
+        release(ids)
+    return tokens
 
 
 def release(ids: npt.NDArray[Any]) -> None:

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from charnn.randomness import WEYL_INCREMENT, splitmix64
-from charnn.text.stored_ids import as_array, index_type, positions_of
+from charnn.text.stored_ids import as_array, index_type, positions_of, tokens_at
 from charnn.text.vocabulary import REPLACEMENT_PROBABILITY, Vocabulary, replaceable_tokens
 from charnn.training.loss import IGNORED
 from charnn.training.steps import Packs, Steps, empty_packs
@@ -144,7 +144,7 @@ class LaneBatches:
         lengths = self._starts(segments + 1) - starts
         times = np.arange(first - 1, min(first + length, int(lengths.max())))[:, None]
         positions = (starts + offset + times) % len(self._ids)
-        block = self._ids[positions].astype(np.int64)
+        block = tokens_at(self._ids, positions)
         self._noise.apply(block, positions, epoch)
         inputs, targets = block[:-1], block[1:].copy()
         inputs[positions[1:] == 0] = self._boundary_id
@@ -216,7 +216,7 @@ class UnitBatches:
         starts, lengths = self._starts(units), self._lengths(units)
         times = np.arange(first - 1, min(first + length, int(lengths.max())))[:, None]
         positions = np.clip(starts + np.minimum(times, lengths - 1), 0, None)
-        block = self._ids[positions].astype(np.int64)
+        block = tokens_at(self._ids, positions)
         if self._noise is not None:
             self._noise.apply(block, positions, epoch)
         inputs, targets = block[:-1], block[1:].copy()

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from charnn.config import TrainingOptions
 from charnn.randomness import draw_rows
+from charnn.text.stored_ids import tokens_at
 from charnn.training.batches import IdArray
 from charnn.training.chunked_loss import chunked_losses, is_chunked
 from charnn.training.loss import (
@@ -179,5 +180,5 @@ class TokenNoise:
         is_replaced = random.random(inputs_TB.shape) < self._probability
         positions = random.integers(len(self._ids), size=int(is_replaced.sum()))
         noisy = inputs_TB.copy()
-        noisy[is_replaced] = np.asarray(self._ids[positions])
+        noisy[is_replaced] = tokens_at(self._ids, positions)
         return noisy

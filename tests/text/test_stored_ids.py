@@ -1,6 +1,7 @@
 """Encoded text in shards behaves like an array."""
 
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ from charnn.text import stored_ids
 from charnn.text.stored_ids import (
     ShardedIds,
     ShardWriter,
+    as_array,
     open_stored,
     positions_of,
     read_block,
@@ -21,6 +23,7 @@ from charnn.text.stored_ids import (
     shard_writers,
     spaced_parts,
     stored_bytes,
+    tokens_at,
 )
 
 IDS = np.arange(23, dtype=np.uint16)
@@ -115,3 +118,18 @@ def test_further_shards_have_the_purpose_of_the_first(tmp_path):
     for name in ("train.bin", "train.2.bin", "train.txt"):
         (tmp_path / name).touch()
     assert sorted(file.name for file in resuming_files(tmp_path)) == ["train.2.bin", "train.bin"]
+
+
+@pytest.mark.skipif(not Path("/proc/self/smaps").exists(), reason="only Linux says what of a file is in memory")
+@pytest.mark.parametrize("max_resident", [0, 1 << 30])
+def test_what_was_read_of_a_long_text_does_not_stay_in_memory(max_resident, tmp_path, monkeypatch):
+    monkeypatch.setattr("charnn.text.stored_ids.MAX_RESIDENT_BYTES", max_resident)
+    path = (tmp_path / "train.bin").resolve()
+    (np.arange(1 << 20) % 251).astype(np.uint8).tofile(path)
+    ids = as_array(open_stored(path, np.uint8))
+    positions = np.arange(0, 1 << 20, 4096)
+    assert tokens_at(ids, positions).tolist() == (positions % 251).tolist()
+    lines = Path("/proc/self/smaps").read_text(encoding="utf-8").splitlines()
+    number = next(number for number, line in enumerate(lines) if line.endswith(str(path)))
+    resident = next(int(line.split()[1]) for line in lines[number:] if line.startswith("Rss:"))
+    assert (resident > 0) == (max_resident > 0)

@@ -455,16 +455,17 @@ def test_final_metrics_are_those_of_network_and_ngrams(unit):
     ids = drawn_from(model, 3000, temperature=1.0)
     ngrams = estimate_ngrams(ids[:2500], PLAIN, order=3, unit=unit, seconds=None)
     held_out = held_out_of(ids[2500:], unit)
-    metrics = measure_final_metrics(model, ngrams, held_out, PLAIN)
+    scores = evaluate_ngrams(ngrams, held_out)
+    metrics = measure_final_metrics(model, held_out, PLAIN, baseline=scores, order=ngrams.order)
     alone = -float(held_out_log_probs(model, held_out, PLAIN).mean())
-    ngram = -float(np.log(evaluate_ngrams(ngrams, held_out).probs).mean())
+    ngram = -float(np.log(scores.probs).mean())
     assert metrics.loss_nats == pytest.approx(alone)
     assert metrics.num_tokens == len(held_out)
     assert metrics.mixture_loss_nats < max(alone, ngram)
     assert metrics.mixture_loss_nats == pytest.approx(alone, abs=0.05)  # the network wrote the text
     assert metrics.fixed_window_loss_nats == pytest.approx(alone, abs=0.05)
     assert len(metrics.mixture_weights) == 3
-    assert measure_final_metrics(model, None, held_out, PLAIN).mixture_loss_nats is None
+    assert measure_final_metrics(model, held_out, PLAIN).mixture_loss_nats is None
 
 
 def test_parts_of_a_text_too_long_for_the_budget_are_counted(monkeypatch):

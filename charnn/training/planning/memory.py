@@ -58,6 +58,12 @@ def memory_returned() -> Iterator[None]:
             pass
 
 
+def return_free_memory() -> None:
+    """Return to the system what is free now: training takes the most, and what follows it other memory."""
+    if sys.platform.startswith("linux") and (trim := getattr(ctypes.CDLL(None), "malloc_trim", None)) is not None:
+        trim(0)
+
+
 def _configure_malloc(*, mmap_max: int, trim_threshold: int) -> bool:
     """Set parameters of glibc's allocator; return whether it is glibc and they could be set."""
     if not sys.platform.startswith("linux") or any(name in os.environ for name in _VARIABLES):

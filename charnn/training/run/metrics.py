@@ -109,13 +109,23 @@ class FinalMetrics:
 
 def measure_final_metrics(
     network: Network,
-    ngrams: NgramModel | None,
     text: HeldOutText,
     vocabulary: Vocabulary,
     *,
+    baseline: NgramScores | None = None,
+    order: int = 0,
     workers: Workers | None = None,
 ) -> FinalMetrics:
-    """Evaluate a trained network, alone and interpolated with its n-gram model, on held-out text."""
+    """Evaluate a trained network, alone and interpolated with its n-gram model, on held-out text.
+
+    Args:
+        network: on its device.
+        text: the held-out text.
+        vocabulary: of the network.
+        baseline: scores of an n-gram model for the text, if there is one.
+        order: of that model.
+        workers: threads among which the forward passes are divided; by default, only the calling thread.
+    """
     log_probs = held_out_log_probs(network, text, vocabulary, workers=workers).astype(np.float64)
     alone = FinalMetrics(
         -float(log_probs.mean()),
@@ -123,13 +133,12 @@ def measure_final_metrics(
         len(text),
         fixed_window_loss(network, text, vocabulary, workers=workers).nats_per_token,
     )
-    if ngrams is None:
+    if baseline is None:
         return alone
-    scores = evaluate_ngrams(ngrams, text)
     return replace(
         alone,
-        mixture_loss_nats=cross_fitted_loss(log_probs, scores, ngrams.order),
-        mixture_weights=fit_weights(log_probs, scores, ngrams.order).tolist(),
+        mixture_loss_nats=cross_fitted_loss(log_probs, baseline, order),
+        mixture_weights=fit_weights(log_probs, baseline, order).tolist(),
     )
 
 

@@ -1,12 +1,12 @@
-"""The n-gram model of a run: counted before its network is made and read again at the end, to save memory between."""
+"""The n-gram model of a run: counted before its network is made, and not in memory while the network is trained."""
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
 from charnn.errors import ModelError
-from charnn.ngrams.kneser_ney import NgramModel
+from charnn.ngrams.kneser_ney import NgramModel, NgramScores
 from charnn.notices import notice_logger
 from charnn.storage.model_directory import read_ngrams, write_ngrams
 from charnn.storage.run_config import PlanFacts, RunConfig
@@ -20,6 +20,21 @@ from charnn.training.run.metrics import estimate_ngrams, evaluate_ngrams, tokens
 from charnn.training.run.parent import Parent, texts_of_both
 
 logger = notice_logger(__name__)
+
+
+@dataclass(frozen=True)
+class NgramBaseline:
+    """What the n-gram model of a run says of its held-out text.
+
+    Args:
+        order: of the model.
+        held_out: scores of the tokens on which the final metrics are measured.
+        evaluated: of those that are evaluated during training.
+    """
+
+    order: int
+    held_out: NgramScores
+    evaluated: NgramScores
 
 
 def open_held_out(directory: Path, tokenizer: Tokenizer, plan: PlanFacts) -> HeldOutText:
@@ -40,8 +55,10 @@ def add_ngrams(
     parent: Parent | None,
     text_key: str = "",
     report: Report | None = None,
-) -> None:
-    """Write the n-gram model, and note its loss; it comes from the cache if an earlier run counted the same text.
+) -> NgramBaseline | None:
+    """Write the n-gram model, note its loss, and return its baseline; None if the run has none.
+
+    It comes from the cache if an earlier run counted the same text.
 
     Args:
         directory: of the encoded text.
@@ -53,7 +70,7 @@ def add_ngrams(
     """
     order, minutes = config.plan.ngram_order, config.training.minutes
     if not order:
-        return
+        return None
     ids = open_ids(directory / "train.bin", tokenizer)
     seconds = minutes * 60 if minutes else None
     if parent is not None:
@@ -76,9 +93,19 @@ def add_ngrams(
         write_ngrams(directory, ngrams, tokenizer_sha256=config.tokenizer_sha256)
         cache.store(root, key, {NGRAM_FILE: directory / NGRAM_FILE}, {"what": f"n-grams of order {ngrams.order}"})
     config.results = replace(config.results, ngram_order=ngrams.order)
+    baseline = _baseline(directory, config, tokenizer, ngrams)
+    if len(baseline.held_out.probs):
+        config.results.ngram_loss_nats = -float(np.log(baseline.held_out.probs).mean())
+    return baseline
+
+
+def _baseline(directory: Path, config: RunConfig, tokenizer: Tokenizer, ngrams: NgramModel) -> NgramBaseline:
     held_out = open_held_out(directory, tokenizer, config.plan)
-    if len(held_out):
-        config.results.ngram_loss_nats = -float(np.log(evaluate_ngrams(ngrams, held_out).probs).mean())
+    evaluated = held_out.part(tokenizer.vocabulary, max_tokens=config.plan.max_valid_tokens)
+    scores = evaluate_ngrams(ngrams, held_out)
+    return NgramBaseline(
+        ngrams.order, scores, scores if len(evaluated) == len(held_out) else evaluate_ngrams(ngrams, evaluated)
+    )
 
 
 def _cached_ngrams(directory: Path, config: RunConfig, root: Path | None, key: str) -> NgramModel | None:
@@ -86,17 +113,21 @@ def _cached_ngrams(directory: Path, config: RunConfig, root: Path | None, key: s
     if cache.fetch(root, key, directory) is None:
         return None
     try:
-        return stored_ngrams(directory, config)
+        return _stored_ngrams(directory, config)
     except ModelError:
         return None
 
 
-def stored_ngrams(directory: Path, config: RunConfig) -> NgramModel | None:
-    """Read the n-gram model of a run; None if it has none.
+def _stored_ngrams(directory: Path, config: RunConfig) -> NgramModel:
+    return read_ngrams(directory, config.architecture.vocab_size, tokenizer_sha256=config.tokenizer_sha256)
+
+
+def stored_baseline(directory: Path, config: RunConfig, tokenizer: Tokenizer) -> NgramBaseline | None:
+    """Return the baseline of a run that is resumed, from its n-gram model on disk; None if it has none.
 
     Raises:
-        ModelError: if it is missing or damaged.
+        ModelError: if the model is missing or damaged.
     """
     if not config.plan.ngram_order:
         return None
-    return read_ngrams(directory, config.architecture.vocab_size, tokenizer_sha256=config.tokenizer_sha256)
+    return _baseline(directory, config, tokenizer, _stored_ngrams(directory, config))

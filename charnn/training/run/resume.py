@@ -25,7 +25,7 @@ from charnn.text.corpus import open_ids
 from charnn.text.tokenizers import Tokenizer
 from charnn.training.planning.devices import choose_device, supports_bf16
 from charnn.training.position import TrainingPosition
-from charnn.training.run.ngram_model import stored_ngrams
+from charnn.training.run.ngram_model import stored_baseline
 from charnn.training.run.session import Session, make_session
 
 logger = notice_logger(__name__)
@@ -61,7 +61,7 @@ def resume_run(directory: Path, overrides: OptionValues, *, started: float) -> S
     position = _position(directory, scalars)
     session = make_session(directory, config, model.tokenizer, position.copy(), started - position.seconds)
     session.generation = model.generation
-    stored_ngrams(directory, config)  # raises an error now, not at the end of training
+    session.baseline = stored_baseline(directory, config, model.tokenizer)
     try:
         session.trainer.restore(position, tensors)
     except (*UNREADABLE, RuntimeError) as error:

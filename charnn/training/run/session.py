@@ -38,13 +38,13 @@ from charnn.training.objective import TokenNoise
 from charnn.training.optim.optimizers import make_optimizers
 from charnn.training.optim.schedule import Budget, seconds_for_steps
 from charnn.training.parallel.workers import Workers, one_torch_thread
-from charnn.training.planning.memory import memory_kept, memory_returned
+from charnn.training.planning.memory import memory_kept, memory_returned, return_free_memory
 from charnn.training.position import TrainingPosition
 from charnn.training.run.bidirectional import directory_of_run
 from charnn.training.run.event_files import logging_to
 from charnn.training.run.further import loss_on, open_old_text, with_old_loss
 from charnn.training.run.metrics import measure_final_metrics
-from charnn.training.run.ngram_model import open_held_out, stored_ngrams
+from charnn.training.run.ngram_model import NgramBaseline, open_held_out
 from charnn.training.run.saving import Saving
 from charnn.training.trainer import Trainer
 
@@ -64,6 +64,7 @@ class Session:
         evaluated: the part of it that is evaluated during training.
         generation: generation of the weights on disk.
         unsaved_best: the best weights so far, if they are not on disk yet.
+        baseline: of the n-gram model, if there is one.
         old_held_out: held-out text of the model that is trained further, if there is any.
         saving: what could not be saved yet; None before training.
     """
@@ -76,6 +77,7 @@ class Session:
     evaluated: HeldOutText
     generation: int = 0
     unsaved_best: Tensors | None = None
+    baseline: NgramBaseline | None = None
     old_held_out: HeldOutText | None = None
     saving: Saving | None = None
 
@@ -318,6 +320,7 @@ def _measure_best_weights(session: Session, text: HeldOutText) -> None:
     old_text = session.old_held_out
     if not len(text) and old_text is None:
         return
+    return_free_memory()
     with torch.random.fork_rng(devices=[]):  # initialization must not advance the generator of training
         network = Network(session.architecture).to(session.config.plan.device)
     network.load_arrays(session.unsaved_best or read_model(session.directory).weights)
@@ -326,8 +329,17 @@ def _measure_best_weights(session: Session, text: HeldOutText) -> None:
         results.old_loss_nats = loss_on(network, old_text, session.tokenizer.vocabulary, workers=workers)
     if not len(text):
         return
-    ngrams = stored_ngrams(session.directory, session.config)
-    metrics = measure_final_metrics(network, ngrams, text, session.tokenizer.vocabulary, workers=workers)
+    baseline, scores = session.baseline, None
+    if baseline is not None:
+        scores = baseline.held_out if text is session.held_out else baseline.evaluated
+    metrics = measure_final_metrics(
+        network,
+        text,
+        session.tokenizer.vocabulary,
+        baseline=scores,
+        order=0 if baseline is None else baseline.order,
+        workers=workers,
+    )
     session.config.mixture_weights = metrics.mixture_weights
     results.valid_loss_nats, results.valid_margin_nats = metrics.loss_nats, metrics.margin_nats
     results.valid_num_tokens = metrics.num_tokens
