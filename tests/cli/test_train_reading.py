@@ -113,7 +113,7 @@ def test_a_second_run_counts_nothing_again_and_comes_to_the_same_model(
 ):
     train = ("train", "text.txt", "--tokenizer", "word", "--direction", direction, *SMALL, "--ngram-order", 3)
     first = charnn(*train, "-o", "first")
-    monkeypatch.setattr("charnn.training.run.create.estimate_ngrams", None)
+    monkeypatch.setattr("charnn.training.run.ngram_model.estimate_ngrams", None)
     monkeypatch.setattr("charnn.training.run.create.learn_spelling", None)
     second = charnn(*train, "-o", "second")
     assert (first.status, second.status) == (0, 0), second.err
