@@ -101,19 +101,20 @@ def _step_seconds(
     network = Network(architecture, rates=RegularizationRates.of(timed)).to(device)
     report_memory(network, timed, batch_size=batch_size, num_workers=workers.num_active)
     optimizers = make_optimizers(network, replace(timed, batch_size=batch_size))
-    steps = [TrainingStep(network, optimizers, timed, precision, workers) for precision in precisions]
+    step = TrainingStep(network, optimizers, timed, precisions[0], workers)
     ids_TB = np.random.default_rng(0).integers(architecture.vocab_size, size=(options.bptt_length, batch_size))
     return _median_times(
         [
-            partial(_train_on, step, ids_TB, (1 + options.teacher_forcing) / 2, workers)  # its mean over a run
-            for step in steps
+            partial(_train_on, step, precision, ids_TB, (1 + options.teacher_forcing) / 2)  # its mean over a run
+            for precision in precisions
         ],
         device,
         TIMING_SECONDS if seconds is None else TIMING_FRACTION * seconds,
     )
 
 
-def _train_on(step: TrainingStep, ids_TB: IdArray, teacher_forcing_probability: float, workers: Workers) -> None:
+def _train_on(step: TrainingStep, precision: str, ids_TB: IdArray, teacher_forcing_probability: float) -> None:
+    step.precision = precision
     prepared = step.prepare(
         ids_TB,
         ids_TB,
@@ -122,7 +123,7 @@ def _train_on(step: TrainingStep, ids_TB: IdArray, teacher_forcing_probability: 
         step_index=0,
         teacher_forcing_probability=teacher_forcing_probability,
     )
-    step.update(prepared, workers.run(prepared.tasks))
+    step.update(prepared, step.workers.run(prepared.tasks))
 
 
 EVALUATION_SPEED_RATIO = 3.0
