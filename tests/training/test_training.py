@@ -689,8 +689,8 @@ def fake_step(monkeypatch):
     clock, seconds, calls = [0.0], {"fp32": [0.3], "bf16": [0.1]}, []
 
     class Step:
-        def __init__(self, _network, _optimizers, _options, precision, _workers):
-            self.precision = precision
+        def __init__(self, _network, _optimizers, _options, precision, workers):
+            self.precision, self.workers = precision, workers
 
         def prepare(self, *_arguments, **_options):
             return PreparedStep([], 0.0, 0, 0)
