@@ -104,7 +104,7 @@ def _together(session: "Session") -> list[str]:
     if learner.ranks is None:
         return []
     threads = console.counted(learner.workers.max_workers, "thread")
-    return [f"{learner.ranks.size} processes train it together, this one with {threads}"]
+    return [f"trained by {learner.ranks.size} processes, this one with {threads}"]
 
 
 def _units(size: "SplitSize", unit: str) -> str:
