@@ -176,6 +176,12 @@ ARCHITECTURES += [
         ("lstm", {"tie_weights": True}),
         ("lstm", {"inputs": "one-hot", "initial_state": "learned"}),
         ("mogrifier", {"mogrifier_rounds": 2, "inputs": "one-hot"}),
+        ("lstm", {"attention_window": 4, "attention_size": 3, "embedding_order": 3}),
+        ("gru", {"attention_window": 3, "attention_size": 8, "tie_weights": True}),
+        ("rnn", {"attention_window": 30, "attention_size": 2, "initial_state": "learned"}),
+        ("leaky", {"attention_window": 2, "attention_size": 4}),
+        ("depth-lstm", {"attention_window": 4, "attention_size": 3, "residual": True}),
+        ("mingru", {"attention_window": 5, "attention_size": 5, "inputs": "one-hot"}),
     )
 ]
 """Every cell, with one layer and with two; and every option of theirs."""

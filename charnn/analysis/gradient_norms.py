@@ -186,8 +186,12 @@ def _unroll(
 
 def _replaced(state: NetworkState, initial: NetworkState, rows_B: Tensor) -> NetworkState:
     """Replace the state of some rows by the initial state."""
+
+    def mixed(fresh: Tensor, part: Tensor) -> Tensor:
+        return torch.where(rows_B.view(-1, *(1,) * (part.dim() - 1)), fresh, part)
+
     return tuple(
-        tuple(torch.where(rows_B[:, None], fresh, part) for part, fresh in zip(layer, initial_layer, strict=True))
+        tuple(mixed(fresh, part) for part, fresh in zip(layer, initial_layer, strict=True))
         for layer, initial_layer in zip(state, initial, strict=True)
     )
 

@@ -4,6 +4,7 @@ import math
 from typing import NamedTuple
 
 from charnn.cells import Array, Weights, layer_shapes
+from charnn.cells.attention import attention_shapes
 from charnn.cells.ngram_embedding import table_sizes
 from charnn.config import Architecture
 
@@ -18,6 +19,7 @@ def expected_shapes(architecture: Architecture) -> dict[str, tuple[int, ...]]:
         shapes[f"embedding.{order}.weight"] = (num_rows, shape.embedding_size)
     for layer in range(shape.num_layers):
         shapes |= {f"layers.{layer}.{name}": size for name, size in layer_shapes(shape, layer).items()}
+    shapes |= attention_shapes(shape)
     if not shape.tie_weights:
         shapes["output.weight"] = (shape.vocab_size, shape.output_size)
     shapes["output.bias"] = (shape.vocab_size,)

@@ -102,6 +102,8 @@ class TrainArguments(TypedDict, total=False):
     mogrifier_rounds: int | None
     mogrifier_rank: int | None
     initial_state: Literal["zero", "learned"]
+    attention: Literal["none", "single"]
+    attention_window: int | None
     direction: Literal["forward", "backward", "both"]
     minutes: float | None
     steps: int | None

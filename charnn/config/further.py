@@ -9,7 +9,7 @@ from charnn.options import Checked, Option, refuse_unused
 
 FURTHER = "Further training"
 OLD_ROWS = "old-rows"
-_PARTS = re.compile(rf"embedding|layers|layer-[1-9]\d*|output|{OLD_ROWS}")
+_PARTS = re.compile(rf"embedding|layers|layer-[1-9]\d*|attention|output|{OLD_ROWS}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,8 +37,8 @@ class FurtherOptions(Checked):
     freeze: Annotated[
         str | None,
         Option(
-            "Leave these parameters unchanged: embedding, layers, layer-1, layer-2, ..., output, or old-rows (those of the "
-            "tokens before --extend-vocab), separated by commas.",
+            "Leave these parameters unchanged: embedding, layers, layer-1, layer-2, ..., attention, output, or old-rows (those "
+            "of the tokens before --extend-vocab), separated by commas.",
             automatic="none",
             panel=FURTHER,
             metavar="PARTS",
@@ -54,8 +54,8 @@ class FurtherOptions(Checked):
         for part in parts:
             if not _PARTS.fullmatch(part):
                 raise OptionError(
-                    f"--freeze: found {part!r}, but each part must be embedding, layers, layer-1, layer-2, ..., output or "
-                    f"{OLD_ROWS}"
+                    f"--freeze: found {part!r}, but each part must be embedding, layers, layer-1, layer-2, ..., attention, "
+                    f"output or {OLD_ROWS}"
                 )
         refuse_unused(f"--freeze {OLD_ROWS}", OLD_ROWS in parts and not self.extend_vocab, "--extend-vocab")
 

@@ -14,6 +14,7 @@ Inputs = Literal["embedding", "one-hot"]
 InitialState = Literal["zero", "learned"]
 InitialMatrix = Literal["orthogonal", "xavier", "uniform", "identity"]
 Direction = Literal["forward", "backward", "both"]
+AttentionKind = Literal["none", "single"]
 
 MODEL, INITIALIZATION = "Model", "Initialization"
 
@@ -143,6 +144,20 @@ class ModelOptions(InitializationOptions):
         Option("Rank of the mogrifier matrices; 0 for full rank.", at_least=0, automatic="0", panel=MODEL),
     ] = None
     initial_state: Annotated[InitialState, Option("Initial hidden state.", panel=MODEL)] = "zero"
+    attention: Annotated[
+        AttentionKind,
+        Option("Attention of the top layer over its own past: none, or one head (single).", panel=MODEL),
+    ] = "none"
+    attention_window: Annotated[
+        int | None,
+        Option(
+            "Number of positions that are attended to, the current one included.",
+            at_least=2,
+            at_most=65536,
+            automatic="256",
+            panel=MODEL,
+        ),
+    ] = None
     direction: Annotated[
         Direction,
         Option(
@@ -176,6 +191,8 @@ class ModelOptions(InitializationOptions):
         refuse_unused("--embedding-order", one_hot and (self.embedding_order or 1) > 1, "--inputs embedding")
         refuse_unused("--tie-weights", one_hot and self.tie_weights, "--inputs embedding")
         refuse_unused("--residual", self.residual and self.num_layers == 1, "--num-layers 2 or more")
+        has_window = self.attention_window is not None
+        refuse_unused("--attention-window", has_window and self.attention == "none", "--attention single")
 
 
 @dataclass(frozen=True)
@@ -187,6 +204,8 @@ class Architecture:
             requires.
         ngram_vocab_size: vocabulary size by which n-grams are numbered, where the vocabulary was extended later, so that old
             n-grams keep their rows; None for the size of the vocabulary.
+        attention_window: positions that are attended to, the current one included; 0 without attention.
+        attention_size: of queries, keys and values.
 
     Example:
         >>> from charnn.config import Architecture
@@ -211,6 +230,8 @@ class Architecture:
     direction: Literal["forward", "backward"] = "forward"
     ngram_table_sizes: tuple[int, ...] | None = None
     ngram_vocab_size: int | None = None
+    attention_window: int = 0
+    attention_size: int = 0
 
     def layer_sizes(self, layer: int) -> tuple[int, int]:
         """Return the input size and the hidden size of a recurrent layer."""

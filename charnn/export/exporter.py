@@ -7,7 +7,7 @@ from pathlib import Path
 import charnn.api
 from charnn.config import ExportOptions
 from charnn.config.export import ExportFormat
-from charnn.errors import CharnnError, StorageError
+from charnn.errors import CharnnError, ModelError, StorageError
 from charnn.files import explain_write_errors, portable_name
 from charnn.notices import notice_logger
 
@@ -50,6 +50,7 @@ def export_model(path: Path, options: ExportOptions, target: Path | None = None)
     refuse_existing(target)
     model = charnn.api.read_model(path)
     charnn.api.report_untrained([model])
+    _refuse_attention(path, model.architecture.attention_window)
     _note_forward_half(path, options)
     try:
         module = importlib.import_module(f"charnn.export.{options.to}")
@@ -62,6 +63,15 @@ def export_model(path: Path, options: ExportOptions, target: Path | None = None)
     else:
         module.write(model, target)
     return target
+
+
+def _refuse_attention(path: Path, window: int) -> None:
+    """Refuse a model with attention. Raises ModelError."""
+    if window:
+        raise ModelError(
+            f"{path}: has attention over {window} positions, which no export computes yet; "
+            "export a model that was trained with --attention none"
+        )
 
 
 def _note_forward_half(path: Path, options: ExportOptions) -> None:

@@ -7,6 +7,7 @@ import numpy as np
 import numpy.typing as npt
 
 from charnn.cells import cell_of
+from charnn.cells.attention import Attended, attend, attention_weights, memory_shapes
 from charnn.cells.ngram_embedding import state_rows, summed, table_sizes
 from charnn.cells.parameters import layer_weights
 from charnn.config import Architecture
@@ -18,7 +19,8 @@ __all__ = ["Engine", "EngineState", "Floats", "IdArray", "LayerState", "engines_
 
 LayerState = tuple[npt.NDArray[Any], ...]
 EngineState = tuple[LayerState, ...]
-"""One state a layer, each of arrays (B, H), the lowest layer first; then the last tokens, where n-grams are embedded."""
+"""One state a layer, each of arrays (B, H), the lowest layer first; with attention, then its memory (see
+`charnn.cells.attention`); then the last tokens, where n-grams are embedded."""
 
 
 class Engine:
@@ -41,6 +43,7 @@ class Engine:
         self.architecture = architecture
         self._cells = [cell_of(shape, layer) for layer in range(shape.num_layers)]
         self._layers = [layer_weights(weights, layer) for layer in range(shape.num_layers)]
+        self.attention = attention_weights(weights)
         self.weights = weights
         self.table_sizes = table_sizes(shape)
         self.embeddings = self._tables_of_vectors(weights)
@@ -79,13 +82,18 @@ class Engine:
             tuple(self._initial_part(layer, number, num_streams) for number in range(cell.num_states))
             for layer, cell in enumerate(self._cells)
         )
+        if shape.attention_window:
+            layers = (*layers, tuple(self._zeros(size) for size in memory_shapes(shape, num_streams)))
         no_tokens = np.zeros((num_streams, shape.embedding_order - 1), dtype=np.int64)
         return layers if shape.embedding_order == 1 else (*layers, (no_tokens,))
 
     def _initial_part(self, layer: int, number: int, num_streams: int) -> Floats:
         size = (num_streams, self.architecture.layer_sizes(layer)[1])
         learned = self._layers[layer].get(f"initial_{number}")
-        return np.zeros(size, dtype=np.float32) if learned is None else np.broadcast_to(learned, size)
+        return self._zeros(size) if learned is None else np.broadcast_to(learned, size)
+
+    def _zeros(self, size: tuple[int, ...]) -> Floats:
+        return np.zeros(size, dtype=np.float32)
 
     def step(self, ids_B: IdArray, state: EngineState) -> tuple[Floats, EngineState]:
         """Read one token of each stream.
@@ -102,7 +110,18 @@ class Engine:
             new_state.append(cell.step(weights, projected_BP, state[number], self.xp))
             inputs_BI = self._passed_up(number, new_state[-1], inputs_BI)
         assert inputs_BI is not None
-        return self.logits(inputs_BI), (*new_state, *history)
+        outputs_1BH, memory = self._attend(inputs_BI[None], state)
+        return self.logits(outputs_1BH[0]), (*new_state, *memory, *history)
+
+    def _attend(self, outputs_TBH: Floats, state: EngineState) -> tuple[Floats, EngineState]:
+        """Return the top layer's outputs with what they attend to, and the memory as a part of a state."""
+        if not self.attention:
+            return outputs_TBH, ()
+        attended = self._attended(outputs_TBH, state[len(self._cells)])
+        return attended.outputs_TBH, (attended.state,)
+
+    def _attended(self, outputs_TBH: Floats, memory: LayerState) -> Attended:
+        return attend(self.attention, outputs_TBH, memory, self.xp)
 
     def _passed_up(self, number: int, parts: Sequence[Floats], inputs: Floats | None) -> Floats:
         """Return what a layer hands to the one above (..., O), its own input added to its output if so wished."""
@@ -116,7 +135,8 @@ class Engine:
         """Read T tokens of each stream, a layer at a time, so that each layer's input projection is one product.
 
         Returns:
-            The top layer's outputs (T, B, H), which `logits` turns into logits, and the state after the last token.
+            The top layer's outputs (T, B, H), with what they attend to, which `logits` turns into logits, and the state after
+            the last token.
         """
         projected_TBP, history = self._project_ids(ids_TB, state)
         values_TBI, new_state = None, []
@@ -127,7 +147,8 @@ class Engine:
             values_TBI = self._passed_up(number, outputs, values_TBI)
             new_state.append(last)
         assert values_TBI is not None
-        return values_TBI, (*new_state, *history)
+        outputs_TBH, memory = self._attend(values_TBI, state)
+        return outputs_TBH, (*new_state, *memory, *history)
 
     def _run_layer(self, number: int, projected_TBP: Floats, state: LayerState) -> tuple[list[Floats], LayerState]:
         """Return those arrays of each state (T, B, H) that the layer above takes in, and the last state."""

@@ -1,7 +1,7 @@
 """The first layer's input projection as tables: a row for each token, and for each n-gram of an order."""
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -9,6 +9,8 @@ import numpy.typing as npt
 
 Floats = npt.NDArray[np.float32]
 IdArray = npt.NDArray[np.integer[Any]]
+Multiply = Callable[[Floats, Floats], object]
+"""(columns (I, B), out (G, B)): writes the product of a matrix and the columns to `out`."""
 
 LARGEST_TABLE = 1 << 26
 """The most numbers in the tables of a network (256 MiB, of which only used rows are touched)."""
@@ -17,6 +19,17 @@ FEW_ROWS = 512
 ROW_GAP = 16
 """Numbers between the rows of a table: rows a power of two apart share cache lines, and turning them into columns takes seven
 times as long."""
+
+ROW_MULTIPLE = 8
+"""Matrices are padded with rows of zeros to a multiple of this, so that BLAS sums each row in the same order with one thread or
+two."""
+
+
+def padded(matrix: Floats) -> Floats:
+    """Return a contiguous matrix (G, ...), padded with rows of zeros to a multiple of ROW_MULTIPLE."""
+    missing = -len(matrix) % ROW_MULTIPLE
+    rows = np.pad(matrix, ((0, missing), *((0, 0),) * (matrix.ndim - 1)))
+    return np.ascontiguousarray(rows, dtype=np.float32)
 
 
 class ProjectedRows:

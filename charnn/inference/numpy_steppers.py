@@ -17,21 +17,14 @@ import numpy.typing as npt
 from charnn.cells.ngram_embedding import embedding_rows, ngram_rows, summed
 from charnn.cells.parameters import layer_weights
 from charnn.config import Architecture
+from charnn.inference.attention_memory import AttentionMemory, added_bound
 from charnn.inference.engine import Engine, EngineState
-from charnn.inference.input_projection import Floats, IdArray, ProjectedTables, tabulated
-
-ROW_MULTIPLE = 8
-"""Matrices are padded with rows of zeros to a multiple of this, so that BLAS sums each row in the same order with one thread or
-two."""
+from charnn.inference.input_projection import Floats, IdArray, Multiply, ProjectedTables, padded, tabulated
 
 MANY_STREAMS = 16
 """With at least this many streams, arithmetic dominates the time of a sigmoid; with fewer, call overhead does."""
 
 Views = tuple[Floats, ...]
-
-
-Multiply = Callable[[Floats, Floats], object]
-"""(columns (I, B), out (G, B)): writes the product of a matrix and the columns to `out`."""
 
 
 def in_single_precision(matrix_GI: Floats) -> Multiply:
@@ -48,7 +41,8 @@ def logit_bound(engine: Engine) -> float:
     """Return an upper bound of the logits of a plain LSTM, GRU or RNN, whose outputs are in [-1, 1]; infinite for relu."""
     if engine.architecture.nonlinearity == "relu":
         return math.inf
-    return float((np.abs(engine.output_VH).sum(axis=1) + np.abs(engine.output_bias_V)).max())
+    bound = float((np.abs(engine.output_VH).sum(axis=1) + np.abs(engine.output_bias_V)).max())
+    return bound + added_bound(engine) if engine.attention else bound
 
 
 def repeat_state(part: npt.NDArray[Any], num_streams: int) -> npt.NDArray[Any]:
@@ -94,9 +88,10 @@ class _FusedStepper:
         self._keep_matrix = keep_matrix
         self._sizes = [shape.layer_sizes(layer)[1] for layer in range(shape.num_layers)]
         self._layers = [layer_weights(engine.weights, layer) for layer in range(shape.num_layers)]
-        self._output = keep_matrix(_padded(engine.output_VH))
-        self._output_bias_V1 = _padded(engine.output_bias_V[:, None])
+        self._output = keep_matrix(padded(engine.output_VH))
+        self._output_bias_V1 = padded(engine.output_bias_V[:, None])
         self.largest_logit = logit_bound(engine)
+        self._memory = AttentionMemory(engine, keep_matrix) if engine.attention else None
         self._prepare()
         self._inputs = _Inputs(engine, *self._input_matrix())
         self._begin(state, num_streams)
@@ -112,6 +107,8 @@ class _FusedStepper:
         self._last_tokens_BN: IdArray = np.zeros((num_streams, 0), dtype=np.int64)
         if self._shape.embedding_order > 1:
             self._last_tokens_BN = repeat_state(state[-1][0], num_streams).astype(np.int64)
+        if self._memory is not None:
+            self._memory = self._memory.begun(state[self._shape.num_layers], num_streams)
         self._set_state([[repeat_state(part, num_streams) for part in layer] for layer in layers])
 
     def _prepare(self) -> None:
@@ -150,6 +147,8 @@ class _FusedStepper:
         for position in range(len(ids) - 1):
             projected_GB, self._last_tokens_BN = self._inputs.read(ids[position : position + 1], self._last_tokens_BN)
             self._step_layers(projected_GB)
+            if self._memory is not None:
+                self._memory.read(self._layer_hidden[-1])
         return self.step(ids[-1:])
 
     replay = read
@@ -158,8 +157,8 @@ class _FusedStepper:
         """See `Stepper`."""
         projected_GB, self._last_tokens_BN = self._inputs.read(ids_B, self._last_tokens_BN)
         self._step_layers(projected_GB)
-        logits_VB = self._logits_VB
-        self._output(self._layer_hidden[-1], logits_VB)
+        logits_VB, outputs_HB = self._logits_VB, self._layer_hidden[-1]
+        self._output(outputs_HB if self._memory is None else self._memory.attend(outputs_HB), logits_VB)
         np.add(logits_VB, self._output_bias_V1, logits_VB)
         return self._logits_BV
 
@@ -167,11 +166,15 @@ class _FusedStepper:
         """See `Stepper`."""
         kept = list(rows)
         self._last_tokens_BN = self._last_tokens_BN[kept]
+        if self._memory is not None:
+            self._memory = self._memory.keep(kept)
         self._set_state([[part[kept] for part in layer] for layer in self._parts()])
 
     def state(self) -> EngineState:
         """See `Stepper`."""
         layers = tuple(tuple(part.copy() for part in layer) for layer in self._parts())
+        if self._memory is not None:
+            layers = (*layers, self._memory.state())
         return layers if self._shape.embedding_order == 1 else (*layers, (self._last_tokens_BN.copy(),))
 
     def _parts(self) -> list[list[Floats]]:
@@ -192,11 +195,11 @@ class AdditiveStepper(_FusedStepper):
         self._products, self._biases = [], []
         for number, (weights, size) in enumerate(zip(self._layers, self._sizes, strict=True)):
             matrices = [weights["weight_hh"]] if number == 0 else [weights["weight_ih"], weights["weight_hh"]]
-            self._products.append(self._keep_matrix(_padded(self._gates(np.concatenate(matrices, axis=1), size))))
-            self._biases.append(_padded(self._gates((weights["bias_ih"] + weights["bias_hh"])[:, None], size)))
+            self._products.append(self._keep_matrix(padded(self._gates(np.concatenate(matrices, axis=1), size))))
+            self._biases.append(padded(self._gates((weights["bias_ih"] + weights["bias_hh"])[:, None], size)))
 
     def _input_matrix(self) -> tuple[Floats, Floats]:
-        return _padded(self._gates(self._layers[0]["weight_ih"], self._sizes[0])), self._biases[0][:, 0]
+        return padded(self._gates(self._layers[0]["weight_ih"], self._sizes[0])), self._biases[0][:, 0]
 
     def _make_buffers(self, num_streams: int) -> None:
         self._gate_buffers = [np.empty((len(bias), num_streams), np.float32) for bias in self._biases]
@@ -270,11 +273,11 @@ class GruStepper(_FusedStepper):
         self._products, self._biases = [], []
         for weights, size in zip(self._layers, self._sizes, strict=True):
             projections = [(weights[f"weight_{kind}"], weights[f"bias_{kind}"][:, None]) for kind in ("ih", "hh")]
-            self._products.append([self._keep_matrix(_padded(self._gates(matrix, size))) for matrix, _ in projections])
-            self._biases.append([_padded(self._gates(bias, size)) for _, bias in projections])
+            self._products.append([self._keep_matrix(padded(self._gates(matrix, size))) for matrix, _ in projections])
+            self._biases.append([padded(self._gates(bias, size)) for _, bias in projections])
 
     def _input_matrix(self) -> tuple[Floats, Floats]:
-        return _padded(self._gates(self._layers[0]["weight_ih"], self._sizes[0])), self._biases[0][0][:, 0]
+        return padded(self._gates(self._layers[0]["weight_ih"], self._sizes[0])), self._biases[0][0][:, 0]
 
     def _make_buffers(self, num_streams: int) -> None:
         rows = [len(projections[0]) for projections in self._biases]
@@ -327,10 +330,3 @@ FUSED: dict[str, type[AdditiveStepper] | type[GruStepper]] = {
     "gru": GruStepper,
     "rnn": RnnStepper,
 }
-
-
-def _padded(matrix: Floats) -> Floats:
-    """Return a contiguous matrix (G, ...), padded with rows of zeros to a multiple of ROW_MULTIPLE."""
-    missing = -len(matrix) % ROW_MULTIPLE
-    rows = np.pad(matrix, ((0, missing), *((0, 0),) * (matrix.ndim - 1)))
-    return np.ascontiguousarray(rows, dtype=np.float32)

@@ -7,8 +7,7 @@ import numpy as np
 import torch
 from torch.nn.functional import pad
 
-from charnn.inference.input_projection import Floats
-from charnn.inference.numpy_steppers import Multiply
+from charnn.inference.input_projection import Floats, Multiply
 
 LARGEST_INT8 = 127
 INT8_MULTIPLE = 64

@@ -8,8 +8,8 @@ from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from charnn.inference.engine import Engine, EngineState
-from charnn.inference.input_projection import Floats, IdArray
-from charnn.inference.numpy_steppers import FUSED, Multiply, in_single_precision, is_fused, repeat_state
+from charnn.inference.input_projection import Floats, IdArray, Multiply
+from charnn.inference.numpy_steppers import FUSED, in_single_precision, is_fused, repeat_state
 
 READ_AT_ONCE = 256
 """Tokens of a prompt that the engine reads at once."""

@@ -39,8 +39,11 @@ class TorchEngine(Engine):
         size = (num_streams, self.architecture.layer_sizes(layer)[1])
         learned = self._layers[layer].get(f"initial_{number}")
         if learned is None:
-            return self._moved(np.zeros(size))
+            return self._zeros(size)
         return cast(Floats, learned.expand(size))
+
+    def _zeros(self, size: tuple[int, ...]) -> Floats:
+        return cast(Floats, torch.zeros(size, device=self._device))
 
     def _empty(self, size: tuple[int, ...]) -> Floats:
         return cast(Floats, torch.empty(size, device=self._device))

@@ -14,6 +14,7 @@ from torch import Tensor
 from torch.nn.functional import linear
 
 from charnn.cells import cell_of
+from charnn.cells.attention import attend
 from charnn.cells.ngram_embedding import embedding_rows
 from charnn.cells.parameters import layer_weights
 from charnn.inference.engine import Engine, EngineState
@@ -49,6 +50,7 @@ class TorchStepper:
                 matrices, biases = [np.concatenate(matrices, axis=1)], [biases[0] + biases[1]]
             self._matrices.append([self._tensor(matrix).to(dtype) for matrix in matrices])
             self._biases.append([self._tensor(bias) for bias in biases])
+        self._attention = {name: self._tensor(weight) for name, weight in engine.attention.items()}
         self._output = self._tensor(engine.output_VH).to(dtype)
         self._output_bias = self._tensor(engine.output_bias_V)
         self._begin(state, num_streams)
@@ -56,10 +58,15 @@ class TorchStepper:
     def _tensor(self, array: Any) -> Tensor:
         return torch.tensor(np.asarray(array), dtype=torch.float32, device=self._device)
 
+    @property
+    def _num_parts(self) -> int:
+        """Parts of the state that are tensors: of each layer, and of attention."""
+        return len(self._cells) + bool(self._attention)
+
     def _begin(self, state: EngineState, num_streams: int) -> None:
         repeats = num_streams if len(state[0][0]) == 1 else 1
-        layers = state[: self._shape.num_layers]
-        self._state = [[self._tensor(part).repeat(repeats, 1) for part in layer] for layer in layers]
+        layers = state[: self._num_parts]
+        self._state = [[self._tensor(part).repeat_interleave(repeats, 0) for part in layer] for layer in layers]
         has_ngrams = self._shape.embedding_order > 1
         last_tokens = state[-1][0] if has_ngrams else np.zeros((len(state[0][0]), 0), dtype=np.int64)
         self._last_tokens_BN: IdArray = np.repeat(last_tokens, repeats, axis=0)
@@ -83,6 +90,9 @@ class TorchStepper:
                 into, back = self._product(inputs, matrices[0]), self._product(state[0], matrices[1])
                 self._state[number] = list(cell.combine(into + biases[0], back + biases[1], state, torch))
             inputs = self._state[number][0]
+        if self._attention:
+            attended = attend(self._attention, inputs[None], self._state[-1], torch)
+            inputs, self._state[-1] = attended.outputs_TBH[0], list(attended.state)
         logits: Floats = (self._product(inputs, self._output) + self._output_bias).cpu().numpy()
         return logits
 

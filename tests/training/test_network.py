@@ -57,7 +57,8 @@ def test_a_forward_pass_in_chunks_with_carried_state_is_one_forward_pass(archite
     for chunk in ids.split(7):
         logits, state = network(chunk, detached(state))
         parts.append(logits)
-    torch.testing.assert_close(torch.cat(parts), whole)
+    tolerance = {"rtol": 1e-2, "atol": 1e-4} if architecture.attention_window else {"rtol": None, "atol": None}
+    torch.testing.assert_close(torch.cat(parts), whole, **tolerance)
 
 
 def test_detached_state_carries_no_gradient():

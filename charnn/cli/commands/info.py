@@ -43,6 +43,7 @@ LABELS = {
     "inputs": "inputs",
     "skip": "skip connection",
     "residual": "residual connections",
+    "attention_window": "attention",
     "embedding_order": "input n-gram order",
     "tie_weights": "tied embeddings",
     "files": "files",
@@ -91,6 +92,7 @@ UNITS = {
     "old_loss_nats": LOSS_UNIT,
     "backward_valid_loss_nats": LOSS_UNIT,
     "skip": " steps",
+    "attention_window": " positions",
     "vocab_size": " tokens",
     "seconds": " s",
     "bptt_length": " tokens",
@@ -169,6 +171,7 @@ def _facts(path: Path, config: "RunConfig") -> dict[str, object]:
         "inputs": shape.inputs,
         "skip": shape.skip,
         "residual": shape.residual,
+        "attention_window": shape.attention_window,
         "embedding_order": shape.embedding_order,
         "tie_weights": shape.tie_weights,
         "tokenizer": text.tokenizer,
@@ -240,7 +243,7 @@ def _few(files: list[str]) -> str:
 
 
 def _with_unit(name: str, value: Any) -> str:
-    if name == "skip" and not value:
+    if name in ("skip", "attention_window") and not value:
         return "none"
     shown = f"{value:,.1f}" if name == "seconds" else _shown(value)
     return shown + ("" if value is None else UNITS.get(name, ""))

@@ -90,12 +90,17 @@ def headline(session: "Session") -> list[str]:
         f"{_units(config.corpus.valid, config.asked.text.unit)}, vocabulary of {shape.vocab_size:,} ({kind})",
         f"{shape.cell} {shape.num_layers} x {shape.hidden_size}, "
         f"{'one-hot inputs' if shape.inputs == 'one-hot' else 'embedding ' + str(shape.embedding_size)}, "
-        f"{charnn.api.parameter_counts(shape)}; {training.optimizer}, batch {training.batch_size} x {training.bptt_length}, "
+        f"{_attention(shape.attention_window)}{charnn.api.parameter_counts(shape)}; "
+        f"{training.optimizer}, batch {training.batch_size} x {training.bptt_length}, "
         f"{_dropout(training)}; {plan.device}, {precision}; seed {config.seed}",
         *_together(session),
         *(_resumed(session) if session.trainer.position.step else _reasons(session)),
         *_baseline(session),
     ]
+
+
+def _attention(window: int) -> str:
+    return f"attention over {window} positions, " if window else ""
 
 
 def _together(session: "Session") -> list[str]:

@@ -11,19 +11,21 @@ from charnn.cells.parameters import expected_shapes
 from charnn.config import Architecture
 from charnn.config.model import InitializationOptions
 from charnn.storage.tensor_file import Tensors
+from charnn.training.network.attention import Attention
 from charnn.training.network.dropout import PositionDropout, RegularizationRates, TokenDropout, ValueDropout
 from charnn.training.network.initialization import initialize_layer
 from charnn.training.network.layers import LayerState, RecurrentLayer, make_layer
 
 NetworkState = tuple[LayerState, ...]
-"""The state of each layer, lowest first; with n-gram embeddings, then a tensor of the last tokens (see `state_rows`)."""
+"""The state of each layer, lowest first; with attention, then its memory; with n-gram embeddings, then a tensor of the last
+tokens (see `state_rows`)."""
 
 
 class Outputs(NamedTuple):
     """The outputs of the recurrent layers.
 
     Args:
-        raw_TBH: outputs of the last layer before dropout.
+        raw_TBH: outputs of the last layer, and what they attend to, before dropout.
         dropped_TBH: outputs of the last layer after dropout, the input of the output layer.
         state: after the last token.
     """
@@ -61,6 +63,7 @@ class Network(nn.Module):
             nn.Embedding(num_rows, shape.embedding_size) for num_rows in self._table_sizes
         )
         self.layers = nn.ModuleList(make_layer(shape, layer, rates) for layer in range(shape.num_layers))
+        self.attention = Attention(shape) if shape.attention_window else None
         self.token_dropout = TokenDropout(rates.embedding, shape.vocab_size)
         self.ngram_dropout = PositionDropout(rates.ngram)
         self.input_dropout = ValueDropout(rates.input, rates.kind)
@@ -101,6 +104,8 @@ class Network(nn.Module):
     def initial_state(self, num_streams: int) -> NetworkState:
         """Return the initial state of B streams."""
         layers = tuple(layer.initial_state(num_streams) for layer in self._recurrent_layers())
+        if self.attention is not None:
+            layers = (*layers, self.attention.initial_state(num_streams))
         num_tokens = self.architecture.embedding_order - 1
         if not num_tokens:
             return layers
@@ -133,6 +138,9 @@ class Network(nn.Module):
             if index and self.architecture.residual:
                 raw = raw + values[..., :size]
             is_last = index == len(self.layers) - 1
+            if is_last and self.attention is not None:
+                raw, memory = self.attention(raw, state[len(self.layers)], generator)
+                history = (memory, *history)
             values = (self.output_dropout if is_last else self.hidden_dropout)(raw, generator)
             values = torch.cat((values, others), dim=-1) if others.shape[-1] else values
             new_state.append(last)
@@ -162,6 +170,8 @@ class Network(nn.Module):
             weights[f"embedding.{order}.weight"] = cast(nn.Embedding, table).weight
         for index, layer in enumerate(self._recurrent_layers()):
             weights |= {f"layers.{index}.{name}": weight for name, weight in layer.named_weights().items()}
+        if self.attention is not None:
+            weights |= self.attention.named_weights()
         if not self.architecture.tie_weights:
             weights["output.weight"] = self.output.weight
         weights["output.bias"] = self.output.bias

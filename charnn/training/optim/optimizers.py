@@ -25,6 +25,8 @@ LEARNING_RATES = {"muon": 0.02, "adamw": 0.02, "sgd": 8.0, "nt-asgd": 8.0}
 WEIGHT_DECAYS = {"muon": 0.2, "adamw": 0.2, "sgd": 0.0, "nt-asgd": 0.0}
 TOKENS_PER_UPDATE, MAX_STEPS_PER_UPDATE = 2048, 4
 """Tokens, and maximum steps, per update of Muon: updates every 700 tokens were no better for the same number of tokens."""
+INNER = ("layers.", "attention.")
+"""Beginnings of the names of parameters between the embedding and the output layer, whose matrices Muon updates."""
 FLAT_CHUNK_SIZE = 1 << 17
 """Elements of a parameter per task (512 KiB), a constant so that results do not depend on the workers, bit for bit."""
 
@@ -187,12 +189,13 @@ def make_optimizers(
 ) -> list[Optimizer]:
     """Return optimizers that together update all parameters of a network, with moments that `zeros_like` allocates.
 
-    With `muon`, Muon updates the matrices of the recurrent layers, and AdamW the embeddings, the output layer and the biases.
-    Biases have no weight decay.
+    With `muon`, Muon updates the matrices of the recurrent layers and of attention, and AdamW the embeddings, the output layer
+    and the biases. Biases have no weight decay.
     """
     weights = {name: part.rows for name, part in trainable(network).items()}
-    matrices = [weight for name, weight in weights.items() if name.startswith("layers.") and weight.dim() == 2]
-    others = [weight for name, weight in weights.items() if weight.dim() == 2 and not name.startswith("layers.")]
+    by_muon = {name for name, weight in weights.items() if weight.dim() == 2 and name.startswith(INNER)}
+    matrices = [weights[name] for name in weights if name in by_muon]
+    others = [weight for name, weight in weights.items() if weight.dim() == 2 and name not in by_muon]
     biases = [weight for weight in weights.values() if weight.dim() == 1]
     device = network.device.type
     decay = WEIGHT_DECAYS[options.optimizer] if options.weight_decay is None else options.weight_decay

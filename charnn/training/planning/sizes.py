@@ -1,5 +1,7 @@
 """The sizes of a network, chosen by the text, the time budget and the device where left open, and checked for consistency."""
 
+from dataclasses import replace
+
 from charnn.config import Architecture, ModelOptions
 from charnn.errors import OptionError
 from charnn.options import refuse_unused
@@ -7,6 +9,9 @@ from charnn.options import refuse_unused
 _HIDDEN_SIZE_BY_SECONDS = ((40, 128), (70, 192), (150, 256), (480, 384), (float("inf"), 512))
 MAX_ONE_HOT_VOCAB_SIZE = 4096
 MOGRIFIER_ROUNDS = 5
+ATTENTION_WINDOW = 256
+MIN_ATTENTION_SIZE, ATTENTION_FRACTION = 16, 4
+"""The head of attention has a quarter of the size of the top layer, and at least this many units."""
 
 
 def resolve_architecture(
@@ -62,6 +67,12 @@ def resolve_architecture(
         initial_state=options.initial_state,
         direction="backward" if options.direction == "backward" else "forward",
     )
+    if options.attention != "none":
+        architecture = replace(
+            architecture,
+            attention_window=options.attention_window or ATTENTION_WINDOW,
+            attention_size=max(MIN_ATTENTION_SIZE, architecture.output_size // ATTENTION_FRACTION),
+        )
     _check_sizes(architecture)
     return architecture
 

@@ -165,8 +165,10 @@ def _check_frozen(shape: Architecture, options: OptionValues) -> None:
     one_hot = shape.inputs == "one-hot"
     refuse_unused("--freeze embedding", "embedding" in parts and one_hot, "--inputs embedding")
     refuse_unused(f"--freeze {OLD_ROWS}", OLD_ROWS in parts and one_hot, "--inputs embedding")
+    refuse_unused("--freeze attention", "attention" in parts and not shape.attention_window, "a model with attention")
     layers = "layers" in parts or all(f"layer-{number + 1}" in parts for number in range(shape.num_layers))
-    if layers and "output" in parts and ("embedding" in parts or one_hot):
+    attention = "attention" in parts or not shape.attention_window
+    if layers and attention and "output" in parts and ("embedding" in parts or one_hot):
         raise OptionError(f"--freeze: found {','.join(parts)}, which leaves nothing to train; leave one part out")
 
 
