@@ -1,6 +1,7 @@
 """Attention over the past for the fused steppers: the memory of each stream as one buffer, read by two products a token."""
 
 import copy
+import math
 from collections.abc import Callable, Sequence
 from typing import Self
 
@@ -59,6 +60,7 @@ class AttentionMemory:
         self._next = past
         self._projected_PB = np.empty((len(self._bias_P1), num_streams), dtype=np.float32)
         self._projected_PB[head : 2 * head] = next_key_BD.T
+        self._normed_HB = np.empty((self._size, num_streams), dtype=np.float32)
         self._gated_DB = np.empty((head, num_streams), dtype=np.float32)
         self._result_HB = np.empty((self._num_rows, num_streams), dtype=np.float32)
 
@@ -84,15 +86,25 @@ class AttentionMemory:
         if self._next == self._keys_BLD.shape[1]:
             self._move_to_beginning()
         self._keys_BLD[:, self._next] = projected_PB[head : 2 * head].T  # that of the position before
-        rows_BH = np.ascontiguousarray(hidden_HB.T)  # sums over rows are the same for one stream and for many
-        centered_BH = rows_BH - (np.add.reduce(rows_BH, axis=1) / np.float32(self._size))[:, None]
-        variance_B = np.add.reduce(centered_BH * centered_BH, axis=1) / np.float32(self._size)
-        self._project(np.ascontiguousarray(centered_BH.T), projected_PB)
-        np.multiply(projected_PB, 1 / np.sqrt(variance_B + np.float32(NORM_EPSILON)), projected_PB)
+        self._normalize(hidden_HB)
+        self._project(self._normed_HB, projected_PB)
         np.add(projected_PB, self._bias_P1, projected_PB)
         self._values_BLD[:, self._next] = projected_PB[2 * head : 3 * head].T
         self._added_BL[:, self._next] = 0
         self._next += 1
+
+    def _normalize(self, hidden_HB: Floats) -> None:
+        """Normalize the outputs, without the weights of the layer norm, which are part of the projection."""
+        size = np.float32(self._size)
+        if hidden_HB.shape[1] == 1:
+            hidden_H, normed_H = hidden_HB[:, 0], self._normed_HB[:, 0]
+            np.subtract(hidden_H, np.add.reduce(hidden_H) / size, normed_H)
+            normed_H *= np.float32(1 / math.sqrt(np.dot(normed_H, normed_H) / size + NORM_EPSILON))
+            return
+        rows_BH = np.ascontiguousarray(hidden_HB.T)
+        rows_BH -= (np.add.reduce(rows_BH, axis=1) / size)[:, None]
+        variance_B = np.add.reduce(rows_BH * rows_BH, axis=1) / size
+        np.multiply(rows_BH.T, 1 / np.sqrt(variance_B + np.float32(NORM_EPSILON)), self._normed_HB)
 
     def _move_to_beginning(self) -> None:
         for buffer in (self._keys_BLD, self._values_BLD, self._added_BL):
@@ -107,21 +119,39 @@ class AttentionMemory:
         """
         self.read(hidden_HB)
         seen, head = slice(self._next - self._past - 1, self._next), self._head
-        query_BD1 = np.ascontiguousarray(self._projected_PB[:head].T)[..., None]
-        scores_BW = np.matmul(self._keys_BLD[:, seen], query_BD1)[..., 0]
-        scores_BW += self._added_BL[:, seen]
-        scores_BW -= np.maximum.reduce(scores_BW, axis=1)[:, None]
-        np.exp(scores_BW, scores_BW)
-        mixed_BD = np.matmul(scores_BW[:, None], self._values_BLD[:, seen])[:, 0]
-        mixed_BD /= np.add.reduce(scores_BW, axis=1)[:, None]
+        query_DB = self._projected_PB[:head]
+        if query_DB.shape[1] == 1:
+            mixed_DB = self._mixed_of_one(query_DB[:, 0], seen)[:, None]
+        else:
+            mixed_DB = self._mixed(np.ascontiguousarray(query_DB.T), seen).T
         gate_DB = self._projected_PB[3 * head : 4 * head]  # halved: s(x) = tanh(x / 2) / 2 + 1 / 2
         np.tanh(gate_DB, gate_DB)
         np.multiply(gate_DB, np.float32(0.5), gate_DB)
         np.add(gate_DB, np.float32(0.5), gate_DB)
-        np.multiply(mixed_BD.T, gate_DB, self._gated_DB)
+        np.multiply(mixed_DB, gate_DB, self._gated_DB)
         self._output(self._gated_DB, self._result_HB)
         result_HB = self._result_HB[: self._size]
         return np.add(result_HB, hidden_HB, result_HB)
+
+    def _mixed_of_one(self, query_D: Floats, seen: slice) -> Floats:
+        """Return the mean of the values (D,) by the scores of the only stream."""
+        scores_W = np.dot(self._keys_BLD[0, seen], query_D)
+        scores_W += self._added_BL[0, seen]
+        scores_W -= np.maximum.reduce(scores_W)
+        np.exp(scores_W, scores_W)
+        mixed_D: Floats = np.dot(scores_W, self._values_BLD[0, seen])
+        mixed_D *= np.float32(1) / np.add.reduce(scores_W)
+        return mixed_D
+
+    def _mixed(self, query_BD: Floats, seen: slice) -> Floats:
+        """Return the mean of the values (B, D) by the scores of each stream."""
+        scores_BW = np.matmul(self._keys_BLD[:, seen], query_BD[..., None])[..., 0]
+        scores_BW += self._added_BL[:, seen]
+        scores_BW -= np.maximum.reduce(scores_BW, axis=1)[:, None]
+        np.exp(scores_BW, scores_BW)
+        mixed_BD: Floats = np.matmul(scores_BW[:, None], self._values_BLD[:, seen])[:, 0]
+        mixed_BD *= (np.float32(1) / np.add.reduce(scores_BW, axis=1))[:, None]
+        return mixed_BD
 
 
 def added_bound(engine: Engine) -> float:

@@ -201,18 +201,13 @@ def quick_draw(selector: TokenSelector, options: SampleOptions, largest_logit: f
     It works on weights in place of log probabilities; excluded tokens have weight 0.
 
     Args:
-        largest_logit: a bound on the absolute value of the logits.
+        largest_logit: a bound on the absolute value of the logits. Where their exponentials could overflow by it, the largest
+            is looked for at each step.
     """
     bias_V = selector.bias_V
     has_rules = options.no_repeat_ngram > 0 or options.match is not None
     has_biases = bias_V is not None and bool((np.isfinite(bias_V) & (bias_V != 0)).any())
-    if (
-        largest_logit > LARGEST_LOGIT
-        or selector.is_penalised
-        or has_rules
-        or has_biases
-        or options.typical_p is not None
-    ):
+    if selector.is_penalised or has_rules or has_biases or options.typical_p is not None:
         return no_quick_draw
     banned = [] if bias_V is None else np.flatnonzero(np.isneginf(bias_V)).tolist()
     allowed_V = None
@@ -222,7 +217,8 @@ def quick_draw(selector: TokenSelector, options: SampleOptions, largest_logit: f
     is_simple = allowed_V is None and options.top_k is None and options.top_p is None and options.min_p is None
 
     def select(logits_V: npt.NDArray[np.float32], uniform: float, temperature: float) -> SelectedToken | None:
-        if temperature * LARGEST_LOGIT < largest_logit:
+        limit = LARGEST_LOGIT * min(temperature, 1.0)
+        if largest_logit > limit and not float(np.maximum.reduce(logits_V)) <= limit:  # or not a number
             return None
         weights = np.exp(logits_V, dtype=np.float64)
         if is_simple and temperature == 1:

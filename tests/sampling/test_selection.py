@@ -119,14 +119,15 @@ logits_rows = st.lists(st.floats(-20, 20, width=32), min_size=5, max_size=5).map
     logits_rows,
     st.floats(0, 1, exclude_max=True),
     st.sampled_from([0.3, 1.0, 1.7]),
+    st.sampled_from([20.0, math.inf]),
     st.sampled_from(
         [{}, {"top_k": 2}, {"top_p": 0.8}, {"min_p": 0.3}, {"top_k": 3, "top_p": 0.6, "min_p": 0.1}, {"ban": "ab"}]
     ),
 )
-def test_the_short_way_is_the_long_way(logits, number, temperature, filters):
+def test_the_short_way_is_the_long_way(logits, number, temperature, bound, filters):
     options = SampleOptions(temperature=temperature, **filters)
     chooser = TokenSelector(LETTERS, options)
-    quick = quick_draw(chooser, options, 20.0)
+    quick = quick_draw(chooser, options, bound)
     assert quick is not no_quick_draw
     log_probs = logits.astype(np.float64) - np.logaddexp.reduce(logits.astype(np.float64))
     choice = chooser.select(log_probs[None], [TokenContext([4], [])], np.array([number]), 0)
@@ -134,6 +135,18 @@ def test_the_short_way_is_the_long_way(logits, number, temperature, filters):
     if found is not None and choice.margin_B[0] > 1e-9:
         assert found[0] == choice.ids_B[0]
         assert found[1] == pytest.approx(log_probs[found[0]], abs=1e-6)
+
+
+@pytest.mark.parametrize("temperature", [0.1, 1.0])
+def test_there_is_no_short_way_for_logits_whose_exponentials_overflow(temperature):
+    options = SampleOptions(temperature=temperature)
+    quick = quick_draw(TokenSelector(LETTERS, options), options, math.inf)
+    logits = np.zeros(len(LETTERS.vocabulary), dtype=np.float32)
+    limit = 300 * temperature
+    for largest, is_short in ((limit - 1, True), (limit + 1, False), (math.nan, False), (-1000.0, True)):
+        logits[2] = largest
+        assert (quick(logits, 0.5, temperature) is not None) == is_short
+    assert quick(logits - 1000, 0.5, temperature) is None  # nothing is left of their exponentials
 
 
 def test_the_short_way_in_a_large_vocabulary():
