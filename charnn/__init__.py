@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from charnn.library import compare, inspect, interpolate, load, train
     from charnn.report.writing import write_report
     from charnn.sampling.build import SampledText
+    from charnn.sampling.completion import NextWord
     from charnn.scoring.infilling import Filling
     from charnn.scoring.scores import Score, ScoredToken
     from charnn.scoring.words import ScoredWord
@@ -46,6 +47,7 @@ __all__ = [
     "LanguageModel",
     "ModelError",
     "NextToken",
+    "NextWord",
     "OptionError",
     "SampledText",
     "Score",
@@ -87,6 +89,7 @@ _NAMES = {
     "report.writing": ("write_report",),
     "language_model": ("LanguageModel",),
     "sampling.build": ("SampledText",),
+    "sampling.completion": ("NextWord",),
     "scoring.infilling": ("Filling",),
     "scoring.scores": ("Score", "ScoredToken"),
     "scoring.words": ("ScoredWord",),

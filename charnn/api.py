@@ -74,6 +74,7 @@ if TYPE_CHECKING:
     from charnn.sampling.build import sample_requests as sample_requests
     from charnn.sampling.build import searches as searches
     from charnn.sampling.build import short_sample as short_sample
+    from charnn.sampling.completion import WordCompleter as WordCompleter
     from charnn.sampling.generation import Generation as Generation
     from charnn.sampling.generation import QueueFullError as QueueFullError
     from charnn.sampling.interactive import InteractiveWriter as InteractiveWriter
@@ -232,6 +233,7 @@ _NAMES = {
         "searches",
         "short_sample",
     ),
+    "sampling.completion": ("WordCompleter",),
     "sampling.generation": ("Generation", "QueueFullError"),
     "sampling.interactive": ("InteractiveWriter",),
     "sampling.jobs": ("Job", "Update"),

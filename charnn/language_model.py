@@ -19,11 +19,13 @@ from charnn.errors import ModelError, OptionError, speaking_of_arguments
 from charnn.inference.build import build_stepper
 from charnn.inference.engine import Engine, EngineState, log_softmax
 from charnn.inference.prediction import NextToken, next_distribution
+from charnn.inference.prompt import context_segments
 from charnn.options import checked_text, checked_texts, pick, refuse_both, with_tuples
 from charnn.sampling import build as sampling
 from charnn.sampling.build import SampledText, finished_samples
+from charnn.sampling.completion import NextWord, WordCompleter
 from charnn.scoring import infilling
-from charnn.scoring.build import Scorer, build_scorer
+from charnn.scoring.build import Scorer, build_scorer, checked_score_options
 from charnn.scoring.preflight import units_to_score
 from charnn.scoring.scores import Score
 from charnn.scoring.words import ScoredWord, scored_words
@@ -33,7 +35,6 @@ from charnn.text.tokenizers import Token
 Floats = npt.NDArray[np.float64]
 
 GAP = "____"
-TOKENS_AT_ONCE = 256
 
 
 class LanguageModel:
@@ -52,6 +53,7 @@ class LanguageModel:
         self.models = tuple(models)
         self.weights = tuple(weights)
         self.tokenizer = models[0].tokenizer
+        self._completers: dict[bool, WordCompleter] = {}
 
     @property
     def path(self) -> Path:
@@ -259,6 +261,28 @@ class LanguageModel:
         ).tokens
 
     @speaking_of_arguments
+    def complete(
+        self, text: str, *, top: int | None = 10, mix_ngram: bool = False, on_unknown: OnUnknown = "error"
+    ) -> list[NextWord]:
+        """Return the most probable whole words that complete the last word of a text, or follow a space at its end.
+
+        Each probability includes that the word ends there; with a word model, it is normalized over the words of the vocabulary
+        that begin so. A text that grows from call to call is not read again.
+
+        Args:
+            top, mix_ngram, on_unknown: see `next_tokens`; only a word model can return all words.
+
+        Example:
+            >>> [(next.word, next.completion, next.prob) for next in model.complete("The fo", top=3)]
+        """
+        PredictOptions(top=0 if top is None else top, mix_ngram=mix_ngram, on_unknown=on_unknown, complete=True)
+        self._only("completion")
+        if mix_ngram not in self._completers:
+            mixture = read_mixture(self.models[0]) if mix_ngram else None
+            self._completers[mix_ngram] = WordCompleter(self.models[0], mixture=mixture)
+        return self._completers[mix_ngram].complete(checked_text(text, "text"), top=top, on_unknown=on_unknown).words
+
+    @speaking_of_arguments
     def fill(
         self,
         text: str,
@@ -321,7 +345,7 @@ class LanguageModel:
         """
         engine, ids = self._engine_and_ids(text)
         state, rows = engine.initial_state(), [np.zeros((0, len(self.vocabulary)))]
-        for part, _ in _segments(self.tokenizer.vocabulary.boundary_id, ids):
+        for part, _ in context_segments(self.tokenizer.vocabulary.boundary_id, ids):
             outputs_TBH, state = engine.forward(part, state)
             rows.append(log_softmax(engine.logits(outputs_TBH))[:, 0])
         return np.concatenate(rows)
@@ -359,23 +383,6 @@ class LanguageModel:
     def _repr_html_(self) -> str:
         """Return the model card, as HTML for a notebook."""
         return notebook.card(repr(self), _facts_of(self.models))
-
-
-def checked_score_options(options: ScoreArguments, *, by_word: bool = False) -> ScoreOptions:
-    """Return scoring options from keyword arguments. Raises OptionError."""
-    values = with_tuples(options, ScoreArguments.__annotations__)
-    if "temperature" in values:
-        values["temperature"] = str(values["temperature"])
-    if values.get("alternatives"):
-        values["per_token"] = True
-    return pick(ScoreOptions, {**values, "by_word": by_word})
-
-
-def _segments(boundary_id: int, ids: npt.NDArray[np.int64]) -> Iterator[tuple[npt.NDArray[np.int64], int]]:
-    """Yield the input ids (T, 1) of a text in segments, with the position of the first token of each."""
-    contexts = np.concatenate(([boundary_id], ids))[: len(ids)].astype(np.int64)
-    for first in range(0, len(contexts), TOKENS_AT_ONCE):
-        yield contexts[first : first + TOKENS_AT_ONCE, None], first
 
 
 def _facts_of(models: Sequence[Model]) -> dict[str, str]:

@@ -11,10 +11,10 @@ from charnn.cluster.records import FormatRecords
 from charnn.config.arguments import ScoreArguments
 from charnn.errors import OptionError, StorageError, speaking_of_arguments
 from charnn.files import refuse_unwritable
-from charnn.language_model import LanguageModel, checked_score_options
+from charnn.language_model import LanguageModel
 from charnn.library import load
 from charnn.options import checked_files, shown, with_values
-from charnn.scoring.build import build_scorer
+from charnn.scoring.build import build_scorer, checked_score_options
 from charnn.scoring.scores import Score
 
 if TYPE_CHECKING:

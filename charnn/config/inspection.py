@@ -11,7 +11,7 @@ from charnn.options import Checked, Option, refuse_both, refuse_unused
 
 @dataclass(frozen=True, kw_only=True)
 class PredictOptions(Checked):
-    """Prediction of the next token, or of a missing one.
+    """Prediction of the next token, of a missing one, or of the word that is being written.
 
     Example:
         >>> from charnn.config import PredictOptions
@@ -32,13 +32,23 @@ class PredictOptions(Checked):
         str,
         Option("Placeholder for a missing token in TEXT, predicted from both sides; empty for none.", common=True),
     ] = "____"
-    top: Annotated[int, Option("Show this many of the most probable tokens; 0 shows all.", at_least=0, common=True)] = (
-        10
-    )
+    complete: Annotated[
+        bool, Option("Complete the last word of TEXT; after a space, predict the next whole word.", common=True)
+    ] = False
+    top: Annotated[
+        int, Option("Show this many of the most probable tokens or words; 0 shows all.", at_least=0, common=True)
+    ] = 10
     on_unknown: PromptOnUnknown = "error"
     format: Annotated[
-        Literal["table", "jsonl"], Option("A table with bars, or one JSON record per token.", common=True)
+        Literal["table", "jsonl"], Option("A table with bars, or one JSON record per token or word.", common=True)
     ] = "table"
+
+    def __post_init__(self) -> None:
+        """Check combinations. Raises OptionError."""
+        super().__post_init__()
+        refuse_both(
+            "--complete", self.complete and self.direction in ("backward", "both"), f"--direction {self.direction}"
+        )
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,6 +1,6 @@
 """Text as the context of a model: its ids after the boundary, its unknown tokens, and the model's state after it."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -147,3 +147,10 @@ def read_context(engine: Engine, tokenizer: Tokenizer, ids: npt.NDArray[np.int64
     """
     state = prefill(stepper_for(engine, engine.initial_state()), tokenizer, ids[::-1] if engine.is_backward else ids)
     return state.logits, state.state
+
+
+def context_segments(boundary_id: int, ids: npt.NDArray[np.int64]) -> Iterator[tuple[npt.NDArray[np.int64], int]]:
+    """Yield the input ids (T, 1) of a text in segments, with the position of the first token of each."""
+    contexts = np.concatenate(([boundary_id], ids))[: len(ids)].astype(np.int64)
+    for first in range(0, len(contexts), READ_AT_ONCE):
+        yield contexts[first : first + READ_AT_ONCE, None], first

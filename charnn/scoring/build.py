@@ -9,13 +9,14 @@ import numpy as np
 
 from charnn.config import ScoreOptions
 from charnn.config.adaptation import CACHE_SIZE
+from charnn.config.arguments import ScoreArguments
 from charnn.config.scoring import FIT
 from charnn.errors import ModelError, OptionError
 from charnn.inference.devices import require_gpu
 from charnn.inference.engine import Engine
 from charnn.ngrams.spelling import Spelling
 from charnn.notices import notice_logger
-from charnn.options import refuse_both, refuse_unused, shown
+from charnn.options import pick, refuse_both, refuse_unused, shown, with_tuples
 from charnn.scoring.cache import CachedEstimator, CacheSettings, fit_cache
 from charnn.scoring.estimators import Estimator, Interpolation, NetworkEstimator
 from charnn.scoring.scorer import score_stream, score_units, token_log_probs, with_ngrams
@@ -29,6 +30,16 @@ from charnn.text.tokenizers import Tokenizer
 from charnn.text.units import read_units
 
 logger = notice_logger(__name__)
+
+
+def checked_score_options(options: ScoreArguments, *, by_word: bool = False) -> ScoreOptions:
+    """Return scoring options from keyword arguments. Raises OptionError."""
+    values = with_tuples(options, ScoreArguments.__annotations__)
+    if "temperature" in values:
+        values["temperature"] = str(values["temperature"])
+    if values.get("alternatives"):
+        values["per_token"] = True
+    return pick(ScoreOptions, {**values, "by_word": by_word})
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from charnn.cli.commands.info import LABELS, UNITS
+from charnn.library import load
 
 
 def records(result):
@@ -107,6 +108,37 @@ def test_the_next_tokens_probabilities_sum_to_one(charnn, run, mixing):
     table = charnn("predict", "The hero", "-m", run, "--top", 3, *mixing).out
     assert f"{found[0]['prob']:.6f}" in table
     assert f"remaining {len(found) - 3} tokens: " in table
+
+
+@pytest.mark.parametrize("mixing", [(), ("--mix-ngram",)])
+def test_words_are_completed_as_by_the_api(charnn, run, mixing):
+    (best, *_) = found = records(
+        charnn("predict", "The f", "-m", run, "--complete", "--top", 4, "--format", "jsonl", *mixing)
+    )
+    assert [*best] == ["word", "completion", "prob"]
+    assert all(record["word"] == "f" + record["completion"] for record in found)
+    model = load(run)
+    words = model.complete("The f", top=4, mix_ngram=bool(mixing))
+    assert [word.to_dict() for word in words] == found
+    assert model.complete("The fo", top=4, mix_ngram=bool(mixing))[0].word.startswith("fo")
+    table = charnn("predict", "The f", "-m", run, "--complete", "--top", 4, *mixing).out
+    assert f"{best['prob']:.6f}" in table
+    assert f"everything else: {1 - sum(record['prob'] for record in found):.6f}" in table
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("The ____", "--complete"), "--complete: cannot be combined with a gap (____) in TEXT; leave one out"),
+        (("x", "--complete", "--direction", "backward"), "--complete: cannot be combined with --direction backward"),
+        (("The f", "--complete", "--top", 0), "--top: found 0 (all), but a char model can write any word"),
+    ],
+)
+def test_what_completes_no_word_is_refused_in_one_line(charnn, run, arguments, message):
+    result = charnn("predict", *arguments, "-m", run)
+    assert result.status == 2
+    assert len(result.err.splitlines()) == 1
+    assert message in result.err
 
 
 @pytest.mark.parametrize("mixing", [(), ("--mix-ngram",)])

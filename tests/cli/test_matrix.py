@@ -97,6 +97,9 @@ ROWS = {
     "score --fit-weights": Row("score --text The -m RUN -m RUN --fit-weights IN", SCORER),
     "compare": Row("compare RUN RUN IN", "charnn.analysis.comparison.compare_files"),
     "predict": Row("predict The -m RUN", "charnn.inference.prediction.next_distribution", handles=False),
+    "predict --complete": Row(
+        "predict The -m RUN --complete", "charnn.sampling.completion.WordCompleter.complete", handles=False
+    ),
     "fill": Row(
         "fill 'The ____.' -m RUN --candidates-file IN",
         "charnn.scoring.infilling.fill",

@@ -32,6 +32,7 @@ SHOWN_BY = {
     "config/training": ["train"],
     "recipes": ["train"],
     "sampling": ["sample"],
+    "sampling/completion": ["predict"],
     "scoring": ["score", "compare", "fill", "predict"],
     "text/tokenizer_training": ["train"],
     "training": ["train"],

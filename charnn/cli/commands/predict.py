@@ -1,4 +1,4 @@
-"""`charnn predict`: the distribution of the next token, or of a missing one."""
+"""`charnn predict`: the distribution of the next token, of a missing one, or of the word that is being written."""
 
 import math
 from typing import Annotated
@@ -8,13 +8,13 @@ import typer
 import charnn
 from charnn.cli.commands.loading import load_directed
 from charnn.cli.commands.predict_gap import predict_gap
+from charnn.cli.commands.predict_words import predict_words
 from charnn.cli.options import ModelArgument, Overrides, with_options
 from charnn.cli.output import console
+from charnn.cli.output.bars import add_bar, new_bar_table
 from charnn.config import PredictOptions
 from charnn.errors import OptionError
 from charnn.options import pick, refuse_both
-
-BAR_WIDTH, WIDTH_OF_NUMBERS = 40, 36
 
 
 @with_options(PredictOptions)
@@ -33,6 +33,8 @@ def predict(
 
     The <unk> token stands for everything that is not in the vocabulary; with it the probabilities sum to 1.
     It is never proposed for a gap.
+
+    With --complete, whole words: charnn predict "the ri" --complete.
     """
     options = pick(PredictOptions, overrides)
     has_gap = bool(options.blank) and options.blank in text
@@ -43,9 +45,13 @@ def predict(
         )
     if has_gap:
         refuse_both("--mix-ngram", options.mix_ngram, f"a gap ({options.blank}) in TEXT")
+        refuse_both("--complete", options.complete, f"a gap ({options.blank}) in TEXT")
         predict_gap(text, model, options)
         return
     (loaded,) = load_directed(model, options.direction)
+    if options.complete:
+        predict_words(text, loaded, options)
+        return
 
     distribution = charnn.api.next_distribution(
         loaded, text, mix_ngram=options.mix_ngram, on_unknown=options.on_unknown, top=options.top or None
@@ -55,15 +61,9 @@ def predict(
             console.write_json(each.to_dict())
         return
 
-    table = console.new_table()
-    table.add_column("token", no_wrap=True)
-    table.add_column("id", justify="right", no_wrap=True)
-    table.add_column("probability", justify="right", no_wrap=True, min_width=len("probability"))
-    table.add_column("")
-    bar_width = max(4, min(BAR_WIDTH, console.output_console().width - WIDTH_OF_NUMBERS))
+    table = new_bar_table("token", "id")
     for each in distribution.tokens:
-        bar = "█" * round(bar_width * each.prob)
-        table.add_row(console.visible(each.token), str(each.id), f"{each.prob:.6f}", bar)
+        add_bar(table, [console.visible(each.token), str(each.id)], each.prob)
     console.show(table)
     if distribution.num_others:
         console.write_line(
