@@ -7,6 +7,8 @@ from charnn.options import Checked, Option, refuse_unused
 
 TokenizerKind = Literal["char", "byte", "word", "subword"]
 Unit = Literal["stream", "line", "document"]
+LetterCase = Literal["upper", "keep"]
+AmbiguousLetters = Literal["collapse", "keep", "skip"]
 ScoredUnit = Literal["stream", "line", "document", "file"]
 
 TEXT = "Text and tokens"
@@ -65,6 +67,14 @@ class TextOptions(Checked):
             metavar="NAME",
         ),
     ] = None
+    fasta_case: Annotated[
+        LetterCase, Option("FASTA: make lower-case (soft-masked) letters upper case, or keep them.", panel=TEXT)
+    ] = "upper"
+    ambiguous: Annotated[
+        AmbiguousLetters,
+        Option("FASTA: make each run of N and other ambiguity codes one N, keep all, or leave them out.", panel=TEXT),
+    ] = "collapse"
+    reverse_complement: Annotated[bool, Option("FASTA: train on, and score, both strands of DNA.", panel=TEXT)] = False
     valid: Annotated[
         str | None,
         Option(
@@ -102,4 +112,15 @@ class TextOptions(Checked):
             "--valid-fraction", self.valid is not None and self.valid_fraction != 0.1, "the end of TEXT as validation"
         )
         refuse_unused("--column", self.column is not None and kind == "byte", "--tokenizer char, word or subword")
+        for flag, is_set in self.for_fasta().items():
+            refuse_unused(flag, is_set and kind in ("byte", "word"), "--tokenizer char or subword")
+        refuse_unused("--reverse-complement", self.reverse_complement and kind != "char", "--tokenizer char")
         refuse_unused("--encoding", self.encoding != "utf-8" and kind == "byte", "--tokenizer char, word or subword")
+
+    def for_fasta(self) -> dict[str, bool]:
+        """Return the options that concern FASTA alone, and whether each is set."""
+        return {
+            "--fasta-case": self.fasta_case != "upper",
+            "--ambiguous": self.ambiguous != "collapse",
+            "--reverse-complement": self.reverse_complement,
+        }

@@ -30,6 +30,7 @@ from charnn.text.disk_space import check_disk_space
 from charnn.text.doubts import report_overlap, report_training_doubts
 from charnn.text.encoding import Encoded
 from charnn.text.facts import SplitSize, TextFile
+from charnn.text.fasta_sources import as_fasta
 from charnn.text.kept_tokenizer import KeptTokenizer
 from charnn.text.overlap import measure_overlap
 from charnn.text.passes import encode_text
@@ -45,6 +46,7 @@ from charnn.text.sources import (
     readable_again,
 )
 from charnn.text.stored_ids import open_stored, read_stored, replace_shards, shard_writers, stored_bytes
+from charnn.text.strands import append_reverse_complement
 from charnn.text.tokenizers import Tokenizer
 
 logger = notice_logger(__name__)
@@ -141,11 +143,20 @@ def prepare_corpus(
                 logger.info(_what_is_read(text, minutes, needed))
         corpus = cached or _encode_and_store(directory, text, cache, report)
         _report_doubts(corpus, text)
-        return corpus
+        return _with_other_strand(corpus) if options.reverse_complement else corpus
     finally:
         for copy in directory.glob(f"*{SPOOL_SUFFIX}"):
             with contextlib.suppress(PermissionError):  # an earlier error left it open
                 copy.unlink()
+
+
+def _with_other_strand(corpus: Corpus) -> Corpus:
+    """Append the other strand to the training text; the held-out text stays as it is."""
+    train, num_added = corpus.train, append_reverse_complement(corpus.directory / "train.bin", corpus.tokenizer)
+    num_unknown, num_units = 2 * train.num_unknown, 2 * train.num_units
+    num_chars, num_bytes = train.num_chars + num_added, train.num_bytes + num_added
+    logger.info(f"training on both strands: {train.num_tokens + num_added:,} tokens; the held-out text is one strand")
+    return replace(corpus, train=SplitSize(train.num_tokens + num_added, num_chars, num_bytes, num_unknown, num_units))
 
 
 def _report_doubts(corpus: Corpus, text: Selection) -> None:
@@ -172,6 +183,7 @@ def _select(directory: Path, texts: Sequence[str], options: TextOptions, seed: i
     readable = readable_again([*sources, *valid], directory)
     if options.column is not None:
         readable = [replace(source, column=Column(options.column, options.unit)) for source in readable]
+    readable = as_fasta(readable, options)
     text = Selection(readable[: len(sources)], readable[len(sources) :], options, seed)
     if not any(source.stored_bytes for source in text.sources):
         raise empty_text_error([source.name for source in text.sources], "there is nothing to learn from")

@@ -12,7 +12,9 @@ from charnn.errors import TextError, first_of
 from charnn.notices import notice_logger
 from charnn.text.columns import fields_of
 from charnn.text.decoding import decoded
-from charnn.text.reading import lines, numbered_documents, read_text, whole_lines
+from charnn.text.fasta import RECORD, Record
+from charnn.text.fasta_sources import sequences_of
+from charnn.text.reading import lines, numbered_documents, read_text, source_text, whole_lines
 from charnn.text.sources import Source, check_unchanged, find_sources
 from charnn.text.tables import Row, Table, check_columns, columns_of, has_table_suffix, joined, read_table
 from charnn.text.tokenizers import Tokenizer, text_encoding
@@ -101,7 +103,7 @@ class ScoredInput:
     Args:
         groups: one group, or one for each file that is a running text of its own.
         files: names of all files; empty for texts of the command line.
-        kept: the other columns of the tables.
+        kept: the other columns of the tables, or the names of records.
 
     Example:
         >>> (group,) = charnn.api.given_texts(["The fox slept."]).groups
@@ -148,9 +150,9 @@ def read_located(
         >>> found.files
         ['book.txt']
     """
-    reader = _Reader(
-        find_sources(files, as_bytes=tokenizer.kind == "byte"), text_encoding(tokenizer, encoding), notes_tables=True
-    )
+    sources = sequences_of(find_sources(files, as_bytes=tokenizer.kind == "byte"), tokenizer, unit)
+    has_records = unit == "line" and any(source.fasta for source in sources)
+    reader = _Reader(sources, text_encoding(tokenizer, encoding), notes_tables=not has_records)
     if inspect is not None:
         inspect(reader.sources)
     names = [source.name for source in reader.sources]
@@ -159,7 +161,7 @@ def read_located(
     if unit == "stream":
         origin = Origin(names[0] if len(names) == 1 else None, line=1 if len(names) == 1 else None)
         return ScoredInput([TextGroup(reader.stream(origin), origin)], names)
-    return ScoredInput([TextGroup(reader.units(by_line=unit == "line"))], names)
+    return ScoredInput([TextGroup(reader.units(by_line=unit == "line"))], names, [RECORD] if has_records else [])
 
 
 def read_cells(files: Sequence[str], columns: Sequence[str], *, by_region: bool, encoding: str) -> ScoredInput:
@@ -298,9 +300,11 @@ class _Reader:
     def units(self, *, by_line: bool) -> Iterator[LocatedText]:
         """Yield the lines or documents of each source."""
         for number, source in enumerate(self.sources):
-            chunks = self._chunks(source)
+            records: deque[Record] = deque()
+            chunks = self._chunks(source, records)
             for line, text in enumerate(lines(chunks), start=1) if by_line else numbered_documents(chunks):
-                yield LocatedText(text, Origin(source.name, number, line))
+                record = records.popleft() if source.fasta else Record("", line)
+                yield LocatedText(text, Origin(source.name, number, record.line, cells={RECORD: record.name}))
         self._finish()
 
     def running_files(self) -> Iterator[TextGroup]:
@@ -323,8 +327,8 @@ class _Reader:
             yield number, read_table(source.name, lines(self._chunks(source)))
         self._finish()
 
-    def _chunks(self, source: Source) -> Iterator[str]:
-        return self._noted(source, decoded(source, self._encoding, notes=self._notes))
+    def _chunks(self, source: Source, records: deque[Record] | None = None) -> Iterator[str]:
+        return self._noted(source, source_text(source, self._encoding, notes=self._notes, records=records))
 
     def _noted(self, source: Source, chunks: Iterator[str]) -> Iterator[str]:
         """Yield chunks, after a note if the first one shows that the source is a table."""

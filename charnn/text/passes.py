@@ -45,7 +45,9 @@ def encode_text(directory: Path, text: Selection, report: Report | None) -> Enco
     expected = _Expected(text.sources, fraction, meter("looking through", text.sources))
     first_pass = read(text.sources, notes=notes, advance=expected.advance)
     if options.unit != "stream":
-        split: Splitter = unit_splitter(first_pass, options.unit, fraction, text.seed, text.name, notes)
+        split: Splitter = unit_splitter(
+            first_pass, options.unit, fraction, text.seed, text.name, notes, is_sequence=text.fasta is not None
+        )
     elif values is None:
         split = stream_splitter(first_pass, fraction, text.name, notes)
     else:
@@ -70,11 +72,13 @@ def encode_text(directory: Path, text: Selection, report: Report | None) -> Enco
     num_workers = _num_workers(text, values_of(options))
     if text.kept is not None:
         adapted = adapt_tokenizer(text.kept, options, training_texts, text.short_name)
+        adapted.tokenizer.fasta = text.fasta
         sizes = encode_chunks(directory, split_chunks(), adapted.tokenizer, num_workers=num_workers)
         return Encoded(adapted.tokenizer, sizes, adapted.spelling_examples, [*notes, *adapted.notes])
     if options.tokenizer == "word":
         return encode_words(directory, split_chunks(), options, num_workers=num_workers)._replace(notes=notes)
     tokenizer = train_tokenizer(options, training_texts, seed=text.seed, counts=counts)
+    tokenizer.fasta = text.fasta
     sizes = encode_chunks(directory, split_chunks(), tokenizer, num_workers=num_workers)
     return Encoded(tokenizer, sizes, notes=notes)
 

@@ -1,9 +1,11 @@
 """Text as a stream of chunks: the concatenation of sources, and its division into lines and documents."""
 
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 
 from charnn.text.columns import column_text
 from charnn.text.decoding import decoded
+from charnn.text.fasta import Record, fasta_text
 from charnn.text.sources import Source
 
 
@@ -34,16 +36,35 @@ def read_text(
         if missing > 0 and end:
             end = separator
             yield "\n" * missing
-        is_cut = source.num_bytes is not None
-        chunks = decoded(source, encoding, notes=notes, advance=advance)
-        if is_cut:
-            chunks = _whole_parts(chunks, source.separator if source.column is None else "\n")
-        if source.column is not None:
-            chunks = column_text(source.name, lines(chunks), source.column, is_cut=is_cut)
-        for text in chunks:
+        for text in source_text(source, encoding, notes=notes, advance=advance):
             if text:
                 end = (end + text[-len(separator) :])[-len(separator) :]
                 yield text
+
+
+def source_text(
+    source: Source,
+    encoding: str,
+    *,
+    notes: list[str] | None = None,
+    advance: Callable[[int], None] | None = None,
+    records: deque[Record] | None = None,
+) -> Iterator[str]:
+    """Yield the text of one source in chunks: all of it, a column of a table, or the sequences of FASTA.
+
+    Args:
+        notes, advance: see `read_text`.
+        records: receives each record of FASTA before its sequence is yielded.
+    """
+    is_cut = source.num_bytes is not None
+    chunks = decoded(source, encoding, notes=notes, advance=advance)
+    if is_cut:
+        chunks = _whole_parts(chunks, source.separator if source.column is None else "\n")
+    if source.fasta is not None:
+        return fasta_text(source.name, chunks, source.fasta, is_cut=is_cut, notes=notes, records=records)
+    if source.column is not None:
+        return column_text(source.name, lines(chunks), source.column, is_cut=is_cut)
+    return chunks
 
 
 def _whole_parts(chunks: Iterator[str], separator: str) -> Iterator[str]:

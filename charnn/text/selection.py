@@ -7,13 +7,14 @@ import threading
 import unicodedata
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 
 from charnn.config import TextOptions
 from charnn.errors import first_of
 from charnn.options import as_json
 from charnn.text.cache import MIN_TEXT_BYTES, MOST_BYTES, make_cache_key
 from charnn.text.facts import TextFile
+from charnn.text.fasta import Fasta
 from charnn.text.kept_tokenizer import KeptTokenizer
 from charnn.text.progress import Meter, Report
 from charnn.text.sources import PACKED_SUFFIXES, Source, opened
@@ -42,6 +43,11 @@ class Selection:
     fraction: float = 1.0
     of_bytes: int = 0
     kept: KeptTokenizer | None = None
+
+    @property
+    def fasta(self) -> Fasta | None:
+        """How the sequences are read, if the texts are FASTA."""
+        return self.sources[0].fasta
 
     @property
     def is_whole(self) -> bool:
@@ -116,14 +122,18 @@ class Selection:
         del options["spell"], options["valid"]
         if options["column"] is None:
             del options["column"]
+        if self.fasta is None:
+            del options["fasta_case"], options["ambiguous"], options["reverse_complement"]
         files = [
             (each.sha256, each.of_bytes is not None, source.name.endswith(PACKED_SUFFIXES))
             for each, source in zip(facts, (*self.sources, *self.valid), strict=True)
         ]
         is_subword = options["tokenizer"] == "subword"
         kept = {} if self.kept is None else {"kept": self.kept.key}
+        fasta = {} if self.fasta is None else {"fasta": asdict(self.fasta)}
         return make_cache_key(
             **kept,
+            **fasta,
             what="text",
             tokenizer_format_version=FORMAT_VERSION,
             sentencepiece=importlib.metadata.version("sentencepiece") if is_subword else None,

@@ -28,6 +28,7 @@ from charnn.text.file_kinds import HEAD_BYTES, encoding_by_mark, kind_of, wide_e
 
 if TYPE_CHECKING:
     from charnn.text.columns import Column
+    from charnn.text.fasta import Fasta
 
 logger = notice_logger(__name__)
 
@@ -56,6 +57,7 @@ class Source:
         num_bytes: number of (compressed) bytes to read; None for the size in the stamp.
         separator: if only a beginning is read, it ends at its last separator.
         column: read this column of a table instead of the whole text; None to read all of it as it is.
+        fasta: how its sequences are read, if it is FASTA.
     """
 
     name: str
@@ -64,6 +66,7 @@ class Source:
     num_bytes: int | None = None
     separator: str = "\n"
     column: "Column | None" = None
+    fasta: "Fasta | None" = None
 
     @property
     def stored_bytes(self) -> int:

@@ -78,18 +78,26 @@ def stream_splitter(chunks: Iterator[str], fraction: float, names: str, notes: l
 
 
 def unit_splitter(
-    chunks: Iterator[str], unit: Unit, fraction: float, seed: int, names: str, notes: list[str]
+    chunks: Iterator[str],
+    unit: Unit,
+    fraction: float,
+    seed: int,
+    names: str,
+    notes: list[str],
+    *,
+    is_sequence: bool = False,
 ) -> Splitter:
     """Read lines or documents once, and return a splitter that holds out some of them, drawn with the seed.
 
     Args:
         notes: receives what a user should know.
+        is_sequence: whether the lines are sequences of DNA or proteins, which may be long.
     """
     num_units = longest = 0
     for text in _units(chunks, unit):
         num_units, longest = num_units + 1, max(longest, len(text))
     _refuse_blank(num_units > 0, names)
-    if unit == "line" and (doubt := long_line_doubt(f"{names}: the longest line", longest)):
+    if unit == "line" and not is_sequence and (doubt := long_line_doubt(f"{names}: the longest line", longest)):
         notes.append(doubt)
     num_held_out = round(num_units * fraction)
     if fraction and num_held_out == 0:

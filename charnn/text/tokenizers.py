@@ -6,6 +6,7 @@ A tokenizer is built from the training text in `tokenizer_training.py`, stored a
 
 import functools
 from collections.abc import Callable, Iterable
+from dataclasses import asdict
 from itertools import accumulate
 from typing import NamedTuple, Protocol, TypeVar
 
@@ -19,6 +20,7 @@ from charnn.text.characters import characters_only, whole_characters
 from charnn.text.code_points import NUM_CODE_POINTS, StoredCharacters, code_points
 from charnn.text.decoders import ByteDecoder, Decoder, PretokenizedDecoder, TokenDecoder, WordDecoder
 from charnn.text.decoding import RAW
+from charnn.text.fasta import Fasta
 from charnn.text.pretokenized import WORD, has_marks, marked_words, without_closing_mark
 from charnn.text.vocabulary import DOCUMENT_BOUNDARY, NEWLINE, UNKNOWN, Vocabulary, as_text, escaped_symbols
 from charnn.text.word_ids import PretokenizedEncoder, WordEncoder
@@ -46,6 +48,7 @@ class Tokenizer(Protocol):
     version: int
     unit: Unit
     vocabulary: Vocabulary
+    fasta: Fasta | None
 
     def encode(self, text: str) -> Ids:
         """Return the ids (N,); unknown tokens get the id of <unk>."""
@@ -84,6 +87,7 @@ class CharTokenizer:
     """Unicode code points, without normalization."""
 
     kind = "char"
+    fasta: Fasta | None = None
     version = 1
 
     def __init__(self, vocabulary: Vocabulary, unit: Unit) -> None:
@@ -122,6 +126,7 @@ class ByteTokenizer:
     """The 256 bytes, of UTF-8 text or any file, so no token is unknown. Each id is the value of the byte."""
 
     kind = "byte"
+    fasta: Fasta | None = None
     version = 1
 
     def __init__(self, vocabulary: Vocabulary, unit: Unit) -> None:
@@ -171,6 +176,7 @@ class WordTokenizer:
     """
 
     kind = "word"
+    fasta: Fasta | None = None
 
     def __init__(self, vocabulary: Vocabulary, unit: Unit, version: int = FORMAT_VERSION) -> None:
         self.vocabulary = vocabulary
@@ -210,6 +216,7 @@ class PretokenizedTokenizer:
     """Words separated by white space, as in benchmark files; `<unk>` in the text is the unknown token, `</s>` the boundary."""
 
     kind = "pretokenized"
+    fasta: Fasta | None = None
 
     def __init__(self, vocabulary: Vocabulary, unit: Unit, version: int = FORMAT_VERSION) -> None:
         self.vocabulary = vocabulary
@@ -265,6 +272,7 @@ class SubwordTokenizer:
     """SentencePiece pieces (Kudo and Richardson 2018), unigram or BPE, without normalization, newlines retained."""
 
     kind = "subword"
+    fasta: Fasta | None = None
 
     def __init__(self, vocabulary: Vocabulary, unit: Unit, model: bytes, version: int = FORMAT_VERSION) -> None:
         import sentencepiece
@@ -328,6 +336,7 @@ def _tokenizer_json(tokenizer: Tokenizer) -> bytes:
             "unknown_id": vocabulary.unknown_id,
             "tokens": list(vocabulary.tokens),
             "counts": list(vocabulary.counts),
+            **({} if tokenizer.fasta is None else {"fasta": asdict(tokenizer.fasta)}),
         }
     )
 
@@ -350,22 +359,29 @@ def load_tokenizer(name: str, files: dict[str, bytes]) -> Tokenizer:
         unit: Unit = stored["unit"]
         version: int = stored["format_version"]
         _check_vocabulary(vocabulary)
-        match stored["kind"]:
-            case "char":
-                return CharTokenizer(vocabulary, unit)
-            case "byte":
-                return ByteTokenizer(vocabulary, unit)
-            case "word":
-                return WordTokenizer(vocabulary, unit, version)
-            case "pretokenized":
-                return PretokenizedTokenizer(vocabulary, unit, version)
-            case "subword":
-                return SubwordTokenizer(vocabulary, unit, files["tokenizer.model"], version)
-        raise ValueError(f"unknown kind {stored['kind']!r}")
+        tokenizer = _make(stored["kind"], vocabulary, unit, version, files)
+        if "fasta" in stored:
+            tokenizer.fasta = Fasta(**stored["fasta"])
+        return tokenizer
     except (KeyError, TypeError, ValueError, RuntimeError) as error:
         raise ModelError(
             f"{name}/tokenizer.json: is not a valid tokenizer ({error!r}); restore the file or train again"
         ) from error
+
+
+def _make(kind: str, vocabulary: Vocabulary, unit: Unit, version: int, files: dict[str, bytes]) -> Tokenizer:
+    match kind:
+        case "char":
+            return CharTokenizer(vocabulary, unit)
+        case "byte":
+            return ByteTokenizer(vocabulary, unit)
+        case "word":
+            return WordTokenizer(vocabulary, unit, version)
+        case "pretokenized":
+            return PretokenizedTokenizer(vocabulary, unit, version)
+        case "subword":
+            return SubwordTokenizer(vocabulary, unit, files["tokenizer.model"], version)
+    raise ValueError(f"unknown kind {kind!r}")
 
 
 def _check_vocabulary(vocabulary: Vocabulary) -> None:

@@ -6,6 +6,7 @@ from pathlib import Path
 from charnn.config import ScoredUnit
 from charnn.errors import TextError
 from charnn.notices import notice_logger
+from charnn.text.fasta_sources import sequences_of
 from charnn.text.reading import documents, lines, read_text, whole_lines
 from charnn.text.sources import Source, check_unchanged, display_name, find_sources
 from charnn.text.tokenizers import Tokenizer, text_encoding
@@ -29,6 +30,7 @@ def read_units(
         inspect: called with what was found before it is read.
     """
     sources = find_sources(files, as_bytes=tokenizer is not None and tokenizer.kind == "byte")
+    sources = sequences_of(sources, tokenizer, unit)
     if inspect is not None:
         inspect(sources)
     encoding = encoding if tokenizer is None else text_encoding(tokenizer, encoding)
@@ -57,7 +59,7 @@ def read_prompts(file: str, tokenizer: Tokenizer, *, encoding: str) -> list[str]
 def _chunks(file: str, tokenizer: Tokenizer, encoding: str) -> Iterator[str]:
     if Path(file).is_dir():
         raise TextError(f"{file}: is a directory; name a file")
-    return _read_and_log(find_sources([file]), text_encoding(tokenizer, encoding))
+    return _read_and_log(sequences_of(find_sources([file]), tokenizer), text_encoding(tokenizer, encoding))
 
 
 def _read_and_log(sources: Sequence[Source], encoding: str, *, separator: str = "\n") -> Iterator[str]:

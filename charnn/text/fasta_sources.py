@@ -1,0 +1,79 @@
+"""Which of the texts that a user names are FASTA, and how they are read: to train a model, and by it."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from charnn.config import TextOptions
+from charnn.errors import OptionError, TextError
+from charnn.options import refuse_unused
+from charnn.text.decoding import decoded
+from charnn.text.fasta import Fasta, alphabet_of, is_fasta_name
+from charnn.text.sources import Source, opened
+
+if TYPE_CHECKING:
+    from charnn.text.tokenizers import Tokenizer
+
+
+def as_fasta(sources: Sequence[Source], options: TextOptions) -> list[Source]:
+    """Return the texts to train on; FASTA, if their names say so, with how it is read.
+
+    Args:
+        sources: that can be read several times, those of the held-out text too.
+
+    Raises:
+        TextError: for FASTA beside other texts, or a file that is not FASTA.
+        OptionError: for options that do not go with FASTA, or concern nothing else.
+    """
+    fasta = [source for source in sources if is_fasta_name(source.name)]
+    if not fasta or options.tokenizer == "byte":
+        for flag, is_set in options.for_fasta().items():
+            refuse_unused(flag, is_set, "FASTA (.fa, .fasta, .fna, .ffn, .frn, .faa)")
+        return list(sources)
+    other = next((source for source in sources if source not in fasta), None)
+    if other is not None:
+        raise TextError(f"{other.name}: is not FASTA by its name, but {fasta[0].name} is; train on files of one kind")
+    for flag, is_set, instead in (
+        ("--unit document", options.unit == "document", "--unit line, which makes each record a unit"),
+        ("--tokenizer word", options.tokenizer == "word", "--tokenizer char or subword"),
+        ("--column", options.column is not None, "files without a header line >name"),
+    ):
+        if is_set:
+            raise OptionError(f"{flag}: found FASTA, {fasta[0].name}, which has none; use {instead}")
+    first = fasta[0]
+    alphabet = alphabet_of(first.name, next(decoded(first, options.encoding), ""))
+    if options.reverse_complement and alphabet == "protein":
+        raise OptionError(
+            f"--reverse-complement: found letters in {first.name} that are no bases, but only DNA and RNA have another strand; "
+            "leave it out"
+        )
+    how = Fasta(alphabet, options.fasta_case, options.ambiguous)
+    return [replace(source, fasta=how) for source in sources]
+
+
+def sequences_of(sources: Sequence[Source], tokenizer: "Tokenizer | None", unit: str = "line") -> list[Source]:
+    """Return the texts that a model reads; FASTA as in training, if the model was trained on FASTA.
+
+    A text is FASTA if its name or its first character, >, says so.
+
+    Raises:
+        OptionError: for a unit that FASTA does not have.
+    """
+    fasta = None if tokenizer is None else tokenizer.fasta
+    if fasta is None:
+        return list(sources)
+    read = [replace(source, fasta=fasta) if _is_fasta(source) else source for source in sources]
+    if unit == "document" and (first := next((source.name for source in read if source.fasta), None)):
+        raise OptionError(
+            f"--unit document: found FASTA, {first}, which has none; use --unit line, which makes each record a unit"
+        )
+    return read
+
+
+def _is_fasta(source: Source) -> bool:
+    if is_fasta_name(source.name):
+        return True
+    with opened(source) as text:
+        if text.file is not text.stored and source.path is None:  # what is unpacked here cannot be read again
+            return False
+        return bool(text.file.peek(1)[:1] == b">")  # type: ignore[attr-defined]
