@@ -331,8 +331,8 @@ class TrainingOptions(
         Option(
             "Order of the n-gram model that is estimated in addition to training the network; 0 for none.",
             at_least=0,
-            at_most=16,
-            automatic="7 (char, byte), 4 (word, subword); lower if there are too many n-grams",
+            at_most=20,
+            automatic="7 (char, byte), 4 (word, subword), 20 (DNA); lower if there are too many n-grams",
             panel=TRAINING,
         ),
     ] = None

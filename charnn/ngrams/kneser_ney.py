@@ -39,7 +39,7 @@ class Level:
     starts: npt.NDArray[np.int64]
 
 
-def _contexts(keys: Keys, bits: int) -> tuple[Keys, npt.NDArray[np.int64]]:
+def contexts_of(keys: Keys, bits: int) -> tuple[Keys, npt.NDArray[np.int64]]:
     """Return the contexts of sorted n-grams, and the index of the first n-gram of each, followed by the number of n-grams."""
     context_of_each = keys >> np.uint64(bits)
     starts = group_starts(context_of_each)
@@ -97,6 +97,8 @@ class NgramModel:
         matched = key = 0
         for length, level in enumerate(self.levels[: len(context)], start=1):
             key |= (context[-length] + 1) << ((length - 1) * self.bits)
+            if not len(level.keys):  # an order that is left out
+                continue
             position = int(level.contexts.searchsorted(np.uint64(key)))
             if position == len(level.contexts) or int(level.contexts[position]) != key:
                 break
@@ -209,7 +211,7 @@ def _discounts(counts: Counts) -> Floats:
 
 
 def _smooth(keys: Keys, counts: Counts, bits: int) -> Level:
-    contexts, starts = _contexts(keys, bits)
+    contexts, starts = contexts_of(keys, bits)
     discount_of = _discounts(counts)
     discounted = np.empty(len(keys), dtype=np.float32)
     backoffs = np.empty(len(contexts), dtype=np.float32)
@@ -255,7 +257,7 @@ def from_arrays(arrays: dict[str, npt.NDArray[Any]], vocab_size: int) -> NgramMo
     bits, levels = bits_per_token(vocab_size), []
     for number in range(2, order + 1):
         keys, discounted, backoffs = (arrays[f"{number}.{name}"] for name in _STORED)
-        contexts, starts = _contexts(keys, bits)
+        contexts, starts = contexts_of(keys, bits)
         if len(discounted) != len(keys) or len(backoffs) != len(contexts):
             raise ValueError(f"has {len(keys)} n-grams of order {number}, but {len(discounted)} probabilities")
         levels.append(Level(keys, discounted, backoffs, contexts, starts))

@@ -7,9 +7,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from charnn.ngrams.counting import count_ngrams
+from charnn.ngrams.counting import MAX_NGRAMS, count_ngrams
 from charnn.ngrams.kneser_ney import NgramModel, NgramScores, estimate
 from charnn.ngrams.mixture import cross_fitted_loss, fit_weights
+from charnn.ngrams.pseudocounts import MAX_SEQUENCE_NGRAMS, estimate_by_pseudocounts
 from charnn.notices import notice_logger
 from charnn.text.progress import Meter, Report
 from charnn.text.stored_ids import release, spaced_parts
@@ -36,6 +37,7 @@ def estimate_ngrams(
     unit: str,
     seconds: float | None,
     report: Report | None = None,
+    is_sequence: bool = False,
 ) -> NgramModel:
     """Estimate the n-gram model of a training text.
 
@@ -46,6 +48,7 @@ def estimate_ngrams(
         seconds: the time budget; if the text is too long for it, ten evenly spaced parts are counted. None counts up to
             `MAX_COUNTED_TOKENS`.
         report: called with the progress of counting.
+        is_sequence: whether the text is DNA or protein sequences, of which Kneser-Ney is a poor estimate.
     """
     ids = _parts_to_count(ids, seconds)
     meter = Meter("counting n-grams", "tokens", len(ids), report)
@@ -60,9 +63,10 @@ def estimate_ngrams(
         vocab_size=len(vocabulary),
         boundary_id=vocabulary.boundary_id,
         cut_at_boundary=unit != "stream",
+        max_ngrams=MAX_SEQUENCE_NGRAMS if is_sequence else MAX_NGRAMS,
         advance=advance,
     )
-    return estimate(counts, len(vocabulary))
+    return (estimate_by_pseudocounts if is_sequence else estimate)(counts, len(vocabulary))
 
 
 def tokens_to_count(num_tokens: int, seconds: float | None) -> int:

@@ -88,7 +88,13 @@ def add_ngrams(
         logger.info(f"n-grams up to order {ngrams.order}: taken from the cache, counted by an earlier run")
     else:
         ngrams = estimate_ngrams(
-            ids, tokenizer.vocabulary, order=order, unit=tokenizer.unit, seconds=seconds, report=report
+            ids,
+            tokenizer.vocabulary,
+            order=order,
+            unit=tokenizer.unit,
+            seconds=seconds,
+            report=report,
+            is_sequence=tokenizer.fasta is not None,
         )
         write_ngrams(directory, ngrams, tokenizer_sha256=config.tokenizer_sha256)
         cache.store(root, key, {NGRAM_FILE: directory / NGRAM_FILE}, {"what": f"n-grams of order {ngrams.order}"})
