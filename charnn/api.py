@@ -115,6 +115,8 @@ if TYPE_CHECKING:
     from charnn.scoring.scorer import with_ngrams as with_ngrams
     from charnn.scoring.scores import Score as Score
     from charnn.scoring.scores import perplexity as perplexity
+    from charnn.scoring.strands import in_letters as in_letters
+    from charnn.scoring.strands import strands_in_words as strands_in_words
     from charnn.scoring.token_scores import JoinedTokens as JoinedTokens
     from charnn.scoring.totals import Totals as Totals
     from charnn.storage.model_directory import find_model as find_model
@@ -253,6 +255,7 @@ _NAMES = {
     "scoring.nbest": ("Best", "combined", "read_hypotheses"),
     "scoring.regions": ("scored_regions",),
     "scoring.prompt_tokens": ("PromptToken", "prompt_tokens"),
+    "scoring.strands": ("in_letters", "strands_in_words"),
     "scoring.scorer": ("estimator_of", "with_ngrams"),
     "scoring.scores": ("Score", "perplexity"),
     "scoring.preflight": ("input_to_score", "report_unknown", "units_to_score"),

@@ -22,6 +22,7 @@ from charnn.scoring.build import Scorer, build_scorer
 from charnn.scoring.preflight import input_to_score
 from charnn.storage.model_directory import Model, read_model
 from charnn.storage.run_files import NGRAM_FILE, SPELLING_FILE
+from charnn.text.fasta_sources import sequences_of
 from charnn.text.located import ScoredInput, TextGroup, read_cells
 from charnn.text.sources import Source, empty_text_error, find_sources
 from charnn.text.tokenizers import text_encoding
@@ -110,6 +111,9 @@ def open_job(
         TextError: if the texts are empty or cannot be read.
     """
     sources = find_sources(files, as_bytes=models[0].tokenizer.kind == "byte")
+    fasta = next((each.name for each in sequences_of(sources, models[0].tokenizer) if each.fasta), None)
+    if fasta is not None:
+        raise OptionError(f"--shard, --ray: found FASTA, {fasta}, which is scored in one part; leave them out")
     wanted = Plan(
         asked=tuple(files),
         files=tuple(map(_planned, sources)),

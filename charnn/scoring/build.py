@@ -21,11 +21,13 @@ from charnn.scoring.cache import CachedEstimator, CacheSettings, fit_cache
 from charnn.scoring.estimators import Estimator, Interpolation, NetworkEstimator
 from charnn.scoring.scorer import score_stream, score_units, token_log_probs, with_ngrams
 from charnn.scoring.scores import Score, averaged
+from charnn.scoring.strands import mean_of_strands, scores_strands
 from charnn.scoring.tuning import check_encoded, fit_engine_temperature, fit_interpolation_weights, read_held_out
 from charnn.storage.model_directory import Model, read_mixture, read_spelling
 from charnn.text.corpus import open_ids
 from charnn.text.reading import white_space_first
 from charnn.text.sources import display_name, empty_text_error
+from charnn.text.strands import reverse_complement
 from charnn.text.tokenizers import Tokenizer
 from charnn.text.units import read_units
 
@@ -51,12 +53,14 @@ class Scorer:
         tokenizer: the tokenizer of all estimators.
         spelling: the spelling model, for `--spell`.
         weights: interpolation weights, if several models are interpolated.
+        scores_strands: whether the probability of a unit is the mean of those of both strands of its DNA.
     """
 
     estimators: Sequence[Estimator]
     tokenizer: Tokenizer
     spelling: Spelling | None = None
     weights: Sequence[float] = ()
+    scores_strands: bool = False
 
     def scores(
         self, units: Iterable[str], options: ScoreOptions, *, with_tokens: bool = False, first: int = 1
@@ -67,6 +71,22 @@ class Scorer:
             first: number of the first unit.
         """
         units = map(_checked, units)
+        if not self.scores_strands or options.is_running:
+            yield from self._scores(units, options, with_tokens=with_tokens, first=first)
+            return
+        given, other = itertools.tee(units)
+        fasta = self.tokenizer.fasta
+        is_rna = fasta is not None and fasta.alphabet == "RNA"
+        others = (reverse_complement(unit, is_rna=is_rna) for unit in other)
+        pairs = zip(
+            self._scores(given, options, with_tokens=with_tokens, first=first),
+            self._scores(others, options, with_tokens=False, first=first),
+            strict=True,
+        )
+        yield from (mean_of_strands(score, other_score) for score, other_score in pairs)
+
+    def _scores(self, units: Iterable[str], options: ScoreOptions, *, with_tokens: bool, first: int) -> Iterator[Score]:
+        """See `scores`: of the given strand."""
         score = score_stream if options.is_running else partial(score_units, first=first)
         if options.is_running and any(each.is_backward for each in self.estimators):
             units = ["".join(units)]
@@ -109,12 +129,13 @@ def build_scorer(models: Sequence[Model], options: ScoreOptions) -> Scorer:
     _refuse_incompatible(models, options)
     estimators = [_estimator(model, options) for model in models]
     spelling = read_spelling(models[0]) if options.spell else None
+    strands = scores_strands(models, options)
     if is_forward_half or len(models) == 1:
-        return Scorer(estimators, tokenizer, spelling)
+        return Scorer(estimators, tokenizer, spelling, scores_strands=strands)
 
     check_compatible(models)
     weights = _weights(models, estimators, options)
-    return Scorer([Interpolation(estimators, weights)], tokenizer, spelling, weights)
+    return Scorer([Interpolation(estimators, weights)], tokenizer, spelling, weights, strands)
 
 
 def build_plain_scorer(models: Sequence[Model], options: ScoreOptions, weights: Sequence[float]) -> Scorer | None:

@@ -38,7 +38,7 @@ def units_to_score(
     inspect = partial(_report_training_text, models)
     units = read_units(files, tokenizer, unit=options.unit, encoding=options.encoding, inspect=inspect)
     names = ", ".join(map(display_name, files))
-    of_lines = options.unit == "line" and any(model.tokenizer.unit == "line" for model in models)
+    of_lines = _reads_lines(models, options)
     return _inspected(_within_memory(units, names, options), names, of_lines=of_lines)
 
 
@@ -58,7 +58,7 @@ def input_to_score(
         encoding=options.encoding,
         inspect=partial(_report_training_text, models),
     )
-    of_lines = options.unit == "line" and any(model.tokenizer.unit == "line" for model in models)
+    of_lines = _reads_lines(models, options)
 
     def watched(group: TextGroup) -> TextGroup:
         named = group.running_origin.file if group.running_origin else None
@@ -66,6 +66,13 @@ def input_to_score(
         return group.watched(lambda texts: _inspected(_within_memory(texts, names, options), names, of_lines=of_lines))
 
     return replace(found, groups=map(watched, found.groups))
+
+
+def _reads_lines(models: Sequence[Model], options: ScoreOptions) -> bool:
+    """Return whether a model of lines, which should not be long, reads each line."""
+    return options.unit == "line" and any(
+        model.tokenizer.unit == "line" and model.tokenizer.fasta is None for model in models
+    )
 
 
 def _within_memory(units: Iterator[str], names: str, options: ScoreOptions) -> Iterator[str]:

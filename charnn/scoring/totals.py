@@ -23,7 +23,7 @@ class Totals:
 
     def __init__(self, files: Sequence[str] = (), *, has_plain: bool = False) -> None:
         self.score, self.plain = Score(), Score() if has_plain else None
-        self.num_scores = self.num_units = 0
+        self.num_scores = self.num_units = self.num_line_ends = 0
         self._files = files
         self._by_file: dict[int, Score] = {}
 
@@ -36,6 +36,7 @@ class Totals:
             num_units: 0 for a segment of a running text, whose units are counted elsewhere.
         """
         self.score += score
+        self.num_line_ends += score.text.count("\n")
         self.num_scores += 1
         self.num_units += num_units
         if self.plain is not None and plain is not None:

@@ -1,7 +1,7 @@
 """`charnn score` of files and texts: one record per unit, and the totals."""
 
 import itertools
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -82,12 +82,16 @@ def score_texts(
             raise charnn.api.empty_text_error(files, "there is nothing to score")
         note_uncounted(totals.score)
         charnn.api.report_unknown(totals.score, options, scorer.tokenizer, "this text")
-        noun = noun_of(options) or ("text" if texts else "")
+        noun = noun_of(options, source.kept) or ("text" if texts else "")
         reads_backward = any(each.is_backward for each in scorer.estimators)
         protocol = charnn.api.protocol_in_words(options, totals.num_units, noun=noun, reads_backward=reads_backward)
+        in_letters = charnn.api.in_letters(totals, scorer.tokenizer, options)
+        protocol += charnn.api.strands_in_words(scorer.scores_strands, options) + in_letters.in_words()
         written.finish(totals.score, protocol, totals.num_units, totals.plain)
     if summary:
-        write_summary(summary, totals, [str(model.path) for model in models], list(scorer.weights), options)
+        write_summary(
+            summary, totals, [str(model.path) for model in models], list(scorer.weights), options, in_letters.to_dict()
+        )
 
 
 def _plain_scores(plain: "Scorer | None", parts: Iterator[str], options: ScoreOptions) -> "Iterator[Score]":
@@ -95,11 +99,16 @@ def _plain_scores(plain: "Scorer | None", parts: Iterator[str], options: ScoreOp
 
 
 def write_summary(
-    path: str, totals: "Totals", models: Sequence[str], weights: Sequence[float], options: ScoreOptions
+    path: str,
+    totals: "Totals",
+    models: Sequence[str],
+    weights: Sequence[float],
+    options: ScoreOptions,
+    further: "Mapping[str, object] | None" = None,
 ) -> None:
-    """Write the totals, and how they came about, as JSON."""
+    """Write the totals, further facts, and how they came about, as JSON."""
     how = {"models": list(models), "weights": list(weights), "protocol": charnn.api.protocol_of(options)}
-    facts = totals.to_dict() | how | {"options": chosen(options)}
+    facts = totals.to_dict() | dict(further or {}) | how | {"options": chosen(options)}
     if path in STDOUT:
         console.write_json(facts)
         return

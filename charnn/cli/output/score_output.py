@@ -26,6 +26,8 @@ SHADES = ((0.06, "color(28)"), (0.15, "color(64)"), (0.3, "color(142)"), (0.5, "
 NARROWEST_TEXT = 8
 """The fewest columns of a terminal for the text."""
 TOKEN_WIDTH = 16
+RECORD = "record"
+"""The column of a score in which the name of its FASTA record is."""
 MOST_SHOWN = 1 << 16
 """A running text with more characters is left out of its record."""
 
@@ -54,6 +56,7 @@ class ScoreOutput:
         width: int | None = None,
     ) -> None:
         self._options = options
+        self._has_records = not options.column and RECORD in kept
         self._lines = lines
         self._is_table = options.format == "table"
         self._paints = self._is_table and not self._lines.is_file and console.has_colors()
@@ -168,6 +171,7 @@ class ScoreOutput:
         else:
             heading = f"{number:>6} {'log prob':>13} {'tokens':>7} {unknown:>8} {'perplexity':>11}  text"
             heading = heading.replace("text", "file") if options.unit == "file" else heading
+            heading = heading.replace("text", "record") if self._has_records else heading
         return [title, heading, "─" * len(heading)]
 
     @property
@@ -203,6 +207,8 @@ class ScoreOutput:
             return
         if len(self._options.column) > 1:
             numbers += f"{origin.column}: "
+        if self._has_records:
+            numbers += f"{console.visible_line(origin.cells[RECORD])}  "
         room = max(NARROWEST_TEXT, self._width - console.cell_width(numbers))
         if self._paints and score.tokens:
             console.show_line(self._painted(numbers, score, room))
@@ -264,9 +270,15 @@ class ScoreOutput:
             self._write(f"{number:>6}  {shown:>10} {len(word.tokens):>7}  {word.start:>6}  {name}{unknown}")
 
 
-def noun_of(options: ScoreOptions) -> str:
-    """Return what a unit of a table is called; nothing for other texts."""
-    return "sentence" if options.by_region else "cell" if options.column else ""
+def noun_of(options: ScoreOptions, kept: Sequence[str] = ()) -> str:
+    """Return what a unit of a table or of FASTA is called; nothing for other texts.
+
+    Args:
+        kept: the other columns of tables, or that of the names of records.
+    """
+    if options.column:
+        return "sentence" if options.by_region else "cell"
+    return "record" if RECORD in kept and options.unit == "line" else ""
 
 
 def note_uncounted(total: "Score") -> None:
