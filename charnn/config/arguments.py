@@ -82,6 +82,9 @@ class TrainArguments(TypedDict, total=False):
     unit: Literal["stream", "line", "document"]
     encoding: str
     column: str | None
+    fasta_case: Literal["upper", "keep"]
+    ambiguous: Literal["collapse", "keep", "skip"]
+    reverse_complement: bool
     valid: str | None
     valid_fraction: float
     init_input: Literal["orthogonal", "xavier", "uniform"]
