@@ -9,6 +9,7 @@ Source: MacKay and Peto (1995), A hierarchical Dirichlet language model; the fin
 the representability of complete genomes by multiple competing finite-context (Markov) models, are the same with a fixed a.
 """
 
+from bisect import bisect_left
 from collections.abc import Iterator
 from typing import NamedTuple
 
@@ -78,23 +79,25 @@ def estimate_by_pseudocounts(ngrams: NgramCounts, vocab_size: int) -> NgramModel
 def _by_order(ngrams: NgramCounts) -> Iterator[_Counted]:
     """Yield the n-grams of the highest order, and of each lower one that is kept."""
     keys, counts, bits = ngrams.keys, ngrams.counts, ngrams.bits
-    most = None
-    for order in range(ngrams.order, 0, -1):
+    for order in (ngrams.order, *range(_highest_kept(ngrams), 0, -1)):
         if order < ngrams.order:
-            if most is not None and order > 1 and _num_distinct(keys & _mask(order, bits)) > most:
-                continue
             keys, counts = _shortened(keys, counts, _mask(order, bits))
         num_short = int(keys.searchsorted(np.uint64(1 << ((order - 1) * bits))))
-        most = KEPT_FRACTION * (len(keys) - num_short) if most is None else most
         yield _Counted(order, keys[num_short:], counts[num_short:])
+
+
+def _highest_kept(ngrams: NgramCounts) -> int:
+    """Return the highest order that is kept below that of the n-grams, by bisection: each order has more than the one below."""
+
+    def has_many(order: int) -> bool:
+        keys = np.sort(ngrams.keys & _mask(order, ngrams.bits))
+        return order > 1 and len(group_starts(keys)) > KEPT_FRACTION * len(ngrams.keys)
+
+    return bisect_left(range(1, ngrams.order), True, key=has_many)
 
 
 def _mask(order: int, bits: int) -> np.uint64:
     return np.uint64((1 << (order * bits)) - 1)
-
-
-def _num_distinct(keys: Keys) -> int:
-    return len(group_starts(np.sort(keys)))
 
 
 def _shortened(keys: Keys, counts: Counts, mask: np.uint64) -> tuple[Keys, Counts]:
