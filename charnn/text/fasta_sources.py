@@ -40,7 +40,9 @@ def as_fasta(sources: Sequence[Source], options: TextOptions) -> list[Source]:
     ):
         if is_set:
             raise OptionError(f"{flag}: found FASTA, {fasta[0].name}, which has none; use {instead}")
-    first = fasta[0]
+    first = next((source for source in fasta if source.stored_bytes), None)
+    if first is None:  # empty files are reported where they are read
+        return list(sources)
     alphabet = alphabet_of(first.name, next(decoded(first, options.encoding), ""))
     if options.reverse_complement and alphabet == "protein":
         raise OptionError(

@@ -1,0 +1,134 @@
+"""Both strands of DNA, the names of records, and bits per base: trained, scored and written by the command line."""
+
+import itertools
+import json
+import math
+from pathlib import Path
+
+import pytest
+
+from charnn.api import in_letters
+from charnn.config import ScoreOptions
+from charnn.scoring.scores import Score
+from charnn.scoring.strands import mean_of_strands
+from charnn.text.strands import reverse_complement
+from charnn.training.planning.plan import _default_ngram_order
+from tests.conftest import REPOSITORY
+
+SMALL = (
+    "--steps",
+    30,
+    "--hidden-size",
+    8,
+    "--embedding-size",
+    4,
+    "--batch-size",
+    4,
+    "--bptt",
+    32,
+    "--precision",
+    "fp32",
+)
+
+
+@pytest.fixture(scope="module")
+def genome_run(tmp_path_factory):
+    """A model of both strands of the beginning of the genome."""
+    from charnn.cli.main import main
+
+    directory = tmp_path_factory.mktemp("genome")
+    lines = (REPOSITORY / "corpora" / "genome.fa").read_text(encoding="ascii").split("\n")
+    (directory / "g.fa").write_text("\n".join(lines[:200]) + "\n", encoding="ascii")
+    with pytest.raises(SystemExit) as exit_:
+        main([*map(str, ("train", directory / "g.fa", "-o", directory / "run", "--reverse-complement", *SMALL))])
+    assert not exit_.value.code
+    return directory / "run"
+
+
+@pytest.fixture
+def sequences(tmp_path):
+    (tmp_path / "s.fa").write_text(">a one\nACGTTG\nacg\n>b\nCGTCAACGT\n>c\nGGGNNNA\n", encoding="ascii")
+    return "s.fa"
+
+
+def records(result):
+    assert result.status == 0, result.err
+    return [json.loads(line) for line in result.out.splitlines()]
+
+
+def test_the_mean_of_two_probabilities():
+    given, other = Score(log_prob_nats=math.log(0.2), unknown_log_prob_nats=-1), Score(log_prob_nats=math.log(0.6))
+    mean = mean_of_strands(given, other)
+    assert math.exp(mean.log_prob_nats) == pytest.approx(0.4)
+    assert mean.unknown_log_prob_nats == pytest.approx(-0.25)
+    assert mean_of_strands(Score(log_prob_nats=-9e6), Score(log_prob_nats=-math.inf)).log_prob_nats == pytest.approx(
+        -9e6 - math.log(2)
+    )
+    assert mean_of_strands(Score(log_prob_nats=-math.inf), Score(log_prob_nats=-math.inf)).log_prob_nats == -math.inf
+
+
+@pytest.mark.parametrize("options", [(), ("--mix-ngram",)], ids=["network", "interpolated"])
+def test_a_record_is_as_probable_as_its_other_strand(charnn, genome_run, sequences, options):
+    a, b, _ = records(charnn("score", sequences, "-m", genome_run, "--format", "jsonl", *options))
+    assert reverse_complement("ACGTTGACG") == "CGTCAACGT"
+    assert a["log_prob"] == pytest.approx(b["log_prob"], abs=1e-4)
+    assert [a["record"], a["file"], a["file_line"], b["record"], b["file_line"]] == ["a", "s.fa", 1, "b", 4]
+
+
+def test_probabilities_of_all_sequences_sum_to_one(charnn, genome_run):
+    """All pairs of letters have what those that begin or go on otherwise leave them."""
+    scored = ("-m", genome_run, "--format", "jsonl", "--no-eos")
+    totals = []
+    for letters in ("ACGT", "ACGTN"):
+        pairs = map("".join, itertools.product(letters, repeat=2))
+        texts = [part for pair in pairs for part in ("--text", pair)]
+        totals.append(sum(math.exp(record["log_prob"]) for record in records(charnn("score", *texts, *scored))))
+    assert 0.5 < totals[0] < totals[1] < 1
+
+
+def test_each_format_names_the_record(charnn, genome_run, sequences):
+    table = charnn("score", sequences, "-m", genome_run)
+    rows = table.out.splitlines()
+    assert rows[1].split()[-1] == "record"
+    assert [row.split()[5:] for row in rows[3:6]] == [["a", "ACGTTGACG"], ["b", "CGTCAACGT"], ["c", "GGGNA"]]
+    assert "3 records, each from the initial state" in rows[-1]
+    assert "P is the mean over both strands (--unit stream: the given strand)" in rows[-1]
+    tsv = charnn("score", sequences, "-m", genome_run, "--format", "tsv").out.splitlines()
+    assert tsv[0].startswith("record\tline\tlog_prob")
+    assert [line.split("\t")[0] for line in tsv[1:]] == ["a", "b", "c"]
+
+
+def test_bits_per_base_are_over_bases_alone(charnn, genome_run, sequences):
+    for unit in ("line", "stream", "file"):
+        charnn("score", sequences, "-m", genome_run, "--unit", unit, "--summary", "s.json", "-o", f"{unit}.txt")
+        summary = json.loads(Path("s.json").read_text(encoding="utf-8"))
+        assert (summary["num_bases"], summary["num_chars"]) == (23, 26)
+        assert summary["bits_per_base"] == pytest.approx(-summary["nats"] / math.log(2) / 23)
+
+
+def test_options_that_have_one_strand_only_are_refused(charnn, genome_run, sequences):
+    for flag in (("--state", "carry"), ("--cache",)):
+        result = charnn("score", sequences, "-m", genome_run, *flag)
+        assert result.status == 2
+        assert f"{' '.join(flag)}: found {genome_run}, which scores both strands of each record" in result.err
+    divided = charnn("score", sequences, "-m", genome_run, "--shard", "1/2", "-o", "out.tsv", "--format", "tsv")
+    assert divided.status == 2
+    assert "--shard, --ray: found FASTA, s.fa, which is scored in one part" in divided.err
+
+
+def test_the_n_grams_are_of_both_strands(charnn, genome_run):
+    (info,) = records(charnn("info", genome_run, "--json"))
+    assert info["ngram_order"] == 20
+    assert info["ngram_loss_nats"] < math.log(4)
+
+
+def test_other_models_have_no_bases(charnn, run):
+    assert in_letters_of(charnn, run) == {}
+
+
+def in_letters_of(charnn, run):
+    import charnn as library
+
+    model = library.load(run)
+    assert _default_ngram_order(model.tokenizer) == 7
+    return in_letters(library.api.Totals(), model.tokenizer, ScoreOptions()).to_dict()
