@@ -10,7 +10,7 @@ import math
 import re
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -189,7 +189,7 @@ def compare_files(models: Sequence[Model], files: Sequence[str], options: Compar
         >>> charnn.api.compare_files(models, ["test.txt"], ComparisonOptions()).largest_differences()
     """
     score_options = score_options_of(options)
-    scorers = [build_scorer([model], score_options) for model in models]
+    scorers = [replace(build_scorer([model], score_options), scores_strands=False) for model in models]
     comparison = Comparison(
         same_vocabulary=have_same_vocabulary(models),
         are_independent=options.unit != "stream" and options.state == "reset",
@@ -197,7 +197,9 @@ def compare_files(models: Sequence[Model], files: Sequence[str], options: Compar
         divides=options.unit == "stream",
     )
     all_bytes = all(model.tokenizer.kind == "byte" for model in models)
-    tokenizer = models[0].tokenizer if all_bytes else None
+    fasta = models[0].tokenizer.fasta
+    read_fasta = fasta is not None and all(model.tokenizer.fasta == fasta for model in models)
+    tokenizer = models[0].tokenizer if all_bytes or read_fasta else None
     units = units_to_score(models, files, score_options, tokenizer=tokenizer)
     if options.unit == "stream" and any(model.architecture.direction == "backward" for model in models):
         units = iter(["".join(units)])  # a backward model reads a running text whole

@@ -132,3 +132,12 @@ def in_letters_of(charnn, run):
     model = library.load(run)
     assert _default_ngram_order(model.tokenizer) == 7
     return in_letters(library.api.Totals(), model.tokenizer, ScoreOptions()).to_dict()
+
+
+def test_models_are_compared_on_the_given_strand(charnn, genome_run, sequences):
+    result = charnn("compare", genome_run, genome_run, sequences, "--format", "json")
+    assert result.status == 0, result.err
+    first, second = json.loads(result.out)["models"]
+    given = charnn("score", sequences, "-m", genome_run, "--per-token", "--format", "jsonl")
+    total = sum(token["log_prob"] for record in records(given) for token in record["tokens"])
+    assert first["nats"] == second["nats"] == pytest.approx(total)

@@ -58,6 +58,7 @@ LABELS = {
     "run": "model directory",
     "cell": "cell",
     "num_layers": "layers",
+    "reverse_complement": "both strands",
     "hidden_size": "hidden size",
     "num_parameters": "parameters",
     "tokenizer": "tokenizer",
@@ -79,7 +80,15 @@ LABELS = {
     "valid_loss_nats": "validation loss",
 }
 """The table's label for each key of `--json`, in the table's order: a terminal shows the end of it."""
-OMITTED = ("recipe", "parent", "frozen", "old_loss_before_nats", "old_loss_nats", "backward_valid_loss_nats")
+OMITTED = (
+    "reverse_complement",
+    "recipe",
+    "parent",
+    "frozen",
+    "old_loss_before_nats",
+    "old_loss_nats",
+    "backward_valid_loss_nats",
+)
 """Rows that are omitted if no model has a value."""
 MAX_FILES = 3
 UNITS = {
@@ -177,6 +186,7 @@ def _facts(path: Path, config: "RunConfig") -> dict[str, object]:
         "tokenizer": text.tokenizer,
         "vocab_size": shape.vocab_size,
         "unit": text.unit,
+        "reverse_complement": text.reverse_complement or None,
         "train_num_tokens": corpus.train.num_tokens,
         "train_num_chars": corpus.train.num_chars,
         "recipe": config.recipe,
