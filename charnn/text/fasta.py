@@ -19,7 +19,8 @@ RECORD = "record"
 """The field of a score that holds the name of its record."""
 CHUNK_CHARS = 1 << 20
 MIN_BASES = 0.9
-"""A sequence is of bases if at least this fraction of its letters is among ACGTUN; of a protein, these are under a third."""
+"""Sequences are of bases if at least this fraction of their letters is among ACGTUN (of a protein, under a third is), or if
+all are codes of bases: a protein soon has one of EFILPQ."""
 LOWER = bytes(range(ord("a"), ord("z") + 1))
 _NOT_LOWER = bytes(set(range(256)) - set(LOWER))
 _WHITE_SPACE = b" \t\n\r\f\v"
@@ -84,7 +85,8 @@ def alphabet_of(name: str, head: str) -> str:
     letters = "".join(line for line in lines if not line.startswith(">")).upper()
     num_letters = sum(map(str.isalpha, letters))
     num_bases = sum(map(letters.count, "ACGTUN"))
-    if num_bases < MIN_BASES * num_letters:
+    are_codes = set(filter(str.isalpha, letters)) <= set(_BASE_CODES.decode("ascii"))
+    if num_bases < MIN_BASES * num_letters and not are_codes:
         return "protein"
     return "RNA" if "U" in letters and "T" not in letters else "DNA"
 

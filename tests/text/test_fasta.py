@@ -112,7 +112,15 @@ def test_proteins_are_found_by_their_letters(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("sequence", "alphabet"), [("NNNNNNACGTR", "DNA"), ("ACGUN", "RNA"), ("acgt", "DNA"), ("MKVLACG", "protein")]
+    ("sequence", "alphabet"),
+    [
+        ("NNNNNNACGTR", "DNA"),
+        ("ACGUN", "RNA"),
+        ("acgt", "DNA"),
+        ("NRYSWKMB", "DNA"),
+        ("RSWL", "protein"),
+        ("MKVLACG", "protein"),
+    ],
 )
 def test_alphabets(sequence, alphabet):
     assert alphabet_of("x.fa", f"\n>name with ACGT\n{sequence}\n") == alphabet
