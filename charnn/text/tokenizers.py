@@ -104,6 +104,11 @@ class CharTokenizer:
         """Return one id per code point: a table lookup."""
         return self._id_of_code_point[code_points(text)]
 
+    def fold_case(self) -> None:
+        """Read lower-case letters as upper case, as in the training text."""
+        for lower in map(ord, "abcdefghijklmnopqrstuvwxyz"):
+            self._id_of_code_point[lower] = self._id_of_code_point[ord(chr(lower).upper())]
+
     @functools.cached_property
     def stored(self) -> StoredCharacters:
         """Encodes a long text in the data type in which its ids are stored."""
@@ -362,6 +367,8 @@ def load_tokenizer(name: str, files: dict[str, bytes]) -> Tokenizer:
         tokenizer = _make(stored["kind"], vocabulary, unit, version, files)
         if "fasta" in stored:
             tokenizer.fasta = Fasta(**stored["fasta"])
+            if isinstance(tokenizer, CharTokenizer) and tokenizer.fasta.case == "upper":
+                tokenizer.fold_case()
         return tokenizer
     except (KeyError, TypeError, ValueError, RuntimeError) as error:
         raise ModelError(

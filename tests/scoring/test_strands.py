@@ -116,6 +116,14 @@ def test_options_that_have_one_strand_only_are_refused(charnn, genome_run, seque
     assert "--shard, --ray: found FASTA, s.fa, which is scored in one part" in divided.err
 
 
+def test_lower_case_is_read_as_in_the_training_text(charnn, genome_run):
+    upper, lower = records(charnn("score", "--text", "ACGT", "--text", "acgt", "-m", genome_run, "--format", "jsonl"))
+    assert (lower["log_prob"], lower["num_unknown"]) == (upper["log_prob"], 0)
+    written = charnn("sample", "acgt", "-m", genome_run, "-n", 5, "--seed", 1, "--mix-ngram")
+    assert written.status == 0, written.err
+    assert written.out.startswith("acgt")
+
+
 def test_the_n_grams_are_of_both_strands(charnn, genome_run):
     (info,) = records(charnn("info", genome_run, "--json"))
     assert info["ngram_order"] == 20
