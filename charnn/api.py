@@ -87,6 +87,7 @@ if TYPE_CHECKING:
     from charnn.scoring.build import Scorer as Scorer
     from charnn.scoring.build import build_plain_scorer as build_plain_scorer
     from charnn.scoring.build import build_scorer as build_scorer
+    from charnn.scoring.classification import classify as classify
     from charnn.scoring.cloze import find_gap as find_gap
     from charnn.scoring.cloze import ranked_tokens as ranked_tokens
     from charnn.scoring.cloze import score_cloze as score_cloze
@@ -98,6 +99,9 @@ if TYPE_CHECKING:
     from charnn.scoring.formats import tab_separated as tab_separated
     from charnn.scoring.formats import words_of as words_of
     from charnn.scoring.infilling import fill as fill
+    from charnn.scoring.labelled import LabelledScorer as LabelledScorer
+    from charnn.scoring.labelled import check_label_column as check_label_column
+    from charnn.scoring.labelled import label_of as label_of
     from charnn.scoring.nbest import Best as Best
     from charnn.scoring.nbest import combined as combined
     from charnn.scoring.nbest import read_hypotheses as read_hypotheses
@@ -119,6 +123,8 @@ if TYPE_CHECKING:
     from charnn.scoring.strands import strands_in_words as strands_in_words
     from charnn.scoring.token_scores import JoinedTokens as JoinedTokens
     from charnn.scoring.totals import Totals as Totals
+    from charnn.storage.labels import with_label as with_label
+    from charnn.storage.labels import without_labels as without_labels
     from charnn.storage.model_directory import find_model as find_model
     from charnn.storage.model_directory import is_model as is_model
     from charnn.storage.model_directory import is_model_file as is_model_file
@@ -242,6 +248,7 @@ _NAMES = {
     "sampling.sampler": ("SampleUpdate",),
     "sampling.streams": ("Alternatives", "Sample", "SampleRequest"),
     "scoring.build": ("Scorer", "build_plain_scorer", "build_scorer"),
+    "scoring.classification": ("classify",),
     "scoring.cloze": ("find_gap", "ranked_tokens", "score_cloze"),
     "scoring.estimators": ("CheckingEstimator", "Estimator"),
     "scoring.format_choice": ("format_of",),
@@ -252,6 +259,7 @@ _NAMES = {
         "words_of",
     ),
     "scoring.infilling": ("fill",),
+    "scoring.labelled": ("LabelledScorer", "check_label_column", "label_of"),
     "scoring.nbest": ("Best", "combined", "read_hypotheses"),
     "scoring.regions": ("scored_regions",),
     "scoring.prompt_tokens": ("PromptToken", "prompt_tokens"),
@@ -266,6 +274,7 @@ _NAMES = {
         "validation_protocol",
     ),
     "scoring.token_scores": ("JoinedTokens",),
+    "storage.labels": ("with_label", "without_labels"),
     "storage.model_directory": (
         "find_model",
         "is_model",

@@ -12,23 +12,26 @@ import numpy.typing as npt
 
 from charnn import notebook
 from charnn.cells.parameters import expected_shapes
-from charnn.config import FillOptions, OnUnknown, PredictOptions, SampleOptions, ScoreOptions
+from charnn.config import ClassifyOptions, FillOptions, OnUnknown, PredictOptions, SampleOptions, ScoreOptions
 from charnn.config.arguments import SampleArguments, ScoreArguments
 from charnn.config.model import Direction
 from charnn.errors import ModelError, OptionError, speaking_of_arguments
 from charnn.inference.build import build_stepper
-from charnn.inference.engine import Engine, EngineState, log_softmax
+from charnn.inference.engine import Engine, log_softmax
 from charnn.inference.prediction import NextToken, next_distribution
-from charnn.inference.prompt import context_segments
+from charnn.inference.prompt import context_segments, outputs_of_layers
 from charnn.options import checked_text, checked_texts, pick, refuse_both, with_tuples
 from charnn.sampling import build as sampling
 from charnn.sampling.build import SampledText, finished_samples
 from charnn.sampling.completion import NextWord, WordCompleter
 from charnn.scoring import infilling
 from charnn.scoring.build import Scorer, build_scorer, checked_score_options
+from charnn.scoring.classification import Prior, classify
 from charnn.scoring.preflight import units_to_score
 from charnn.scoring.scores import Score
 from charnn.scoring.words import ScoredWord, scored_words
+from charnn.storage.labels import labels_of, with_label
+from charnn.storage.model_card import model_card
 from charnn.storage.model_directory import Model, read_mixture
 from charnn.text.tokenizers import Token
 
@@ -123,7 +126,7 @@ class LanguageModel:
         """
         values = with_tuples(options, SampleArguments.__annotations__)
         chosen = pick(SampleOptions, {**values, "num_samples": 1 if num_samples is None else num_samples})
-        model = self._only("sampling")
+        model = with_label(self._only("sampling"), chosen.label)
         sampling.check_can_write(model, chosen)
         stepper = build_stepper(model, weights=chosen.weights, device=chosen.device)
         prompts = sampling.Prompts(model, stepper, [prompt], chosen)
@@ -145,7 +148,7 @@ class LanguageModel:
         chosen = pick(SampleOptions, with_tuples(options, SampleArguments.__annotations__))
         if chosen.beam is not None:
             raise OptionError("beam: found with stream, but a beam search returns text only at its end; use sample")
-        model = self._only("sampling")
+        model = with_label(self._only("sampling"), chosen.label)
         sampling.check_can_write(model, chosen)
         stepper = build_stepper(model, weights=chosen.weights, device=chosen.device)
         prompts = sampling.Prompts(model, stepper, [prompt], chosen)
@@ -238,6 +241,7 @@ class LanguageModel:
         direction: Direction | None = None,
         mix_ngram: bool = False,
         on_unknown: OnUnknown = "error",
+        label: str | None = None,
     ) -> list[NextToken]:
         """Return the most probable next tokens in descending order; for a backward model, the most probable preceding tokens.
 
@@ -246,16 +250,18 @@ class LanguageModel:
             direction: network of a bidirectional model to predict with; by default, the forward one.
             mix_ngram: interpolate with the n-gram model.
             on_unknown: how to handle unknown tokens: "error", "skip" or "unk".
+            label: of the text, for a model with labels.
 
         Example:
             >>> [(next.token, next.prob) for next in model.next_tokens("The fo", top=3)]
         """
-        values = {"mix_ngram": mix_ngram, "direction": direction, "on_unknown": on_unknown}
+        values = {"mix_ngram": mix_ngram, "direction": direction, "on_unknown": on_unknown, "label": label}
         PredictOptions(top=0 if top is None else top, **values)  # type: ignore[arg-type]  # checks them
         self._only("prediction")
         if direction == "both":
             raise OptionError("--direction both: a prediction requires one network; choose forward or backward")
         (model,) = self._of_direction(direction)
+        model = with_label(model, label)
         return next_distribution(
             model, checked_text(context, "context"), top=top, mix_ngram=mix_ngram, on_unknown=on_unknown
         ).tokens
@@ -329,6 +335,24 @@ class LanguageModel:
         )
         return ranked[:top]
 
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """The labels with which the model was trained, the most frequent one first; none for other models."""
+        return tuple(each.name for each in labels_of(self.models[0]))
+
+    @speaking_of_arguments
+    def classify(self, text: str, *, prior: Prior = "counts") -> dict[str, float]:
+        """Return P(label | text) by Bayes' rule, the most probable label first, for a model with labels (`label_from`).
+
+        Args:
+            prior: P(label): "counts", as frequent as in training, or "uniform".
+
+        Example:
+            >>> charnn.load("runs/voices").classify("Speak, speak.")
+        """
+        ClassifyOptions(prior=prior)  # checks it
+        return classify(self._only("classification"), [checked_text(text, "text")], prior=prior)[0].probs
+
     def tokenize(self, text: str) -> list[Token]:
         """Return the tokens of a text with their ids and their positions in characters.
 
@@ -357,16 +381,7 @@ class LanguageModel:
             >>> model.hidden_states("The fox")[0].shape
         """
         engine, ids = self._engine_and_ids(text)
-        state: EngineState = engine.initial_state()
-        _, state = engine.step(np.array([self.tokenizer.vocabulary.boundary_id]), state)
-        num_layers = self.models[0].architecture.num_layers
-        outputs: list[list[npt.NDArray[np.float32]]] = [[] for _ in range(num_layers)]
-        for id in ids.tolist():
-            _, state = engine.step(np.array([id]), state)
-            for layer in range(num_layers):
-                outputs[layer].append(np.array(state[layer][0][0], dtype=np.float32))
-        sizes = [self.models[0].architecture.layer_sizes(layer)[1] for layer in range(num_layers)]
-        return [np.array(rows, dtype=np.float64).reshape(-1, size) for rows, size in zip(outputs, sizes, strict=True)]
+        return outputs_of_layers(engine, self.tokenizer.vocabulary.boundary_id, ids)
 
     def _engine_and_ids(self, text: str) -> tuple[Engine, npt.NDArray[np.int64]]:
         model = self._only("access to distributions and hidden states")
@@ -382,18 +397,4 @@ class LanguageModel:
 
     def _repr_html_(self) -> str:
         """Return the model card, as HTML for a notebook."""
-        return notebook.card(repr(self), _facts_of(self.models))
-
-
-def _facts_of(models: Sequence[Model]) -> dict[str, str]:
-    """Return the entries of the model card."""
-    first = models[0]
-    shape, results = first.architecture, first.config.results
-    loss = results.valid_loss_nats
-    return {
-        "directory": ", ".join(str(model.path) for model in models),
-        "network": f"{shape.num_layers} x {shape.hidden_size} {shape.cell}",
-        "tokens": f"{len(first.tokenizer.vocabulary):,} ({first.tokenizer.kind}, unit {first.tokenizer.unit})",
-        "validation": "nothing was held out" if loss is None else f"{loss:.4f} nats per token",
-        "training": f"{results.steps:,} steps, {results.seconds:.0f} s",
-    }
+        return notebook.card(repr(self), model_card(self.models))

@@ -125,6 +125,25 @@ def line_run(_trained_lines: Path, tmp_path: Path) -> Path:
     return Path(shutil.copytree(_trained_lines, tmp_path / "runs" / "lines"))
 
 
+VOICES = "who,text\n" + "".join(
+    f"ANN,is the kettle on\nBEN,never mind the boat {number % 5}\n" + ("CYD,hm\n" if number % 4 == 0 else "")
+    for number in range(60)
+)
+"""What three people say, of whom the third speaks rarely."""
+
+
+@pytest.fixture(scope="session")
+def _trained_voices(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    options = ("--column", "text", "--label-from", "who", "--unit", "line", "--steps", 80, "--batch-size", 8)
+    return train_quietly(tmp_path_factory.mktemp("voices"), VOICES, *options)
+
+
+@pytest.fixture
+def voices_run(_trained_voices: Path, tmp_path: Path) -> Path:
+    """A copy of a model with the labels ANN, BEN and CYD."""
+    return Path(shutil.copytree(_trained_voices, tmp_path / "runs" / "voices"))
+
+
 def seeded(seed: int = 0) -> torch.Generator:
     """Return a generator of torch's, which what is random in training draws from."""
     return torch.Generator().manual_seed(seed)

@@ -33,7 +33,7 @@ def docstrings_with_examples():
 
 
 @pytest.fixture(scope="module")
-def shelf(tmp_path_factory):
+def shelf(tmp_path_factory, _trained_voices):
     """A directory with the texts and models that examples name."""
     directory = tmp_path_factory.mktemp("shelf")
     text = FABLES.read_text(encoding="utf-8")[:8000]
@@ -42,6 +42,7 @@ def shelf(tmp_path_factory):
     run = train_quietly(tmp_path_factory.mktemp("trained"), text, "--steps", 4)
     for name in ("book", "a", "b"):
         shutil.copytree(run, directory / "runs" / name)
+    shutil.copytree(_trained_voices, directory / "runs" / "voices")
     return directory
 
 

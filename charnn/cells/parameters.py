@@ -17,6 +17,8 @@ def expected_shapes(architecture: Architecture) -> dict[str, tuple[int, ...]]:
         shapes["embedding.weight"] = (shape.vocab_size, shape.embedding_size)
     for order, num_rows in enumerate(table_sizes(shape), start=2):
         shapes[f"embedding.{order}.weight"] = (num_rows, shape.embedding_size)
+    if shape.num_labels:
+        shapes["labels.weight"] = (shape.num_labels, shape.embedding_size)
     for layer in range(shape.num_layers):
         shapes |= {f"layers.{layer}.{name}": size for name, size in layer_shapes(shape, layer).items()}
     shapes |= attention_shapes(shape)

@@ -21,6 +21,7 @@ COMMANDS = {
         "charnn compare runs/a runs/b test.txt."
     ),
     "predict": 'Show the next token\'s distribution: charnn predict "The cats, which already ate, ".',
+    "classify": 'Classify a text by its label, with a model of labels: charnn classify "Speak, speak.".',
     "fill": 'Fill a gap: charnn fill "The cats ____ full." --candidates was,were.',
     "tokenize": "Show the tokens of a text with their ids, and which are unknown.",
     "info": "Describe a model: its architecture, training and metrics.",

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from charnn.config.export import ExportOptions
     from charnn.config.insight import InspectOptions, ReportOptions
     from charnn.config.inspection import ComparisonOptions, FillOptions, PredictOptions
+    from charnn.config.labels import ClassifyOptions
     from charnn.config.model import Architecture, CellName, ModelOptions
     from charnn.config.sampling import OnUnknown, SampleOptions
     from charnn.config.scoring import ScoreOptions
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 __all__ = [
     "Architecture",
     "CellName",
+    "ClassifyOptions",
     "ComparisonOptions",
     "ExportOptions",
     "FillOptions",
@@ -43,6 +45,7 @@ _MODULES = {
     "model": ("Architecture", "CellName", "ModelOptions"),
     "export": ("ExportOptions",),
     "inspection": ("ComparisonOptions", "FillOptions", "PredictOptions"),
+    "labels": ("ClassifyOptions",),
     "insight": ("InspectOptions", "ReportOptions"),
     "sampling": ("OnUnknown", "SampleOptions"),
     "scoring": ("ScoreOptions",),

@@ -4,7 +4,7 @@ from charnn.config.model import ModelOptions
 from charnn.config.text import TextOptions
 from charnn.config.training import TrainingOptions
 from charnn.errors import UnusedOptionError
-from charnn.options import OptionValues, declared_options, flags_of, pick, refuse_unused
+from charnn.options import OptionValues, declared_options, flags_of, pick, refuse_both, refuse_unused
 
 GROUPS = (TextOptions, ModelOptions, TrainingOptions)
 OPTIMIZER_OPTIONS = ("learning_rate", "weight_decay", "schedule", "warmup", "hold", "final_rate")
@@ -17,12 +17,21 @@ def check_compatibility(text: TextOptions, model: ModelOptions, training: Traini
         UnusedOptionError: naming the option and what it needs.
     """
     refuse_unused("--carry", training.carry_length is not None and text.unit != "stream", "--unit stream")
+    _check_labels(text, model, training)
     if model.cell in ("mingru", "minlstm"):
         needed = "a cell that has recurrent matrices"
         refuse_unused("--weight-drop", training.weight_drop > 0, needed)
         refuse_unused("--dropout-kind variational", training.dropout_kind == "variational", needed)
     one_layer = model.num_layers == 1 and training.dropout_kind != "variational"
     refuse_unused("--hidden-dropout", one_layer and bool(training.hidden_dropout), "--num-layers 2 or more")
+
+
+def _check_labels(text: TextOptions, model: ModelOptions, training: TrainingOptions) -> None:
+    has_labels = text.label_from is not None
+    refuse_both("--label-from", has_labels and model.inputs == "one-hot", "--inputs one-hot, which has no embedding")
+    refuse_both("--label-from", has_labels and model.tie_weights, "--tie-weights")
+    refuse_both("--label-from", has_labels and model.direction != "forward", f"--direction {model.direction}")
+    refuse_both("--label-from", has_labels and training.init_from is not None, "--init-from")
 
 
 def merge_recipe(recipe: OptionValues, overrides: OptionValues) -> tuple[OptionValues, list[str]]:

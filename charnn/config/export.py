@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
+from charnn.config.labels import Label
 from charnn.options import Checked, Option, refuse_unused
 
 ExportFormat = Literal["hf", "onnx", "html"]
@@ -31,6 +32,8 @@ class ExportOptions(Checked):
             "Precision of the weights in a page: int8 (a quarter of the size) or fp32 (html only).", automatic="int8"
         ),
     ] = None
+
+    label: Label = None
 
     def __post_init__(self) -> None:
         """Check the choices, and refuse an option that has no effect for this format."""

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
+from charnn.config.labels import Label
 from charnn.config.model import Direction
 from charnn.config.sampling import MixNgram, PromptOnUnknown
 from charnn.config.text import Unit
@@ -38,6 +39,7 @@ class PredictOptions(Checked):
     top: Annotated[
         int, Option("Show this many of the most probable tokens or words; 0 shows all.", at_least=0, common=True)
     ] = 10
+    label: Label = None
     on_unknown: PromptOnUnknown = "error"
     format: Annotated[
         Literal["table", "jsonl"], Option("A table with bars, or one JSON record per token or word.", common=True)

@@ -206,6 +206,7 @@ class Architecture:
             n-grams keep their rows; None for the size of the vocabulary.
         attention_window: positions that are attended to, the current one included; 0 without attention.
         attention_size: of queries, keys and values.
+        num_labels: vectors that are added to the embedding of each token of a unit with a label.
 
     Example:
         >>> from charnn.config import Architecture
@@ -232,6 +233,7 @@ class Architecture:
     ngram_vocab_size: int | None = None
     attention_window: int = 0
     attention_size: int = 0
+    num_labels: int = 0
 
     def layer_sizes(self, layer: int) -> tuple[int, int]:
         """Return the input size and the hidden size of a recurrent layer."""

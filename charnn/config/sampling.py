@@ -259,6 +259,15 @@ class PromptOptions(Checked):
     encoding: Annotated[str, Option("The encoding of prompt files.", panel=PROMPT, metavar="NAME")] = "utf-8"
     echo: Annotated[bool, Option("Print the prompt before the generated text.", panel=PROMPT)] = True
     on_unknown: PromptOnUnknown = "error"
+    label: Annotated[
+        str | None,
+        Option(
+            "The label of the text, for a model trained with --label-from.",
+            automatic="no label",
+            panel=PROMPT,
+            metavar="NAME",
+        ),
+    ] = None
 
 
 @dataclass(frozen=True, kw_only=True)

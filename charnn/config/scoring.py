@@ -5,6 +5,7 @@ from dataclasses import dataclass, fields
 from typing import Annotated, Literal
 
 from charnn.config.adaptation import AdaptationOptions
+from charnn.config.labels import SCORED_TEXT, ScoredLabelOptions
 from charnn.config.model import Direction
 from charnn.config.sampling import Device, MixNgram
 from charnn.config.text import ScoredUnit
@@ -18,7 +19,7 @@ BASE_OF_FORMAT = {"kenlm": "10", "srilm": "10", "lmzoo": "2", "neural-complexity
 FIT = "fit"
 MIN_TEMPERATURE, MAX_TEMPERATURE = 0.01, 100.0
 
-TEXT, SCORERS, UNKNOWN = "Scored text", "Models", "Unknown words"
+TEXT, SCORERS, UNKNOWN = SCORED_TEXT, "Models", "Unknown words"
 COMPARISON, OUTPUT = "Comparison", "Output"
 
 
@@ -185,7 +186,13 @@ class ScoreOutputOptions(Checked):
 
 @dataclass(frozen=True, kw_only=True)
 class ScoreOptions(
-    ScoreOutputOptions, SentenceComparisonOptions, AdaptationOptions, UnknownOptions, ScorerOptions, ScoredTextOptions
+    ScoreOutputOptions,
+    SentenceComparisonOptions,
+    AdaptationOptions,
+    UnknownOptions,
+    ScorerOptions,
+    ScoredLabelOptions,
+    ScoredTextOptions,
 ):
     """All scoring options.
 
@@ -248,6 +255,7 @@ class ScoreOptions(
         refuse_unused("--no-eos", not self.eos and self.is_running, "--unit line or document")
         refuse_unused("--state", self.state == "carry" and self.is_running, "--unit line or document")
         self._check_columns()
+        self._check_labels()
         self._check_directions()
         self._check_unknown()
         self._check_adaptation()
@@ -284,6 +292,23 @@ class ScoreOptions(
         if self.by_region:
             foreign = {"--per-token": self.per_token, "--by-word": self.by_word}
             refuse_all({**foreign, f"--format {self.format}": self.format in BASE_OF_FORMAT}, "--by-region")
+
+    def _check_labels(self) -> None:
+        refuse_both("--label", self.label is not None and self.rollout > 0, "--rollout")
+        self._check_label_column(self.column)
+        others = {
+            "--label": self.label is not None,
+            "--pairs": self.pairs is not None,
+            "--nbest": self.nbest is not None,
+            f"--unit {self.unit}": self.is_running,
+            "--state carry": self.state == "carry",
+            "--dynamic": self.dynamic,
+            "--cache": self.cache,
+            "--temperature fit": self.temperature == FIT,
+            "--fit-weights": self.fit_weights is not None,
+            "--rollout": self.rollout > 0,
+        }
+        refuse_all(others if self.label_from is not None else {}, "--label-from")
 
     def _check_directions(self) -> None:
         if self.direction != "both":

@@ -3,13 +3,16 @@
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
-from charnn.options import Checked, Option, refuse_unused
+from charnn.errors import OptionError
+from charnn.options import Checked, Option, refuse_both, refuse_unused
 
 TokenizerKind = Literal["char", "byte", "word", "subword"]
 Unit = Literal["stream", "line", "document"]
 LetterCase = Literal["upper", "keep"]
 AmbiguousLetters = Literal["collapse", "keep", "skip"]
 ScoredUnit = Literal["stream", "line", "document", "file"]
+LABELS_BY_PATH = ("file", "directory")
+"""The values of `--label-from` that are not a column."""
 
 TEXT = "Text and tokens"
 
@@ -75,6 +78,15 @@ class TextOptions(Checked):
         Option("FASTA: make each run of N and other ambiguity codes one N, keep all, or leave them out.", panel=TEXT),
     ] = "collapse"
     reverse_complement: Annotated[bool, Option("FASTA: train on, and score, both strands of DNA.", panel=TEXT)] = False
+    label_from: Annotated[
+        str | None,
+        Option(
+            "Learn a label for each line or document: the name of its file or directory, or this other column.",
+            automatic="no labels",
+            panel=TEXT,
+            metavar="file|directory|NAME",
+        ),
+    ] = None
     valid: Annotated[
         str | None,
         Option(
@@ -115,6 +127,7 @@ class TextOptions(Checked):
         for flag, is_set in self.for_fasta().items():
             refuse_unused(flag, is_set and kind in ("byte", "word"), "--tokenizer char or subword")
         refuse_unused("--reverse-complement", self.reverse_complement and kind != "char", "--tokenizer char")
+        self._check_labels()
         refuse_unused("--encoding", self.encoding != "utf-8" and kind == "byte", "--tokenizer char, word or subword")
 
     def for_fasta(self) -> dict[str, bool]:
@@ -124,3 +137,21 @@ class TextOptions(Checked):
             "--ambiguous": self.ambiguous != "collapse",
             "--reverse-complement": self.reverse_complement,
         }
+
+    def _check_labels(self) -> None:
+        refuse_unused(
+            "--label-from", self.label_from is not None and self.unit == "stream", "--unit line or --unit document"
+        )
+        if self.label_from is None or self.label_from in LABELS_BY_PATH:
+            return
+        if self.column is None:
+            raise OptionError(
+                f"--label-from: found {self.label_from}, but a column of labels requires --column, the column of the text; "
+                "or use file or directory"
+            )
+        refuse_both("--label-from", self.label_from == self.column, f"--column {self.column}, which is the text")
+
+    @property
+    def label_column(self) -> str | None:
+        """The column of a table that holds the labels, if any."""
+        return None if self.label_from in LABELS_BY_PATH else self.label_from

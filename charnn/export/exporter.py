@@ -48,7 +48,7 @@ def export_model(path: Path, options: ExportOptions, target: Path | None = None)
     """
     target = default_target(path, options) if target is None else target
     refuse_existing(target)
-    model = charnn.api.read_model(path)
+    model = charnn.api.without_labels(charnn.api.with_label(charnn.api.read_model(path), options.label))
     charnn.api.report_untrained([model])
     _refuse_attention(path, model.architecture.attention_window)
     _note_forward_half(path, options)

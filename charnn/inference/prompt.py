@@ -154,3 +154,16 @@ def context_segments(boundary_id: int, ids: npt.NDArray[np.int64]) -> Iterator[t
     contexts = np.concatenate(([boundary_id], ids))[: len(ids)].astype(np.int64)
     for first in range(0, len(contexts), READ_AT_ONCE):
         yield contexts[first : first + READ_AT_ONCE, None], first
+
+
+def outputs_of_layers(engine: Engine, boundary_id: int, ids: npt.NDArray[np.int64]) -> list[npt.NDArray[np.float64]]:
+    """Return the outputs of each recurrent layer after each token of a text (T, H), the lowest layer first."""
+    _, state = engine.step(np.array([boundary_id]), engine.initial_state())
+    num_layers = engine.architecture.num_layers
+    outputs: list[list[Floats]] = [[] for _ in range(num_layers)]
+    for id in ids.tolist():
+        _, state = engine.step(np.array([id]), state)
+        for layer in range(num_layers):
+            outputs[layer].append(np.array(state[layer][0][0], dtype=np.float32))
+    sizes = [engine.architecture.layer_sizes(layer)[1] for layer in range(num_layers)]
+    return [np.array(rows, dtype=np.float64).reshape(-1, size) for rows, size in zip(outputs, sizes, strict=True)]

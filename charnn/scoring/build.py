@@ -23,6 +23,7 @@ from charnn.scoring.scorer import score_stream, score_units, token_log_probs, wi
 from charnn.scoring.scores import Score, averaged
 from charnn.scoring.strands import mean_of_strands, scores_strands
 from charnn.scoring.tuning import check_encoded, fit_engine_temperature, fit_interpolation_weights, read_held_out
+from charnn.storage.labels import with_label
 from charnn.storage.model_directory import Model, read_mixture, read_spelling
 from charnn.text.corpus import open_ids
 from charnn.text.reading import white_space_first
@@ -121,6 +122,7 @@ def build_scorer(models: Sequence[Model], options: ScoreOptions) -> Scorer:
         >>> [score.perplexity for score in scorer.scores(["The fox slept."], ScoreOptions())]
     """
 
+    models = [with_label(model, options.label) for model in models]
     is_forward_half = options.direction == "both"
     tokenizer = models[0].tokenizer
     for option, is_set in {"-w": bool(options.weight), "--fit-weights": options.fit_weights is not None}.items():

@@ -13,7 +13,7 @@ from charnn.config import Architecture, ModelOptions
 from charnn.errors import ModelError
 from charnn.options import declared_options
 
-_MAY_BE_ZERO = ("skip", "mogrifier_rounds", "mogrifier_rank", "attention_window", "attention_size")
+_MAY_BE_ZERO = ("skip", "mogrifier_rounds", "mogrifier_rank", "attention_window", "attention_size", "num_labels")
 UNREADABLE = (KeyError, TypeError, ValueError, AttributeError)
 """The exceptions that missing or invalid values raise."""
 

@@ -16,7 +16,7 @@ from charnn.files import JsonObject
 from charnn.options import Checked, OptionValues, as_json
 from charnn.storage.checkpoint import FORMAT_VERSION
 from charnn.storage.json_values import UNREADABLE, check_values, names_of, read_architecture, unreadable
-from charnn.text.facts import SplitSize, TextFile
+from charnn.text.facts import LabelFacts, SplitSize, TextFile
 
 _GROUPS = {"text": TextOptions, "model": ModelOptions, "training": TrainingOptions}
 _RETIRED_OF_PLAN = {"num_threads", "num_evaluations"}
@@ -80,11 +80,12 @@ class PlanFacts:
 
 @dataclass(frozen=True)
 class CorpusFacts:
-    """The files of the text, and the sizes of its two splits."""
+    """The files of the text, the sizes of its two splits, and the labels of its units, the most frequent one first."""
 
     files: list[TextFile]
     train: SplitSize
     valid: SplitSize
+    labels: list[LabelFacts] = field(default_factory=list)
 
     def size(self, split: str) -> SplitSize:
         """Return the size of "train" or "valid"."""
@@ -125,6 +126,10 @@ class Results:
         valid_loss_cold_nats: fixed-window loss: over windows that start from the initial state.
         ngram_loss_nats: loss of the n-gram model of order `ngram_order` (0 for none).
         mixture_loss_nats: loss of the network interpolated with the n-gram model.
+        label_accuracy: fraction of `label_num_units` held-out units whose label is the most probable one, by Bayes.
+        label_majority: fraction of them whose label is the most frequent one of the training part.
+        label_network_weight, label_ngram_weight: factors of log P(unit | label) of the network and of the n-gram models of
+            labels, fitted to these units.
         temperature: softmax temperature fitted to the held-out text.
         old_loss_before_nats, old_loss_nats: loss on held-out text of the parent, before training and of the best weights.
         best_step: step of the best validation loss.
@@ -141,6 +146,11 @@ class Results:
     mixture_loss_nats: float | None = None
     old_loss_before_nats: float | None = None
     old_loss_nats: float | None = None
+    label_accuracy: float | None = None
+    label_majority: float | None = None
+    label_num_units: int = 0
+    label_network_weight: float = 1.0
+    label_ngram_weight: float = 0.0
     temperature: float = 1.0
     valid_num_tokens: int = 0
     best_step: int = 0
@@ -206,7 +216,7 @@ class RunConfig:
         return {
             **{f"{name}_version": version for name, version in asdict(self.versions).items()},
             "seed": self.seed,
-            "architecture": _without_none(asdict(self.architecture), "ngram_vocab_size"),
+            "architecture": _without_zero(_without_none(asdict(self.architecture), "ngram_vocab_size"), "num_labels"),
             "options": self.option_values(),
             "options_given": {name: as_json(getattr(self.asked, name)) for name in _GROUPS},
             "plan": asdict(self.plan),
@@ -215,12 +225,18 @@ class RunConfig:
                 "files": [_file_json(file) for file in self.corpus.files],
                 "train": asdict(self.corpus.train),
                 "valid": asdict(self.corpus.valid),
+                **({"labels": [asdict(each) for each in self.corpus.labels]} if self.corpus.labels else {}),
             },
             "mixture_weights": self.mixture_weights,
-            "results": asdict(self.results),
+            "results": self._results_json(),
             "recipe": self.recipe,
             **({} if self.parent is None else {"parent": asdict(self.parent)}),
         }
+
+    def _results_json(self) -> JsonObject:
+        results = asdict(self.results)
+        unset = {each.name: each.default for each in fields(Results) if each.name.startswith("label_")}
+        return {name: value for name, value in results.items() if name not in unset or value != unset[name]}
 
     @classmethod
     def from_json(cls, content: Mapping[str, Any], file: str) -> "RunConfig":
@@ -295,6 +311,7 @@ def _refuse_unknown(content: Mapping[str, Any], file: str) -> None:
         ("corpus.", corpus, names_of(CorpusFacts)),
         *((f"corpus.{split}.", corpus[split], names_of(SplitSize)) for split in ("train", "valid")),
         *(("corpus.files.", each, names_of(TextFile)) for each in corpus["files"]),
+        *(("corpus.labels.", each, names_of(LabelFacts)) for each in corpus.get("labels", ())),
     ]
     for part in ("options", "options_given"):
         groups = content.get(part, {})
@@ -320,7 +337,8 @@ def _later_options(options: Mapping[str, Mapping[str, Any]]) -> frozenset[str]:
 
 def _corpus(values: Mapping[str, Any]) -> CorpusFacts:
     train, valid = (_part(SplitSize, values[split]) for split in ("train", "valid"))
-    return CorpusFacts([_part(TextFile, file) for file in values["files"]], train, valid)
+    labels = [_part(LabelFacts, each) for each in values.get("labels", ())]
+    return CorpusFacts([_part(TextFile, file) for file in values["files"]], train, valid, labels)
 
 
 def _file_json(file: TextFile) -> JsonObject:
@@ -330,6 +348,11 @@ def _file_json(file: TextFile) -> JsonObject:
 def _without_none(values: JsonObject, name: str) -> JsonObject:
     """Return an object without a key whose value is None, which older versions do not know."""
     return {key: value for key, value in values.items() if key != name or value is not None}
+
+
+def _without_zero(values: JsonObject, name: str) -> JsonObject:
+    """Return an object without a key whose value is 0, for the same reason."""
+    return {key: value for key, value in values.items() if key != name or value != 0}
 
 
 Part = TypeVar("Part")

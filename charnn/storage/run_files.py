@@ -13,19 +13,24 @@ _SYSTEM_FILES = (".DS_Store", "Thumbs.db", "desktop.ini")
 """Files that a file manager leaves in any directory."""
 NGRAM_FILE = "ngram.safetensors"
 SPELLING_FILE = "spelling.safetensors"
+LABEL_NGRAM_FILE = "labels.safetensors"
 OLD_VALID_FILE = "old-valid.bin"
+LABEL_FILES = ("train.labels.bin", "valid.labels.bin")
 FILES = {
     "config.json": "options, the text's files, results",
     "tokenizer.json": "the vocabulary",
     "tokenizer.model": "the SentencePiece model of a subword tokenizer",
     "model.safetensors": "the weights; for sampling and scoring",
     NGRAM_FILE: "the n-gram model; for --mix-ngram and --resume",
+    LABEL_NGRAM_FILE: "the n-gram models of labels; for classify and --resume",
     SPELLING_FILE: "the spelling model; for --spell",
     "training.json": "position of training; for --resume",
     "training.safetensors": "live weights, optimizer and hidden state; for --resume",
     "metrics.jsonl": "metrics and samples of training; for charnn report",
     "train.bin": "the encoded text; for --resume, --novelty and --dynamic",
     "valid.bin": "the held-out text; for --resume and fitted parameters",
+    "train.labels.bin": "the labels of the encoded units; for --resume",
+    "valid.labels.bin": "the labels of the held-out units; for --resume",
     OLD_VALID_FILE: "the held-out text of the model that was trained further; for --resume",
 }
 """The purpose of each file of a model directory; a long encoded text has further shards, `train.2.bin` and so on."""
@@ -33,7 +38,7 @@ EVENT_FILES, EVENT_FILE_PURPOSE = "events.out.tfevents.", "metrics of training, 
 """Beginning of the names of event files, and their purpose."""
 
 
-RESUMING = ("training.json", "training.safetensors", "train.bin", "valid.bin", OLD_VALID_FILE)
+RESUMING = ("training.json", "training.safetensors", "train.bin", "valid.bin", *LABEL_FILES, OLD_VALID_FILE)
 """The files that sampling and scoring do without."""
 
 

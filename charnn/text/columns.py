@@ -27,17 +27,20 @@ class Column(NamedTuple):
     Args:
         name: of the column.
         unit: decides what becomes of line ends in cells.
+        label: name of the column of labels, with which cells are marked (see `labels`); None for none.
     """
 
     name: str
     unit: Unit
+    label: str | None = None
 
 
 class _Cell(NamedTuple):
-    """A text and the line that it is in, from 1."""
+    """A text, the line that it is in, from 1, and its label, if cells have labels."""
 
     line: int
     text: str
+    label: str = ""
 
 
 def column_text(name: str, lines: Iterator[str], column: Column, *, is_cut: bool) -> Iterator[str]:
@@ -55,18 +58,31 @@ def column_text(name: str, lines: Iterator[str], column: Column, *, is_cut: bool
     as_unit = _AS_UNIT[column.unit]
     gathered: list[str] = []
     num_chars = 0
-    for cell in _cells(name, lines, column.name, is_cut=is_cut):
+    for cell in _cells(name, lines, column, is_cut=is_cut):
         if "\0" in cell.text:
             raise TextError(
                 f"{name}:{cell.line}: found a NUL character in {column.name}, which is not allowed in text; remove it"
             )
-        gathered.append(as_unit(characters_only(cell.text)))
+        text = as_unit(characters_only(cell.text))
+        gathered.append(text if column.label is None else _labelled(name, cell, text, column.label))
         num_chars += len(gathered[-1])
         if num_chars >= CHUNK_CHARS:
             yield "".join(gathered)
             gathered, num_chars = [], 0
     if gathered:
         yield "".join(gathered)
+
+
+def _labelled(name: str, cell: _Cell, text: str, column: str) -> str:
+    """Return a unit after its label, between two NUL characters; a blank one is left out. Raises TextError."""
+    if not text.strip():
+        return ""
+    label = " ".join(characters_only(cell.label).replace("\0", " ").split())
+    if not label:
+        raise TextError(
+            f"{name}:{cell.line}: found no label in {column}, but each row with a text needs one; fill it in, or remove the row"
+        )
+    return f"\0{label}\0{text}"
 
 
 def _as_lines(cell: str) -> str:
@@ -105,17 +121,17 @@ def fields_of(name: str, head: str) -> list[str] | None:
     return list(found) if isinstance(found, dict) else None
 
 
-def _cells(name: str, lines: Iterator[str], column: str, *, is_cut: bool) -> Iterator[_Cell]:
+def _cells(name: str, lines: Iterator[str], column: Column, *, is_cut: bool) -> Iterator[_Cell]:
     first = next(lines, "")
     lines = _with_first(first, lines)
     if is_json_lines(name, first):
         yield from _json_cells(name, lines, column)
         return
     table = read_table(name, lines)
-    check_columns(table, [column])
+    check_columns(table, [column.name] if column.label is None else [column.name, column.label])
     try:
         for row in table.rows:
-            yield _Cell(row.line, row.cells[column])
+            yield _Cell(row.line, row.cells[column.name], row.cells[column.label] if column.label else "")
     except UnclosedCellError:
         if not is_cut:
             raise
@@ -126,14 +142,16 @@ def _with_first(first: str, lines: Iterator[str]) -> Iterator[str]:
     yield from lines
 
 
-def _json_cells(name: str, lines: Iterator[str], field: str) -> Iterator[_Cell]:
+def _json_cells(name: str, lines: Iterator[str], column: Column) -> Iterator[_Cell]:
     for number, line in enumerate(lines, start=1):
         if line.strip():
-            text = _field(f"{name}:{number}", line, field)
-            yield _Cell(number, text.replace("\r\n", "\n").replace("\r", "\n"))
+            where = f"{name}:{number}"
+            text = _field(where, line, column.name)
+            label = _field(where, line, column.label, may_be_number=True) if column.label and text.strip() else ""
+            yield _Cell(number, text.replace("\r\n", "\n").replace("\r", "\n"), label)
 
 
-def _field(where: str, line: str, field: str) -> str:
+def _field(where: str, line: str, field: str, *, may_be_number: bool = False) -> str:
     """Return a field of an object, empty if it is null."""
     wanted = f"each line must be an object with a text in {field}"
     try:
@@ -151,6 +169,8 @@ def _field(where: str, line: str, field: str) -> str:
     value = found[field]
     if value is None:
         return ""
+    if may_be_number and isinstance(value, (int, float)) and not isinstance(value, bool):
+        return str(value)
     if not isinstance(value, str):
         kind = _KINDS.get(type(value), "a number")
         raise TextError(f"{where}: found {kind} in {field}, but {wanted}, or null to leave it out")

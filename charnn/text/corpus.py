@@ -29,7 +29,7 @@ from charnn.text.columns import Column
 from charnn.text.disk_space import check_disk_space
 from charnn.text.doubts import report_overlap, report_training_doubts
 from charnn.text.encoding import Encoded
-from charnn.text.facts import SplitSize, TextFile
+from charnn.text.facts import LabelFacts, SplitSize, TextFile
 from charnn.text.fasta_sources import as_fasta
 from charnn.text.kept_tokenizer import KeptTokenizer
 from charnn.text.overlap import measure_overlap
@@ -65,6 +65,7 @@ class Corpus:
         files: name, size and sha256 of each text.
         rare_words: see `TrainedWordTokenizer`.
         cache_key: key of the encoded text in the cache; empty where it is not cached.
+        labels: of units, if they have any (see `labels`).
     """
 
     directory: Path
@@ -74,6 +75,7 @@ class Corpus:
     files: list[TextFile]
     spelling_examples: Sequence[str] = ()
     cache_key: str = ""
+    labels: Sequence[LabelFacts] = ()
 
     def ids(self, split: str) -> npt.NDArray[np.unsignedinteger[Any]]:
         """Return the ids (N,) of "train" or "valid", memory-mapped."""
@@ -182,7 +184,9 @@ def _select(directory: Path, texts: Sequence[str], options: TextOptions, seed: i
     sources = _without(valid, sources)
     readable = readable_again([*sources, *valid], directory)
     if options.column is not None:
-        readable = [replace(source, column=Column(options.column, options.unit)) for source in readable]
+        readable = [
+            replace(source, column=Column(options.column, options.unit, options.label_column)) for source in readable
+        ]
     readable = as_fasta(readable, options)
     text = Selection(readable[: len(sources)], readable[len(sources) :], options, seed)
     if not any(source.stored_bytes for source in text.sources):
@@ -269,7 +273,16 @@ def _encode_and_store(
 
 def _corpus(directory: Path, encoded: Encoded, facts: list[TextFile], key: str) -> Corpus:
     sizes = encoded.sizes
-    return Corpus(directory, encoded.tokenizer, sizes["train"], sizes["valid"], facts, encoded.spelling_examples, key)
+    return Corpus(
+        directory,
+        encoded.tokenizer,
+        sizes["train"],
+        sizes["valid"],
+        facts,
+        encoded.spelling_examples,
+        key,
+        encoded.labels,
+    )
 
 
 def _without(held_out: Sequence[Source], sources: Sequence[Source]) -> list[Source]:

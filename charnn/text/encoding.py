@@ -16,7 +16,7 @@ from charnn.config import TextOptions, Unit
 from charnn.text.characters import whole_characters
 from charnn.text.code_points import raw_bytes
 from charnn.text.encoding_workers import Encoders, encode_in_order
-from charnn.text.facts import SplitSize
+from charnn.text.facts import LabelFacts, SplitSize
 from charnn.text.process_messages import Message
 from charnn.text.splitting import SplitChunk
 from charnn.text.stored_ids import ShardWriter, shard_paths, shard_writers
@@ -41,12 +41,14 @@ class Encoded(NamedTuple):
         sizes: sizes by split.
         rare_words: see `TrainedWordTokenizer`.
         notes: what a user should know of the text.
+        labels: of units, if they have any, as numbered in the files of labels.
     """
 
     tokenizer: Tokenizer
     sizes: dict[str, SplitSize]
     spelling_examples: Sequence[str] = ()
     notes: Sequence[str] = ()
+    labels: Sequence[LabelFacts] = ()
 
 
 def encode_chunks(

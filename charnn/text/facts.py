@@ -21,6 +21,15 @@ class TextFile:
 
 
 @dataclass(frozen=True)
+class LabelFacts:
+    """A label of units, and how many of each split have it."""
+
+    name: str
+    num_train: int
+    num_valid: int = 0
+
+
+@dataclass(frozen=True)
 class SplitSize:
     """Size of a split. A closing boundary counts as one character, the line end that it represents."""
 

@@ -91,6 +91,11 @@ class TextGroup:
                 self._origins.append(origin)
             yield text
 
+    @property
+    def latest_origin(self) -> Origin:
+        """The origin of the text that was read last."""
+        return self._origins[-1] if self.running_origin is None else self.running_origin
+
     def next_origin(self) -> Origin:
         """Return the origin of the next text that is scored."""
         return self._origins.popleft() if self.running_origin is None else self.running_origin

@@ -8,11 +8,15 @@ import itertools
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
+import numpy as np
+import numpy.typing as npt
+
 from charnn.text.code_points import ChunkCounts
 from charnn.text.decoding import RAW
 from charnn.text.encoding import Encoded, encode_chunks, encode_words
 from charnn.text.encoding_workers import choose_num_workers
 from charnn.text.kept_tokenizer import adapt_tokenizer
+from charnn.text.labels import LabelRecorder, read_marked, unmarked
 from charnn.text.progress import Meter, Report
 from charnn.text.reading import read_text
 from charnn.text.selection import Selection
@@ -34,13 +38,18 @@ def encode_text(directory: Path, text: Selection, report: Report | None) -> Enco
     options = text.options
     encoding = RAW if options.tokenizer == "byte" else options.encoding
     separator = "\n\n" if options.unit == "document" else "\n"
-    read = functools.partial(read_text, encoding=encoding, separator=separator)
+    read: Callable[..., Iterator[str]] = functools.partial(read_text, encoding=encoding, separator=separator)
+    recorder = None
+    if options.label_from is not None:
+        read = functools.partial(read_marked, read=read, label_from=options.label_from, unit=options.unit)
+        recorder = LabelRecorder(options.label_from, text.short_name)
 
     def meter(what: str, sources: Sequence[Source]) -> Callable[[int], None]:
         num_bytes = sum(source.stored_bytes for source in sources)
         return Meter(f"{what} {text.short_name}", "bytes", num_bytes, report).advance
 
-    values, counts = values_of(options) if text.kept is None else None, None
+    values = values_of(options) if text.kept is None else None
+    counts: npt.NDArray[np.int64] | None = None
     fraction = 0.0 if text.valid else options.valid_fraction
     expected = _Expected(text.sources, fraction, meter("looking through", text.sources))
     first_pass = read(text.sources, notes=notes, advance=expected.advance)
@@ -57,18 +66,38 @@ def encode_text(directory: Path, text: Selection, report: Report | None) -> Enco
 
     def split_chunks() -> Iterator[SplitChunk]:
         advance = meter("reading", (*text.sources, *text.valid))
-        chunks = itertools.chain(
+        chunks: Iterator[SplitChunk] = itertools.chain(
             split(read(text.sources, advance=advance)),
             all_valid(read(text.valid, advance=advance), options.unit),
         )
+        chunks = chunks if recorder is None else recorder.unmarked(chunks)
         valid = None if options.valid is None else display_name(options.valid)
         return with_held_out_text(chunks, text.name, valid, notes)
 
     def training_texts() -> Iterator[str]:
-        for chunk in split(read(text.sources, advance=meter("counting the tokens of", text.sources))):
+        chunks = split(read(text.sources, advance=meter("counting the tokens of", text.sources)))
+        for chunk in chunks if recorder is None else unmarked(chunks):
             if chunk.split == "train":
                 yield chunk.text(options.unit)
 
+    encoded = _encode(directory, text, split_chunks, training_texts, notes, counts)
+    return encoded if recorder is None else encoded._replace(labels=recorder.write(directory, notes))
+
+
+def _encode(
+    directory: Path,
+    text: Selection,
+    split_chunks: Callable[[], Iterator[SplitChunk]],
+    training_texts: Callable[[], Iterator[str]],
+    notes: list[str],
+    counts: npt.NDArray[np.int64] | None,
+) -> Encoded:
+    """Build the tokenizer, unless one is kept, and write the ids of both splits.
+
+    Args:
+        counts: of characters or bytes, where the first pass has counted them.
+    """
+    options = text.options
     num_workers = _num_workers(text, values_of(options))
     if text.kept is not None:
         adapted = adapt_tokenizer(text.kept, options, training_texts, text.short_name)

@@ -78,7 +78,12 @@ class Selection:
 
     @property
     def is_worth_caching(self) -> bool:
-        """Whether a cache would save time: characters and bytes of a long text are read again as fast."""
+        """Whether a cache would save time: characters and bytes of a long text are read again as fast.
+
+        Texts with labels are not cached.
+        """
+        if self.options.label_from is not None:
+            return False
         longest = MOST_BYTES // 2 if self.options.tokenizer in ("char", "byte") else None
         return self.num_bytes >= MIN_TEXT_BYTES and (longest is None or self.num_bytes <= longest)
 
@@ -124,6 +129,7 @@ class Selection:
             del options["column"]
         if self.fasta is None:
             del options["fasta_case"], options["ambiguous"], options["reverse_complement"]
+        del options["label_from"]
         files = [
             (each.sha256, each.of_bytes is not None, source.name.endswith(PACKED_SUFFIXES))
             for each, source in zip(facts, (*self.sources, *self.valid), strict=True)

@@ -17,6 +17,8 @@ from charnn.training.loss import IGNORED
 from charnn.training.steps import Packs, Steps, empty_packs
 
 IdArray = npt.NDArray[np.int64]
+UNLABELLED_FRACTION = 0.1
+"""Fraction of units that are read without their label in an epoch."""
 
 
 class Batch(NamedTuple):
@@ -37,6 +39,17 @@ class Batch(NamedTuple):
     num_targets: int
     is_first: bool
     length_fraction: float = 1.0
+
+
+def with_labels(ids: IdArray, labels: IdArray, vocab_size: int) -> IdArray:
+    """Return inputs of a network that say to which label each token belongs: its id + V x its label.
+
+    Args:
+        ids: token ids, of any shape.
+        labels: their labels, from 1, 0 for none, of a shape that fits.
+        vocab_size: V.
+    """
+    return ids + vocab_size * labels
 
 
 class Batches(Protocol):
@@ -80,9 +93,9 @@ class UnknownNoise:
         ids[tuple(axis[is_replaced] for axis in candidates)] = self._unknown_id
 
 
-def _uniform_hash(positions: IdArray, seed: int, epoch: int) -> npt.NDArray[np.float64]:
-    """Return a number in [0, 1) for each position, independent of the other positions."""
-    key = np.random.default_rng([seed, epoch, 1]).integers(2**63, dtype=np.uint64)
+def _uniform_hash(positions: IdArray, seed: int, epoch: int, purpose: int = 1) -> npt.NDArray[np.float64]:
+    """Return a number in [0, 1) for each position, independent of the other positions and of other purposes."""
+    key = np.random.default_rng([seed, epoch, purpose]).integers(2**63, dtype=np.uint64)
     hashed: npt.NDArray[np.uint64] = splitmix64(positions.astype(np.uint64) * np.uint64(WEYL_INCREMENT) + key)
     return (hashed >> np.uint64(11)).astype(np.float64) / 2.0**53
 
@@ -184,6 +197,8 @@ class UnitBatches:
         bptt_length: T, maximum tokens per step and unit.
         seed: seed of the order of the units and of the noise; if None, all units are sorted by length and no noise is added.
         jitter: randomize the length of each step (see `_draw_length`).
+        labels: of each unit, from 1, 0 for none (see `with_labels`). With a seed, one unit in ten is read without its label,
+            other ones in each epoch, so that the network can do without.
     """
 
     def __init__(
@@ -195,9 +210,10 @@ class UnitBatches:
         bptt_length: int,
         seed: int | None,
         jitter: bool = False,
+        labels: IdArray | None = None,
     ) -> None:
         self._ids = as_array(ids)
-        self._jitter = jitter
+        self._jitter, self._labels, self._vocab_size = jitter, labels, len(vocabulary)
         self._boundary_id = vocabulary.boundary_id
         self._noise = None if seed is None else UnknownNoise(vocabulary, seed)
         self._seed = seed
@@ -221,9 +237,17 @@ class UnitBatches:
             self._noise.apply(block, positions, epoch)
         inputs, targets = block[:-1], block[1:].copy()
         inputs[np.broadcast_to(times[:-1] < 0, inputs.shape)] = self._boundary_id
+        if self._labels is not None:
+            inputs = with_labels(inputs, self._drawn_labels(self._labels[units], units, epoch), self._vocab_size)
         targets[times[1:] >= lengths] = IGNORED
         num_targets = int(np.count_nonzero(targets != IGNORED))
         return Batch(inputs, targets, positions[1:], num_targets, first == 0, length / self._bptt_length)
+
+    def _drawn_labels(self, labels: IdArray, units: IdArray, epoch: int) -> IdArray:
+        if self._seed is None:
+            return labels
+        is_read = _uniform_hash(units.astype(np.int64), self._seed, epoch, 6) >= UNLABELLED_FRACTION
+        return np.where(is_read, labels, 0)
 
     def unit_ranges(self) -> list[range]:
         """Return ranges of consecutive batches of epoch 0: the first of each starts units, and the others continue them."""
@@ -285,8 +309,13 @@ def make_batches(
     carry_length: int,
     seed: int,
     jitter: bool = False,
+    labels: IdArray | None = None,
 ) -> Batches:
-    """Return the batches of a training text: `LaneBatches` for a stream, else `UnitBatches`, which ignore `carry_length`."""
+    """Return the batches of a training text: `LaneBatches` for a stream, else `UnitBatches`, which ignore `carry_length`.
+
+    Args:
+        labels: of each unit, if they have labels (see `UnitBatches`).
+    """
     if unit == "stream":
         return LaneBatches(
             ids,
@@ -297,4 +326,6 @@ def make_batches(
             seed=seed,
             jitter=jitter,
         )
-    return UnitBatches(ids, vocabulary, batch_size=batch_size, bptt_length=bptt_length, seed=seed, jitter=jitter)
+    return UnitBatches(
+        ids, vocabulary, batch_size=batch_size, bptt_length=bptt_length, seed=seed, jitter=jitter, labels=labels
+    )

@@ -18,7 +18,7 @@ from torch.nn import functional
 
 from charnn.optimize import fit_temperature
 from charnn.text.vocabulary import Vocabulary
-from charnn.training.batches import IdArray, UnitBatches
+from charnn.training.batches import IdArray, UnitBatches, with_labels
 from charnn.training.held_out import HeldOutText
 from charnn.training.loss import IGNORED, LossTotal
 from charnn.training.network.network import Network, NetworkState
@@ -134,7 +134,14 @@ def _map_predictions(
         sources = [partial(_predict_rows, network, text, rows) for rows in _row_groups(text, network.device.type)]
     else:
         chunk = _chunk_length(network, UNIT_BATCH_SIZE)
-        batches = UnitBatches(text.tokens, vocabulary, batch_size=UNIT_BATCH_SIZE, bptt_length=chunk, seed=None)
+        batches = UnitBatches(
+            text.tokens,
+            vocabulary,
+            batch_size=UNIT_BATCH_SIZE,
+            bptt_length=chunk,
+            seed=None,
+            labels=text.unit_labels,
+        )
         sources = [partial(_predict_units, network, batches, indices) for indices in batches.unit_ranges()]
 
     def mapped(predict: Callable[[], Iterator[Predictions]]) -> list[Mapped]:
@@ -222,6 +229,9 @@ def fixed_window_loss(
     unit_starts = text.offsets
     if text.unit != "stream":
         unit_starts = np.flatnonzero(context[:-1] == vocabulary.boundary_id)
+    if text.unit_labels is not None:
+        unit_lengths = np.diff(np.append(unit_starts, len(ids)))
+        context[:-1] = with_labels(context[:-1], np.repeat(text.unit_labels, unit_lengths), len(vocabulary))
     unit_ends = np.append(unit_starts[1:], len(ids))
     starts = np.concatenate(
         [np.arange(first, end, FIXED_WINDOW) for first, end in zip(unit_starts, unit_ends, strict=True)]

@@ -31,6 +31,8 @@ class HeldOutText:
         boundary_id: id of the boundary token, with which each line or document ends.
         starts, lengths: the pieces in the order of the text, without overlap (P,): whole lines or documents, or pieces of
             about one length of a stream.
+        labels: of all lines or documents of the text, from 1, 0 for none (U,); None if they have no labels.
+        unit_labels: of those that are in the pieces.
     """
 
     ids: npt.NDArray[Any]
@@ -38,10 +40,18 @@ class HeldOutText:
     boundary_id: int
     starts: IdArray
     lengths: IdArray
+    labels: IdArray | None = None
+    unit_labels: IdArray | None = None
 
     @classmethod
     def of(
-        cls, ids: npt.NDArray[Any], vocabulary: Vocabulary, *, unit: str, max_tokens: int | None = None
+        cls,
+        ids: npt.NDArray[Any],
+        vocabulary: Vocabulary,
+        *,
+        unit: str,
+        max_tokens: int | None = None,
+        labels: IdArray | None = None,
     ) -> "HeldOutText":
         """Return a text (N,), or pieces with about `max_tokens` tokens together, at least one, if it is longer."""
         max_tokens = None if max_tokens is None else max(max_tokens, 1)
@@ -54,14 +64,17 @@ class HeldOutText:
             ends = starts + length
         else:
             starts, ends = _spread_units(ids, vocabulary.boundary_id, max_tokens)
-        return cls(ids, unit, vocabulary.boundary_id, starts, ends - starts)
+        unit_labels = labels
+        if labels is not None and ends[0] - starts[0] < len(ids):
+            unit_labels = labels[np.searchsorted(positions_of(ids, vocabulary.boundary_id), starts)]
+        return cls(ids, unit, vocabulary.boundary_id, starts, ends - starts, labels, unit_labels)
 
     def part(self, vocabulary: Vocabulary, *, max_tokens: int) -> "HeldOutText":
         """Return pieces of the whole text with about `max_tokens` tokens, or this text if it has no more."""
         return (
             self
             if len(self) <= max(max_tokens, 1)
-            else self.of(self.ids, vocabulary, unit=self.unit, max_tokens=max_tokens)
+            else self.of(self.ids, vocabulary, unit=self.unit, max_tokens=max_tokens, labels=self.labels)
         )
 
     def __len__(self) -> int:

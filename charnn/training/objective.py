@@ -145,12 +145,15 @@ def sampled_inputs(
     is_drawn_TB[0] = False
     uniforms_N = torch.rand(inputs_TB.shape, device=device, generator=generator)[is_drawn_TB]
     mixed_TB = inputs_TB
+    vocab_size = network.architecture.vocab_size
+    labels_N = inputs_TB[is_drawn_TB] // vocab_size * vocab_size  # see `with_labels`
     for _ in range(num_passes):
         outputs_TBH = network.outputs(mixed_TB, state).dropped_TBH
         logits_NV = network.output(outputs_TBH[:-1][is_drawn_TB[1:]])
         mixed_TB = inputs_TB.clone()
         cumulative_NV = torch.softmax(logits_NV.float(), dim=-1).cumsum(dim=-1)
-        mixed_TB[is_drawn_TB] = draw_rows(cumulative_NV, uniforms_N, torch)
+        drawn_N = draw_rows(cumulative_NV, uniforms_N, torch)
+        mixed_TB[is_drawn_TB] = drawn_N + labels_N if network.labels is not None else drawn_N
     return mixed_TB
 
 
@@ -160,12 +163,13 @@ class TokenNoise:
     Args:
         ids: the encoded text (N,).
         probability: of replacing an input.
+        vocab_size: V; by which inputs keep their labels (see `with_labels`), if they have any.
 
     Source: Xie et al. (2017), Data noising as smoothing in neural network language models (unigram noising).
     """
 
-    def __init__(self, ids: npt.NDArray[Any], probability: float) -> None:
-        self._ids = ids
+    def __init__(self, ids: npt.NDArray[Any], probability: float, *, vocab_size: int | None = None) -> None:
+        self._ids, self._vocab_size = ids, vocab_size
         self._probability = probability
 
     def apply(self, inputs_TB: IdArray, random: np.random.Generator) -> IdArray:
@@ -181,4 +185,6 @@ class TokenNoise:
         positions = random.integers(len(self._ids), size=int(is_replaced.sum()))
         noisy = inputs_TB.copy()
         noisy[is_replaced] = tokens_at(self._ids, positions)
+        if self._vocab_size is not None:
+            noisy += inputs_TB // self._vocab_size * self._vocab_size * is_replaced
         return noisy

@@ -19,7 +19,7 @@ FILE = REPOSITORY / "charnn" / "config" / "arguments.py"
 SHOWN = {"encoding", "echo", "num_samples", "format", "show_alternatives", "novelty"}
 """What says how the command shows samples, or is an argument by itself."""
 OTHER_RESULTS = {"weight", "fit_weights", "pairs", "per_pair", "nbest", "lm_scale", "word_penalty", "rollout", "format"}
-OTHER_RESULTS |= {"column", "by_region"}
+OTHER_RESULTS |= {"column", "by_region", "label_from"}
 GROUPS = {
     "SampleArguments": ("`charnn sample`", (SampleOptions,), SHOWN),
     "ScoreArguments": ("`charnn score`", (ScoreOptions,), OTHER_RESULTS | {"log_base", "by_word"}),

@@ -68,6 +68,8 @@ LABELS = {
     "valid_num_tokens": "validation tokens",
     "valid_num_unknown": "unknown held-out tokens",
     "valid_protocol": "validation",
+    "labels": "labels",
+    "label_accuracy": "accuracy of labels",
     "valid_loss_cold_nats": "fixed-window loss",
     "ngram_loss_nats": "n-gram loss",
     "mixture_loss_nats": "interpolated loss",
@@ -88,9 +90,11 @@ OMITTED = (
     "old_loss_before_nats",
     "old_loss_nats",
     "backward_valid_loss_nats",
+    "labels",
+    "label_accuracy",
 )
 """Rows that are omitted if no model has a value."""
-MAX_FILES = 3
+MAX_FILES, MAX_LABELS = 3, 4
 UNITS = {
     "valid_loss_nats": LOSS_UNIT,
     "valid_margin_nats": LOSS_UNIT,
@@ -189,6 +193,12 @@ def _facts(path: Path, config: "RunConfig") -> dict[str, object]:
         "reverse_complement": text.reverse_complement or None,
         "train_num_tokens": corpus.train.num_tokens,
         "train_num_chars": corpus.train.num_chars,
+        "labels": {each.name: each.num_train for each in corpus.labels} or None,
+        "label_accuracy": results.label_accuracy,
+        "label_majority": results.label_majority,
+        "label_num_units": results.label_num_units,
+        "label_network_weight": results.label_network_weight,
+        "label_ngram_weight": results.label_ngram_weight,
         "recipe": config.recipe,
         "parent": parent and f"{parent.path}, step {parent.generation:,} (sha256 {parent.sha256[:12]})",
         "frozen": training.freeze,
@@ -240,9 +250,22 @@ def _cell(name: str, facts: dict[str, Any]) -> str:
         return charnn.api.validation_in_words(
             facts["unit"], num_tokens=facts["valid_num_tokens"], num_held_out=facts["held_out_num_tokens"]
         )
+    if name == "labels" and facts[name] is not None:
+        return _few_labels(facts[name])
+    if name == "label_accuracy" and facts[name] is not None:
+        units = f"{facts['label_num_units']:,} held-out units"
+        return f"{facts[name]:.1%} of {units}; most frequent label: {facts['label_majority']:.1%}"
     if name == "files":
         return _few(facts[name])
     return _with_unit(name, facts[name])
+
+
+def _few_labels(labels: dict[str, int]) -> str:
+    """Return the most frequent labels with their numbers of units, and how many others there are."""
+    first = [f"{name} ({number:,})" for name, number in list(labels.items())[:MAX_LABELS]]
+    others = len(labels) - MAX_LABELS
+    more = f" and {console.counted(others, 'other')} (--json lists them all)" if others > 0 else ""
+    return ", ".join(first) + more
 
 
 def _few(files: list[str]) -> str:

@@ -46,9 +46,11 @@ def predict(
     if has_gap:
         refuse_both("--mix-ngram", options.mix_ngram, f"a gap ({options.blank}) in TEXT")
         refuse_both("--complete", options.complete, f"a gap ({options.blank}) in TEXT")
+        refuse_both("--label", options.label is not None, f"a gap ({options.blank}) in TEXT")
         predict_gap(text, model, options)
         return
     (loaded,) = load_directed(model, options.direction)
+    loaded = charnn.api.with_label(loaded, options.label)
     if options.complete:
         predict_words(text, loaded, options)
         return

@@ -133,7 +133,7 @@ def sample(
         _refuse_beside_interactive(sources, options, output)
     if options.length == 0:
         _refuse_without_text(options, output, interactive=interactive)
-    loaded = load_model(model)
+    loaded = charnn.api.with_label(load_model(model), options.label)
     sources.check_targets(output)
     charnn.api.check_can_write(loaded, options)
     stepper = charnn.api.build_stepper(loaded, weights=options.weights, device=options.device)

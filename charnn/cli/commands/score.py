@@ -83,6 +83,7 @@ def score(
         refuse_both("--text", bool(text), division.flag)
         refuse_both("--summary", shard is not None and summary is not None, "--shard; pass it to --merge")
         _check_files(files or ["-"])
+        refuse_both("--label-from", options.label_from is not None, division.flag)
         charnn.api.check_divisible(options, files or ["-"], division.flag)
         division.output(output)
     if text and files:
@@ -99,6 +100,7 @@ def score(
     if text:
         refuse_both("--text", bool(options.column), "--column, which is of a FILE")
         refuse_both("--text", options.unit == "file", "--unit file")
+        refuse_both("--text", options.label_from is not None, "--label-from; name its label with --label")
     if text and len(text) > 1 and options.unit == "stream":
         raise OptionError(
             f"--text: found {len(text)} texts with --unit stream, but a stream is one text; join them, or leave --unit out"

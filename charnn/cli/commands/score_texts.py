@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from charnn.scoring.scores import Score
     from charnn.scoring.totals import Totals
     from charnn.storage.model_directory import Model
-    from charnn.text.located import ScoredInput
+    from charnn.text.located import ScoredInput, TextGroup
 
 
 def read_input(
@@ -44,6 +44,8 @@ def score_texts(
 ) -> None:
     """Write a record per unit and the totals, and the summary if a file is named for it."""
     source = read_input(texts, files, models, options)
+    if options.label_from is not None:
+        charnn.api.check_label_column(source, options.label_from)
     scorer = charnn.api.build_scorer(models, options)
     plain = charnn.api.build_plain_scorer(models, options, scorer.weights)
     has_parts = summary is not None and len(source.files) > 1 and options.unit != "stream"
@@ -64,7 +66,11 @@ def score_texts(
         try:
             for group in source.groups:
                 parts, same_parts = itertools.tee(group.texts()) if plain else (group.texts(), iter(()))
-                scores = scorer.scores(parts, options, with_tokens=written.wants_tokens)
+                scores = (
+                    scorer.scores(parts, options, with_tokens=written.wants_tokens)
+                    if options.label_from is None
+                    else _labelled_scores(models, group, parts, options, with_tokens=written.wants_tokens)
+                )
                 for score, plain_score in zip(scores, _plain_scores(plain, same_parts, options), strict=False):
                     origin = group.next_origin()
                     written.add(score, origin)
@@ -92,6 +98,16 @@ def score_texts(
         write_summary(
             summary, totals, [str(model.path) for model in models], list(scorer.weights), options, in_letters.to_dict()
         )
+
+
+def _labelled_scores(
+    models: "Sequence[Model]", group: "TextGroup", parts: Iterator[str], options: ScoreOptions, *, with_tokens: bool
+) -> "Iterator[Score]":
+    """Return the score of each text with its own label."""
+    assert options.label_from is not None
+    label_from = options.label_from
+    labelled = ((text, charnn.api.label_of(group.latest_origin, label_from)) for text in parts)
+    return charnn.api.LabelledScorer(models, options).scores(labelled, with_tokens=with_tokens)
 
 
 def _plain_scores(plain: "Scorer | None", parts: Iterator[str], options: ScoreOptions) -> "Iterator[Score]":

@@ -21,6 +21,10 @@ NetworkState = tuple[LayerState, ...]
 tokens (see `state_rows`)."""
 
 
+LABEL_STD = 0.5
+"""Standard deviation of the initial vectors of labels: labels that begin alike are told apart late."""
+
+
 class Outputs(NamedTuple):
     """The outputs of the recurrent layers.
 
@@ -70,6 +74,9 @@ class Network(nn.Module):
         self.hidden_dropout = ValueDropout(rates.hidden, rates.kind)
         self.output_dropout = ValueDropout(rates.output, rates.kind)
         self.output = nn.Linear(shape.output_size, shape.vocab_size)
+        self.labels = None
+        if shape.num_labels:
+            self.labels = nn.Embedding(shape.num_labels, shape.embedding_size)
         self.has_fixed_output = shape.tie_weights  # a scaled output layer would be a scaled embedding too
         self.trainable_rows: dict[str, Tensor] = {}  # by name; of other parameters, all rows (see `freezing`)
         self._initialize(initialization)
@@ -85,6 +92,8 @@ class Network(nn.Module):
             weight = cast(nn.Embedding, table).weight
             nn.init.uniform_(weight, -bound, bound) if bound else nn.init.normal_(weight, std=0.1)
         nn.init.zeros_(self.output.bias)
+        if self.labels is not None:
+            nn.init.normal_(self.labels.weight, std=LABEL_STD)
         if self.architecture.tie_weights:
             assert self.embedding is not None
             self.output.weight = self.embedding.weight
@@ -117,7 +126,7 @@ class Network(nn.Module):
         """Run the network on T tokens of B streams.
 
         Args:
-            ids_TB: token ids.
+            ids_TB: token ids, with labels as `with_labels` adds them.
             state: returned by the last call, or by `initial_state`.
             generator: source of the dropout masks; None, as in evaluation, disables dropout.
 
@@ -154,11 +163,17 @@ class Network(nn.Module):
             ones = nn.functional.one_hot(ids_TB, self.architecture.vocab_size).to(self.output.bias.dtype)
             return self.input_dropout(self.token_dropout(ones, ids_TB, generator), generator), ()
         is_training = generator is not None
+        labels_TB = None
+        if self.labels is not None:
+            labels_TB, ids_TB = ids_TB // self.architecture.vocab_size, ids_TB % self.architecture.vocab_size
         rows, history = state_rows(ids_TB, state, self.architecture.numbered_vocab_size, self._table_sizes, torch)
         tables = [self.embedding, *cast(list[nn.Embedding], list(self.ngram_embeddings))]
         vectors = [_lookup(*pair, is_training) for pair in zip(tables, rows, strict=True)]
         kept = [self.token_dropout(vectors[0], ids_TB, generator)]
         kept += [self.ngram_dropout(ngram_vectors, generator) for ngram_vectors in vectors[1:]]
+        if self.labels is not None and labels_TB is not None:
+            label_vectors = _lookup(self.labels, (labels_TB - 1).clamp(min=0), is_training)
+            kept.append(label_vectors * (labels_TB > 0)[..., None])
         return self.input_dropout(summed(kept), generator), history
 
     def named_weights(self) -> dict[str, Tensor]:
@@ -168,6 +183,8 @@ class Network(nn.Module):
             weights["embedding.weight"] = self.embedding.weight
         for order, table in enumerate(self.ngram_embeddings, start=2):
             weights[f"embedding.{order}.weight"] = cast(nn.Embedding, table).weight
+        if self.labels is not None:
+            weights["labels.weight"] = self.labels.weight
         for index, layer in enumerate(self._recurrent_layers()):
             weights |= {f"layers.{index}.{name}": weight for name, weight in layer.named_weights().items()}
         if self.attention is not None:

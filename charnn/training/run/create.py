@@ -39,6 +39,7 @@ from charnn.training.planning.ngram_tables import choose_table_sizes
 from charnn.training.planning.plan import Plan, make_plan, resolve_budget
 from charnn.training.position import TrainingPosition
 from charnn.training.run.further import measure_before_training, store_old_text
+from charnn.training.run.label_ngrams import add_label_ngrams
 from charnn.training.run.ngram_model import add_ngrams
 from charnn.training.run.parent import (
     Parent,
@@ -108,10 +109,14 @@ def create_run(
                 reverse_encoded(staging / f"{split}.bin", staging / f"{split}.bin", corpus.tokenizer)
         fixed = None if parent is None else architecture_of(parent, corpus.tokenizer.vocabulary)
         plan = make_plan(model_options, options, corpus=corpus, device=device, workers=workers, fixed=fixed)
+        plan = replace(plan, architecture=replace(plan.architecture, num_labels=len(corpus.labels)))
         _refuse_too_little_time(plan, time.monotonic() - started)
         config = _make_config(corpus, AskedOptions(text_options, model_options, training_options), plan, recipe)
         tokenizer, text_key = corpus.tokenizer, corpus.cache_key
         baseline = add_ngrams(staging, config, tokenizer, parent=parent, text_key=text_key, report=report)
+        add_label_ngrams(
+            staging, tokenizer, corpus.labels, order=plan.facts().ngram_order, tokenizer_sha256=config.tokenizer_sha256
+        )
         session = _new_session(staging, config, tokenizer, started, parent=parent, workers=workers)
         session.baseline = baseline
         _save_first(session)
@@ -258,7 +263,7 @@ def _make_config(corpus: Corpus, asked: AskedOptions, plan: Plan, recipe: str | 
         training=plan.options,
         plan=plan.facts(),
         tokenizer_sha256=tokenizer_hash(corpus.tokenizer.files()),
-        corpus=CorpusFacts(corpus.files, corpus.train, corpus.valid),
+        corpus=CorpusFacts(corpus.files, corpus.train, corpus.valid, list(corpus.labels)),
         versions=Versions(charnn.__version__, torch.__version__, platform.python_version()),
         recipe=recipe,
     )

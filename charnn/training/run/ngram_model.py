@@ -13,6 +13,7 @@ from charnn.storage.run_config import PlanFacts, RunConfig
 from charnn.storage.run_files import NGRAM_FILE
 from charnn.text import cache
 from charnn.text.corpus import open_ids
+from charnn.text.labels import read_labels
 from charnn.text.progress import Report
 from charnn.text.tokenizers import Tokenizer
 from charnn.training.held_out import HeldOutText
@@ -37,13 +38,18 @@ class NgramBaseline:
     evaluated: NgramScores
 
 
-def open_held_out(directory: Path, tokenizer: Tokenizer, plan: PlanFacts) -> HeldOutText:
-    """Return the held-out text of a run on which the final metrics are measured, memory-mapped."""
+def open_held_out(directory: Path, tokenizer: Tokenizer, plan: PlanFacts, *, has_labels: bool = False) -> HeldOutText:
+    """Return the held-out text of a run on which the final metrics are measured, memory-mapped.
+
+    Args:
+        has_labels: whether its units have labels.
+    """
     return HeldOutText.of(
         open_ids(directory / "valid.bin", tokenizer),
         tokenizer.vocabulary,
         unit=tokenizer.unit,
         max_tokens=max(plan.final_valid_tokens, plan.max_valid_tokens),
+        labels=read_labels(directory, "valid") if has_labels else None,
     )
 
 

@@ -17,6 +17,7 @@ from charnn.errors import ModelError, OptionError
 from charnn.files import sha256_hex
 from charnn.notices import notice_logger
 from charnn.options import OptionValues, declared_options, flags_of, pick, refuse_unused
+from charnn.storage.labels import without_labels
 from charnn.storage.model_directory import Model, read_config, read_directed, read_model
 from charnn.storage.run_config import ParentFacts, RunConfig
 from charnn.storage.run_files import BACKWARD
@@ -63,7 +64,7 @@ def read_parent(path: Path) -> Parent:
         vocab_size=model.architecture.vocab_size,
         unit=model.tokenizer.unit,
     )
-    return Parent(model, facts)
+    return Parent(without_labels(model), facts)
 
 
 def read_parent_of_backward_half(forward: ParentFacts) -> Parent:

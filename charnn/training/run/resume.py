@@ -22,6 +22,7 @@ from charnn.storage.model_directory import (
 )
 from charnn.storage.run_config import PlanFacts, RunConfig
 from charnn.text.corpus import open_ids
+from charnn.text.labels import LABELS_FILE, read_labels
 from charnn.text.tokenizers import Tokenizer
 from charnn.training.planning.devices import choose_device, supports_bf16
 from charnn.training.position import TrainingPosition
@@ -57,6 +58,7 @@ def resume_run(directory: Path, overrides: OptionValues, *, started: float) -> S
     config.training = options
     _check_resolved(directory, options)
     _check_corpus(directory, config, model.tokenizer)
+    _check_label_files(directory, config)
     config.plan = _available_precision(_available_device(config.plan))
     position = _position(directory, scalars)
     session = make_session(directory, config, model.tokenizer, position.copy(), started - position.seconds)
@@ -142,6 +144,18 @@ def _check_corpus(directory: Path, config: RunConfig, tokenizer: Tokenizer) -> N
         if num_found != expected:
             raise ModelError(
                 f"{file}: holds {num_found:,} tokens, the run was started with {expected:,}; "
+                "restore the file, or start a new run"
+            )
+
+
+def _check_label_files(directory: Path, config: RunConfig) -> None:
+    """Raise ModelError if a file of the labels of units is missing or has another length."""
+    for split in ("train", "valid") if config.architecture.num_labels else ():
+        file, expected = directory / LABELS_FILE.format(split=split), config.corpus.size(split).num_units
+        num_found = len(read_labels(directory, split)) if file.exists() else 0
+        if num_found != expected:
+            raise ModelError(
+                f"{file}: holds the labels of {num_found:,} units, the run was started with {expected:,}; "
                 "restore the file, or start a new run"
             )
 

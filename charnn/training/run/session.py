@@ -13,6 +13,7 @@ import torch
 from charnn.config import Architecture, TrainingOptions
 from charnn.cores import available_cores
 from charnn.errors import CharnnError, LostRankError, StorageError
+from charnn.storage.label_ngrams import read_label_ngrams
 from charnn.storage.model_directory import (
     Model,
     is_model,
@@ -25,6 +26,7 @@ from charnn.storage.run_config import RunConfig
 from charnn.storage.run_files import OLD_VALID_FILE
 from charnn.storage.tensor_file import Tensors
 from charnn.text.corpus import open_ids
+from charnn.text.labels import read_labels
 from charnn.text.tokenizers import Tokenizer
 from charnn.training.batches import Batches, make_batches
 from charnn.training.evaluation import Validation, validate
@@ -43,6 +45,7 @@ from charnn.training.position import TrainingPosition
 from charnn.training.run.bidirectional import directory_of_run
 from charnn.training.run.event_files import logging_to
 from charnn.training.run.further import loss_on, open_old_text, with_old_loss
+from charnn.training.run.labels import measure_labels
 from charnn.training.run.metrics import measure_final_metrics
 from charnn.training.run.ngram_model import NgramBaseline, open_held_out
 from charnn.training.run.saving import Saving
@@ -122,12 +125,12 @@ def make_session(
         network.load_arrays(weights)
     freeze(network, options.freeze, num_old_rows=config.parent.vocab_size if config.parent else 0)
     compile_steps(network, options, unit=tokenizer.unit, device=plan.device, precision=plan.precision)
-    batches, noise = _open_training_text(directory, options, tokenizer)
+    batches, noise = _open_training_text(directory, config, tokenizer)
     steps = [options.steps] if options.steps else []
     steps += [max(1, round(options.epochs * batches.steps_per_epoch))] if options.epochs else []
     seconds = seconds_for_steps(options.minutes, plan.evaluation_seconds, plan.final_size) if options.minutes else None
     vocabulary = tokenizer.vocabulary
-    held_out = open_held_out(directory, tokenizer, plan)
+    held_out = open_held_out(directory, tokenizer, plan, has_labels=bool(config.architecture.num_labels))
     evaluated = held_out.part(vocabulary, max_tokens=plan.max_valid_tokens)
 
     def evaluate() -> Validation:
@@ -175,8 +178,9 @@ def make_workers(options: TrainingOptions, device: str) -> Workers:
     return Workers(cores if device == "cpu" else 1)
 
 
-def _open_training_text(directory: Path, options: TrainingOptions, tokenizer: Tokenizer) -> tuple[Batches, TokenNoise]:
+def _open_training_text(directory: Path, config: RunConfig, tokenizer: Tokenizer) -> tuple[Batches, TokenNoise]:
     """Return batches and token noise over the memory-mapped training text."""
+    options = config.training
     assert options.batch_size is not None
     ids = open_ids(directory / "train.bin", tokenizer)
     batches = make_batches(
@@ -188,8 +192,9 @@ def _open_training_text(directory: Path, options: TrainingOptions, tokenizer: To
         carry_length=options.carry_length or 0,
         seed=options.seed,
         jitter=options.bptt_jitter,
+        labels=read_labels(directory, "train") if config.architecture.num_labels else None,
     )
-    return batches, TokenNoise(ids, options.token_noise)
+    return batches, TokenNoise(ids, options.token_noise, vocab_size=len(tokenizer.vocabulary))
 
 
 def close_text(session: Session) -> None:
@@ -206,7 +211,7 @@ def open_text(session: Session) -> None:
     session.held_out.ids = session.evaluated.ids = open_ids(session.directory / "valid.bin", session.tokenizer)
     if session.old_held_out is not None:
         session.old_held_out.ids = open_ids(session.directory / OLD_VALID_FILE, session.tokenizer)
-    trainer.batches, trainer.noise = _open_training_text(session.directory, trainer.options, session.tokenizer)
+    trainer.batches, trainer.noise = _open_training_text(session.directory, session.config, session.tokenizer)
 
 
 def run(
@@ -345,6 +350,19 @@ def _measure_best_weights(session: Session, text: HeldOutText) -> None:
     results.valid_num_tokens = metrics.num_tokens
     results.valid_loss_cold_nats = metrics.fixed_window_loss_nats
     results.mixture_loss_nats = metrics.mixture_loss_nats
+    by_label = measure_labels(
+        network,
+        text,
+        session.tokenizer.vocabulary,
+        session.config.corpus.labels,
+        ngrams=read_label_ngrams(session.directory, session.architecture, session.config.tokenizer_sha256),
+        tokens_per_evaluation=session.config.plan.max_valid_tokens,
+        workers=workers,
+    )
+    if by_label is not None:
+        results.label_accuracy, results.label_majority = by_label.accuracy, by_label.majority
+        results.label_num_units, results.label_network_weight = by_label.num_units, by_label.network_weight
+        results.label_ngram_weight = by_label.ngram_weight
 
 
 def save(session: Session) -> None:
