@@ -38,6 +38,7 @@ class SampleArguments(TypedDict, total=False):
     stop: Sequence[str]
     until: Literal["sentence", "line", "unit"] | None
     on_unknown: Literal["error", "skip", "unk"]
+    label: str | None
     weights: Literal["fp32", "bf16", "int8"]
     device: Literal["cpu", "cuda"]
 
@@ -50,6 +51,7 @@ class ScoreArguments(TypedDict, total=False):
     bos: bool
     eos: bool
     encoding: str
+    label: str | None
     mix_ngram: bool
     direction: Literal["forward", "backward", "both"] | None
     temperature: float | str
@@ -85,6 +87,7 @@ class TrainArguments(TypedDict, total=False):
     fasta_case: Literal["upper", "keep"]
     ambiguous: Literal["collapse", "keep", "skip"]
     reverse_complement: bool
+    label_from: str | None
     valid: str | None
     valid_fraction: float
     init_input: Literal["orthogonal", "xavier", "uniform"]
