@@ -50,7 +50,8 @@ def export_model(path: Path, options: ExportOptions, target: Path | None = None)
     refuse_existing(target)
     model = charnn.api.without_labels(charnn.api.with_label(charnn.api.read_model(path), options.label))
     charnn.api.report_untrained([model])
-    _refuse_attention(path, model.architecture.attention_window)
+    if options.to != "html":
+        _refuse_attention(path, model.architecture.attention_window)
     _note_forward_half(path, options)
     try:
         module = importlib.import_module(f"charnn.export.{options.to}")
@@ -69,8 +70,8 @@ def _refuse_attention(path: Path, window: int) -> None:
     """Refuse a model with attention. Raises ModelError."""
     if window:
         raise ModelError(
-            f"{path}: has attention over {window} positions, which no export computes yet; "
-            "export a model that was trained with --attention none"
+            f"{path}: has attention over {window} positions, which --to hf and onnx do not compute yet; "
+            "export it with --to html, or a model that was trained with --attention none"
         )
 
 

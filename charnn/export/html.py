@@ -23,7 +23,7 @@ from charnn.export.html_weights import HtmlWeights, packed
 from charnn.files import JsonObject, write_output
 from charnn.storage.model_directory import Model, config_if_readable
 
-ENGINE = ("products.js", "network.js", "tokenizer.js", "sampling.js", "completions.js")
+ENGINE = ("products.js", "attention.js", "network.js", "tokenizer.js", "sampling.js", "completions.js")
 """The files of `page/` that run in a worker, in this order."""
 PAGE_SCRIPTS = ("alternatives.js", "page.js")
 """The files of the page of `charnn serve` that run after them, in this order."""
@@ -92,9 +92,11 @@ def about(model: Model, weights: HtmlWeights) -> str:
     shape, config = model.architecture, config_if_readable(model)
     layers = "layer" if shape.num_layers == 1 else "layers"
     steps = f" in {config.results.steps:,} steps" if config is not None and config.results.steps else ""
+    attention = f" with attention over {shape.attention_window:,} positions" if shape.attention_window else ""
     return (
         f"A recurrent language model of {_TOKENS[model.tokenizer.kind]} ({shape.cell}, {shape.num_layers} {layers} of "
-        f"{shape.hidden_size} units, {parameter_counts(shape)}, {weights}), trained with charnn {charnn.__version__}{steps}. "
+        f"{shape.hidden_size} units{attention}, {parameter_counts(shape)}, {weights}), "
+        f"trained with charnn {charnn.__version__}{steps}. "
         "It runs entirely in your browser; nothing that you type is sent anywhere."
     )
 

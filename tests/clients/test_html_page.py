@@ -210,6 +210,20 @@ def test_every_network_computes_what_the_engine_does(engine_page, name):
         assert found["token_logprobs"] == pytest.approx(log_probs, abs=2e-4)
 
 
+def test_each_text_is_attended_to_from_its_own_beginning(engine_page):
+    model = untrained_model(FOX, **ARCHITECTURES["gru-attention"])
+    same = replace(model, weights=dequantized(model.weights))
+    wanted = {prompt: greedy(same, prompt, 30) for prompt in ("The fox", "no", "")}
+    prompts = ["The fox", "no", "The fox", ""]
+    for plain in (False, True):
+        bodies = [{"prompt": prompt, "maxTokens": 30} for prompt in prompts]
+        answers = completed(engine_page, model, bodies, weights="int8", plain=plain)
+        for prompt, found in zip(prompts, answers, strict=True):
+            text, _, log_probs = wanted[prompt]
+            assert found["text"] == text
+            assert found["token_logprobs"] == pytest.approx(log_probs, abs=2e-4)
+
+
 def test_a_large_matrix_is_multiplied_in_blocks(engine_page):
     model = untrained_model(FOX, hidden_size=131, embedding_size=37, num_layers=2)
     text, _, log_probs = greedy(model, "The fox", 30)

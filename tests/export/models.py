@@ -28,6 +28,8 @@ ARCHITECTURES: dict[str, dict[str, Any]] = {
     "depth-lstm-skip": {"cell": "depth-lstm", "num_layers": 2, "skip": 2},
     "mingru": {"cell": "mingru", "num_layers": 2, "residual": True},
     "minlstm": {"cell": "minlstm", "num_layers": 2, "embedding_order": 2},
+    "lstm-attention": {"embedding_order": 3, "attention_window": 100, "attention_size": 5},
+    "gru-attention": {"cell": "gru", "num_layers": 2, "residual": True, "attention_window": 18, "attention_size": 4},
 }
 """Every cell, and every option of a network, at least once."""
 

@@ -23,10 +23,11 @@ from charnn.export import html
 from charnn.export.html import as_data, page_of
 from charnn.export.html_tokenizer import described_tokenizer
 from charnn.export.html_weights import dequantized, quantized
+from charnn.storage.model_directory import read_model, write_model
 from charnn.text.tokenizers import CharTokenizer, WordTokenizer
 from charnn.text.vocabulary import Vocabulary
 from charnn.text.words import EXTEND, LATEST
-from tests.conftest import REPOSITORY, trained_tokenizer
+from tests.conftest import REPOSITORY, ramp_weights, trained_tokenizer
 from tests.export.models import model_of, untrained_model
 
 TEXT = "The fox said: no.\n" * 20
@@ -156,6 +157,17 @@ def test_the_page_says_what_the_model_is(run):
         r"int8\), trained with charnn [\d.]+ in 120 steps\. It runs entirely in your browser; nothing that you type is sent anywhere\.",
         line[0],
     )
+
+
+def test_a_model_with_attention_becomes_a_page_that_says_so(charnn, run):
+    config = read_model(run).config
+    architecture = replace(config.architecture, attention_window=1000, attention_size=4)
+    write_model(run, replace(config, architecture=architecture), ramp_weights(architecture), generation=0)
+    assert charnn("export", run).status == 0
+    page = Page(Path("small.html").read_bytes())
+    assert page.model["architecture"]["attention_window"] == 1000
+    assert page.tensors()["attention.weight"].shape == (16, 24)
+    assert "(lstm, 1 layer of 24 units with attention over 1,000 positions, " in page.visible
 
 
 NASTY = [

@@ -172,6 +172,7 @@ class Network {
     }
     this.output = shape.tie_weights ? products.matrix(unpacked(tensors["embedding.weight"])) : tensors["output.weight"];
     this.outputBias = tensors["output.bias"];
+    this.attention = shape.attention_window ? new Attention(shape, tensors, products) : null;
     this.logits = new Float32Array(shape.vocab_size);
     this.projections = new Map();
     this.reset();
@@ -184,6 +185,7 @@ class Network {
         Float32Array.from(layer.weights[`initial_${number}`]?.data ?? new Float32Array(layer.size)),
       );
     }
+    this.attention?.reset();
     this.digits = new Array(this.shape.embedding_order - 1).fill(0); // of the last tokens, id + 1, 0 for none
   }
 
@@ -195,6 +197,7 @@ class Network {
       this.stepLayer(layer, projected);
       inputs = this.passedUp(layer, inputs);
     });
+    if (this.attention) inputs = this.attention.step(inputs);
     multiply(this.output, inputs, this.logits, this.outputBias);
     return this.logits;
   }

@@ -63,10 +63,10 @@ class FastProducts {
     this.multiplyBlocks = new WebAssembly.Instance(this.module, { page: { memory: this.memory } }).exports.multiply;
   }
 
-  // Return a matrix with a function multiply(vector, results, bias).
+  // Return a matrix with the functions multiply(vector, results, bias) and set(row, column, value).
   matrix(tensor) {
     try {
-      return { shape: tensor.shape, multiply: this.add(tensor) };
+      return { shape: tensor.shape, ...this.add(tensor) };
     } catch (error) {
       if (!(error instanceof RangeError)) throw error; // there is no more memory of this kind
       return new PlainProducts().matrix(tensor);
@@ -77,7 +77,7 @@ class FastProducts {
     const numBlocks = Math.ceil(numRows / BLOCK_ROWS);
     const size = numBlocks * BLOCK_ROWS * numColumns;
     const address = this.reserve(4 * size);
-    const blocks = new Float32Array(this.memory.buffer, address, size);
+    let blocks = new Float32Array(this.memory.buffer, address, size);
     for (let row = 0; row < numRows; row += 1) {
       let target = (row - (row % BLOCK_ROWS)) * numColumns + (row % BLOCK_ROWS);
       for (let index = row * numColumns; index < (row + 1) * numColumns; index += 1, target += BLOCK_ROWS) blocks[target] = data[index];
@@ -88,13 +88,19 @@ class FastProducts {
     }
     this.vectorView = new Float32Array(this.memory.buffer, this.vector, this.vectorSize);
     this.resultsView = new Float32Array(this.memory.buffer, this.results, this.resultsSize);
-    return (vector, results, bias) => {
+    const multiply = (vector, results, bias) => {
       this.vectorView.set(vector);
       this.multiplyBlocks(address, this.vector, this.results, numBlocks, this.vector + 4 * numColumns);
       const view = this.resultsView;
       if (bias) for (let row = 0; row < numRows; row += 1) results[row] = view[row] + bias.data[row];
       else for (let row = 0; row < numRows; row += 1) results[row] = view[row];
     };
+    const set = (row, column, value) => {
+      if (blocks.length === 0) blocks = new Float32Array(this.memory.buffer, address, size); // the memory has grown
+      const inBlock = row % BLOCK_ROWS;
+      blocks[(row - inBlock) * numColumns + column * BLOCK_ROWS + inBlock] = value;
+    };
+    return { multiply, set };
   }
 
   reserve(numBytes) {
@@ -139,7 +145,10 @@ class PlainProducts {
       }
       if (bias) for (let row = 0; row < numRows; row += 1) results[row] += bias.data[row];
     };
-    return { shape, multiply };
+    const set = (row, column, value) => {
+      data[row * numColumns + column] = value;
+    };
+    return { shape, multiply, set };
   }
 }
 
