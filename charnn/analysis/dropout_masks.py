@@ -15,7 +15,7 @@ import torch
 from charnn.analysis.subjects import Subject
 from charnn.analysis.tables import Table
 from charnn.config import Architecture, InspectOptions
-from charnn.config.training import DropoutKind
+from charnn.config.regularization import DropoutKind
 from charnn.training.network.dropout import RegularizationRates, ValueDropout
 from charnn.training.network.layers import EquationLayer, make_layer
 

@@ -130,6 +130,7 @@ class TrainArguments(TypedDict, total=False):
     hidden_dropout: float | None
     output_dropout: float | None
     embedding_dropout: float
+    attention_dropout: float
     ngram_dropout: float | None
     weight_drop: float
     activation_penalty: float

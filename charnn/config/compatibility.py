@@ -1,6 +1,7 @@
 """Compatibility of options across their groups."""
 
 from charnn.config.model import ModelOptions
+from charnn.config.regularization import ATTENTION_DROPOUT
 from charnn.config.text import TextOptions
 from charnn.config.training import TrainingOptions
 from charnn.errors import UnusedOptionError
@@ -22,6 +23,8 @@ def check_compatibility(text: TextOptions, model: ModelOptions, training: Traini
         needed = "a cell that has recurrent matrices"
         refuse_unused("--weight-drop", training.weight_drop > 0, needed)
         refuse_unused("--dropout-kind variational", training.dropout_kind == "variational", needed)
+    has_dropout = training.attention_dropout != ATTENTION_DROPOUT
+    refuse_unused("--attention-dropout", has_dropout and model.attention == "none", "--attention single")
     one_layer = model.num_layers == 1 and training.dropout_kind != "variational"
     refuse_unused("--hidden-dropout", one_layer and bool(training.hidden_dropout), "--num-layers 2 or more")
 

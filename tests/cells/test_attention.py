@@ -88,8 +88,8 @@ def test_the_memory_carries_a_text_from_one_call_to_the_next(cut):
     assert all(np.allclose(block.sum(axis=-1), 1) for block in whole.weights)
 
 
-def module_of(architecture):
-    module = Attention(architecture).double()
+def module_of(architecture, dropout=0.0):
+    module = Attention(architecture, dropout).double()
     with torch.no_grad():
         for name, weight in weights_of(architecture).items():
             module.weights[name].copy_(torch.from_numpy(weight))
@@ -135,7 +135,7 @@ def test_a_new_network_attends_to_nothing_yet():
 
 
 def test_in_training_what_is_attended_to_is_dropped_at_some_positions():
-    module = module_of(SHAPE)
+    module = module_of(SHAPE, 0.5)
     outputs = torch.from_numpy(outputs_of(SHAPE, 40))
     state = tuple(torch.from_numpy(part) for part in nothing(SHAPE))
     found, _ = module(outputs, state, torch.Generator().manual_seed(1))

@@ -4,7 +4,7 @@ import re
 from typing import get_args
 
 from charnn.analysis.dropout_masks import DropoutMasks, RunMasks, draw_masks
-from charnn.config.training import DropoutKind
+from charnn.config.regularization import DropoutKind
 from charnn.report.dropout_masks import sections
 from charnn.report.page import render
 from charnn.report.sections import Picture

@@ -27,7 +27,7 @@ TECHNIQUES = {
     "mingru": ("--cell", "mingru", "--num-layers", 2, "--residual"),
     "minlstm": ("--cell", "minlstm", "--initial-state", "learned"),
     "one-hot": ("--inputs", "one-hot", "--init-input", "uniform", "--init-range", 0.1),
-    "attention": ("--attention", "single", "--attention-window", 24),
+    "attention": ("--attention", "single", "--attention-window", 24, "--attention-dropout", 0.2),
     "attention of a gru over units": ("--cell", "gru", "--attention", "single", "--num-layers", 2, "--tie-weights"),
     "tied": ("--tie-weights", "--num-layers", 2),
     "naive dropout": ("--dropout", 0.4, "--dropout-kind", "naive", "--output-dropout", 0.1),

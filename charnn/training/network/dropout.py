@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from charnn.config import TrainingOptions
-from charnn.config.training import DropoutKind
+from charnn.config.regularization import DropoutKind
 
 
 @dataclass(frozen=True)
@@ -19,6 +19,7 @@ class RegularizationRates:
         input, hidden, output: on the input of the first layer, between layers, on the output of the last layer.
         recurrent: on the recurrent connections, if the kind is variational.
         embedding: of whole tokens of the vocabulary (see `TokenDropout`).
+        attention: of whole positions in the memory of attention, and of all that a position attends to.
         ngram: of whole n-gram embeddings at single positions (see `PositionDropout`).
         weight_drop: of entries of the recurrent matrices.
     """
@@ -29,6 +30,7 @@ class RegularizationRates:
     output: float = 0.0
     recurrent: float = 0.0
     embedding: float = 0.0
+    attention: float = 0.0
     ngram: float = 0.0
     weight_drop: float = 0.0
 
@@ -47,6 +49,7 @@ class RegularizationRates:
             output=rate(options.output_dropout),
             recurrent=rate(options.hidden_dropout),
             embedding=options.embedding_dropout,
+            attention=options.attention_dropout,
             ngram=options.ngram_dropout or 0.0,
             weight_drop=options.weight_drop,
         )

@@ -67,7 +67,7 @@ class Network(nn.Module):
             nn.Embedding(num_rows, shape.embedding_size) for num_rows in self._table_sizes
         )
         self.layers = nn.ModuleList(make_layer(shape, layer, rates) for layer in range(shape.num_layers))
-        self.attention = Attention(shape) if shape.attention_window else None
+        self.attention = Attention(shape, rates.attention) if shape.attention_window else None
         self.token_dropout = TokenDropout(rates.embedding, shape.vocab_size)
         self.ngram_dropout = PositionDropout(rates.ngram)
         self.input_dropout = ValueDropout(rates.input, rates.kind)
