@@ -92,7 +92,21 @@ def attend(weights: Mapping[str, Array], outputs_TBH: Array, state: Sequence[Arr
         state: before the first token; see `Attended`.
         xp: numpy or torch.
     """
-    query, key, value, gate = (part.swapaxes(0, 1) for part in project(weights, outputs_TBH, xp))
+    gated_TBD, new_state, all_weights = mix(project(weights, outputs_TBH, xp), state, xp)
+    return Attended(outputs_TBH + gated_TBD @ weights["output"].T, new_state, all_weights)
+
+
+def mix(
+    projected: Sequence[Array], state: Sequence[Array], xp: Namespace
+) -> tuple[Array, tuple[Array, Array, Array], list[Array]]:
+    """Return the gated mean of the values that T positions attend to (T, B, D), then as `Attended` the state and the weights.
+
+    Args:
+        projected: query, key, value and gate (T, B, D).
+        state: before the first token; see `Attended`.
+        xp: numpy or torch.
+    """
+    query, key, value, gate = (part.swapaxes(0, 1) for part in projected)
     keys = xp.concatenate((state[2][:, None], key), 1)
     memory_BJM = xp.concatenate((state[0], xp.concatenate((keys[:, :-1], value), -1)), 1)
     is_filled_BJ = xp.concatenate((state[1], xp.ones_like(key[..., 0])), 1)
@@ -108,9 +122,8 @@ def attend(weights: Mapping[str, Array], outputs_TBH: Array, state: Sequence[Arr
         block_weights = exponentials / exponentials.sum(-1)[..., None]
         mixed.append(block_weights @ seen[..., head:])
         all_weights.append(block_weights)
-    gated = sigmoid(gate, xp) * xp.concatenate(mixed, 1)
-    added = (gated @ weights["output"].T).swapaxes(0, 1)
-    return Attended(outputs_TBH + added, (memory_BJM[:, length:], is_filled_BJ[:, length:], key[:, -1]), all_weights)
+    gated_TBD = (sigmoid(gate, xp) * xp.concatenate(mixed, 1)).swapaxes(0, 1)
+    return gated_TBD, (memory_BJM[:, length:], is_filled_BJ[:, length:], key[:, -1]), all_weights
 
 
 def band(scores_TJ: Array, past: int, xp: Namespace) -> Array:

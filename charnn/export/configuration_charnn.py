@@ -26,6 +26,8 @@ class CharnnConfig(PretrainedConfig):
         nonlinearity: tanh or relu (rnn, leaky).
         mogrifier_rounds, mogrifier_rank: rounds of gating, and the rank of their matrices, 0 for full rank (mogrifier).
         initial_state: zero or learned.
+        attention_window: positions that the top layer attends to, the current one included; 0 without attention.
+        attention_size: of queries, keys and values.
     """
 
     model_type = "charnn"
@@ -50,6 +52,8 @@ class CharnnConfig(PretrainedConfig):
         mogrifier_rounds: int = 0,
         mogrifier_rank: int = 0,
         initial_state: str = "zero",
+        attention_window: int = 0,
+        attention_size: int = 0,
         **kwargs: Any,
     ) -> None:
         if cell not in CELLS:
@@ -71,6 +75,8 @@ class CharnnConfig(PretrainedConfig):
         self.mogrifier_rounds = mogrifier_rounds
         self.mogrifier_rank = mogrifier_rank
         self.initial_state = initial_state
+        self.attention_window = attention_window
+        self.attention_size = attention_size
         kwargs["tie_word_embeddings"] = False  # the output layer of tied weights is no module of its own
         super().__init__(**kwargs)
 

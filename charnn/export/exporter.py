@@ -7,7 +7,7 @@ from pathlib import Path
 import charnn.api
 from charnn.config import ExportOptions
 from charnn.config.export import ExportFormat
-from charnn.errors import CharnnError, ModelError, StorageError
+from charnn.errors import CharnnError, StorageError
 from charnn.files import explain_write_errors, portable_name
 from charnn.notices import notice_logger
 
@@ -50,8 +50,6 @@ def export_model(path: Path, options: ExportOptions, target: Path | None = None)
     refuse_existing(target)
     model = charnn.api.without_labels(charnn.api.with_label(charnn.api.read_model(path), options.label))
     charnn.api.report_untrained([model])
-    if options.to != "html":
-        _refuse_attention(path, model.architecture.attention_window)
     _note_forward_half(path, options)
     try:
         module = importlib.import_module(f"charnn.export.{options.to}")
@@ -64,15 +62,6 @@ def export_model(path: Path, options: ExportOptions, target: Path | None = None)
     else:
         module.write(model, target)
     return target
-
-
-def _refuse_attention(path: Path, window: int) -> None:
-    """Refuse a model with attention. Raises ModelError."""
-    if window:
-        raise ModelError(
-            f"{path}: has attention over {window} positions, which --to hf and onnx do not compute yet; "
-            "export it with --to html, or a model that was trained with --attention none"
-        )
 
 
 def _note_forward_half(path: Path, options: ExportOptions) -> None:

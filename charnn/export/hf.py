@@ -95,6 +95,8 @@ def make_network(model: Model, *, num_tokens: int, pad_token_id: int) -> CharnnF
         mogrifier_rounds=shape.mogrifier_rounds,
         mogrifier_rank=shape.mogrifier_rank,
         initial_state=shape.initial_state,
+        attention_window=shape.attention_window,
+        attention_size=shape.attention_size,
         bos_token_id=bos_token_id,
         pad_token_id=pad_token_id,
     )

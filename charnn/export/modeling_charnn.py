@@ -15,6 +15,7 @@ from torch.nn import functional
 from transformers import GenerationMixin, PreTrainedModel
 from transformers.utils import ModelOutput
 
+from .attention_charnn import CharnnAttention, Memory
 from .configuration_charnn import CharnnConfig
 from .layers_charnn import CharnnLayer, State
 
@@ -29,8 +30,10 @@ class CharnnOutput(ModelOutput):
     Args:
         loss: mean cross-entropy in nats, where labels were given.
         logits: of the token after each (B, T, V).
-        state: after the last token.
-        hidden_states: the embeddings, and each layer's outputs (B, T, E or H), where they were asked for.
+        state: after the last token: the state of each layer, the memory of attention, if any, and the last tokens, if n-grams
+            are embedded; each an array whose first axis is B.
+        hidden_states: the embeddings, and each layer's outputs (B, T, E or H), those of the top layer with what they attend
+            to, where they were asked for.
     """
 
     loss: Tensor | None = None
@@ -58,6 +61,8 @@ class CharnnForCausalLM(PreTrainedModel, GenerationMixin):
             self.embedding = nn.Embedding(config.num_network_tokens, size)
         self.ngram_embeddings = nn.ModuleList(nn.Embedding(rows, size) for rows in config.ngram_table_rows)
         self.layers = nn.ModuleList(CharnnLayer(config, index) for index in range(config.num_layers))
+        if config.attention_window:
+            self.attention = CharnnAttention(config)
         _, output_size = config.layer_sizes(config.num_layers - 1)
         if not config.tie_weights:
             self.output = nn.Linear(output_size, config.num_network_tokens, bias=False)
@@ -66,8 +71,11 @@ class CharnnForCausalLM(PreTrainedModel, GenerationMixin):
 
     def _init_weights(self, module: nn.Module) -> None:
         bound = self.config.hidden_size**-0.5
-        for weight in module.parameters(recurse=False):
-            nn.init.uniform_(weight, -bound, bound)
+        for name, weight in module.named_parameters(recurse=False):
+            if name == "norm_weight":
+                nn.init.ones_(weight)
+            else:
+                nn.init.uniform_(weight, -bound, bound)
 
     def get_input_embeddings(self) -> nn.Module | None:
         """Return the embedding of single tokens, None with one-hot inputs."""
@@ -87,6 +95,8 @@ class CharnnForCausalLM(PreTrainedModel, GenerationMixin):
     def initial_state(self, batch_size: int) -> State:
         """Return the state before the first token."""
         parts = [part for layer in cast(list[CharnnLayer], self.layers) for part in layer.initial_state(batch_size)]
+        if self.config.attention_window:
+            parts += self.attention.initial_state(batch_size)
         num_before = len(self.config.ngram_table_rows)
         if num_before:
             parts.append(torch.zeros(batch_size, num_before, dtype=torch.long, device=self.output_bias.device))
@@ -156,6 +166,11 @@ class CharnnForCausalLM(PreTrainedModel, GenerationMixin):
             hidden.append(outputs.transpose(0, 1))
             values_TBI = torch.cat((outputs, *others), -1)
             new_state += last
+        if self.config.attention_window:
+            memory = cast(Memory, state[first : first + CharnnAttention.num_states])
+            attended_BTH, memory = self.attention(hidden[-1], memory, is_read_BT)
+            hidden[-1] = attended_BTH
+            new_state += memory
         return hidden[-1], (*new_state, *history), tuple(hidden)
 
     def _embedded(self, ids_BT: Tensor, state: State, is_read_BT: Tensor | None) -> tuple[Tensor, State]:

@@ -13,7 +13,7 @@ from onnx import ModelProto, checker, helper
 
 from charnn import __version__
 from charnn.errors import CharnnError
-from charnn.export.onnx_network import initial_state, network_graph
+from charnn.export.onnx_network import initial_state, network_graph, zero_state
 from charnn.files import JsonObject, explain_write_errors, json_bytes, staging_directory
 from charnn.storage.model_directory import Model
 from charnn.text.vocabulary import as_text
@@ -88,5 +88,6 @@ def description(model: Model) -> JsonObject:
         "boundary_id": vocabulary.boundary_id,
         "unknown_id": vocabulary.unknown_id,
         "initial_state": {name: vector.tolist() for name, vector in state.items()},
+        "zero_state": zero_state(model.architecture),
         "tokens": [as_text(token, tokenizer.kind) for token in vocabulary.tokens],
     }

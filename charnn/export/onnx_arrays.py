@@ -18,7 +18,7 @@ Shape = tuple[int, ...]
 """Sizes of the axes; `ANY_SIZE` for one that is known only when the graph runs."""
 Operand = Any
 """A traced array, a NumPy array or a number."""
-Index = int | slice | EllipsisType
+Index = int | slice | EllipsisType | None
 
 ANY_SIZE = (1 << 31) - 1
 """A prime that no axis has, so that a cell that computes with a size is noticed in `reshape`."""
@@ -170,12 +170,19 @@ class TracedArray:
     def __lt__(self, other: Operand) -> Any:
         return self.elementwise("Less", self, other, dtype=bool)
 
+    def __and__(self, other: Operand) -> Any:
+        names = [self.name, self.graph.name_of(other, bool)]
+        return self._made("And", names, broadcast_shape([self.shape, _shape(other)]))
+
+    __rand__ = __and__
+
     def __matmul__(self, other: Operand) -> Any:
-        if len(other.shape) != 2 or other.shape[0] != self.shape[-1]:
+        if len(other.shape) < 2 or other.shape[-2] != self.shape[-1]:
             shapes = f"{_in_words(self.shape)} and {_in_words(other.shape)}"
             raise ValueError(f"the shapes {shapes} do not fit in a matrix product")
         names = [self.name, self.graph.name_of(other, self.dtype)]
-        return self._made("MatMul", names, (*self.shape[:-1], other.shape[1]))
+        stacked = broadcast_shape([self.shape[:-2], other.shape[:-2]])
+        return self._made("MatMul", names, (*stacked, self.shape[-2], other.shape[-1]))
 
     def __bool__(self) -> bool:
         raise TypeError("the value of an array decides what is computed")
@@ -190,13 +197,25 @@ class TracedArray:
         return (self[number] for number in range(self.shape[0]))
 
     def __getitem__(self, index: Index | tuple[Index, ...]) -> Any:
-        parts = _without_ellipsis(index if isinstance(index, tuple) else (index,), len(self.shape))
+        all_parts = _without_ellipsis(index if isinstance(index, tuple) else (index,), len(self.shape))
+        parts = [part for part in all_parts if part is not None]
         sliced = self._sliced({axis: part for axis, part in enumerate(parts) if isinstance(part, slice)})
         for axis in reversed([axis for axis, part in enumerate(parts) if isinstance(part, int)]):
             position = self.graph.initializers.add(np.asarray(parts[axis], np.int64))
             shape = (*sliced.shape[:axis], *sliced.shape[axis + 1 :])
             sliced = sliced._made("Gather", [sliced.name, position], shape, axis=axis)
-        return sliced
+        kept = [part for part in all_parts if not isinstance(part, int)]
+        return sliced._with_new_axes([axis for axis, part in enumerate(kept) if part is None])
+
+    def _with_new_axes(self, axes: Sequence[int]) -> Any:
+        """Return the array with axes of size 1 in these positions of the result."""
+        if not axes:
+            return self
+        shape = list(self.shape)
+        for axis in axes:
+            shape.insert(axis, 1)
+        positions = self.graph.initializers.add(np.array(axes, np.int64))
+        return self._made("Unsqueeze", [self.name, positions], tuple(shape))
 
     def _sliced(self, slices: Mapping[int, slice]) -> "TracedArray":
         wanted = {axis: part for axis, part in slices.items() if part != slice(None)}
@@ -229,6 +248,29 @@ class TracedArray:
         order = list(range(len(self.shape)))
         order[first], order[second] = order[second], order[first]
         return self._made("Transpose", [self.name], tuple(self.shape[axis] for axis in order), perm=order)
+
+    def sum(self, axis: int) -> Any:
+        """Return the sums along an axis."""
+        axis %= len(self.shape)
+        axes = self.graph.initializers.add(np.array([axis], np.int64))
+        return self._made("ReduceSum", [self.name, axes], self._shape_without(axis), keepdims=0)
+
+    def mean(self, axis: int) -> Any:
+        """Return the means along an axis."""
+        return self.reduced("ReduceMean", axis)
+
+    def reduced(self, operator: str, axis: int) -> Any:
+        """Return the result of an operator that reduces an axis."""
+        axis %= len(self.shape)
+        return self._made(operator, [self.name], self._shape_without(axis), axes=[axis], keepdims=0)
+
+    def _shape_without(self, axis: int) -> Shape:
+        return (*self.shape[:axis], *self.shape[axis + 1 :])
+
+    def filled_like(self, value: float) -> Any:
+        """Return an array of this shape and type that is filled with a value."""
+        (shape,) = self.graph.apply("Shape", [self.name])
+        return self._made("Expand", [self.graph.name_of(value, self.dtype), shape], self.shape)
 
     @property
     def T(self) -> Any:
@@ -265,15 +307,15 @@ def _is_number(operand: Operand) -> bool:
     return isinstance(operand, TracedArray) and operand.dtype != np.dtype(bool)
 
 
-def _without_ellipsis(parts: tuple[Index, ...], num_axes: int) -> tuple[int | slice, ...]:
-    """Return an index with a part for each axis."""
+def _without_ellipsis(parts: tuple[Index, ...], num_axes: int) -> tuple[int | slice | None, ...]:
+    """Return an index with a part for each axis, and None for each new one."""
     if Ellipsis not in parts:
         parts = (*parts, Ellipsis)
     position = parts.index(Ellipsis)
-    missing = num_axes - len(parts) + 1
+    missing = num_axes - sum(part is not None for part in parts) + 1
     filled = (*parts[:position], *(slice(None) for _ in range(missing)), *parts[position + 1 :])
     for part in filled:
-        if not isinstance(part, int | slice):
+        if not isinstance(part, int | slice | None):
             raise TypeError(f"an array is indexed with {part!r}")
     return filled  # type: ignore[return-value]
 
@@ -316,6 +358,21 @@ def _logaddexp(first: Operand, second: Operand) -> Any:
     return np.logaddexp(first, second) if traced is None else first + traced.elementwise("Softplus", traced)
 
 
+def _amax(array: Operand, axis: int) -> Any:
+    return array.reduced("ReduceMax", axis) if isinstance(array, TracedArray) else np.amax(array, axis)
+
+
+def _full_like(array: Operand, value: float) -> Any:
+    """Return an array of the same shape; a constant where it is known, as the mask of attention is."""
+    if isinstance(array, TracedArray) and ANY_SIZE in array.shape:
+        return array.filled_like(value)
+    return np.full(_shape(array), value, array.dtype)
+
+
+def _ones_like(array: Operand) -> Any:
+    return _full_like(array, 1)
+
+
 FUNCTIONS = SimpleNamespace(
     **{
         name: _elementwise(name, operator)
@@ -330,7 +387,10 @@ FUNCTIONS = SimpleNamespace(
             "where": "Where",
         }.items()
     },
+    amax=_amax,
     concatenate=_concatenate,
+    full_like=_full_like,
+    ones_like=_ones_like,
     clip=_clip,
     logaddexp=_logaddexp,
 )

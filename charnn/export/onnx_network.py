@@ -1,7 +1,7 @@
 """A network as an ONNX graph: T tokens of B streams in, their logits and the new state out.
 
 LSTMs, GRUs and simple RNNs are ONNX's operators, whose equations are the same, with the gates in another order. Any other cell
-is a loop (the operator Scan) over its own equations, those of `charnn.cells`.
+is a loop (the operator Scan) over its own equations, those of `charnn.cells`; so is attention.
 """
 
 from collections.abc import Mapping, Sequence
@@ -12,6 +12,7 @@ import numpy.typing as npt
 from onnx import GraphProto
 
 from charnn.cells import CELL_NAMES, Cell, cell_of
+from charnn.cells.attention import attention_weights, memory_shapes, mix, project
 from charnn.cells.parameters import layer_weights
 from charnn.config import Architecture
 from charnn.errors import CharnnError
@@ -19,6 +20,8 @@ from charnn.export.onnx_arrays import ANY_SIZE, FUNCTIONS, Graph, Initializers, 
 from charnn.storage.tensor_file import Tensors
 
 LAST_TOKENS = "last_tokens"
+MEMORY = ("attention.memory", "attention.is_filled", "attention.next_key")
+"""The names of the memory (see `charnn.cells.attention.Attended`)."""
 NEW = "new."
 """What the name of an output begins with, before that of the input whose value for the next call it is."""
 
@@ -47,8 +50,9 @@ OPERATORS = {
 def network_graph(architecture: Architecture, weights: Tensors) -> GraphProto:
     """Return the graph of a network.
 
-    Its inputs are `ids` (T, B), and the state: the vectors of `initial_state` with an axis B in front. Its outputs are `logits`
-    (T, B, V) of the token after each, and the new state, in the same order, with `new.` before each name.
+    Its inputs are `ids` (T, B), and the state: the vectors of `initial_state`, then the arrays of `zero_state`, with an axis B
+    in front. Its outputs are `logits` (T, B, V) of the token after each, and the new state, in the same order, with `new.`
+    before each name.
 
     Raises:
         CharnnError: for a registered cell whose equations ONNX cannot express.
@@ -59,12 +63,16 @@ def network_graph(architecture: Architecture, weights: Tensors) -> GraphProto:
         name: graph.input(name, (ANY_SIZE, len(vector)), vector.dtype)
         for name, vector in initial_state(architecture, weights).items()
     }
+    states |= {name: graph.input(name, (ANY_SIZE, *shape)) for name, shape in zero_state(architecture).items()}
     values_TBI, new_states = _embedded(graph, architecture, weights, ids_TB, states)
     for layer in range(architecture.num_layers):
         names = state_names(architecture, layer)
         below_TBI = values_TBI
         values_TBI, last = _layer(architecture, layer, weights, below_TBI, [states[name] for name in names])
         new_states |= dict(zip(names, last, strict=True))
+    if architecture.attention_window:
+        values_TBI, memory = _attended(weights, values_TBI, [states[name] for name in MEMORY])
+        new_states |= dict(zip(MEMORY, memory, strict=True))
     outputs = [graph.renamed(_logits(graph, architecture, weights, values_TBI), "logits")]
     outputs += [graph.renamed(new_states[name], NEW + name) for name in states]
     return graph.proto("charnn", outputs, list(graph.initializers.tensors.values()))
@@ -85,6 +93,12 @@ def initial_state(architecture: Architecture, weights: Tensors) -> dict[str, npt
     if architecture.embedding_order > 1:
         vectors[LAST_TOKENS] = np.zeros(architecture.embedding_order - 1, dtype=np.int64)
     return vectors
+
+
+def zero_state(architecture: Architecture) -> dict[str, tuple[int, ...]]:
+    """Return the shape of each array of one stream's state that begins with zeros: the memory of attention, if any, by name."""
+    shapes = memory_shapes(architecture, 1)
+    return {name: shape[1:] for name, shape in zip(MEMORY, shapes, strict=True)} if shapes else {}
 
 
 def state_names(architecture: Architecture, layer: int) -> list[str]:
@@ -206,6 +220,27 @@ def _scan(
         [TracedArray(graph, name, (*sizes, state[0].shape[1])) for name in made[len(state) :]],
         [TracedArray(graph, name, array.shape) for name, array in zip(made, state, strict=False)],
     )
+
+
+def _attended(
+    all_weights: Tensors, outputs_TBH: TracedArray, memory: Sequence[TracedArray]
+) -> tuple[TracedArray, Sequence[TracedArray]]:
+    """Return the outputs with what they attend to, and the new memory: products for all tokens at once, the rest in a loop."""
+    graph, weights = outputs_TBH.graph, attention_weights(all_weights)
+    projected = project(weights, outputs_TBH, FUNCTIONS)
+    body = Graph(graph.initializers, "attention.step.")
+    inner_memory = [body.input(f"memory.{part}", array.shape) for part, array in enumerate(memory)]
+    inner = [body.input(f"input.{part}", array.shape[1:])[None] for part, array in enumerate(projected)]
+    gated_1BD, new, _ = mix(inner, inner_memory, FUNCTIONS)
+    outputs = [body.renamed(array, f"new.{part}") for part, array in enumerate(new)]
+    outputs.append(body.renamed(gated_1BD[0], "output"))
+    names = [array.name for array in (*memory, *projected)]
+    subgraph = body.proto("attention.step", outputs)
+    *made, gated = graph.apply("Scan", names, len(outputs), body=subgraph, num_scan_inputs=len(projected))
+    gated_TBD = TracedArray(graph, gated, projected[-1].shape)
+    added_TBH = gated_TBD @ weights["output"].T
+    new_memory = [TracedArray(graph, name, array.shape) for name, array in zip(made, memory, strict=True)]
+    return outputs_TBH + added_TBH, new_memory
 
 
 def _logits(graph: Graph, architecture: Architecture, weights: Tensors, outputs_TBH: TracedArray) -> TracedArray:

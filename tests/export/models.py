@@ -1,11 +1,12 @@
 """Models to export that need no training."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from charnn.config import Architecture, TextOptions
 from charnn.errors import ModelError
-from charnn.storage.model_directory import Model
+from charnn.storage.model_directory import Model, read_model, write_model
 from charnn.text.tokenizers import Tokenizer
 from tests.conftest import ramp_weights, trained_tokenizer
 
@@ -37,6 +38,14 @@ ARCHITECTURES: dict[str, dict[str, Any]] = {
 def untrained_model(text: str, options: TextOptions | None = None, *, name: str = "untrained", **shape: Any) -> Model:
     """Return a model that is not on disk: its vocabulary is that of a text, its weights are the same on every machine."""
     return model_of(trained_tokenizer(options or TextOptions(tokenizer="char"), text), name=name, **shape)
+
+
+def add_attention(run: Path, window: int = 6) -> None:
+    """Give the network of a trained model attention with weights that are not of training."""
+    model = read_model(run)
+    architecture = replace(model.architecture, attention_window=window, attention_size=5)
+    weights = {**ramp_weights(architecture, 0.2), **model.weights}
+    write_model(run, replace(model.config, architecture=architecture), weights, generation=model.generation)
 
 
 def model_of(tokenizer: Tokenizer, *, name: str = "untrained", **shape: Any) -> Model:

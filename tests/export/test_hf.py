@@ -13,6 +13,7 @@ import pytest
 import torch
 
 import charnn
+from charnn import api
 from charnn.config import Architecture, TextOptions
 from charnn.errors import ModelError
 from charnn.inference.engine import Engine
@@ -20,6 +21,7 @@ from charnn.storage.model_directory import Model, read_model
 from charnn.storage.tensor_file import Tensors
 from charnn.text.tokenizers import Tokenizer, decode, load_tokenizer
 from tests.conftest import ARCHITECTURES, FABLES, ramp_weights, trained_tokenizer
+from tests.export.models import add_attention
 
 pytestmark = pytest.mark.filterwarnings("ignore:::transformers", "ignore::DeprecationWarning")
 
@@ -87,6 +89,34 @@ def test_every_cell_has_the_engines_logits(architecture):
     torch.testing.assert_close(both.state, whole.state, rtol=0, atol=1e-5)
 
 
+@pytest.mark.parametrize("window", [2, 7, 200])
+def test_attention_passes_over_padding_wherever_it_stands(window):
+    """In texts of several blocks, read in three calls, in the second of which one text has padding only."""
+    architecture = Architecture("gru", VOCAB_SIZE, 6, 8, 1, attention_window=window, attention_size=4)
+    weights = ramp_weights(architecture)
+    network = hf.make_network(made_model(architecture, weights), num_tokens=NUM_TOKENS, pad_token_id=PAD)
+    generator = np.random.default_rng(5)
+    ids, is_read = generator.integers(0, VOCAB_SIZE, (2, 400)), generator.random((2, 400)) < 0.7
+    is_read[0, 290:300] = False
+    is_read[:, -1] = [False, True]
+    ids_BT, mask = torch.from_numpy(np.where(is_read, ids, PAD)), torch.from_numpy(is_read)
+    parts, state = [], None
+    with torch.no_grad():
+        for part in (slice(0, 290), slice(290, 300), slice(300, 400)):
+            output = network(ids_BT[:, part], attention_mask=mask[:, part], state=state)
+            parts.append(output.logits[..., :VOCAB_SIZE])
+            state = output.state
+    logits_BTV = torch.cat(parts, 1)
+    for text in (0, 1):
+        engine = Engine(architecture, weights)
+        outputs, (_, memory) = engine.forward(ids[text, is_read[text]][:, None], engine.initial_state())
+        expected = torch.from_numpy(engine.logits(outputs)[:, 0])
+        torch.testing.assert_close(logits_BTV[text, mask[text]], expected, rtol=0, atol=1e-5)
+        torch.testing.assert_close(logits_BTV[text, -1], expected[-1], rtol=0, atol=1e-5)  # padding or not
+        for part, wanted in zip(state[1:], memory, strict=True):
+            np.testing.assert_allclose(part[text], wanted[0], rtol=0, atol=1e-5)
+
+
 @pytest.mark.parametrize("embedding_order", [1, 3])
 @pytest.mark.parametrize("cell", ["lstm", "gru", "rnn"])
 def test_logits_stay_within_a_ten_thousandth_over_a_thousand_tokens(cell, embedding_order):
@@ -144,7 +174,7 @@ def opened(path: Path):
 
 def test_a_directory_has_all_that_it_needs(exported):
     names = {path.name for path in exported.iterdir()}
-    code = {"configuration_charnn.py", "layers_charnn.py", "modeling_charnn.py"}
+    code = {"attention_charnn.py", "configuration_charnn.py", "layers_charnn.py", "modeling_charnn.py"}
     data = {"config.json", "generation_config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json"}
     assert names == code | data
     assert len({path.stat().st_mode for path in exported.iterdir()}) == 1
@@ -202,6 +232,20 @@ def test_beam_search_keeps_the_states_of_its_beams(exported, run):
     ids = network.generate(**tokenizer("The fox", return_tensors="pt"), max_new_tokens=12, num_beams=3)
     expected = charnn.load(run).sample("The fox", length=12, beam=3)
     assert tokenizer.decode(ids[0], skip_special_tokens=True) == str(expected)
+
+
+def test_a_model_with_attention_writes_what_charnn_writes(run, charnn):
+    add_attention(run)
+    assert charnn("export", run, "--to", "hf", "-o", "small-hf").status == 0
+    network, tokenizer = opened(Path("small-hf"))
+    model = api.load(run)
+    prompts = ["The fox", "OLD MARROW: "]
+    inputs = tokenizer(prompts, return_tensors="pt", padding=True)
+    ids = network.generate(**inputs, max_new_tokens=30, do_sample=False)
+    texts = [prompt + model.sample(prompt, length=30, greedy=True).text for prompt in prompts]
+    assert tokenizer.batch_decode(ids, skip_special_tokens=True) == texts
+    beams = network.generate(**tokenizer("The fox", return_tensors="pt"), max_new_tokens=12, num_beams=3)
+    assert tokenizer.decode(beams[0], skip_special_tokens=True) == str(model.sample("The fox", length=12, beam=3))
 
 
 def test_a_line_ends_where_charnn_ends_it(line_run, charnn):

@@ -22,6 +22,7 @@ from charnn.inference.engine import Engine, log_softmax
 from charnn.inference.stepper import stepper_for
 from charnn.storage.model_directory import Model, read_model
 from tests.conftest import ARCHITECTURES, FABLES, REPOSITORY, ramp_weights, trained_tokenizer
+from tests.export.models import add_attention
 
 CLIENTS = "the extra clients is not installed: pip install -e '.[clients]'"
 onnx = pytest.importorskip("onnx", reason=CLIENTS)
@@ -40,6 +41,9 @@ OTHERS = [
     Architecture("depth-lstm", 11, 6, 8, 3, initial_state="learned", residual=True, embedding_order=2),
     Architecture("minlstm", 11, 6, 8, 2, inputs="one-hot", initial_state="learned", residual=True),
     Architecture("mogrifier", 11, 6, 8, 2, mogrifier_rounds=3, tie_weights=True, residual=True),
+    Architecture(
+        "lstm", 11, 6, 8, 2, skip=2, residual=True, attention_window=20, attention_size=3, direction="backward"
+    ),
 ]
 EVERY = [
     *ARCHITECTURES,
@@ -70,10 +74,11 @@ def exported(architecture):
 
 def state_of(description):
     """Return the initial state of one stream as a client makes it from model.json."""
-    return {
+    state = {
         name: np.array([vector], dtype=np.int64 if name == "last_tokens" else np.float32)
         for name, vector in description["initial_state"].items()
     }
+    return state | {name: np.zeros((1, *shape), dtype=np.float32) for name, shape in description["zero_state"].items()}
 
 
 def advance(session, ids_TB, state):
@@ -88,7 +93,11 @@ def some_ids(num_streams, vocab_size=11):
 
 def assert_same_state(state, engine_state):
     parts = [part for layer in engine_state for part in layer]
-    for (name, array), expected in zip(state.items(), parts, strict=True):
+    names = [name for name in state if name.startswith("state.")]
+    names += [name for name in state if name.startswith("attention.")]  # before the last tokens, in the engine
+    names += [name for name in state if name not in names]
+    for name, expected in zip(names, parts, strict=True):
+        array = state[name]
         np.testing.assert_allclose(array, expected, atol=1e-4, err_msg=name)
 
 
@@ -116,6 +125,7 @@ def test_chunks_and_single_steps_carry_the_state(architecture):
     np.testing.assert_allclose(np.concatenate(parts), whole, atol=1e-5)
     for name, array in state.items():
         np.testing.assert_allclose(array, last[name], atol=1e-5, err_msg=name)
+    assert [array.shape for array in state.values()] == [array.shape for array in initial.values()]
     stepper = stepper_for(engine, engine.initial_state())
     expected = [stepper.step(ids_B)[0].copy() for ids_B in ids_TB]
     np.testing.assert_allclose(whole[:, 0], expected, atol=1e-4)
@@ -168,6 +178,24 @@ def test_the_file_says_what_it_is_where_it_is_on_its_own(written):
         **{name: ["B", 24] for name in ("state.0.0", "state.0.1", "new.state.0.0", "new.state.0.1")},
         **{name: ["B", 2] for name in ("last_tokens", "new.last_tokens")},
     }
+
+
+def test_the_memory_of_attention_begins_with_zeros(charnn, run):
+    add_attention(run, window=6)
+    assert charnn("export", run, "--to", "onnx", "-o", "small-onnx").status == 0
+    description = json.loads(Path("small-onnx/model.json").read_text(encoding="utf-8"))
+    assert description["zero_state"] == {
+        "attention.memory": [5, 10],
+        "attention.is_filled": [5],
+        "attention.next_key": [5],
+    }
+    assert list(description["initial_state"]) == ["state.0.0", "state.0.1", "last_tokens"]
+    session = session_of("small-onnx/model.onnx")
+    assert {each.name: each.shape for each in session.get_inputs()}["attention.memory"] == ["B", 5, 10]
+    text = FABLES.read_text(encoding="utf-8")[500:700]
+    ids = [description["boundary_id"], *map(description["tokens"].index, text[:-1])]
+    logits_TBV, _ = advance(session, np.array(ids)[:, None], state_of(description))
+    np.testing.assert_allclose(log_softmax(logits_TBV)[:, 0], api.load(run).log_probs(text), atol=1e-4)
 
 
 def test_a_learned_initial_state_is_that_of_the_description():
@@ -273,7 +301,7 @@ def test_a_registered_cell_that_onnx_cannot_express_is_refused(monkeypatch, step
     ) as error:
         export.onnx_model(registered(monkeypatch, step))
     assert reason in str(error.value)
-    assert "use arithmetic, @, slices, reshape, sigmoid and abs, clip, concatenate" in str(error.value)
+    assert "use arithmetic, @, slices, reshape, sigmoid and abs, amax, clip, concatenate" in str(error.value)
 
 
 def test_a_model_too_large_for_a_file_is_refused_before_anything_is_written(monkeypatch, tmp_path):
@@ -330,7 +358,10 @@ def test_of_a_bidirectional_model_each_half_is_exported(charnn, run):
         assert description["architecture"]["direction"] == direction
 
 
-def test_the_snippet_of_the_readme_samples_with_onnxruntime_and_numpy_alone(run, tmp_path):
+@pytest.mark.parametrize("window", [0, 4], ids=["", "attention"])
+def test_the_snippet_of_the_readme_samples_with_onnxruntime_and_numpy_alone(run, tmp_path, window):
+    if window:
+        add_attention(run, window)
     export.write(read_model(run), tmp_path / "tour-onnx")
     page = (REPOSITORY / "charnn" / "export" / "README.md").read_text(encoding="utf-8")
     (snippet,) = re.findall(r"```python\n(.*?)```", page.split("## ONNX")[1].split("\n## ")[0], flags=re.DOTALL)
