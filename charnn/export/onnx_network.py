@@ -1,7 +1,7 @@
 """A network as an ONNX graph: T tokens of B streams in, their logits and the new state out.
 
 LSTMs, GRUs and simple RNNs are ONNX's operators, whose equations are the same, with the gates in another order. Any other cell
-is a loop (the operator Scan) over its own equations, those of `charnn.cells`; so is attention.
+is a loop (the operator Scan) over its own equations, those of `charnn.cells`; attention is one (Loop) over blocks of tokens.
 """
 
 from collections.abc import Mapping, Sequence
@@ -16,12 +16,14 @@ from charnn.cells.attention import attention_weights, memory_shapes, mix, projec
 from charnn.cells.parameters import layer_weights
 from charnn.config import Architecture
 from charnn.errors import CharnnError
-from charnn.export.onnx_arrays import ANY_SIZE, FUNCTIONS, Graph, Initializers, TracedArray
+from charnn.export.onnx_arrays import ANY_SIZE, FUNCTIONS, MAX_INT64, Graph, Initializers, TracedArray
 from charnn.storage.tensor_file import Tensors
 
 LAST_TOKENS = "last_tokens"
 MEMORY = ("attention.memory", "attention.is_filled", "attention.next_key")
 """The names of the memory (see `charnn.cells.attention.Attended`)."""
+ATTENTION_BLOCK = 32
+"""Positions whose scores are computed together."""
 NEW = "new."
 """What the name of an output begins with, before that of the input whose value for the next call it is."""
 
@@ -225,22 +227,59 @@ def _scan(
 def _attended(
     all_weights: Tensors, outputs_TBH: TracedArray, memory: Sequence[TracedArray]
 ) -> tuple[TracedArray, Sequence[TracedArray]]:
-    """Return the outputs with what they attend to, and the new memory: products for all tokens at once, the rest in a loop."""
+    """Return the outputs with what they attend to, and the new memory.
+
+    Products with weights are computed for all tokens at once, scores for one block after another, then for each token that is
+    left over.
+    """
     graph, weights = outputs_TBH.graph, attention_weights(all_weights)
     projected = project(weights, outputs_TBH, FUNCTIONS)
-    body = Graph(graph.initializers, "attention.step.")
+    shape_3 = TracedArray(graph, graph.apply("Shape", [projected[0].name])[0], (3,), np.int64)
+    num_blocks = shape_3[:1] / ATTENTION_BLOCK
+    in_blocks = num_blocks * ATTENTION_BLOCK
+    first, last, axis = (graph.initializers.add(np.array([number], np.int64)) for number in (0, MAX_INT64, 0))
+    blocks_shape = FUNCTIONS.concatenate((num_blocks, np.array([ATTENTION_BLOCK]), shape_3[1:]))
+    whole_blocks, rest = [], []
+    for part in projected:
+        (whole,) = graph.apply("Slice", [part.name, first, in_blocks.name, axis])
+        (whole,) = graph.apply("Reshape", [whole, blocks_shape.name])
+        whole_blocks.append(TracedArray(graph, whole, (ANY_SIZE, ATTENTION_BLOCK, *part.shape[1:])))
+        (left_over,) = graph.apply("Slice", [part.name, in_blocks.name, last, axis])
+        rest.append(TracedArray(graph, left_over, part.shape)[:, None])
+    of_blocks, memory = _mixed("attention.blocks.", whole_blocks, memory)
+    of_rest, memory = _mixed("attention.step.", rest, memory)
+    whole_shape = FUNCTIONS.concatenate((in_blocks, shape_3[1:]))
+    (whole,) = graph.apply("Reshape", [of_blocks.name, whole_shape.name])
+    gated_TBD = FUNCTIONS.concatenate((TracedArray(graph, whole, projected[0].shape), of_rest[:, 0]))
+    return outputs_TBH + gated_TBD @ weights["output"].T, memory
+
+
+def _mixed(
+    prefix: str, projected: Sequence[TracedArray], memory: Sequence[TracedArray]
+) -> tuple[TracedArray, Sequence[TracedArray]]:
+    """Return what N blocks of t positions attend to, gated (N, t, B, D), and the new memory.
+
+    That is a loop over the blocks, of which there may be none; a Scan needs one at least.
+
+    Args:
+        prefix: of names.
+        projected: query, key, value and gate (N, t, B, D).
+    """
+    graph = projected[0].graph
+    body = Graph(graph.initializers, prefix)
+    number, is_on = body.input("number", (), np.int64), body.input("is_on", (), bool)
     inner_memory = [body.input(f"memory.{part}", array.shape) for part, array in enumerate(memory)]
-    inner = [body.input(f"input.{part}", array.shape[1:])[None] for part, array in enumerate(projected)]
-    gated_1BD, new, _ = mix(inner, inner_memory, FUNCTIONS)
-    outputs = [body.renamed(array, f"new.{part}") for part, array in enumerate(new)]
-    outputs.append(body.renamed(gated_1BD[0], "output"))
-    names = [array.name for array in (*memory, *projected)]
-    subgraph = body.proto("attention.step", outputs)
-    *made, gated = graph.apply("Scan", names, len(outputs), body=subgraph, num_scan_inputs=len(projected))
-    gated_TBD = TracedArray(graph, gated, projected[-1].shape)
-    added_TBH = gated_TBD @ weights["output"].T
+    block = [body.apply("Gather", [part.name, number.name], axis=0)[0] for part in projected]
+    inner = [TracedArray(body, name, part.shape[1:]) for name, part in zip(block, projected, strict=True)]
+    gated_TBD, new, _ = mix(inner, inner_memory, FUNCTIONS)
+    outputs = [body.renamed(is_on, "is_still_on")]
+    outputs += [body.renamed(array, f"new.{part}") for part, array in enumerate(new)]
+    outputs.append(body.renamed(gated_TBD, "output"))
+    num_blocks = TracedArray(graph, graph.apply("Shape", [projected[0].name])[0], (4,), np.int64)[0]
+    names = [num_blocks.name, "", *(array.name for array in memory)]
+    *made, gated = graph.apply("Loop", names, len(memory) + 1, body=body.proto(prefix[:-1], outputs))
     new_memory = [TracedArray(graph, name, array.shape) for name, array in zip(made, memory, strict=True)]
-    return outputs_TBH + added_TBH, new_memory
+    return TracedArray(graph, gated, projected[0].shape), new_memory
 
 
 def _logits(graph: Graph, architecture: Architecture, weights: Tensors, outputs_TBH: TracedArray) -> TracedArray:

@@ -119,7 +119,9 @@ def test_chunks_and_single_steps_carry_the_state(architecture):
     ids_TB = some_ids(num_streams=1)[:120]
     whole, last = advance(session, ids_TB, initial)
     state, parts = initial, []
-    for first, end in pairwise([0, *range(1, 41), 47, 120]):  # 40 single steps, then chunks
+    for first, end in pairwise(
+        [0, *range(1, 41), 47, 111, 120]
+    ):  # 40 single steps, then chunks, one of 2 blocks of attention
         logits, state = advance(session, ids_TB[first:end], state)
         parts.append(logits)
     np.testing.assert_allclose(np.concatenate(parts), whole, atol=1e-5)
