@@ -38,7 +38,10 @@ class Exported:
         begun = time.perf_counter()
         self.session = onnxruntime.InferenceSession(directory / "model.onnx", options)
         self.load_seconds = time.perf_counter() - begun
-        state = json.loads((directory / "model.json").read_text(encoding="utf-8"))["initial_state"]
+        description = json.loads((directory / "model.json").read_text(encoding="utf-8"))
+        state = description["initial_state"] | {
+            name: np.zeros(shape) for name, shape in description["zero_state"].items()
+        }
         kinds = {
             each.name: np.int64 if each.type == "tensor(int64)" else np.float32 for each in self.session.get_inputs()
         }
