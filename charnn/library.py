@@ -171,7 +171,7 @@ def compare(
 
     Args:
         texts: files that neither model was trained on.
-        unit: what is compared: lines, documents (separated by blank lines), or one running text ("stream").
+        unit: what is compared: lines, documents (between blank lines), tunes (ABC), or one running text ("stream").
         state: start each unit from the initial state ("reset"), or carry the hidden state over ("carry").
         mix_ngram: interpolate each model with its n-gram model.
         spell: multiply the probability of <unk> by the probability of the spelling.

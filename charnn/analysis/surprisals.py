@@ -17,6 +17,7 @@ from charnn.text.corpus import open_ids
 from charnn.text.reading import documents, lines, whole_lines
 from charnn.text.sources import display_name
 from charnn.text.tokenizers import Tokenizer, decode
+from charnn.text.unit_kinds import has_own_boundary, separator_of
 from charnn.text.units import read_units
 from charnn.text.vocabulary import UNKNOWN, as_text, visible
 
@@ -27,7 +28,6 @@ MIN_COUNT = 10
 _MAX_CHARS_PER_TOKEN = {"char": 1, "byte": 1}
 UNKNOWN_MARK = "\ufffd"
 """What stands for unknown characters, words and subwords of a held-out text, of which only the ids are stored."""
-_SEPARATORS = {"line": "\n", "document": "\n\n"}
 
 
 @dataclass(frozen=True)
@@ -90,8 +90,9 @@ def text_to_read(model: Model, file: str | None, max_tokens: int, *, encoding: s
 
 def _file_text(file: str, tokenizer: Tokenizer, max_tokens: int, encoding: str) -> str:
     parts: list[str] = []
-    for part in read_units([file], tokenizer, unit="stream", encoding=encoding):
-        parts.append(part)
+    is_of_tunes = tokenizer.unit == "tune"
+    for part in read_units([file], tokenizer, unit="tune" if is_of_tunes else "stream", encoding=encoding):
+        parts.append(part + separator_of("tune") * is_of_tunes)
         if sum(map(len, parts)) >= max_tokens * _MAX_CHARS_PER_TOKEN.get(tokenizer.kind, 16):
             break
     if not (text := "".join(parts)):
@@ -111,7 +112,7 @@ def _held_out_text(model: Model, max_tokens: int) -> str:
     if tokenizer.unit == "stream":
         return _text_of(ids, tokenizer)
     ends = np.flatnonzero(ids == tokenizer.vocabulary.boundary_id)
-    separator = _SEPARATORS[tokenizer.unit]
+    separator = separator_of(tokenizer.unit)
     return "".join(
         _text_of(part[part != tokenizer.vocabulary.boundary_id], tokenizer) + separator
         for part in np.split(ids, ends + 1)
@@ -178,7 +179,9 @@ def read_surprisals(model: Model, text: str, *, passage_length: int) -> Surprisa
 
 def divided(text: str, tokenizer: Tokenizer) -> Iterator[str]:
     """Yield the units of a text: lines, documents, or pieces of a running text, as `charnn score` reads them from a file."""
-    return {"line": lines, "document": documents, "stream": whole_lines}[tokenizer.unit](iter([text]))
+    if has_own_boundary(tokenizer.unit):
+        return documents(iter([text]))
+    return (lines if tokenizer.unit == "line" else whole_lines)(iter([text]))
 
 
 def _scores(model: Model, text: str, options: ScoreOptions) -> Iterator[Score]:

@@ -115,7 +115,10 @@ class ComparisonOptions(Checked):
     """
 
     unit: Annotated[
-        Unit, Option("What is compared: lines, blank-line-separated documents, or one running text.", common=True)
+        Unit,
+        Option(
+            "What is compared: lines, blank-line-separated documents, tunes (ABC), or one running text.", common=True
+        ),
     ] = "line"
     state: Annotated[
         Literal["reset", "carry"],
@@ -152,4 +155,4 @@ class ComparisonOptions(Checked):
     def __post_init__(self) -> None:
         """Check bounds, and refuse options that have no effect."""
         super().__post_init__()
-        refuse_unused("--state", self.state == "carry" and self.unit == "stream", "--unit line or document")
+        refuse_unused("--state", self.state == "carry" and self.unit == "stream", "--unit line, document or tune")

@@ -43,7 +43,9 @@ class ScoredTextOptions(Checked):
     unit: Annotated[
         ScoredUnit,
         Option(
-            "A record is a line, a blank-line-separated document, a file, or the whole text.", panel=TEXT, common=True
+            "A record is a line, a blank-line-separated document, a tune (ABC), a file, or the whole text.",
+            panel=TEXT,
+            common=True,
         ),
     ] = "line"
     state: Annotated[
@@ -252,8 +254,8 @@ class ScoreOptions(
         for weight in self.weight:
             if not 0 < weight < math.inf:
                 raise OptionError(f"-w: found {weight:g}, but it must be above 0 and finite")
-        refuse_unused("--no-eos", not self.eos and self.is_running, "--unit line or document")
-        refuse_unused("--state", self.state == "carry" and self.is_running, "--unit line or document")
+        refuse_unused("--no-eos", not self.eos and self.is_running, "--unit line, document or tune")
+        refuse_unused("--state", self.state == "carry" and self.is_running, "--unit line, document or tune")
         self._check_columns()
         self._check_labels()
         self._check_directions()

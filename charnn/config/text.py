@@ -7,10 +7,10 @@ from charnn.errors import OptionError
 from charnn.options import Checked, Option, refuse_both, refuse_unused
 
 TokenizerKind = Literal["char", "byte", "word", "subword"]
-Unit = Literal["stream", "line", "document"]
+Unit = Literal["stream", "line", "document", "tune"]
 LetterCase = Literal["upper", "keep"]
 AmbiguousLetters = Literal["collapse", "keep", "skip"]
-ScoredUnit = Literal["stream", "line", "document", "file"]
+ScoredUnit = Literal["stream", "line", "document", "tune", "file"]
 LABELS_BY_PATH = ("file", "directory")
 """The values of `--label-from` that are not a column."""
 
@@ -55,7 +55,7 @@ class TextOptions(Checked):
     unit: Annotated[
         Unit,
         Option(
-            "Independent unit of text: the whole stream, each line, or each document (separated by blank lines).",
+            "Independent unit of text: the whole stream, each line, each document (between blank lines), or each tune (ABC).",
             panel=TEXT,
             common=True,
         ),
@@ -100,7 +100,7 @@ class TextOptions(Checked):
     valid_fraction: Annotated[
         float,
         Option(
-            "Fraction held out: the end of a stream, or lines or documents drawn with the seed.",
+            "Fraction held out: the end of a stream, or units drawn with the seed.",
             at_least=0,
             below=1,
             panel=TEXT,
@@ -140,7 +140,9 @@ class TextOptions(Checked):
 
     def _check_labels(self) -> None:
         refuse_unused(
-            "--label-from", self.label_from is not None and self.unit == "stream", "--unit line or --unit document"
+            "--label-from",
+            self.label_from is not None and self.unit not in ("line", "document"),
+            "--unit line or --unit document",
         )
         if self.label_from is None or self.label_from in LABELS_BY_PATH:
             return

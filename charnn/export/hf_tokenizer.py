@@ -12,6 +12,7 @@ from charnn.errors import ModelError
 from charnn.export.hf_words import pretokenized_parts, word_parts
 from charnn.storage.model_directory import Model
 from charnn.text.tokenizers import FORMAT_VERSION, SubwordTokenizer, Tokenizer
+from charnn.text.unit_kinds import has_own_boundary
 from charnn.text.vocabulary import NEWLINE, SPACE_SYMBOL, UNKNOWN, escaped_symbols
 
 BOS, EOS, PAD = "<|bos|>", "<|eos|>", "<|pad|>"
@@ -54,7 +55,7 @@ def make_fast_tokenizer(model: Model) -> PreTrainedTokenizerFast:
 def _names(tokenizer: Tokenizer) -> list[str]:
     """Return the name of each token; the boundary of documents is the end of a sequence."""
     names = list(tokenizer.vocabulary.tokens)
-    if tokenizer.unit == "document":
+    if has_own_boundary(tokenizer.unit):
         names[tokenizer.vocabulary.boundary_id] = EOS
     return names
 

@@ -14,6 +14,7 @@ from tokenizers import Regex, decoders, normalizers, pre_tokenizers
 
 from charnn.config import Unit
 from charnn.text.pretokenized import LINE_END_MARK
+from charnn.text.unit_kinds import has_own_boundary
 from charnn.text.vocabulary import DOCUMENT_BOUNDARY, NEWLINE
 from charnn.text.word_classes import Ranges, word_classes
 from charnn.text.words import GLUE
@@ -171,7 +172,7 @@ def _marks(space: str, gap: str, unit: Unit, end_name: str) -> list[tuple[Regex,
     """
     alone, line_end = rf"(?![^{space}])", rf"{gap}*+\n?"
     begins = rf"(?<![^{space}])"
-    if unit != "document":
+    if not has_own_boundary(unit):
         return [(Regex(rf"{begins}(?:{DOCUMENT_BOUNDARY}|{LINE_END_MARK}){alone}{line_end}"), NEWLINE)]
     groups = {
         "boundary": rf"(?<![{space}])[{space}]*+{DOCUMENT_BOUNDARY}{alone}[{space}]*+",

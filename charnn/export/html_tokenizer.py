@@ -10,6 +10,7 @@ import numpy as np
 
 from charnn.files import JsonObject
 from charnn.text.tokenizers import Tokenizer
+from charnn.text.unit_kinds import has_own_boundary
 from charnn.text.words import word_rules
 
 
@@ -19,7 +20,7 @@ def described_tokenizer(tokenizer: Tokenizer) -> JsonObject:
     described: JsonObject = {
         "kind": tokenizer.kind,
         "version": tokenizer.version,
-        "unit": tokenizer.unit,
+        "unit": "document" if has_own_boundary(tokenizer.unit) else tokenizer.unit,
         "boundary_id": vocabulary.boundary_id,
         "unknown_id": vocabulary.unknown_id,
         "tokens": list(vocabulary.tokens),

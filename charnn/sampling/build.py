@@ -45,7 +45,7 @@ def check_can_write(model: Model, options: SampleOptions) -> None:
     if options.until == "unit" and model.tokenizer.unit == "stream":
         raise OptionError(
             f"--until unit: found {model.path}, a model of one running text, which has no units; "
-            "leave it out, or train with --unit line or document"
+            "leave it out, or train with --unit line, document or tune"
         )
 
 

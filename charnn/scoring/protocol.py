@@ -76,6 +76,7 @@ def validation_in_words(unit: Unit, *, num_tokens: int, num_held_out: int) -> st
         "stream": "held-out text read as running text, as score --unit stream does",
         "line": "each held-out line from the initial state, as score does",
         "document": "each held-out document from the initial state, as score --unit document does",
+        "tune": "each held-out tune from the initial state, as score --unit tune does",
     }[unit]
     part = f"{num_tokens:,} of {num_held_out:,} tokens, in pieces: " if num_tokens < num_held_out else ""
     return part + how

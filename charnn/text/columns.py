@@ -99,7 +99,12 @@ def _as_document(cell: str) -> str:
     return document + "\n\n" if document else ""
 
 
-_AS_UNIT: dict[Unit, Callable[[str], str]] = {"stream": _as_lines, "line": _as_line, "document": _as_document}
+_AS_UNIT: dict[Unit, Callable[[str], str]] = {
+    "stream": _as_lines,
+    "line": _as_line,
+    "document": _as_document,
+    "tune": _as_document,
+}
 
 
 def is_json_lines(name: str, first_line: str) -> bool:

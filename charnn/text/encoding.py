@@ -22,6 +22,7 @@ from charnn.text.splitting import SplitChunk
 from charnn.text.stored_ids import ShardWriter, shard_paths, shard_writers
 from charnn.text.tokenizer_training import NumberedWords, WordCounts, make_word_tokenizer, set_counts
 from charnn.text.tokenizers import ByteTokenizer, CharTokenizer, Tokenizer, load_tokenizer
+from charnn.text.unit_kinds import has_own_boundary
 from charnn.text.vocabulary import NEWLINE
 
 SPLITS = ("train", "valid")
@@ -114,7 +115,11 @@ class _IdEncoder:
 
     def __call__(self, chunk: SplitChunk) -> _EncodedChunk:
         tokenizer, text = self._tokenizer, chunk.text(self._tokenizer.unit)
-        ids = stored_ids(tokenizer, text) if tokenizer.unit != "document" else encode_documents(tokenizer, chunk.texts)
+        ids = (
+            stored_ids(tokenizer, text)
+            if not has_own_boundary(tokenizer.unit)
+            else encode_documents(tokenizer, chunk.texts)
+        )
         stored = ids.astype(tokenizer.vocabulary.dtype, copy=False)
         num_unknown = _num_unknown(ids, tokenizer.vocabulary.unknown_id)
         return _EncodedChunk(stored, (len(ids), *_sizes(text, chunk), num_unknown))
@@ -146,7 +151,7 @@ def encode_words(
         for chunk, numbered in encode_in_order(encode, split_chunks, num_workers=num_workers):
             numbers = words.numbers_of(numbered.words)
             if chunk.split == "train":
-                num_documents = len(chunk.texts) if options.unit == "document" else 0
+                num_documents = len(chunk.texts) if has_own_boundary(options.unit) else 0
                 words.count(numbers, numbered.counts, num_documents=num_documents)
             files[chunk.split].write(numbers.astype(_NUMBER)[numbered.indices].data)
             totals[chunk.split] += numbered.sizes
@@ -211,7 +216,9 @@ class _WordNumberer:
         if len(self._words) > MAX_NUMBERED_WORDS:
             self._words = NumberedWords(pretokenized=self._pretokenized, unit=self._unit)
         text = chunk.text(self._unit)
-        numbers = _document_numbers(self._words, chunk.texts) if self._unit == "document" else self._words.encode(text)
+        numbers = (
+            _document_numbers(self._words, chunk.texts) if has_own_boundary(self._unit) else self._words.encode(text)
+        )
         counts = np.bincount(numbers, minlength=1)
         present = np.flatnonzero(counts)
         index_of = np.zeros(len(counts), dtype=_NUMBER)

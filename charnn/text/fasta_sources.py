@@ -4,12 +4,13 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from charnn.config import TextOptions
+from charnn.config import ScoredUnit, TextOptions
 from charnn.errors import OptionError, TextError
 from charnn.options import refuse_unused
 from charnn.text.decoding import decoded
 from charnn.text.fasta import Fasta, alphabet_of, is_fasta_name
 from charnn.text.sources import Source, opened
+from charnn.text.unit_kinds import has_own_boundary
 
 if TYPE_CHECKING:
     from charnn.text.tokenizers import Tokenizer
@@ -34,7 +35,7 @@ def as_fasta(sources: Sequence[Source], options: TextOptions) -> list[Source]:
     if other is not None:
         raise TextError(f"{other.name}: is not FASTA by its name, but {fasta[0].name} is; train on files of one kind")
     for flag, is_set, instead in (
-        ("--unit document", options.unit == "document", "--unit line, which makes each record a unit"),
+        (f"--unit {options.unit}", has_own_boundary(options.unit), "--unit line, which makes each record a unit"),
         ("--tokenizer word", options.tokenizer == "word", "--tokenizer char or subword"),
         ("--column", options.column is not None, "files without a header line >name"),
     ):
@@ -53,7 +54,7 @@ def as_fasta(sources: Sequence[Source], options: TextOptions) -> list[Source]:
     return [replace(source, fasta=how) for source in sources]
 
 
-def sequences_of(sources: Sequence[Source], tokenizer: "Tokenizer | None", unit: str = "line") -> list[Source]:
+def sequences_of(sources: Sequence[Source], tokenizer: "Tokenizer | None", unit: ScoredUnit = "line") -> list[Source]:
     """Return the texts that a model reads; FASTA as in training, if the model was trained on FASTA.
 
     A text is FASTA if its name or its first character, >, says so.
@@ -65,9 +66,9 @@ def sequences_of(sources: Sequence[Source], tokenizer: "Tokenizer | None", unit:
     if fasta is None:
         return list(sources)
     read = [replace(source, fasta=fasta) if _is_fasta(source) else source for source in sources]
-    if unit == "document" and (first := next((source.name for source in read if source.fasta), None)):
+    if has_own_boundary(unit) and (first := next((source.name for source in read if source.fasta), None)):
         raise OptionError(
-            f"--unit document: found FASTA, {first}, which has none; use --unit line, which makes each record a unit"
+            f"--unit {unit}: found FASTA, {first}, which has none; use --unit line, which makes each record a unit"
         )
     return read
 

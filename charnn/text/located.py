@@ -18,6 +18,7 @@ from charnn.text.reading import lines, numbered_documents, read_text, source_tex
 from charnn.text.sources import Source, check_unchanged, find_sources
 from charnn.text.tables import Row, Table, check_columns, columns_of, has_table_suffix, joined, read_table
 from charnn.text.tokenizers import Tokenizer, text_encoding
+from charnn.text.tunes import numbered_tunes
 
 logger = notice_logger(__name__)
 
@@ -143,7 +144,7 @@ def read_located(
     encoding: str,
     inspect: Callable[[Sequence[Source]], object] | None = None,
 ) -> ScoredInput:
-    """Return the units of some files: lines, documents, whole files, or one running text.
+    """Return the units of some files: lines, documents, tunes, whole files, or one running text.
 
     Args:
         files: names of files, directories and globs, or - for standard input.
@@ -166,7 +167,7 @@ def read_located(
     if unit == "stream":
         origin = Origin(names[0] if len(names) == 1 else None, line=1 if len(names) == 1 else None)
         return ScoredInput([TextGroup(reader.stream(origin), origin)], names)
-    return ScoredInput([TextGroup(reader.units(by_line=unit == "line"))], names, [RECORD] if has_records else [])
+    return ScoredInput([TextGroup(reader.units(unit))], names, [RECORD] if has_records else [])
 
 
 def read_cells(files: Sequence[str], columns: Sequence[str], *, by_region: bool, encoding: str) -> ScoredInput:
@@ -302,15 +303,21 @@ class _Reader:
         self._encoding, self._notes_tables = encoding, notes_tables
         self._notes: list[str] = []
 
-    def units(self, *, by_line: bool) -> Iterator[LocatedText]:
-        """Yield the lines or documents of each source."""
+    def units(self, unit: ScoredUnit) -> Iterator[LocatedText]:
+        """Yield the lines, documents or tunes of each source."""
         for number, source in enumerate(self.sources):
             records: deque[Record] = deque()
             chunks = self._chunks(source, records)
-            for line, text in enumerate(lines(chunks), start=1) if by_line else numbered_documents(chunks):
+            for line, text in self._numbered(chunks, unit, source.name):
                 record = records.popleft() if source.fasta else Record("", line)
                 yield LocatedText(text, Origin(source.name, number, record.line, cells={RECORD: record.name}))
         self._finish()
+
+    def _numbered(self, chunks: Iterator[str], unit: ScoredUnit, name: str) -> Iterator[tuple[int, str]]:
+        """Yield each unit with the number of its first line, from 1."""
+        if unit == "tune":
+            return numbered_tunes(chunks, name, self._notes)
+        return enumerate(lines(chunks), start=1) if unit == "line" else numbered_documents(chunks)
 
     def running_files(self) -> Iterator[TextGroup]:
         """Yield each source as a running text of its own."""

@@ -23,6 +23,7 @@ from charnn.text.selection import Selection
 from charnn.text.sources import Source, display_name
 from charnn.text.splitting import SplitChunk, Splitter, all_valid, stream_splitter, unit_splitter, with_held_out_text
 from charnn.text.tokenizer_training import Values, train_tokenizer, values_of
+from charnn.text.unit_kinds import separator_of
 
 KEPT_BYTES = 4 << 20
 """Text on either side of the place where the held-out part is expected that is kept while counting, to not read it again."""
@@ -37,8 +38,9 @@ def encode_text(directory: Path, text: Selection, report: Report | None) -> Enco
     notes: list[str] = []
     options = text.options
     encoding = RAW if options.tokenizer == "byte" else options.encoding
-    separator = "\n\n" if options.unit == "document" else "\n"
-    read: Callable[..., Iterator[str]] = functools.partial(read_text, encoding=encoding, separator=separator)
+    read: Callable[..., Iterator[str]] = functools.partial(
+        read_text, encoding=encoding, separator=separator_of(options.unit)
+    )
     recorder = None
     if options.label_from is not None:
         read = functools.partial(read_marked, read=read, label_from=options.label_from, unit=options.unit)
@@ -66,12 +68,12 @@ def encode_text(directory: Path, text: Selection, report: Report | None) -> Enco
 
     def split_chunks() -> Iterator[SplitChunk]:
         advance = meter("reading", (*text.sources, *text.valid))
+        valid = None if options.valid is None else display_name(options.valid)
         chunks: Iterator[SplitChunk] = itertools.chain(
             split(read(text.sources, advance=advance)),
-            all_valid(read(text.valid, advance=advance), options.unit),
+            all_valid(read(text.valid, advance=advance), options.unit, valid, notes) if valid else (),
         )
         chunks = chunks if recorder is None else recorder.unmarked(chunks)
-        valid = None if options.valid is None else display_name(options.valid)
         return with_held_out_text(chunks, text.name, valid, notes)
 
     def training_texts() -> Iterator[str]:

@@ -8,6 +8,7 @@ import re
 from collections.abc import Iterator
 
 from charnn.config import Unit
+from charnn.text.unit_kinds import has_own_boundary
 from charnn.text.vocabulary import DOCUMENT_BOUNDARY, NEWLINE
 
 LINE_END_MARK = "<eos>"
@@ -27,11 +28,11 @@ def has_marks(text: str) -> bool:
 
 def marked_words(text: str, unit: Unit) -> Iterator[tuple[str, int]]:
     """Yield each word, line end and boundary of documents with its start position."""
-    for match in _MARKED["document" if unit == "document" else "line"].finditer(text):
+    for match in _MARKED["document" if has_own_boundary(unit) else "line"].finditer(text):
         word = match.group()
         start = match.start() + len(word) - len(word.lstrip()) if word != NEWLINE else match.start()
         word = word if word == NEWLINE else word.strip()
-        if word == LINE_END_MARK or (word == DOCUMENT_BOUNDARY and unit != "document"):
+        if word == LINE_END_MARK or (word == DOCUMENT_BOUNDARY and not has_own_boundary(unit)):
             word = NEWLINE
         yield word, start
 

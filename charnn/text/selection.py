@@ -19,6 +19,7 @@ from charnn.text.kept_tokenizer import KeptTokenizer
 from charnn.text.progress import Meter, Report
 from charnn.text.sources import PACKED_SUFFIXES, Source, opened
 from charnn.text.tokenizers import FORMAT_VERSION
+from charnn.text.unit_kinds import separator_of
 
 BLOCK_BYTES = 1 << 20
 
@@ -89,7 +90,7 @@ class Selection:
 
     def beginning(self, fraction: float) -> "Selection":
         """Return the beginning of each file: this fraction of its bytes, up to the last line or document that ends in it."""
-        separator = "\n\n" if self.options.unit == "document" else "\n"
+        separator = separator_of(self.options.unit)
         sources, valid = (
             [replace(each, num_bytes=max(1, int(each.stored_bytes * fraction)), separator=separator) for each in part]
             for part in (self.sources, self.valid)

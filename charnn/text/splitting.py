@@ -13,6 +13,7 @@ from charnn.errors import TextError
 from charnn.text.doubts import long_line_doubt
 from charnn.text.process_messages import Message
 from charnn.text.reading import documents, lines, whole_lines
+from charnn.text.tunes import tunes
 
 UNITS_PER_CHUNK = 4096
 MIN_UNITS = 5
@@ -94,7 +95,7 @@ def unit_splitter(
         is_sequence: whether the lines are sequences of DNA or proteins, which may be long.
     """
     num_units = longest = 0
-    for text in _units(chunks, unit):
+    for text in _units(chunks, unit, names, notes):
         num_units, longest = num_units + 1, max(longest, len(text))
     _refuse_blank(num_units > 0, names)
     if unit == "line" and not is_sequence and (doubt := long_line_doubt(f"{names}: the longest line", longest)):
@@ -107,7 +108,7 @@ def unit_splitter(
         notes.append(f"{names}: too few units to hold any out ({num_units}); training without validation")
     held_out = np.zeros(num_units, dtype=bool)
     held_out[np.random.default_rng(seed).permutation(num_units)[:num_held_out]] = True
-    return lambda chunks: _split_units(_units(chunks, unit), held_out)
+    return lambda chunks: _split_units(_units(chunks, unit, names), held_out)
 
 
 def _refuse_blank(has_text: bool, names: str) -> None:
@@ -144,18 +145,25 @@ def with_held_out_text(
     )
 
 
-def all_valid(chunks: Iterator[str], unit: Unit) -> Iterator[SplitChunk]:
-    """Yield a whole text as validation chunks."""
+def all_valid(chunks: Iterator[str], unit: Unit, name: str, notes: list[str]) -> Iterator[SplitChunk]:
+    """Yield a whole text as validation chunks.
+
+    Args:
+        name: of the text, for messages.
+        notes: receives what a user should know.
+    """
     if unit == "stream":
         yield from (SplitChunk("valid", [text]) for text in whole_lines(chunks))
         return
-    units = _units(chunks, unit)
+    units = _units(chunks, unit, name, notes)
     while texts := list(itertools.islice(units, UNITS_PER_CHUNK)):
         yield SplitChunk("valid", texts)
 
 
-def _units(chunks: Iterator[str], unit: Unit) -> Iterator[str]:
+def _units(chunks: Iterator[str], unit: Unit, names: str, notes: list[str] | None = None) -> Iterator[str]:
     """Yield the units of a text, without blank lines."""
+    if unit == "tune":
+        return tunes(chunks, names, notes)
     return documents(chunks) if unit == "document" else (line for line in lines(chunks) if line.strip())
 
 

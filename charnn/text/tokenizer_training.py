@@ -22,6 +22,7 @@ from charnn.text.tokenizers import (
     WordTokenizer,
     byte_vocabulary,
 )
+from charnn.text.unit_kinds import has_own_boundary
 from charnn.text.vocabulary import DOCUMENT_BOUNDARY, NEWLINE, UNKNOWN, Vocabulary, build_vocabulary, escaped_symbols
 from charnn.text.word_ids import PretokenizedEncoder, WordEncoder
 from charnn.text.words import GLUE
@@ -73,7 +74,7 @@ def train_tokenizer(
     Raises:
         OptionError: if a vocabulary of the requested size is impossible.
     """
-    boundary = DOCUMENT_BOUNDARY if options.unit == "document" else NEWLINE
+    boundary = DOCUMENT_BOUNDARY if has_own_boundary(options.unit) else NEWLINE
     values = values_of(options)
     if values is None:
         return _train_subwords(options, texts, boundary, seed)
@@ -170,7 +171,7 @@ class WordCounts:
 
 def make_word_tokenizer(options: TextOptions, counts: Mapping[str, int]) -> TrainedWordTokenizer:
     """Build a word tokenizer from counts in the training text."""
-    boundary = DOCUMENT_BOUNDARY if options.unit == "document" else NEWLINE
+    boundary = DOCUMENT_BOUNDARY if has_own_boundary(options.unit) else NEWLINE
     if options.pretokenized:
         vocabulary = build_vocabulary(
             counts,
@@ -230,7 +231,7 @@ def _spaced_chunks(texts: Callable[[], Iterator[str]], fraction: float) -> Itera
 def set_counts(tokenizer: Tokenizer, counts: npt.NDArray[np.int64]) -> None:
     """Set the counts of a tokenizer's tokens (V,); a boundary of documents counts as the line end of a document's last line."""
     vocabulary = tokenizer.vocabulary
-    if tokenizer.unit == "document":
+    if has_own_boundary(tokenizer.unit):
         counts[vocabulary.ids[NEWLINE]] += counts[vocabulary.boundary_id]
         counts[vocabulary.boundary_id] = 0
     tokenizer.vocabulary = replace(vocabulary, counts=tuple(counts.tolist()))

@@ -22,6 +22,7 @@ from charnn.text.decoders import ByteDecoder, Decoder, PretokenizedDecoder, Toke
 from charnn.text.decoding import RAW
 from charnn.text.fasta import Fasta
 from charnn.text.pretokenized import WORD, has_marks, marked_words, without_closing_mark
+from charnn.text.unit_kinds import has_own_boundary
 from charnn.text.vocabulary import DOCUMENT_BOUNDARY, NEWLINE, UNKNOWN, Vocabulary, as_text, escaped_symbols
 from charnn.text.word_ids import PretokenizedEncoder, WordEncoder
 from charnn.text.words import split_words, word_rules
@@ -166,10 +167,10 @@ def byte_vocabulary(counts: npt.NDArray[np.int64], unit: Unit) -> Vocabulary:
     names = [chr(byte) if 0x20 < byte < 0x7F else f"<0x{byte:02X}>" for byte in range(256)]
     names[0x0A], names[0x20] = NEWLINE, " "
     tokens, token_counts = list(names), counts.tolist()
-    if unit == "document":
+    if has_own_boundary(unit):
         tokens.append(DOCUMENT_BOUNDARY)
         token_counts.append(0)
-    boundary_id = 256 if unit == "document" else 0x0A
+    boundary_id = 256 if has_own_boundary(unit) else 0x0A
     return Vocabulary(tuple(tokens), tuple(token_counts), boundary_id=boundary_id, unknown_id=None)
 
 

@@ -4,12 +4,14 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from charnn.config import ScoredUnit
-from charnn.errors import TextError
+from charnn.errors import TextError, first_of
 from charnn.notices import notice_logger
 from charnn.text.fasta_sources import sequences_of
 from charnn.text.reading import documents, lines, read_text, whole_lines
 from charnn.text.sources import Source, check_unchanged, display_name, find_sources
 from charnn.text.tokenizers import Tokenizer, text_encoding
+from charnn.text.tunes import tunes
+from charnn.text.unit_kinds import separator_of
 
 logger = notice_logger(__name__)
 
@@ -22,7 +24,7 @@ def read_units(
     encoding: str,
     inspect: Callable[[Sequence[Source]], object] | None = None,
 ) -> Iterator[str]:
-    """Yield the units of some texts: lines, documents, or pieces of one running text (stream, file) that end at line ends.
+    """Yield the units of some texts: lines, documents, tunes, or segments of one running text that end at line ends.
 
     Args:
         files: names of files, directories and globs, or - for standard input.
@@ -34,9 +36,12 @@ def read_units(
     if inspect is not None:
         inspect(sources)
     encoding = encoding if tokenizer is None else text_encoding(tokenizer, encoding)
-    chunks = _read_and_log(sources, encoding, separator="\n\n" if unit == "document" else "\n")
+    notes: list[str] = []
+    chunks = _read_and_check(sources, encoding, separator=separator_of(unit), notes=notes)
+    if unit == "tune":
+        return _and_log(notes, tunes(chunks, first_of([source.name for source in sources]), notes))
     cut = {"line": lines, "document": documents, "stream": whole_lines, "file": whole_lines}[unit]
-    return cut(chunks)
+    return _and_log(notes, cut(chunks))
 
 
 def read_prompt(file: str, tokenizer: Tokenizer, *, encoding: str) -> str:
@@ -59,12 +64,20 @@ def read_prompts(file: str, tokenizer: Tokenizer, *, encoding: str) -> list[str]
 def _chunks(file: str, tokenizer: Tokenizer, encoding: str) -> Iterator[str]:
     if Path(file).is_dir():
         raise TextError(f"{file}: is a directory; name a file")
-    return _read_and_log(sequences_of(find_sources([file]), tokenizer), text_encoding(tokenizer, encoding))
-
-
-def _read_and_log(sources: Sequence[Source], encoding: str, *, separator: str = "\n") -> Iterator[str]:
     notes: list[str] = []
+    sources = sequences_of(find_sources([file]), tokenizer)
+    return _and_log(notes, _read_and_check(sources, text_encoding(tokenizer, encoding), notes=notes))
+
+
+def _read_and_check(
+    sources: Sequence[Source], encoding: str, *, separator: str = "\n", notes: list[str]
+) -> Iterator[str]:
     yield from read_text(sources, encoding, separator=separator, notes=notes)
     check_unchanged(sources)
+
+
+def _and_log(notes: list[str], texts: Iterator[str]) -> Iterator[str]:
+    """Yield texts, and log the notes that were made while they were read."""
+    yield from texts
     for note in notes:
         logger.info(note)

@@ -66,7 +66,8 @@ def narrowed(name: str) -> dict[str, str]:
     options = load_recipe(name).options
     widths = {"--hidden-size": "hidden_size", "--embedding-size": "embedding_size"}
     narrow = {flag: str(options[field] // 4) for flag, field in widths.items() if field in options}
-    return {"--recipe": name, **narrow}
+    stream = {"--unit": "stream"} if options.get("unit") == "tune" else {}  # the text has no tunes
+    return {"--recipe": name, **stream, **narrow}
 
 
 GROUPS["recipe"] = {name: narrowed(name) for name in recipe_names()}

@@ -126,7 +126,7 @@ def test_a_running_text_is_compared_by_its_lines(charnn, run):
         assert line[position["start"] :].startswith(position["text"])
         assert line[: position["start"]].endswith(position["context"])
     refused = charnn("compare", run, run, "text.txt", "--unit", "stream", "--state", "carry")
-    assert (refused.status, "--state: has no effect without --unit line or document" in refused.err) == (2, True)
+    assert (refused.status, "--state: has no effect without --unit line, document or tune" in refused.err) == (2, True)
 
 
 def test_segments_of_a_running_text_are_numbered_on(charnn, run, monkeypatch):

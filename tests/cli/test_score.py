@@ -352,7 +352,7 @@ def test_models_with_different_vocabularies_are_compared_by_characters(charnn, r
 
 
 CONTRADICTIONS = [
-    ({"state": "carry", "unit": "stream"}, "--state: has no effect without --unit line or document"),
+    ({"state": "carry", "unit": "stream"}, "--state: has no effect without --unit line, document or tune"),
     ({"eos": False, "unit": "stream"}, "--no-eos: has no effect without"),
     ({"temperature": "warm"}, "--temperature: found 'warm'"),
     ({"temperature": "0"}, "--temperature: found '0'"),

@@ -115,10 +115,10 @@ def test_files_are_units_for_adapted_and_mixed_models_too(charnn, run, texts):
     ("arguments", "message"),
     [
         (("--text", "a", "--unit", "file"), "--text: cannot be combined with --unit file"),
-        (("many/a.txt", "--unit", "file", "--no-eos"), "--no-eos: has no effect without --unit line or document"),
+        (("many/a.txt", "--unit", "file", "--no-eos"), "--no-eos: has no effect without --unit line, document or tune"),
         (
             ("many/a.txt", "--unit", "file", "--state", "carry"),
-            "--state: has no effect without --unit line or document",
+            "--state: has no effect without --unit line, document or tune",
         ),
         (("many/a.txt", "--unit", "file", "--format", "kenlm"), "--unit file: cannot be combined with --format kenlm"),
     ],

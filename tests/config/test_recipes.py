@@ -21,8 +21,10 @@ def test_a_recipe_names_its_source_and_its_options_hold(name):
 
 @pytest.mark.parametrize("name", recipe_names())
 def test_a_recipe_trains(charnn, tmp_path, name):
-    (tmp_path / "text.txt").write_text("the cat sat on the mat <unk> .\nthe cats sat\n" * 40, encoding="utf-8")
     options = load_recipe(name).options
+    text = "the cat sat on the mat <unk> .\nthe cats sat\n"
+    text = f"X:1\nK:C\n{text}\n" if options.get("unit") == "tune" else text
+    (tmp_path / "text.txt").write_text(text * 40, encoding="utf-8")
     widths = [part for field, flag in NARROW.items() if field in options for part in (flag, 8)]
     small = ("--steps", 3, "--batch-size", 4, "--bptt", 10, "--precision", "fp32")
     done = charnn("train", "text.txt", "--recipe", name, *widths, *small, "-o", "m")
@@ -43,6 +45,8 @@ def test_recipes_are_listed_with_size_and_source(charnn):
     assert sizes["zaremba-large"] == pytest.approx(66e6, rel=0.01)  # 66 million in the paper
     assert sizes["mogrifier-ptb"] == pytest.approx(24e6, rel=0.03)
     assert sizes["mogrifier-char"] == pytest.approx(24e6, rel=0.03)
+    # 512 units that see 137 tokens or the 512 units below, with two biases as torch has them, and the output layer
+    assert sizes["folk-rnn"] == 4 * 512 * (137 + 512 + 2) + 2 * 4 * 512 * (512 + 512 + 2) + 137 * (512 + 1)
     table = charnn("recipes").out
     assert "awd-lstm-wt2" in table
     assert "Merity" in table

@@ -167,6 +167,10 @@ def test_standard_input_has_no_label():
     [
         ({"label_from": "file"}, "--label-from: has no effect without --unit line or --unit document"),
         (
+            {"label_from": "file", "unit": "tune"},
+            "--label-from: has no effect without --unit line or --unit document",
+        ),
+        (
             {"label_from": "who", "unit": "line"},
             "--label-from: found who, but a column of labels requires --column, the column of the text; or use file",
         ),

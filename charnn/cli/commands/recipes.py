@@ -11,8 +11,8 @@ from charnn.cli.output import console
 from charnn.config import ModelOptions
 from charnn.options import pick
 
-VOCABULARIES = {"word": 10_000, "char": 50}
-"""The vocabulary sizes for which the number of parameters is shown: those of Penn Treebank."""
+VOCABULARIES = {"word": 10_000, "char": 50, "tune": 137}
+"""The vocabulary sizes for which the number of parameters is shown: those of Penn Treebank, and of folk-rnn's tunes."""
 
 
 @with_options()
@@ -50,7 +50,8 @@ def recipes(
     if not json:
         console.show(table)
         console.write_line(
-            "parameters: for a vocabulary of 10,000 words or 50 characters. To use one: charnn train TEXT --recipe NAME"
+            "parameters: for a vocabulary of 10,000 words, 50 characters, or 137 tokens of tunes. "
+            "To use one: charnn train TEXT --recipe NAME"
         )
 
 
@@ -59,7 +60,7 @@ def _num_parameters(options: dict[str, object]) -> int:
     architecture = charnn.api.resolve_architecture(
         pick(ModelOptions, options),
         kind=kind,
-        vocab_size=VOCABULARIES[kind],
+        vocab_size=VOCABULARIES["tune" if options.get("unit") == "tune" else kind],
         num_tokens=10**6,
         seconds=None,
         device="cpu",

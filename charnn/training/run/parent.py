@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from charnn.cells.ngram_embedding import table_sizes
 from charnn.cells.parameters import expected_shapes
-from charnn.config import Architecture, ModelOptions, TextOptions
+from charnn.config import Architecture, ModelOptions, TextOptions, Unit
 from charnn.config.further import OLD_ROWS, frozen_parts
 from charnn.errors import ModelError, OptionError
 from charnn.files import sha256_hex
@@ -25,6 +25,7 @@ from charnn.storage.tensor_file import Tensors
 from charnn.text.corpus import open_ids
 from charnn.text.kept_tokenizer import KeptTokenizer, with_unit
 from charnn.text.stored_ids import ShardedIds
+from charnn.text.unit_kinds import has_own_boundary
 from charnn.text.vocabulary import Vocabulary
 
 logger = notice_logger(__name__)
@@ -109,8 +110,8 @@ def options_of_parent(directory: Path, path: Path, options: OptionValues) -> tup
     for name in decided.keys() & options.keys():
         if options[name] not in (decided[name], asked.get(name, decided[name])):
             raise _contradiction(name, options[name], path, decided[name])
-    unit = options.get("unit", text.unit)
-    if unit != text.unit and "document" in (unit, text.unit):
+    unit = cast(Unit, options.get("unit", text.unit))
+    if has_own_boundary(unit) != has_own_boundary(text.unit):
         raise _contradiction("unit", unit, path, text.unit)
     _check_new_tokens(text, options)
     kept = {name: getattr(text, name) for name in (*OF_TOKENIZER, "spell")}
