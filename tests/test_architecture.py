@@ -82,7 +82,7 @@ LIBRARIES = {
     "cluster": {"numpy", "ray"},
     "report": {"numpy", "jinja2", "matplotlib", "cycler", "markupsafe"},
     "serving": {"numpy", "starlette", "uvicorn"},
-    "export": {"numpy", "torch", "transformers", "tokenizers", "onnx"},
+    "export": {"numpy", "torch", "transformers", "tokenizers", "onnx", "music21"},
     "plugin": {"llm", "pydantic"},
     "cli": {"numpy", "torch", "typer", "rich"},
 }

@@ -13,7 +13,7 @@ from charnn.options import Option, as_json, flags_of, pick
         (lambda: TrainingOptions(minutes=0), "--minutes: found 0, but it must be above 0"),
         (lambda: SampleOptions(top_p=1.5), "--top-p: found 1.5, but it must be above 0 and at most 1"),
         (lambda: TrainingOptions(bptt_length=0), "--bptt: found 0, but it must be at least 1"),
-        (lambda: TextOptions(unit="page"), "--unit: found 'page', but it must be one of stream, line, document"),  # type: ignore[arg-type]
+        (lambda: TextOptions(unit="page"), "--unit: found 'page', but it must be one of stream, line, document, tune"),  # type: ignore[arg-type]
         (lambda: SampleOptions(length=-2), "--length: found -2, but it must be at least -1"),
     ],
 )

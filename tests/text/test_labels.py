@@ -179,7 +179,7 @@ def test_standard_input_has_no_label():
             "--label-from: cannot be combined with --column who, which is the text",
         ),
     ],
-    ids=["stream", "no column", "same column"],
+    ids=["stream", "tune", "no column", "same column"],
 )
 def test_labels_need_units_and_another_column(options, message):
     with pytest.raises(OptionError) as error:

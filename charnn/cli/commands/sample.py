@@ -11,6 +11,7 @@ from charnn.cli.commands.loading import load_model
 from charnn.cli.commands.sample_interactive import write_interactively
 from charnn.cli.options import COMMON, ModelArgument, Overrides, with_options
 from charnn.cli.output import console
+from charnn.cli.output.midi_output import MidiOutput
 from charnn.cli.output.sample_output import SampleOutput
 from charnn.cli.targets import check_targets
 from charnn.config import SampleOptions
@@ -46,10 +47,10 @@ class PromptArguments(NamedTuple):
                 "--length: found 0, but it must be at least 1, or -1 for no limit; 0 requires --save-state"
             )
 
-    def check_targets(self, output: str | None) -> None:
+    def check_targets(self, output: str | None, midi: str | None) -> None:
         """Refuse output files that are read or belong to a model; a state may be updated in place. Raises CharnnError."""
         texts = [name for name in (self.prompt_file, self.prompts, "-" if self.prompt == "-" else None) if name]
-        check_targets({"--save-state": self.save_state, "--output": output}, sources=texts)
+        check_targets({"--save-state": self.save_state, "--output": output, "--midi": midi}, sources=texts)
         check_targets({"--output": output}, sources=[self.load_state])
 
 
@@ -108,6 +109,15 @@ def sample(
         ),
         COMMON,
     ] = None,
+    midi: Annotated[
+        str | None,
+        typer.Option(
+            "--midi",
+            metavar="FILE",
+            help="Also write the samples of a model of tunes (--unit tune) as music, one after the other; needs music21.",
+            rich_help_panel=OUTPUT_PANEL,
+        ),
+    ] = None,
     interactive: Annotated[
         bool,
         typer.Option(
@@ -130,11 +140,12 @@ def sample(
     output = None if output in ("-", "/dev/stdout") else output
     sources.check(options)
     if interactive:
-        _refuse_beside_interactive(sources, options, output)
+        _refuse_beside_interactive(sources, options, output, midi)
     if options.length == 0:
-        _refuse_without_text(options, output, interactive=interactive)
+        _refuse_without_text(options, output, midi, interactive=interactive)
+    refuse_both("--midi", None not in (midi, load_state), "--load-state, whose text is not known")
     loaded = charnn.api.with_label(load_model(model), options.label)
-    sources.check_targets(output)
+    sources.check_targets(output, midi)
     charnn.api.check_can_write(loaded, options)
     stepper = charnn.api.build_stepper(loaded, weights=options.weights, device=options.device)
     prompts_read = _read_prompts(loaded, stepper, sources, options)
@@ -145,7 +156,10 @@ def sample(
     if interactive:
         write_interactively(loaded, stepper, prompts_read, options)
         return
-    _write(loaded, stepper, prompts_read, options, output)
+    heard = None if midi is None else MidiOutput(loaded, prompts_read.texts, options.num_samples, midi)
+    _write(loaded, stepper, prompts_read, options, output, heard)
+    if heard is not None:
+        heard.write()
 
 
 def _read_prompts(model: "Model", stepper: "Stepper", sources: PromptArguments, options: SampleOptions) -> "Prompts":
@@ -164,7 +178,14 @@ def _read_prompts(model: "Model", stepper: "Stepper", sources: PromptArguments, 
     return charnn.api.Prompts(model, stepper, texts, options, names=names, after=after)
 
 
-def _write(model: "Model", stepper: "Stepper", prompts: "Prompts", options: SampleOptions, file: str | None) -> None:
+def _write(
+    model: "Model",
+    stepper: "Stepper",
+    prompts: "Prompts",
+    options: SampleOptions,
+    file: str | None,
+    heard: MidiOutput | None,
+) -> None:
     """Write all samples; after an interrupt or error, those generated so far."""
     seed = charnn.api.drawn_seed(options)
     with SampleOutput(model, options, prompts.texts, file) as written:
@@ -172,18 +193,26 @@ def _write(model: "Model", stepper: "Stepper", prompts: "Prompts", options: Samp
             for number, search in enumerate(charnn.api.searches(model, stepper, prompts, options)):
                 with terminated_like_interrupted():
                     try:
-                        written.take_all(number, search.run())
+                        found = search.run()
+                        written.take_all(number, found)
                     except KeyboardInterrupt:
                         written.take_all(number, search.end("interrupted"))
                         raise
+                for index, sample in enumerate(found):
+                    if heard is not None:
+                        heard.take(number * options.num_samples + index, sample)
             return
-        sampler = charnn.api.build_sampler(model, stepper, options, keeps_history=not written.only_streams)
+        sampler = charnn.api.build_sampler(
+            model, stepper, options, keeps_history=not written.only_streams or heard is not None
+        )
         if options.seed is None and options.draws:
             console.notice(f"seed {seed}")
         with terminated_like_interrupted():
             try:
                 for piece in sampler.generate(charnn.api.sample_requests(prompts, options, seed)):
                     written.take(piece)
+                    if heard is not None:
+                        heard.take(piece.number, piece.sample)
             except BaseException:
                 for piece in sampler.interrupt():
                     written.take(piece)
@@ -198,7 +227,9 @@ def _save_state(prompts: "Prompts", file: str) -> None:
     )
 
 
-def _refuse_beside_interactive(sources: PromptArguments, options: SampleOptions, output: str | None) -> None:
+def _refuse_beside_interactive(
+    sources: PromptArguments, options: SampleOptions, output: str | None, midi: str | None
+) -> None:
     """Refuse options that have no effect in interactive mode. Raises OptionError."""
     others = {
         "--prompts": sources.prompts is not None,
@@ -211,18 +242,20 @@ def _refuse_beside_interactive(sources: PromptArguments, options: SampleOptions,
         "--format jsonl": options.format != "text",
         "--novelty": options.novelty,
         "--output": output is not None,
+        "--midi": midi is not None,
     }
     for flag, is_set in others.items():
         refuse_both(flag, is_set, "--interactive")
 
 
-def _refuse_without_text(options: SampleOptions, output: str | None, *, interactive: bool) -> None:
+def _refuse_without_text(options: SampleOptions, output: str | None, midi: str | None, *, interactive: bool) -> None:
     """Refuse options that have no effect where no text is generated. Raises OptionError."""
     others = {
         "--interactive": interactive,
         "--beam": options.beam is not None,
         "--novelty": options.novelty,
         "--output": output is not None,
+        "--midi": midi is not None,
     }
     for flag, is_set in others.items():
         refuse_both(flag, is_set, "--length 0")

@@ -1,0 +1,80 @@
+"""Tunes in ABC notation as music: a MIDI file that plays one after the other, with their repeats."""
+
+import contextlib
+import re
+import warnings
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from music21 import converter, midi, repeat, stream
+
+from charnn.text.tunes import NUMBER
+
+PAUSE = 4.0
+"""Rest between two tunes, in quarter notes."""
+_FIELD = re.compile(r"[A-Za-z]:")
+
+
+class Music(NamedTuple):
+    """A MIDI file.
+
+    Args:
+        content: of the file; empty if no tune can be played.
+        refused: the tunes that cannot be played, by position from 0, and why not.
+    """
+
+    content: bytes
+    refused: dict[int, str]
+
+
+def music_of(tunes: Sequence[str], *, is_spaced: bool = False) -> Music:
+    """Return tunes as a MIDI file.
+
+    Args:
+        tunes: in ABC notation; a missing number (X:) is added.
+        is_spaced: whether white space stands between all tokens, also between a note and its length (see `joined`).
+    """
+    whole, position = stream.Part(), 0.0
+    refused: dict[int, str] = {}
+    for number, tune in enumerate(tunes):
+        try:
+            played = _played(joined(tune) if is_spaced else tune)
+        except Exception as error:  # music21 raises what it comes across, also IndexError and the like
+            refused[number] = " ".join(f"{error}".split()) or type(error).__name__
+            continue
+        if not played.notes:
+            refused[number] = "it has no note"
+            continue
+        whole.insert(position, played)
+        position += played.highestTime + PAUSE
+    if len(refused) == len(tunes):
+        return Music(b"", refused)
+    return Music(midi.translate.streamToMidiFile(whole.flatten()).writestr(), refused)
+
+
+def joined(tune: str) -> str:
+    """Return a tune of folk-rnn's kind, whose tokens are separated by spaces, as ABC notation has it.
+
+    The fields are in lines of their own, and a note without a length is an eighth.
+
+    Example:
+        >>> joined("M:6/8\\nK:Cdor\\nG 2 A B c d |")
+        'M:6/8\\nL:1/8\\nK:Cdor\\nG2ABcd|'
+    """
+    lines = [line if _FIELD.match(line) else line.replace(" ", "") for line in tune.split("\n")]
+    if not any(line.startswith("L:") for line in lines):
+        key = next((index for index, line in enumerate(lines) if line.startswith("K:")), 0)
+        lines.insert(key, "L:1/8")
+    return "\n".join(lines)
+
+
+def _played(tune: str) -> "stream.Stream":
+    """Return the notes of a tune as they are played; if its repeats do not fit together, as they are written."""
+    numbered = tune if tune.startswith(NUMBER) else f"{NUMBER}1\n{tune}"
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # about what it guesses where the notation is ambiguous
+        part = converter.parseData(numbered, format="abc").parts[0]
+        if part.hasMeasures():
+            with contextlib.suppress(repeat.ExpanderException):
+                part = part.expandRepeats()
+        return part.flatten().notesAndRests.stream()
