@@ -140,7 +140,9 @@ def test_every_command_and_every_option_that_names_a_file_has_a_row():
     for name in with_rows:
         used = {word for row in ROWS.values() if row.call.startswith(name) for word in row.call.split()}
         for parameter in import_command(name).params:
-            if parameter.metavar == "FILE":
+            if (
+                parameter.metavar == "FILE" and "--midi" not in parameter.opts
+            ):  # needs music21: tests/clients/test_midi.py
                 assert used & set(parameter.opts), parameter.opts
 
 

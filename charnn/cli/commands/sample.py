@@ -114,7 +114,7 @@ def sample(
         typer.Option(
             "--midi",
             metavar="FILE",
-            help="Also write the samples of a model of tunes (--unit tune) as music, one after the other; needs music21.",
+            help="Also write the samples of a model of tunes as music, one after the other; needs music21.",
             rich_help_panel=OUTPUT_PANEL,
         ),
     ] = None,
