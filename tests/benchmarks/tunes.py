@@ -33,7 +33,6 @@ from training_runs import train
 from charnn.text.tunes import tunes
 
 NUM_JUDGED = 200
-COLLECTIONS = Path(music21.__file__).parent / "corpus"
 RIGHT = "right"
 MIN_LINE = 16
 """Length in characters of a line of music that is looked up in the training text."""
@@ -122,7 +121,7 @@ def music_lines(tune: str) -> list[str]:
 
 def collected(name: str) -> list[str]:
     """Return all tunes of a file, a directory or a collection."""
-    path = Path(name) if Path(name).exists() else COLLECTIONS / name
+    path = Path(name) if Path(name).exists() else Path(music21.__file__).parent / "corpus" / name
     files = sorted(path.rglob("*.abc")) if path.is_dir() else [path]
     texts = (file.read_text(encoding="utf-8", errors="replace") for file in files)
     return [tune for text in texts if "X:" in text for tune in tunes(iter([text]), name)]
