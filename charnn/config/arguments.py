@@ -46,7 +46,7 @@ class SampleArguments(TypedDict, total=False):
 class ScoreArguments(TypedDict, total=False):
     """Options of `charnn score`."""
 
-    unit: Literal["stream", "line", "document", "file"]
+    unit: Literal["stream", "line", "document", "tune", "file"]
     state: Literal["reset", "carry"]
     bos: bool
     eos: bool
@@ -81,7 +81,7 @@ class TrainArguments(TypedDict, total=False):
     pretokenized: bool
     subword_model: Literal["unigram", "bpe"]
     spell: bool
-    unit: Literal["stream", "line", "document"]
+    unit: Literal["stream", "line", "document", "tune"]
     encoding: str
     column: str | None
     fasta_case: Literal["upper", "keep"]
