@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from charnn.cells.attention import Attended
 from charnn.inference.engine import Engine, EngineState, Floats, IdArray, LayerState
 
 GATE_NAMES = {
@@ -40,22 +41,45 @@ class LayerTrace:
 
 
 @dataclass(frozen=True)
+class AttentionTrace:
+    """What attention computed.
+
+    Args:
+        outputs: of the top layer, without what attention adds (T, B, H).
+        weights: of each token that is read (B, T, P + T): its column P + t is the token t of the T that are read, the P =
+            window - 1 columns before are the tokens before them.
+    """
+
+    outputs: Floats
+    weights: Floats
+
+    @property
+    def by_distance(self) -> Floats:
+        """The weights by distance from the token that is read, 0 for itself (B, T, P + 1)."""
+        num_tokens, past = self.weights.shape[1], self.weights.shape[2] - self.weights.shape[1]
+        columns = past + np.arange(num_tokens)[:, None] - np.arange(past + 1)
+        return np.take_along_axis(self.weights, columns[None], axis=-1)
+
+
+@dataclass(frozen=True)
 class Trace:
     """What a network computed while it read T tokens of B streams.
 
     Args:
         layers: the lowest first.
-        outputs: of the top layer (T, B, O), which `Engine.logits` turns into logits.
+        outputs: of the top layer (T, B, O), with what attention adds, which `Engine.logits` turns into logits.
         state: after the last token.
+        attention: None for a network without attention.
     """
 
     layers: tuple[LayerTrace, ...]
     outputs: Floats
     state: EngineState
+    attention: AttentionTrace | None = None
 
 
 class TracingEngine(Engine):
-    """An engine that records every state and gate, with the same results as `Engine`.
+    """An engine that records every state and gate, and where attention looks, with the same results as `Engine`.
 
     Example:
         >>> engine = charnn.api.TracingEngine.of(model.models[0])
@@ -65,10 +89,20 @@ class TracingEngine(Engine):
     """
 
     def trace(self, ids_TB: IdArray, state: EngineState) -> Trace:
-        """Read T tokens of each stream. Memory grows by T * B * H floats for each part of the state and each gate."""
+        """Read T tokens of each stream.
+
+        Memory grows by T * B * H floats for each part of the state and each gate, with attention also by B * T * (P + T).
+        """
         self._traces: list[LayerTrace] = []
+        self._attention: AttentionTrace | None = None
         outputs, new_state = self.forward(ids_TB, state)
-        return Trace(tuple(self._traces), outputs, new_state)
+        return Trace(tuple(self._traces), outputs, new_state, self._attention)
+
+    def _attended(self, outputs_TBH: Floats, memory: LayerState) -> Attended:
+        """Attend, and record the weights."""
+        attended = super()._attended(outputs_TBH, memory)
+        self._attention = AttentionTrace(outputs_TBH, _joined(attended.weights))
+        return attended
 
     def _run_layer(self, number: int, projected_TBP: Floats, state: LayerState) -> tuple[list[Floats], LayerState]:
         """Run a layer, and record its states and gates."""
@@ -93,6 +127,17 @@ class TracingEngine(Engine):
         parts = tuple(np.stack(values) for values in zip(*steps, strict=True))
         self._traces.append(LayerTrace(parts, dict(zip(recorder.names(len(by_gate)), by_gate, strict=True))))
         return list(parts[: cell.num_outputs]), state
+
+
+def _joined(blocks: Sequence[Floats]) -> Floats:
+    """Return the weights (B, T, P + T) of all tokens from those of blocks of them (B, t, P + t)."""
+    num_tokens, past = sum(block.shape[1] for block in blocks), blocks[0].shape[2] - blocks[0].shape[1]
+    weights = np.zeros((len(blocks[0]), num_tokens, past + num_tokens), dtype=np.float32)
+    first = 0
+    for block in blocks:
+        weights[:, first : first + block.shape[1], first : first + block.shape[2]] = block
+        first += block.shape[1]
+    return weights
 
 
 class _Recorder:

@@ -4,10 +4,12 @@ import numpy as np
 import pytest
 
 from charnn.cells import CELL_NAMES
+from charnn.cells.attention import project
 from charnn.cells.parameters import expected_shapes
 from charnn.config import Architecture
 from charnn.inference.engine import Engine
 from charnn.inference.tracing import GATE_NAMES, TracingEngine
+from tests.conftest import ramp_weights
 
 
 def traced(cell, **options):
@@ -58,3 +60,35 @@ def test_the_gates_of_a_gru_are_those_of_its_equations():
     np.testing.assert_allclose(gates["reset"][1], expected[:, :6], rtol=1e-5)
     np.testing.assert_allclose(gates["update"][1], expected[:, 6:12], rtol=1e-5)
     assert trace.layers[0].memory is None
+
+
+@pytest.mark.parametrize("cut", [1, 7, 150])
+def test_the_weights_of_attention_are_by_position(cut):
+    """They are worked out by a softmax of each token alone, over blocks of the equations and in two parts of a text."""
+    shape = Architecture("lstm", 11, 6, 8, 1, attention_window=5, attention_size=3)
+    engine = TracingEngine(shape, ramp_weights(shape))
+    ids = np.arange(300).reshape(150, 2) ** 2 % 11
+    whole = engine.trace(ids, engine.initial_state(2))
+    assert whole.attention is not None
+    np.testing.assert_array_equal(whole.attention.outputs, whole.layers[0].states[0])
+    weights = engine.attention
+    query, key, _, _ = project(weights, whole.attention.outputs, np)
+    shifted = np.concatenate((np.zeros_like(key[:1]), key[:-1]))
+    expected = np.zeros((2, 150, 154))
+    for stream, time in np.ndindex(2, 150):
+        seen = np.arange(max(0, time - 4), time + 1)
+        scores = shifted[seen, stream] @ query[time, stream] / 3**0.5
+        expected[stream, time, 4 + seen] = np.exp(scores) / np.exp(scores).sum()
+    np.testing.assert_allclose(whole.attention.weights, expected, atol=1e-5)
+    by_distance = whole.attention.by_distance
+    assert by_distance.shape == (2, 150, 5)
+    np.testing.assert_allclose(by_distance.sum(axis=-1), 1, atol=1e-5)
+    np.testing.assert_allclose(by_distance[:, 20, 3], expected[:, 20, 4 + 17], atol=1e-5)
+    parts = [engine.trace(ids[:cut], engine.initial_state(2))]
+    parts += [engine.trace(ids[cut:], parts[0].state)] if cut < 150 else []
+    joined = np.concatenate([part.attention.by_distance for part in parts], axis=1)
+    np.testing.assert_allclose(joined, by_distance, atol=1e-5)
+
+
+def test_a_network_without_attention_has_no_weights():
+    assert traced("gru")[-1].attention is None
