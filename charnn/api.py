@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from charnn.analysis.comparison import score_options_of as score_options_of
     from charnn.analysis.exposure_bias import bands as bands
     from charnn.analysis.exposure_bias import roll_out as roll_out
+    from charnn.analysis.inspections import applicable as applicable
     from charnn.analysis.inspections import inspect_models as inspect_models
     from charnn.analysis.memorization import measure_memorization as measure_memorization
     from charnn.analysis.minimal_pairs import ScoredPair as ScoredPair
@@ -194,7 +195,7 @@ _NAMES = {
     "cluster.job": ("check_divisible", "open_job", "score_part"),
     "analysis.comparison": ("compare_files", "have_same_vocabulary", "score_options_of"),
     "analysis.exposure_bias": ("bands", "roll_out"),
-    "analysis.inspections": ("inspect_models",),
+    "analysis.inspections": ("applicable", "inspect_models"),
     "analysis.memorization": ("measure_memorization",),
     "analysis.minimal_pairs": ("ScoredPair", "accuracies", "read_pairs"),
     "analysis.overview": ("read_overview",),

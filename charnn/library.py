@@ -248,7 +248,7 @@ def inspect(what: Inspected, *models: str | Path | LanguageModel, **options: Unp
     """Look inside networks, as `charnn inspect` does.
 
     Args:
-        what: gradients, neurons, embeddings, states, memory, dropout or unrolled.
+        what: gradients, neurons, embeddings, states, memory, dropout, unrolled or attention.
         models: model directories, or loaded models; by default, the newest under `runs/`.
         options: those of `charnn inspect`, such as `text=["The cat was", "The cats were"]`; one text needs no list.
 

@@ -8,7 +8,7 @@ from charnn.errors import UnusedOptionError
 from charnn.options import Checked, Option
 
 MAX_PASSAGE = 10_000
-Inspected = Literal["gradients", "neurons", "embeddings", "states", "memory", "dropout", "unrolled"]
+Inspected = Literal["gradients", "neurons", "embeddings", "states", "memory", "dropout", "unrolled", "attention"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,7 +24,9 @@ class InspectOptions(Checked):
     text: Annotated[
         tuple[str, ...],
         Option(
-            "A text to read, for states and unrolled; may be repeated.", automatic="from the held-out text", common=True
+            "A text to read, for states, unrolled and attention; may be repeated.",
+            automatic="from the held-out text",
+            common=True,
         ),
     ] = ()
     file: Annotated[
@@ -48,8 +50,8 @@ class InspectOptions(Checked):
 def check_used(options: InspectOptions, wanted: Sequence[Inspected]) -> None:
     """Refuse options that none of the wanted inspections reads. Raises OptionError."""
     readers: dict[str, tuple[Inspected, ...]] = {
-        "text": ("states", "unrolled"),
-        "file": ("gradients", "neurons", "states", "unrolled"),
+        "text": ("states", "unrolled", "attention"),
+        "file": ("gradients", "neurons", "states", "unrolled", "attention"),
         "pattern": ("neurons",),
     }
     for name, users in readers.items():

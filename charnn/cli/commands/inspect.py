@@ -45,8 +45,8 @@ def inspect(
 
     gradients: how far back a loss reaches, and how much context the model uses. neurons: units that track something, such as
     quotes. embeddings: nearest neighbors. states: texts as paths of hidden states. memory: what backpropagation through time
-    keeps. dropout: masks over time. unrolled: one short text step by step. A page needs the extra `report`:
-    pip install -e '.[report]'.
+    keeps. dropout: masks over time. unrolled: one short text step by step. attention: where it looks. A page needs the extra
+    `report`: pip install -e '.[report]'.
     """
     options = pick(InspectOptions, overrides)
     wanted = _wanted(what)
@@ -61,7 +61,10 @@ def inspect(
     found: dict[Inspected, Inspection] = {}
     with terminated_like_interrupted():
         for name in wanted:
-            found[name] = charnn.api.inspect_models(name, paths, options)
+            models = charnn.api.applicable(name, paths) if what == "all" else paths
+            if not models:
+                continue
+            found[name] = charnn.api.inspect_models(name, models, options)
             if page is None:
                 _show(name, found[name], options.format)
         if page is not None:  # first, since a pager or `head` may end the output early
