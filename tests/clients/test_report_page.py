@@ -13,6 +13,7 @@ from axe_playwright_python.sync_playwright import Axe
 
 import charnn as package
 from charnn.cli.main import main
+from tests.analysis.attention_models import add_attention
 
 HOSTILE = "</script><script>boom()</script> <img src=x onerror=boom()> $x$ & \"'\n"
 SIZES = {"phone": (400, 800), "projector": (1600, 900)}
@@ -25,9 +26,10 @@ def printed_pages(pdf):
 
 @pytest.fixture(scope="module")
 def pages(_trained, _trained_lines, tmp_path_factory):
-    """The files of pages: of one run, of two with hostile text, and of all inspections of these."""
+    """The files of pages: of one run, of two with hostile text, of which one has attention, and of all inspections of these."""
     directory = tmp_path_factory.mktemp("pages")
     hostile = Path(shutil.copytree(_trained, directory / "<img src=x onerror=boom()>"))
+    add_attention(hostile)
     lines = (hostile / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
     records = [json.loads(line) | ({"sample": HOSTILE} if '"evaluated"' in line else {}) for line in lines]
     (hostile / "metrics.jsonl").write_text("".join(json.dumps(each) + "\n" for each in records), encoding="utf-8")
