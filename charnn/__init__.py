@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from charnn.report.writing import write_report
     from charnn.sampling.build import SampledText
     from charnn.sampling.completion import NextWord
+    from charnn.sampling.forecast import Forecast
     from charnn.scoring.infilling import Filling
     from charnn.scoring.scores import Score, ScoredToken
     from charnn.scoring.words import ScoredWord
@@ -44,6 +45,7 @@ __all__ = [
     "CharnnError",
     "Difference",
     "Filling",
+    "Forecast",
     "LanguageModel",
     "ModelError",
     "NextToken",
@@ -90,6 +92,7 @@ _NAMES = {
     "language_model": ("LanguageModel",),
     "sampling.build": ("SampledText",),
     "sampling.completion": ("NextWord",),
+    "sampling.forecast": ("Forecast",),
     "scoring.infilling": ("Filling",),
     "scoring.scores": ("Score", "ScoredToken"),
     "scoring.words": ("ScoredWord",),

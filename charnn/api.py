@@ -76,6 +76,11 @@ if TYPE_CHECKING:
     from charnn.sampling.build import searches as searches
     from charnn.sampling.build import short_sample as short_sample
     from charnn.sampling.completion import WordCompleter as WordCompleter
+    from charnn.sampling.forecast import Forecast as Forecast
+    from charnn.sampling.forecast import end_of_series as end_of_series
+    from charnn.sampling.forecast import forecast_after as forecast_after
+    from charnn.sampling.forecast import forecast_values as forecast_values
+    from charnn.sampling.forecast import numbers_tokenizer as numbers_tokenizer
     from charnn.sampling.generation import Generation as Generation
     from charnn.sampling.generation import QueueFullError as QueueFullError
     from charnn.sampling.interactive import InteractiveWriter as InteractiveWriter
@@ -141,6 +146,9 @@ if TYPE_CHECKING:
     from charnn.storage.run_files import BACKWARD as BACKWARD
     from charnn.storage.run_files import NGRAM_FILE as NGRAM_FILE
     from charnn.storage.run_files import stored_files as stored_files
+    from charnn.text.bins import is_of_numbers as is_of_numbers
+    from charnn.text.bins import is_series as is_series
+    from charnn.text.bins import values_of as values_of
     from charnn.text.cache import MOST_BYTES as MOST_BYTES
     from charnn.text.cache import cache_directory as cache_directory
     from charnn.text.cache import entries as entries
@@ -158,6 +166,7 @@ if TYPE_CHECKING:
     from charnn.text.tokenizers import decode as decode
     from charnn.text.units import read_prompt as read_prompt
     from charnn.text.units import read_prompts as read_prompts
+    from charnn.text.units import read_series as read_series
     from charnn.text.units import read_units as read_units
     from charnn.text.vocabulary import as_text as as_text
     from charnn.text.vocabulary import visible as visible
@@ -243,6 +252,7 @@ _NAMES = {
         "short_sample",
     ),
     "sampling.completion": ("WordCompleter",),
+    "sampling.forecast": ("Forecast", "end_of_series", "forecast_after", "forecast_values", "numbers_tokenizer"),
     "sampling.generation": ("Generation", "QueueFullError"),
     "sampling.interactive": ("InteractiveWriter",),
     "sampling.jobs": ("Job", "Update"),
@@ -290,6 +300,7 @@ _NAMES = {
     ),
     "storage.new_directory": ("check_available", "default_directory"),
     "storage.run_files": ("BACKWARD", "NGRAM_FILE", "stored_files"),
+    "text.bins": ("is_of_numbers", "is_series", "values_of"),
     "text.cache": ("MOST_BYTES", "cache_directory", "entries"),
     "text.characters": ("whole_characters",),
     "text.corpus": ("open_ids",),
@@ -303,7 +314,7 @@ _NAMES = {
         "named_files",
     ),
     "text.tokenizers": ("decode",),
-    "text.units": ("read_prompt", "read_prompts", "read_units"),
+    "text.units": ("read_prompt", "read_prompts", "read_series", "read_units"),
     "text.vocabulary": ("as_text", "visible"),
     "training.events": (
         "Evaluated",

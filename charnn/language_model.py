@@ -14,18 +14,20 @@ from charnn import notebook
 from charnn.cells.parameters import expected_shapes
 from charnn.config import ClassifyOptions, FillOptions, OnUnknown, PredictOptions, SampleOptions, ScoreOptions
 from charnn.config.arguments import SampleArguments, ScoreArguments
+from charnn.config.forecast import FORECAST_SAMPLES, FORECAST_STEPS
 from charnn.config.model import Direction
 from charnn.errors import ModelError, OptionError, speaking_of_arguments
-from charnn.inference.build import build_stepper
-from charnn.inference.engine import Engine, log_softmax
+from charnn.inference.distributions import log_distributions
+from charnn.inference.engine import Engine
 from charnn.inference.prediction import NextToken, next_distribution
-from charnn.inference.prompt import context_segments, outputs_of_layers
+from charnn.inference.prompt import outputs_of_layers
 from charnn.options import checked_text, checked_texts, pick, refuse_both, with_tuples
-from charnn.sampling import build as sampling
-from charnn.sampling.build import SampledText, finished_samples
+from charnn.sampling.build import SampledText
 from charnn.sampling.completion import NextWord, WordCompleter
+from charnn.sampling.forecast import LEVELS, Forecast, forecast_values
+from charnn.sampling.texts import sampled_texts, text_pieces
 from charnn.scoring import infilling
-from charnn.scoring.build import Scorer, build_scorer, checked_score_options
+from charnn.scoring.build import build_scorer, checked_score_options
 from charnn.scoring.classification import Prior, classify
 from charnn.scoring.preflight import units_to_score
 from charnn.scoring.scores import Score
@@ -126,16 +128,7 @@ class LanguageModel:
         """
         values = with_tuples(options, SampleArguments.__annotations__)
         chosen = pick(SampleOptions, {**values, "num_samples": 1 if num_samples is None else num_samples})
-        model = with_label(self._only("sampling"), chosen.label)
-        sampling.check_can_write(model, chosen)
-        stepper = build_stepper(model, weights=chosen.weights, device=chosen.device)
-        prompts = sampling.Prompts(model, stepper, [prompt], chosen)
-        if chosen.beam is not None:
-            samples = [each for search in sampling.searches(model, stepper, prompts, chosen) for each in search.run()]
-        else:
-            sampler = sampling.build_sampler(model, stepper, chosen)
-            samples = finished_samples(sampler, sampling.sample_requests(prompts, chosen, sampling.drawn_seed(chosen)))
-        texts = [SampledText.of(prompt, sample) for sample in samples]
+        texts = sampled_texts(self._only("sampling"), prompt, chosen)
         return texts[0] if num_samples is None else texts
 
     @speaking_of_arguments
@@ -148,13 +141,31 @@ class LanguageModel:
         chosen = pick(SampleOptions, with_tuples(options, SampleArguments.__annotations__))
         if chosen.beam is not None:
             raise OptionError("beam: found with stream, but a beam search returns text only at its end; use sample")
-        model = with_label(self._only("sampling"), chosen.label)
-        sampling.check_can_write(model, chosen)
-        stepper = build_stepper(model, weights=chosen.weights, device=chosen.device)
-        prompts = sampling.Prompts(model, stepper, [prompt], chosen)
-        sampler = sampling.build_sampler(model, stepper, chosen, keeps_history=False)
-        requests = sampling.sample_requests(prompts, chosen, sampling.drawn_seed(chosen))
-        return (piece.text for piece in sampler.generate(requests) if piece.text)
+        return text_pieces(self._only("sampling"), prompt, chosen)
+
+    @speaking_of_arguments
+    def forecast(
+        self,
+        values: Iterable[float] | None = None,
+        *,
+        steps: int = FORECAST_STEPS,
+        num_samples: int = FORECAST_SAMPLES,
+        quantiles: Sequence[float] = LEVELS,
+        **options: Unpack[SampleArguments],
+    ) -> Forecast:
+        """Return quantiles of the next values of a series, from many samples.
+
+        Args:
+            values: the last ones, NaN where one is missing; None for the end of the series that the model was trained on.
+            options: see `sample`.
+
+        Example:
+            >>> charnn.load("runs/series").forecast([12.1, 12.9], steps=7, num_samples=20, seed=1).quantiles.shape
+            (7, 5)
+        """
+        chosen = {"length": steps, "num_samples": num_samples, "forecast": True}
+        given = pick(SampleOptions, {**with_tuples(options, SampleArguments.__annotations__), **chosen})
+        return forecast_values(self._only("a forecast"), values, given, quantiles)
 
     @overload
     def score(self, text: str, **options: Unpack[ScoreArguments]) -> Score: ...
@@ -184,7 +195,7 @@ class LanguageModel:
             >>> score.log_prob_nats, score.perplexity, score.bits_per_char, score.tokens
         """
         chosen = checked_score_options(options)
-        scorer = self._scorer(chosen)
+        scorer = build_scorer(*self._models_that_score(chosen))
         if chosen.unit == "file" and not isinstance(text, Path):
             raise OptionError("--unit file: found a text that is no file; pass a pathlib.Path, or --unit stream")
         if not isinstance(text, (Iterable, Path)):
@@ -193,8 +204,7 @@ class LanguageModel:
             (score,) = scorer.scores([text], chosen, with_tokens=True)
             return score
         if isinstance(text, Path):
-            units = units_to_score(self.models, [str(text)], chosen, tokenizer=self.tokenizer)
-            return scorer.scores(units, chosen, with_tokens=True)
+            text = units_to_score(self.models, [str(text)], chosen, tokenizer=self.tokenizer)
         scores = scorer.scores(text, chosen, with_tokens=True)
         return list(scores) if isinstance(text, (list, tuple)) else scores
 
@@ -209,12 +219,9 @@ class LanguageModel:
             >>> [(word.word, word.start, word.surprisal_bits) for word in model.score_words("The fox slept.")]
         """
         chosen = checked_score_options(options, by_word=True)
-        (score,) = self._scorer(chosen).scores([text], chosen, with_tokens=True)
+        scorer = build_scorer(*self._models_that_score(chosen))
+        (score,) = scorer.scores([text], chosen, with_tokens=True)
         return scored_words(score, spaces=chosen.spaces, is_closed=chosen.closes)
-
-    def _scorer(self, options: ScoreOptions) -> Scorer:
-        """Return a scorer for the given options."""
-        return build_scorer(*self._models_that_score(options))
 
     def _models_that_score(self, options: ScoreOptions) -> tuple[Sequence[Model], ScoreOptions]:
         """Return the models that options select, and the options with this model's direction and weights."""
@@ -260,11 +267,8 @@ class LanguageModel:
         self._only("prediction")
         if direction == "both":
             raise OptionError("--direction both: a prediction requires one network; choose forward or backward")
-        (model,) = self._of_direction(direction)
-        model = with_label(model, label)
-        return next_distribution(
-            model, checked_text(context, "context"), top=top, mix_ngram=mix_ngram, on_unknown=on_unknown
-        ).tokens
+        model, text = with_label(self._of_direction(direction)[0], label), checked_text(context, "context")
+        return next_distribution(model, text, top=top, mix_ngram=mix_ngram, on_unknown=on_unknown).tokens
 
     @speaking_of_arguments
     def complete(
@@ -368,11 +372,7 @@ class LanguageModel:
             >>> model.log_probs("The fox").argmax(axis=1)
         """
         engine, ids = self._engine_and_ids(text)
-        state, rows = engine.initial_state(), [np.zeros((0, len(self.vocabulary)))]
-        for part, _ in context_segments(self.tokenizer.vocabulary.boundary_id, ids):
-            outputs_TBH, state = engine.forward(part, state)
-            rows.append(log_softmax(engine.logits(outputs_TBH))[:, 0])
-        return np.concatenate(rows)
+        return log_distributions(engine, self.tokenizer.vocabulary.boundary_id, ids, len(self.vocabulary))
 
     def hidden_states(self, text: str) -> list[Floats]:
         """Return the outputs of each recurrent layer after each token of a text (T, H), starting with the lowest layer.

@@ -43,6 +43,10 @@ def shelf(tmp_path_factory, _trained_voices):
     for name in ("book", "a", "b"):
         shutil.copytree(run, directory / "runs" / name)
     shutil.copytree(_trained_voices, directory / "runs" / "voices")
+    numbers = train_quietly(
+        tmp_path_factory.mktemp("numbers"), "12.1 12.9 13.4\n" * 200, "--tokenizer", "bins", "--steps", 4
+    )
+    shutil.copytree(numbers, directory / "runs" / "series")
     return directory
 
 

@@ -8,6 +8,7 @@ import numpy as np
 
 from charnn.scoring.scores import perplexity
 from charnn.storage.model_directory import Model
+from charnn.text.bins import is_of_numbers
 from charnn.text.corpus import open_ids
 from charnn.text.stored_ids import spread
 
@@ -48,7 +49,8 @@ def predictors(model: Model) -> Sequence[Predictor]:
         NETWORK: results.valid_loss_nats,
         f"network + {results.ngram_order}-gram": results.mixture_loss_nats,
     }
-    bits_per_nat = valid.num_tokens / valid.num_chars / math.log(2) if valid.num_chars else None
+    has_characters = valid.num_chars > 0 and not is_of_numbers(model.tokenizer)
+    bits_per_nat = valid.num_tokens / valid.num_chars / math.log(2) if has_characters else None
     return [
         Predictor(name, loss, None if bits_per_nat is None else loss * bits_per_nat)
         for name, loss in losses.items()

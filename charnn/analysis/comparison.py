@@ -16,11 +16,13 @@ import numpy as np
 import numpy.typing as npt
 
 from charnn.config import ComparisonOptions, ScoreOptions
+from charnn.errors import ModelError
 from charnn.scoring.build import build_scorer
 from charnn.scoring.preflight import report_unknown, units_to_score
 from charnn.scoring.scores import Score
 from charnn.scoring.words import scored_words
 from charnn.storage.model_directory import Model
+from charnn.text.bins import is_of_numbers
 from charnn.text.sources import empty_text_error
 
 Floats = npt.NDArray[np.float64]
@@ -182,12 +184,19 @@ def compare_files(models: Sequence[Model], files: Sequence[str], options: Compar
     """Compare two models on some texts.
 
     Raises:
+        ModelError: for a model of numbers.
         TextError: if the texts are empty.
 
     Example:
         >>> models = [charnn.load("runs/a").models[0], charnn.load("runs/b").models[0]]
         >>> charnn.api.compare_files(models, ["test.txt"], ComparisonOptions()).largest_differences()
     """
+    of_numbers = next((model for model in models if is_of_numbers(model.tokenizer)), None)
+    if of_numbers is not None:
+        raise ModelError(
+            f"{of_numbers.path}: is a model of numbers, but a comparison is in bits per character; score the text with each "
+            "model, and compare the bits per value: charnn score -m RUN FILE"
+        )
     score_options = score_options_of(options)
     scorers = [replace(build_scorer([model], score_options), scores_strands=False) for model in models]
     comparison = Comparison(

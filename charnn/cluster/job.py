@@ -110,6 +110,10 @@ def open_job(
         OptionError: if other parts were begun for this output.
         TextError: if the texts are empty or cannot be read.
     """
+    if models[0].tokenizer.kind == "bins":
+        raise OptionError(
+            f"--shard and --ray: found {models[0].path}, a model of numbers, which are scored in order; leave them out"
+        )
     sources = find_sources(files, as_bytes=models[0].tokenizer.kind == "byte")
     fasta = next((each.name for each in sequences_of(sources, models[0].tokenizer) if each.fasta), None)
     if fasta is not None:

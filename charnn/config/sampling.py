@@ -3,8 +3,9 @@
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
+from charnn.config.output import OutputOptions
 from charnn.errors import OptionError
-from charnn.options import Checked, Option, refuse_both, refuse_unused
+from charnn.options import Checked, Option, refuse_all, refuse_both, refuse_unused
 
 OnUnknown = Literal["error", "skip", "unk"]
 WeightFormat = Literal["fp32", "bf16", "int8"]
@@ -19,14 +20,13 @@ LENGTH, LENGTH_UNTIL = 500, 5000
 MAX_TEMPERATURE = 10_000.0
 ENDLESS = -1
 
-SPEED, SELECTION, SEARCH, CONSTRAINTS, STOPPING, PROMPT, OUTPUT = (
+SPEED, SELECTION, SEARCH, CONSTRAINTS, STOPPING, PROMPT = (
     "Speed",
     "Token selection",
     "Beam search",
     "Penalties and constraints",
     "Stopping",
     "The prompt",
-    "Output",
 )
 
 
@@ -271,26 +271,6 @@ class PromptOptions(Checked):
 
 
 @dataclass(frozen=True, kw_only=True)
-class OutputOptions(Checked):
-    """Number of samples, and output format."""
-
-    num_samples: Annotated[
-        int,
-        Option("Samples per prompt; sample i uses the seed + i.", at_least=1, panel=OUTPUT, common=True),
-    ] = 1
-    format: Annotated[
-        Literal["text", "jsonl"], Option("Plain text, or one JSON record per sample.", panel=OUTPUT, common=True)
-    ] = "text"
-    show_alternatives: Annotated[
-        int,
-        Option("Show this many of the most probable tokens at each position; 0 for none.", at_least=0, panel=OUTPUT),
-    ] = 0
-    novelty: Annotated[
-        bool, Option("Report how much of each sample is copied from the training text.", panel=OUTPUT)
-    ] = False
-
-
-@dataclass(frozen=True, kw_only=True)
 class SpeedOptions(Checked):
     """Device and precision of inference."""
 
@@ -319,6 +299,7 @@ class SampleOptions(
     def __post_init__(self) -> None:
         """Check bounds, and refuse options that have no effect given the others."""
         super().__post_init__()
+        self._check_forecast()
         self._check_texts()
         refuse_both("--weights int8", self.weights == "int8" and self.device == "cuda", "--device cuda, which has bf16")
         self._check_selection()
@@ -328,6 +309,16 @@ class SampleOptions(
     def draws(self) -> bool:
         """Whether tokens are drawn at random."""
         return not self.greedy and self.beam is None and (self.temperature > 0 or bool(self.final_temperature))
+
+    def _check_forecast(self) -> None:
+        refuse_unused("--format tsv", self.format == "tsv" and not self.forecast, "--forecast")
+        others = {"--beam": self.beam is not None, "--greedy": not self.draws, "--length -1": self.length == ENDLESS}
+        shown = {
+            "--no-echo": not self.echo,
+            "--show-alternatives": self.show_alternatives > 0,
+            "--novelty": self.novelty,
+        }
+        refuse_all(others | shown if self.forecast else {}, "--forecast")
 
     def _check_texts(self) -> None:
         for text in self.stop:

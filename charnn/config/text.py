@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 from charnn.errors import OptionError
 from charnn.options import Checked, Option, refuse_both, refuse_unused
 
-TokenizerKind = Literal["char", "byte", "word", "subword"]
+TokenizerKind = Literal["char", "byte", "word", "subword", "bins"]
 Unit = Literal["stream", "line", "document", "tune"]
 LetterCase = Literal["upper", "keep"]
 AmbiguousLetters = Literal["collapse", "keep", "skip"]
@@ -27,13 +27,15 @@ class TextOptions(Checked):
         'stream'
     """
 
-    tokenizer: Annotated[TokenizerKind, Option("Type of tokenizer.", panel=TEXT, common=True)] = "char"
+    tokenizer: Annotated[TokenizerKind, Option("Type of tokenizer; bins is for numbers.", panel=TEXT, common=True)] = (
+        "char"
+    )
     vocab_size: Annotated[
         int | None,
         Option(
             "Maximum vocabulary size; less frequent tokens become <unk>.",
             at_least=3,
-            automatic="all (char), 20000 (word), by corpus size (subword)",
+            automatic="all (char), 20000 (word), by corpus size (subword), 64 (bins)",
             panel=TEXT,
         ),
     ] = None
@@ -115,20 +117,25 @@ class TextOptions(Checked):
         refuse_unused("--subword-model", self.subword_model != "unigram" and kind != "subword", "--tokenizer subword")
         refuse_unused("--no-spell", not self.spell and kind != "word", "--tokenizer word")
         refuse_unused(
-            "--vocab-size", self.vocab_size is not None and kind == "byte", "--tokenizer char, word or subword"
+            "--vocab-size", self.vocab_size is not None and kind == "byte", "--tokenizer char, word, subword or bins"
         )
         refuse_unused(
-            "--min-count", self.min_count is not None and kind in ("byte", "subword"), "--tokenizer char or word"
+            "--min-count",
+            self.min_count is not None and kind in ("byte", "subword", "bins"),
+            "--tokenizer char or word",
         )
         refuse_unused(
             "--valid-fraction", self.valid is not None and self.valid_fraction != 0.1, "the end of TEXT as validation"
         )
-        refuse_unused("--column", self.column is not None and kind == "byte", "--tokenizer char, word or subword")
+        refuse_unused("--column", self.column is not None and kind == "byte", "--tokenizer char, word, subword or bins")
         for flag, is_set in self.for_fasta().items():
-            refuse_unused(flag, is_set and kind in ("byte", "word"), "--tokenizer char or subword")
+            refuse_unused(flag, is_set and kind in ("byte", "word", "bins"), "--tokenizer char or subword")
         refuse_unused("--reverse-complement", self.reverse_complement and kind != "char", "--tokenizer char")
+        refuse_both("--unit tune", self.unit == "tune" and kind == "bins", "--tokenizer bins")
         self._check_labels()
-        refuse_unused("--encoding", self.encoding != "utf-8" and kind == "byte", "--tokenizer char, word or subword")
+        refuse_unused(
+            "--encoding", self.encoding != "utf-8" and kind == "byte", "--tokenizer char, word, subword or bins"
+        )
 
     def for_fasta(self) -> dict[str, bool]:
         """Return the options that concern FASTA alone, and whether each is set."""

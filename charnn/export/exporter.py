@@ -7,7 +7,7 @@ from pathlib import Path
 import charnn.api
 from charnn.config import ExportOptions
 from charnn.config.export import ExportFormat
-from charnn.errors import CharnnError, StorageError
+from charnn.errors import CharnnError, ModelError, StorageError
 from charnn.files import explain_write_errors, portable_name
 from charnn.notices import notice_logger
 
@@ -50,6 +50,11 @@ def export_model(path: Path, options: ExportOptions, target: Path | None = None)
     refuse_existing(target)
     model = charnn.api.without_labels(charnn.api.with_label(charnn.api.read_model(path), options.label))
     charnn.api.report_untrained([model])
+    if charnn.api.is_of_numbers(model.tokenizer) and options.to != "onnx":
+        raise ModelError(
+            f"{path}: is a model of numbers, which --to {options.to} cannot read, as it is for text; use --to onnx, whose "
+            "model.json has the edges of the bins"
+        )
     _note_forward_half(path, options)
     try:
         module = importlib.import_module(f"charnn.export.{options.to}")

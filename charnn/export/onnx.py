@@ -16,6 +16,7 @@ from charnn.errors import CharnnError
 from charnn.export.onnx_network import initial_state, network_graph, zero_state
 from charnn.files import JsonObject, explain_write_errors, json_bytes, staging_directory
 from charnn.storage.model_directory import Model
+from charnn.text.bins import BinsTokenizer
 from charnn.text.vocabulary import as_text
 
 OPSET = 13
@@ -90,4 +91,5 @@ def description(model: Model) -> JsonObject:
         "initial_state": {name: vector.tolist() for name, vector in state.items()},
         "zero_state": zero_state(model.architecture),
         "tokens": [as_text(token, tokenizer.kind) for token in vocabulary.tokens],
+        **({"bins": tokenizer.bins.facts()} if isinstance(tokenizer, BinsTokenizer) else {}),
     }

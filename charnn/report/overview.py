@@ -30,6 +30,7 @@ TOKENS = {
     "word": "words and punctuation marks",
     "pretokenized": "words",
     "subword": "subword tokens",
+    "bins": "numbers, by their bins",
 }
 SHOWN_ORDERS = (4, 8, 16)
 

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from charnn.config import SampleOptions
-from charnn.errors import OptionError
+from charnn.errors import ModelError, OptionError
 from charnn.inference.engine import Engine
 from charnn.inference.prompt import (
     PromptState,
@@ -27,6 +27,7 @@ from charnn.sampling.sampler import Sampler, generate_sample
 from charnn.sampling.stream_sampler import StreamSampler
 from charnn.sampling.streams import Sample, SampleRequest
 from charnn.storage.model_directory import Model, read_mixture
+from charnn.text.bins import KIND
 
 SHORT_LENGTH = 160
 """Tokens of a sample during training."""
@@ -42,11 +43,34 @@ def check_can_write(model: Model, options: SampleOptions) -> None:
         raise OptionError(
             f"{model.path}: reads from right to left, but text is written from left to right; use a forward model"
         )
+    if model.tokenizer.kind == KIND:
+        _refuse_characters(model, options)
+    elif options.forecast:
+        raise ModelError(f"{model.path}: is a model of text, but --forecast needs one of numbers (--tokenizer bins)")
+    elif options.column is not None:
+        raise OptionError(f"--column: found {model.path}, a model of text; leave it out, and name a file of text")
     if options.until == "unit" and model.tokenizer.unit == "stream":
         raise OptionError(
             f"--until unit: found {model.path}, a model of one running text, which has no units; "
             "leave it out, or train with --unit line, document or tune"
         )
+
+
+def _refuse_characters(model: Model, options: SampleOptions) -> None:
+    """Refuse options about the characters of a text for a model of numbers. Raises OptionError."""
+    of_characters = {
+        "--allow": options.allow is not None,
+        "--ban": options.ban is not None,
+        "--match": options.match is not None,
+        "--stop": bool(options.stop),
+        f"--until {options.until}": options.until in ("sentence", "line"),
+    }
+    for flag, is_set in of_characters.items():
+        if is_set:
+            raise OptionError(
+                f"{flag}: found {model.path}, a model of numbers, which have no characters; leave it out, or name bins with "
+                "--ban-token"
+            )
 
 
 class Prompts:

@@ -22,6 +22,7 @@ from charnn.inference.stepper import stepper_for
 from charnn.ngrams.mixture import Mixture
 from charnn.sampling.selection import mixed_log_softmax
 from charnn.storage.model_directory import Model
+from charnn.text.bins import is_of_numbers
 from charnn.text.tokenizers import Tokenizer
 from charnn.text.vocabulary import NEWLINE
 from charnn.text.word_ends import LONGEST_WORD, Unfinished, WordTables, is_word, unfinished_word
@@ -81,7 +82,7 @@ class WordCompleter:
         mixture: the n-gram model to interpolate with.
 
     Raises:
-        ModelError: for a model that reads from right to left.
+        ModelError: for a model that reads from right to left, or numbers.
 
     Example:
         >>> charnn.api.WordCompleter(model.models[0]).complete("The fo", top=3).others_prob
@@ -91,6 +92,10 @@ class WordCompleter:
         if model.architecture.direction == "backward":
             raise ModelError(
                 f"{model.path}: reads from right to left, but words are completed by a forward model; name one of these"
+            )
+        if is_of_numbers(model.tokenizer):
+            raise ModelError(
+                f"{model.path}: is a model of numbers, which have no words to complete; leave --complete out"
             )
         engine = Engine.of(model)
         self._stepper = stepper_for(engine, engine.initial_state())

@@ -10,6 +10,7 @@ import regex
 
 from charnn.config import SampleOptions
 from charnn.errors import OptionError
+from charnn.text.bins import is_series
 from charnn.text.decoders import Decoder
 from charnn.text.tokenizers import Tokenizer
 from charnn.text.vocabulary import SPACE_SYMBOL, Vocabulary, as_text
@@ -55,6 +56,8 @@ def token_bias(tokenizer: Tokenizer, options: SampleOptions) -> Bias:
     for entry in options.logit_bias:
         id, nats = _read_bias(vocabulary, entry)
         bias[id] += nats
+    if is_series(tokenizer):
+        bias[vocabulary.boundary_id] = -np.inf  # where the series began, which never ends
     if vocabulary.unknown_id is not None:
         bias[vocabulary.unknown_id] = -np.inf
     left = np.flatnonzero(np.isfinite(bias))

@@ -12,6 +12,7 @@ from charnn.ngrams.spelling import Spelling
 from charnn.scoring.estimators import Floats
 from charnn.scoring.scores import Score, ScoredToken
 from charnn.scoring.token_scores import TokenColumns, TokenScores, spelled_tokens
+from charnn.text.bins import KIND
 from charnn.text.tokenizers import Tokenizer
 from charnn.text.vocabulary import UNKNOWN
 
@@ -49,6 +50,10 @@ class TokenResults:
             return self
         kept = (each if each is None else each[:length] for each in vars(self).values())
         return TokenResults(*kept)  # type: ignore[arg-type]
+
+    def of_part(self, part: slice) -> "TokenResults":
+        """Return the results for some consecutive targets."""
+        return TokenResults(*(each if each is None else each[part] for each in vars(self).values()))  # type: ignore[arg-type]
 
     def of_length(self, length: int) -> "TokenResults":
         """Return arrays for the results of this many targets, which are not filled yet."""
@@ -92,8 +97,8 @@ def unit_score(
     if options.exclude_unk and num_unknown:
         counted &= ~is_unknown
         omitted = sorted({*omitted, *np.flatnonzero(is_unknown).tolist()})
-    text = spans.text_without(omitted)
-    closing = int(unit.is_closed and first < len(unit.targets))
+    text = "" if tokenizer.kind == KIND else spans.text_without(omitted)  # numbers stand for no characters
+    closing = int(unit.is_closed and first < len(unit.targets) and tokenizer.kind != KIND)
     return Score(
         number=unit.number,
         text=unit.text,

@@ -21,6 +21,7 @@ from charnn.scoring.cache import CachedEstimator, CacheSettings, fit_cache
 from charnn.scoring.estimators import Estimator, Interpolation, NetworkEstimator
 from charnn.scoring.scorer import score_stream, score_units, token_log_probs, with_ngrams
 from charnn.scoring.scores import Score, averaged
+from charnn.scoring.series import refuse_for_numbers
 from charnn.scoring.strands import mean_of_strands, scores_strands
 from charnn.scoring.tuning import check_encoded, fit_engine_temperature, fit_interpolation_weights, read_held_out
 from charnn.storage.labels import with_label
@@ -161,6 +162,7 @@ def _refuse_incompatible(models: Sequence[Model], options: ScoreOptions) -> None
     }.items():
         if is_set and kind == "byte":
             raise OptionError(f"{flag}: found a byte model, which has no unknown tokens; leave it out")
+    refuse_for_numbers(models[0].tokenizer, options, str(models[0].path))
     if options.spaces == "after" and kind == "subword":
         raise OptionError(
             "--spaces after: found a subword model, whose tokens begin with the preceding space; use --spaces before"

@@ -19,7 +19,7 @@ from charnn.scoring.scorer import estimator_of, score_units
 from charnn.scoring.scores import Score, averaged
 from charnn.text.tokenizers import Tokenizer, decode
 
-MOST_TOKENS = {"char": 12, "byte": 12, "word": 2, "pretokenized": 2, "subword": 4}
+MOST_TOKENS = {"char": 12, "byte": 12, "word": 2, "pretokenized": 2, "subword": 4, "bins": 1}
 """Tokens that a search fills a gap with, at most."""
 REMEDY = ", or pass --on-unknown unk"
 

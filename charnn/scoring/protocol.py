@@ -9,13 +9,18 @@ from charnn.config.text import Unit
 RUNNING = "--unit stream"
 
 
-def protocol_of(options: ScoreOptions) -> str:
+def protocol_of(options: ScoreOptions, *, is_series: bool = False) -> str:
     """Return the name of a protocol: the options of `charnn score` that select it.
+
+    Args:
+        is_series: whether the units are records of one series of numbers, which is a running text in any case.
 
     Example:
         >>> charnn.api.protocol_of(ScoreOptions())
         '--unit line --state reset'
     """
+    if is_series and not options.is_running:
+        return RUNNING
     return f"--unit {options.unit}" if options.is_running else f"--unit {options.unit} --state {options.state}"
 
 
@@ -32,18 +37,23 @@ def validation_protocol(unit: Unit) -> str:
     return RUNNING if unit == "stream" else f"--unit {unit} --state reset"
 
 
-def protocol_in_words(options: ScoreOptions, num_units: int, *, noun: str = "", reads_backward: bool = False) -> str:
+def protocol_in_words(
+    options: ScoreOptions, num_units: int, *, noun: str = "", reads_backward: bool = False, is_series: bool = False
+) -> str:
     """Return what a protocol does, and the option that selects the other one.
 
     Args:
         num_units: number of units that were read.
         noun: what a unit is called; its name if empty.
         reads_backward: whether a model reads from right to left, so that no hidden state is carried from unit to unit.
+        is_series: see `protocol_of`.
 
     Example:
         >>> charnn.api.protocol_in_words(ScoreOptions(), 3)
         '3 lines, each from the initial state; --state carry reads them as one text'
     """
+    if is_series:
+        return "one series, hidden state carried from value to value"
     if options.is_running:
         what = "one running text" if options.unit == "stream" or num_units == 1 else f"{num_units:,} running texts"
         return f"{what}, hidden state carried; --unit line reads each line from the initial state"

@@ -18,6 +18,8 @@ from charnn.ngrams.spelling import Spelling
 from charnn.scoring.aggregation import EncodedUnit, Ids, TokenResults, unit_score
 from charnn.scoring.estimators import Estimate, Estimator, Floats, MixedEstimator, NetworkEstimator, Reader
 from charnn.scoring.scores import Score
+from charnn.scoring.series import read_series
+from charnn.text.bins import is_series
 from charnn.text.tokenizers import Tokenizer, closed_text
 
 LINES_PER_WINDOW = 2048
@@ -64,7 +66,8 @@ def score_units(
     """Score independent units.
 
     Units are processed in batches of similar length, and their scores yielded in the order of the units. If the estimator
-    adapts to the text or the hidden state is carried, units are processed one after the other.
+    adapts to the text or the hidden state is carried, units are processed one after the other. The units of a series of numbers
+    are one running text (see `read_series`).
 
     Args:
         units: texts without their closing line ends.
@@ -98,6 +101,14 @@ def _unit_results(
     estimator: Estimator, tokenizer: Tokenizer, units: Iterable[str], options: ScoreOptions, *, first: int = 1
 ) -> Iterator[tuple[EncodedUnit, TokenResults]]:
     """Return each unit with its results, in order."""
+    if is_series(tokenizer):
+        reader = estimator.new_reader(1)
+
+        def read_on(unit: EncodedUnit) -> TokenResults:
+            return _read_batch(estimator, options, [unit], reader=reader)[0]
+
+        numbered = enumerate(units, start=first)
+        return read_series(numbered, tokenizer, read_on, bos=options.bos, is_backward=estimator.is_backward)
     is_sequential = estimator.is_sequential or options.state == "carry"
     read = _read_in_sequence if is_sequential else _read_in_batches
     return read(estimator, tokenizer, enumerate(units, start=first), options)

@@ -198,12 +198,12 @@ def read_spelling(model: Model) -> Spelling:
     """
     tokenizer = model.tokenizer
     num_characters = sum(len(token) == 1 for token in tokenizer.vocabulary.tokens)
-    if tokenizer.kind == "byte":
-        raise ModelError(f"{model.path}: is a byte model, which has no unknown tokens; leave --spell out")
+    without = {"bins": "model of numbers, which have no spelling", "byte": "byte model, which has no unknown tokens"}
+    if tokenizer.kind in without:
+        raise ModelError(f"{model.path}: is a {without[tokenizer.kind]}; leave --spell out")
     if tokenizer.kind in ("char", "subword"):
         return UniformSpelling(num_characters, is_run=tokenizer.kind == "subword")
-    file = model.path / SPELLING_FILE
-    if not file.exists():
+    if not (file := model.path / SPELLING_FILE).exists():
         raise ModelError(f"{file}: the spelling model is missing; train again without --no-spell, or leave --spell out")
     arrays, header = read_tensors(file)
     if header.get("tokenizer_sha256") != model.tokenizer_sha256:

@@ -12,9 +12,11 @@ from typing import Any, NamedTuple
 
 from charnn.config import Unit
 from charnn.errors import TextError, first_of
+from charnn.text.bins import check_numbers
 from charnn.text.characters import characters_only
 from charnn.text.sources import PACKED_SUFFIXES
 from charnn.text.tables import UnclosedCellError, check_columns, read_table
+from charnn.text.vocabulary import UNKNOWN
 
 JSON_SUFFIXES = (".jsonl", ".ndjson")
 CHUNK_CHARS = 1 << 20
@@ -28,11 +30,13 @@ class Column(NamedTuple):
         name: of the column.
         unit: decides what becomes of line ends in cells.
         label: name of the column of labels, with which cells are marked (see `labels`); None for none.
+        holds_numbers: whether anything but numbers is an error; an empty cell of a stream is a missing one.
     """
 
     name: str
     unit: Unit
     label: str | None = None
+    holds_numbers: bool = False
 
 
 class _Cell(NamedTuple):
@@ -59,6 +63,9 @@ def column_text(name: str, lines: Iterator[str], column: Column, *, is_cut: bool
     gathered: list[str] = []
     num_chars = 0
     for cell in _cells(name, lines, column, is_cut=is_cut):
+        if column.holds_numbers:
+            check_numbers(f"{name}:{cell.line}", cell.text, column.name)
+            cell = cell._replace(text=cell.text.strip() or (UNKNOWN if column.unit == "stream" else ""))
         if "\0" in cell.text:
             raise TextError(
                 f"{name}:{cell.line}: found a NUL character in {column.name}, which is not allowed in text; remove it"
@@ -150,15 +157,16 @@ def _with_first(first: str, lines: Iterator[str]) -> Iterator[str]:
 def _json_cells(name: str, lines: Iterator[str], column: Column) -> Iterator[_Cell]:
     for number, line in enumerate(lines, start=1):
         if line.strip():
-            where = f"{name}:{number}"
-            text = _field(where, line, column.name)
+            where, of_numbers = f"{name}:{number}", column.holds_numbers
+            kind = "number" if of_numbers else "text"
+            text = _field(where, line, column.name, kind=kind, may_be_number=of_numbers)
             label = _field(where, line, column.label, may_be_number=True) if column.label and text.strip() else ""
             yield _Cell(number, text.replace("\r\n", "\n").replace("\r", "\n"), label)
 
 
-def _field(where: str, line: str, field: str, *, may_be_number: bool = False) -> str:
+def _field(where: str, line: str, field: str, *, kind: str = "text", may_be_number: bool = False) -> str:
     """Return a field of an object, empty if it is null."""
-    wanted = f"each line must be an object with a text in {field}"
+    wanted = f"each line must be an object with a {kind} in {field}"
     try:
         found: Any = json.loads(line)
     except RecursionError:
@@ -177,8 +185,8 @@ def _field(where: str, line: str, field: str, *, may_be_number: bool = False) ->
     if may_be_number and isinstance(value, (int, float)) and not isinstance(value, bool):
         return str(value)
     if not isinstance(value, str):
-        kind = _KINDS.get(type(value), "a number")
-        raise TextError(f"{where}: found {kind} in {field}, but {wanted}, or null to leave it out")
+        found_kind = _KINDS.get(type(value), "a number")
+        raise TextError(f"{where}: found {found_kind} in {field}, but {wanted}, or null to leave it out")
     return value
 
 

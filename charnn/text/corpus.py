@@ -184,9 +184,10 @@ def _select(directory: Path, texts: Sequence[str], options: TextOptions, seed: i
     sources = _without(valid, sources)
     readable = readable_again([*sources, *valid], directory)
     if options.column is not None:
-        readable = [
-            replace(source, column=Column(options.column, options.unit, options.label_column)) for source in readable
-        ]
+        column = Column(options.column, options.unit, options.label_column, holds_numbers=options.tokenizer == "bins")
+        readable = [replace(source, column=column) for source in readable]
+    elif options.tokenizer == "bins":
+        readable = [replace(source, holds_numbers=True) for source in readable]
     readable = as_fasta(readable, options)
     text = Selection(readable[: len(sources)], readable[len(sources) :], options, seed)
     if not any(source.stored_bytes for source in text.sources):

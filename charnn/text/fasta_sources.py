@@ -36,7 +36,7 @@ def as_fasta(sources: Sequence[Source], options: TextOptions) -> list[Source]:
         raise TextError(f"{other.name}: is not FASTA by its name, but {fasta[0].name} is; train on files of one kind")
     for flag, is_set, instead in (
         (f"--unit {options.unit}", has_own_boundary(options.unit), "--unit line, which makes each record a unit"),
-        ("--tokenizer word", options.tokenizer == "word", "--tokenizer char or subword"),
+        (f"--tokenizer {options.tokenizer}", options.tokenizer in ("word", "bins"), "--tokenizer char or subword"),
         ("--column", options.column is not None, "files without a header line >name"),
     ):
         if is_set:

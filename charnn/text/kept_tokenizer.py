@@ -79,7 +79,7 @@ def adapt_tokenizer(
         OptionError: for a `vocab_size` that leaves no room.
     """
     tokenizer = kept.tokenizer
-    if tokenizer.kind == "byte":
+    if tokenizer.kind in ("byte", "bins"):
         return AdaptedTokenizer(tokenizer, (), ())
     counts = count_tokens(tokenizer, texts())
     unknown = _unknown(tokenizer, counts)

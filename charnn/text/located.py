@@ -10,15 +10,17 @@ from typing import NamedTuple
 from charnn.config import ScoredUnit
 from charnn.errors import TextError, first_of
 from charnn.notices import notice_logger
+from charnn.text.bins import check_numbers
 from charnn.text.columns import fields_of
 from charnn.text.decoding import decoded
 from charnn.text.fasta import RECORD, Record
 from charnn.text.fasta_sources import sequences_of
-from charnn.text.reading import lines, numbered_documents, read_text, source_text, whole_lines
+from charnn.text.reading import checked, lines, numbered_documents, read_text, source_text, whole_lines
 from charnn.text.sources import Source, check_unchanged, find_sources
 from charnn.text.tables import Row, Table, check_columns, columns_of, has_table_suffix, joined, read_table
 from charnn.text.tokenizers import Tokenizer, text_encoding
 from charnn.text.tunes import numbered_tunes
+from charnn.text.vocabulary import UNKNOWN
 
 logger = notice_logger(__name__)
 
@@ -156,7 +158,9 @@ def read_located(
         >>> found.files
         ['book.txt']
     """
-    sources = sequences_of(find_sources(files, as_bytes=tokenizer.kind == "byte"), tokenizer, unit)
+    found = find_sources(files, as_bytes=tokenizer.kind == "byte")
+    found = [replace(source, holds_numbers=tokenizer.kind == "bins") for source in found]
+    sources = sequences_of(found, tokenizer, unit)
     has_records = unit == "line" and any(source.fasta for source in sources)
     reader = _Reader(sources, text_encoding(tokenizer, encoding), notes_tables=not has_records)
     if inspect is not None:
@@ -170,7 +174,9 @@ def read_located(
     return ScoredInput([TextGroup(reader.units(unit))], names, [RECORD] if has_records else [])
 
 
-def read_cells(files: Sequence[str], columns: Sequence[str], *, by_region: bool, encoding: str) -> ScoredInput:
+def read_cells(
+    files: Sequence[str], columns: Sequence[str], *, by_region: bool, encoding: str, holds_numbers: bool = False
+) -> ScoredInput:
     """Return the cells of some columns of tables, each as a unit, or each row as a sentence of these regions.
 
     The regions are joined with a space where neither side has white space there. A cell without text is a region that the row
@@ -179,6 +185,7 @@ def read_cells(files: Sequence[str], columns: Sequence[str], *, by_region: bool,
     Args:
         files: CSV and TSV files that have the same columns.
         columns: in the order of the regions.
+        holds_numbers: whether anything but numbers is an error; an empty cell is a missing one.
 
     Raises:
         TextError: naming the file that lacks a column, or has other columns than the first one.
@@ -192,7 +199,7 @@ def read_cells(files: Sequence[str], columns: Sequence[str], *, by_region: bool,
     tables = reader.tables()
     first = next(tables)
     check_columns(first[1], columns)
-    cells = _Cells(first[1], columns, by_region=by_region)
+    cells = _Cells(first[1], columns, by_region=by_region, holds_numbers=holds_numbers)
     located = cells.of_tables(chain([first], tables))
     return ScoredInput([TextGroup(located)], [source.name for source in reader.sources], cells.kept)
 
@@ -202,11 +209,13 @@ class _Cells:
 
     Args:
         first: the table whose columns all have.
+        holds_numbers: see `read_cells`.
     """
 
-    def __init__(self, first: Table, columns: Sequence[str], *, by_region: bool) -> None:
+    def __init__(self, first: Table, columns: Sequence[str], *, by_region: bool, holds_numbers: bool) -> None:
         self.kept = [column for column in first.columns if column not in columns]
         self._first, self._columns, self._by_region = first, columns, by_region
+        self._holds_numbers = holds_numbers
         self._num_empty, self._first_empty = 0, ""
 
     def of_tables(self, tables: Iterable[tuple[int, Table]]) -> Iterator[LocatedText]:
@@ -240,9 +249,13 @@ class _Cells:
 
     def _each_cell(self, row: Row, origin: Origin) -> Iterator[LocatedText]:
         for column in self._columns:
-            if not row.cells[column]:
+            text = row.cells[column]
+            if self._holds_numbers:
+                check_numbers(f"{origin.file}:{row.line}", text, column)
+                text = text.strip() or UNKNOWN
+            elif not text:
                 self._count_empty(origin)
-            yield LocatedText(row.cells[column], replace(origin, column=column))
+            yield LocatedText(text, replace(origin, column=column))
 
     def _sentence(self, row: Row, origin: Origin) -> Iterator[LocatedText]:
         sentence, regions = "", []
@@ -340,7 +353,8 @@ class _Reader:
         self._finish()
 
     def _chunks(self, source: Source, records: deque[Record] | None = None) -> Iterator[str]:
-        return self._noted(source, source_text(source, self._encoding, notes=self._notes, records=records))
+        chunks = source_text(source, self._encoding, notes=self._notes, records=records)
+        return checked(source, self._noted(source, chunks))
 
     def _noted(self, source: Source, chunks: Iterator[str]) -> Iterator[str]:
         """Yield chunks, after a note if the first one shows that the source is a table."""

@@ -6,6 +6,7 @@ Characters and bytes of a stream are counted as it is measured, words and subwor
 import functools
 import itertools
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -60,7 +61,8 @@ def encode_text(directory: Path, text: Selection, report: Report | None) -> Enco
             first_pass, options.unit, fraction, text.seed, text.name, notes, is_sequence=text.fasta is not None
         )
     elif values is None:
-        split = stream_splitter(first_pass, fraction, text.name, notes)
+        stream = stream_splitter(first_pass, fraction, text.name, notes)
+        split = replace(stream, keeps_words=options.tokenizer == "bins")
     else:
         chunk_counts = ChunkCounts(values, expected.is_near)
         split = stream = stream_splitter(chunk_counts.counted(first_pass), fraction, text.name, notes)

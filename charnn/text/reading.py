@@ -3,6 +3,7 @@
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 
+from charnn.text.bins import checked_lines
 from charnn.text.columns import column_text
 from charnn.text.decoding import decoded
 from charnn.text.fasta import Record, fasta_text
@@ -36,7 +37,7 @@ def read_text(
         if missing > 0 and end:
             end = separator
             yield "\n" * missing
-        for text in source_text(source, encoding, notes=notes, advance=advance):
+        for text in checked(source, source_text(source, encoding, notes=notes, advance=advance)):
             if text:
                 end = (end + text[-len(separator) :])[-len(separator) :]
                 yield text
@@ -65,6 +66,11 @@ def source_text(
     if source.column is not None:
         return column_text(source.name, lines(chunks), source.column, is_cut=is_cut)
     return chunks
+
+
+def checked(source: Source, chunks: Iterator[str]) -> Iterator[str]:
+    """Yield the text of a source in chunks. Raises TextError for anything but numbers in a source that must hold them alone."""
+    return checked_lines(source.name, whole_lines(chunks)) if source.holds_numbers else chunks
 
 
 def _whole_parts(chunks: Iterator[str], separator: str) -> Iterator[str]:

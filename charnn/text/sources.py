@@ -58,6 +58,7 @@ class Source:
         separator: if only a beginning is read, it ends at its last separator.
         column: read this column of a table instead of the whole text; None to read all of it as it is.
         fasta: how its sequences are read, if it is FASTA.
+        holds_numbers: whether anything but numbers is an error.
     """
 
     name: str
@@ -67,6 +68,7 @@ class Source:
     separator: str = "\n"
     column: "Column | None" = None
     fasta: "Fasta | None" = None
+    holds_numbers: bool = False
 
     @property
     def stored_bytes(self) -> int:

@@ -51,13 +51,15 @@ class StreamSplitter:
 
     Args:
         num_train: number of characters before it.
+        keeps_words: whether it begins after white space.
     """
 
     num_train: int
+    keeps_words: bool = False
 
     def __call__(self, chunks: Iterator[str]) -> Iterator[SplitChunk]:
         """Assign the chunks of the stream to splits."""
-        return _split_stream(chunks, self.num_train)
+        return _split_stream(chunks, self.num_train, keeps_words=self.keeps_words)
 
 
 def stream_splitter(chunks: Iterator[str], fraction: float, names: str, notes: list[str]) -> StreamSplitter:
@@ -167,10 +169,12 @@ def _units(chunks: Iterator[str], unit: Unit, names: str, notes: list[str] | Non
     return documents(chunks) if unit == "document" else (line for line in lines(chunks) if line.strip())
 
 
-def _split_stream(chunks: Iterator[str], num_train: int) -> Iterator[SplitChunk]:
+def _split_stream(chunks: Iterator[str], num_train: int, *, keeps_words: bool) -> Iterator[SplitChunk]:
     position = 0
     for text in whole_lines(chunks):
         cut = min(max(num_train - position, 0), len(text))
+        while keeps_words and 0 < cut < len(text) and not text[cut - 1].isspace():
+            cut -= 1
         if cut:
             yield SplitChunk("train", [text[:cut]])
         if cut < len(text):

@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 from charnn.config import TextOptions, Unit
 from charnn.errors import OptionError
+from charnn.text.bins import KIND, train_bins
 from charnn.text.code_points import Codes, code_points, count_texts, raw_bytes
 from charnn.text.tokenizers import (
     ByteTokenizer,
@@ -61,7 +62,7 @@ def train_tokenizer(
     seed: int,
     counts: npt.NDArray[np.int64] | None = None,
 ) -> Tokenizer:
-    """Build a tokenizer of bytes, characters or subwords from the training text; for words see `NumberedWords`.
+    """Build a tokenizer of bytes, characters, subwords or numbers from the training text; for words see `NumberedWords`.
 
     Subwords are not counted yet (see `set_counts`).
 
@@ -74,6 +75,8 @@ def train_tokenizer(
     Raises:
         OptionError: if a vocabulary of the requested size is impossible.
     """
+    if options.tokenizer == KIND:
+        return train_bins(texts(), options.unit, size=options.vocab_size)
     boundary = DOCUMENT_BOUNDARY if has_own_boundary(options.unit) else NEWLINE
     values = values_of(options)
     if values is None:

@@ -6,24 +6,27 @@ A tokenizer is built from the training text in `tokenizer_training.py`, stored a
 
 import functools
 from collections.abc import Callable, Iterable
-from dataclasses import asdict
 from itertools import accumulate
-from typing import NamedTuple, Protocol, TypeVar
+from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
 from charnn.config import Unit
 from charnn.errors import ModelError
-from charnn.files import json_bytes, read_json
+from charnn.files import JsonObject, read_json
+from charnn.text.bins import BinsTokenizer
 from charnn.text.characters import characters_only, whole_characters
 from charnn.text.code_points import NUM_CODE_POINTS, StoredCharacters, code_points
 from charnn.text.decoders import ByteDecoder, Decoder, PretokenizedDecoder, TokenDecoder, WordDecoder
 from charnn.text.decoding import RAW
 from charnn.text.fasta import Fasta
 from charnn.text.pretokenized import WORD, has_marks, marked_words, without_closing_mark
+from charnn.text.tokenizer import Tokenizer as Tokenizer
+from charnn.text.tokenizer import tokenizer_json
 from charnn.text.unit_kinds import has_own_boundary
 from charnn.text.vocabulary import DOCUMENT_BOUNDARY, NEWLINE, UNKNOWN, Vocabulary, as_text, escaped_symbols
+from charnn.text.vocabulary import Token as Token
 from charnn.text.word_ids import PretokenizedEncoder, WordEncoder
 from charnn.text.words import split_words, word_rules
 
@@ -32,40 +35,6 @@ FORMAT_VERSION = 2
 """Version 2 changed how words and subwords are found, not the file; a tokenizer keeps the version that it was trained with."""
 LONG_TEXT = 1 << 11
 """Minimum length, in characters, for which lookup of space-separated fragments is faster."""
-
-
-class Token(NamedTuple):
-    """A token of a text: its name, its id, and its start position in characters."""
-
-    text: str
-    id: int
-    start: int
-
-
-class Tokenizer(Protocol):
-    """Encodes text as the tokens of a vocabulary, and decodes it."""
-
-    kind: str
-    version: int
-    unit: Unit
-    vocabulary: Vocabulary
-    fasta: Fasta | None
-
-    def encode(self, text: str) -> Ids:
-        """Return the ids (N,); unknown tokens get the id of <unk>."""
-        ...
-
-    def tokenize(self, text: str) -> list[Token]:
-        """Return the tokens as they occur in the text; unknown tokens keep their spelling."""
-        ...
-
-    def decoder(self) -> Decoder:
-        """Return a new decoder, at the beginning of a text."""
-        ...
-
-    def files(self) -> dict[str, bytes]:
-        """Return the files that `load_tokenizer` needs, by name."""
-        ...
 
 
 def decode(tokenizer: Tokenizer, ids: Iterable[int]) -> str:
@@ -125,7 +94,7 @@ class CharTokenizer:
 
     def files(self) -> dict[str, bytes]:
         """Return tokenizer.json."""
-        return {"tokenizer.json": _tokenizer_json(self)}
+        return {"tokenizer.json": tokenizer_json(self)}
 
 
 class ByteTokenizer:
@@ -159,7 +128,7 @@ class ByteTokenizer:
 
     def files(self) -> dict[str, bytes]:
         """Return tokenizer.json."""
-        return {"tokenizer.json": _tokenizer_json(self)}
+        return {"tokenizer.json": tokenizer_json(self)}
 
 
 def byte_vocabulary(counts: npt.NDArray[np.int64], unit: Unit) -> Vocabulary:
@@ -215,7 +184,7 @@ class WordTokenizer:
 
     def files(self) -> dict[str, bytes]:
         """Return tokenizer.json."""
-        return {"tokenizer.json": _tokenizer_json(self)}
+        return {"tokenizer.json": tokenizer_json(self)}
 
 
 class PretokenizedTokenizer:
@@ -257,7 +226,7 @@ class PretokenizedTokenizer:
 
     def files(self) -> dict[str, bytes]:
         """Return tokenizer.json."""
-        return {"tokenizer.json": _tokenizer_json(self)}
+        return {"tokenizer.json": tokenizer_json(self)}
 
 
 _Encoder = TypeVar("_Encoder", WordEncoder, PretokenizedEncoder)
@@ -327,24 +296,7 @@ class SubwordTokenizer:
 
     def files(self) -> dict[str, bytes]:
         """Return tokenizer.json and the SentencePiece model, tokenizer.model."""
-        return {"tokenizer.json": _tokenizer_json(self), "tokenizer.model": self._model}
-
-
-def _tokenizer_json(tokenizer: Tokenizer) -> bytes:
-    vocabulary = tokenizer.vocabulary
-    return json_bytes(
-        {
-            "format_version": tokenizer.version,
-            "kind": tokenizer.kind,
-            "unit": tokenizer.unit,
-            "normalization": "none",
-            "boundary_id": vocabulary.boundary_id,
-            "unknown_id": vocabulary.unknown_id,
-            "tokens": list(vocabulary.tokens),
-            "counts": list(vocabulary.counts),
-            **({} if tokenizer.fasta is None else {"fasta": asdict(tokenizer.fasta)}),
-        }
-    )
+        return {"tokenizer.json": tokenizer_json(self), "tokenizer.model": self._model}
 
 
 def load_tokenizer(name: str, files: dict[str, bytes]) -> Tokenizer:
@@ -365,7 +317,7 @@ def load_tokenizer(name: str, files: dict[str, bytes]) -> Tokenizer:
         unit: Unit = stored["unit"]
         version: int = stored["format_version"]
         _check_vocabulary(vocabulary)
-        tokenizer = _make(stored["kind"], vocabulary, unit, version, files)
+        tokenizer = _make(stored, vocabulary, unit, version, files)
         if "fasta" in stored:
             tokenizer.fasta = Fasta(**stored["fasta"])
             if isinstance(tokenizer, CharTokenizer) and tokenizer.fasta.case == "upper":
@@ -377,8 +329,8 @@ def load_tokenizer(name: str, files: dict[str, bytes]) -> Tokenizer:
         ) from error
 
 
-def _make(kind: str, vocabulary: Vocabulary, unit: Unit, version: int, files: dict[str, bytes]) -> Tokenizer:
-    match kind:
+def _make(stored: JsonObject, vocabulary: Vocabulary, unit: Unit, version: int, files: dict[str, bytes]) -> Tokenizer:
+    match stored["kind"]:
         case "char":
             return CharTokenizer(vocabulary, unit)
         case "byte":
@@ -389,7 +341,9 @@ def _make(kind: str, vocabulary: Vocabulary, unit: Unit, version: int, files: di
             return PretokenizedTokenizer(vocabulary, unit, version)
         case "subword":
             return SubwordTokenizer(vocabulary, unit, files["tokenizer.model"], version)
-    raise ValueError(f"unknown kind {kind!r}")
+        case "bins":
+            return BinsTokenizer.loaded(stored, unit, vocabulary)
+    raise ValueError(f"unknown kind {stored['kind']!r}")
 
 
 def _check_vocabulary(vocabulary: Vocabulary) -> None:

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -71,6 +72,14 @@ class Vocabulary:
     def dtype(self) -> npt.DTypeLike:
         """The smallest unsigned integer that holds every id."""
         return np.min_scalar_type(len(self) - 1)
+
+
+class Token(NamedTuple):
+    """A token of a text: its name, its id, and its start position in characters."""
+
+    text: str
+    id: int
+    start: int
 
 
 def build_vocabulary(

@@ -23,6 +23,7 @@ import pytest
 
 from charnn.cli.registry import COMMANDS, import_command
 from charnn.interrupts import INTERRUPTS
+from tests.conftest import train_quietly
 
 SMALL = "--hidden-size 8 --embedding-size 4 --batch-size 4 --bptt 16 --precision fp32"
 TEXT = "The fox asked the heron.\nThe cat was on the mat.\n"
@@ -82,6 +83,12 @@ ROWS = {
         writes=False,
         handles=False,
         empty=0,
+    ),
+    "sample --forecast": Row(
+        "sample --forecast --prompt-file IN -m series -n 3 --seed 1", SAMPLER, source="numbers.txt"
+    ),
+    "sample --svg": Row(
+        "sample --forecast --prompt-file IN -m series -n 3 --seed 1 --svg OUT", SAMPLER, source="numbers.txt"
     ),
     "sample --interactive": Row(
         "sample The -m RUN --interactive --seed 1", "charnn.sampling.interactive.InteractiveWriter.alternatives"
@@ -154,8 +161,13 @@ def _saved_state(_trained: Path, tmp_path_factory: pytest.TempPathFactory) -> Pa
     return file
 
 
+@pytest.fixture(scope="session")
+def _trained_series(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return train_quietly(tmp_path_factory.mktemp("series"), "1 2 3 4 5\n" * 60, "--tokenizer", "bins", "--steps", 2)
+
+
 @pytest.fixture
-def desk(run: Path, _saved_state: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def desk(run: Path, _saved_state: Path, _trained_series: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A directory with texts of every kind and a model, whose path is returned; nobody types."""
     for name, content in {
         "text.txt": TEXT * 20,
@@ -163,10 +175,12 @@ def desk(run: Path, _saved_state: Path, monkeypatch: pytest.MonkeyPatch) -> Path
         "pairs.tsv": "good\tbad\nThe fox\tfox The\n",
         "nbest.tsv": "1\t-3\tThe fox\n1\t-4\tfox The\n",
         "empty.txt": "",
+        "numbers.txt": "1 2 3 4 5\n",
     }.items():
         Path(name).write_text(content, encoding="utf-8")
     Path("directory").mkdir()
     shutil.copy(_saved_state, "saved.state")
+    shutil.copytree(_trained_series, "series")
     monkeypatch.setattr("sys.stdin", io.StringIO("1\nr 3\nq\n"))
     return run
 

@@ -30,12 +30,17 @@ def test_a_value_out_of_bounds_is_named_with_its_bounds(make, message):
         ({"subword_model": "bpe"}, "--subword-model: has no effect without --tokenizer subword"),
         (
             {"tokenizer": "byte", "vocab_size": 9},
-            "--vocab-size: has no effect without --tokenizer char, word or subword",
+            "--vocab-size: has no effect without --tokenizer char, word, subword or bins",
         ),
         ({"tokenizer": "subword", "min_count": 9}, "--min-count: has no effect without --tokenizer char or word"),
         (
             {"tokenizer": "byte", "encoding": "cp1252"},
-            "--encoding: has no effect without --tokenizer char, word or subword",
+            "--encoding: has no effect without --tokenizer char, word, subword or bins",
+        ),
+        ({"tokenizer": "bins", "unit": "tune"}, "--unit tune: cannot be combined with --tokenizer bins"),
+        (
+            {"tokenizer": "bins", "fasta_case": "keep"},
+            "--fasta-case: has no effect without --tokenizer char or subword",
         ),
     ],
 )

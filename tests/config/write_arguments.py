@@ -16,7 +16,7 @@ from charnn.options import declared_options
 from tests.conftest import REPOSITORY
 
 FILE = REPOSITORY / "charnn" / "config" / "arguments.py"
-SHOWN = {"encoding", "echo", "num_samples", "format", "show_alternatives", "novelty"}
+SHOWN = {"encoding", "echo", "num_samples", "format", "show_alternatives", "novelty", "forecast", "column"}
 """What says how the command shows samples, or is an argument by itself."""
 OTHER_RESULTS = {"weight", "fit_weights", "pairs", "per_pair", "nbest", "lm_scale", "word_penalty", "rollout", "format"}
 OTHER_RESULTS |= {"column", "by_region", "label_from"}

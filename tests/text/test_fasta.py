@@ -169,8 +169,11 @@ def test_options_for_fasta_alone(tmp_path):
             TextOptions(tokenizer="byte", **options)
     with pytest.raises(OptionError, match=r"--unit document: found FASTA, .*x\.fa, which has none; use --unit line"):
         prepared(tmp_path, fasta, unit="document")
-    with pytest.raises(OptionError, match="--tokenizer word: found FASTA"):
-        prepared(tmp_path, fasta, tokenizer="word")
+    for tokenizer in ("word", "bins"):
+        with pytest.raises(
+            OptionError, match=rf"--tokenizer {tokenizer}: found FASTA, .*x\.fa.*; use --tokenizer char"
+        ):
+            prepared(tmp_path, fasta, tokenizer=tokenizer)
     with pytest.raises(OptionError, match="--column: found FASTA"):
         prepared(tmp_path, fasta, column="a")
     with pytest.raises(

@@ -78,6 +78,7 @@ LABELS = {
     "backward_valid_loss_nats": "backward validation loss",
     "valid_margin_nats": "95 % interval, ±",
     "valid_bits_per_char": "validation bits/char",
+    "valid_bits_per_value": "validation bits/value",
     "valid_perplexity": "validation perplexity",
     "valid_loss_nats": "validation loss",
 }
@@ -92,6 +93,7 @@ OMITTED = (
     "backward_valid_loss_nats",
     "labels",
     "label_accuracy",
+    "valid_bits_per_value",
 )
 """Rows that are omitted if no model has a value."""
 MAX_FILES, MAX_LABELS = 3, 4
@@ -155,7 +157,8 @@ def _facts(path: Path, config: "RunConfig") -> dict[str, object]:
     text, training, parent = config.asked.text, config.training, config.parent
     loss, valid = results.valid_loss_nats, corpus.valid
     counts = charnn.api.parameter_counts(shape)
-    in_bits_per_char = valid.num_tokens / valid.num_chars / math.log(2) if valid.num_chars else None
+    of_numbers = text.tokenizer == "bins"
+    in_bits_per_char = valid.num_tokens / valid.num_chars / math.log(2) if valid.num_chars and not of_numbers else None
     return {
         "run": str(path),
         "valid_loss_nats": loss,
@@ -170,6 +173,7 @@ def _facts(path: Path, config: "RunConfig") -> dict[str, object]:
         "temperature": results.temperature,
         "valid_perplexity": None if loss is None else charnn.api.perplexity(loss),
         "valid_bits_per_char": None if loss is None or in_bits_per_char is None else loss * in_bits_per_char,
+        "valid_bits_per_value": loss / math.log(2) if of_numbers and loss is not None else None,
         "valid_num_tokens": results.valid_num_tokens,
         "held_out_num_tokens": valid.num_tokens,
         "valid_num_unknown": valid.num_unknown,

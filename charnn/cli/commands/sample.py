@@ -8,6 +8,7 @@ import typer
 
 import charnn
 from charnn.cli.commands.loading import load_model
+from charnn.cli.commands.sample_forecast import write_forecast
 from charnn.cli.commands.sample_interactive import write_interactively
 from charnn.cli.options import COMMON, ModelArgument, Overrides, with_options
 from charnn.cli.output import console
@@ -15,9 +16,10 @@ from charnn.cli.output.midi_output import MidiOutput
 from charnn.cli.output.sample_output import SampleOutput
 from charnn.cli.targets import check_targets
 from charnn.config import SampleOptions
+from charnn.config.forecast import FORECAST_SAMPLES, FORECAST_STEPS
 from charnn.errors import OptionError
 from charnn.interrupts import terminated_like_interrupted
-from charnn.options import pick, refuse_both
+from charnn.options import pick, refuse_all, refuse_both, refuse_unused
 
 if TYPE_CHECKING:
     from charnn.inference.stepper import Stepper
@@ -47,11 +49,19 @@ class PromptArguments(NamedTuple):
                 "--length: found 0, but it must be at least 1, or -1 for no limit; 0 requires --save-state"
             )
 
-    def check_targets(self, output: str | None, midi: str | None) -> None:
+    @property
+    def is_empty(self) -> bool:
+        """Whether there is neither a prompt nor a state."""
+        return all(
+            value is None for value in (self.prompt, self.prompt_file, self.prompts, self.load_state, self.save_state)
+        )
+
+    def check_targets(self, output: str | None, midi: str | None, svg: str | None) -> None:
         """Refuse output files that are read or belong to a model; a state may be updated in place. Raises CharnnError."""
         texts = [name for name in (self.prompt_file, self.prompts, "-" if self.prompt == "-" else None) if name]
-        check_targets({"--save-state": self.save_state, "--output": output, "--midi": midi}, sources=texts)
-        check_targets({"--output": output}, sources=[self.load_state])
+        written = {"--output": output, "--midi": midi, "--svg": svg}
+        check_targets({"--save-state": self.save_state, **written}, sources=texts)
+        check_targets(written, sources=[self.load_state])
 
 
 @with_options(SampleOptions)
@@ -118,6 +128,12 @@ def sample(
             rich_help_panel=OUTPUT_PANEL,
         ),
     ] = None,
+    svg: Annotated[
+        str | None,
+        typer.Option(
+            "--svg", metavar="FILE", help="Draw the forecast as an SVG picture, too.", rich_help_panel=OUTPUT_PANEL
+        ),
+    ] = None,
     interactive: Annotated[
         bool,
         typer.Option(
@@ -135,24 +151,37 @@ def sample(
     Penalties, constraints and filters apply in this order: penalties, --logit-bias, --allow and --ban, --no-repeat-ngram and
     --match, --temperature, --top-k, --typical-p, --top-p, --min-p.
     """
+    if overrides.get("forecast"):
+        overrides = {"num_samples": FORECAST_SAMPLES, "length": FORECAST_STEPS, **overrides}
     options = pick(SampleOptions, overrides)
     sources = PromptArguments(prompt, prompt_file, prompts, load_state, save_state)
     output = None if output in ("-", "/dev/stdout") else output
     sources.check(options)
+    refuse_unused("--svg", svg is not None and not options.forecast, "--forecast")
+    refuse_unused("--column", options.column is not None and prompt_file is None, "--prompt-file")
+    if options.forecast:
+        others = {"--prompts": prompts is not None, "--interactive": interactive, "--midi": midi is not None}
+        refuse_all({**others, "--length 0": options.length == 0}, "--forecast")
     if interactive:
         _refuse_beside_interactive(sources, options, output, midi)
     if options.length == 0:
         _refuse_without_text(options, output, midi, interactive=interactive)
     refuse_both("--midi", None not in (midi, load_state), "--load-state, whose text is not known")
     loaded = charnn.api.with_label(load_model(model), options.label)
-    sources.check_targets(output, midi)
+    sources.check_targets(output, midi, svg)
     charnn.api.check_can_write(loaded, options)
     stepper = charnn.api.build_stepper(loaded, weights=options.weights, device=options.device)
+    if options.forecast and sources.is_empty:
+        write_forecast(loaded, stepper, None, options, svg, output)
+        return
     prompts_read = _read_prompts(loaded, stepper, sources, options)
     if save_state is not None:
         _save_state(prompts_read, save_state)
         if options.length == 0:
             return
+    if options.forecast:
+        write_forecast(loaded, stepper, prompts_read, options, svg, output)
+        return
     if interactive:
         write_interactively(loaded, stepper, prompts_read, options)
         return
@@ -166,9 +195,7 @@ def _read_prompts(model: "Model", stepper: "Stepper", sources: PromptArguments, 
     encoding = options.encoding
     if sources.prompts is None:
         file = "-" if sources.prompt == "-" else sources.prompt_file
-        texts = [
-            sources.prompt or "" if file is None else charnn.api.read_prompt(file, model.tokenizer, encoding=encoding)
-        ]
+        texts = [sources.prompt or "" if file is None else _read_file(file, model, options)]
         names = ["prompt" if sources.prompt_file is None else charnn.api.display_name(sources.prompt_file)]
     else:
         texts = charnn.api.read_prompts(sources.prompts, model.tokenizer, encoding=encoding)
@@ -176,6 +203,15 @@ def _read_prompts(model: "Model", stepper: "Stepper", sources: PromptArguments, 
         names = [f"{name}:{number}" for number in range(1, len(texts) + 1)]
     after = None if sources.load_state is None else Path(sources.load_state)
     return charnn.api.Prompts(model, stepper, texts, options, names=names, after=after)
+
+
+def _read_file(file: str, model: "Model", options: SampleOptions) -> str:
+    if model.tokenizer.kind != "bins":
+        return charnn.api.read_prompt(file, model.tokenizer, encoding=options.encoding)
+    trained_on = model.config.asked.text.column
+    return charnn.api.read_series(
+        file, model.tokenizer, column=options.column, trained_on=trained_on, encoding=options.encoding
+    )
 
 
 def _write(

@@ -29,7 +29,14 @@ def read_input(
     if texts:
         return charnn.api.given_texts(texts, is_running=options.is_running)
     if options.column:
-        return charnn.api.read_cells(files, options.column, by_region=options.by_region, encoding=options.encoding)
+        tokenizer = models[0].tokenizer
+        return charnn.api.read_cells(
+            files,
+            options.column,
+            by_region=options.by_region,
+            encoding=options.encoding,
+            holds_numbers=tokenizer.kind == "bins",
+        )
     return charnn.api.input_to_score(models, files, options, tokenizer=models[0].tokenizer)
 
 
@@ -62,6 +69,7 @@ def score_texts(
             kept=source.kept,
             lines=lines,
             vocab_size=len(scorer.tokenizer.vocabulary),
+            of_numbers=scorer.tokenizer.kind == "bins",
         )
         try:
             for group in source.groups:
@@ -89,15 +97,17 @@ def score_texts(
         note_uncounted(totals.score)
         charnn.api.report_unknown(totals.score, options, scorer.tokenizer, "this text")
         noun = noun_of(options, source.kept) or ("text" if texts else "")
+        is_series = charnn.api.is_series(scorer.tokenizer)
         reads_backward = any(each.is_backward for each in scorer.estimators)
-        protocol = charnn.api.protocol_in_words(options, totals.num_units, noun=noun, reads_backward=reads_backward)
+        protocol = charnn.api.protocol_in_words(
+            options, totals.num_units, noun=noun, reads_backward=reads_backward, is_series=is_series
+        )
         in_letters = charnn.api.in_letters(totals, scorer.tokenizer, options)
         protocol += charnn.api.strands_in_words(scorer.scores_strands, options) + in_letters.in_words()
         written.finish(totals.score, protocol, totals.num_units, totals.plain)
     if summary:
-        write_summary(
-            summary, totals, [str(model.path) for model in models], list(scorer.weights), options, in_letters.to_dict()
-        )
+        names, weights = [str(model.path) for model in models], list(scorer.weights)
+        write_summary(summary, totals, names, weights, options, in_letters.to_dict(), is_series=is_series)
 
 
 def _labelled_scores(
@@ -121,9 +131,12 @@ def write_summary(
     weights: Sequence[float],
     options: ScoreOptions,
     further: "Mapping[str, object] | None" = None,
+    *,
+    is_series: bool = False,
 ) -> None:
     """Write the totals, further facts, and how they came about, as JSON."""
-    how = {"models": list(models), "weights": list(weights), "protocol": charnn.api.protocol_of(options)}
+    protocol = charnn.api.protocol_of(options, is_series=is_series)
+    how = {"models": list(models), "weights": list(weights), "protocol": protocol}
     facts = totals.to_dict() | dict(further or {}) | how | {"options": chosen(options)}
     if path in STDOUT:
         console.write_json(facts)

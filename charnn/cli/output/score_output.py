@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from rich.text import Text
 
     from charnn.cli.output.part_output import PartLines
+    from charnn.files import JsonObject
     from charnn.scoring.formats import Format
     from charnn.scoring.scores import Score, ScoredToken
     from charnn.text.located import Origin
@@ -41,6 +42,7 @@ class ScoreOutput:
         kept: the other columns of tables.
         lines: the destination.
         vocab_size: number of tokens in the vocabulary, by which tokens are colored.
+        of_numbers: whether a token is a value of a series.
         width: columns of a table; by default, those of the terminal.
     """
 
@@ -53,6 +55,7 @@ class ScoreOutput:
         kept: Sequence[str],
         lines: "Lines | PartLines",
         vocab_size: int = 2,
+        of_numbers: bool = False,
         width: int | None = None,
     ) -> None:
         self._options = options
@@ -60,6 +63,7 @@ class ScoreOutput:
         self._lines = lines
         self._is_table = options.format == "table"
         self._paints = self._is_table and not self._lines.is_file and console.has_colors()
+        self._of_numbers = of_numbers
         self._uniform_nats = math.log(vocab_size)
         self._format: Format | None = None
         if not self._is_table:
@@ -145,7 +149,7 @@ class ScoreOutput:
         self.begin()
         for line in self._format.end(total, num_units) if self._format else ():
             self._write(line)
-        for line in [*_totals(total, plain, self._options), protocol]:
+        for line in [*_totals(total, plain, self._options, of_numbers=self._of_numbers), protocol]:
             if self._is_table:
                 self._write(line)
             else:
@@ -294,9 +298,11 @@ def _token_cell(token: str, is_unknown: bool) -> str:
     return console.padded(console.fitting(name, TOKEN_WIDTH), TOKEN_WIDTH)
 
 
-def _totals(total: "Score", plain: "Score | None", options: ScoreOptions) -> list[str]:
+def _totals(total: "Score", plain: "Score | None", options: ScoreOptions, *, of_numbers: bool) -> list[str]:
 
     facts = charnn.api.summary(total)
+    if of_numbers:
+        return _totals_of_numbers(facts, plain, excludes=options.exclude_unk)
     excludes = options.exclude_unk
     perplexity = f"perplexity {facts['perplexity']:.4f}"
     lines = [
@@ -316,4 +322,15 @@ def _totals(total: "Score", plain: "Score | None", options: ScoreOptions) -> lis
             f"without adaptation: perplexity {beside['perplexity']:.4f}, {beside['nats_per_token']:.4f} nats per token, "
             f"{beside['bits_per_char']:.4f} bits per character"
         )
+    return lines
+
+
+def _totals_of_numbers(facts: "JsonObject", plain: "Score | None", *, excludes: bool) -> list[str]:
+    missing = f"{facts['num_unknown']:,} missing{', excluded' if excludes else ''}"
+    lines = [
+        f"{facts['num_tokens']:,} values ({missing}): {facts['bits_per_token']:.4f} bits per value, perplexity "
+        f"{facts['perplexity']:.4f}"
+    ]
+    if plain is not None:
+        lines.append(f"without adaptation: {plain.bits_per(plain.num_tokens):.4f} bits per value")
     return lines

@@ -54,22 +54,23 @@ def open_screen(session: "Session") -> Iterator[Screen]:
 
 
 class _Losses:
-    """Losses in nats per token and bits per character."""
+    """Losses in nats per token and bits per character; of numbers, bits per value."""
 
     def __init__(self, session: "Session") -> None:
         corpus = session.config.corpus
-        self.train_ratio = _tokens_per_char(corpus.train)
-        self.valid_ratio = _tokens_per_char(corpus.valid)
+        self._of_numbers = session.config.asked.text.tokenizer == "bins"
+        self._train_ratio = 1.0 if self._of_numbers else _tokens_per_char(corpus.train)
+        self._valid_ratio = 1.0 if self._of_numbers else _tokens_per_char(corpus.valid)
 
     def train(self, nats: float) -> str:
-        return _both_units(nats, self.train_ratio)
+        return self._both_units(nats, self._train_ratio)
 
     def valid(self, nats: float | None) -> str:
-        return "nothing held out" if nats is None else _both_units(nats, self.valid_ratio)
+        return "nothing held out" if nats is None else self._both_units(nats, self._valid_ratio)
 
-
-def _both_units(nats: float, tokens_per_char: float) -> str:
-    return f"{nats:.4f} nats/token, {nats * tokens_per_char * BITS:.3f} bits/char"
+    def _both_units(self, nats: float, tokens_per_char: float) -> str:
+        unit = "value" if self._of_numbers else "char"
+        return f"{nats:.4f} nats/token, {nats * tokens_per_char * BITS:.3f} bits/{unit}"
 
 
 def _tokens_per_char(size: "SplitSize") -> float:

@@ -147,6 +147,8 @@ def _check_new_tokens(text: TextOptions, options: OptionValues) -> None:
     is_extended = bool(options.get("extend_vocab"))
     for name, flag in (("vocab_size", "--vocab-size"), ("min_count", "--min-count")):
         refuse_unused(f"{flag} with --init-from", name in options and not is_extended, "--extend-vocab")
+    if is_extended and text.tokenizer == "bins":
+        raise OptionError("--extend-vocab: the bins of numbers cannot be extended, since they cover all; leave it out")
     refuse_unused(
         "--extend-vocab", is_extended and text.tokenizer == "byte", "a model of characters or words (bytes need none)"
     )
