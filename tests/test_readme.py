@@ -78,6 +78,7 @@ def test_the_commands_run_one_after_the_other(charnn, tmp_path):
         ("agreement.txt", 400),
         ("agreement-pairs.tsv", 20),
         ("tunes.abc", 1000),
+        ("temperatures.csv", 800),
     ):
         lines = (REPOSITORY / "corpora" / path).read_text(encoding="utf-8").splitlines(keepends=True)
         (tmp_path / "corpora" / path).write_text("".join(lines[:num_lines]), encoding="utf-8")
