@@ -75,7 +75,7 @@ class ScoreArguments(TypedDict, total=False):
 class TrainArguments(TypedDict, total=False):
     """Options of `charnn train`."""
 
-    tokenizer: Literal["char", "byte", "word", "subword"]
+    tokenizer: Literal["char", "byte", "word", "subword", "bins"]
     vocab_size: int | None
     min_count: int | None
     pretokenized: bool
