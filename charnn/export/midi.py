@@ -1,18 +1,16 @@
 """Tunes in ABC notation as music: a MIDI file that plays one after the other, with their repeats."""
 
 import contextlib
-import re
 import warnings
 from collections.abc import Sequence
 from typing import NamedTuple
 
 from music21 import converter, midi, repeat, stream
 
-from charnn.text.tunes import NUMBER
+from charnn.text.tunes import NUMBER, joined
 
 PAUSE = 4.0
 """Rest between two tunes, in quarter notes."""
-_FIELD = re.compile(r"[A-Za-z]:")
 
 
 class Music(NamedTuple):
@@ -50,22 +48,6 @@ def music_of(tunes: Sequence[str], *, is_spaced: bool = False) -> Music:
     if len(refused) == len(tunes):
         return Music(b"", refused)
     return Music(midi.translate.streamToMidiFile(whole.flatten()).writestr(), refused)
-
-
-def joined(tune: str) -> str:
-    """Return a tune of folk-rnn's kind, whose tokens are separated by spaces, as ABC notation has it.
-
-    The fields are in lines of their own, and a note without a length is an eighth.
-
-    Example:
-        >>> joined("M:6/8\\nK:Cdor\\nG 2 A B c d |")
-        'M:6/8\\nL:1/8\\nK:Cdor\\nG2ABcd|'
-    """
-    lines = [line if _FIELD.match(line) else line.replace(" ", "") for line in tune.split("\n")]
-    if not any(line.startswith("L:") for line in lines):
-        key = next((index for index, line in enumerate(lines) if line.startswith("K:")), 0)
-        lines.insert(key, "L:1/8")
-    return "\n".join(lines)
 
 
 def _played(tune: str) -> "stream.Stream":

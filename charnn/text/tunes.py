@@ -112,3 +112,20 @@ class _LeftOut:
             f"{self._name}: {blocks} of text that {'are' if many else 'is'} no tune (no X: at the beginning) "
             f"{'are' if many else 'is'} left out; the first, in line {self._first}: {self._shown()}"
         )
+
+
+def joined(tune: str) -> str:
+    """Return a tune of folk-rnn's kind, whose tokens are separated by spaces, as ABC notation has it.
+
+    The fields are in lines of their own, and a note without a length is an eighth.
+
+    Example:
+        >>> from charnn.text.tunes import joined
+        >>> joined("M:6/8\\nK:Cdor\\nG 2 A B c d |")
+        'M:6/8\\nL:1/8\\nK:Cdor\\nG2ABcd|'
+    """
+    lines_found = [line if _FIELD.match(line) else line.replace(" ", "") for line in tune.split("\n")]
+    if not any(line.startswith("L:") for line in lines_found):
+        key = next((index for index, line in enumerate(lines_found) if line.startswith("K:")), 0)
+        lines_found.insert(key, "L:1/8")
+    return "\n".join(lines_found)
