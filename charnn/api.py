@@ -131,12 +131,13 @@ if TYPE_CHECKING:
     from charnn.scoring.totals import Totals as Totals
     from charnn.storage.labels import with_label as with_label
     from charnn.storage.labels import without_labels as without_labels
+    from charnn.storage.mixture import read_mixture as read_mixture
+    from charnn.storage.mixture import read_sampling_mixture as read_sampling_mixture
     from charnn.storage.model_directory import find_model as find_model
     from charnn.storage.model_directory import is_model as is_model
     from charnn.storage.model_directory import is_model_file as is_model_file
     from charnn.storage.model_directory import read_config as read_config
     from charnn.storage.model_directory import read_directed as read_directed
-    from charnn.storage.model_directory import read_mixture as read_mixture
     from charnn.storage.model_directory import read_model as read_model
     from charnn.storage.model_directory import read_ngrams as read_ngrams
     from charnn.storage.model_directory import report_untrained as report_untrained
@@ -286,13 +287,13 @@ _NAMES = {
     ),
     "scoring.token_scores": ("JoinedTokens",),
     "storage.labels": ("with_label", "without_labels"),
+    "storage.mixture": ("read_mixture", "read_sampling_mixture"),
     "storage.model_directory": (
         "find_model",
         "is_model",
         "is_model_file",
         "read_config",
         "read_directed",
-        "read_mixture",
         "read_model",
         "read_ngrams",
         "report_untrained",

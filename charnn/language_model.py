@@ -33,8 +33,9 @@ from charnn.scoring.preflight import units_to_score
 from charnn.scoring.scores import Score
 from charnn.scoring.words import ScoredWord, scored_words
 from charnn.storage.labels import labels_of, with_label
+from charnn.storage.mixture import read_mixture
 from charnn.storage.model_card import model_card
-from charnn.storage.model_directory import Model, read_mixture
+from charnn.storage.model_directory import Model
 from charnn.text.tokenizers import Token
 
 Floats = npt.NDArray[np.float64]

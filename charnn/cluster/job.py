@@ -21,7 +21,7 @@ from charnn.options import chosen, refuse_all
 from charnn.scoring.build import Scorer, build_scorer
 from charnn.scoring.preflight import input_to_score
 from charnn.storage.model_directory import Model, read_model
-from charnn.storage.run_files import NGRAM_FILE, SPELLING_FILE
+from charnn.storage.run_files import LABEL_NGRAM_FILE, NGRAM_FILE, SPELLING_FILE
 from charnn.text.fasta_sources import sequences_of
 from charnn.text.located import ScoredInput, TextGroup, read_cells
 from charnn.text.sources import Source, empty_text_error, find_sources
@@ -194,7 +194,12 @@ def model_sha256(model: Model, options: ScoreOptions) -> str:
     for name in sorted(model.weights):
         digest.update(name.encode("utf-8"))
         digest.update(np.ascontiguousarray(model.weights[name]).tobytes())
-    for name, is_read in {NGRAM_FILE: options.mix_ngram, SPELLING_FILE: options.spell}.items():
+    needed = {
+        NGRAM_FILE: options.mix_ngram,
+        LABEL_NGRAM_FILE: options.mix_ngram and options.label is not None,
+        SPELLING_FILE: options.spell,
+    }
+    for name, is_read in needed.items():
         if is_read and (model.path / name).exists():  # otherwise reported where it is read
             digest.update((model.path / name).read_bytes())
     return digest.hexdigest()

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 from charnn.config.text import LABELS_BY_PATH
 from charnn.options import Checked, Option, refuse_both, refuse_unused
 
-SCORED_TEXT = "Scored text"
+SCORED_TEXT, WRITTEN_LABEL = "Scored text", "The label"
 
 Label = Annotated[
     str | None,
@@ -42,6 +42,35 @@ class ClassifyOptions(Checked):
         Literal["table", "tsv", "jsonl"],
         Option("A table, tab-separated values, or one JSON record per text and label.", common=True),
     ] = "table"
+
+
+@dataclass(frozen=True, kw_only=True)
+class WrittenLabelOptions(Checked):
+    """The label of generated text."""
+
+    label: Annotated[
+        str | None,
+        Option(
+            "The label of the text, for a model trained with --label-from.",
+            automatic="no label",
+            panel=WRITTEN_LABEL,
+            metavar="NAME",
+        ),
+    ] = None
+    label_strength: Annotated[
+        float,
+        Option(
+            "Multiply each probability by (P by the n-grams of the label / P by those of all units) to this power; 0.5 makes "
+            "labels audible.",
+            at_least=0,
+            at_most=10,
+            panel=WRITTEN_LABEL,
+        ),
+    ] = 0.0
+
+    def _check_label_strength(self) -> None:
+        """Refuse a strength without a label. Raises OptionError."""
+        refuse_unused("--label-strength", self.label_strength > 0 and self.label is None, "--label")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
+from charnn.config.labels import WrittenLabelOptions
 from charnn.config.output import OutputOptions
 from charnn.errors import OptionError
 from charnn.options import Checked, Option, refuse_all, refuse_both, refuse_unused
@@ -259,15 +260,6 @@ class PromptOptions(Checked):
     encoding: Annotated[str, Option("The encoding of prompt files.", panel=PROMPT, metavar="NAME")] = "utf-8"
     echo: Annotated[bool, Option("Print the prompt before the generated text.", panel=PROMPT)] = True
     on_unknown: PromptOnUnknown = "error"
-    label: Annotated[
-        str | None,
-        Option(
-            "The label of the text, for a model trained with --label-from.",
-            automatic="no label",
-            panel=PROMPT,
-            metavar="NAME",
-        ),
-    ] = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -286,7 +278,14 @@ class SpeedOptions(Checked):
 
 @dataclass(frozen=True, kw_only=True)
 class SampleOptions(
-    SpeedOptions, OutputOptions, PromptOptions, StoppingOptions, SearchOptions, ConstraintOptions, TokenSelectionOptions
+    SpeedOptions,
+    OutputOptions,
+    WrittenLabelOptions,
+    PromptOptions,
+    StoppingOptions,
+    SearchOptions,
+    ConstraintOptions,
+    TokenSelectionOptions,
 ):
     """All sampling options.
 
@@ -304,6 +303,7 @@ class SampleOptions(
         refuse_both("--weights int8", self.weights == "int8" and self.device == "cuda", "--device cuda, which has bf16")
         self._check_selection()
         self._check_search()
+        self._check_label_strength()
 
     @property
     def draws(self) -> bool:

@@ -8,7 +8,8 @@ import numpy.typing as npt
 from charnn.config import OnUnknown
 from charnn.inference.engine import Engine, log_softmax
 from charnn.inference.prompt import encode_prompt, read_context
-from charnn.storage.model_directory import Model, read_mixture
+from charnn.storage.mixture import read_mixture
+from charnn.storage.model_directory import Model
 
 
 @dataclass(frozen=True)

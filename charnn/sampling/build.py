@@ -26,7 +26,8 @@ from charnn.sampling.beam import BeamSearch
 from charnn.sampling.sampler import Sampler, generate_sample
 from charnn.sampling.stream_sampler import StreamSampler
 from charnn.sampling.streams import Sample, SampleRequest
-from charnn.storage.model_directory import Model, read_mixture
+from charnn.storage.mixture import read_sampling_mixture
+from charnn.storage.model_directory import Model
 from charnn.text.bins import KIND
 
 SHORT_LENGTH = 160
@@ -159,7 +160,7 @@ def build_sampler(model: Model, stepper: Stepper, options: SampleOptions, *, kee
         ...     print(update.text, end="")
     """
     stores_all = options.max_tokens is not None or keeps_history
-    mixture = read_mixture(model) if options.mix_ngram else None
+    mixture = read_sampling_mixture(model, options)
     return Sampler(StreamSampler(stepper, model.tokenizer, options, mixture=mixture, keeps_history=stores_all))
 
 
@@ -191,7 +192,7 @@ def searches(model: Model, stepper: Stepper, prompts: Prompts, options: SampleOp
     Example:
         >>> next(charnn.api.searches(model.models[0], stepper, prompts, SampleOptions(beam=4))).run()[0].text
     """
-    mixture = read_mixture(model) if options.mix_ngram else None
+    mixture = read_sampling_mixture(model, options)
     for state in prompts.states():
         yield BeamSearch(stepper, model.tokenizer, state, options, mixture=mixture)
 

@@ -25,7 +25,8 @@ from charnn.scoring.series import refuse_for_numbers
 from charnn.scoring.strands import mean_of_strands, scores_strands
 from charnn.scoring.tuning import check_encoded, fit_engine_temperature, fit_interpolation_weights, read_held_out
 from charnn.storage.labels import with_label
-from charnn.storage.model_directory import Model, read_mixture, read_spelling
+from charnn.storage.mixture import read_mixture
+from charnn.storage.model_directory import Model, read_spelling
 from charnn.text.corpus import open_ids
 from charnn.text.reading import white_space_first
 from charnn.text.sources import display_name, empty_text_error

@@ -123,7 +123,7 @@ def log_likelihoods(model: Model, texts: Sequence[str]) -> Floats:
 
 def ngram_log_likelihoods(model: Model, texts: Sequence[str]) -> Floats:
     """Return the same (N, L) by the n-gram models of the labels. Raises ModelError if these are missing or damaged."""
-    ngrams = read_label_ngrams(model.path, model.architecture, model.tokenizer_sha256)
+    ngrams = read_label_ngrams(model.path, model.architecture.vocab_size, model.tokenizer_sha256)
     if not ngrams:
         raise ModelError(
             f"{model.path / LABEL_NGRAM_FILE}: the n-gram models of the labels are missing; restore them, or train again"

@@ -50,7 +50,8 @@ def with_ngrams(network: Estimator, tokenizer: Tokenizer, mixture: Mixture | Non
     if mixture is None:
         return network
     boundary_id = None if tokenizer.unit == "stream" else tokenizer.vocabulary.boundary_id
-    return MixedEstimator(network, mixture, boundary_id=boundary_id)
+    network = with_ngrams(network, tokenizer, mixture.inner)
+    return MixedEstimator(network, replace(mixture, inner=None), boundary_id=boundary_id)
 
 
 def score_units(

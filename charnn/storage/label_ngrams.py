@@ -5,7 +5,6 @@ from pathlib import Path
 
 import numpy as np
 
-from charnn.config import Architecture
 from charnn.errors import ModelError
 from charnn.files import write_atomically
 from charnn.ngrams.kneser_ney import NgramModel, from_arrays
@@ -24,13 +23,16 @@ def write_label_ngrams(path: Path, models: Sequence[NgramModel], *, tokenizer_sh
     write_atomically(path / LABEL_NGRAM_FILE, packed_tensors(arrays, header))
 
 
-def read_label_ngrams(path: Path, architecture: Architecture, tokenizer_sha256: str) -> list[NgramModel]:
+def read_label_ngrams(
+    path: Path, vocab_size: int, tokenizer_sha256: str, *, only: int | None = None
+) -> list[NgramModel]:
     """Return the n-gram models of a model's labels; none if there are none.
 
     Args:
         path: the model directory.
-        architecture: of the network.
+        vocab_size: of the model.
         tokenizer_sha256: digest of its tokenizer.
+        only: the number of the only label that is wanted, from 0.
 
     Raises:
         ModelError: if the file is damaged or belongs to another model.
@@ -39,13 +41,14 @@ def read_label_ngrams(path: Path, architecture: Architecture, tokenizer_sha256: 
     if not file.exists():
         return []
     arrays, header = read_tensors(file)
-    by_label: list[dict[str, np.ndarray]] = [{} for _ in range(architecture.num_labels)]
+    by_label: dict[int, dict[str, np.ndarray]] = {}
     try:
         if header.get("tokenizer_sha256") != tokenizer_sha256:
             raise ValueError("belongs to another tokenizer")
         for name, array in arrays.items():
             number, _, rest = name.partition(".")
-            by_label[int(number)][rest] = array
-        return [from_arrays(each, architecture.vocab_size) for each in by_label]
+            by_label.setdefault(int(number), {})[rest] = array
+        numbers = range(len(by_label)) if only is None else [only]
+        return [from_arrays(by_label[number], vocab_size) for number in numbers]
     except (ValueError, IndexError, KeyError) as error:
         raise ModelError(f"{file}: {error}; restore the file that was saved with this model") from error

@@ -55,8 +55,9 @@ def with_label(model: Model, label: str | None, *, flag: str = "--label") -> Mod
     if label not in names:
         raise OptionError(f"{flag}: found {label!r}, which {_is_no_label(model, label, names)}")
     vectors_LE, embedding_VE = model.weights[WEIGHT], model.weights["embedding.weight"]
-    plain = without_labels(model)
-    return replace(plain, weights={**plain.weights, "embedding.weight": embedding_VE + vectors_LE[names.index(label)]})
+    plain, number = without_labels(model), names.index(label)
+    weights = {**plain.weights, "embedding.weight": embedding_VE + vectors_LE[number]}
+    return replace(plain, weights=weights, label=number)
 
 
 def no_labels(model: Model, flag: str) -> OptionError:

@@ -18,7 +18,6 @@ from charnn.config.model import Direction
 from charnn.errors import ModelError
 from charnn.files import JsonObject, json_bytes, read_json, sha256_hex, staged, write_atomically, write_together
 from charnn.ngrams.kneser_ney import NgramModel, from_arrays
-from charnn.ngrams.mixture import Mixture
 from charnn.ngrams.spelling import Spelling, UniformSpelling, WordSpelling
 from charnn.notices import notice_logger
 from charnn.storage.checkpoint import FORMAT_VERSION, newest_checkpoint, packed_tensors, read_tensors
@@ -51,6 +50,7 @@ class Model:
         generation: the training step of the weights.
         tokenizer_sha256: digest of the tokenizer that the weights belong to.
         read_config: reads the rest of `config.json`.
+        label: the number of the label that was chosen, from 0; None for none.
     """
 
     path: Path
@@ -60,6 +60,7 @@ class Model:
     generation: int
     tokenizer_sha256: str
     read_config: Callable[[], "RunConfig"] = field(repr=False, compare=False)
+    label: int | None = None
 
     @cached_property
     def config(self) -> "RunConfig":
@@ -212,27 +213,6 @@ def read_spelling(model: Model) -> Spelling:
         return WordSpelling.from_arrays([chr(code) for code in header["characters"]], arrays)
     except (KeyError, TypeError, ValueError) as error:
         raise ModelError(f"{file}: {error}; restore the file that was saved with this model") from error
-
-
-def read_mixture(model: Model) -> Mixture:
-    """Read the n-gram model and the interpolation weights of a model, for `--mix-ngram`.
-
-    Raises:
-        ModelError: if the model has no n-gram model, or its training is not complete.
-    """
-    weights = model.config.mixture_weights
-    if weights is None:
-        reason = "training is not complete, nothing was held out, or --ngram-order was 0"
-        raise ModelError(
-            f"{model.path}: has no n-gram model to interpolate with ({reason}); leave --mix-ngram out, or complete training"
-        )
-    ngrams = read_ngrams(model.path, model.architecture.vocab_size, tokenizer_sha256=model.tokenizer_sha256)
-    if len(weights) != ngrams.order:
-        raise ModelError(
-            f"{model.path / NGRAM_FILE}: has order {ngrams.order}, but config.json has weights for order {len(weights)}; "
-            "restore the files that belong together"
-        )
-    return Mixture(ngrams, np.array(weights, dtype=np.float64))
 
 
 def read_model(path: Path) -> Model:

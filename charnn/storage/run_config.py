@@ -130,6 +130,8 @@ class Results:
         label_majority: fraction of them whose label is the most frequent one of the training part.
         label_network_weight, label_ngram_weight: factors of log P(unit | label) of the network and of the n-gram models of
             labels, fitted to these units.
+        label_mixture_loss_nats: loss of held-out units with labels, interpolated with the n-gram models of their labels, too.
+        label_mixture_weights: of what is interpolated with these last, by length of the matched n-gram context.
         temperature: softmax temperature fitted to the held-out text.
         old_loss_before_nats, old_loss_nats: loss on held-out text of the parent, before training and of the best weights.
         best_step: step of the best validation loss.
@@ -151,6 +153,8 @@ class Results:
     label_num_units: int = 0
     label_network_weight: float = 1.0
     label_ngram_weight: float = 0.0
+    label_mixture_loss_nats: float | None = None
+    label_mixture_weights: list[float] | None = None
     temperature: float = 1.0
     valid_num_tokens: int = 0
     best_step: int = 0

@@ -2,8 +2,12 @@ import io
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+from charnn.storage.labels import with_label
+from charnn.storage.mixture import read_mixture
+from charnn.storage.model_directory import read_model
 from tests.conftest import VOICES
 
 
@@ -34,6 +38,77 @@ def test_samples_and_scores_have_a_label(charnn, voices_run):
         for label in ("ANN", "BEN")
     }
     assert first == {"ANN": "i", "BEN": "n"}
+
+
+def test_a_mixture_with_a_label_has_the_n_grams_of_the_label(charnn, voices_run):
+    config = json.loads((voices_run / "config.json").read_text(encoding="utf-8"))
+    weights = config["results"]["label_mixture_weights"]
+    assert all(0 < weight < 1 for weight in weights)
+    config["results"]["label_mixture_weights"] = [0.5] * len(weights)
+    (voices_run / "config.json").write_text(json.dumps(config), encoding="utf-8")
+    model = read_model(voices_run)
+    first = {}
+    for label in ("ANN", "BEN", None):
+        given = ("--label", label) if label else ()
+        arguments = ("predict", "", "-m", voices_run, "--top", 0, "--format", "jsonl", *given)
+        alone = {each["token"]: each["prob"] for each in records(charnn(*arguments).out)}
+        found = records(charnn(*arguments, "--mix-ngram").out)
+        assert sum(each["prob"] for each in found) == pytest.approx(1, abs=1e-5)
+        mixture = read_mixture(with_label(model, label))
+        boundary = [model.tokenizer.vocabulary.boundary_id]
+        common = mixture if label is None else mixture.inner
+        expected = {}
+        for each in found:
+            probs, matched = common.ngrams.distribution(boundary)
+            weight = common.weights[matched]
+            expected[each["token"]] = weight * alone[each["token"]] + (1 - weight) * probs[each["id"]]
+            if label is not None:
+                own = mixture.ngrams.distribution(boundary)[0][each["id"]]
+                expected[each["token"]] = 0.5 * expected[each["token"]] + 0.5 * own
+        assert {each["token"]: each["prob"] for each in found} == pytest.approx(expected, abs=1e-5)
+        first[label] = max(found, key=lambda each: each["prob"])["token"]
+    assert (first["ANN"], first["BEN"]) == ("i", "n")
+
+
+def test_scores_samples_and_predictions_mix_the_same(charnn, voices_run):
+    how = ("--label", "BEN", "--mix-ngram", "--greedy", "-n", 12, "--format", "jsonl")
+    result = charnn("sample", "-m", voices_run, *how)
+    (sample,) = records(result.out)
+    assert sample["label"] == "BEN"
+    arguments = ("score", "-m", voices_run, "--text", sample["text"], "--no-eos", "--label", "BEN", "--mix-ngram")
+    for further in ((), ("--per-token", "--alternatives", 2)):  # which computes whole distributions
+        scored = charnn(*arguments, "--format", "jsonl", *further)
+        assert scored.status == 0, scored.err
+        (score,) = records(scored.out)
+        assert score["log_prob"] == pytest.approx(sample["log_prob"], abs=1e-4)
+
+
+@pytest.mark.parametrize("mix", [(), ("--mix-ngram",)], ids=["network", "mixture"])
+def test_the_strength_of_a_label_is_a_power_of_the_ratio_of_n_grams(charnn, voices_run, mix):
+    how = ("-m", voices_run, "--label", "BEN", *mix)
+    plain = {
+        each["id"]: each["prob"] for each in records(charnn("predict", "", *how, "--top", 0, "--format", "jsonl").out)
+    }
+    how = (*how, "-n", 1, "--greedy", "--format", "jsonl", "--show-alternatives", 3)
+    (sample,) = records(charnn("sample", *how, "--label-strength", 0.5).out)
+    model = with_label(read_model(voices_run), "BEN")
+    mixture, boundary = read_mixture(model), [model.tokenizer.vocabulary.boundary_id]
+    own, common = (each.ngrams.distribution(boundary)[0] for each in (mixture, mixture.inner))
+    expected = np.array([plain[id] for id in range(len(own))]) * (own / common) ** 0.5
+    expected /= expected.sum()
+    assert sample["log_prob"] == pytest.approx(np.log(expected.max()), abs=1e-4)
+    assert sample["ids"] == [expected.argmax()]
+    (unchanged,) = records(charnn("sample", *how).out)
+    assert unchanged["log_prob"] == pytest.approx(np.log(max(plain.values())), abs=1e-4)
+
+
+def test_missing_n_grams_of_a_label_are_named(charnn, voices_run):
+    (voices_run / "labels.safetensors").unlink()
+    result = charnn("sample", "-m", voices_run, "--label", "BEN", "--mix-ngram")
+    assert result.err.splitlines()[-1] == (
+        f"charnn: error: {voices_run / 'labels.safetensors'}: the n-gram models of the labels are missing; restore them, "
+        "or train again"
+    )
 
 
 def test_a_table_is_scored_with_the_label_of_each_row(charnn, voices_run):
@@ -104,6 +179,7 @@ def test_info_names_the_labels_and_the_accuracy(charnn, voices_run, run):
     facts = json.loads(charnn("info", voices_run, "--json").out)
     assert list(facts["labels"]) == ["BEN", "ANN", "CYD"] or list(facts["labels"]) == ["ANN", "BEN", "CYD"]
     assert 0 < facts["label_majority"] < facts["label_accuracy"] <= 1
+    assert facts["label_mixture_loss_nats"] > 0
     shown = charnn("info", voices_run).out
     assert f"{facts['label_accuracy']:.1%} of {facts['label_num_units']} held-out units" in " ".join(shown.split())
     assert "accuracy of labels" not in charnn("info", run).out
@@ -127,6 +203,10 @@ def test_info_names_the_labels_and_the_accuracy(charnn, voices_run, run):
         (
             ("classify", "a", "-m", "OTHER"),
             "-m: {other} was trained without labels; leave it out, or train with --label-from",
+        ),
+        (
+            ("sample", "-m", "RUN", "--label-strength", "0.5"),
+            "--label-strength: has no effect without --label; add that or leave this out",
         ),
         (("classify", "a", "--file", "b"), "--file: cannot be combined with a TEXT; leave one out"),
         (

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from charnn.ngrams import counting
 from charnn.ngrams.counting import affordable_order, count_ngrams, window_keys
 from charnn.ngrams.kneser_ney import DEFAULT_DISCOUNTS, NgramScores, estimate, from_arrays
-from charnn.ngrams.mixture import Mixture, cross_fitted_loss, fit_weights, mixed
+from charnn.ngrams.mixture import Mixture, Stage, cross_fitted_loss, fit_weights, mixed
 
 VOCAB_SIZE, BOUNDARY = 7, 0
 
@@ -175,9 +175,9 @@ def test_weights_are_those_that_make_the_text_most_probable():
             moved = weights.copy()
             moved[place] = np.clip(moved[place] + change, 0, 1)
             assert -mixed(np.log(network_probs), reading, moved).mean() >= best - 1e-4
-    assert cross_fitted_loss(np.log(network_probs), reading, 3) == pytest.approx(best, abs=2e-3)
-    assert cross_fitted_loss(np.log(network_probs), reading, 3) >= best
-    assert math.isnan(cross_fitted_loss(np.zeros(0), NgramScores(np.zeros(0), np.zeros(0, dtype=int)), 3))
+    assert cross_fitted_loss(np.log(network_probs), [Stage(reading, 3)]) == pytest.approx(best, abs=2e-3)
+    assert cross_fitted_loss(np.log(network_probs), [Stage(reading, 3)]) >= best
+    assert math.isnan(cross_fitted_loss(np.zeros(0), [Stage(NgramScores(np.zeros(0), np.zeros(0, dtype=int)), 3)]))
 
 
 def test_a_mixtures_probabilities_sum_to_one_and_agree_with_its_reading():

@@ -10,10 +10,10 @@ from charnn.config import Architecture
 from charnn.errors import ModelError, StorageError
 from charnn.files import staged
 from charnn.storage.checkpoint import packed_tensors, read_tensors
+from charnn.storage.mixture import read_mixture
 from charnn.storage.model_directory import (
     find_model,
     finish_interrupted_writes,
-    read_mixture,
     read_model,
     read_training_state,
     write_training_state,

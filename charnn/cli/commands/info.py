@@ -203,6 +203,7 @@ def _facts(path: Path, config: "RunConfig") -> dict[str, object]:
         "label_num_units": results.label_num_units,
         "label_network_weight": results.label_network_weight,
         "label_ngram_weight": results.label_ngram_weight,
+        "label_mixture_loss_nats": results.label_mixture_loss_nats,
         "recipe": config.recipe,
         "parent": parent and f"{parent.path}, step {parent.generation:,} (sha256 {parent.sha256[:12]})",
         "frozen": training.freeze,

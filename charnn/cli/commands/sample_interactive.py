@@ -5,7 +5,6 @@ import signal
 from typing import TYPE_CHECKING
 
 import charnn
-from charnn.cli.commands.loading import load_mixture
 from charnn.cli.output import console
 from charnn.cli.output.alternatives import color_of
 from charnn.config import SampleOptions
@@ -29,7 +28,7 @@ HELP = (
 def write_interactively(model: "Model", stepper: "Stepper", prompts: "Prompts", options: SampleOptions) -> None:
     """Take turns with the user until they quit or interrupt; the text is the result."""
     seed = charnn.api.drawn_seed(options)
-    mixture = load_mixture(model, options.mix_ngram)
+    mixture = charnn.api.read_sampling_mixture(model, options)
     request = charnn.api.SampleRequest(next(prompts.states()), seed, prompts.whole_text)
     writer = charnn.api.InteractiveWriter(stepper, model.tokenizer, request, options, mixture=mixture)
     shown_prompt = prompts.texts[0] if options.echo else ""

@@ -1,5 +1,6 @@
 """Final metrics: the validation loss, also over fixed windows, of the n-gram model, and interpolated with it."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
@@ -9,7 +10,7 @@ import numpy.typing as npt
 
 from charnn.ngrams.counting import MAX_NGRAMS, count_ngrams
 from charnn.ngrams.kneser_ney import NgramModel, NgramScores, estimate
-from charnn.ngrams.mixture import cross_fitted_loss, fit_weights
+from charnn.ngrams.mixture import Stage, cross_fitted_loss, fit_stages, fit_weights, mixed
 from charnn.ngrams.pseudocounts import MAX_SEQUENCE_NGRAMS, estimate_by_pseudocounts
 from charnn.notices import notice_logger
 from charnn.text.progress import Meter, Report
@@ -19,6 +20,7 @@ from charnn.training.evaluation import fixed_window_loss, held_out_log_probs
 from charnn.training.held_out import HeldOutText, margin_of_mean
 from charnn.training.network.network import Network
 from charnn.training.parallel.workers import Workers
+from charnn.training.run.label_ngrams import own_label_scores
 
 COUNTING_TIME_FRACTION = 0.1
 """Maximum fraction of a time budget for counting n-grams, at `TOKENS_COUNTED_PER_SECOND`."""
@@ -101,6 +103,8 @@ class FinalMetrics:
         fixed_window_loss_nats: over fixed windows (see `fixed_window_loss`).
         mixture_loss_nats: interpolated with the n-gram model, each half of the text with weights fitted to the other half.
         mixture_weights: of the network, by length of the n-gram context, fitted to the whole text (order,).
+        label_mixture_loss_nats: of units with labels, interpolated with the n-gram models of their labels, too.
+        label_mixture_weights: of what is interpolated with these last.
     """
 
     loss_nats: float
@@ -109,6 +113,8 @@ class FinalMetrics:
     fixed_window_loss_nats: float
     mixture_loss_nats: float | None = None
     mixture_weights: list[float] | None = None
+    label_mixture_loss_nats: float | None = None
+    label_mixture_weights: list[float] | None = None
 
 
 def measure_final_metrics(
@@ -118,6 +124,7 @@ def measure_final_metrics(
     *,
     baseline: NgramScores | None = None,
     order: int = 0,
+    label_ngrams: Sequence[NgramModel] = (),
     workers: Workers | None = None,
 ) -> FinalMetrics:
     """Evaluate a trained network, alone and interpolated with its n-gram model, on held-out text.
@@ -128,6 +135,7 @@ def measure_final_metrics(
         vocabulary: of the network.
         baseline: scores of an n-gram model for the text, if there is one.
         order: of that model.
+        label_ngrams: n-gram models of the labels of units, if there are any.
         workers: threads among which the forward passes are divided; by default, only the calling thread.
     """
     log_probs = held_out_log_probs(network, text, vocabulary, workers=workers).astype(np.float64)
@@ -139,10 +147,19 @@ def measure_final_metrics(
     )
     if baseline is None:
         return alone
+    stages = [Stage(baseline, order)]
+    (weights,), _ = fit_stages(log_probs, stages)
+    metrics = replace(alone, mixture_loss_nats=cross_fitted_loss(log_probs, stages), mixture_weights=weights.tolist())
+    if not label_ngrams or text.unit_labels is None or not text.unit_labels.any():
+        return metrics
+    of_labels, is_known = own_label_scores(text, label_ngrams)
+    known = Stage(NgramScores(baseline.probs[is_known], baseline.matched[is_known]), order)
+    own = Stage(of_labels, max(each.order for each in label_ngrams))
+    mixed_log_probs = mixed(log_probs[is_known], known.scores, weights)
     return replace(
-        alone,
-        mixture_loss_nats=cross_fitted_loss(log_probs, baseline, order),
-        mixture_weights=fit_weights(log_probs, baseline, order).tolist(),
+        metrics,
+        label_mixture_loss_nats=cross_fitted_loss(log_probs[is_known], [known, own]),
+        label_mixture_weights=fit_weights(mixed_log_probs, *own).tolist(),
     )
 
 

@@ -337,12 +337,16 @@ def _measure_best_weights(session: Session, text: HeldOutText) -> None:
     baseline, scores = session.baseline, None
     if baseline is not None:
         scores = baseline.held_out if text is session.held_out else baseline.evaluated
+    label_ngrams = read_label_ngrams(
+        session.directory, session.architecture.vocab_size, session.config.tokenizer_sha256
+    )
     metrics = measure_final_metrics(
         network,
         text,
         session.tokenizer.vocabulary,
         baseline=scores,
         order=0 if baseline is None else baseline.order,
+        label_ngrams=label_ngrams,
         workers=workers,
     )
     session.config.mixture_weights = metrics.mixture_weights
@@ -350,12 +354,14 @@ def _measure_best_weights(session: Session, text: HeldOutText) -> None:
     results.valid_num_tokens = metrics.num_tokens
     results.valid_loss_cold_nats = metrics.fixed_window_loss_nats
     results.mixture_loss_nats = metrics.mixture_loss_nats
+    results.label_mixture_loss_nats = metrics.label_mixture_loss_nats
+    results.label_mixture_weights = metrics.label_mixture_weights
     by_label = measure_labels(
         network,
         text,
         session.tokenizer.vocabulary,
         session.config.corpus.labels,
-        ngrams=read_label_ngrams(session.directory, session.architecture, session.config.tokenizer_sha256),
+        ngrams=label_ngrams,
         tokens_per_evaluation=session.config.plan.max_valid_tokens,
         workers=workers,
     )
