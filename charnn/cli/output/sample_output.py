@@ -197,6 +197,7 @@ class SampleOutput:
     def _record(self, number: int, sample: "Sample", report: "Memorization | None") -> dict[str, object]:
         record: dict[str, object] = {
             "prompt": self._prompts[number // self._options.num_samples],
+            **({} if self._options.label is None else {"label": self._options.label}),
             "text": sample.text,
             "seed": sample.seed if self._options.draws else None,
             "ids": sample.ids,
