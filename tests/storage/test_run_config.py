@@ -37,6 +37,8 @@ def values_of(hint):
         return st.one_of(*map(values_of, get_args(hint)))
     if get_origin(hint) is Literal:
         return st.sampled_from(get_args(hint))
+    if get_origin(hint) is list:
+        return st.lists(values_of(*get_args(hint)), max_size=3)
     if get_origin(hint) is tuple:
         return st.just([2, 1])  # of an architecture with n-grams of orders 2 and 3
     return {
