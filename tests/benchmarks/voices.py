@@ -5,7 +5,7 @@
 Cuts the speeches of the ten most frequent speakers out of the text, one in five of each held out, trains one model on the others
 (`--unit document --label-from speaker`), and prints accuracy and log loss on the held-out speeches. The order and the smoothing of
 naive Bayes, and the temperature of both, are chosen on a fifth of the training speeches. Then samples of the two most frequent
-speakers are told apart by that naive Bayes.
+speakers are told apart by that naive Bayes, for several values of `--label-strength`.
 """
 
 import argparse
@@ -23,11 +23,17 @@ from typing import NamedTuple
 import numpy as np
 
 import charnn
+from charnn.config import SampleOptions
+from charnn.inference.engine import Engine, log_softmax
 from charnn.optimize import golden_section_minimize
 from charnn.scoring.classification import classify
+from charnn.storage.labels import with_label
+from charnn.storage.mixture import read_sampling_mixture
 
 NUM_SPEAKERS, FRACTION = 10, 0.2
 ORDERS, SMOOTHINGS = (1, 2, 3, 4, 5, 6), (1.0, 0.3, 0.1, 0.03, 0.01)
+STRENGTHS, LOSS_STEP = (0.0, 0.05, 0.2, 0.35, 0.5, 1.0), 6
+"""Strengths of labels that are tried, and the loss is measured on one held-out speech in six."""
 START, END = "\x02", "\x03"
 
 
@@ -142,6 +148,50 @@ def train(speeches: Sequence[Speech], folder: Path, options: argparse.Namespace)
     return charnn.load(folder / "run")
 
 
+def samples_of(
+    model: charnn.LanguageModel, names: Sequence[str], how: SampleOptions, options: argparse.Namespace
+) -> list[Speech]:
+    """Return samples of each speaker."""
+    return [
+        Speech(name, sample.text)
+        for name in names
+        for sample in model.sample(
+            label=name,
+            label_strength=how.label_strength,
+            mix_ngram=how.mix_ngram,
+            num_samples=options.num_samples,
+            seed=1,
+            until="unit",
+            length=options.sample_length,
+        )
+    ]
+
+
+def told_apart(pair: NaiveBayes, speeches: Sequence[Speech]) -> float:
+    """Return the accuracy of naive Bayes with equal priors."""
+    found = log_posteriors(pair.log_likelihoods([each.text for each in speeches]), 0 * pair.log_priors, 1.0)
+    return figures(found, pair.names, speeches)[0]
+
+
+def loss_of(model: charnn.LanguageModel, speeches: Sequence[Speech], how: SampleOptions) -> float:
+    """Return the loss in nats per token of speeches with their labels, under the distribution that is sampled from."""
+    tokenizer, total, num_tokens = model.tokenizer, 0.0, 0
+    boundary = tokenizer.vocabulary.boundary_id
+    for speech in speeches:
+        labelled = with_label(model.models[0], speech.speaker)
+        engine, mixture = Engine.of(labelled), read_sampling_mixture(labelled, how)
+        read = [boundary, *tokenizer.encode(speech.text).tolist()]
+        outputs_TBH, _ = engine.forward(np.array(read)[:, None], engine.initial_state())
+        log_probs_TV = log_softmax(engine.logits(outputs_TBH))[:, 0]
+        for time, target in enumerate([*read[1:], boundary]):
+            log_probs = log_probs_TV[time]
+            if mixture is not None:
+                log_probs = mixture.log_distribution(log_probs, read[: time + 1])
+            total -= float(log_probs[target])
+        num_tokens += len(read)
+    return total / num_tokens
+
+
 def main() -> None:
     """Divide, train, classify and print."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -151,6 +201,7 @@ def main() -> None:
     parser.add_argument("--num-samples", type=int, default=100)
     parser.add_argument("--sample-length", type=int, default=300)
     parser.add_argument("--train-options", default="")
+    parser.add_argument("--run", type=Path, help="do not train: a run that was trained so before")
     parser.add_argument("--no-labels", action="store_true", help="only train, to compare the validation loss")
     parser.add_argument("--naive-only", action="store_true")
     options = parser.parse_args()
@@ -174,7 +225,7 @@ def main() -> None:
         print(rows)
         return
     with tempfile.TemporaryDirectory() as folder:
-        model = train(training, Path(folder), options)
+        model = train(training, Path(folder), options) if options.run is None else charnn.load(options.run)
         if options.no_labels:
             return
         for prior_name in ("counts", "uniform"):
@@ -189,27 +240,24 @@ def main() -> None:
         ]
         log_probs = np.log(np.array([[each[name] for name in names] for each in network]) + 1e-300)
         rows.append(("charnn's network alone", *figures(log_probs, names, held_out)))
-        samples = []
-        for name in [name for name, _ in counts.most_common(2)]:
-            for sample in model.sample(
-                label=name, num_samples=options.num_samples, seed=1, until="unit", length=options.sample_length
-            ):
-                samples.append(Speech(name, sample.text))
+        pair_names = [name for name, _ in counts.most_common(2)]
         pair = NaiveBayes(
-            [speech for speech in training if speech.speaker in {each.speaker for each in samples}],
-            order=naive._order,
-            smoothing=0.1,
+            [speech for speech in training if speech.speaker in pair_names], order=naive._order, smoothing=0.1
         )
-        told = log_posteriors(pair.log_likelihoods([each.text for each in samples]), 0 * pair.log_priors, 1.0)
-        real = [speech for speech in held_out if speech.speaker in pair.names]
-        told_real = log_posteriors(pair.log_likelihoods([each.text for each in real]), 0 * pair.log_priors, 1.0)
+        told = []
+        for mix_ngram in (False, True):
+            for strength in STRENGTHS:
+                how = SampleOptions(mix_ngram=mix_ngram, label_strength=strength, label=pair_names[0])
+                samples = samples_of(model, pair_names, how, options)
+                told.append((how, told_apart(pair, samples), loss_of(model, held_out[::LOSS_STEP], how)))
+        real = told_apart(pair, [speech for speech in held_out if speech.speaker in pair.names])
     print(f"{'':60}accuracy  log loss, nats")
     for name, accuracy, loss in rows:
         print(f"{name:60}{accuracy:8.1%}  {loss:.3f}")
-    print(
-        f"samples of {' and '.join(pair.names)}: {figures(told, pair.names, samples)[0]:.1%} told apart by naive Bayes"
-    )
-    print(f"their held-out speeches: {figures(told_real, pair.names, real)[0]:.1%}")
+    print(f"samples of {' and '.join(pair_names)}, told apart by naive Bayes; their held-out speeches: {real:.1%}")
+    for how, accuracy, loss in told:
+        name = "mixture" if how.mix_ngram else "network"
+        print(f"{name}, --label-strength {how.label_strength:<28g}{accuracy:8.1%}  held-out loss {loss:.4f}")
 
 
 if __name__ == "__main__":
