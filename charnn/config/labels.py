@@ -60,8 +60,8 @@ class WrittenLabelOptions(Checked):
     label_strength: Annotated[
         float,
         Option(
-            "Multiply each probability by (P by the n-grams of the label / P by those of all units) to this power; 0.5 makes "
-            "labels audible.",
+            "Multiply each probability by (P by the n-grams of the label / P by those of all units) to this power; 0.35 "
+            "makes labels audible.",
             at_least=0,
             at_most=10,
             panel=WRITTEN_LABEL,
