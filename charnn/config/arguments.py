@@ -39,6 +39,7 @@ class SampleArguments(TypedDict, total=False):
     until: Literal["sentence", "line", "unit"] | None
     on_unknown: Literal["error", "skip", "unk"]
     label: str | None
+    label_strength: float
     weights: Literal["fp32", "bf16", "int8"]
     device: Literal["cpu", "cuda"]
 
