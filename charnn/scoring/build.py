@@ -68,15 +68,19 @@ class Scorer:
     def scores(
         self, units: Iterable[str], options: ScoreOptions, *, with_tokens: bool = False, first: int = 1
     ) -> Iterator[Score]:
-        """Yield the score of each unit, or of each segment of a running text.
+        """Return the score of each unit, or of each segment of a running text, one after the other.
 
         Args:
             first: number of the first unit.
         """
-        units = map(_checked, units)
-        if not self.scores_strands or options.is_running:
-            yield from self._scores(units, options, with_tokens=with_tokens, first=first)
-            return
+        checked = map(_checked, units)
+        of_strands = self._scores_of_strands if self.scores_strands and not options.is_running else self._scores
+        return of_strands(checked, options, with_tokens=with_tokens, first=first)
+
+    def _scores_of_strands(
+        self, units: Iterable[str], options: ScoreOptions, *, with_tokens: bool, first: int
+    ) -> Iterator[Score]:
+        """See `scores`: the mean of both strands."""
         given, other = itertools.tee(units)
         fasta = self.tokenizer.fasta
         is_rna = fasta is not None and fasta.alphabet == "RNA"

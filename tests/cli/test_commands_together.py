@@ -297,7 +297,9 @@ def test_info_says_how_a_model_was_made(charnn, run, line_run):
     assert "_" not in "".join(line[:28] for line in result.out.splitlines())
     both = json.loads(charnn("info", run, line_run, "--json").out)
     assert [facts["unit"] for facts in both] == ["stream", "line"]
-    assert set(both[0]) == {*LABELS, "num_ngram_embedding_parameters"}
+    within_another_row = {"label_majority", "label_num_units", "label_network_weight", "label_ngram_weight"}
+    within_another_row |= {"label_mixture_loss_nats", "num_ngram_embedding_parameters"}
+    assert set(both[0]) == {*LABELS, *within_another_row}
     assert set(UNITS) < set(LABELS)
     newest = charnn("info", "--json")
     assert json.loads(newest.out)["cell"] == "lstm"

@@ -10,7 +10,7 @@ import pytest
 from charnn.cli.registry import COMMANDS, import_command
 from tests.conftest import REPOSITORY
 
-OPTION = re.compile(r"(?<![\w{}-])--[a-z][a-z-]*[a-z](?!-?{)")
+OPTION = re.compile(r"(?<!style=\")(?<![\w{}-])--[a-z][a-z-]*[a-z](?!-?{)")
 COMMAND = re.compile(r"(?<![\w./-])charnn ([a-z][a-z-]*)\b((?: [^\s,;:()]+)*)")
 VERBS = {"that", "which", "never", "does", "reads", "is", "knows", "file", "for", "model"}
 """What follows charnn where the program is meant, not a command line."""
@@ -43,6 +43,7 @@ OF_ANOTHER_COMMAND = {
     ("config/text", "--spell"): "score",
     ("config/training", "--dynamic"): "score",
     ("config/training", "--novelty"): "sample",
+    ("sampling/build", "--tokenizer"): "train",
 }
 """Options that a message names for later use with another command."""
 

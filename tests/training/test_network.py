@@ -122,8 +122,9 @@ def test_without_dropout_all_kinds_are_equal(cell):
 
 
 def test_dropout_is_the_default_of_dropout_by_location():
-    assert RegularizationRates.of(TrainingOptions(dropout=0.5, input_dropout=0.1)) == RegularizationRates(
-        input=0.1, hidden=0.5, output=0.5, recurrent=0.5
+    options = TrainingOptions(dropout=0.5, input_dropout=0.1, attention_dropout=0.2)
+    assert RegularizationRates.of(options) == RegularizationRates(
+        input=0.1, hidden=0.5, output=0.5, recurrent=0.5, attention=0.2
     )
 
 
