@@ -277,8 +277,7 @@ class LanguageModel:
     ) -> list[NextWord]:
         """Return the most probable whole words that complete the last word of a text, or follow a space at its end.
 
-        Each probability includes that the word ends there; with a word model, it is normalized over the words of the vocabulary
-        that begin so. A text that grows from call to call is not read again.
+        Each probability includes that the word ends there; with a word model, it is normalized over the words that begin so.
 
         Args:
             top, mix_ngram, on_unknown: see `next_tokens`; only a word model can return all words.

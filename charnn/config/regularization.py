@@ -69,7 +69,7 @@ class RegularizationOptions(Checked):
     attention_dropout: Annotated[
         float,
         Option(
-            "Fraction of positions that are dropped from the memory of attention, and at which nothing is attended to.",
+            "Dropout of attention: probability that a position is left out of its memory, or attends to nothing.",
             at_least=0,
             below=1,
             panel=REGULARIZATION,

@@ -34,13 +34,24 @@ def as_fasta(sources: Sequence[Source], options: TextOptions) -> list[Source]:
     other = next((source for source in sources if source not in fasta), None)
     if other is not None:
         raise TextError(f"{other.name}: is not FASTA by its name, but {fasta[0].name} is; train on files of one kind")
-    for flag, is_set, instead in (
-        (f"--unit {options.unit}", has_own_boundary(options.unit), "--unit line, which makes each record a unit"),
-        (f"--tokenizer {options.tokenizer}", options.tokenizer in ("word", "bins"), "--tokenizer char or subword"),
-        ("--column", options.column is not None, "files without a header line >name"),
+    units = f"has no {options.unit}s"
+    for flag, is_set, reason, instead in (
+        (
+            f"--unit {options.unit}",
+            has_own_boundary(options.unit),
+            units,
+            "--unit line, which makes each record a unit",
+        ),
+        (
+            f"--tokenizer {options.tokenizer}",
+            options.tokenizer in ("word", "bins"),
+            "holds letters of sequences",
+            "--tokenizer char or subword",
+        ),
+        ("--column", options.column is not None, "has no columns", "files without a header line >name"),
     ):
         if is_set:
-            raise OptionError(f"{flag}: found FASTA, {fasta[0].name}, which has none; use {instead}")
+            raise OptionError(f"{flag}: found FASTA, {fasta[0].name}, which {reason}; use {instead}")
     first = next((source for source in fasta if source.stored_bytes), None)
     if first is None:  # empty files are reported where they are read
         return list(sources)

@@ -167,7 +167,9 @@ def test_options_for_fasta_alone(tmp_path):
             prepared(tmp_path, text, **options)
         with pytest.raises(UnusedOptionError, match="--tokenizer char"):
             TextOptions(tokenizer="byte", **options)
-    with pytest.raises(OptionError, match=r"--unit document: found FASTA, .*x\.fa, which has none; use --unit line"):
+    with pytest.raises(
+        OptionError, match=r"--unit document: found FASTA, .*x\.fa, which has no documents; use --unit line"
+    ):
         prepared(tmp_path, fasta, unit="document")
     for tokenizer in ("word", "bins"):
         with pytest.raises(
