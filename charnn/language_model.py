@@ -1,8 +1,6 @@
 """A trained model: text generation, scoring and prediction, with access to its distributions and hidden states."""
 
-import math
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import Unpack, overload
@@ -11,12 +9,11 @@ import numpy as np
 import numpy.typing as npt
 
 from charnn import notebook
-from charnn.cells.parameters import expected_shapes
-from charnn.config import ClassifyOptions, FillOptions, OnUnknown, PredictOptions, SampleOptions, ScoreOptions
+from charnn.config import ClassifyOptions, FillOptions, OnUnknown, PredictOptions, SampleOptions
 from charnn.config.arguments import SampleArguments, ScoreArguments
 from charnn.config.forecast import FORECAST_SAMPLES, FORECAST_STEPS
 from charnn.config.model import Direction
-from charnn.errors import ModelError, OptionError, speaking_of_arguments
+from charnn.errors import OptionError, speaking_of_arguments
 from charnn.inference.distributions import log_distributions
 from charnn.inference.engine import Engine
 from charnn.inference.prediction import NextToken, next_distribution
@@ -36,6 +33,7 @@ from charnn.storage.labels import labels_of, with_label
 from charnn.storage.mixture import read_mixture
 from charnn.storage.model_card import model_card
 from charnn.storage.model_directory import Model
+from charnn.storage.model_group import ModelGroup
 from charnn.text.tokenizers import Token
 
 Floats = npt.NDArray[np.float64]
@@ -56,8 +54,8 @@ class LanguageModel:
     """
 
     def __init__(self, models: Sequence[Model], weights: Sequence[float] = ()) -> None:
-        self.models = tuple(models)
-        self.weights = tuple(weights)
+        self.group = ModelGroup(tuple(models), tuple(weights))
+        self.models, self.weights = self.group.models, self.group.weights
         self.tokenizer = models[0].tokenizer
         self._completers: dict[bool, WordCompleter] = {}
 
@@ -69,18 +67,17 @@ class LanguageModel:
     @property
     def is_interpolated(self) -> bool:
         """Whether the model interpolates the probabilities of several models."""
-        return bool(self.weights)
+        return self.group.is_interpolated
 
     @property
     def is_bidirectional(self) -> bool:
         """Whether the model has a forward and a backward network."""
-        return not self.is_interpolated and len(self.models) == 2
+        return self.group.is_bidirectional
 
     @property
     def num_parameters(self) -> int:
         """The number of parameters, summed over all networks."""
-        shapes = (shape for model in self.models for shape in expected_shapes(model.architecture).values())
-        return sum(math.prod(shape) for shape in shapes)
+        return self.group.num_parameters
 
     @property
     def vocabulary(self) -> tuple[str, ...]:
@@ -90,16 +87,6 @@ class LanguageModel:
     @cached_property
     def _engines(self) -> dict[str, Engine]:
         return {model.architecture.direction: Engine.of(model) for model in self.models}
-
-    def _only(self, purpose: str) -> Model:
-        """Return the only model, or the forward half of a bidirectional model.
-
-        Raises:
-            ModelError: if several models are interpolated.
-        """
-        if self.is_interpolated:
-            raise ModelError(f"{self.path}: is interpolated, but {purpose} requires a single model; load it alone")
-        return self.models[0]
 
     @overload
     def sample(
@@ -129,7 +116,7 @@ class LanguageModel:
         """
         values = with_tuples(options, SampleArguments.__annotations__)
         chosen = pick(SampleOptions, {**values, "num_samples": 1 if num_samples is None else num_samples})
-        texts = sampled_texts(self._only("sampling"), prompt, chosen)
+        texts = sampled_texts(self.group.single("sampling"), prompt, chosen)
         return texts[0] if num_samples is None else texts
 
     @speaking_of_arguments
@@ -142,7 +129,7 @@ class LanguageModel:
         chosen = pick(SampleOptions, with_tuples(options, SampleArguments.__annotations__))
         if chosen.beam is not None:
             raise OptionError("beam: found with stream, but a beam search returns text only at its end; use sample")
-        return text_pieces(self._only("sampling"), prompt, chosen)
+        return text_pieces(self.group.single("sampling"), prompt, chosen)
 
     @speaking_of_arguments
     def forecast(
@@ -166,7 +153,7 @@ class LanguageModel:
         """
         chosen = {"length": steps, "num_samples": num_samples, "forecast": True}
         given = pick(SampleOptions, {**with_tuples(options, SampleArguments.__annotations__), **chosen})
-        return forecast_values(self._only("a forecast"), values, given, quantiles)
+        return forecast_values(self.group.single("a forecast"), values, given, quantiles)
 
     @overload
     def score(self, text: str, **options: Unpack[ScoreArguments]) -> Score: ...
@@ -196,7 +183,7 @@ class LanguageModel:
             >>> score.log_prob_nats, score.perplexity, score.bits_per_char, score.tokens
         """
         chosen = checked_score_options(options)
-        scorer = build_scorer(*self._models_that_score(chosen))
+        scorer = build_scorer(*self.group.for_scoring(chosen))
         if chosen.unit == "file" and not isinstance(text, Path):
             raise OptionError("--unit file: found a text that is no file; pass a pathlib.Path, or --unit stream")
         if not isinstance(text, (Iterable, Path)):
@@ -220,25 +207,9 @@ class LanguageModel:
             >>> [(word.word, word.start, word.surprisal_bits) for word in model.score_words("The fox slept.")]
         """
         chosen = checked_score_options(options, by_word=True)
-        scorer = build_scorer(*self._models_that_score(chosen))
+        scorer = build_scorer(*self.group.for_scoring(chosen))
         (score,) = scorer.scores([text], chosen, with_tokens=True)
         return scored_words(score, spaces=chosen.spaces, is_closed=chosen.closes)
-
-    def _models_that_score(self, options: ScoreOptions) -> tuple[Sequence[Model], ScoreOptions]:
-        """Return the models that options select, and the options with this model's direction and weights."""
-        if self.is_bidirectional:
-            options = replace(options, direction=options.direction or "forward")
-        models = self._of_direction(options.direction) if not self.is_interpolated else self.models
-        return models, replace(options, weight=self.weights) if self.is_interpolated else options
-
-    def _of_direction(self, direction: Direction | None) -> Sequence[Model]:
-        if direction in (None, "both") and (direction is None) != self.is_bidirectional:
-            return self.models
-        wanted = direction or "forward"
-        models = [model for model in self.models if model.architecture.direction == wanted]
-        if not models or direction == "both":
-            raise ModelError(f"{self.path}: holds no model of direction {wanted}; train one with direction={wanted!r}")
-        return models
 
     @speaking_of_arguments
     def next_tokens(
@@ -265,10 +236,10 @@ class LanguageModel:
         """
         values = {"mix_ngram": mix_ngram, "direction": direction, "on_unknown": on_unknown, "label": label}
         PredictOptions(top=0 if top is None else top, **values)  # type: ignore[arg-type]  # checks them
-        self._only("prediction")
+        self.group.single("prediction")
         if direction == "both":
             raise OptionError("--direction both: a prediction requires one network; choose forward or backward")
-        model, text = with_label(self._of_direction(direction)[0], label), checked_text(context, "context")
+        model, text = with_label(self.group.of_direction(direction)[0], label), checked_text(context, "context")
         return next_distribution(model, text, top=top, mix_ngram=mix_ngram, on_unknown=on_unknown).tokens
 
     @speaking_of_arguments
@@ -286,7 +257,7 @@ class LanguageModel:
             >>> [(next.word, next.completion, next.prob) for next in model.complete("The fo", top=3)]
         """
         PredictOptions(top=0 if top is None else top, mix_ngram=mix_ngram, on_unknown=on_unknown, complete=True)
-        self._only("completion")
+        self.group.single("completion")
         if mix_ngram not in self._completers:
             mixture = read_mixture(self.models[0]) if mix_ngram else None
             self._completers[mix_ngram] = WordCompleter(self.models[0], mixture=mixture)
@@ -323,8 +294,8 @@ class LanguageModel:
         """
         values = {"mix_ngram": mix_ngram, "direction": direction, "on_unknown": on_unknown, "blank": gap}
         FillOptions(top=0 if top is None else top, beam=beam, max_tokens=max_tokens, **values)  # type: ignore[arg-type]
-        self._only("infilling")
-        models = self.models if direction is None else self._of_direction(direction)
+        self.group.single("infilling")
+        models = self.models if direction is None else self.group.of_direction(direction)
         refuse_both("--mix-ngram", mix_ngram and len(models) > 1, "two networks; choose one with --direction")
         ranked = infilling.fill(
             {model.architecture.direction: self._engines[model.architecture.direction] for model in models},
@@ -355,7 +326,7 @@ class LanguageModel:
             >>> charnn.load("runs/voices").classify("Speak, speak.")
         """
         ClassifyOptions(prior=prior)  # checks it
-        return classify(self._only("classification"), [checked_text(text, "text")], prior=prior)[0].probs
+        return classify(self.group.single("classification"), [checked_text(text, "text")], prior=prior)[0].probs
 
     def tokenize(self, text: str) -> list[Token]:
         """Return the tokens of a text with their ids and their positions in characters.
@@ -384,7 +355,7 @@ class LanguageModel:
         return outputs_of_layers(engine, self.tokenizer.vocabulary.boundary_id, ids)
 
     def _engine_and_ids(self, text: str) -> tuple[Engine, npt.NDArray[np.int64]]:
-        model = self._only("access to distributions and hidden states")
+        model = self.group.single("access to distributions and hidden states")
         engine, ids = self._engines[model.architecture.direction], self.tokenizer.encode(checked_text(text, "text"))
         return engine, ids[::-1] if engine.is_backward else ids
 

@@ -195,9 +195,8 @@ def compare(
         encoding=encoding,
     )
     files = checked_files(texts, "texts")
-    comparison = compare_files(
-        [_loaded(first, "first")._only("comparison"), _loaded(second, "second")._only("comparison")], files, options
-    )
+    models = [_loaded(model, name).group.single("comparison") for model, name in ((first, "first"), (second, "second"))]
+    comparison = compare_files(models, files, options)
     return comparison.difference(num_resamples=options.resamples, seed=options.seed, tolerance=options.tolerance / 100)
 
 
@@ -214,7 +213,7 @@ def interpolate(models: Sequence[LanguageModel], weights: Sequence[float] | None
     """
     if not isinstance(models, Iterable):
         raise OptionError(f"models: found {shown(models)}, but it must be a list of models")
-    parts = [_loaded(model, "models")._only("interpolation") for model in models]
+    parts = [_loaded(model, "models").group.single("interpolation") for model in models]
     if len(parts) < 2:
         raise ModelError(f"models: found {len(parts)}, but interpolation requires at least two")
     check_compatible(parts)

@@ -64,7 +64,7 @@ def score_dataset(
     loaded = model if isinstance(model, LanguageModel) else load(model)
     if format not in (known := get_args(RecordFormat)):
         raise OptionError(f"--format: found {shown(format)}, but it must be one of {', '.join(known)}")
-    models, chosen = loaded._models_that_score(with_values(checked_score_options(options), {"format": format}))
+    models, chosen = loaded.group.for_scoring(with_values(checked_score_options(options), {"format": format}))
     check_divisible(chosen, files, "ray")
     refuse_unwritable(target)
     check_ray(ray)
