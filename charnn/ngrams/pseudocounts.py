@@ -9,6 +9,7 @@ Source: MacKay and Peto (1995), A hierarchical Dirichlet language model; the fin
 the representability of complete genomes by multiple competing finite-context (Markov) models, are the same with a fixed a.
 """
 
+import math
 from bisect import bisect_left
 from collections.abc import Iterator
 from typing import NamedTuple
@@ -43,7 +44,7 @@ class _Sample(NamedTuple):
     """N-grams on which pseudo-counts are fitted.
 
     Args:
-        keys: of the highest order (S,).
+        keys: of the highest order, and of shorter ones at the beginning of units (S,).
         counts: how often each occurs (S,).
         probs: of the last token given the shorter contexts, leaving out one occurrence of the n-gram (S,).
     """
@@ -56,6 +57,9 @@ class _Sample(NamedTuple):
 def estimate_by_pseudocounts(ngrams: NgramCounts, vocab_size: int) -> NgramModel:
     """Estimate a model from counts. Each pseudo-count maximizes the likelihood of the text with each token left out in turn.
 
+    To the text are added two imagined tokens in a context that occurred once before: one is the token that followed there,
+    which had probability 1/V, one is not. So where no context recurs, the pseudo-count is V / (V - 2), not arbitrarily small.
+
     The orders between the highest and the first that has few n-grams are left out (see `KEPT_FRACTION`).
     """
     bits, counted = ngrams.bits, list(_by_order(ngrams))[::-1]
@@ -63,15 +67,15 @@ def estimate_by_pseudocounts(ngrams: NgramCounts, vocab_size: int) -> NgramModel
     total, places = singles.counts.sum(), singles.keys.astype(np.int64) - 1
     unigrams = np.full(vocab_size, UNIGRAM_PSEUDOCOUNT / vocab_size)
     unigrams[places] += singles.counts
-    top, last = counted[-1], np.uint64((1 << bits) - 1)
-    chosen = slice(None, None, -(-len(top.keys) // FITTED_NGRAMS) or 1)
-    targets = (top.keys[chosen] & last).astype(np.int64) - 1
+    chosen = slice(None, None, -(-len(ngrams.keys) // FITTED_NGRAMS) or 1)
+    sample_keys = ngrams.keys[chosen]
+    targets = (sample_keys & _mask(1, bits)).astype(np.int64) - 1
     left_out = (unigrams[targets] - 1) / (total + UNIGRAM_PSEUDOCOUNT - 1)
-    sample = _Sample(top.keys[chosen], top.counts[chosen], left_out)
+    sample = _Sample(sample_keys, ngrams.counts[chosen], left_out)
     levels: list[Level] = []
     for each in counted[1:]:
         levels += [_empty_level()] * (each.order - 2 - len(levels))
-        level, sample = _fitted(each, sample, bits)
+        level, sample = _fitted(each, sample, bits, vocab_size)
         levels.append(level)
     return NgramModel(unigrams / (total + UNIGRAM_PSEUDOCOUNT), levels, bits)
 
@@ -114,27 +118,33 @@ def _empty_level() -> Level:
     return Level(keys, floats, floats, keys, np.zeros(1, dtype=np.int64))
 
 
-def _fitted(ngrams: _Counted, sample: _Sample, bits: int) -> tuple[Level, _Sample]:
+def _fitted(ngrams: _Counted, sample: _Sample, bits: int, vocab_size: int) -> tuple[Level, _Sample]:
     """Return the level of an order with the best pseudo-count, and the sample with its probabilities at this order."""
     if not len(ngrams.keys):
         return _empty_level(), sample
     contexts, starts = contexts_of(ngrams.keys, bits)
     totals = np.add.reduceat(ngrams.counts, starts[:-1])
-    wanted = sample.keys & _mask(ngrams.order, bits)
+    is_long = sample.keys > _mask(ngrams.order - 1, bits)
+    wanted = sample.keys[is_long] & _mask(ngrams.order, bits)
+    shorter, occurrences = sample.probs[is_long], sample.counts[is_long]
     others = ngrams.counts[ngrams.keys.searchsorted(wanted)] - 1
     all_others = totals[contexts.searchsorted(wanted >> np.uint64(bits))] - 1
 
     def probs(pseudocount: float) -> Floats:
-        return np.asarray((others + pseudocount * sample.probs) / (all_others + pseudocount))
+        return np.asarray((others + pseudocount * shorter) / (all_others + pseudocount))
 
     def loss(log_pseudocount: float) -> float:
-        return -float(sample.counts @ np.log(probs(2.0**log_pseudocount)))
+        pseudocount = 2.0**log_pseudocount
+        imagined = math.log(1 + pseudocount / vocab_size) + log_pseudocount * math.log(2) - 2 * math.log(1 + pseudocount)
+        return -float(occurrences @ np.log(probs(pseudocount))) - imagined
 
     pseudocount = 2.0 ** golden_section_minimize(loss, *LOG_BOUNDS, tolerance=LOG_TOLERANCE)
     discounted = _ratio(ngrams.counts, np.repeat(totals, np.diff(starts)), pseudocount)
     backoffs = (pseudocount / (totals + pseudocount)).astype(np.float32)
     level = Level(ngrams.keys, discounted, backoffs, contexts, starts)
-    return level, sample._replace(probs=probs(pseudocount))
+    left_out = sample.probs.copy()
+    left_out[is_long] = probs(pseudocount)
+    return level, sample._replace(probs=left_out)
 
 
 def _ratio(counts: Counts, totals: Counts, pseudocount: float) -> npt.NDArray[np.float32]:

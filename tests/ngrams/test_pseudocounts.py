@@ -126,3 +126,27 @@ def test_a_sample_of_ngrams_fits_nearly_as_well(monkeypatch):
         losses.append(-np.log(scores.probs).mean())
     assert losses[1] == pytest.approx(losses[0], abs=0.03)
     assert losses[1] != losses[0]
+
+
+@pytest.mark.parametrize("order", [6, 20])
+def test_records_shorter_than_the_order_do_not_make_it_overconfident(order):
+    """Random records tell nothing, so that no order should be worse than unigrams by more than a little."""
+    random = np.random.default_rng(1)
+    train, held_out = (
+        np.column_stack([random.integers(0, 4, (number, 15)), np.full(number, BOUNDARY)]).ravel() for number in (500, 100)
+    )
+    losses = []
+    for each in (1, order):
+        model = estimate_by_pseudocounts(counted(train, each, cut=True), VOCAB_SIZE)
+        scores = model.read_text(held_out, boundary_id=BOUNDARY, cut_at_boundary=True)
+        losses.append(-np.log2(scores.probs).mean())
+    assert losses[1] < losses[0] + 0.02
+
+
+def test_without_evidence_a_pseudocount_is_that_of_the_imagined_tokens():
+    """a / (1 + a) * (1 + a / V) / (1 + a) is largest at a = V / (V - 2), which is 1.5 for the six tokens here."""
+    model = estimate_by_pseudocounts(counted(np.array([0, 1]), 2), VOCAB_SIZE)
+    probs, matched = model.distribution([0])
+    backoff = (probs[1] - 1) / (model.unigrams[1] - 1)
+    assert matched == 1
+    assert backoff / (1 - backoff) == pytest.approx(1.5, rel=0.07)
