@@ -17,6 +17,9 @@ from charnn.optimize import fit_mixture_weights
 EM_ITERATIONS = 40
 PRIOR_TOKENS = 20.0
 """Pseudo-count, in tokens, of the common weight in each class."""
+COMMON_PRIOR = 4.0, 1.0
+"""Imagined tokens of the network and of the n-gram model in the common weight: a few held-out tokens say little of which is
+better, and a weight of 0 or 1 would let a single token cost any number of nats."""
 
 
 class Stage(NamedTuple):
@@ -32,17 +35,20 @@ class Stage(NamedTuple):
 
 
 def fit_weights(network_log_probs: Floats, scores: NgramScores, order: int) -> Floats:
-    """Fit the weights of the network (order,), one per length of the matched context, to maximize the likelihood of a text.
+    """Fit the weights of the network (order,), one per length of the matched context, to maximize their posterior probability.
+
+    The prior of the weight of a class is the common weight (`PRIOR_TOKENS`), and that of the common weight `COMMON_PRIOR`.
 
     Args:
         network_log_probs: log probability of each target under the network, in nats (N,).
-        reading: scores of the n-gram model.
+        scores: of the targets by the n-gram model.
+        order: of that model.
     """
     probs = [np.exp(network_log_probs), scores.probs]
 
-    def common_weight(before: float, posteriors: Iterator[Floats]) -> float:
+    def common_weight(_: float, posteriors: Iterator[Floats]) -> float:
         network_N = next(posteriors)
-        return float((network_N.sum() + before) / (len(network_N) + 1))
+        return float((network_N.sum() + COMMON_PRIOR[0]) / (len(network_N) + sum(COMMON_PRIOR)))
 
     common = fit_mixture_weights(
         0.5,

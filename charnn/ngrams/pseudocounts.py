@@ -135,7 +135,9 @@ def _fitted(ngrams: _Counted, sample: _Sample, bits: int, vocab_size: int) -> tu
 
     def loss(log_pseudocount: float) -> float:
         pseudocount = 2.0**log_pseudocount
-        imagined = math.log(1 + pseudocount / vocab_size) + log_pseudocount * math.log(2) - 2 * math.log(1 + pseudocount)
+        imagined = (
+            math.log(1 + pseudocount / vocab_size) + log_pseudocount * math.log(2) - 2 * math.log(1 + pseudocount)
+        )
         return -float(occurrences @ np.log(probs(pseudocount))) - imagined
 
     pseudocount = 2.0 ** golden_section_minimize(loss, *LOG_BOUNDS, tolerance=LOG_TOLERANCE)

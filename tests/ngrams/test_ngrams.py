@@ -180,6 +180,30 @@ def test_weights_are_those_that_make_the_text_most_probable():
     assert math.isnan(cross_fitted_loss(np.zeros(0), [Stage(NgramScores(np.zeros(0), np.zeros(0, dtype=int)), 3)]))
 
 
+@pytest.mark.parametrize("number", [0, 2, 16])
+def test_few_tokens_do_not_decide_for_one_of_the_two(number):
+    """In each half of the text another one is far better; weights of 0 and 1 would cost 9 nats a token."""
+    is_second = np.arange(number) >= number // 2
+    network, ngram = np.where(is_second, -9.0, -1.0), np.exp(np.where(is_second, -1.0, -9.0))
+    scores = NgramScores(ngram, np.zeros(number, dtype=np.int64))
+
+    def fitted(num_network, num_tokens):
+        """The weight of a class that has all tokens, and the common one, by which another class is weighted."""
+        common = (num_network + 4) / (num_tokens + 5)
+        return (num_network + 20 * common) / (num_tokens + 20), common
+
+    assert fit_weights(network, scores, 2) == pytest.approx(fitted(number / 2, number), abs=1e-3)
+    if number:
+        half = number // 2
+        of_first, of_second = (
+            1 - fitted(half, half)[0],
+            fitted(0, half)[0],
+        )  # of the better one, by weights of the other half
+        loss = cross_fitted_loss(network, [Stage(scores, 2)])
+        assert loss == pytest.approx(1 - math.log(of_first * of_second) / 2, abs=0.01)
+        assert loss < 4
+
+
 def test_a_mixtures_probabilities_sum_to_one_and_agree_with_its_reading():
     ngrams = estimate(counted(text(), 4), VOCAB_SIZE)
     mixture = Mixture(ngrams, np.array([0.9, 0.7, 0.5, 0.3]))

@@ -133,7 +133,8 @@ def test_records_shorter_than_the_order_do_not_make_it_overconfident(order):
     """Random records tell nothing, so that no order should be worse than unigrams by more than a little."""
     random = np.random.default_rng(1)
     train, held_out = (
-        np.column_stack([random.integers(0, 4, (number, 15)), np.full(number, BOUNDARY)]).ravel() for number in (500, 100)
+        np.column_stack([random.integers(0, 4, (number, 15)), np.full(number, BOUNDARY)]).ravel()
+        for number in (500, 100)
     )
     losses = []
     for each in (1, order):

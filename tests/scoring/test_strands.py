@@ -149,3 +149,16 @@ def test_models_are_compared_on_the_given_strand(charnn, genome_run, sequences):
     given = charnn("score", sequences, "-m", genome_run, "--per-token", "--format", "jsonl")
     total = sum(token["log_prob"] for record in records(given) for token in record["tokens"])
     assert first["nats"] == second["nats"] == pytest.approx(total)
+
+
+def test_of_a_few_bases_the_interpolated_loss_stays_near_that_of_the_network(charnn, tmp_path):
+    """The n-gram model is sure of the pattern, whose end it does not foresee; two held-out tokens cannot show that."""
+    (tmp_path / "few.fa").write_text(">a\n" + "ACGT" * 4 + "\n", encoding="ascii")
+    done = charnn("train", "few.fa", "-o", "few", *SMALL, "--steps", 2)
+    assert done.status == 0, done.err
+    facts = json.loads(charnn("info", "few", "--json").out)
+    alone, interpolated = facts["valid_loss_nats"], facts["mixture_loss_nats"]
+    assert facts["valid_num_tokens"] == 2
+    assert facts["ngram_loss_nats"] > alone + 2
+    assert alone < interpolated < alone + math.log(5 / 4)  # the n-gram model's imagined token of five
+    assert f"{interpolated:.4f} nats per token (--mix-ngram: worse than the network alone)" in done.err

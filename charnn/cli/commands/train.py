@@ -220,9 +220,12 @@ def _show_outcome(session: "Session", stopped: "Stopped | None", signal_number: 
             f"{results.old_loss_nats:.4f} nats per token now"
         )
     if results.mixture_loss_nats is not None and results.ngram_loss_nats is not None:
+        alone = results.valid_loss_nats
+        is_worse = alone is not None and results.mixture_loss_nats > alone + 5e-5  # in the digits shown
+        worse = ": worse than the network alone" if is_worse else ""
         console.notice(
             f"{results.ngram_order}-gram model alone {results.ngram_loss_nats:.4f}, interpolated with the network "
-            f"{results.mixture_loss_nats:.4f} nats per token (--mix-ngram)"
+            f"{results.mixture_loss_nats:.4f} nats per token (--mix-ngram{worse})"
         )
     if results.steps:
         console.notice(_next_command(session, run_directory))
