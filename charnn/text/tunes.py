@@ -19,17 +19,23 @@ LONGEST_SHOWN = 40
 
 
 def tunes(chunks: Iterator[str], name: str, notes: list[str] | None = None) -> Iterator[str]:
-    """Yield each tune without its final line end (see `numbered_tunes`)."""
-    return (text for _, text in numbered_tunes(chunks, name, notes))
+    """Yield each tune of one or several files without its final line end (see `numbered_tunes`).
+
+    A note shows the text that was left out, without a line number, since the lines of the files are counted together.
+    """
+    return (text for _, text in numbered_tunes(chunks, name, notes, names_line=False))
 
 
-def numbered_tunes(chunks: Iterator[str], name: str, notes: list[str] | None = None) -> Iterator[tuple[int, str]]:
+def numbered_tunes(
+    chunks: Iterator[str], name: str, notes: list[str] | None = None, *, names_line: bool = True
+) -> Iterator[tuple[int, str]]:
     """Yield each tune with the number of its first line, from 1.
 
     Args:
         chunks: the text, with LF line ends.
         name: of the text, for messages.
         notes: receives how much text was left out, if any was.
+        names_line: whether the line of the first such text is noted.
 
     Raises:
         TextError: at the end of a text without tunes.
@@ -44,7 +50,7 @@ def numbered_tunes(chunks: Iterator[str], name: str, notes: list[str] | None = N
     if not num_tunes:
         raise left_out.error()
     if notes is not None and left_out.num_blocks:
-        notes.append(left_out.note())
+        notes.append(left_out.note(names_line=names_line))
 
 
 def is_tune(block: list[str]) -> bool:
@@ -104,13 +110,14 @@ class _LeftOut:
             "name files in ABC notation, or use --unit document for other text between blank lines"
         )
 
-    def note(self) -> str:
+    def note(self, *, names_line: bool) -> str:
         """Return how much was left out."""
+        first = f"the first, in line {self._first}" if names_line else "the first"
         many = self.num_blocks > 1
         blocks = f"{self.num_blocks:,} blocks" if many else "1 block"
         return (
             f"{self._name}: {blocks} of text that {'are' if many else 'is'} no tune (no X: at the beginning) "
-            f"{'are' if many else 'is'} left out; the first, in line {self._first}: {self._shown()}"
+            f"{'are' if many else 'is'} left out; {first}: {self._shown()}"
         )
 
 

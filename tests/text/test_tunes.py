@@ -58,7 +58,7 @@ def test_one_block_that_is_left_out_is_shown_shortened():
     text = "X:1\nK:C\nC|\n\n" + "A long line of prose that goes on, and on, and on\n"
     assert list(tunes(iter([text]), "t.abc", notes)) == ["X:1\nK:C\nC|"]
     assert notes == [
-        "t.abc: 1 block of text that is no tune (no X: at the beginning) is left out; the first, in line 5: "
+        "t.abc: 1 block of text that is no tune (no X: at the beginning) is left out; the first: "
         "'A long line of prose that goes on, an...'"
     ]
 
