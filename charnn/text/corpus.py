@@ -32,6 +32,7 @@ from charnn.text.encoding import Encoded
 from charnn.text.facts import LabelFacts, SplitSize, TextFile
 from charnn.text.fasta_sources import as_fasta
 from charnn.text.kept_tokenizer import KeptTokenizer
+from charnn.text.labels import append_reversed_labels
 from charnn.text.overlap import measure_overlap
 from charnn.text.passes import encode_text
 from charnn.text.progress import Report
@@ -155,10 +156,14 @@ def prepare_corpus(
 def _with_other_strand(corpus: Corpus) -> Corpus:
     """Append the other strand to the training text; the held-out text stays as it is."""
     train, num_added = corpus.train, append_reverse_complement(corpus.directory / "train.bin", corpus.tokenizer)
+    if corpus.labels:
+        append_reversed_labels(corpus.directory)
+    labels = [replace(label, num_train=2 * label.num_train) for label in corpus.labels]
     num_unknown, num_units = 2 * train.num_unknown, 2 * train.num_units
     num_chars, num_bytes = train.num_chars + num_added, train.num_bytes + num_added
     logger.info(f"training on both strands: {train.num_tokens + num_added:,} tokens; the held-out text is one strand")
-    return replace(corpus, train=SplitSize(train.num_tokens + num_added, num_chars, num_bytes, num_unknown, num_units))
+    sizes = SplitSize(train.num_tokens + num_added, num_chars, num_bytes, num_unknown, num_units)
+    return replace(corpus, train=sizes, labels=labels)
 
 
 def _report_doubts(corpus: Corpus, text: Selection) -> None:

@@ -14,7 +14,8 @@ from charnn.config.text import AmbiguousLetters, LetterCase
 from charnn.errors import TextError
 from charnn.text.sources import PACKED_SUFFIXES
 
-FASTA_SUFFIXES = (".fa", ".fasta", ".fna", ".ffn", ".frn", ".faa")
+PROTEIN_SUFFIX = ".faa"
+FASTA_SUFFIXES = (".fa", ".fasta", ".fna", ".ffn", ".frn", PROTEIN_SUFFIX)
 RECORD = "record"
 """The field of a score that holds the name of its record."""
 CHUNK_CHARS = 1 << 20
@@ -68,12 +69,16 @@ class Record(NamedTuple):
 
 def is_fasta_name(name: str) -> bool:
     """Return whether a name ends like that of a FASTA file, which may be compressed."""
+    return _suffix(name) in FASTA_SUFFIXES
+
+
+def _suffix(name: str) -> str:
     path = Path(name)
-    return (path.with_suffix("") if path.suffix in PACKED_SUFFIXES else path).suffix.lower() in FASTA_SUFFIXES
+    return (path.with_suffix("") if path.suffix in PACKED_SUFFIXES else path).suffix.lower()
 
 
 def alphabet_of(name: str, head: str) -> str:
-    """Return the alphabet of sequences by the beginning of their file.
+    """Return the alphabet of sequences by the name of their file, if it ends in .faa, or else by its beginning.
 
     Raises:
         TextError: if the file does not begin like FASTA.
@@ -82,6 +87,8 @@ def alphabet_of(name: str, head: str) -> str:
     if not head.lstrip().startswith(">"):
         number = next((number for number, line in enumerate(lines, start=1) if line.strip()), 1)
         raise _not_fasta(name, number, lines[number - 1])
+    if _suffix(name) == PROTEIN_SUFFIX:
+        return "protein"
     letters = "".join(line for line in lines if not line.startswith(">")).upper()
     num_letters = sum(map(str.isalpha, letters))
     num_bases = sum(map(letters.count, "ACGTUN"))

@@ -163,3 +163,11 @@ class LabelRecorder:
 def read_labels(directory: Path, split: str) -> Labels:
     """Return the label of each unit of "train" or "valid", from 1, 0 for none (U,)."""
     return np.fromfile(directory / LABELS_FILE.format(split=split), dtype=_NUMBER).astype(np.int64)
+
+
+def append_reversed_labels(directory: Path) -> None:
+    """Append to the labels of "train" the same in reverse: those of the other strands (see `append_reverse_complement`)."""
+    path = directory / LABELS_FILE.format(split="train")
+    numbers = np.fromfile(path, dtype=_NUMBER)
+    with explain_write_errors(path):
+        np.concatenate([numbers, numbers[::-1]]).tofile(path)

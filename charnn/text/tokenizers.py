@@ -5,6 +5,7 @@ A tokenizer is built from the training text in `tokenizer_training.py`, stored a
 """
 
 import functools
+import string
 from collections.abc import Callable, Iterable
 from itertools import accumulate
 from typing import TypeVar
@@ -33,6 +34,7 @@ from charnn.text.words import split_words, word_rules
 Ids = npt.NDArray[np.int64]
 FORMAT_VERSION = 2
 """Version 2 changed how words and subwords are found, not the file; a tokenizer keeps the version that it was trained with."""
+_UPPER = str.maketrans(string.ascii_lowercase, string.ascii_uppercase)
 LONG_TEXT = 1 << 11
 """Minimum length, in characters, for which lookup of space-separated fragments is faster."""
 
@@ -76,8 +78,8 @@ class CharTokenizer:
 
     def fold_case(self) -> None:
         """Read lower-case letters as upper case, as in the training text."""
-        for lower in map(ord, "abcdefghijklmnopqrstuvwxyz"):
-            self._id_of_code_point[lower] = self._id_of_code_point[ord(chr(lower).upper())]
+        for lower, upper in _UPPER.items():
+            self._id_of_code_point[lower] = self._id_of_code_point[upper]
 
     @functools.cached_property
     def stored(self) -> StoredCharacters:
@@ -283,6 +285,8 @@ class SubwordTokenizer:
 
     def _lines(self, text: str) -> list[str]:
         characters = characters_only(text)
+        if self.fasta is not None and self.fasta.case == "upper":
+            characters = characters.translate(_UPPER)
         return (characters if self.version == 1 else escaped_symbols(characters)).split("\n")
 
     def decoder(self) -> Decoder:

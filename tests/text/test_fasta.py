@@ -17,6 +17,7 @@ from charnn.text.corpus import prepare_corpus
 from charnn.text.fasta import Fasta, Record, alphabet_of, fasta_text, is_fasta_name
 from charnn.text.fasta_sources import sequences_of
 from charnn.text.kept_tokenizer import KeptTokenizer
+from charnn.text.labels import read_labels
 from charnn.text.located import read_located
 from charnn.text.reading import read_text
 from charnn.text.selection import Selection
@@ -126,6 +127,10 @@ def test_alphabets(sequence, alphabet):
     assert alphabet_of("x.fa", f"\n>name with ACGT\n{sequence}\n") == alphabet
 
 
+def test_a_name_may_say_that_short_sequences_are_proteins():
+    assert [alphabet_of(name, ">p\nMKVDSTRAG\n") for name in ("p.FAA.gz", "p.fa")] == ["protein", "DNA"]
+
+
 @pytest.mark.parametrize("name", ["a.fa", "A.FASTA", "b.fna.gz", "c.faa.zst", "d.ffn.xz", "e.frn"])
 def test_names(name):
     assert is_fasta_name(name)
@@ -201,6 +206,26 @@ def test_both_strands_of_the_training_text_alone(tmp_path, monkeypatch, unit, bl
     assert text_of(both, "valid") == valid
     assert both.train.num_tokens == len(both.ids("train"))
     assert both.train.num_tokens >= 2 * sizes.num_tokens
+
+
+def test_the_other_strand_of_a_record_has_its_label(tmp_path):
+    files = [
+        written(tmp_path, f"{name}.fa", TEN.replace("ACGTT", base)) for name, base in (("a", "AAAAG"), ("c", "CG"))
+    ]
+    options = {"unit": "line", "label_from": "file", "valid_fraction": 0.2, "reverse_complement": True}
+    corpus = prepared(tmp_path, *files, **options)
+    sequences = text_of(corpus).removesuffix("\n").split("\n")
+    expected = [corpus.labels[number - 1].name for number in read_labels(tmp_path, "train")]
+    assert ["c" if set(sequence) == set("CG") else "a" for sequence in sequences] == expected
+    assert {each.name: each.num_train for each in corpus.labels} == {name: expected.count(name) for name in "ac"}
+    assert len(read_labels(tmp_path, "valid")) == corpus.valid.num_units == 4
+
+
+def test_subwords_of_lower_case_are_those_of_the_training_text(tmp_path):
+    path, options = written(tmp_path, "x.fa", TEN), {"tokenizer": "subword", "vocab_size": 16}
+    folded, kept = (prepared(tmp_path, path, **options, fasta_case=case).tokenizer for case in ("upper", "keep"))
+    assert folded.encode("acgtt").tolist() == folded.encode("ACGTT").tolist() == kept.encode("ACGTT").tolist()
+    assert kept.vocabulary.unknown_id in kept.encode("acgtt")
 
 
 def test_reverse_complements():
