@@ -1,16 +1,21 @@
 """Tunes in ABC notation as music: a MIDI file that plays one after the other, with their repeats."""
 
 import contextlib
+import re
 import warnings
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from music21 import converter, midi, repeat, stream
+from music21 import converter, midi, note, repeat, stream, tempo
 
 from charnn.text.tunes import NUMBER, joined
 
 PAUSE = 4.0
 """Rest between two tunes, in quarter notes."""
+TEMPO = 120
+"""Quarter notes a minute of a tune that says nothing of its tempo."""
+_METRE_OR_LENGTH = re.compile("^[LM]:", re.MULTILINE)
+"""Without either a note is an eighth, which music21 does not know."""
 
 
 class Music(NamedTuple):
@@ -26,7 +31,7 @@ class Music(NamedTuple):
 
 
 def music_of(tunes: Sequence[str], *, is_spaced: bool = False) -> Music:
-    """Return tunes as a MIDI file.
+    """Return tunes as a MIDI file, each in its tempo (`Q:`, or else `TEMPO`).
 
     Args:
         tunes: in ABC notation; a missing number (X:) is added.
@@ -43,6 +48,8 @@ def music_of(tunes: Sequence[str], *, is_spaced: bool = False) -> Music:
         if not played.notes:
             refused[number] = "it has no note"
             continue
+        if not played.getElementsByOffset(0.0).getElementsByClass(tempo.MetronomeMark):
+            whole.insert(position, tempo.MetronomeMark(number=TEMPO))
         whole.insert(position, played)
         position += played.highestTime + PAUSE
     if len(refused) == len(tunes):
@@ -51,12 +58,17 @@ def music_of(tunes: Sequence[str], *, is_spaced: bool = False) -> Music:
 
 
 def _played(tune: str) -> "stream.Stream":
-    """Return the notes of a tune as they are played; if its repeats do not fit together, as they are written."""
+    """Return the notes of all voices as they are played; if their repeats do not fit together, as they are written."""
     numbered = tune if tune.startswith(NUMBER) else f"{NUMBER}1\n{tune}"
+    if not _METRE_OR_LENGTH.search(numbered):
+        numbered = numbered.replace("\n", "\nL:1/8\n", 1)
+    whole = stream.Stream()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # about what it guesses where the notation is ambiguous
-        part = converter.parseData(numbered, format="abc").parts[0]
-        if part.hasMeasures():
-            with contextlib.suppress(repeat.ExpanderException):
-                part = part.expandRepeats()
-        return part.flatten().notesAndRests.stream()
+        for part in converter.parseData(numbered, format="abc").parts:
+            if part.hasMeasures():
+                with contextlib.suppress(repeat.ExpanderException):
+                    part = part.expandRepeats()
+            for each in part.flatten().getElementsByClass((note.GeneralNote, tempo.MetronomeMark)):
+                whole.insert(each.offset, each)
+    return whole

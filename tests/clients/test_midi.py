@@ -38,6 +38,25 @@ def test_tunes_are_played_one_after_the_other_with_repeats_and_endings():
     assert starts[11:] == [8 + midi.PAUSE + beat for beat in (0, 1, 2)]
 
 
+def test_each_tune_has_its_tempo():
+    four = "M:4/4\nL:1/4\n{}K:C\nCDEF|"
+    music = midi.music_of([four.format("Q:1/4=200\n"), four.format(""), four.format("Q:3/8=40\n")])
+    marks = music21.midi.translate.midiStringToStream(music.content).flatten().getElementsByClass("MetronomeMark")
+    assert [(mark.offset, round(mark.getQuarterBPM())) for mark in marks] == [(0, 200), (8, midi.TEMPO), (16, 60)]
+
+
+def test_all_voices_are_played_with_their_repeats():
+    music = midi.music_of(["M:2/4\nL:1/4\nK:C\nV:1\n|:CD|EF|EF:|\nV:2\n|:GA|Bc|Bc:|"])
+    played = music21.midi.translate.midiStringToStream(music.content).flatten().notes
+    found = [(each.offset, {pitch.nameWithOctave for pitch in each.pitches}) for each in played]
+    bars = [{"C4", "G4"}, {"D4", "A4"}, {"E4", "B4"}, {"F4", "C5"}]
+    assert found == list(enumerate(2 * (bars + bars[2:])))
+
+
+def test_without_metre_and_length_a_note_is_an_eighth():
+    assert notes_of(midi.music_of(["X:1\nK:C\nCE2G|"]).content) == (["C4", "E4", "G4"], [0, 0.5, 1.5])
+
+
 def test_a_tune_without_bars_is_played_as_it_is_written():
     names, _ = notes_of(midi.music_of(["X:1\nL:1/8\nK:C\nC E G"]).content)
     assert names == ["C4", "E4", "G4"]
