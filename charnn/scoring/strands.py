@@ -28,6 +28,7 @@ def scores_strands(models: Sequence[Model], options: ScoreOptions) -> bool:
         "--state carry": options.state == "carry",
         "--dynamic": options.dynamic,
         "--cache": options.cache,
+        "--no-bos": not options.bos,
     }.items():
         if is_set:
             raise OptionError(

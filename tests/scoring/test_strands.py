@@ -107,7 +107,7 @@ def test_bits_per_base_are_over_bases_alone(charnn, genome_run, sequences):
 
 
 def test_options_that_have_one_strand_only_are_refused(charnn, genome_run, sequences):
-    for flag in (("--state", "carry"), ("--cache",)):
+    for flag in (("--state", "carry"), ("--cache",), ("--no-bos",)):
         result = charnn("score", sequences, "-m", genome_run, *flag)
         assert result.status == 2
         assert f"{' '.join(flag)}: found {genome_run}, which scores both strands of each record" in result.err
