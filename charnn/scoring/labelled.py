@@ -10,6 +10,7 @@ from charnn.errors import TextError
 from charnn.scoring.build import Scorer, build_scorer
 from charnn.scoring.scores import Score
 from charnn.storage.model_directory import Model
+from charnn.text.label_marks import as_label
 from charnn.text.labels import label_of_path
 from charnn.text.located import Origin, ScoredInput
 
@@ -30,7 +31,7 @@ def label_of(origin: Origin, label_from: str) -> str:
     """
     if label_from in LABELS_BY_PATH:
         return label_of_path(origin.file or "", label_from)
-    label = " ".join(origin.cells[label_from].split())
+    label = as_label(origin.cells[label_from])
     if not label:
         raise TextError(f"{origin.file}:{origin.line}: found no label in {label_from}; fill it in, or remove the row")
     return label

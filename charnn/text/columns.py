@@ -14,6 +14,7 @@ from charnn.config import Unit
 from charnn.errors import TextError, first_of
 from charnn.text.bins import check_numbers
 from charnn.text.characters import characters_only
+from charnn.text.label_marks import MARK, as_label, marked
 from charnn.text.sources import PACKED_SUFFIXES
 from charnn.text.tables import UnclosedCellError, check_columns, read_table
 from charnn.text.vocabulary import UNKNOWN
@@ -66,7 +67,7 @@ def column_text(name: str, lines: Iterator[str], column: Column, *, is_cut: bool
         if column.holds_numbers:
             check_numbers(f"{name}:{cell.line}", cell.text, column.name)
             cell = cell._replace(text=cell.text.strip() or (UNKNOWN if column.unit == "stream" else ""))
-        if "\0" in cell.text:
+        if MARK in cell.text:
             raise TextError(
                 f"{name}:{cell.line}: found a NUL character in {column.name}, which is not allowed in text; remove it"
             )
@@ -84,12 +85,12 @@ def _labelled(name: str, cell: _Cell, text: str, column: str) -> str:
     """Return a unit after its label, between two NUL characters; a blank one is left out. Raises TextError."""
     if not text.strip():
         return ""
-    label = " ".join(characters_only(cell.label).replace("\0", " ").split())
+    label = as_label(cell.label)
     if not label:
         raise TextError(
             f"{name}:{cell.line}: found no label in {column}, but each row with a text needs one; fill it in, or remove the row"
         )
-    return f"\0{label}\0{text}"
+    return marked(label) + text
 
 
 def _as_lines(cell: str) -> str:

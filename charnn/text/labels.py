@@ -17,12 +17,12 @@ from charnn.config.text import LABELS_BY_PATH
 from charnn.errors import TextError, first_of
 from charnn.files import explain_write_errors
 from charnn.text.facts import LabelFacts
+from charnn.text.label_marks import MARK, as_label, marked
 from charnn.text.reading import documents, lines
 from charnn.text.sources import PACKED_SUFFIXES, STANDARD_INPUT, Source
 from charnn.text.splitting import SplitChunk
 
 LABELS_FILE = "{split}.labels.bin"
-MARK = "\0"
 CHUNK_CHARS = 1 << 20
 MOST_LABELS = 10_000
 """More are a column of something else, such as the text itself."""
@@ -44,8 +44,8 @@ def label_of_path(name: str, label_from: str) -> str:
         )
     path = Path(name)
     if label_from == "directory":
-        return path.resolve().parent.name or "/"
-    return (path.with_suffix("") if path.suffix in PACKED_SUFFIXES else path).stem
+        return as_label(path.resolve().parent.name) or "/"
+    return as_label((path.with_suffix("") if path.suffix in PACKED_SUFFIXES else path).stem)
 
 
 def read_marked(
@@ -80,11 +80,6 @@ def read_marked(
                 yield "".join(gathered)
                 gathered, num_chars = [], 0
         yield "".join(gathered)
-
-
-def marked(label: str) -> str:
-    """Return what precedes a unit with this label."""
-    return f"{MARK}{label}{MARK}"
 
 
 def unmarked(chunks: Iterator[SplitChunk]) -> Iterator[SplitChunk]:

@@ -69,6 +69,22 @@ def test_units_of_files_have_the_name_of_the_file_or_directory(label_from, expec
     assert label_from == "directory" or all(label == text for label, text in units)
 
 
+def test_the_other_strand_of_a_record_has_its_label():
+    for name, record in (("one", "AACC"), ("two", "ACAA")):
+        Path(f"{name}.fa").write_text(f">a\n{record}\n" * 3 + ">b\nACGT\n", encoding="utf-8")
+    options = TextOptions(label_from="file", unit="line", reverse_complement=True, valid_fraction=0)
+    directory = Path("encoded")
+    directory.mkdir()
+    corpus = prepare_corpus(directory, ["one.fa", "two.fa"], options, seed=1)
+    units = decode(corpus.tokenizer, corpus.ids("train").tolist()).splitlines()
+    names = [corpus.labels[number - 1].name for number in read_labels(directory, "train")]
+    given = [("one", "AACC")] * 3 + [("one", "ACGT")] + [("two", "ACAA")] * 3 + [("two", "ACGT")]
+    complements = {"AACC": "GGTT", "ACAA": "TTGT", "ACGT": "ACGT"}
+    expected = given + [(name, complements[record]) for name, record in reversed(given)]
+    assert list(zip(names, units, strict=True)) == expected
+    assert corpus.train.num_units == len(names)
+
+
 def test_a_cell_of_several_lines_is_one_labelled_document_and_blank_cells_need_no_label():
     rows = [*ROWS, ("P7", "first\n\nsecond"), ("", " ")]
     options = TextOptions(column="text", label_from="who", unit="document", valid_fraction=0)
@@ -148,6 +164,9 @@ def test_a_column_of_the_text_itself_has_too_many_labels(monkeypatch):
         ("plays/Hamlet.txt", "file", "Hamlet"),
         ("plays/Hamlet.txt.gz", "file", "Hamlet"),
         ("plays/Hamlet.txt", "directory", "plays"),
+        ("plays/caf\udce9.txt", "file", "caf\ufffd"),  # a byte that is not UTF-8
+        ("plays/King\nLear.txt", "file", "King Lear"),
+        ("two\n lines/Hamlet.txt", "directory", "two lines"),
     ],
 )
 def test_labels_of_paths(name, label_from, label):
