@@ -312,7 +312,12 @@ class SampleOptions(
 
     def _check_forecast(self) -> None:
         refuse_unused("--format tsv", self.format == "tsv" and not self.forecast, "--forecast")
-        others = {"--beam": self.beam is not None, "--greedy": not self.draws, "--length -1": self.length == ENDLESS}
+        others = {
+            "--beam": self.beam is not None,
+            "--greedy": self.greedy,
+            "--temperature 0": not self.draws,
+            "--length -1": self.length == ENDLESS,
+        }
         shown = {
             "--no-echo": not self.echo,
             "--show-alternatives": self.show_alternatives > 0,

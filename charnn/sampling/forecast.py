@@ -16,8 +16,9 @@ from charnn.sampling.build import build_sampler, check_can_write, drawn_seed, fi
 from charnn.sampling.streams import SampleRequest
 from charnn.storage.labels import with_label
 from charnn.storage.model_directory import Model
-from charnn.text.bins import Bins, BinsTokenizer, Values
+from charnn.text.bins import BinsTokenizer
 from charnn.text.corpus import open_ids
+from charnn.text.quantiles import MOST_DECIMALS, Bins, Values
 
 LEVELS = (0.05, 0.25, 0.5, 0.75, 0.95)
 MOST_READ = 8192
@@ -52,11 +53,13 @@ class Forecast:
     def rows(self) -> list[dict[str, float]]:
         """Return a record per step: its number, from 1, and the quantiles by their percentages, as `q5`."""
         names = [f"q{100 * level:g}" for level in self.levels]
-        digits = self.decimals + 1
         return [
-            {"step": step, **{name: round(value, digits) + 0.0 for name, value in zip(names, values, strict=True)}}
+            {"step": step, **{name: self._rounded(value) for name, value in zip(names, values, strict=True)}}
             for step, values in enumerate(self.quantiles.tolist(), start=1)
         ]
+
+    def _rounded(self, value: float) -> float:
+        return value if self.decimals >= MOST_DECIMALS else round(value, self.decimals + 1) + 0.0
 
 
 def quantiles_of(bins: Bins, probs_TM: npt.NDArray[np.float64], levels: Sequence[float]) -> Values:
@@ -129,6 +132,7 @@ def forecast_after(
 
     Raises:
         OptionError: for levels that are not between 0 and 1.
+        ModelError: for a model of text, or if all samples end at once.
 
     Example:
         >>> series = charnn.load("runs/series").models[0]
@@ -147,12 +151,17 @@ def forecast_after(
     samples = finished_samples(build_sampler(model, stepper, options), requests)
     medians = np.array([math.nan, math.nan, *tokenizer.bins.medians])
     num_steps = max(len(sample.ids) for sample in samples)
+    if not num_steps:
+        raise ModelError(
+            f"{model.path}: the series ends after these values in each of {len(samples):,} samples, so there is nothing to "
+            "forecast; give fewer values, or more samples"
+        )
     ids_ST = np.zeros((len(samples), num_steps), dtype=np.int64)
     for row, sample in zip(ids_ST, samples, strict=True):
         row[: len(sample.ids)] = sample.ids
     num_special = len(medians) - len(tokenizer.bins)
     counts_TV = np.array([np.bincount(ids_S, minlength=len(medians)) for ids_S in ids_ST.T])
-    counts_TM = counts_TV.reshape(num_steps, len(medians))[:, num_special:].astype(np.float64)
+    counts_TM = counts_TV[:, num_special:].astype(np.float64)
     known = (
         medians[np.array(state.ids[1:][-HISTORY_STORED:], dtype=np.int64)]
         if history is None
@@ -160,7 +169,7 @@ def forecast_after(
     )
     return Forecast(
         tuple(levels),
-        quantiles_of(tokenizer.bins, counts_TM, levels).reshape(num_steps, len(levels)),
+        quantiles_of(tokenizer.bins, counts_TM, levels),
         medians[ids_ST],
         known,
         tokenizer.bins.decimals,

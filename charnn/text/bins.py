@@ -9,7 +9,6 @@ import copy
 import math
 import re
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from typing import Any, Self
 
 import numpy as np
@@ -20,10 +19,10 @@ from charnn.errors import TextError
 from charnn.files import JsonObject
 from charnn.text.decoders import Decoder
 from charnn.text.fasta import Fasta
+from charnn.text.quantiles import Bins, Values, fit_bins
 from charnn.text.tokenizer import Tokenizer, tokenizer_json
 from charnn.text.vocabulary import DOCUMENT_BOUNDARY, UNKNOWN, Token, Vocabulary
 
-Values = npt.NDArray[np.float64]
 Ids = npt.NDArray[np.int64]
 
 KIND = "bins"
@@ -31,11 +30,6 @@ DEFAULT_SIZE = 64
 NUM_SPECIAL = 2
 """<unk> and the boundary, whose ids come before those of the bins."""
 UNKNOWN_ID, BOUNDARY_ID = 0, 1
-MOST_DECIMALS = 15
-MOST_EXAMINED = 10_000
-"""Distinct values whose decimals are counted."""
-LARGEST_IN_FULL = 1e16
-"""From here on, numbers are written with an exponent."""
 _WORD = re.compile(r"\S+")
 _WORD_OR_LINE_END = re.compile(r"\S+|\n")
 
@@ -85,17 +79,23 @@ def _are_numbers(words: Sequence[str]) -> bool:
     return bool(np.isfinite(values).all()) and not any("_" in word for word in words)
 
 
-def check_numbers(where: str, cell: str, column: str) -> None:
-    """Raise TextError for a cell that holds anything but numbers.
+def check_numbers(where: str, cell: str, column: str, unit: Unit) -> None:
+    """Raise TextError for a cell that holds anything but numbers, or several in a series of one value a row.
 
     Args:
         where: file and line.
         column: that the cell is of.
+        unit: "stream" where all rows are one series; otherwise each cell is a series.
     """
     words = cell.split()
     if not _are_numbers(words):
         wrong = next(word for word in words if word != UNKNOWN and not is_number(word))
         raise TextError(f"{where}: in {column}, {complaint_about(wrong)}")
+    if unit == "stream" and len(words) > 1:
+        raise TextError(
+            f"{where}: in {column}, found {len(words)} numbers, {cell.strip()!r}, but a row of a series has one; write it "
+            "without spaces, as in 1234.5, or train with --unit line, where each cell is a series"
+        )
 
 
 def values_of(text: str) -> Values:
@@ -109,116 +109,6 @@ def values_of(text: str) -> Values:
         wrong = next(word for word in words if word != UNKNOWN and not is_number(word))
         raise TextError(f"a model of numbers reads numbers between white space, but {complaint_about(wrong)}")
     return np.array([math.nan if word == UNKNOWN else float(word) for word in words], dtype=np.float64)
-
-
-@dataclass(frozen=True)
-class Bins:
-    """Intervals that divide the numbers; a value on the border of two belongs to the upper one.
-
-    Args:
-        edges: between two bins, ascending (M - 1,).
-        medians: of the training values of each bin (M,).
-        lowest, highest: of all training values.
-        decimals: that the training values have.
-    """
-
-    edges: tuple[float, ...]
-    medians: tuple[float, ...]
-    lowest: float
-    highest: float
-    decimals: int
-
-    def __post_init__(self) -> None:
-        numbers = (*self.edges, *self.medians, self.lowest, self.highest)
-        if not all(isinstance(number, float) and math.isfinite(number) for number in numbers):
-            raise ValueError("an edge or a median is not a finite number")
-        lower, upper = (-math.inf, *self.edges), (*self.edges, math.inf)
-        if len(self.medians) != len(lower) or not all(
-            low <= median < high for low, median, high in zip(lower, self.medians, upper, strict=True)
-        ):
-            raise ValueError("a median is not in its bin")
-
-    def __len__(self) -> int:
-        return len(self.medians)
-
-    def of(self, values: Values) -> npt.NDArray[np.int64]:
-        """Return the bin of each value (N,), from 0."""
-        return np.searchsorted(self.edges, values, side="right")
-
-    def names(self) -> list[str]:
-        """Return each bin as an interval, without its upper edge."""
-        ends = ["-inf", *(self._written(edge, self.decimals + 1).rstrip("0").rstrip(".") for edge in self.edges), "inf"]
-        return [f"{'[' if number else '('}{ends[number]},{ends[number + 1]})" for number in range(len(self))]
-
-    def texts(self) -> list[str]:
-        """Return the median of each bin as a text, which is in this bin."""
-        return [self._written(median, self.decimals) for median in self.medians]
-
-    @property
-    def quarters(self) -> npt.NDArray[np.float64]:
-        """Lower end, median and upper end of each bin (M, 3); the outer ones end at the lowest and the highest value."""
-        lower, upper = (self.lowest, *self.edges), (*self.edges, self.highest)
-        return np.array(list(zip(lower, self.medians, upper, strict=True)))
-
-    def facts(self) -> JsonObject:
-        """Return what tokenizer.json stores."""
-        return {
-            "edges": list(self.edges),
-            "medians": list(self.medians),
-            "lowest": self.lowest,
-            "highest": self.highest,
-            "decimals": self.decimals,
-        }
-
-    @staticmethod
-    def _written(value: float, decimals: int) -> str:
-        in_full = f"{value:.{decimals}f}"
-        return in_full if abs(value) < LARGEST_IN_FULL and float(in_full) == value else repr(value)
-
-
-def fit_bins(values: Values, counts: npt.NDArray[np.int64], *, most: int) -> Bins:
-    """Return bins that hold about equally many training values; one that fills several quantiles has a bin of its own.
-
-    Args:
-        values: distinct values, ascending (N,), at least one.
-        counts: how often each occurs (N,).
-        most: bins at most.
-    """
-    decimals = max(map(_num_decimals, values[:: max(1, len(values) // MOST_EXAMINED)].tolist()))
-    firsts = _first_values(counts.tolist(), most)
-    edges = [_between(float(values[first - 1]), float(values[first]), decimals) for first in firsts[1:]]
-    medians = [
-        float(values[first + np.searchsorted(np.cumsum(counts[first:end]), counts[first:end].sum() / 2)])
-        for first, end in zip(firsts, [*firsts[1:], len(values)], strict=True)
-    ]
-    return Bins(tuple(edges), tuple(medians), float(values[0]), float(values[-1]), decimals)
-
-
-def _first_values(counts: Sequence[int], most: int) -> list[int]:
-    """Return the index of each bin's first distinct value; its count is as near to its share of what is left as can be."""
-    if len(counts) <= most:
-        return list(range(len(counts)))
-    firsts, held, left = [0], 0, sum(counts)
-    for index, count in enumerate(counts):
-        share = left / (most - len(firsts) + 1)
-        if held and len(firsts) < most and abs(held + count - share) > abs(held - share):
-            firsts.append(index)
-            left -= held
-            held = 0
-        held += count
-    return firsts
-
-
-def _between(lower: float, upper: float, decimals: int) -> float:
-    """Return the edge between two neighbouring values: the middle, with one decimal more than the values have."""
-    middle = round(lower + (upper - lower) / 2, min(decimals, MOST_DECIMALS) + 1)
-    return middle if lower < middle <= upper else upper
-
-
-def _num_decimals(value: float) -> int:
-    digits, _, exponent = repr(value).partition("e")
-    decimals = len(digits.partition(".")[2].rstrip("0")) - int(exponent or 0)
-    return min(MOST_DECIMALS, max(0, decimals))
 
 
 class DistinctValues:

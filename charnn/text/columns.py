@@ -65,7 +65,7 @@ def column_text(name: str, lines: Iterator[str], column: Column, *, is_cut: bool
     num_chars = 0
     for cell in _cells(name, lines, column, is_cut=is_cut):
         if column.holds_numbers:
-            check_numbers(f"{name}:{cell.line}", cell.text, column.name)
+            check_numbers(f"{name}:{cell.line}", cell.text, column.name, column.unit)
             cell = cell._replace(text=cell.text.strip() or (UNKNOWN if column.unit == "stream" else ""))
         if MARK in cell.text:
             raise TextError(

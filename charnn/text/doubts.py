@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from charnn.notices import notice_logger
+from charnn.text.bins import is_of_numbers
 from charnn.text.facts import SplitSize, TextFile
 from charnn.text.overlap import MIN_LOOKED_UP, SPAN_TOKENS, Overlap
 from charnn.text.tokenizers import Tokenizer
@@ -40,6 +41,8 @@ def unknown_doubt(size: SplitSize, tokenizer: Tokenizer, of: str, *, is_kept: bo
     rate = size.num_unknown / size.num_tokens if size.num_tokens else 0.0
     if rate <= HIGH_UNKNOWN_RATE:
         return None
+    if is_of_numbers(tokenizer):
+        return f"{rate:.0%} of the values of {of} are missing, each a cheap token of its own: bits per value count them, too"
     better = "--tokenizer byte" if tokenizer.kind == "char" else "--tokenizer char"
     vocabulary = tokenizer.vocabulary
     if vocabulary.unknown_id is not None and vocabulary.counts[vocabulary.unknown_id]:

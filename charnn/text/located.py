@@ -7,7 +7,7 @@ from itertools import chain
 from pathlib import Path
 from typing import NamedTuple
 
-from charnn.config import ScoredUnit
+from charnn.config import ScoredUnit, Unit
 from charnn.errors import TextError, first_of
 from charnn.notices import notice_logger
 from charnn.text.bins import check_numbers
@@ -175,7 +175,7 @@ def read_located(
 
 
 def read_cells(
-    files: Sequence[str], columns: Sequence[str], *, by_region: bool, encoding: str, holds_numbers: bool = False
+    files: Sequence[str], columns: Sequence[str], *, by_region: bool, encoding: str, numbers: Unit | None = None
 ) -> ScoredInput:
     """Return the cells of some columns of tables, each as a unit, or each row as a sentence of these regions.
 
@@ -185,7 +185,7 @@ def read_cells(
     Args:
         files: CSV and TSV files that have the same columns.
         columns: in the order of the regions.
-        holds_numbers: whether anything but numbers is an error; an empty cell is a missing one.
+        numbers: the unit of a model of numbers; then anything else is an error, and an empty cell is a missing one.
 
     Raises:
         TextError: naming the file that lacks a column, or has other columns than the first one.
@@ -199,7 +199,7 @@ def read_cells(
     tables = reader.tables()
     first = next(tables)
     check_columns(first[1], columns)
-    cells = _Cells(first[1], columns, by_region=by_region, holds_numbers=holds_numbers)
+    cells = _Cells(first[1], columns, by_region=by_region, numbers=numbers)
     located = cells.of_tables(chain([first], tables))
     return ScoredInput([TextGroup(located)], [source.name for source in reader.sources], cells.kept)
 
@@ -209,13 +209,13 @@ class _Cells:
 
     Args:
         first: the table whose columns all have.
-        holds_numbers: see `read_cells`.
+        numbers: see `read_cells`.
     """
 
-    def __init__(self, first: Table, columns: Sequence[str], *, by_region: bool, holds_numbers: bool) -> None:
+    def __init__(self, first: Table, columns: Sequence[str], *, by_region: bool, numbers: Unit | None) -> None:
         self.kept = [column for column in first.columns if column not in columns]
         self._first, self._columns, self._by_region = first, columns, by_region
-        self._holds_numbers = holds_numbers
+        self._numbers = numbers
         self._num_empty, self._first_empty = 0, ""
 
     def of_tables(self, tables: Iterable[tuple[int, Table]]) -> Iterator[LocatedText]:
@@ -250,8 +250,8 @@ class _Cells:
     def _each_cell(self, row: Row, origin: Origin) -> Iterator[LocatedText]:
         for column in self._columns:
             text = row.cells[column]
-            if self._holds_numbers:
-                check_numbers(f"{origin.file}:{row.line}", text, column)
+            if self._numbers is not None:
+                check_numbers(f"{origin.file}:{row.line}", text, column, self._numbers)
                 text = text.strip() or UNKNOWN
             elif not text:
                 self._count_empty(origin)

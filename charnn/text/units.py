@@ -72,7 +72,7 @@ def read_series(file: str, tokenizer: Tokenizer, *, column: str | None, trained_
     if column is None:
         source = replace(source, holds_numbers=True)
     else:
-        source = replace(source, column=Column(column, "stream", holds_numbers=True))
+        source = replace(source, column=Column(column, tokenizer.unit, holds_numbers=True))
     text = "".join(_read_and_log([source], text_encoding(tokenizer, encoding))).removesuffix("\n")
     if not text.strip():
         raise TextError(f"{display_name(file)}: contains no number to continue; write some, or leave --prompt-file out")

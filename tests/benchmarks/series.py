@@ -31,7 +31,7 @@ from charnn.config import SampleOptions
 from charnn.inference.build import build_stepper
 from charnn.inference.prompt import prefill
 from charnn.sampling.forecast import forecast_after
-from charnn.text.bins import Bins
+from charnn.text.quantiles import Bins
 from tests.conftest import REPOSITORY
 
 Floats = npt.NDArray[np.float64]

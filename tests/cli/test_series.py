@@ -69,6 +69,15 @@ def test_the_summary_has_no_characters(charnn, series):
     assert summary["protocol"] == "--unit stream"
 
 
+def test_many_missing_values_are_called_so(charnn, series):
+    Path("gaps.csv").write_text("day,degrees\n1,\n2,12.1\n", encoding="utf-8")
+    result = charnn("score", "gaps.csv", "-m", series, "--column", "degrees", "--format", "tsv")
+    assert (
+        "charnn: 50% of the values of this text are missing, each a cheap token of its own: bits per value count them, too"
+        in result.err.splitlines()
+    )
+
+
 @pytest.mark.parametrize("format", ["tsv", "jsonl"])
 def test_a_forecast_is_a_table_of_quantiles(charnn, series, format):
     result = charnn("sample", "-m", series, "--forecast", "-n", 4, "--num-samples", 20, "--seed", 1, "--format", format)
@@ -107,6 +116,9 @@ def test_a_forecast_on_a_terminal_is_drawn_and_stays_within_its_width(charnn, se
     [
         ("score t.csv -m runs/series --column nothing", 1, "t.csv:1: found the columns day, degrees, note, but no nothing; "),
         ("score t.csv -m runs/series --column note", 1, "t.csv:2: in note, found 'x', which is not a finite number; "),
+        ("score two.csv -m runs/series --column degrees", 1, "two.csv:2: in degrees, found 2 numbers, '1 234', but a row of a s"),
+        ("sample --prompt-file two.csv -m runs/series --forecast", 1, "two.csv:2: in degrees, found 2 numbers, '1 234', "),
+        ("sample -m runs/series --forecast -t 0", 2, "--temperature 0: cannot be combined with --forecast; "),
         ("score t.csv -m runs/series", 1, "t.csv:1: found 'day,degrees,note', which is not a finite number; "),
         ("score --text 12,5 -m runs/series", 1, "found '12,5', which is not a number; write a point before the decimals"),
         ("score t.csv -m runs/series --column degrees --by-word", 2, "--by-word: found runs/series, a model of numbers, "),
@@ -130,6 +142,7 @@ def test_a_forecast_on_a_terminal_is_drawn_and_stays_within_its_width(charnn, se
     ],
 )  # fmt: skip
 def test_what_means_nothing_for_numbers_is_refused_in_one_line(charnn, series, command, status, message):
+    Path("two.csv").write_text("day,degrees\n1,1 234\n", encoding="utf-8")
     Path("bad.csv").write_text("day,degrees\n1,2\n2,n/a\n", encoding="utf-8")
     Path("open.csv").write_text('day,degrees\n1,"2\n2,3\n', encoding="utf-8")
     result = charnn(*command.split())

@@ -8,10 +8,10 @@ import pytest
 import charnn
 from charnn.config import SampleOptions
 from charnn.errors import ModelError, OptionError, TextError
-from charnn.sampling.forecast import end_of_series, forecast_values, quantiles_of
+from charnn.sampling.forecast import Forecast, end_of_series, forecast_values, quantiles_of
 from charnn.storage.model_directory import read_model
-from charnn.text.bins import Bins
 from charnn.text.corpus import open_ids
+from charnn.text.quantiles import Bins
 from tests.conftest import train_quietly
 
 BINS = Bins((2.0, 4.0), (1.0, 3.0, 7.0), 0.0, 8.0, 0)
@@ -107,6 +107,23 @@ def test_many_series_have_no_end_to_continue(tmp_path):
     )  # samples that end are left out after that
     assert np.isnan(forecast.samples).any()
     assert np.isfinite(forecast.quantiles[0]).all()
+
+
+def test_series_that_all_end_at_once_are_named(tmp_path):
+    run = train_quietly(tmp_path, "1\n2\n3\n" * 40, "--tokenizer", "bins", "--unit", "line", "--steps", 20)
+    with pytest.raises(
+        ModelError, match=r"the series ends after these values in each of 1 samples, so there is nothing"
+    ):
+        charnn.load(run).forecast([1], steps=3, num_samples=1, seed=1, top_k=1)
+
+
+@pytest.mark.parametrize(
+    ("value", "decimals", "expected"), [(12.3456, 1, 12.35), (-0.0004, 2, 0.0), (1.5e-18, 15, 1.5e-18)]
+)
+def test_rows_are_rounded_to_one_decimal_more_than_the_values_have(value, decimals, expected):
+    (row,) = Forecast((0.5,), np.array([[value]]), np.zeros((0, 1)), np.zeros(0), decimals, seed=1).rows()
+    assert row == {"step": 1, "q50": expected}
+    assert math.copysign(1, row["q50"]) == 1 or value < -0.01
 
 
 def test_the_boundary_never_comes_in_a_series(series):

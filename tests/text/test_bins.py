@@ -10,8 +10,9 @@ from hypothesis import strategies as st
 
 from charnn.config import TextOptions
 from charnn.errors import ModelError, OptionError, TextError
-from charnn.text.bins import BOUNDARY_ID, NUM_SPECIAL, UNKNOWN_ID, Bins, fit_bins, train_bins
+from charnn.text.bins import BOUNDARY_ID, NUM_SPECIAL, UNKNOWN_ID, train_bins
 from charnn.text.corpus import prepare_corpus
+from charnn.text.quantiles import Bins, fit_bins
 from charnn.text.tokenizers import decode, load_tokenizer
 
 LIMIT = 1e300
@@ -33,6 +34,45 @@ def test_a_value_that_fills_several_quantiles_has_a_bin_of_its_own_and_the_other
     bins = bins_of([0] * 60 + [*range(1, 41)], most=5)
     assert bins.edges == (0.5, 10.5, 20.5, 30.5)
     assert bins.medians == (0.0, 5.0, 15.0, 25.0, 35.0)
+
+
+@pytest.mark.parametrize(
+    ("counts", "most", "edges"),
+    [
+        ([1] * 99 + [1000], 4, (32.5, 65.5, 98.5)),  # as where a sensor saturates
+        (
+            [1] * 50 + [150] + [1] * 40,
+            5,
+            (24.5, 49.5, 50.5, 70.5),
+        ),  # two bins for the 50 before it, two for the 40 after it
+        ([1, 90, 1, 90, 1, 90, 1, 90, 1], 6, (0.5, 2.5, 4.5, 6.5, 7.5)),  # what has no bin joins the value before it
+    ],
+)
+def test_wherever_such_a_value_lies_the_others_share_the_rest(counts, most, edges):
+    assert fit_bins(np.arange(len(counts), dtype=float), np.array(counts), most=most).edges == edges
+
+
+@given(st.lists(st.sampled_from([1, 1, 2, 5, 40, 300]), min_size=1, max_size=30), st.integers(1, 9))
+def test_there_are_at_most_so_many_bins_and_none_is_empty(counts, most):
+    bins = fit_bins(np.arange(len(counts), dtype=float), np.array(counts), most=most)
+    assert len(bins) == min(most, len(counts)) or max(counts) > sum(counts) / most
+    assert len(bins) <= most
+    assert np.bincount(bins.of(np.arange(len(counts), dtype=float)), minlength=len(bins)).all()
+
+
+def test_names_of_very_large_and_small_edges_keep_their_exponents():
+    assert bins_of([1e17, 3e20, 3e200], most=3).names() == [
+        "(-inf,1.5005e+20)",
+        "[1.5005e+20,1.5e+200)",
+        "[1.5e+200,inf)",
+    ]
+    assert bins_of([1e-20, 3e-20], most=2).names() == ["(-inf,3e-20)", "[3e-20,inf)"]
+
+
+@pytest.mark.parametrize("parts", [2, 4, 5])
+def test_decimals_are_seen_though_not_all_values_are_examined(parts):
+    values = np.arange(parts * 10_000 + 1) / parts
+    assert fit_bins(values, np.ones(len(values), dtype=int), most=4).decimals == (2 if parts == 4 else 1)
 
 
 def test_fewer_distinct_values_than_bins_have_one_each():
@@ -102,6 +142,11 @@ def test_numbers_are_read_from_a_column_a_field_or_a_text(tmp_path, name, conten
     assert corpus.train.num_unknown == 1
 
 
+def test_with_lines_a_cell_is_a_series(tmp_path):
+    corpus = prepared(tmp_path, "t.csv", "a,b\n1,2 3\n2,4\n", column="b", unit="line")
+    assert decode(corpus.tokenizer, corpus.ids("train").tolist()) == "2 3\n4\n"
+
+
 def test_the_held_out_part_begins_with_a_whole_number(tmp_path):
     text = "".join(f"{number}.125\n" for number in range(1000, 1100))
     corpus = prepared(tmp_path, "t.txt", text, valid_fraction=0.105)
@@ -116,6 +161,8 @@ def test_the_held_out_part_begins_with_a_whole_number(tmp_path):
         ("t.csv", "a,b\n1,2\n\n2,n/a\n", "b", "t.csv:4: in b, found 'n/a', which is not a finite number; "),
         ("t.csv", "a,b\n1,nan\n", "b", "t.csv:2: in b, found 'nan', which is not a finite number; "),
         ("t.csv", "a,b\n1,2\n1,-inf\n", "b", "t.csv:3: in b, found '-inf', which is not a finite number; "),
+        ("t.csv", "a,b\n1,2\n1,1 234.5\n", "b", "t.csv:3: in b, found 2 numbers, '1 234.5', but a row of a series has one; "),
+        ("t.csv", "a,b\n1,1\xa0234\n", "b", "t.csv:2: in b, found 2 numbers, '1\\xa0234', but a row of a series has one; "),
         ("t.csv", "a,b\n1,1_000\n", "b", "t.csv:2: in b, found '1_000', which is not a finite number; "),
         ("t.csv", "a,b\n1,2\n", "c", "t.csv:1: found the columns a, b, but no c; name one of these"),
         ("t.csv", 'a,b\n1,2\n1,"3\n4,5\n', "b", "t.csv:3: found a quoted cell that is not closed; "),

@@ -35,7 +35,7 @@ def read_input(
             options.column,
             by_region=options.by_region,
             encoding=options.encoding,
-            holds_numbers=tokenizer.kind == "bins",
+            numbers=tokenizer.unit if charnn.api.is_of_numbers(tokenizer) else None,
         )
     return charnn.api.input_to_score(models, files, options, tokenizer=models[0].tokenizer)
 
