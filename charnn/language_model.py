@@ -57,7 +57,7 @@ class LanguageModel:
         self.group = ModelGroup(tuple(models), tuple(weights))
         self.models, self.weights = self.group.models, self.group.weights
         self.tokenizer = models[0].tokenizer
-        self._completers: dict[bool, WordCompleter] = {}
+        self._completers: dict[tuple[bool, str | None], WordCompleter] = {}
 
     @property
     def path(self) -> Path:
@@ -244,24 +244,32 @@ class LanguageModel:
 
     @speaking_of_arguments
     def complete(
-        self, text: str, *, top: int | None = 10, mix_ngram: bool = False, on_unknown: OnUnknown = "error"
+        self,
+        text: str,
+        *,
+        top: int | None = 10,
+        mix_ngram: bool = False,
+        on_unknown: OnUnknown = "error",
+        label: str | None = None,
     ) -> list[NextWord]:
         """Return the most probable whole words that complete the last word of a text, or follow a space at its end.
 
         Each probability includes that the word ends there; with a word model, it is normalized over the words that begin so.
 
         Args:
-            top, mix_ngram, on_unknown: see `next_tokens`; only a word model can return all words.
+            top, mix_ngram, on_unknown, label: see `next_tokens`; only a word model can return all words.
 
         Example:
             >>> [(next.word, next.completion, next.prob) for next in model.complete("The fo", top=3)]
         """
         PredictOptions(top=0 if top is None else top, mix_ngram=mix_ngram, on_unknown=on_unknown, complete=True)
         self.group.single("completion")
-        if mix_ngram not in self._completers:
-            mixture = read_mixture(self.models[0]) if mix_ngram else None
-            self._completers[mix_ngram] = WordCompleter(self.models[0], mixture=mixture)
-        return self._completers[mix_ngram].complete(checked_text(text, "text"), top=top, on_unknown=on_unknown).words
+        if (mix_ngram, label) not in self._completers:
+            model = with_label(self.models[0], label)
+            mixture = read_mixture(model) if mix_ngram else None
+            self._completers[mix_ngram, label] = WordCompleter(model, mixture=mixture)
+        completer = self._completers[mix_ngram, label]
+        return completer.complete(checked_text(text, "text"), top=top, on_unknown=on_unknown).words
 
     @speaking_of_arguments
     def fill(

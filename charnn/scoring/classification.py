@@ -74,6 +74,8 @@ def classify(
     labels = labels_of(model)
     if not labels:
         raise no_labels(model, flag)
+    if not texts:
+        return []
     if weights is None:
         results = model.config.results
         weights = results.label_network_weight, results.label_ngram_weight

@@ -154,6 +154,13 @@ def test_classify_shows_a_table_of_one_text(charnn, voices_run):
     assert rows[-1][:3] == ["remaining", "1", "label:"]
 
 
+def test_control_characters_of_a_text_do_not_reach_the_terminal(charnn, voices_run):
+    Path("said.txt").write_text("hm\x1b[31m\n", encoding="utf-8")
+    shown = charnn("classify", "--file", "said.txt", "-m", voices_run).out
+    assert "hm·[31m" in shown
+    assert "\x1b" not in shown
+
+
 @pytest.mark.parametrize("source", ["file", "stdin"])
 def test_classify_reads_several_texts(charnn, voices_run, monkeypatch, source):
     text = "hm\n\nnever mind the boat 3\n"

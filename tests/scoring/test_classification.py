@@ -5,6 +5,9 @@ from charnn.api import load
 from charnn.errors import OptionError
 from charnn.scoring import classification
 from charnn.scoring.classification import classify
+from charnn.text.corpus import open_ids
+from charnn.text.labels import read_labels
+from charnn.text.tokenizers import decode
 
 TEXTS = ["is the kettle on", "never mind the boat 3", "hm", "", "a longer text than any that was read in training"]
 
@@ -48,11 +51,34 @@ def test_texts_are_told_apart_and_rare_labels_are_rare(voices_run):
 
 def test_the_held_out_accuracy_is_that_of_classification(voices_run):
     model = load(voices_run)
-    results = model.models[0].config.results
-    assert results.label_num_units == model.models[0].config.corpus.valid.num_units
-    assert results.label_accuracy is not None
-    assert results.label_majority is not None
+    (directed,) = model.models
+    ids, boundary_id = (
+        np.asarray(open_ids(voices_run / "valid.bin", model.tokenizer)),
+        model.tokenizer.vocabulary.boundary_id,
+    )
+    units = np.split(ids, np.flatnonzero(ids == boundary_id) + 1)[:-1]
+    texts = [decode(model.tokenizer, unit[:-1].tolist()) for unit in units]
+    labels = [model.labels[number - 1] for number in read_labels(voices_run, "valid")]
+    found = [each.label for each in classify(directed, texts)]
+    results = directed.config.results
+    assert results.label_num_units == len(texts)
+    assert results.label_accuracy == np.mean([one == other for one, other in zip(found, labels, strict=True)])
+    assert results.label_majority == labels.count(model.labels[0]) / len(labels)
     assert results.label_accuracy > results.label_majority
+
+
+def test_no_texts_have_no_labels(voices_run):
+    assert classify(load(voices_run).models[0], []) == []
+
+
+def test_words_are_completed_with_a_label(voices_run):
+    model = load(voices_run)
+    for mix_ngram in (False, True):
+        ann, ben, plain = (
+            {each.word: each.prob for each in model.complete("", top=20, label=label, mix_ngram=mix_ngram)}
+            for label in ("ANN", "BEN", None)
+        )
+        assert ann["is"] > plain["is"] > ben.get("is", 0.0)
 
 
 def test_a_model_without_labels_cannot_classify(line_run):

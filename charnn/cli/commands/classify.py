@@ -65,7 +65,7 @@ def classify(
                 heading, no_wrap=heading != "text", justify="right" if heading == "probability" else "left"
             )
         for _, label, probability, given in rows:
-            table.add_row(label, f"{probability:.4f}", given)
+            table.add_row(console.visible_line(label), f"{probability:.4f}", console.visible_line(given))
         console.show(table)
     elif options.format == "tsv":
         console.write_line("\t".join(("number", "label", "prob", "text")))
@@ -100,7 +100,7 @@ def _show_one(result: "Classification", top: int) -> None:
     table.add_column("")
     for label, probability in shown:
         bar = "█" * round(bar_width * probability)
-        table.add_row(label, f"{probability:.4f}", f"{result.log_likelihoods[label]:.2f}", bar)
+        table.add_row(console.visible_line(label), f"{probability:.4f}", f"{result.log_likelihoods[label]:.2f}", bar)
     console.show(table)
     others = len(result.probs) - len(shown)
     if others:
