@@ -198,7 +198,13 @@ def test_a_fan_chart_has_the_values_in_their_places():
 
 @pytest.mark.parametrize(
     ("value", "decimals", "expected"),
-    [(12.34, 1, "12.3"), (-1.2345e-6, 9, "-1e-06"), (1234567.0, 1, "1e+06"), (123456.0, 0, "123456")],
+    [
+        (12.34, 1, "12.3"),
+        (-1.2345e-6, 9, "-1e-06"),
+        (1234567.8, 1, "1234568"),
+        (-1234567.8, 1, "-1e+06"),
+        (101325.3, 1, "101325"),
+    ],
 )
 def test_a_label_fits_into_its_width(value, decimals, expected):
     assert shown(value, decimals, 7) == expected

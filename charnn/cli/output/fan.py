@@ -50,9 +50,11 @@ def fan_chart(
 
 
 def shown(value: float, decimals: int, width: int) -> str:
-    """Return a number with so many decimals, or with as many digits as fit into a width."""
-    in_full = f"{value:.{decimals}f}"
-    return in_full if len(in_full) <= width else f"{value:.{max(1, width - 6)}g}"
+    """Return a number with so many decimals, or as a whole number, or with as many digits as fit into a width."""
+    for text in (f"{value:.{decimals}f}", f"{value:.0f}" if abs(value) >= 1 else ""):
+        if text and len(text) <= width:
+            return text
+    return f"{value:.{max(1, width - 6)}g}"
 
 
 def _groups(quantiles: Sequence[Sequence[float]], most: int) -> list[Sequence[Sequence[float]]]:
@@ -68,7 +70,7 @@ def _mean_of(group: Sequence[Sequence[float]]) -> list[float]:
 def _axis(first: int, width: int, num_known: int, num_steps: int) -> list[str]:
     """Return the horizontal axis: how many values are known, where the forecast begins, and how many steps it has."""
     line = " " * (LABEL_WIDTH - 1) + "└" + "─" * first + "┬" + "─" * max(0, width - first - 1)
-    left, right = f"-{num_known - 1}", f"+{num_steps}"
+    left, right = f"{1 - num_known}", f"+{num_steps}"
     numbers = left.ljust(first)[:first] + "+1"
     numbers = numbers.ljust(width - len(right)) + right if width - len(right) > len(numbers) else numbers
     legend = f"{KNOWN} known  {LINE} median  {NARROW} half of the samples  {WIDE} nine tenths of them"
