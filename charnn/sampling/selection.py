@@ -232,6 +232,8 @@ def quick_draw(selector: TokenSelector, options: SampleOptions, largest_logit: f
                 return None
             return SelectedToken(id, float(logits_V[id]) - math.log(total + removed))
         total_of_all = float(np.add.reduce(weights))
+        if total_of_all <= SMALLEST_WEIGHT:
+            return None
         if temperature != 1:
             weights = np.exp(logits_V / temperature, dtype=np.float64)
         for id in banned:
