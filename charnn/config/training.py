@@ -60,8 +60,8 @@ class OptimizerOptions(Checked):
     optimizer: Annotated[
         OptimizerName,
         Option(
-            "Muon (matrices of the recurrent layers; AdamW for the rest), AdamW, plain SGD, or SGD with weight averaging "
-            "once the validation loss no longer improves.",
+            "Muon (matrices of the recurrent layers and of attention; AdamW for the rest), AdamW, plain SGD, or SGD with "
+            "weight averaging once the validation loss no longer improves.",
             panel=OPTIMIZER,
         ),
     ] = "muon"
@@ -209,7 +209,7 @@ class TrainingOptions(
             "Reset the hidden state after this many tokens; 0 disables resetting.",
             flags=("--carry",),
             at_least=0,
-            automatic="about 512",
+            automatic="about 512, at least two windows of attention",
             panel=TRAINING,
         ),
     ] = None

@@ -1,8 +1,8 @@
 """Validation: the log probability of each held-out token, in fp32, without dropout.
 
 The hidden state is carried through a stream. For a parallel forward pass, it is split into batch rows, each warmed up on the
-`WARM_UP_TOKENS` tokens before it, so that its state approximates the carried one. If only pieces of it are evaluated, they are
-the rows.
+`WARM_UP_TOKENS` tokens before it, more for a wide window of attention, so that its state approximates the carried one. If only
+pieces of it are evaluated, they are the rows.
 """
 
 from collections.abc import Callable, Iterator
@@ -25,7 +25,9 @@ from charnn.training.network.network import Network, NetworkState
 from charnn.training.parallel.groups import group_bounds
 from charnn.training.parallel.workers import Workers
 
-WARM_UP_TOKENS = 384
+WARM_UP_TOKENS, TOKENS_BEFORE_WINDOW = 384, 128
+"""Tokens that warm up a row, at least; and those before the window of attention, in which the recurrent state approaches that
+of a longer text."""
 MAX_CHUNK_LENGTH = 128
 MAX_LOGITS = {"cpu": 1 << 21, "cuda": 1 << 25}
 """Maximum number of logits in a forward pass (8 and 128 MiB); several of them are in memory for each worker."""
@@ -131,7 +133,7 @@ def _map_predictions(
 ) -> list[Mapped]:
     """Map a function over the batches of predictions; the batches do not depend on the workers."""
     if text.unit == "stream":
-        sources = [partial(_predict_rows, network, text, rows) for rows in _row_groups(text, network.device.type)]
+        sources = [partial(_predict_rows, network, text, rows) for rows in _row_groups(text, network)]
     else:
         chunk = _chunk_length(network, UNIT_BATCH_SIZE)
         batches = UnitBatches(
@@ -168,18 +170,19 @@ class _RowGroup(NamedTuple):
     warm_up: int
 
 
-def _row_groups(text: HeldOutText, device: str) -> list[_RowGroup]:
-    """Return the rows: the pieces of the text, or parts of the whole."""
+def _row_groups(text: HeldOutText, network: Network) -> list[_RowGroup]:
+    """Return the rows: the pieces of the text, or parts of the whole that are as long as what warms them up."""
     starts, lengths = text.starts, text.lengths
+    warm_up = max(WARM_UP_TOKENS, network.architecture.attention_window + TOKENS_BEFORE_WINDOW)
     if len(starts) == 1:
-        num_rows = int(np.clip(len(text) // TOKENS_PER_ROW, 1, MAX_ROWS))
+        num_rows = int(np.clip(len(text) // max(TOKENS_PER_ROW, warm_up), 1, MAX_ROWS))
         bounds = np.arange(num_rows + 1) * len(text) // num_rows
         starts, lengths = text.starts[0] + bounds[:-1], np.diff(bounds)
     offsets = np.cumsum(lengths) - lengths
-    warm_up = min(WARM_UP_TOKENS, int(starts[1])) if len(starts) > 1 else 0
+    warm_up = min(warm_up, int(starts[1])) if len(starts) > 1 else 0
     return [
         _RowGroup(starts[first:last], lengths[first:last], offsets[first:last], int(lengths.max()), warm_up)
-        for first, last in group_bounds(len(starts), device=device)
+        for first, last in group_bounds(len(starts), device=network.device.type)
     ]
 
 

@@ -86,6 +86,22 @@ def test_validation_in_batch_rows_is_one_long_forward_pass(num_ids, order):
     assert model.training
 
 
+@pytest.mark.parametrize("limits", [{}, {"max_tokens": 4000}], ids=["whole", "pieces"])
+def test_each_row_of_a_validation_sees_the_whole_window_of_attention(limits):
+    shape = replace(SHAPE, attention_window=700, attention_size=4)
+    model, weights = Network(shape), ramp_weights(shape)
+    weights["attention.output"] *= 20
+    model.load_arrays(weights)
+    ids = np.arange(16_000) ** 2 // 7 % 11
+    text = held_out_of(ids, "stream", **limits)
+    assert len(text.starts) > 1 or not limits
+    with torch.no_grad():
+        logits, _ = model(torch.from_numpy(np.append(0, ids[:-1]))[:, None], model.initial_state(1))
+    expected = logits[:, 0].log_softmax(dim=-1).numpy()[np.arange(len(ids)), ids]
+    positions = np.concatenate([start + np.arange(size) for start, size in zip(text.starts, text.lengths, strict=True)])
+    np.testing.assert_allclose(held_out_log_probs(model, text, PLAIN), expected[positions], atol=1e-3)
+
+
 def test_validation_begins_each_unit_from_the_initial_state():
     model = network(order=2)
     units = [[1, 2, 3], [4], [5, 6] * 100]
@@ -628,6 +644,15 @@ def test_a_segment_is_about_512_tokens_in_whole_steps():
 
     assert [carry(), carry(bptt_length=160), carry(bptt_length=2000)] == [512, 480, 2000]
     assert [carry(carry_length=0), carry(carry_length=77), carry("line")] == [0, 77, None]
+
+
+def test_a_segment_holds_two_windows_of_attention():
+    def carry(window):
+        return planning.resolve_training(
+            TrainingOptions(), unit="stream", num_epochs=1, num_tokens=10**6, batch_size=1, attention_window=window
+        ).carry_length
+
+    assert [carry(0), carry(256), carry(1000)] == [512, 512, 2048]
 
 
 def test_a_short_run_has_a_higher_learning_rate_with_muon_only():

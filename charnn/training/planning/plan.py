@@ -31,6 +31,8 @@ SHORT_RUN_STEPS, SHORT_RUN_LEARNING_RATE = 1200, 0.03
 """Muon's learning rate for shorter runs: it reduced the loss by 0.5 to 0.9 % after 700 to 1,000 steps, but not after 1,500."""
 CARRY_LENGTH = 512
 """Segment length in tokens: longer than the context that an LSTM uses, but short enough that a batch samples the whole text."""
+CARRY_WINDOWS = 2
+"""Segment length in windows of attention, at least: half of the positions then see a whole window."""
 MAX_EVALUATIONS = 40
 MIN_EVALUATIONS = 3
 """If the held-out text is too long for this many evaluations, only pieces of it are evaluated."""
@@ -79,7 +81,13 @@ def effective_time_factor(hidden_size: int, speed: float, num_epochs: float) -> 
 
 
 def resolve_training(
-    options: TrainingOptions, *, unit: str, num_tokens: int, num_epochs: float, batch_size: int
+    options: TrainingOptions,
+    *,
+    unit: str,
+    num_tokens: int,
+    num_epochs: float,
+    batch_size: int,
+    attention_window: int = 0,
 ) -> TrainingOptions:
     """Choose the unset training options.
 
@@ -89,6 +97,7 @@ def resolve_training(
         num_tokens: length of the training text.
         num_epochs: expected number of epochs within the budget.
         batch_size: see `choose_batch_size`.
+        attention_window: of the network; 0 without attention.
     """
     rate = LEARNING_RATES[options.optimizer]
     num_steps = num_epochs * num_tokens / (batch_size * options.bptt_length)
@@ -96,7 +105,8 @@ def resolve_training(
         rate = SHORT_RUN_LEARNING_RATE
     carry_length = options.carry_length
     if carry_length is None and unit == "stream":
-        carry_length = max(1, round(CARRY_LENGTH / options.bptt_length)) * options.bptt_length
+        wanted = max(CARRY_LENGTH, CARRY_WINDOWS * attention_window)
+        carry_length = max(1, round(wanted / options.bptt_length)) * options.bptt_length
     dropout = _by_epochs(_DROPOUT_BY_EPOCHS, num_epochs)
     ngram_dropout = _by_epochs(_NGRAM_DROPOUT_BY_EPOCHS, num_epochs)
     if num_epochs > MEMORIZATION_EPOCHS * (num_tokens / 1e6) ** (1 / 3):
@@ -261,6 +271,7 @@ def make_plan(
         num_tokens=num_tokens,
         num_epochs=num_epochs,
         batch_size=batch_size,
+        attention_window=architecture.attention_window,
     )
     ngram_order = _default_ngram_order(corpus.tokenizer) if options.ngram_order is None else options.ngram_order
     return Plan(
