@@ -5,6 +5,7 @@ import pytest
 import torch
 from torch.nn import functional
 
+from charnn.analysis import gradient_norms as gradient_norms_module
 from charnn.analysis.gradient_norms import first_of_units, gradient_norms, unrolled_network
 from charnn.analysis.gradients import decay_factor
 from charnn.config import Architecture
@@ -87,8 +88,9 @@ def test_the_nearest_gradient_is_that_of_the_output():
     assert np.isnan(found[2, "memory"][0]).all()
 
 
-def test_gradients_end_where_a_line_begins():
-    shape = Architecture("gru", vocab_size=10, embedding_size=3, hidden_size=4, num_layers=1)
+@pytest.mark.parametrize("attention", [{}, {"attention_window": 6, "attention_size": 3}], ids=["", "attention"])
+def test_gradients_end_where_a_line_begins(attention):
+    shape = Architecture("gru", vocab_size=10, embedding_size=3, hidden_size=4, num_layers=1, **attention)
     weights = ramp_weights(shape)
     lines = [[3, 1, 4, 1, 5, 0], [9, 2, 6, 0], [5, 3, 5, 8, 9, 7, 9, 0]]
     text = np.concatenate(lines)
@@ -104,6 +106,21 @@ def test_gradients_end_where_a_line_begins():
         )
         assert np.isnan(together[1:, start]).all()
         start += len(line)
+
+
+@pytest.mark.parametrize("attention", [{}, {"attention_window": 200, "attention_size": 8}], ids=["", "attention"])
+def test_the_graph_of_a_row_is_no_larger_than_expected(attention, monkeypatch):
+    shape = Architecture("lstm", vocab_size=10, embedding_size=3, hidden_size=16, num_layers=1, **attention)
+    network, sizes = unrolled_network(shape, ramp_weights(shape)), {}
+    monkeypatch.setattr(gradient_norms_module, "NUM_POSITIONS", 20)
+
+    def pack(tensor):
+        sizes[tensor.untyped_storage().data_ptr()] = tensor.untyped_storage().nbytes() // 4
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
+        gradient_norms(network, np.arange(400) % 10, unit="stream", boundary_id=0, max_distance=60)
+    assert sum(sizes.values()) < 20 * gradient_norms_module.floats_of_row(shape, 60)
 
 
 def test_positions_are_spread_evenly_and_the_distance_is_bounded():
@@ -172,5 +189,5 @@ def test_the_unrolled_network_computes_what_the_network_of_training_does():
     network.load_arrays(ramp_weights(shape))
     ids = torch.from_numpy(IDS)[:, None]
     logits, _ = network(ids, network.initial_state(1))
-    unrolled, _ = unrolled_network(shape, ramp_weights(shape))(ids, network.initial_state(1))
+    unrolled, _ = unrolled_network(shape, ramp_weights(shape)).recurrent(ids, network.initial_state(1))
     torch.testing.assert_close(unrolled, logits)
