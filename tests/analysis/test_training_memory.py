@@ -1,6 +1,7 @@
 """Tests of the memory of backpropagation through time."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -30,6 +31,16 @@ def test_a_simple_network_saves_what_its_derivatives_need():
         "layer 1": 4 * 6 * 2 * (3 + 5) + 4 * 2 * 5,
         "output layer": 4 * 6 * 2 * 5,
     }
+
+
+def test_attention_is_a_part_of_its_own():
+    plain = Architecture("rnn", vocab_size=7, embedding_size=3, hidden_size=5, num_layers=1)
+    shape = replace(plain, attention_window=40, attention_size=4)
+    parts, without = (
+        saved_bytes(training_network(each, PLAIN), PLAIN, length=6, batch_size=2) for each in (shape, plain)
+    )
+    assert parts.pop("attention") > 4 * 2 * 6 * (39 + 6)  # of which its weights are a part
+    assert parts == without
 
 
 @pytest.mark.parametrize("cell", ["lstm", "gru", "rnn", "mogrifier", "mingru"])

@@ -32,6 +32,13 @@ def test_parameters_count_with_their_copies():
     assert memory.parameter_memory(shape, "adamw") == (5 * size, 11 * size)
 
 
+def test_a_wide_window_of_attention_is_no_less_than_is_expected_without_measuring():
+    shape = Architecture("rnn", 50, 6, 8, 1, attention_window=20_000, attention_size=16)
+    options = TrainingOptions(steps=1, bptt_length=64, dropout=0.0)
+    kept = sum(saved_bytes(Network(shape), options, length=64, batch_size=2).values())
+    assert kept < memory._rough_bytes(shape, options, 2)
+
+
 def test_only_the_rows_of_groups_that_run_at_the_same_time_count():
     network, options = Network(Architecture("gru", 20, 4, 8, 1)), TrainingOptions(steps=1, bptt_length=16)
     rows = [

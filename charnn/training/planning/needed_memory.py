@@ -16,6 +16,7 @@ from charnn.errors import TrainingError
 from charnn.notices import notice_logger
 from charnn.training.chunked_loss import is_chunked
 from charnn.training.network.network import Network
+from charnn.training.optim.optimizers import INNER
 from charnn.training.parallel.groups import group_bounds
 from charnn.training.planning.saved_memory import saved_bytes
 
@@ -32,9 +33,9 @@ SAFE_FRACTION = 0.9
 """Fraction of the available memory that an estimate may take without a warning."""
 MEASURED_LENGTHS, MEASURED_ROWS = (8, 16), 4
 """Time steps and batch rows of two short batches by which the memory of a step is estimated."""
-ROUGH_FLOATS, ROUGH_LOGITS, SMALL_FRACTION = 100, 4, 0.3
-"""Floats for each unit of each layer, and for each token of the vocabulary, that a step keeps per token, at most; if so many
-are this small a part of the available memory, nothing is measured."""
+ROUGH_FLOATS, ROUGH_LOGITS, ROUGH_WEIGHTS, SMALL_FRACTION = 100, 4, 4, 0.3
+"""Floats for each unit of each layer, each token of the vocabulary, and each position of the window of attention, that a step
+keeps per token, at most; if so many are this small a part of the available memory, nothing is measured."""
 UNLIMITED = 1 << 60
 """Control groups without a limit have this one or a larger one."""
 
@@ -139,6 +140,7 @@ def report_memory(network: Network, options: TrainingOptions, *, batch_size: int
 def _rough_bytes(shape: Architecture, options: TrainingOptions, batch_size: int) -> float:
     """Return what training takes at most, as far as the sizes of the network tell."""
     floats = ROUGH_FLOATS * shape.hidden_size * shape.num_layers + ROUGH_LOGITS * shape.vocab_size
+    floats += ROUGH_WEIGHTS * shape.attention_window
     return parameter_memory(shape, options.optimizer)[1] + FLOAT_BYTES * floats * batch_size * options.bptt_length
 
 
@@ -160,8 +162,8 @@ def _rounded(number: int) -> int:
 def _size_option(shape: Architecture) -> str:
     """Return the option that decides most parameters."""
     sizes = {name: math.prod(size) for name, size in expected_shapes(shape).items()}
-    of_layers = sum(size for name, size in sizes.items() if name.startswith("layers."))
-    of_tokens = sum(size for name, size in sizes.items() if not name.startswith("layers."))
+    of_layers = sum(size for name, size in sizes.items() if name.startswith(INNER))
+    of_tokens = sum(size for name, size in sizes.items() if not name.startswith(INNER))
     if of_layers >= of_tokens or shape.vocab_size <= 1000:
         return "--hidden-size"
     return "--vocab-size"

@@ -62,6 +62,7 @@ def _parts_named(network: Network, current: list[str]) -> Iterator[None]:
     """Keep the name of the part of a network that runs at the end of a list."""
     names: dict[str, nn.Module] = {"output layer": network.output}
     names |= {f"layer {number}": layer for number, layer in enumerate(network.layers, start=1)}
+    names |= {} if network.attention is None else {"attention": network.attention}
     dropouts = {"input": network.input_dropout, "hidden": network.hidden_dropout, "output": network.output_dropout}
     names |= {f"{name} dropout": module for name, module in dropouts.items()}
     hooks = []
