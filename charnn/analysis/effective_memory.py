@@ -115,7 +115,8 @@ def _losses(
         losses: Losses = functional.cross_entropy(logits_BV, targets, reduction="none").double().cpu().numpy()
         return losses
 
-    batch = max(MIN_POSITIONS // 2, TOKENS_PER_LENGTH // (4 * length))
+    size = max(4 * length, network.architecture.attention_window)  # each row has a memory of the whole window
+    batch = max(MIN_POSITIONS // 2, TOKENS_PER_LENGTH // size)
     batches = [positions[first : first + batch] for first in range(0, len(positions), batch)]
     return np.concatenate([np.zeros(0), *workers.run([partial(losses_at, rows) for rows in batches])])
 

@@ -17,6 +17,7 @@ from charnn.inference.engine import Engine, target_log_probs
 from charnn.inference.tracing import TracingEngine
 from charnn.storage.model_directory import read_model, read_ngrams
 from charnn.text.corpus import open_ids
+from charnn.text.vocabulary import Vocabulary
 from charnn.training.held_out import HeldOutText
 from charnn.training.network.network import Network
 from charnn.training.run.session import initialized_network
@@ -121,6 +122,18 @@ def test_the_losses_with_all_of_the_context_are_the_results_of_the_run(name, req
         network.lengths[:-1]
         == tuple(2**exponent for exponent in range(11) if 2**exponent <= longest)[: len(network.lengths) - 1]
     )
+
+
+def test_positions_with_little_context_share_a_batch_only_as_far_as_their_memories_of_attention_are_small(monkeypatch):
+    shape = Architecture("gru", 5, 3, 4, 1, attention_window=1000, attention_size=2)
+    network, vocabulary = Network(shape), Vocabulary(tuple("\nabcd"), (9,) * 5, boundary_id=0, unknown_id=None)
+    network.load_arrays(ramp_weights(shape))
+    numbers, initial_state = [], network.initial_state
+    monkeypatch.setattr(network, "initial_state", lambda rows: numbers.append(rows) or initial_state(rows))
+    text = HeldOutText.of(np.arange(1500) ** 2 % 5, vocabulary, unit="stream")
+    (found,) = context_losses(network, None, text, vocabulary)
+    assert found.num_positions[0] == 1500
+    assert 1000 * max(numbers) < 1 << 15
 
 
 @pytest.mark.parametrize("length", [1, 4])
