@@ -354,7 +354,7 @@ class LanguageModel:
         return log_distributions(engine, self.tokenizer.vocabulary.boundary_id, ids, len(self.vocabulary))
 
     def hidden_states(self, text: str) -> list[Floats]:
-        """Return the outputs of each recurrent layer after each token of a text (T, H), starting with the lowest layer.
+        """Return the outputs of each recurrent layer, without attention, after each token of a text (T, H), the lowest first.
 
         Example:
             >>> model.hidden_states("The fox")[0].shape

@@ -7,11 +7,11 @@ from typing import Self
 
 import numpy as np
 
-from charnn.cells.attention import NORM_EPSILON
+from charnn.cells.attention import NORM_EPSILON, UNSEEN
 from charnn.inference.engine import Engine, LayerState
 from charnn.inference.input_projection import Floats, Multiply, padded
 
-NO_SCORE = np.float32(-1e30)
+NO_SCORE = np.float32(UNSEEN)
 """Added to the score of a position that is not filled."""
 
 

@@ -32,7 +32,7 @@ SHORT_RUN_STEPS, SHORT_RUN_LEARNING_RATE = 1200, 0.03
 CARRY_LENGTH = 512
 """Segment length in tokens: longer than the context that an LSTM uses, but short enough that a batch samples the whole text."""
 CARRY_WINDOWS = 2
-"""Segment length in windows of attention, at least: half of the positions then see a whole window."""
+"""Segment length in windows of attention, at least: about half of the positions then see a whole window."""
 MAX_EVALUATIONS = 40
 MIN_EVALUATIONS = 3
 """If the held-out text is too long for this many evaluations, only pieces of it are evaluated."""
