@@ -30,7 +30,7 @@ class ScoredTextOptions(Checked):
     column: Annotated[
         tuple[str, ...],
         Option(
-            "Read FILE as CSV or TSV, and score this column; may be repeated (see --by-region).",
+            "Read FILE as CSV, TSV or JSON lines, and score this column; may be repeated (see --by-region).",
             panel=TEXT,
             common=True,
             metavar="NAME",

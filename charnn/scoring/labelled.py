@@ -9,6 +9,7 @@ from charnn.config.text import LABELS_BY_PATH
 from charnn.errors import TextError
 from charnn.scoring.build import Scorer, build_scorer
 from charnn.scoring.scores import Score
+from charnn.storage.labels import with_label
 from charnn.storage.model_directory import Model
 from charnn.text.label_marks import as_label
 from charnn.text.labels import label_of_path
@@ -56,6 +57,7 @@ class LabelledScorer:
 
     def __init__(self, models: Sequence[Model], options: ScoreOptions) -> None:
         self._models, self._options = models, replace(options, label_from=None)
+        self._flag = f"--label-from {options.label_from}"
         self._scorers: dict[str, Scorer] = {}
 
     def scores(self, located: Iterable[tuple[str, str]], *, with_tokens: bool) -> Iterator[Score]:
@@ -83,6 +85,7 @@ class LabelledScorer:
 
     def _scorer(self, label: str) -> Scorer:
         if label not in self._scorers:
+            with_label(self._models[0], label, flag=self._flag)
             while len(self._scorers) >= MOST_SCORERS:
                 del self._scorers[next(iter(self._scorers))]
             self._scorers[label] = build_scorer(self._models, replace(self._options, label=label))

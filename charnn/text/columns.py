@@ -168,14 +168,7 @@ def _json_cells(name: str, lines: Iterator[str], column: Column) -> Iterator[_Ce
 def _field(where: str, line: str, field: str, *, kind: str = "text", may_be_number: bool = False) -> str:
     """Return a field of an object, empty if it is null."""
     wanted = f"each line must be an object with a {kind} in {field}"
-    try:
-        found: Any = json.loads(line)
-    except RecursionError:
-        raise TextError(f"{where}: is nested too deeply; {wanted}") from None
-    except ValueError as error:
-        raise TextError(f"{where}: is not JSON ({error}); {wanted}") from error
-    if not isinstance(found, dict):
-        raise TextError(f"{where}: found {_KINDS.get(type(found), 'a number')}, but {wanted}")
+    found = json_object(where, line, wanted)
     if field not in found:
         raise TextError(
             f"{where}: found the fields {first_of(list(found) or ['(none)'], MOST_NAMED)}, but no {field}; {wanted}"
@@ -189,6 +182,19 @@ def _field(where: str, line: str, field: str, *, kind: str = "text", may_be_numb
         found_kind = _KINDS.get(type(value), "a number")
         raise TextError(f"{where}: found {found_kind} in {field}, but {wanted}, or null to leave it out")
     return value
+
+
+def json_object(where: str, line: str, wanted: str) -> dict[str, Any]:
+    """Return the object of a line. Raises TextError, which says what is wanted."""
+    try:
+        found: Any = json.loads(line)
+    except RecursionError:
+        raise TextError(f"{where}: is nested too deeply; {wanted}") from None
+    except ValueError as error:
+        raise TextError(f"{where}: is not JSON ({error}); {wanted}") from error
+    if not isinstance(found, dict):
+        raise TextError(f"{where}: found {_KINDS.get(type(found), 'a number')}, but {wanted}")
+    return found
 
 
 _KINDS = {list: "a list", dict: "an object", str: "a text", bool: "true or false", type(None): "null"}

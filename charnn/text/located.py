@@ -15,9 +15,10 @@ from charnn.text.columns import fields_of
 from charnn.text.decoding import decoded
 from charnn.text.fasta import RECORD, Record
 from charnn.text.fasta_sources import sequences_of
+from charnn.text.json_tables import read_any_table
 from charnn.text.reading import checked, lines, numbered_documents, read_text, source_text, whole_lines
 from charnn.text.sources import Source, check_unchanged, find_sources
-from charnn.text.tables import Row, Table, check_columns, columns_of, has_table_suffix, joined, read_table
+from charnn.text.tables import Row, Table, check_columns, columns_of, has_table_suffix, joined
 from charnn.text.tokenizers import Tokenizer, text_encoding
 from charnn.text.tunes import numbered_tunes
 from charnn.text.vocabulary import UNKNOWN
@@ -183,7 +184,7 @@ def read_cells(
     lacks; a row that has none is left out.
 
     Args:
-        files: CSV and TSV files that have the same columns.
+        files: CSV, TSV and JSON lines files that have the same columns.
         columns: in the order of the regions.
         numbers: the unit of a model of numbers; then anything else is an error, and an empty cell is a missing one.
 
@@ -349,7 +350,7 @@ class _Reader:
     def tables(self) -> Iterator[tuple[int, Table]]:
         """Yield each source as a table, with its number; its rows must be read before the next one."""
         for number, source in enumerate(self.sources):
-            yield number, read_table(source.name, lines(self._chunks(source)))
+            yield number, read_any_table(source.name, lines(self._chunks(source)))
         self._finish()
 
     def _chunks(self, source: Source, records: deque[Record] | None = None) -> Iterator[str]:

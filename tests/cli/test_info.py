@@ -33,7 +33,8 @@ def test_values_stand_below_their_names_on_a_narrow_terminal(charnn, run, monkey
 def test_several_models_follow_each_other_on_a_narrow_terminal(charnn, run, line_run, monkeypatch):
     monkeypatch.setenv("COLUMNS", "60")
     shown = charnn("info", run, line_run).out
-    assert shown.count("\nvalidation loss\n") == 2
+    assert shown.count("\n  validation loss ") == 2
+    assert max(map(len, shown.splitlines())) <= 60
     monkeypatch.setenv("COLUMNS", "90")
     assert charnn("info", run, line_run).out.count("  validation loss ") == 1
 

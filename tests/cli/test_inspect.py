@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 import charnn as library
+from charnn.cli.output.records import aligned, fitted
 from charnn.errors import ModelError, OptionError
 from charnn.storage.model_directory import read_model, write_model
 
@@ -88,3 +89,38 @@ def test_the_function_speaks_of_arguments(run):
     assert library.inspect("unrolled", run, text="The fox").texts[0].text == "The fox"
     model = library.load(run)
     assert library.inspect("embeddings", model).vectors[0].run == str(run)
+
+
+def test_tables_fit_the_terminal_with_stacked_headings_and_without_their_last_columns():
+    cells = [["text", "log prob nats", "strongest"], ["1", "-0.5", "2 back: a"], ["1", "-12.25", "0 back: b"]]
+    assert list(fitted(cells, 30)) == list(aligned(cells))
+    assert list(fitted(cells, 24)) == [
+        "         log",
+        "        prob",
+        "text    nats  strongest",
+        "───────────────────────",
+        "   1    -0.5  2 back: a",
+        "   1  -12.25  0 back: b",
+    ]
+    assert list(fitted(cells, 20)) == [
+        "         log",
+        "        prob",
+        "text    nats",
+        "────────────",
+        "   1    -0.5",
+        "   1  -12.25",
+        "not shown for lack",
+        "of width: strongest;",
+        "--format jsonl",
+        "prints all",
+    ]
+
+
+def test_a_terminal_shows_the_only_run_in_the_caption(charnn, run, monkeypatch):
+    monkeypatch.setattr("charnn.cli.output.console.is_terminal", lambda: True)
+    monkeypatch.setenv("COLUMNS", "60")
+    shown = charnn("inspect", "embeddings", run).out.splitlines()
+    caption = "".join(shown[: shown.index(next(line for line in shown if set(line) == {"─"})) - 1])
+    assert caption.replace(" ", "").startswith(f"embeddingsof{run}:")
+    assert max(map(len, shown)) <= 60
+    assert not any(line.startswith("run ") for line in shown)

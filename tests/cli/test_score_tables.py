@@ -416,3 +416,36 @@ def test_any_table_has_scores_or_one_clear_line(charnn, run, header, body, optio
         assert len({line.count("\t") for line in result.out.splitlines()}) == 1
     elif form == "jsonl":
         assert all(json.loads(line)["row"] >= 1 for line in result.out.splitlines())
+
+
+def test_json_lines_are_scored_by_their_fields(charnn, run):
+    objects = [
+        {"who": "Ann", "text": "The fox"},
+        {"who": None, "text": "two\nlines", "more": 3},
+        {"who": 7, "text": "x"},
+    ]
+    lines = [json.dumps(each) for each in objects]
+    Path("chat.jsonl").write_text("\n\n".join(lines), encoding="utf-8")
+    found = records(charnn("score", "-m", run, "chat.jsonl", "--column", "text", "--format", "jsonl"))
+    assert [(each["who"], each["text"], each["row"], each["file_line"]) for each in found] == [
+        ("Ann", "The fox", 1, 1),
+        ("", "two\nlines", 2, 3),
+        ("7", "x", 3, 5),
+    ]
+    alone = records(charnn("score", "-m", run, "--text", "The fox", "--format", "jsonl"))
+    assert found[0]["log_prob"] == pytest.approx(alone[0]["log_prob"])
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ('{"text": "x"}\n[1]', "chat.jsonl:2: found a list, but each line must be an object"),
+        ("{}", "chat.jsonl:1: found no field; each line must be an object with its text in one of them"),
+        ('{"who": "Ann"}', "chat.jsonl:1: found the columns who, but no text; name one of these"),
+    ],
+)
+def test_lines_that_are_no_objects_are_named(charnn, run, content, message):
+    Path("chat.jsonl").write_text(content, encoding="utf-8")
+    result = charnn("score", "-m", run, "chat.jsonl", "--column", "text")
+    assert result.status == 1
+    assert result.err.splitlines()[-1] == f"charnn: error: {message}"

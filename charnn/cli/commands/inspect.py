@@ -8,7 +8,7 @@ import typer
 import charnn
 from charnn.cli.options import COMMON, Overrides, with_options
 from charnn.cli.output import console
-from charnn.cli.output.records import aligned
+from charnn.cli.output.records import aligned, fitted
 from charnn.cli.targets import check_targets
 from charnn.config import InspectOptions
 from charnn.config.insight import Inspected, check_used
@@ -84,16 +84,26 @@ def _wanted(what: str) -> list[Inspected]:
     return list(dict.fromkeys(names))  # type: ignore[arg-type]
 
 
+def _write(*lines: str) -> None:
+    for line in lines:
+        console.write_line(line)
+
+
 def _show(what: Inspected, inspection: "Inspection", form: str) -> None:
     for table in inspection.tables():
         if form == "jsonl":
             for record in table.records():
                 console.write_json({"inspection": what, **record})
             continue
-        console.write_line(f"{what}: {table.caption}")
         rows = [[console.visible_line(charnn.api.in_words(value)) for value in row] for row in table.rows]
-        for line in aligned([table.headings(), *rows[:MOST_ROWS]]):
-            console.write_line(line)
+        cells = [table.headings(), *rows[:MOST_ROWS]]
+        if not console.is_terminal():
+            _write(f"{what}: {table.caption}", *aligned(cells))
+        else:
+            width, of_run = console.terminal_width(), ""
+            if cells[0][0] == "run" and len({row[0] for row in rows}) == 1:
+                of_run, cells = f" of {rows[0][0]}", [row[1:] for row in cells]
+            _write(*console.wrapped(f"{what}{of_run}: {table.caption}", width), *fitted(cells, width))
         if len(rows) > MOST_ROWS:
             console.write_line(f"... {console.counted(len(rows) - MOST_ROWS, 'more row')}; --format jsonl prints all")
         console.write_line("")

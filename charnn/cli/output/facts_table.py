@@ -1,4 +1,4 @@
-"""Facts of one or several models: a table, or below each other where the terminal is too narrow for columns."""
+"""Facts of one or several models: a table, or one model below the other where the terminal is too narrow for columns."""
 
 from collections.abc import Mapping, Sequence
 
@@ -31,11 +31,19 @@ def show_facts(names: Sequence[str], facts: Mapping[str, Sequence[str]]) -> None
 
 
 def _show_list(name: str, facts: Mapping[str, str]) -> None:
-    """Write each value below its label."""
+    """Write each value after its label, or below it if the terminal is too narrow for both."""
     width = console.terminal_width()
     for line in console.wrapped(name, width):
         console.write_line(line)
+    first_width = len(INDENT) + max(map(console.cell_width, facts)) + MARGIN
+    is_beside = width - first_width >= MIN_VALUE_WIDTH
     for label, value in facts.items():
+        if is_beside:
+            first, *others = console.wrapped(value, width - first_width) or [""]
+            console.write_line((console.padded(INDENT + label, first_width) + first).rstrip())
+            for line in others:
+                console.write_line(" " * first_width + line)
+            continue
         for line in console.wrapped(label, width):
             console.write_line(line)
         for line in console.wrapped(value, max(1, width - len(INDENT))):

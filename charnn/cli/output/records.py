@@ -39,18 +39,53 @@ def _lines(rows: Sequence[Row], *, form: str, title: str, shown: Callable[[Row],
 
 def aligned(cells: Sequence[Sequence[str]]) -> Iterable[str]:
     """Yield rows of cells as aligned columns, numbers on the right; the first row is the heading."""
+    return _aligned(cells, num_headings=1)
+
+
+def fitted(cells: Sequence[Sequence[str]], width: int) -> Iterable[str]:
+    """Yield rows of cells as `aligned` does, in a width: with headings of several lines, or without the last columns."""
+    headings, *rows = cells
+    if _width(cells) <= width:
+        yield from aligned(cells)
+        return
+    words = [heading.split() for heading in headings]
+    height = max(map(len, words))
+    stacked = [[(([""] * height + column)[-height:])[line] for column in words] for line in range(height)]
+    every = [*stacked, *map(list, rows)]
+    num_columns = len(headings)
+    while num_columns > 1 and _width([row[:num_columns] for row in every]) > width:
+        num_columns -= 1
+    yield from _aligned([row[:num_columns] for row in every], num_headings=height)
+    if num_columns < len(headings):
+        left_out = ", ".join(headings[num_columns:])
+        yield from console.wrapped(f"not shown for lack of width: {left_out}; --format jsonl prints all", width)
+
+
+def _column_widths(cells: Sequence[Sequence[str]]) -> list[int]:
+    return [max(map(console.cell_width, column)) for column in zip(*cells, strict=True)]
+
+
+def _width(cells: Sequence[Sequence[str]]) -> int:
+    """Return the width of aligned columns."""
+    widths = _column_widths(cells)
+    return sum(widths) + 2 * (len(widths) - 1)
+
+
+def _aligned(cells: Sequence[Sequence[str]], *, num_headings: int) -> Iterable[str]:
     if not cells:
         return
-    widths = [max(console.cell_width(row[column]) for row in cells) for column in range(len(cells[0]))]
-    is_number = [all(_is_number(row[column]) for row in cells[1:]) for column in range(len(cells[0]))]
-    for number, row in enumerate(cells):
+    widths = _column_widths(cells)
+    is_number = [all(map(_is_number, column)) for column in zip(*cells[num_headings:], strict=True)] or [False] * len(
+        widths
+    )
+    for number, row in enumerate(cells, start=1):
         parts = [
             " " * (width - console.cell_width(cell)) + cell if right else console.padded(cell, width)
             for cell, width, right in zip(row, widths, is_number, strict=True)
         ]
         yield "  ".join(parts).rstrip()
-        if number == 0:
-            yield "─" * (sum(widths) + 2 * (len(widths) - 1))
+        if number == num_headings:
+            yield "─" * _width(cells)
 
 
 def _is_number(cell: str) -> bool:
