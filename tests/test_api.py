@@ -247,6 +247,8 @@ def test_a_bidirectional_model_is_trained_and_loaded_whole(tmp_path):
         (lambda _: module().train(), "texts: found none"),
         (lambda _: module().train(FABLES, hidden_size=0), "hidden_size: found 0, but it must be at least 1"),
         (lambda _: module().train(FABLES, bptt_length=0), "bptt_length: found 0, but it must be at least 1"),
+        (lambda model: model.sample("The", length=0), "length: found 0, but it must be at least 1, or -1 for no limit"),
+        (lambda model: model.stream("The", length=0), "length: found 0, but it must be at least 1, or -1 for no limit"),
         (
             lambda _: module().train(FABLES, seed=2**31),
             "seed: found 2147483648, but it must be at least 0 and below 2147",

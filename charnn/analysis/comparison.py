@@ -23,7 +23,8 @@ from charnn.scoring.scores import Score
 from charnn.scoring.words import scored_words
 from charnn.storage.model_directory import Model
 from charnn.text.bins import is_of_numbers
-from charnn.text.sources import empty_text_error
+from charnn.text.fasta_sources import first_fasta
+from charnn.text.sources import empty_text_error, find_sources
 
 Floats = npt.NDArray[np.float64]
 
@@ -209,6 +210,8 @@ def compare_files(models: Sequence[Model], files: Sequence[str], options: Compar
     fasta = models[0].tokenizer.fasta
     read_fasta = fasta is not None and all(model.tokenizer.fasta == fasta for model in models)
     tokenizer = models[0].tokenizer if all_bytes or read_fasta else None
+    if any(model.tokenizer.fasta is not None for model in models) and not read_fasta:
+        _refuse_fasta(models, files)
     units = units_to_score(models, files, score_options, tokenizer=tokenizer)
     if options.unit == "stream" and any(model.architecture.direction == "backward" for model in models):
         units = iter(["".join(units)])  # a backward model reads a running text whole
@@ -224,6 +227,17 @@ def compare_files(models: Sequence[Model], files: Sequence[str], options: Compar
     for model, total in zip(models, comparison.totals, strict=True):
         report_unknown(total, score_options, model.tokenizer, f"this text (tokenized by {model.path})")
     return comparison
+
+
+def _refuse_fasta(models: Sequence[Model], files: Sequence[str]) -> None:
+    """Refuse FASTA that two models would not read alike. Raises ModelError."""
+    fasta = first_fasta(find_sources(files))
+    if fasta is not None:
+        other = next(model for model in models if model.tokenizer.fasta != models[0].tokenizer.fasta)
+        raise ModelError(
+            f"{other.path}: does not read FASTA, such as {fasta.name}, as {models[0].path} does; score it with each model, and "
+            "compare the bits per base: charnn score -m RUN FILE"
+        )
 
 
 def have_same_vocabulary(models: Sequence[Model]) -> bool:

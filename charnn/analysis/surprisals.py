@@ -13,6 +13,7 @@ from charnn.notebook import with_spaces
 from charnn.scoring.build import build_scorer
 from charnn.scoring.scores import Score, ScoredToken
 from charnn.storage.model_directory import Model
+from charnn.text.bins import KIND
 from charnn.text.corpus import open_ids
 from charnn.text.reading import documents, lines, whole_lines
 from charnn.text.sources import display_name
@@ -123,7 +124,7 @@ def _held_out_text(model: Model, max_tokens: int) -> str:
 def _text_of(ids: npt.NDArray[np.int64], tokenizer: Tokenizer) -> str:
     """Return a text with these tokens, in which an unknown one is spelled so that it is unknown again."""
     unknown_id = tokenizer.vocabulary.unknown_id
-    if unknown_id is None or tokenizer.kind == "pretokenized":
+    if unknown_id is None or tokenizer.kind in ("pretokenized", KIND):  # which read <unk> as it is written
         return decode(tokenizer, ids)
     if tokenizer.kind == "char":
         parts = np.split(ids, np.flatnonzero(ids == unknown_id))  # all but the first begin with an unknown character
@@ -134,6 +135,8 @@ def _text_of(ids: npt.NDArray[np.int64], tokenizer: Tokenizer) -> str:
 def beginning(text: str, tokenizer: Tokenizer, num_tokens: int) -> str:
     """Return the beginning of a text, at most so many tokens; for a model of lines, whole lines if there is one."""
     head = text[: num_tokens * _MAX_CHARS_PER_TOKEN.get(tokenizer.kind, 16)]
+    if tokenizer.kind == KIND and len(head) < len(text):
+        head = head[: head.rindex(head.split()[-1])]  # without a number that may be cut
     tokens = list(tokenizer.tokenize(head))
     if len(tokens) > num_tokens:
         head = head[: tokens[num_tokens].start]

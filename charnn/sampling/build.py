@@ -57,6 +57,12 @@ def check_can_write(model: Model, options: SampleOptions) -> None:
         )
 
 
+def check_length(options: SampleOptions) -> None:
+    """Refuse samples without a token, which would never end. Raises OptionError."""
+    if options.length == 0:
+        raise OptionError("--length: found 0, but it must be at least 1, or -1 for no limit")
+
+
 def _refuse_characters(model: Model, options: SampleOptions) -> None:
     """Refuse options about the characters of a text for a model of numbers. Raises OptionError."""
     of_characters = {

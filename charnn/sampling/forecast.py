@@ -12,7 +12,7 @@ from charnn.errors import ModelError, OptionError, TextError
 from charnn.inference.build import build_stepper
 from charnn.inference.prompt import PromptState, prefill
 from charnn.inference.stepper import Stepper
-from charnn.sampling.build import build_sampler, check_can_write, drawn_seed, finished_samples
+from charnn.sampling.build import build_sampler, check_can_write, check_length, drawn_seed, finished_samples
 from charnn.sampling.streams import SampleRequest
 from charnn.storage.labels import with_label
 from charnn.storage.model_directory import Model
@@ -192,6 +192,7 @@ def forecast_values(
     """
     tokenizer, model = numbers_tokenizer(model, "a forecast"), with_label(model, options.label)
     check_can_write(model, options)
+    check_length(options)
     stepper = build_stepper(model, weights=options.weights, device=options.device)
     given = None if values is None else np.asarray(list(values), dtype=object)
     ids = end_of_series(model) if given is None else ids_of_values(tokenizer, given)

@@ -10,6 +10,7 @@ from charnn.sampling.build import (
     SampledText,
     build_sampler,
     check_can_write,
+    check_length,
     drawn_seed,
     finished_samples,
     sample_requests,
@@ -41,5 +42,6 @@ def text_pieces(model: Model, prompt: str, options: SampleOptions) -> Iterator[s
 def _ready(model: Model, prompt: str, options: SampleOptions) -> tuple[Model, Stepper, Prompts]:
     model = with_label(model, options.label)
     check_can_write(model, options)
+    check_length(options)
     stepper = build_stepper(model, weights=options.weights, device=options.device)
     return model, stepper, Prompts(model, stepper, [prompt], options)

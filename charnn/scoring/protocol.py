@@ -38,7 +38,13 @@ def validation_protocol(unit: Unit) -> str:
 
 
 def protocol_in_words(
-    options: ScoreOptions, num_units: int, *, noun: str = "", reads_backward: bool = False, is_series: bool = False
+    options: ScoreOptions,
+    num_units: int,
+    *,
+    noun: str = "",
+    reads_backward: bool = False,
+    is_series: bool = False,
+    scores_strands: bool = False,
 ) -> str:
     """Return what a protocol does, and the option that selects the other one.
 
@@ -47,6 +53,7 @@ def protocol_in_words(
         noun: what a unit is called; its name if empty.
         reads_backward: whether a model reads from right to left, so that no hidden state is carried from unit to unit.
         is_series: see `protocol_of`.
+        scores_strands: whether each unit is scored on both strands, which cannot be one text.
 
     Example:
         >>> charnn.api.protocol_in_words(ScoreOptions(), 3)
@@ -58,7 +65,7 @@ def protocol_in_words(
         what = "one running text" if options.unit == "stream" or num_units == 1 else f"{num_units:,} running texts"
         return f"{what}, hidden state carried; --unit line reads each line from the initial state"
     noun = noun or options.unit
-    if options.column and num_units > 1:
+    if (options.column or scores_strands) and num_units > 1:
         return f"{num_units:,} {noun}s, each from the initial state"
     if num_units == 1:
         return f"1 {noun}, from the initial state"

@@ -58,8 +58,8 @@ def as_fasta(sources: Sequence[Source], options: TextOptions) -> list[Source]:
     alphabet = alphabet_of(first.name, next(decoded(first, options.encoding), ""))
     if options.reverse_complement and alphabet == "protein":
         raise OptionError(
-            f"--reverse-complement: found letters in {first.name} that are no bases, but only DNA and RNA have another strand; "
-            "leave it out"
+            f"--reverse-complement: found letters in {first.name} that are not bases, but only DNA and RNA have another "
+            "strand; leave it out"
         )
     how = Fasta(alphabet, options.fasta_case, options.ambiguous)
     return [replace(source, fasta=how) for source in sources]
@@ -82,6 +82,11 @@ def sequences_of(sources: Sequence[Source], tokenizer: "Tokenizer | None", unit:
             f"--unit {unit}: found FASTA, {first}, which has none; use --unit line, which makes each record a unit"
         )
     return read
+
+
+def first_fasta(sources: Sequence[Source]) -> Source | None:
+    """Return the first file that is FASTA by its name or its first character, None if there is none."""
+    return next((source for source in sources if source.path is not None and _is_fasta(source)), None)
 
 
 def _is_fasta(source: Source) -> bool:

@@ -81,7 +81,7 @@ def _blocks(chunks: Iterator[str]) -> Iterator[tuple[int, list[str]]]:
 
 
 class _LeftOut:
-    """Counts text that is no tune.
+    """Counts text that is not a tune.
 
     Args:
         name: of the whole text.
@@ -116,7 +116,7 @@ class _LeftOut:
         many = self.num_blocks > 1
         blocks = f"{self.num_blocks:,} blocks" if many else "1 block"
         return (
-            f"{self._name}: {blocks} of text that {'are' if many else 'is'} no tune (no X: at the beginning) "
+            f"{self._name}: {blocks} of text that {'are not tunes' if many else 'is not a tune'} (no X: at the beginning) "
             f"{'are' if many else 'is'} left out; {first}: {self._shown()}"
         )
 

@@ -8,11 +8,15 @@ import shutil
 import xml.etree.ElementTree as ET
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 import charnn as api
+from charnn.analysis.surprisals import beginning, text_to_read
 from charnn.cli.output.fan import fan_chart, shown
 from charnn.cli.output.fan_svg import fan_svg
+from charnn.errors import OptionError
+from charnn.text.bins import UNKNOWN_ID
 from tests.conftest import REPOSITORY
 
 SMALL = ["--hidden-size", "8", "--batch-size", "4", "--bptt", "16", "--precision", "fp32", "--steps", "20"]
@@ -132,6 +136,7 @@ def test_a_forecast_on_a_terminal_is_drawn_and_stays_within_its_width(charnn, se
         ("sample -m runs/series --forecast --greedy", 2, "--greedy"),
         ("sample -m runs/series --forecast --beam 2", 2, "--beam"),
         ("sample -m runs/series --svg f.svg", 2, "--svg"),
+        ("sample -m runs/series --forecast --svg f.png", 2, "--svg: found f.png, but the picture is SVG"),
         ("sample -m runs/series --format tsv", 2, "--format tsv"),
         ("sample -m runs/series --column degrees", 2, "--column"),
         ("compare runs/series runs/series t.csv", 1, "runs/series: is a model of numbers, but a comparison is in bits per char"),
@@ -249,3 +254,23 @@ def test_series_with_labels_are_forecast_and_classified(charnn, tmp_path, monkey
         assert low <= values.quantiles[0, 2] <= high
     table = charnn("classify", "31 31 31 31", "-m", "runs/s").out
     assert table.index(" b ") < table.index(" a ")
+
+
+def test_a_report_shows_held_out_text_with_a_gap(charnn, series, tmp_path):
+    rows = [f"{number},{'' if number % 50 == 9 else 10 + number % 7}" for number in range(500)]
+    Path("gaps.csv").write_text("\n".join(["day,degrees", *rows]) + "\n", encoding="utf-8")
+    arguments = ("--tokenizer", "bins", "--column", "degrees", "-o", "runs/gaps", "--seed", 1, *SMALL)
+    assert charnn("train", "gaps.csv", *arguments).status == 0
+    result = charnn("report", "runs/gaps", "-o", "gaps.html")
+    assert result.status == 0, result.err
+    held_out = np.fromfile("runs/gaps/valid.bin", dtype=np.uint8)
+    model = api.load("runs/gaps").models[0]
+    assert np.count_nonzero(held_out == UNKNOWN_ID) == 1
+    assert model.tokenizer.encode(text_to_read(model, None, max_tokens=len(held_out))).tolist() == held_out.tolist()
+    assert "<unk>" in beginning("12 <unk> 13 " * 50, model.tokenizer, 20)
+
+
+def test_a_forecast_of_no_step_is_refused(series):
+    for steps in (0, -1):
+        with pytest.raises(OptionError, match=f"^length.*{steps}"):
+            api.load(series).forecast([10.0], steps=steps)

@@ -162,3 +162,18 @@ def test_of_a_few_bases_the_interpolated_loss_stays_near_that_of_the_network(cha
     assert facts["ngram_loss_nats"] > alone + 2
     assert alone < interpolated < alone + math.log(5 / 4)  # the n-gram model's imagined token of five
     assert f"{interpolated:.4f} nats per token (--mix-ngram: worse than the network alone)" in done.err
+
+
+def test_models_that_read_fasta_otherwise_are_not_compared_on_it(charnn, genome_run, run, sequences):
+    for models in ((genome_run, run), (run, genome_run)):
+        result = charnn("compare", *models, sequences)
+        assert result.status == 1
+        assert result.err.splitlines()[-1] == (
+            f"charnn: error: {models[1]}: does not read FASTA, such as {sequences}, as {models[0]} does; score it with each "
+            "model, and compare the bits per base: charnn score -m RUN FILE"
+        )
+
+
+def test_records_of_both_strands_are_not_said_to_be_one_text(charnn, genome_run, sequences):
+    shown = charnn("score", sequences, "-m", genome_run).out
+    assert "records, each from the initial state; P is the mean over both strands" in shown

@@ -187,7 +187,7 @@ def test_options_for_fasta_alone(tmp_path):
         TextError, match=r"x\.txt: is not FASTA by its name, but .*x\.fa is; train on files of one kind"
     ):
         prepared(tmp_path, fasta, text)
-    with pytest.raises(OptionError, match=r"--reverse-complement: found letters in .*p\.fa that are no bases"):
+    with pytest.raises(OptionError, match=r"--reverse-complement: found letters in .*p\.fa that are not bases"):
         prepared(tmp_path, proteins, reverse_complement=True)
     assert text_of(prepared(tmp_path, fasta, tokenizer="byte")) == DNA
 

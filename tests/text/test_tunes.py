@@ -49,7 +49,7 @@ def test_a_tune_begins_with_its_number_and_ends_before_a_blank_line_or_the_next_
         (17, "M:3/4\nK:Cmaj\nC 2 E 2 G 2 |"),  # as folk-rnn's files have them, without a number
     ]
     assert notes == [
-        "file.abc: 3 blocks of text that are no tune (no X: at the beginning) are left out; the first, in line 1: '%abc-2.1'"
+        "file.abc: 3 blocks of text that are not tunes (no X: at the beginning) are left out; the first, in line 1: '%abc-2.1'"
     ]
 
 
@@ -58,7 +58,7 @@ def test_one_block_that_is_left_out_is_shown_shortened():
     text = "X:1\nK:C\nC|\n\n" + "A long line of prose that goes on, and on, and on\n"
     assert list(tunes(iter([text]), "t.abc", notes)) == ["X:1\nK:C\nC|"]
     assert notes == [
-        "t.abc: 1 block of text that is no tune (no X: at the beginning) is left out; the first: "
+        "t.abc: 1 block of text that is not a tune (no X: at the beginning) is left out; the first: "
         "'A long line of prose that goes on, an...'"
     ]
 
@@ -87,7 +87,7 @@ def test_a_model_of_tunes_scores_samples_and_resumes(charnn, tmp_path, tokenizer
     options = ("--tokenizer", tokenizer, *(("--vocab-size", 120) if tokenizer == "subword" else ()), *small)
     done = charnn("train", "tunes.abc", "--unit", "tune", *options, "-o", "m")
     assert done.status == 0, done.err
-    assert "tunes.abc: 1 block of text that is no tune" in done.err
+    assert "tunes.abc: 1 block of text that is not a tune" in done.err
     assert "(27 tunes)" in done.err
     assert charnn("train", "documents.txt", "--unit", "document", *options, "-o", "d").status == 0
     facts, of_documents = (json.loads(charnn("info", model, "--json").out) for model in "md")
@@ -106,7 +106,7 @@ def test_held_out_tunes_may_be_a_file(charnn, tmp_path):
     train = ("train", "a.abc", "--unit", "tune", "--steps", 1, "--hidden-size", 8, "--batch-size", 2, "--bptt", 16)
     done = charnn(*train, "--valid", "b.abc", "-o", "m")
     assert done.status == 0, done.err
-    assert "b.abc: 1 block of text that is no tune" in done.err
+    assert "b.abc: 1 block of text that is not a tune" in done.err
     assert "held out (3 tunes)" in done.err
     refused = charnn(*train, "--valid", "prose.txt", "-o", "other")
     assert refused.status == 1

@@ -158,6 +158,8 @@ def sample(
     output = None if output in ("-", "/dev/stdout") else output
     sources.check(options)
     refuse_unused("--svg", svg is not None and not options.forecast, "--forecast")
+    if svg is not None and Path(svg).suffix.lower() not in ("", ".svg"):
+        raise OptionError(f"--svg: found {svg}, but the picture is SVG; give the file a name that ends in .svg")
     refuse_unused("--column", options.column is not None and prompt_file is None, "--prompt-file")
     if options.forecast:
         others = {"--prompts": prompts is not None, "--interactive": interactive, "--midi": midi is not None}

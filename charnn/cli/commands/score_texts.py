@@ -100,7 +100,12 @@ def score_texts(
         is_series = charnn.api.is_series(scorer.tokenizer)
         reads_backward = any(each.is_backward for each in scorer.estimators)
         protocol = charnn.api.protocol_in_words(
-            options, totals.num_units, noun=noun, reads_backward=reads_backward, is_series=is_series
+            options,
+            totals.num_units,
+            noun=noun,
+            reads_backward=reads_backward,
+            is_series=is_series,
+            scores_strands=scorer.scores_strands,
         )
         in_letters = charnn.api.in_letters(totals, scorer.tokenizer, options)
         protocol += charnn.api.strands_in_words(scorer.scores_strands, options) + in_letters.in_words()
