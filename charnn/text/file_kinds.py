@@ -86,7 +86,8 @@ def wide_encoding(head: bytes) -> str | None:
         return None
     plausible = []
     for encoding in _WIDE:
-        whole = head[: len(head) // 4 * 4]
+        size = 2 if encoding.startswith("utf-16") else 4
+        whole = head[: len(head) // size * size]
         try:
             text = whole.decode(encoding)
         except UnicodeDecodeError as error:

@@ -11,6 +11,7 @@ import pytest
 
 from charnn.errors import TextError
 from charnn.text import sources
+from charnn.text.file_kinds import wide_encoding
 from charnn.text.reading import read_text
 from charnn.text.selection import sha256_of
 from charnn.text.sources import check_unchanged, find_sources, readable_again
@@ -178,3 +179,8 @@ def test_any_part_of_the_head_of_a_file_is_enough(tmp_path, monkeypatch):
     monkeypatch.setattr(sources, "HEAD_BYTES", 1)
     (tmp_path / "a.txt").write_text("a text\n")
     assert read_all(*find_sources(["a.txt"])) == "a text\n"
+
+
+def test_bytes_that_end_in_a_nul_are_not_text_of_wide_characters():
+    assert wide_encoding("fox \u01f4 ran".encode("utf-16-le")) == "utf-16-le"
+    assert wide_encoding("fox \u01f4 ran".encode("utf-16-le") + b"\0\0\0") is None

@@ -158,8 +158,6 @@ def sample(
     output = None if output in ("-", "/dev/stdout") else output
     sources.check(options)
     refuse_unused("--svg", svg is not None and not options.forecast, "--forecast")
-    if svg is not None and Path(svg).suffix.lower() not in ("", ".svg"):
-        raise OptionError(f"--svg: found {svg}, but the picture is SVG; give the file a name that ends in .svg")
     refuse_unused("--column", options.column is not None and prompt_file is None, "--prompt-file")
     if options.forecast:
         others = {"--prompts": prompts is not None, "--interactive": interactive, "--midi": midi is not None}
@@ -171,6 +169,8 @@ def sample(
     refuse_both("--midi", None not in (midi, load_state), "--load-state, whose text is not known")
     loaded = charnn.api.with_label(load_model(model), options.label)
     sources.check_targets(output, midi, svg)
+    if svg is not None and Path(svg).suffix.lower() not in ("", ".svg"):
+        raise OptionError(f"--svg: found {svg}, but the picture is SVG; give the file a name that ends in .svg")
     charnn.api.check_can_write(loaded, options)
     stepper = charnn.api.build_stepper(loaded, weights=options.weights, device=options.device)
     if options.forecast and sources.is_empty:

@@ -225,7 +225,7 @@ def _show_outcome(session: "Session", stopped: "Stopped | None", signal_number: 
         worse = ": worse than the network alone" if is_worse else ""
         console.notice(
             f"{results.ngram_order}-gram model alone {results.ngram_loss_nats:.4f}, interpolated with the network "
-            f"{results.mixture_loss_nats:.4f} nats per token (--mix-ngram{worse})"
+            f"{results.mixture_loss_nats:.4f} nats per token (--mix-ngram){worse}"
         )
     if results.steps:
         console.notice(_next_command(session, run_directory))
