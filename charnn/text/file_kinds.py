@@ -86,15 +86,16 @@ def wide_encoding(head: bytes) -> str | None:
         return None
     plausible = []
     for encoding in _WIDE:
-        size = 2 if encoding.startswith("utf-16") else 4
-        whole = head[: len(head) // size * size]
+        whole = head[: len(head) // 4 * 4]
         try:
             text = whole.decode(encoding)
         except UnicodeDecodeError as error:
             if error.reason != "unexpected end of data":  # not just a truncated last character
                 continue
             text = whole[: error.start].decode(encoding)
-        if text and "\0" not in text and _is_plain(text):
+        size = 2 if encoding.startswith("utf-16") else 4
+        has_nul = "\0" in head[: len(head) // size * size].decode(encoding, "replace")
+        if text and not has_nul and _is_plain(text):
             plausible.append(encoding)
     return plausible[0] if len(plausible) == 1 else None
 
