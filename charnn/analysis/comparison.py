@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from charnn.config import ComparisonOptions, ScoreOptions
-from charnn.errors import ModelError
+from charnn.errors import ModelError, TextError
 from charnn.scoring.build import build_scorer
 from charnn.scoring.preflight import report_unknown, units_to_score
 from charnn.scoring.scores import Score
@@ -24,6 +24,7 @@ from charnn.scoring.words import scored_words
 from charnn.storage.model_directory import Model
 from charnn.text.bins import is_of_numbers
 from charnn.text.fasta_sources import first_fasta
+from charnn.text.reading import lines
 from charnn.text.sources import empty_text_error, find_sources
 
 Floats = npt.NDArray[np.float64]
@@ -107,14 +108,24 @@ class Comparison:
             many blocks as there are lines in each.
         num_differences: number of largest differences to keep, in each direction.
         divides: whether what is taken are segments of a running text, which are divided into their lines.
+        of_records: whether the lines are records of FASTA.
+        of_strands: whether a model scores both strands of such a record, which cannot be carried over to the next.
     """
 
     def __init__(
-        self, *, same_vocabulary: bool, are_independent: bool, num_differences: int, divides: bool = False
+        self,
+        *,
+        same_vocabulary: bool,
+        are_independent: bool,
+        num_differences: int,
+        divides: bool = False,
+        of_records: bool = False,
+        of_strands: bool = False,
     ) -> None:
         self._same, self._are_independent, self._num_differences = same_vocabulary, are_independent, num_differences
         self._divides, self._num_line_ends = divides, 0
-        self._bits: list[tuple[float, float, int]] = []
+        self.of_records, self.of_strands = of_records, of_strands
+        self._bits: list[tuple[float, float, int, int]] = []
         self._better: list[TokenDifference] = []
         self._worse: list[TokenDifference] = []
         self.totals = (Score(), Score())
@@ -135,7 +146,7 @@ class Comparison:
         self._num_line_ends += first.text.count("\n")
 
     def _take_unit(self, first: Score, second: Score, closes: tuple[bool, bool]) -> None:
-        self._bits.append((first.bits_per(1), second.bits_per(1), first.num_chars))
+        self._bits.append((first.bits_per(1), second.bits_per(1), first.num_chars, second.num_chars))
         if not self._num_differences:
             return
         for difference in self._differences(first, second, closes):
@@ -143,7 +154,9 @@ class Comparison:
             _push_bounded(self._worse, _negated(difference), self._num_differences)
 
     def _differences(self, first: Score, second: Score, closes: tuple[bool, bool]) -> Iterable[TokenDifference]:
-        if self._same:
+        if self._same or self.of_records:  # a record is no sequence of words
+            if self.of_records and len(first.tokens) != len(second.tokens):
+                return
             for one, other in zip(first.tokens, second.tokens, strict=True):
                 if one.log_prob_nats is not None and other.log_prob_nats is not None:
                     yield _token_difference(first, one.token, one.start, one.log_prob_nats, other.log_prob_nats)
@@ -168,16 +181,13 @@ class Comparison:
             num_resamples: number of bootstrap resamples.
             tolerance: see `Difference`.
         """
-        table = np.array(self._bits, dtype=np.float64).reshape(-1, 3)
-        counts = table[:, 2]
-        first, second = (float(table[:, column].sum() / counts.sum()) for column in (0, 1))
+        table = np.array(self._bits, dtype=np.float64).reshape(-1, 4)
+        first, second = (float(table[:, column].sum() / table[:, column + 2].sum()) for column in (0, 1))
         num_blocks = len(table) if self._are_independent else max(math.isqrt(len(table)), 1)
-        gains = np.stack((table[:, 1] - table[:, 0], counts), axis=1)
-        blocks = np.array_split(gains, min(num_blocks, MAX_BLOCKS))
+        blocks = np.array_split(table, min(num_blocks, MAX_BLOCKS))
         low = high = None
         if len(blocks) >= MIN_BLOCKS:
-            sums = np.array([block.sum(axis=0) for block in blocks])
-            low, high = _interval(sums[:, 0], sums[:, 1], num_resamples, seed)
+            low, high = _interval(np.array([block.sum(axis=0) for block in blocks]), num_resamples, seed)
         return Difference(first, second, low, high, len(table), tolerance)
 
 
@@ -199,25 +209,19 @@ def compare_files(models: Sequence[Model], files: Sequence[str], options: Compar
             "model, and compare the bits per value: charnn score -m RUN FILE"
         )
     score_options = score_options_of(options)
-    scorers = [replace(build_scorer([model], score_options), scores_strands=False) for model in models]
+    of_strands = [build_scorer([model], score_options) for model in models]
+    scorers = [replace(scorer, scores_strands=False) for scorer in of_strands]
+    texts, of_records = _texts_to_compare(models, files, score_options)
     comparison = Comparison(
         same_vocabulary=have_same_vocabulary(models),
         are_independent=options.unit != "stream" and options.state == "reset",
         num_differences=options.top,
         divides=options.unit == "stream",
+        of_records=of_records,
+        of_strands=any(scorer.scores_strands for scorer in of_strands),
     )
-    all_bytes = all(model.tokenizer.kind == "byte" for model in models)
-    fasta = models[0].tokenizer.fasta
-    read_fasta = fasta is not None and all(model.tokenizer.fasta == fasta for model in models)
-    tokenizer = models[0].tokenizer if all_bytes or read_fasta else None
-    if any(model.tokenizer.fasta is not None for model in models) and not read_fasta:
-        _refuse_fasta(models, files)
-    units = units_to_score(models, files, score_options, tokenizer=tokenizer)
-    if options.unit == "stream" and any(model.architecture.direction == "backward" for model in models):
-        units = iter(["".join(units)])  # a backward model reads a running text whole
-    same_units = itertools.tee(units)
     streams = [
-        scorer.scores(units, score_options, with_tokens=True) for scorer, units in zip(scorers, same_units, strict=True)
+        scorer.scores(units, score_options, with_tokens=True) for scorer, units in zip(scorers, texts, strict=True)
     ]
     closes = (score_options.closes, score_options.closes)
     for first, second in zip(*streams, strict=True):
@@ -229,15 +233,43 @@ def compare_files(models: Sequence[Model], files: Sequence[str], options: Compar
     return comparison
 
 
-def _refuse_fasta(models: Sequence[Model], files: Sequence[str]) -> None:
-    """Refuse FASTA that two models would not read alike. Raises ModelError."""
-    fasta = first_fasta(find_sources(files))
-    if fasta is not None:
-        other = next(model for model in models if model.tokenizer.fasta != models[0].tokenizer.fasta)
+def _texts_to_compare(
+    models: Sequence[Model], files: Sequence[str], options: ScoreOptions
+) -> tuple[Sequence[Iterator[str]], bool]:
+    """Return the units that each model reads, and whether they are records of FASTA.
+
+    Raises:
+        ModelError: for FASTA if one of the models does not read it.
+        TextError: for a pipe that would have to be read twice.
+    """
+    hows = [model.tokenizer.fasta for model in models]
+    fasta = first_fasta(find_sources(files)) if any(hows) else None
+    if fasta is not None and not all(hows):
+        reading, other = (
+            next(each for each in models if bool(each.tokenizer.fasta) is reads) for reads in (True, False)
+        )
         raise ModelError(
-            f"{other.path}: does not read FASTA, such as {fasta.name}, as {models[0].path} does; score it with each model, and "
+            f"{other.path}: does not read FASTA, such as {fasta.name}, as {reading.path} does; score it with each model, and "
             "compare the bits per base: charnn score -m RUN FILE"
         )
+    reads_apart = fasta is not None and len(set(hows)) > 1
+    if reads_apart:
+        pipe = next((source for source in find_sources(files) if source.stamp is None), None)
+        if pipe is not None:
+            raise TextError(
+                f"{pipe.name}: found FASTA, which {models[0].path} and {models[1].path} read each in its own way, but a pipe "
+                "can be read only once; write it to a file"
+            )
+        texts = [units_to_score([model], files, options, tokenizer=model.tokenizer) for model in models]
+        if options.unit == "stream":
+            texts = [(f"{line}\n" for line in lines(text)) for text in texts]
+    else:
+        all_bytes = all(model.tokenizer.kind == "byte" for model in models)
+        tokenizer = models[0].tokenizer if all_bytes or all(hows) else None
+        texts = list(itertools.tee(units_to_score(models, files, options, tokenizer=tokenizer)))
+    if options.unit == "stream" and any(model.architecture.direction == "backward" for model in models):
+        texts = [iter(["".join(text)]) for text in texts]  # a backward model reads a running text whole
+    return texts, fasta is not None
 
 
 def have_same_vocabulary(models: Sequence[Model]) -> bool:
@@ -283,14 +315,18 @@ def _lines_of(segment: Score, first_number: int) -> Iterator[Score]:
         start = end
 
 
-def _interval(gains: Floats, counts: Floats, num_resamples: int, seed: int) -> tuple[float, float]:
-    """Return the 2.5th and 97.5th percentiles of sum(gains) / sum(counts) over resamples with replacement."""
+def _interval(blocks: Floats, num_resamples: int, seed: int) -> tuple[float, float]:
+    """Return the 2.5th and 97.5th percentiles of the difference over resamples with replacement.
+
+    Args:
+        blocks: of shape (blocks, 4): bits of the first and the second model, characters that each read.
+    """
     generator = np.random.default_rng(seed)
-    ratios = np.empty(num_resamples)
+    differences = np.empty(num_resamples)
     for number in range(num_resamples):
-        drawn = generator.integers(0, len(gains), len(gains))
-        ratios[number] = gains[drawn].sum() / counts[drawn].sum()
-    low, high = np.percentile(ratios, (2.5, 97.5))
+        first, second, first_chars, second_chars = blocks[generator.integers(0, len(blocks), len(blocks))].sum(axis=0)
+        differences[number] = second / second_chars - first / first_chars
+    low, high = np.percentile(differences, (2.5, 97.5))
     return float(low), float(high)
 
 

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from charnn.config import ScoredUnit, TextOptions
 from charnn.errors import OptionError, TextError
+from charnn.notices import notice_logger
 from charnn.options import refuse_unused
 from charnn.text.decoding import decoded
 from charnn.text.fasta import Fasta, alphabet_of, is_fasta_name
@@ -14,6 +15,8 @@ from charnn.text.unit_kinds import has_own_boundary
 
 if TYPE_CHECKING:
     from charnn.text.tokenizers import Tokenizer
+
+logger = notice_logger(__name__)
 
 
 def as_fasta(sources: Sequence[Source], options: TextOptions) -> list[Source]:
@@ -77,6 +80,9 @@ def sequences_of(sources: Sequence[Source], tokenizer: "Tokenizer | None", unit:
     if fasta is None:
         return list(sources)
     read = [replace(source, fasta=fasta) if _is_fasta(source) else source for source in sources]
+    pipe = next((source for source in read if _is_named_pipe(source) and not source.fasta), None)
+    if pipe is not None:
+        logger.info(f"{pipe.name}: is a pipe, and is read as plain text; if it is FASTA, pipe it into - instead")
     if has_own_boundary(unit) and (first := next((source.name for source in read if source.fasta), None)):
         raise OptionError(
             f"--unit {unit}: found FASTA, {first}, which has none; use --unit line, which makes each record a unit"
@@ -85,14 +91,20 @@ def sequences_of(sources: Sequence[Source], tokenizer: "Tokenizer | None", unit:
 
 
 def first_fasta(sources: Sequence[Source]) -> Source | None:
-    """Return the first file that is FASTA by its name or its first character, None if there is none."""
-    return next((source for source in sources if source.path is not None and _is_fasta(source)), None)
+    """Return the first text that is FASTA by its name or its first character, None if there is none."""
+    return next(filter(_is_fasta, sources), None)
 
 
 def _is_fasta(source: Source) -> bool:
     if is_fasta_name(source.name):
         return True
+    if _is_named_pipe(source):  # its beginning would be lost
+        return False
     with opened(source) as text:
         if text.file is not text.stored and source.path is None:  # what is unpacked here cannot be read again
             return False
         return bool(text.file.peek(1)[:1] == b">")  # type: ignore[attr-defined]
+
+
+def _is_named_pipe(source: Source) -> bool:
+    return source.path is not None and source.stamp is None

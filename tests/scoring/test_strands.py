@@ -1,5 +1,6 @@
 """Both strands of DNA, the names of records, and bits per base: trained, scored and written by the command line."""
 
+import io
 import itertools
 import json
 import math
@@ -169,7 +170,7 @@ def test_models_that_read_fasta_otherwise_are_not_compared_on_it(charnn, genome_
         result = charnn("compare", *models, sequences)
         assert result.status == 1
         assert result.err.splitlines()[-1] == (
-            f"charnn: error: {models[1]}: does not read FASTA, such as {sequences}, as {models[0]} does; score it with each "
+            f"charnn: error: {run}: does not read FASTA, such as {sequences}, as {genome_run} does; score it with each "
             "model, and compare the bits per base: charnn score -m RUN FILE"
         )
 
@@ -177,3 +178,36 @@ def test_models_that_read_fasta_otherwise_are_not_compared_on_it(charnn, genome_
 def test_records_of_both_strands_are_not_said_to_be_one_text(charnn, genome_run, sequences):
     shown = charnn("score", sequences, "-m", genome_run).out
     assert "records, each from the initial state; P is the mean over both strands" in shown
+
+
+@pytest.fixture(scope="module")
+def keeping_run(genome_run):
+    """A model of one strand of the same letters, which keeps N and lower case."""
+    train = ("train", genome_run.parent / "g.fa", "-o", genome_run.parent / "keeping", "--fasta-case", "keep")
+    from charnn.cli.main import main
+
+    with pytest.raises(SystemExit) as exit_:
+        main([*map(str, (*train, "--ambiguous", "keep", *SMALL))])
+    assert not exit_.value.code
+    return genome_run.parent / "keeping"
+
+
+@pytest.mark.parametrize("unit", ["line", "stream"])
+def test_each_model_reads_the_records_that_are_compared_in_its_own_way(
+    charnn, genome_run, keeping_run, sequences, unit, monkeypatch
+):
+    """Of GGGNNNA one model reads GGGNA."""
+    for models, wanted in (((genome_run, keeping_run), [26, 28]), ((keeping_run, genome_run), [28, 26])):
+        result = charnn("compare", *models, sequences, "--unit", unit, "--format", "json")
+        assert result.status == 0, result.err
+        found = json.loads(result.out)
+        assert (found["num_lines"], [each["num_chars"] for each in found["models"]]) == (3, wanted)
+        first, second = (each["bits_per_char"] for each in found["models"])
+        assert found["bits_per_char_difference"] == pytest.approx(second - first)
+    shown = charnn("compare", *models, sequences)
+    assert "3 records, each from the initial state\n" in shown.out  # both strands cannot be carried over
+    assert "tokens on which" in shown.out
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BufferedReader(io.BytesIO(b">a\nACGT\n"))))
+    piped = charnn("compare", *models, "-")
+    assert piped.status == 1
+    assert "standard input: found FASTA, which" in piped.err

@@ -51,9 +51,18 @@ def compare(
         console.write_json({**record, "protocol": charnn.api.protocol_of(score_options)})
         return
     backward = any(model.architecture.direction == "backward" for model in models)
-    protocol = charnn.api.protocol_in_words(score_options, difference.num_lines, reads_backward=backward)
-    unit = "line" if options.unit == "stream" else options.unit
-    _show([first, second], comparison.totals, difference, positions, same=same, protocol=protocol, unit=unit)
+    noun = "record" if comparison.of_records and options.unit in ("line", "stream") else ""
+    protocol = charnn.api.protocol_in_words(
+        score_options,
+        difference.num_lines,
+        noun=noun,
+        reads_backward=backward,
+        scores_strands=comparison.of_strands,
+    )
+    unit = noun or ("line" if options.unit == "stream" else options.unit)
+    what = "tokens" if same or comparison.of_records else "words"
+    names = [first, second]
+    _show(names, comparison.totals, difference, positions, same=same, protocol=protocol, unit=unit, what=what)
 
 
 def _verdict(names: Sequence[str], difference: "Difference", unit: str) -> str:
@@ -82,6 +91,7 @@ def _show(
     same: bool,
     protocol: str,
     unit: str,
+    what: str,
 ) -> None:
     cells = [["model", "bits per character", "tokens", "unknown", *(["perplexity"] if same else [])]]
     for name, bits, total in zip(names, (difference.first, difference.second), totals, strict=True):
@@ -92,7 +102,6 @@ def _show(
     console.write_line(protocol)
     console.write_line("")
     console.write_line(_verdict(names, difference, unit))
-    what = "tokens" if same else "words"
     for better, some in zip(reversed(names), positions, strict=True):
         if some:
             console.write_line("")
