@@ -114,6 +114,7 @@ if TYPE_CHECKING:
     from charnn.scoring.preflight import input_to_score as input_to_score
     from charnn.scoring.preflight import report_unknown as report_unknown
     from charnn.scoring.preflight import units_to_score as units_to_score
+    from charnn.scoring.preflight import with_default_unit as with_default_unit
     from charnn.scoring.prompt_tokens import PromptToken as PromptToken
     from charnn.scoring.prompt_tokens import prompt_tokens as prompt_tokens
     from charnn.scoring.protocol import protocol_in_words as protocol_in_words
@@ -278,7 +279,7 @@ _NAMES = {
     "scoring.strands": ("in_letters", "strands_in_words"),
     "scoring.scorer": ("estimator_of", "with_ngrams"),
     "scoring.scores": ("Score", "perplexity"),
-    "scoring.preflight": ("input_to_score", "report_unknown", "units_to_score"),
+    "scoring.preflight": ("input_to_score", "report_unknown", "units_to_score", "with_default_unit"),
     "scoring.protocol": (
         "protocol_in_words",
         "protocol_of",

@@ -26,7 +26,7 @@ from charnn.sampling.texts import sampled_texts, text_pieces
 from charnn.scoring import infilling
 from charnn.scoring.build import build_scorer, checked_score_options
 from charnn.scoring.classification import Prior, classify
-from charnn.scoring.preflight import units_to_score
+from charnn.scoring.preflight import units_to_score, with_default_unit
 from charnn.scoring.scores import Score
 from charnn.scoring.words import ScoredWord, scored_words
 from charnn.storage.labels import labels_of, with_label
@@ -172,7 +172,8 @@ class LanguageModel:
 
         Args:
             text: a text, for one score; a list of texts, for a list of scores; or an iterator of texts or the path of a file,
-                whose lines are scored, for an iterator of scores that uses constant memory.
+                whose lines (or tunes, of an .abc file by a model of tunes) are scored, for an iterator of scores that uses
+                constant memory.
             options: options of `charnn score`, named as in `charnn.config.ScoreOptions`.
 
         Raises:
@@ -183,6 +184,8 @@ class LanguageModel:
             >>> score.log_prob_nats, score.perplexity, score.bits_per_char, score.tokens
         """
         chosen = checked_score_options(options)
+        if isinstance(text, Path) and "unit" not in options:
+            chosen = with_default_unit(chosen, self.models, [str(text)])
         scorer = build_scorer(*self.group.for_scoring(chosen))
         if chosen.unit == "file" and not isinstance(text, Path):
             raise OptionError("--unit file: found a text that is no file; pass a pathlib.Path, or --unit stream")

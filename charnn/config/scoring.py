@@ -43,7 +43,7 @@ class ScoredTextOptions(Checked):
     unit: Annotated[
         ScoredUnit,
         Option(
-            "A record is a line, a blank-line-separated document, a tune (ABC), a file, or the whole text.",
+            "A record is a line, a blank-line-separated document, a tune (of .abc by models of tunes), a file, or the text.",
             panel=TEXT,
             common=True,
         ),

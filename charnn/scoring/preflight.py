@@ -15,6 +15,7 @@ from charnn.text.located import ScoredInput, TextGroup, read_located
 from charnn.text.selection import sha256_of
 from charnn.text.sources import Source, display_name
 from charnn.text.tokenizers import Tokenizer
+from charnn.text.tunes import is_abc_name
 from charnn.text.units import read_units
 
 logger = notice_logger(__name__)
@@ -40,6 +41,19 @@ def units_to_score(
     names = ", ".join(map(display_name, files))
     of_lines = _reads_lines(models, options)
     return _inspected(_within_memory(units, names, options), names, of_lines=of_lines)
+
+
+def with_default_unit(options: ScoreOptions, models: Sequence[Model], files: Sequence[str]) -> ScoreOptions:
+    """Return the options where no unit was chosen: a model of tunes scores files in ABC notation (.abc) tune by tune.
+
+    Example:
+        >>> charnn.api.with_default_unit(ScoreOptions(), model.models, ["test.txt"]).unit
+        'line'
+    """
+    of_lines = bool(options.column) or options.format in BASE_OF_FORMAT
+    if of_lines or not files or not all(map(is_abc_name, files)):
+        return options
+    return replace(options, unit="tune") if all(model.tokenizer.unit == "tune" for model in models) else options
 
 
 def input_to_score(

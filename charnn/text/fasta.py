@@ -69,10 +69,11 @@ class Record(NamedTuple):
 
 def is_fasta_name(name: str) -> bool:
     """Return whether a name ends like that of a FASTA file, which may be compressed."""
-    return _suffix(name) in FASTA_SUFFIXES
+    return suffix_of(name) in FASTA_SUFFIXES
 
 
-def _suffix(name: str) -> str:
+def suffix_of(name: str) -> str:
+    """Return the suffix of a name in lower case, without that of a compressed file."""
     path = Path(name)
     return (path.with_suffix("") if path.suffix in PACKED_SUFFIXES else path).suffix.lower()
 
@@ -87,7 +88,7 @@ def alphabet_of(name: str, head: str) -> str:
     if not head.lstrip().startswith(">"):
         number = next((number for number, line in enumerate(lines, start=1) if line.strip()), 1)
         raise _not_fasta(name, number, lines[number - 1])
-    if _suffix(name) == PROTEIN_SUFFIX:
+    if suffix_of(name) == PROTEIN_SUFFIX:
         return "protein"
     letters = "".join(line for line in lines if not line.startswith(">")).upper()
     num_letters = sum(map(str.isalpha, letters))

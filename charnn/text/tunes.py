@@ -10,12 +10,24 @@ import re
 from collections.abc import Iterator
 
 from charnn.errors import TextError
+from charnn.text.fasta import suffix_of
 from charnn.text.reading import lines
 
+ABC_SUFFIX = ".abc"
 NUMBER = "X:"
 _FIELD = re.compile(r"[A-Za-z]:(?!\|)")
 LONGEST_SHOWN = 40
 """Characters of a line that a message shows."""
+
+
+def is_abc_name(name: str) -> bool:
+    """Return whether a name ends like that of a file in ABC notation, which may be compressed.
+
+    Example:
+        >>> is_abc_name("reels.abc.gz"), is_abc_name("reels.txt")
+        (True, False)
+    """
+    return suffix_of(name) == ABC_SUFFIX
 
 
 def tunes(chunks: Iterator[str], name: str, notes: list[str] | None = None) -> Iterator[str]:

@@ -176,3 +176,28 @@ def test_every_bar_of_the_corpus_has_the_length_of_its_metre():
             assert bars == [whole] * 7, tune
             assert all(last + pickup == whole for last in lasts), tune
         assert music.count("|:") == music.count(":|") >= 2
+
+
+def test_a_model_of_tunes_scores_abc_files_tune_by_tune_unless_a_unit_is_chosen(charnn, tmp_path):
+    text = "\n\n".join(TUNES.read_text(encoding="utf-8").split("\n\n")[1:12])
+    (tmp_path / "tunes.abc").write_text(text, encoding="utf-8")
+    options = ("--steps", 1, "--batch-size", 2, "--bptt", 16, "--hidden-size", 8)
+    assert charnn("train", "tunes.abc", "--unit", "tune", *options, "-o", "m").status == 0
+    assert charnn("train", "tunes.abc", *options, "-o", "running").status == 0
+    for name in ("mine.abc", "mine.txt"):
+        (tmp_path / name).write_text("X:1\nK:C\nCDE|\n\nX:2\nK:G\nGAB|\n", encoding="utf-8")
+    for model, name, chosen, wanted in (
+        ("m", "mine.abc", (), "2 tunes,"),
+        ("m", "mine.abc", ("--unit", "line"), "7 lines,"),
+        ("m", "mine.txt", (), "7 lines,"),
+        ("running", "mine.abc", (), "7 lines,"),
+    ):
+        shown = charnn("score", name, "-m", model, *chosen)
+        assert shown.status == 0, shown.err
+        assert shown.out.splitlines()[-1].startswith(wanted)
+    import charnn as library
+
+    assert [score.text for score in library.load("m").score(tmp_path / "mine.abc")] == [
+        "X:1\nK:C\nCDE|",
+        "X:2\nK:G\nGAB|",
+    ]

@@ -107,6 +107,8 @@ def score(
         )
     _check_files(files or [])
     models = _load(model, options)
+    if "unit" not in overrides:
+        options = charnn.api.with_default_unit(options, models, files or [])
     check_targets(
         {"--output": output, "--summary": summary},
         sources=[*(files or []), options.pairs, options.nbest, options.fit_weights],
