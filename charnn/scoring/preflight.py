@@ -9,7 +9,7 @@ from charnn.errors import first_of
 from charnn.notices import notice_logger
 from charnn.scoring.scores import Score
 from charnn.storage.model_directory import Model, config_if_readable
-from charnn.text.doubts import long_line_doubt, training_files, unknown_doubt
+from charnn.text.doubts import foreign_base_doubt, long_line_doubt, training_files, unknown_doubt
 from charnn.text.facts import SplitSize, TextFile
 from charnn.text.located import ScoredInput, TextGroup, read_located
 from charnn.text.selection import sha256_of
@@ -40,7 +40,7 @@ def units_to_score(
     units = read_units(files, tokenizer, unit=options.unit, encoding=options.encoding, inspect=inspect)
     names = ", ".join(map(display_name, files))
     of_lines = _reads_lines(models, options)
-    return _inspected(_within_memory(units, names, options), names, of_lines=of_lines)
+    return _inspected(_within_memory(units, names, options), names, models[0].tokenizer, of_lines=of_lines)
 
 
 def with_default_unit(options: ScoreOptions, models: Sequence[Model], files: Sequence[str]) -> ScoreOptions:
@@ -77,7 +77,9 @@ def input_to_score(
     def watched(group: TextGroup) -> TextGroup:
         named = group.running_origin.file if group.running_origin else None
         names = named or ", ".join(map(display_name, files))
-        return group.watched(lambda texts: _inspected(_within_memory(texts, names, options), names, of_lines=of_lines))
+        return group.watched(
+            lambda texts: _inspected(_within_memory(texts, names, options), names, tokenizer, of_lines=of_lines)
+        )
 
     return replace(found, groups=map(watched, found.groups))
 
@@ -117,13 +119,19 @@ def bytes_per_char(options: ScoreOptions) -> int:
     return 65 + 16 * options.alternatives if options.per_token else 45
 
 
-def _inspected(units: Iterator[str], names: str, *, of_lines: bool) -> Iterator[str]:
-    """Yield units, and log the first line that is far too long for a model of lines, and a text of white space alone."""
-    has_units = has_text = False
+def _inspected(units: Iterator[str], names: str, tokenizer: Tokenizer, *, of_lines: bool) -> Iterator[str]:
+    """Yield units, and log what makes their scores doubtful.
+
+    That is the first line that is far too long for a model of lines, RNA for a model of DNA, and a text of white space alone.
+    """
+    has_units = has_text = is_foreign = False
     for number, unit in enumerate(units, start=1):
         if of_lines and (doubt := long_line_doubt(f"{names}: line {number:,}", len(unit))):
             logger.info(doubt)
             of_lines = False
+        if not is_foreign and (doubt := foreign_base_doubt(tokenizer, names, unit)):
+            logger.info(doubt)
+            is_foreign = True
         has_units = True
         has_text = has_text or not (unit == "" or unit.isspace())
         yield unit

@@ -99,11 +99,14 @@ class InLetters:
 def in_letters(totals: Totals, tokenizer: Tokenizer, options: ScoreOptions) -> InLetters:
     """Return the totals of a model of sequences by their letters: what ends a record is no base, but costs bits.
 
+    A text most of whose letters are unknown is not one of sequences, and has none.
+
     Example:
         >>> charnn.api.in_letters(charnn.api.Totals(), model.tokenizer, ScoreOptions()).to_dict()
         {}
     """
-    if tokenizer.fasta is None:
+    num_tokens = totals.score.num_tokens + totals.score.num_excluded
+    if tokenizer.fasta is None or totals.score.num_unknown > num_tokens / 2:
         return InLetters()
     num_ends = totals.num_line_ends + (totals.num_units if options.closes else 0)
     bits = -totals.score.log_prob_nats / math.log(2)

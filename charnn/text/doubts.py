@@ -22,6 +22,7 @@ FEWEST_HELD_OUT_TOKENS = 100
 """The surprisal of a token has a standard deviation of 2 to 3 nats, so the mean of 100 tokens one of 0.2 to 0.3."""
 LONG_LINE_CHARS = 10_000
 """Five printed pages: no sentence, verse or message."""
+LOOKED_AT_CHARS = 1000
 REPEATED_LINES = 0.5
 """Short lines repeat: names do by 0.15, lines of a play by 0.22, those of a manual by up to 0.45."""
 REPEATED_SPANS, REPEATED_SPANS_OF_CHARACTERS = 1 / 8, 0.6
@@ -43,6 +44,12 @@ def unknown_doubt(size: SplitSize, tokenizer: Tokenizer, of: str, *, is_kept: bo
         return None
     if is_of_numbers(tokenizer):
         return f"{rate:.0%} of the values of {of} are missing, each a cheap token of its own: bits per value count them, too"
+    if tokenizer.fasta is not None and not is_kept:
+        letters, alphabet = f"{tokenizer.fasta.letter}s", tokenizer.fasta.alphabet
+        return (
+            f"{rate:.0%} of the letters of {of} are not {letters} that this model of {alphabet} knows: its scores say little "
+            f"about such a text; score FASTA of {alphabet}, or choose the model of another text (-m RUN)"
+        )
     better = "--tokenizer byte" if tokenizer.kind == "char" else "--tokenizer char"
     vocabulary = tokenizer.vocabulary
     if vocabulary.unknown_id is not None and vocabulary.counts[vocabulary.unknown_id]:
@@ -52,6 +59,28 @@ def unknown_doubt(size: SplitSize, tokenizer: Tokenizer, of: str, *, is_kept: bo
     return (
         f"{rate:.0%} of the tokens of {of} are unknown: bits per character count each <unk> as one cheap token, whatever it "
         f"stands for; score with --spell, or train with {better}"
+    )
+
+
+def foreign_base_doubt(tokenizer: Tokenizer, name: str, sequence: str) -> str | None:
+    """Return that a sequence is RNA, which a model of DNA does not know, or the other way round; or None.
+
+    Args:
+        name: of the text, for the message.
+        sequence: a record; only its beginning is looked at.
+    """
+    fasta = tokenizer.fasta
+    if fasta is None or not fasta.has_bases:
+        return None
+    found, known, kind = ("U", "T", "RNA") if fasta.alphabet == "DNA" else ("T", "U", "DNA")
+    letters = set(sequence[:LOOKED_AT_CHARS].upper())
+    if found not in letters or not letters <= {*"ACGRYSWKMBDHVNX-\n", found}:
+        return None
+    if any(found in token for token in tokenizer.vocabulary.tokens):
+        return None
+    return (
+        f"{name}: is {kind}, but the model was trained on {fasta.alphabet}, without {found}; write {known} for {found}, as in "
+        f"sed '/^>/!y/{found}{found.lower()}/{known}{known.lower()}/'"
     )
 
 

@@ -211,3 +211,26 @@ def test_each_model_reads_the_records_that_are_compared_in_its_own_way(
     piped = charnn("compare", *models, "-")
     assert piped.status == 1
     assert "standard input: found FASTA, which" in piped.err
+
+
+def test_prose_is_said_to_have_few_bases_and_gets_no_bits_per_base(charnn, genome_run, tmp_path):
+    (tmp_path / "prose.txt").write_text("The fox slept under the hill.\n" * 3, encoding="utf-8")
+    shown = charnn("score", "prose.txt", "-m", genome_run, "--summary", "s.json")
+    assert shown.status == 0
+    unknown = sum(letter not in "acgtn" for letter in "the fox slept under the hill.")
+    wanted = f"{unknown / 30:.0%} of the letters of prose.txt are not bases that this model of DNA knows: its scores say little"
+    assert wanted in shown.err
+    assert "--spell" not in shown.err
+    assert "bits per base" not in shown.out
+    assert "bits_per_base" not in json.loads((tmp_path / "s.json").read_text(encoding="utf-8"))
+
+
+@pytest.mark.parametrize("unit", ["line", "stream"])
+def test_rna_is_said_to_need_another_letter(charnn, genome_run, tmp_path, unit):
+    (tmp_path / "rna.fa").write_text(">a\nACGUUGCA\n>b\nGGCUN\n", encoding="ascii")
+    shown = charnn("score", "rna.fa", "-m", genome_run, "--unit", unit)
+    notices = [line for line in shown.err.splitlines() if "is RNA" in line]
+    assert notices == [
+        "charnn: rna.fa: is RNA, but the model was trained on DNA, without U; write T for U, as in sed '/^>/!y/Uu/Tt/'"
+    ]
+    assert "is RNA" not in charnn("score", "--text", "ACGT", "-m", genome_run).err

@@ -95,7 +95,8 @@ def score_texts(
         if not totals.num_scores:
             raise charnn.api.empty_text_error(files, "there is nothing to score")
         note_uncounted(totals.score)
-        charnn.api.report_unknown(totals.score, options, scorer.tokenizer, "this text")
+        of = ", ".join(source.files) if scorer.tokenizer.fasta and len(source.files) == 1 else "this text"
+        charnn.api.report_unknown(totals.score, options, scorer.tokenizer, of)
         noun = noun_of(options, source.kept) or ("text" if texts else "")
         is_series = charnn.api.is_series(scorer.tokenizer)
         reads_backward = any(each.is_backward for each in scorer.estimators)
