@@ -96,7 +96,7 @@ def test_samples_that_are_no_music_are_left_out(charnn, of_tunes, tmp_path, capf
     )
     assert done.status == 1
     assert done.out.count("K:C") == 2  # the text is shown all the same
-    wanted = "--midi: none of the 2 samples can be played (the first: it has no note); nothing is written; sample again"
+    wanted = "--midi: none of the 2 samples can be played; the first: it has no note (cut off by --length); nothing is written; raise --length"
     assert wanted in done.err
     assert not (tmp_path / "out.mid").exists()
     written = MidiOutput(read_model(of_tunes), ["X:1\nK:C\n", SHORT], 1, str(tmp_path / "out.mid"))
@@ -105,6 +105,26 @@ def test_samples_that_are_no_music_are_left_out(charnn, of_tunes, tmp_path, capf
         written.take(number, Sample(1, ended=ended))
     written.write()
     notices = capfd.readouterr().err
-    assert f"sample 1: cannot be played (it has no note); left out of {tmp_path / 'out.mid'}" in notices
+    assert f"sample 1: cannot be played: it has no note; left out of {tmp_path / 'out.mid'}" in notices
     assert "wrote 1 tune to" in notices
     assert notes_of((tmp_path / "out.mid").read_bytes())[0] == SHORT_PLAYED
+
+
+@pytest.mark.parametrize(
+    ("tune", "reason"),
+    [
+        ("X:1\nL:one\nK:C\nC|", "found 'L:one', but a note length is written as in L:1/8"),
+        ("X:1\nM:152/\nK:C\nC|", "found 'M:152/', but a metre is written as in M:6/8"),
+        ("X:1\nM:6/8\nQ:1/152/\nK:C\nC|", "found 'Q:1/152/', but a tempo is written as in Q:1/4=120"),
+        ("X:1\nM:6/8\nK:C\nC [CE", "a chord is not closed with ]"),
+        ("X:1\nM:6/8\nK:C\nC/0", "its notes are not valid ABC notation"),
+    ],
+)
+def test_what_cannot_be_read_is_said_in_terms_of_the_notation(tune, reason, capfd):
+    assert midi.music_of([tune]).refused == {0: reason}
+    assert capfd.readouterr() == ("", "")
+
+
+def test_a_length_after_the_notes_is_none_of_the_header():
+    names, starts = notes_of(midi.music_of(["X:1\nK:C\nAB\nL:1/8\nc"]).content)
+    assert (names, starts) == (["A4", "B4", "C5"], [0, 0.5, 1])
