@@ -191,7 +191,8 @@ def json_object(where: str, line: str, wanted: str) -> dict[str, Any]:
     except RecursionError:
         raise TextError(f"{where}: is nested too deeply; {wanted}") from None
     except ValueError as error:
-        raise TextError(f"{where}: is not JSON ({error}); {wanted}") from error
+        found = f"{error.msg}: column {error.colno}" if isinstance(error, json.JSONDecodeError) else error
+        raise TextError(f"{where}: is not JSON ({found}); {wanted}") from error
     if not isinstance(found, dict):
         raise TextError(f"{where}: found {_KINDS.get(type(found), 'a number')}, but {wanted}")
     return found
