@@ -1,6 +1,7 @@
 """FASTA: sequences of DNA, RNA or proteins, each record becoming one line of text.
 
 The sequence lines of a record are joined, its header line `>name description` is left out, and a line end follows the record.
+Lines that begin with a semicolon are comments, as in the oldest files.
 """
 
 import re
@@ -25,6 +26,7 @@ all are codes of bases: a protein soon has one of EFILPQ."""
 LOWER = bytes(range(ord("a"), ord("z") + 1))
 _NOT_LOWER = bytes(set(range(256)) - set(LOWER))
 _WHITE_SPACE = b" \t\n\r\f\v"
+_COMMENT = re.compile(r"(?<=\n);[^\n]*")
 _BASE_CODES, _BASES = b"ACGTURYSWKMBDHVNX-", b"ACGTU"
 """The codes of IUPAC, X for a masked base, and - for a gap."""
 _RESIDUES = bytes(set(LOWER.upper()) - set(b"BJXZ")) + b"*"
@@ -84,8 +86,8 @@ def alphabet_of(name: str, head: str) -> str:
     Raises:
         TextError: if the file does not begin like FASTA.
     """
-    lines = head.split("\n")
-    if not head.lstrip().startswith(">"):
+    lines = _COMMENT.sub("", "\n" + head)[1:].split("\n")
+    if not "\n".join(lines).lstrip().startswith(">"):
         number = next((number for number, line in enumerate(lines, start=1) if line.strip()), 1)
         raise _not_fasta(name, number, lines[number - 1])
     if suffix_of(name) == PROTEIN_SUFFIX:
@@ -133,7 +135,7 @@ def fasta_text(
     for chunk in chunks:
         text = held + chunk
         last = text.rfind("\n")
-        end = last if last >= 0 and (last == len(text) - 1 or text[last + 1] == ">") else len(text)
+        end = last if last >= 0 and (last == len(text) - 1 or text[last + 1] in ">;") else len(text)
         held = text[end:]
         reader.read(text[:end])
         if reader.num_gathered >= CHUNK_CHARS:
@@ -167,6 +169,7 @@ class _Reader:
     _num_letters: int = 0
     _num_of_record: int = 0
     _num_lower: int = 0
+    _num_comments: int = 0
     _num_ambiguous: int = 0
     _num_runs: int = 0
     _ends_in_run: bool = False
@@ -182,7 +185,7 @@ class _Reader:
         self._table = every.upper() if self.fasta.case == "upper" else every
 
     def read(self, text: str) -> None:
-        """Read a piece, in which each header line is whole."""
+        """Read a piece, in which each header line and each comment is whole."""
         body, *records = text.split("\n>")
         self._add(body)
         for record in records:
@@ -222,6 +225,9 @@ class _Reader:
         self.num_gathered += len(text)
 
     def _add(self, body: str) -> None:
+        if "\n;" in body:
+            body, num_comments = _COMMENT.subn("", body)
+            self._num_comments += num_comments
         data = body.encode("ascii", "replace")
         if data.translate(None, self._allowed):
             self._refuse(body)
@@ -268,6 +274,8 @@ class _Reader:
         """Return what was read, and what became of it."""
         fasta = self.fasta
         parts = [f"{self.name}: {_counted(self.num_records, 'record')} of {_counted(self._num_letters, fasta.letter)}"]
+        if self._num_comments:
+            parts.append(f"{_counted(self._num_comments, 'comment line')} (;) left out")
         if self._num_lower and fasta.case == "upper":
             parts.append(f"{self._num_lower:,} lower-case letters became upper case (--fasta-case keep keeps them)")
         if self._num_ambiguous and fasta.ambiguous != "keep":

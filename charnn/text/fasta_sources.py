@@ -1,5 +1,6 @@
 """Which of the texts that a user names are FASTA, and how they are read: to train a model, and by it."""
 
+import re
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
@@ -10,6 +11,7 @@ from charnn.notices import notice_logger
 from charnn.options import refuse_unused
 from charnn.text.decoding import decoded
 from charnn.text.fasta import Fasta, alphabet_of, is_fasta_name
+from charnn.text.file_kinds import HEAD_BYTES
 from charnn.text.sources import Source, opened
 from charnn.text.unit_kinds import has_own_boundary
 
@@ -17,6 +19,12 @@ if TYPE_CHECKING:
     from charnn.text.tokenizers import Tokenizer
 
 logger = notice_logger(__name__)
+
+MOST_LOOKED_AT = 16
+"""Files of plain text whose beginning is looked at."""
+_FASTQ = re.compile(rb"@[^\n]*\n[A-Za-z.*-]+\r?\n\+")
+_FASTA = re.compile(rb">\S[^\n]*\n(?:[A-Z*-]{4,}|[a-z*-]{4,})\r?(?:\n|$)")
+"""What texts of sequences begin with: a line of quoted text has spaces."""
 
 
 def as_fasta(sources: Sequence[Source], options: TextOptions) -> list[Source]:
@@ -33,6 +41,8 @@ def as_fasta(sources: Sequence[Source], options: TextOptions) -> list[Source]:
     if not fasta or options.tokenizer == "byte":
         for flag, is_set in options.for_fasta().items():
             refuse_unused(flag, is_set, "FASTA (.fa, .fasta, .fna, .ffn, .frn, .faa)")
+        if options.tokenizer != "byte" and options.column is None:
+            _note_sequences(sources)
         return list(sources)
     other = next((source for source in sources if source not in fasta), None)
     if other is not None:
@@ -80,6 +90,7 @@ def sequences_of(sources: Sequence[Source], tokenizer: "Tokenizer | None", unit:
     if fasta is None:
         return list(sources)
     read = [replace(source, fasta=fasta) if _is_fasta(source) else source for source in sources]
+    _note_sequences([source for source in read if source.fasta is None])
     pipe = next((source for source in read if _is_named_pipe(source) and not source.fasta), None)
     if pipe is not None:
         logger.info(f"{pipe.name}: is a pipe, and is read as plain text; if it is FASTA, pipe it into - instead")
@@ -88,6 +99,32 @@ def sequences_of(sources: Sequence[Source], tokenizer: "Tokenizer | None", unit:
             f"--unit {unit}: found FASTA, {first}, which has none; use --unit line, which makes each record a unit"
         )
     return read
+
+
+def _note_sequences(sources: Sequence[Source]) -> None:
+    """Log the first text that holds sequences, but is read as plain text: FASTQ, or FASTA by its content, not by its name."""
+    for source in sources[:MOST_LOOKED_AT]:
+        if _is_named_pipe(source):
+            continue
+        with opened(source) as text:
+            if source.path is not None:
+                head = text.file.read(HEAD_BYTES)
+            elif text.file is text.stored:
+                head = text.file.peek(HEAD_BYTES)[:HEAD_BYTES]  # type: ignore[attr-defined]
+            else:  # what is unpacked here cannot be read again
+                continue
+        if _FASTQ.match(head):
+            logger.info(
+                f"{source.name}: holds FASTQ, and is read as plain text, names and qualities included; to read its sequences, "
+                "make it FASTA: awk 'NR%4==1{sub(/^@/,\">\");print}NR%4==2' READS.fastq > READS.fa"
+            )
+            return
+        if _FASTA.match(head):
+            logger.info(
+                f"{source.name}: looks like FASTA, and is read as plain text, headers and line ends included; to read its "
+                "records, write them to a file whose name ends in .fa"
+            )
+            return
 
 
 def first_fasta(sources: Sequence[Source]) -> Source | None:

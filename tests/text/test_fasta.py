@@ -302,3 +302,39 @@ def test_the_genome_is_what_its_script_writes(tmp_path, monkeypatch):
     module.main()
     for name in ("genome.fa", "genes.fa"):
         assert (tmp_path / name).read_bytes() == (REPOSITORY / "corpora" / name).read_bytes()
+
+
+@given(st.integers(1, 60))
+def test_lines_that_begin_with_a_semicolon_are_comments(size):
+    content = ";old\n>a ;x\nAC\n;mid >dle\n;\nGT\n>b\n;other\nGG\n;end"
+    notes = []
+    chunks = iter([content[at : at + size] for at in range(0, len(content), size)])
+    records = deque()
+    assert "".join(fasta_text("c.fa", chunks, Fasta(), notes=notes, records=records)) == "ACGT\nGG\n"
+    assert list(records) == [Record("a", 2), Record("b", 7)]
+    assert notes == ["c.fa: 2 records of 6 bases; 5 comment lines (;) left out"]
+    assert alphabet_of("c.fa", content) == "DNA"
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "said"),
+    [
+        ("x.fastq", "@r1\nACGT\n+\nIIII\n", "holds FASTQ, and is read as plain text, names and qualities included"),
+        (
+            "x.txt",
+            ">r1 one\nACGT\nACG\n",
+            "looks like FASTA, and is read as plain text, headers and line ends included",
+        ),
+        ("x.txt", "> he said\nthat is so\n", None),
+        ("x.txt", ">From the south\nThe wind came.\n", None),
+    ],
+)
+def test_sequences_that_are_read_as_plain_text_are_named(tmp_path, name, content, said):
+    path = written(tmp_path, name, content * 3)
+    with collected_notices() as notices:
+        prepared(tmp_path, path)
+    found = [notice for notice in notices if "is read as plain text" in notice]
+    assert [notice.startswith(f"{path}: {said};") for notice in found] == ([True] if said else [])
+    with collected_notices() as notices:
+        prepared(tmp_path, path, tokenizer="byte")
+    assert not any("plain text" in notice for notice in notices)
