@@ -2,6 +2,7 @@
 
 import gzip
 import importlib.util
+import os
 from collections import deque
 from dataclasses import replace
 from itertools import pairwise
@@ -338,3 +339,16 @@ def test_sequences_that_are_read_as_plain_text_are_named(tmp_path, name, content
     with collected_notices() as notices:
         prepared(tmp_path, path, tokenizer="byte")
     assert not any("plain text" in notice for notice in notices)
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="a system without named pipes")
+def test_a_named_pipe_is_not_opened_to_see_whether_it_is_fasta(tmp_path):
+    """Opening it would wait for a writer, and what was read of it would be lost."""
+    tokenizer = prepared(tmp_path, written(tmp_path, "x.fa", DNA)).tokenizer
+    os.mkfifo(tmp_path / "pipe")
+    with collected_notices() as notices:
+        (source,) = sequences_of(find_sources([str(tmp_path / "pipe")]), tokenizer)
+    assert source.fasta is None
+    assert notices == [
+        f"{tmp_path / 'pipe'}: is a pipe, and is read as plain text; if it is FASTA, pipe it into - instead"
+    ]
