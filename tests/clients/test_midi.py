@@ -1,8 +1,11 @@
 """`charnn sample --midi`: the notes that music21 reads in the file are those of the tunes."""
 
+import re
+
 import pytest
 
 from charnn.cli.output.midi_output import MidiOutput
+from charnn.errors import TextError
 from charnn.sampling.streams import Sample
 from charnn.storage.model_directory import read_model
 from tests.clients.conftest import INSTALL
@@ -96,7 +99,7 @@ def test_samples_that_are_no_music_are_left_out(charnn, of_tunes, tmp_path, capf
     )
     assert done.status == 1
     assert done.out.count("K:C") == 2  # the text is shown all the same
-    wanted = "--midi: none of the 2 samples can be played; the first: it has no note (cut off by --length); nothing is written; raise --length"
+    wanted = "--midi: none of the 2 samples can be played; the first: it has no note"
     assert wanted in done.err
     assert not (tmp_path / "out.mid").exists()
     written = MidiOutput(read_model(of_tunes), ["X:1\nK:C\n", SHORT], 1, str(tmp_path / "out.mid"))
@@ -128,3 +131,26 @@ def test_what_cannot_be_read_is_said_in_terms_of_the_notation(tune, reason, capf
 def test_a_length_after_the_notes_is_none_of_the_header():
     names, starts = notes_of(midi.music_of(["X:1\nK:C\nAB\nL:1/8\nc"]).content)
     assert (names, starts) == (["A4", "B4", "C5"], [0, 0.5, 1])
+
+
+@pytest.mark.parametrize(
+    ("reasons", "advice"),
+    [
+        (("length", "length"), "it has no note (cut off by --length); nothing is written; raise --length"),
+        (("unit", "length"), "it has no note; nothing is written; sample again, or lower --temperature"),
+    ],
+)
+def test_of_tunes_that_were_cut_off_more_are_advised(of_tunes, tmp_path, capfd, reasons, advice):
+    written = MidiOutput(read_model(of_tunes), ["X:1\nK:C\n"] * 2, 1, str(tmp_path / "out.mid"))
+    for number, ended in enumerate(reasons):
+        written.take(number, Sample(1, ended=ended))
+    with pytest.raises(TextError, match=re.escape(f"none of the 2 samples can be played; the first: {advice}") + "$"):
+        written.write()
+    mixed = MidiOutput(read_model(of_tunes), ["X:1\nK:C\n", SHORT], 1, str(tmp_path / "out.mid"))
+    for number in range(2):
+        mixed.take(number, Sample(1, ended="length"))
+    mixed.write()
+    wanted = (
+        f"sample 1: cannot be played: it has no note (cut off by --length); left out of {tmp_path / 'out.mid'}; raise"
+    )
+    assert wanted in capfd.readouterr().err
