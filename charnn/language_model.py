@@ -21,7 +21,7 @@ from charnn.inference.prompt import outputs_of_layers
 from charnn.options import checked_text, checked_texts, pick, refuse_both, with_tuples
 from charnn.sampling.build import SampledText
 from charnn.sampling.completion import NextWord, WordCompleter
-from charnn.sampling.forecast import LEVELS, Forecast, forecast_values
+from charnn.sampling.forecast import LEVELS, Forecast, check_steps, forecast_values
 from charnn.sampling.texts import sampled_texts, text_pieces
 from charnn.scoring import infilling
 from charnn.scoring.build import build_scorer, checked_score_options
@@ -145,12 +145,17 @@ class LanguageModel:
 
         Args:
             values: the last ones, NaN where one is missing; None for the end of the series that the model was trained on.
+            steps: to forecast, at least 1.
             options: see `sample`.
+
+        Raises:
+            OptionError: for fewer than 1 step.
 
         Example:
             >>> charnn.load("runs/series").forecast([12.1, 12.9], steps=7, num_samples=20, seed=1).quantiles.shape
             (7, 5)
         """
+        check_steps(steps, "steps")
         chosen = {"length": steps, "num_samples": num_samples, "forecast": True}
         given = pick(SampleOptions, {**with_tuples(options, SampleArguments.__annotations__), **chosen})
         return forecast_values(self.group.single("a forecast"), values, given, quantiles)

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from numbers import Real
 
 import numpy as np
 import numpy.typing as npt
@@ -12,7 +13,7 @@ from charnn.errors import ModelError, OptionError, TextError
 from charnn.inference.build import build_stepper
 from charnn.inference.prompt import PromptState, prefill
 from charnn.inference.stepper import Stepper
-from charnn.sampling.build import build_sampler, check_can_write, check_length, drawn_seed, finished_samples
+from charnn.sampling.build import build_sampler, check_can_write, drawn_seed, finished_samples
 from charnn.sampling.streams import SampleRequest
 from charnn.storage.labels import with_label
 from charnn.storage.model_directory import Model
@@ -114,6 +115,17 @@ def ids_of_values(tokenizer: BinsTokenizer, values: Iterable[float]) -> npt.NDAr
     return tokenizer.ids_of(array)
 
 
+def check_steps(steps: int | None, name: str = "--length") -> None:
+    """Refuse a forecast of fewer than 1 step, whose samples would never end. Raises OptionError.
+
+    Args:
+        steps: None for the default.
+        name: of the option, for the message.
+    """
+    if isinstance(steps, Real) and steps < 1:
+        raise OptionError(f"{name}: found {steps}, but a forecast has at least 1 step")
+
+
 def forecast_after(
     model: Model,
     stepper: Stepper,
@@ -131,7 +143,7 @@ def forecast_after(
         levels: of the quantiles.
 
     Raises:
-        OptionError: for levels that are not between 0 and 1.
+        OptionError: for levels that are not between 0 and 1, or a length below 1.
         ModelError: for a model of text, or if all samples end at once.
 
     Example:
@@ -146,6 +158,7 @@ def forecast_after(
         raise OptionError(
             "quantiles: found a level that is not between 0 and 1, or none; pass some, as in [0.1, 0.5, 0.9]"
         )
+    check_steps(options.length)
     seed = drawn_seed(options)
     requests = [SampleRequest(state, seed + number) for number in range(options.num_samples)]
     samples = finished_samples(build_sampler(model, stepper, options), requests)
@@ -192,7 +205,7 @@ def forecast_values(
     """
     tokenizer, model = numbers_tokenizer(model, "a forecast"), with_label(model, options.label)
     check_can_write(model, options)
-    check_length(options)
+    check_steps(options.length)
     stepper = build_stepper(model, weights=options.weights, device=options.device)
     given = None if values is None else np.asarray(list(values), dtype=object)
     ids = end_of_series(model) if given is None else ids_of_values(tokenizer, given)

@@ -91,6 +91,14 @@ def test_levels_are_between_0_and_1(series, levels):
         series.forecast([1], steps=1, quantiles=levels)
 
 
+@pytest.mark.parametrize("steps", [0, -1])
+def test_a_forecast_has_at_least_one_step(series, steps):
+    with pytest.raises(OptionError, match=rf"^steps: found {steps}, but a forecast has at least 1 step$"):
+        series.forecast([1, 2], steps=steps)
+    with pytest.raises(OptionError, match=rf"^--length: found {steps}, but a forecast has at least 1 step$"):
+        forecast_values(series.models[0], [1, 2], SampleOptions(length=steps, num_samples=2))
+
+
 def test_a_model_of_text_forecasts_nothing(run):
     with pytest.raises(
         ModelError, match="is a model of text, but a forecast needs one of numbers; train with tokenizer bins"
