@@ -8,7 +8,7 @@ from typer.core import TyperCommand, TyperGroup
 
 from charnn.cli.help import paragraphs, rows_of, show_command, show_help
 from charnn.cli.usage_errors import no_such
-from charnn.cli.values import read_plainly, with_empty_values
+from charnn.cli.values import read_plainly, refuse_second_column, with_empty_values
 from charnn.errors import OptionError
 
 COMMANDS = {
@@ -71,7 +71,9 @@ class _Command(TyperCommand):
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         """Parse the arguments."""
         args = with_empty_values(args)
-        read_plainly(self.get_params(ctx))
+        parameters = self.get_params(ctx)
+        read_plainly(parameters)
+        refuse_second_column(parameters, args)
         return super().parse_args(ctx, args)
 
     def format_help(self, ctx: Any, formatter: Any) -> None:  # noqa: ARG002

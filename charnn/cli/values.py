@@ -9,6 +9,8 @@ import re
 from collections.abc import Callable
 from typing import Any, Literal, get_args, get_origin
 
+from charnn.errors import OptionError
+
 INTEGER = re.compile(r"-?[0-9]{1,15}")
 ADDRESS = re.compile(r"auto|local|ray://\S+|\S+:[0-9]+")
 DECIMAL = re.compile(r"-?[0-9]{1,15}(\.[0-9]{1,15})?(e-?[0-9]{1,2})?")
@@ -66,6 +68,21 @@ def with_empty_values(arguments: list[str]) -> list[str]:
         if argument == "--ray" and not ADDRESS.fullmatch(following):
             found.append("")
     return found
+
+
+def refuse_second_column(parameters: list[Any], arguments: list[str]) -> None:
+    """Refuse two columns for a command that reads one, since the last would be read without a word. Raises OptionError."""
+    if not any(parameter.name == "column" and not parameter.multiple for parameter in parameters):
+        return
+    found: list[str] = []
+    for argument, following in itertools.pairwise([*itertools.takewhile(lambda each: each != "--", arguments), ""]):
+        if argument == "--column":
+            found.append(following)
+        elif argument.startswith("--column="):
+            found.append(argument.removeprefix("--column="))
+    first, *others = dict.fromkeys(found) or [""]
+    if others:
+        raise OptionError(f"--column: found {first} and {others[0]}, but one column is read; name one of them")
 
 
 def plain_value(text: Any, kind: Any) -> Any:

@@ -15,7 +15,6 @@ import charnn as api
 from charnn.analysis.surprisals import beginning, text_to_read
 from charnn.cli.output.fan import fan_chart, shown
 from charnn.cli.output.fan_svg import fan_svg
-from charnn.errors import OptionError
 from charnn.text.bins import UNKNOWN_ID
 from tests.conftest import REPOSITORY
 
@@ -139,6 +138,8 @@ def test_a_forecast_on_a_terminal_is_drawn_and_stays_within_its_width(charnn, se
         ("sample -m runs/series --forecast --svg f.png", 2, "--svg: found f.png, but the picture is SVG"),
         ("sample -m runs/series --format tsv", 2, "--format tsv"),
         ("sample -m runs/series --column degrees", 2, "--column"),
+        ("train t.csv --tokenizer bins --column degrees --column day", 2, "--column: found degrees and day, but one column is read; "),
+        ("sample --forecast --prompt-file t.csv --column=degrees --column day", 2, "--column: found degrees and day, but one col"),
         ("compare runs/series runs/series t.csv", 1, "runs/series: is a model of numbers, but a comparison is in bits per char"),
         ("predict 12. -m runs/series --complete", 1, "runs/series: is a model of numbers, which have no words to complete; "),
         ("export runs/series --to hf", 1, "runs/series: is a model of numbers, which --to hf cannot read, as it is for text; "),
@@ -268,9 +269,3 @@ def test_a_report_shows_held_out_text_with_a_gap(charnn, series, tmp_path):
     assert np.count_nonzero(held_out == UNKNOWN_ID) == 1
     assert model.tokenizer.encode(text_to_read(model, None, max_tokens=len(held_out))).tolist() == held_out.tolist()
     assert "<unk>" in beginning("12 <unk> 13 " * 50, model.tokenizer, 20)
-
-
-def test_a_forecast_of_no_step_is_refused(series):
-    for steps in (0, -1):
-        with pytest.raises(OptionError, match=f"^length.*{steps}"):
-            api.load(series).forecast([10.0], steps=steps)
