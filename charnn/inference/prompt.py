@@ -10,6 +10,7 @@ from charnn.config import OnUnknown
 from charnn.errors import UnknownTokenError
 from charnn.inference.engine import Engine, EngineState, Floats
 from charnn.inference.stepper import READ_AT_ONCE, Stepper, stepper_for
+from charnn.text.bins import is_of_numbers
 from charnn.text.characters import is_escaped_byte
 from charnn.text.tokenizers import Token, Tokenizer
 
@@ -32,6 +33,8 @@ def encode_prompt(
 ) -> npt.NDArray[np.int64]:
     """Return a prompt's ids (N,).
 
+    A missing value of a series of numbers is read as in training, if there were any.
+
     Args:
         offset: characters that the user gave before it.
         name: its source, for messages.
@@ -44,6 +47,13 @@ def encode_prompt(
     unknown = tokenizer.vocabulary.unknown_id
     if unknown is None or not np.any(ids == unknown) or on_unknown == "unk":
         return ids
+    if on_unknown == "error" and is_of_numbers(tokenizer):
+        if tokenizer.vocabulary.counts[unknown]:
+            return ids
+        raise UnknownTokenError(
+            f"{name}: value {np.flatnonzero(ids == unknown)[0] + 1:,} of {len(ids):,} is missing, but the model was trained on "
+            f"numbers none of which was missing; fill it in{remedy}"
+        )
     if on_unknown == "error":
         raise _unknown_token(tokenizer, text, unknown, offset, name, remedy)
     known: npt.NDArray[np.int64] = ids[ids != unknown]

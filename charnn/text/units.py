@@ -15,6 +15,7 @@ from charnn.text.tables import has_table_suffix
 from charnn.text.tokenizers import Tokenizer, text_encoding
 from charnn.text.tunes import tunes
 from charnn.text.unit_kinds import separator_of
+from charnn.text.vocabulary import UNKNOWN
 
 logger = notice_logger(__name__)
 
@@ -74,7 +75,7 @@ def read_series(file: str, tokenizer: Tokenizer, *, column: str | None, trained_
     else:
         source = replace(source, column=Column(column, tokenizer.unit, holds_numbers=True))
     text = "".join(_read_and_log([source], text_encoding(tokenizer, encoding))).removesuffix("\n")
-    if not text.strip():
+    if all(word == UNKNOWN for word in text.split()):
         raise TextError(f"{display_name(file)}: contains no number to continue; write some, or leave --prompt-file out")
     return text
 

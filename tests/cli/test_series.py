@@ -15,7 +15,9 @@ import charnn as api
 from charnn.analysis.surprisals import beginning, text_to_read
 from charnn.cli.output.fan import fan_chart, shown
 from charnn.cli.output.fan_svg import fan_svg
-from charnn.text.bins import UNKNOWN_ID
+from charnn.errors import UnknownTokenError
+from charnn.inference.prompt import encode_prompt
+from charnn.text.bins import UNKNOWN_ID, train_bins
 from tests.conftest import REPOSITORY
 
 SMALL = ["--hidden-size", "8", "--batch-size", "4", "--bptt", "16", "--precision", "fp32", "--steps", "20"]
@@ -101,6 +103,28 @@ def test_a_prompt_file_is_read_by_the_column_of_training(charnn, series):
     assert found == charnn("sample", "--prompt-file", "last.txt", *options).out
     assert found == charnn("sample", "--prompt-file", "other.csv", "--column", "T", *options).out
     assert found == charnn("sample", Path("last.txt").read_text(encoding="utf-8"), *options).out
+
+
+def test_an_empty_cell_of_a_prompt_file_is_a_missing_value_as_in_training(charnn, series):
+    options = ["-m", series, "--forecast", "-n", 2, "--num-samples", 5, "--seed", 1, "--format", "tsv"]
+    Path("last.csv").write_text("day,degrees\n1,12.1\n2,\n3,13.2\n4,10.3\n", encoding="utf-8")
+    found = charnn("sample", "--prompt-file", "last.csv", *options)
+    assert found.status == 0, found.err
+    assert found.out == charnn("sample", "12.1 <unk> 13.2 10.3", *options, "--on-unknown", "unk").out
+    values = api.load(series).forecast([12.1, float("nan"), 13.2, 10.3], steps=2, num_samples=5, seed=1)
+    medians = [float(row["q50"]) for row in csv.DictReader(found.out.splitlines(), delimiter="\t")]
+    assert medians == [row["q50"] for row in values.rows()]
+    Path("none.csv").write_text("day,degrees\n1,\n2,\n", encoding="utf-8")
+    assert "none.csv: contains no number to continue; " in charnn("sample", "--prompt-file", "none.csv", *options).err
+
+
+def test_a_missing_value_is_named_where_the_model_never_saw_one():
+    tokenizer = train_bins(["1 2 3"], "stream", size=None)
+    with pytest.raises(
+        UnknownTokenError, match=r"^p: value 2 of 3 is missing, but the model was trained on numbers none of "
+    ):
+        encode_prompt(tokenizer, "1 <unk> 3", on_unknown="error", name="p")
+    assert len(encode_prompt(tokenizer, "1 <unk> 3", on_unknown="skip")) == 2
 
 
 def test_a_forecast_on_a_terminal_is_drawn_and_stays_within_its_width(charnn, series, monkeypatch):
