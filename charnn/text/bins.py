@@ -20,6 +20,7 @@ from charnn.files import JsonObject
 from charnn.text.decoders import Decoder
 from charnn.text.fasta import Fasta
 from charnn.text.quantiles import Bins, Values, fit_bins
+from charnn.text.tables import has_table_suffix
 from charnn.text.tokenizer import Tokenizer, tokenizer_json
 from charnn.text.vocabulary import DOCUMENT_BOUNDARY, UNKNOWN, Token, Vocabulary
 
@@ -31,6 +32,9 @@ NUM_SPECIAL = 2
 """<unk> and the boundary, whose ids come before those of the bins."""
 UNKNOWN_ID, BOUNDARY_ID = 0, 1
 _WORD = re.compile(r"\S+")
+_GROUPED = re.compile(r"[+-]?[1-9][0-9]{0,2}(,[0-9]{3})+(\.[0-9]*)?")
+"""A number with commas that may separate thousands."""
+_OF_TABLE = re.compile(r"[,;\t{]")
 _WORD_OR_LINE_END = re.compile(r"\S+|\n")
 
 
@@ -44,6 +48,11 @@ def is_number(word: str) -> bool:
 
 def complaint_about(word: str) -> str:
     """Return what is wrong with a word that is no number, and what to write instead."""
+    if _GROUPED.fullmatch(word):
+        without = word.replace(",", "")
+        decimal = word.replace(",", ".")
+        or_decimal = f", or {decimal} if the comma stands before decimals" if is_number(decimal) else ""
+        return f"found {word!r}, which is not a number; write it without commas, as in {without}{or_decimal}"
     if is_number(word.replace(",", ".", 1)):
         return f"found {word!r}, which is not a number; write a point before the decimals, as in {word.replace(',', '.', 1)}"
     return (
@@ -66,9 +75,21 @@ def checked_lines(name: str, chunks: Iterable[str]) -> Iterator[str]:
             for found in _WORD.finditer(chunk):
                 if found[0] != UNKNOWN and not is_number(found[0]):
                     where = line + chunk.count("\n", 0, found.start())
-                    raise TextError(f"{name}:{where}: {complaint_about(found[0])}")
+                    row = chunk[chunk.rfind("\n", 0, found.start()) + 1 :].partition("\n")[0]
+                    remedy = _column_remedy(name, row)
+                    raise TextError(f"{name}:{where}: {complaint_about(found[0])}{remedy}")
         line += chunk.count("\n")
         yield chunk
+
+
+def _column_remedy(name: str, row: str) -> str:
+    """Return what to do about a row that is evidently one of a table or of JSON lines; nothing for any other."""
+    is_row = has_table_suffix(name) or (_OF_TABLE.search(row) and not all(map(_may_be_number, row.split())))
+    return "; train, score and sample read one column of a table with --column NAME" if is_row else ""
+
+
+def _may_be_number(word: str) -> bool:
+    return is_number(word.replace(",", ""))
 
 
 def _are_numbers(words: Sequence[str]) -> bool:
@@ -242,12 +263,13 @@ def _names(bins: Bins) -> tuple[str, ...]:
     return (UNKNOWN, DOCUMENT_BOUNDARY, *bins.names())
 
 
-def train_bins(texts: Iterable[str], unit: Unit, *, size: int | None) -> BinsTokenizer:
+def train_bins(texts: Iterable[str], unit: Unit, *, size: int | None, name: str = "the training text") -> BinsTokenizer:
     """Return a tokenizer whose bins are quantiles of the numbers of a text.
 
     Args:
         texts: in parts that end between two numbers.
         size: of the vocabulary at most.
+        name: of the text, for messages.
 
     Raises:
         TextError: for a text without any number.
@@ -257,7 +279,7 @@ def train_bins(texts: Iterable[str], unit: Unit, *, size: int | None) -> BinsTok
         distinct.add(values_of(text))
     values, counts = distinct.counted()
     if not len(values):
-        raise TextError("the training text has no number; write one per line, or name a column that has some")
+        raise TextError(f"{name} has no number to train on; write one per line, or name a column that has some")
     bins = fit_bins(values, counts, most=(size or DEFAULT_SIZE) - NUM_SPECIAL)
     of_bins = np.bincount(bins.of(values), counts, minlength=len(bins))
     return BinsTokenizer.of(bins, unit, of_bins.astype(int).tolist(), distinct.num_missing)

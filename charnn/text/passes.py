@@ -110,7 +110,7 @@ def _encode(
         return Encoded(adapted.tokenizer, sizes, adapted.spelling_examples, [*notes, *adapted.notes])
     if options.tokenizer == "word":
         return encode_words(directory, split_chunks(), options, num_workers=num_workers)._replace(notes=notes)
-    tokenizer = train_tokenizer(options, training_texts, seed=text.seed, counts=counts)
+    tokenizer = train_tokenizer(options, training_texts, seed=text.seed, counts=counts, name=text.short_name)
     tokenizer.fasta = text.fasta
     sizes = encode_chunks(directory, split_chunks(), tokenizer, num_workers=num_workers)
     return Encoded(tokenizer, sizes, notes=notes)

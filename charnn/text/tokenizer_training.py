@@ -61,6 +61,7 @@ def train_tokenizer(
     *,
     seed: int,
     counts: npt.NDArray[np.int64] | None = None,
+    name: str = "the training text",
 ) -> Tokenizer:
     """Build a tokenizer of bytes, characters, subwords or numbers from the training text; for words see `NumberedWords`.
 
@@ -71,12 +72,15 @@ def train_tokenizer(
         texts: starts a new pass over the training text, in chunks that end at line ends.
         counts: the count of each byte or code point (NUM_CODE_POINTS,), if they are known already.
         seed: seed of the lines that SentencePiece samples from a large corpus.
+        name: of the text, for messages.
 
     Raises:
         OptionError: if a vocabulary of the requested size is impossible.
+        TextError: for a series without a number.
     """
     if options.tokenizer == KIND:
-        return train_bins(texts(), options.unit, size=options.vocab_size)
+        of_column = "" if options.column is None else f": the column {options.column}"
+        return train_bins(texts(), options.unit, size=options.vocab_size, name=f"{name}{of_column}")
     boundary = DOCUMENT_BOUNDARY if has_own_boundary(options.unit) else NEWLINE
     values = values_of(options)
     if values is None:

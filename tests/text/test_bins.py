@@ -170,7 +170,14 @@ def test_the_held_out_part_begins_with_a_whole_number(tmp_path):
         ("t.jsonl", '{"b": true}\n', "b", "t.jsonl:1: found true or false in b, but each line must be an object with a number in b"),
         ("t.txt", "1 2\n3\n4 1e999\n", None, "t.txt:3: found '1e999', which is not a finite number; "),
         ("t.txt", "1 2\n3\n12,5\n", None, "t.txt:3: found '12,5', which is not a number; write a point before the decimals, as in 12.5"),
-        ("t.csv", "a,b\n1,\n2,\n", "b", "the training text has no number; "),
+        ("t.csv", "a,b\n1,\n2,\n", "b", "t.csv: the column b has no number to train on; write "),
+        ("t.txt", "<unk>\n", None, "t.txt has no number to train on; write "),
+        ("t.csv", 'a,b\n1,"1,000"\n', "b", "write it without commas, as in 1000, or 1.000 if the comma stands before decimals"),
+        ("t.csv", 'a,b\n1,"-1,000,000.5"\n', "b", "found '-1,000,000.5', which is not a number; write it without commas, as in -1000000.5"),
+        ("t.csv", 'a,b\n1,"0,125"\n', "b", "write a point before the decimals, as in 0.125"),
+        ("t.csv", "a\n1\n", None, "t.csv:1: found 'a', which is not a finite number; write numbers as in -3 or 12.5, and leave a missing "
+            "value empty; train, score and sample read one column of a table with --column NAME"),
+        ("t.txt", "day 1;2\n", None, "; train, score and sample read one column of a table with --column NAME"),
     ],
 )  # fmt: skip
 def test_what_is_no_number_is_an_error_that_names_the_line(tmp_path, name, content, column, message):
