@@ -51,8 +51,8 @@ def encode_prompt(
         if tokenizer.vocabulary.counts[unknown]:
             return ids
         raise UnknownTokenError(
-            f"{name}: value {np.flatnonzero(ids == unknown)[0] + 1:,} of {len(ids):,} is missing, but the model was trained on "
-            f"numbers none of which was missing; fill it in{remedy}"
+            f"{name}: value {np.flatnonzero(ids == unknown)[0] + 1:,} of {len(ids):,} is missing, but none was in the series "
+            f"from which the model's bins were learned; fill it in{remedy}"
         )
     if on_unknown == "error":
         raise _unknown_token(tokenizer, text, unknown, offset, name, remedy)
