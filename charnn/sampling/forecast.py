@@ -154,10 +154,7 @@ def forecast_after(
         array([12.1, 12.9])
     """
     tokenizer = numbers_tokenizer(model, "a forecast")
-    if not levels or not all(0 < level < 1 for level in levels):
-        raise OptionError(
-            "quantiles: found a level that is not between 0 and 1, or none; pass some, as in [0.1, 0.5, 0.9]"
-        )
+    levels = _checked_levels(levels)
     check_steps(options.length)
     seed = drawn_seed(options)
     requests = [SampleRequest(state, seed + number) for number in range(options.num_samples)]
@@ -181,13 +178,25 @@ def forecast_after(
         else history[-HISTORY_STORED:]
     )
     return Forecast(
-        tuple(levels),
+        levels,
         quantiles_of(tokenizer.bins, counts_TM, levels),
         medians[ids_ST],
         known,
         tokenizer.bins.decimals,
         seed,
     )
+
+
+def _checked_levels(levels: Sequence[float]) -> tuple[float, ...]:
+    try:
+        checked = tuple(map(float, levels))
+    except (TypeError, ValueError):
+        checked = ()
+    if not checked or not all(0 < level < 1 for level in checked):
+        raise OptionError(
+            "quantiles: found a level that is not between 0 and 1, or none; pass some, as in [0.1, 0.5, 0.9]"
+        )
+    return checked
 
 
 def forecast_values(
@@ -204,6 +213,8 @@ def forecast_values(
         (7, 5)
     """
     tokenizer, model = numbers_tokenizer(model, "a forecast"), with_label(model, options.label)
+    if not isinstance(values, Iterable | None):
+        raise TextError(f"values: found {values!r}; pass a list of numbers, and NaN for a missing one")
     check_can_write(model, options)
     check_steps(options.length)
     stepper = build_stepper(model, weights=options.weights, device=options.device)

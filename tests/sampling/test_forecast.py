@@ -79,13 +79,13 @@ def test_a_missing_value_is_one(series):
     np.testing.assert_array_equal(forecast.history, [7, math.nan, 9])
 
 
-@pytest.mark.parametrize("values", [["a"], [math.inf], [[1, 2]], [None, "1,5"]])
+@pytest.mark.parametrize("values", [["a"], [math.inf], [[1, 2]], [None, "1,5"], 5])
 def test_values_that_are_no_numbers_are_refused(series, values):
     with pytest.raises(TextError, match=r"^values: found "):
         series.forecast(values, steps=1)
 
 
-@pytest.mark.parametrize("levels", [[], [0.0], [0.5, 1.0]])
+@pytest.mark.parametrize("levels", [[], [0.0], [0.5, 1.0], "0.5", 0.5, [math.nan]])
 def test_levels_are_between_0_and_1(series, levels):
     with pytest.raises(OptionError, match=r"^quantiles: found a level that is not between 0 and 1"):
         series.forecast([1], steps=1, quantiles=levels)
