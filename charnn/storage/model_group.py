@@ -15,7 +15,7 @@ from charnn.storage.model_directory import Model
 class ModelGroup:
     """One model; the forward and the backward half of a bidirectional model; or several to interpolate.
 
-    Attributes:
+    Args:
         weights: interpolation weights, one per model; none if nothing is interpolated.
     """
 

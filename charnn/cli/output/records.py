@@ -75,9 +75,8 @@ def _aligned(cells: Sequence[Sequence[str]], *, num_headings: int) -> Iterable[s
     if not cells:
         return
     widths = _column_widths(cells)
-    is_number = [all(map(_is_number, column)) for column in zip(*cells[num_headings:], strict=True)] or [False] * len(
-        widths
-    )
+    columns = list(zip(*cells, strict=True))
+    is_number = [all(map(_is_number, column[num_headings:])) for column in columns]
     for number, row in enumerate(cells, start=1):
         parts = [
             " " * (width - console.cell_width(cell)) + cell if right else console.padded(cell, width)
