@@ -21,9 +21,9 @@ def read_any_table(name: str, lines: Iterator[str]) -> Table:
     Raises:
         TextError: naming the line that is no row, or no object.
     """
-    first = next(lines, None)
-    if first is None or not is_json_lines(name, first):
-        return read_table(name, chain([] if first is None else [first], lines))
+    first = next(lines, "")
+    if not is_json_lines(name, first):
+        return read_table(name, chain([first], lines))
     objects = (
         (number, json_object(f"{name}:{number}", line, WANTED))
         for number, line in enumerate(chain([first], lines), start=1)

@@ -440,6 +440,7 @@ def test_json_lines_are_scored_by_their_fields(charnn, run):
     ("content", "message"),
     [
         ('{"text": "x"}\n[1]', "chat.jsonl:2: found a list, but each line must be an object"),
+        ("", "chat.jsonl:1: found no field; each line must be an object with its text in one of them"),
         ("{}", "chat.jsonl:1: found no field; each line must be an object with its text in one of them"),
         ('{"who": "Ann"}', "chat.jsonl:1: found the columns who, but no text; name one of these"),
     ],
