@@ -6,7 +6,7 @@ A tokenizer is built from the training text in `tokenizer_training.py`, stored a
 
 import functools
 import string
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from itertools import accumulate
 from typing import TypeVar
 
@@ -204,7 +204,9 @@ class PretokenizedTokenizer:
 
     def encode(self, text: str) -> Ids:
         """Return the ids of words, line ends and boundaries."""
-        return _encode_with_any(self._encoders, text, lambda: self.encoder(self.id_of))
+        if len(text) >= LONG_TEXT:
+            return _encode_with_any(self._encoders, text, lambda: self.encoder(self.id_of))
+        return np.fromiter((self.id_of(word) for word, _ in self._words(text)), dtype=np.int64)
 
     def encoder(self, id_of: Callable[[str], int]) -> PretokenizedEncoder:
         """Return an encoder with other ids."""
@@ -212,11 +214,13 @@ class PretokenizedTokenizer:
 
     def tokenize(self, text: str) -> list[Token]:
         """Return words, line ends and boundaries."""
+        return [Token(word, self.id_of(word), start) for word, start in self._words(text)]
+
+    def _words(self, text: str) -> Iterator[tuple[str, int]]:
+        """Return each word, line end and boundary with its start position."""
         if self._marks_unit is not None and has_marks(text):
-            words = marked_words(text, self._marks_unit)
-        else:
-            words = ((match.group(), match.start()) for match in WORD.finditer(text))
-        return [Token(word, self.id_of(word), start) for word, start in words]
+            return marked_words(text, self._marks_unit)
+        return ((match.group(), match.start()) for match in WORD.finditer(text))
 
     def id_of(self, word: str) -> int:
         """Return a word's id; version 1 has no boundary of documents within a text."""

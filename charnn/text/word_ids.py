@@ -1,11 +1,10 @@
 """Fast encoding of words of long texts, equal to `split_words`, with a cache of fragments.
 
-Most fragments between two spaces repeat. So a text is split at its spaces and line ends only, the ids of each fragment are
-looked up in a dictionary, and the gaps that need tokens are handled for all fragments in one vectorized operation.
+Most fragments between two spaces repeat. So a text is split at its white space only, the ids of all fragments are looked up
+together (see `fragments.py`), and the gaps that need tokens are handled for all fragments in one vectorized operation.
 """
 
 import functools
-import re
 from array import array
 from collections.abc import Callable
 from typing import Any
@@ -14,64 +13,75 @@ import numpy as np
 import numpy.typing as npt
 
 from charnn.config import Unit
-from charnn.text.pretokenized import WORD, has_marks, marked_words
+from charnn.text.fragments import Cut, FragmentNumbers, Integers, blocks
+from charnn.text.pretokenized import has_marks, marked_words
 from charnn.text.vocabulary import NEWLINE
 from charnn.text.words import LATEST, WordRules, expected_gap, split_words
 
 MAX_CACHED_FRAGMENTS = 1 << 19
 """Maximum number of cached fragments; if there are more, the cache is cleared."""
-_NO_GAP, _NO_FRAGMENT = -1, 1
-_OTHER_SPACES = re.compile(r"[^\S\n ]")
-_PARTS = re.compile(r"\n|[^\S\n]++|\S++")
 _FRAGMENT_ENDINGS = frozenset(",.;:!?")
-_LINE_END_PLACEHOLDER = "\ufdd0"  # a code point that is permanently not a character
-
-Integers = npt.NDArray[np.int64]
+_ANY_WORD = "a"
 
 
-class _Fragments(dict[str, int]):
-    """Numbers fragments (runs with or without white space) in order of appearance, and stores the ids of their tokens.
+class _Fragments:
+    """The fragments of texts, in order of appearance, with the ids of their tokens.
 
     Attributes:
+        numbers: finds the fragments of a text.
         ids: ids of all fragments, concatenated.
         starts: index of the first id of each fragment in `ids`, then their number.
         bits: rules for the gaps around each fragment (see `_bits_before` and `_bits_after`).
+        gaps: the id of each gap, by its bytes.
     """
 
     def __init__(self, id_of: Callable[[str], int], rules: WordRules) -> None:
-        super().__init__()
         self._id_of, self._rules = id_of, rules
-        self._word_bits = _bits_before("a", rules) | _bits_after("a", rules)
+        self._word_bits = self._bits(_ANY_WORD, _ANY_WORD)
         self.ids = array("q")
         self.starts = array("q", [0])
         self.bits = array("B")
-        self._add(NEWLINE, [NEWLINE])
-        self._add("", [])  # represents the end of the text, which has no token
+        self.gaps: dict[bytes, int] = {}
+        self._add([NEWLINE], self._bits(NEWLINE, NEWLINE))
+        self.numbers = FragmentNumbers()
 
-    def __missing__(self, fragment: str) -> int:
+    def __len__(self) -> int:
+        return len(self.bits) + len(self.gaps)
+
+    def id_of_gap(self, gap: bytes) -> int:
+        """Return the id of white space."""
+        id = self.gaps.get(gap)
+        if id is None:
+            id = self.gaps[gap] = self._id_of(gap.decode())
+        return id
+
+    def add(self, fragment: str) -> int:
+        """Return the number of a new fragment."""
         if fragment.isalpha():
-            number = self[fragment] = len(self.bits)
-            self.ids.append(self._id_of(fragment))
-            self.starts.append(len(self.ids))
-            self.bits.append(self._word_bits)
-            return number
-        if fragment[-1] in _FRAGMENT_ENDINGS and fragment[:-1].isalpha():
-            return self._add(fragment, [fragment[:-1], fragment[-1]])
-        return self._add(fragment, [word for word, _ in split_words(fragment, self._rules)])
+            return self._add([fragment], self._word_bits)
+        first, last = fragment[0], fragment[-1]
+        if last in _FRAGMENT_ENDINGS and fragment[:-1].isalpha():
+            tokens = [fragment[:-1], last]
+        else:
+            tokens = [word for word, _ in split_words(fragment, self._rules)]
+            first, last = tokens[0], tokens[-1]
+        return self._add(tokens, self._bits(first, last))
 
-    def _add(self, fragment: str, tokens: list[str]) -> int:
-        number = self[fragment] = len(self.bits)
+    def _add(self, tokens: list[str], bits: int) -> int:
         self.ids.extend([self._id_of(token) for token in tokens])
         self.starts.append(len(self.ids))
-        first, last = (tokens[0], tokens[-1]) if tokens else (NEWLINE, NEWLINE)
-        bits = _bits_before(last, self._rules) | _bits_after(first, self._rules)
-        self.bits.append(bits | (_IS_GAP if _is_gap(fragment) else 0))
-        return number
+        self.bits.append(bits)
+        return len(self.bits) - 1
+
+    def _bits(self, first: str, last: str) -> int:
+        """Return the bits of a fragment by its first and last token; all that begin with a letter or digit are alike."""
+        before, after = (_ANY_WORD if token[0].isalnum() else token for token in (last, first))
+        return _bits_before(before, self._rules) | _bits_after(after, self._rules)
 
 
 _ALL, _CLOSING, _QUOTE_AND_CLOSING = 1, 2, 4
 """The rules by which no gap is expected between two tokens: each has a bit for the left one and, shifted, one for the right."""
-_ANY_RULE, _SHIFT, _IS_GAP = 7, 3, 64
+_ANY_RULE, _SHIFT = 7, 3
 
 
 @functools.lru_cache(maxsize=1 << 10)
@@ -81,7 +91,7 @@ def _bits_before(last: str, rules: WordRules) -> int:
     `expected_gap` is asked about three neighbors that represent all others: a word, a closing mark and a quote.
     """
     bits = _CLOSING
-    if expected_gap(last, "a", rules) == "":
+    if expected_gap(last, _ANY_WORD, rules) == "":
         bits |= _ALL
     if expected_gap(last, '"', rules) == "":
         bits |= _QUOTE_AND_CLOSING
@@ -92,15 +102,11 @@ def _bits_before(last: str, rules: WordRules) -> int:
 def _bits_after(first: str, rules: WordRules) -> int:
     """Return the bits of a token that stands after a gap."""
     bits = _ALL
-    if expected_gap("a", first, rules) == "":
+    if expected_gap(_ANY_WORD, first, rules) == "":
         bits |= _CLOSING
     if expected_gap(",", first, rules) == "":
         bits |= _QUOTE_AND_CLOSING
     return bits << _SHIFT
-
-
-def _is_gap(fragment: str) -> bool:
-    return fragment.isspace() and fragment != NEWLINE
 
 
 class WordEncoder:
@@ -117,74 +123,47 @@ class WordEncoder:
 
     def encode(self, text: str) -> Integers:
         """Return the ids (N,) of the tokens of `split_words`."""
+        parts = [self._encode_block(block) for block in blocks(text)]
+        return np.concatenate(parts) if parts else np.zeros(0, dtype=np.int64)
+
+    def _encode_block(self, block: str) -> Integers:
         if len(self._fragments) > MAX_CACHED_FRAGMENTS:
             self._fragments = _Fragments(self._id_of, self._rules)
-        cut = self._cut_anywhere if _OTHER_SPACES.search(text) else self._cut_at_spaces
-        return self._assemble(*cut(text))
+        return self._assemble(self._fragments.numbers.cut(block, self._fragments.add))
 
-    def _cut_at_spaces(self, text: str) -> tuple[Integers, Integers]:
-        """Return the fragments (M,) of a text whose only white space is spaces and line ends, and the gaps before them (M,).
+    def _assemble(self, cut: Cut) -> Integers:
+        """Return the ids of fragments (N,), each preceded by the id of its gap unless that is the expected one."""
+        bits = _view(self._fragments.bits, np.uint8)[cut.numbers]
+        expects_space = np.zeros(len(bits) + 1, dtype=bool)  # before each fragment, and at the end
+        expects_space[1:-1] = bits[:-1] & (bits[1:] >> _SHIFT) & _ANY_RULE == 0
+        ids, lengths = _concatenated(self._fragments.ids, self._fragments.starts, cut.numbers)
+        gap_positions, gap_ids = self._unexpected_gaps(cut, expects_space)
+        if not gap_ids:
+            return ids
+        return np.insert(ids, np.append(0, np.cumsum(lengths))[gap_positions], gap_ids)
 
-        Each line end becomes a separate fragment with a space on either side, which is not a gap.
-        """
-        parts = text.replace("\n", " \n ").split(" ")
-        fragments = self._numbers(parts)
-        positions = np.flatnonzero(fragments != _NO_FRAGMENT)
-        fragments, positions = np.append(fragments[positions], _NO_FRAGMENT), np.append(positions, len(parts))
-        is_line_end = (fragments == 0) | (fragments == _NO_FRAGMENT)
-        follows_line_end = np.concatenate([[True], is_line_end[:-1]])
-        num_spaces = np.diff(positions, prepend=-1) - is_line_end - follows_line_end
-        widths = np.flatnonzero(np.bincount(num_spaces))
-        ids = np.full(widths[-1] + 1, _NO_GAP, dtype=np.int64)
-        for width in widths[widths > 0].tolist():
-            ids[width] = self._id_of(" " * width)
-        return fragments, ids[num_spaces]
+    def _unexpected_gaps(self, cut: Cut, expects_space: npt.NDArray[np.bool_]) -> tuple[Integers, list[int]]:
+        """Return the gaps that are tokens: the position of the fragment after each, and its id."""
+        begins, stops = np.append(0, cut.ends), np.append(cut.starts, len(cut.data))
+        ends_in_space = np.frombuffer(cut.data, dtype=np.uint8)[stops - 1] == ord(" ")
+        is_expected = expects_space & (stops - begins == 1) & ends_in_space
+        positions = np.flatnonzero((begins < stops) & ~is_expected)
+        spans = zip(begins[positions].tolist(), stops[positions].tolist(), strict=True)
+        return positions, [self._fragments.id_of_gap(cut.data[begin:stop]) for begin, stop in spans]
 
-    def _cut_anywhere(self, text: str) -> tuple[Integers, Integers]:
-        """Do the same for a text with any white space."""
-        parts = self._numbers(_PARTS.findall(text))
-        is_gap = np.append(_view(self._fragments.bits, np.uint8)[parts] & _IS_GAP != 0, False)
-        gaps = np.full(len(is_gap) + 1, _NO_GAP, dtype=np.int64)
-        gap_parts = parts[is_gap[:-1]]
-        gaps[1:][is_gap] = _view(self._fragments.ids, np.int64)[_view(self._fragments.starts, np.int64)[gap_parts]]
-        return np.append(parts, _NO_FRAGMENT)[~is_gap], gaps[:-1][~is_gap]
 
-    def _numbers(self, parts: list[str]) -> Integers:
-        return np.fromiter(map(self._fragments.__getitem__, parts), dtype=np.int64, count=len(parts))
-
-    def _assemble(self, fragments: Integers, gaps: Integers) -> Integers:
-        """Return the ids of fragments (M,), each preceded by the id of its gap (M,) unless that is the expected one."""
-        bits = _view(self._fragments.bits, np.uint8)[fragments]
-        is_joined = np.concatenate([[True], bits[:-1] & (bits[1:] >> _SHIFT) & _ANY_RULE != 0])
-        has_gap = (gaps != _NO_GAP) & (is_joined | (gaps != self._id_of(" ")))
-        starts = _view(self._fragments.starts, np.int64)
-        firsts = starts[fragments]
-        lengths = starts[fragments + 1] - firsts
-        ends = np.cumsum(lengths + has_gap)
-        is_gap = np.zeros(ends[-1], dtype=bool)
-        is_gap[(ends - lengths - 1)[has_gap]] = True
-        sources = np.repeat(firsts - np.cumsum(lengths) + lengths, lengths)
-        sources += np.arange(len(sources))
-        ids = np.empty(len(is_gap), dtype=np.int64)
-        ids[is_gap] = gaps[has_gap]
-        ids[~is_gap] = _view(self._fragments.ids, np.int64)[sources]
-        return ids
+def _concatenated(ids: "array[int]", starts: "array[int]", numbers: Integers) -> tuple[Integers, Integers]:
+    """Return the ids of some fragments (N,), and how many each has (M,)."""
+    start_of = _view(starts, np.int64)
+    firsts = start_of[numbers]
+    lengths = start_of[numbers + 1] - firsts
+    sources = np.repeat(firsts - np.cumsum(lengths) + lengths, lengths)
+    sources += np.arange(len(sources))
+    return _view(ids, np.int64)[sources], lengths
 
 
 def _view(values: "array[int]", dtype: npt.DTypeLike) -> npt.NDArray[Any]:
     return np.frombuffer(values, dtype=dtype)
-
-
-class _CachedIds(dict[str, int]):
-    """A cache of the ids of words."""
-
-    def __init__(self, id_of: Callable[[str], int]) -> None:
-        super().__init__()
-        self._id_of = id_of
-
-    def __missing__(self, word: str) -> int:
-        id = self[word] = self._id_of(word)
-        return id
 
 
 class PretokenizedEncoder:
@@ -196,19 +175,33 @@ class PretokenizedEncoder:
     """
 
     def __init__(self, id_of: Callable[[str], int], unit: Unit | None = None) -> None:
-        self._ids, self._unit = _CachedIds(id_of), unit
+        self._id_of, self._unit = id_of, unit
+        self._words = _Words(id_of)
 
     def encode(self, text: str) -> Integers:
         """Return the ids (N,) of words and line ends, and of marks where these are read."""
-        if len(self._ids) > MAX_CACHED_FRAGMENTS:
-            self._ids.clear()
         if self._unit is not None and has_marks(text):
-            self._ids.pop(_LINE_END_PLACEHOLDER, None)
-            parts = [word for word, _ in marked_words(text, self._unit)]
-        elif _LINE_END_PLACEHOLDER in text:
-            parts = WORD.findall(text)
-            self._ids.pop(_LINE_END_PLACEHOLDER, None)  # here it is a word
-        else:
-            parts = text.replace("\n", f" {_LINE_END_PLACEHOLDER} ").split()
-            self._ids[_LINE_END_PLACEHOLDER] = self._ids[NEWLINE]
-        return np.fromiter(map(self._ids.__getitem__, parts), dtype=np.int64, count=len(parts))
+            words = [word for word, _ in marked_words(text, self._unit)]
+            return np.fromiter(map(self._id_of, words), dtype=np.int64, count=len(words))
+        parts = [self._encode_block(block) for block in blocks(text)]
+        return np.concatenate(parts) if parts else np.zeros(0, dtype=np.int64)
+
+    def _encode_block(self, block: str) -> Integers:
+        if len(self._words.ids) > MAX_CACHED_FRAGMENTS:
+            self._words = _Words(self._id_of)
+        numbers = self._words.numbers.cut(block, self._words.add).numbers
+        return _view(self._words.ids, np.int64)[numbers]
+
+
+class _Words:
+    """The words of pretokenized texts in order of appearance, with their ids."""
+
+    def __init__(self, id_of: Callable[[str], int]) -> None:
+        self.ids = array("q", [id_of(NEWLINE)])
+        self._id_of = id_of
+        self.numbers = FragmentNumbers()
+
+    def add(self, word: str) -> int:
+        """Return the number of a new word."""
+        self.ids.append(self._id_of(word))
+        return len(self.ids) - 1

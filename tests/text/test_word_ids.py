@@ -128,10 +128,13 @@ def test_what_is_remembered_is_bounded(monkeypatch):
     monkeypatch.setattr(word_ids, "MAX_CACHED_FRAGMENTS", 5)
     texts = [f"a{number} b{number}, c d e f" for number in range(4)]
     assert encoded(WordEncoder, *texts) == [slowly(text) for text in texts]
-    encoder = PretokenizedEncoder(len)
+    assert encoded(PretokenizedEncoder, *texts) == [WORD.findall(text) for text in texts]
+    encoder, other = PretokenizedEncoder(len), WordEncoder(len)
     for text in texts:
         encoder.encode(text)
-    assert len(encoder._ids) <= 5 + 7
+        other.encode(text)
+    assert len(encoder._words.numbers) <= 5 + 7
+    assert len(other._fragments.numbers) <= 5 + 7
 
 
 @pytest.mark.parametrize("pretokenized", [False, True])
