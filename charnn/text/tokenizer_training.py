@@ -3,8 +3,10 @@
 import functools
 import io
 import re
+from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from itertools import count
 from typing import NamedTuple
 
 import numpy as np
@@ -143,13 +145,12 @@ class WordCounts:
     """The words of a whole text, numbered in order of appearance, with their counts in the training split."""
 
     def __init__(self) -> None:
-        self._numbers: dict[str, int] = {"": NumberedWords.boundary, NEWLINE: 1}
+        self._numbers = defaultdict(count(2).__next__, {"": NumberedWords.boundary, NEWLINE: 1})
         self._counts = np.zeros(1 << 16, dtype=np.int64)
 
     def numbers_of(self, words: Sequence[str]) -> npt.NDArray[np.int64]:
         """Return the numbers of words (M,), new ones if necessary."""
-        numbers = self._numbers
-        return np.fromiter((numbers.setdefault(word, len(numbers)) for word in words), np.int64, count=len(words))
+        return np.fromiter(map(self._numbers.__getitem__, words), np.int64, count=len(words))
 
     def count(self, numbers: npt.NDArray[np.int64], counts: npt.NDArray[np.int64], *, num_documents: int = 0) -> None:
         """Count words of the training split; a boundary counts as the line end of a document's last line.
@@ -204,7 +205,7 @@ def spelling_examples(counts: Mapping[str, int], vocabulary: Vocabulary) -> list
     """Return the out-of-vocabulary words, sorted, and the rarest known ones if these are too few."""
     words = [word for word in counts if not word.isspace() and word not in (UNKNOWN, GLUE, DOCUMENT_BOUNDARY)]
     unknown = sorted(word for word in words if word not in vocabulary.ids)
-    known = sorted((word for word in words if word in vocabulary.ids), key=lambda word: (counts[word], word))
+    known = sorted(sorted(word for word in words if word in vocabulary.ids), key=counts.__getitem__)
     return unknown + known[: max(0, MIN_SPELLING_EXAMPLES - len(unknown))]
 
 

@@ -100,12 +100,10 @@ def build_vocabulary(
         max_size: maximum size, including the special tokens.
     """
     required = dict.fromkeys([boundary, *always])
-    candidates = sorted(
-        (token for token in counts if token not in required and token != UNKNOWN and counts[token] >= min_count),
-        key=lambda token: (-counts[token], token),
-    )
+    frequent = [token for token, count in counts.items() if count >= min_count and token != UNKNOWN]
+    candidates = [token for token in _by_frequency(frequent, counts) if token not in required]
     room = len(candidates) if max_size is None else max(0, max_size - 1 - len(required))
-    selected = sorted([*required, *candidates[:room]], key=lambda token: (-counts.get(token, 0), token))
+    selected = _by_frequency([*required, *candidates[:room]], counts)
     num_unknown = sum(counts.values()) - sum(counts.get(token, 0) for token in selected)
     tokens = (UNKNOWN, *selected)
     return Vocabulary(
@@ -114,6 +112,11 @@ def build_vocabulary(
         boundary_id=tokens.index(boundary),
         unknown_id=0,
     )
+
+
+def _by_frequency(tokens: Sequence[str], counts: Mapping[str, int]) -> list[str]:
+    """Return tokens by falling count, equally frequent ones in the order of their spelling."""
+    return sorted(sorted(tokens), key=lambda token: counts.get(token, 0), reverse=True)  # stable, also in reverse
 
 
 def replaceable_tokens(vocabulary: Vocabulary) -> npt.NDArray[np.bool_]:
