@@ -68,6 +68,11 @@ class TokenResults:
             if own is not None:
                 own[first : first + len(values)] = values
 
+    def repeated(self, num_streams: int) -> "TokenResults":
+        """Return the results of one stream (T, 1, ...) for each of B streams."""
+        arrays = (each if each is None else np.repeat(each, num_streams, axis=1) for each in vars(self).values())
+        return TokenResults(*arrays)  # type: ignore[arg-type]
+
     def of_stream(self, stream: int, length: int) -> "TokenResults":
         """Return one stream's results, from those of a batch (T, B, ...)."""
         arrays = (each if each is None else np.ascontiguousarray(each[:length, stream]) for each in vars(self).values())

@@ -95,6 +95,10 @@ class _CachedReader:
         log_probs_TBV = _mixed(network.log_probs_TBV, cached_TBV, weight_T1[..., None])
         return Estimate(of_targets(log_probs_TBV, targets_TB), log_probs_TBV)
 
+    def repeated(self, num_streams: int) -> "_CachedReader":
+        """Refuse: see `new_reader`."""
+        raise ValueError(f"a cache is of one text, not of {num_streams}")
+
 
 def _mixed(network_log_probs: Floats, cache_probs: Floats, weight: Floats) -> Floats:
     return np.asarray(np.log((1 - weight) * np.exp(network_log_probs) + weight * cache_probs))

@@ -127,6 +127,10 @@ class _DynamicReader:
         ):  # several would wait for each other on a busy machine, at each of many short operations
             return self._read(contexts_TB, targets_TB, whole=whole)
 
+    def repeated(self, num_streams: int) -> "_DynamicReader":
+        """Refuse: see `new_reader`."""
+        raise ValueError(f"a network learns from one text at a time, not from {num_streams}")
+
     def _read(self, contexts_TB: IdArray, targets_TB: IdArray, *, whole: bool) -> Estimate:
         estimator, first, estimates = self._estimator, 0, []
         while first < len(contexts_TB):

@@ -48,6 +48,10 @@ class Reader(Protocol):
         """
         ...
 
+    def repeated(self, num_streams: int) -> "Reader":
+        """Return a reader of B texts that go on from the state of this one's only text."""
+        ...
+
 
 class Estimator(Protocol):
     """Gives probabilities.
@@ -102,6 +106,7 @@ class _SteppingReader:
     """Reads token by token: for the cells that have a stepper of their own, quicker than layer by layer."""
 
     def __init__(self, estimator: NetworkEstimator, stepper: Stepper) -> None:
+        self._estimator = estimator
         self._stepper, self._temperature, self._vocab_size = stepper, estimator.temperature, estimator.vocab_size
 
     def read(self, contexts_TB: IdArray, targets_TB: IdArray, *, whole: bool) -> Estimate:
@@ -111,17 +116,27 @@ class _SteppingReader:
             logits_TBV[time] = self._stepper.step(ids_B)
         return estimate_of(at_temperature(logits_TBV, self._temperature), targets_TB, whole=whole)
 
+    def repeated(self, num_streams: int) -> Reader:
+        """See `Reader`."""
+        return _SteppingReader(self._estimator, self._stepper.fork(self._stepper.state(), num_streams))
+
 
 class _NetworkReader:
     """Reads layer by layer."""
 
     def __init__(self, estimator: NetworkEstimator, state: EngineState) -> None:
+        self._estimator = estimator
         self._engine, self._temperature, self._state = estimator.engine, estimator.temperature, state
 
     def read(self, contexts_TB: IdArray, targets_TB: IdArray, *, whole: bool) -> Estimate:
         """See `Reader`."""
         outputs_TBH, self._state = self._engine.forward(contexts_TB, self._state)
         return estimate_of(at_temperature(self._engine.logits(outputs_TBH), self._temperature), targets_TB, whole=whole)
+
+    def repeated(self, num_streams: int) -> Reader:
+        """See `Reader`."""
+        rows = [0] * num_streams
+        return _NetworkReader(self._estimator, tuple(tuple(part[rows] for part in layer) for layer in self._state))
 
 
 def at_temperature(logits: Logits, temperature: float) -> Logits:
@@ -174,6 +189,10 @@ class _CheckingReader:
         self._check()
         return self._inner.read(contexts_TB, targets_TB, whole=whole)
 
+    def repeated(self, num_streams: int) -> Reader:
+        """See `Reader`."""
+        return _CheckingReader(self._inner.repeated(num_streams), self._check)
+
 
 class MixedEstimator:
     """Another estimator, interpolated with an n-gram model.
@@ -196,6 +215,7 @@ class MixedEstimator:
 
 class _MixedReader:
     def __init__(self, estimator: MixedEstimator, inner: Reader, num_streams: int) -> None:
+        self._estimator = estimator
         self._inner, self._mixture, self._boundary_id = inner, estimator.mixture, estimator.boundary_id
         self._before_NB: IdArray = np.zeros((0, num_streams), dtype=np.int64)
 
@@ -217,6 +237,12 @@ class _MixedReader:
             context = contexts[: num_before + time + 1, stream].tolist()
             log_probs_TBV[time, stream] = self._mixture.log_distribution(estimate.log_probs_TBV[time, stream], context)
         return Estimate(of_targets(log_probs_TBV, targets_TB), log_probs_TBV)
+
+    def repeated(self, num_streams: int) -> Reader:
+        """See `Reader`."""
+        other = _MixedReader(self._estimator, self._inner.repeated(num_streams), num_streams)
+        other._before_NB = np.repeat(self._before_NB, num_streams, axis=1)
+        return other
 
 
 class Interpolation:
@@ -249,6 +275,10 @@ class _InterpolatingReader:
         log_probs = _log_mean([each.log_probs_TB for each in estimates], self._log_weights)
         wholes = [each.log_probs_TBV for each in estimates if each.log_probs_TBV is not None]
         return Estimate(log_probs, _log_mean(wholes, self._log_weights) if whole else None)
+
+    def repeated(self, num_streams: int) -> Reader:
+        """See `Reader`."""
+        return _InterpolatingReader([each.repeated(num_streams) for each in self._readers], self._log_weights)
 
 
 def _log_mean(log_probs: Sequence[Floats], log_weights: Sequence[float]) -> Floats:

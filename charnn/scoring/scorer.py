@@ -29,6 +29,8 @@ MAX_BATCH_SIZE = 512
 """Matrix products reach BLAS's full speed with 512 columns, but not with 256."""
 MIN_TEXTS_TO_SPLIT = 128
 """Minimum number of texts that are divided into at least two batches, for two cores."""
+MIN_SHARED = 32
+"""Minimum length of a beginning, common to all texts of a batch, that is read once."""
 POSITIONS_PER_BATCH = 1 << 20
 MAX_LENGTH_RATIO = 2
 """The texts of a batch are at most this many times as long as the shortest one, plus a chunk."""
@@ -260,24 +262,49 @@ def _read_batch(
     *,
     reader: Reader | None = None,
 ) -> list[TokenResults]:
-    """Return the results of each unit. Padding is at the end, where it affects no result."""
-    if reader is None:
-        reader = estimator.new_reader(len(units))
+    """Return the results of each unit. Padding is at the end, where it affects no result.
+
+    A long beginning that all units have in common, as sentences have that differ in a word, is read once.
+    """
     contexts, targets = _columns([unit.context for unit in units]), _columns([unit.targets for unit in units])
-    longest = len(targets)
-    results = TokenResults(np.zeros((0, len(units))))
-    most = MAX_FULL_LOGITS if options.needs_distributions else MAX_LOGITS
-    length = min(most // (len(units) * estimator.vocab_size), POSITIONS_PER_CHUNK // len(units), MAX_CHUNK_LENGTH)
-    length = max(1, length)
-    for first in range(0, longest, length):
-        chunk = slice(first, first + length)
+    num_units, longest = len(units), len(targets)
+    num_shared = 0 if reader else _num_shared(contexts, targets, min(len(unit.targets) for unit in units))
+    reader = reader or estimator.new_reader(1 if num_shared else num_units)
+    results = TokenResults(np.zeros((0, num_units)))
+    first = 0
+    while first < longest:
         if cancelled is not None and cancelled.is_set():
             raise CancelledError
-        estimate = reader.read(contexts[chunk], targets[chunk], whole=options.needs_distributions)
+        if first == num_shared > 0:
+            reader = reader.repeated(num_units)
+        num_read, end = (1, num_shared) if first < num_shared else (num_units, longest)
+        chunk = slice(first, min(end, first + _chunk_length(estimator.vocab_size, num_read, options)))
+        estimate = reader.read(contexts[chunk, :num_read], targets[chunk, :num_read], whole=options.needs_distributions)
         part = _token_results(estimate, options.alternatives)
+        part = part if num_read == num_units else part.repeated(num_units)
         results = results if first else part.of_length(longest)
         results.fill(first, part)
+        first = chunk.stop
     return [results.of_stream(column, len(unit.targets)) for column, unit in enumerate(units)]
+
+
+def _chunk_length(vocab_size: int, num_streams: int, options: ScoreOptions) -> int:
+    most = MAX_FULL_LOGITS if options.needs_distributions else MAX_LOGITS
+    return max(1, min(most // (num_streams * vocab_size), POSITIONS_PER_CHUNK // num_streams, MAX_CHUNK_LENGTH))
+
+
+def _num_shared(contexts: Ids, targets: Ids, shortest: int) -> int:
+    """Return how many tokens at the beginning all texts have in common; 0 if there are too few to read them separately.
+
+    Args:
+        contexts, targets: of B texts (T, B).
+        shortest: the length of the shortest text.
+    """
+    if contexts.shape[1] < 2 or shortest < MIN_SHARED:
+        return 0
+    same = ((each[:shortest] == each[:shortest, :1]).all(axis=1) for each in (contexts, targets))
+    num_shared = int(np.append(np.logical_and(*same), False).argmin())
+    return num_shared if num_shared >= MIN_SHARED else 0
 
 
 def _columns(ids: Sequence[Ids]) -> Ids:

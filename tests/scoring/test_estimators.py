@@ -75,6 +75,32 @@ def test_a_target_has_its_share_of_the_whole_distribution(name, text):
         assert other.alternatives[other.rank - 1][1] == pytest.approx(other.log_prob_nats, abs=1e-9)
 
 
+@pytest.mark.parametrize("name", [name for name in ESTIMATORS if "cached" not in name])
+@pytest.mark.parametrize(
+    "options", [ScoreOptions(), ScoreOptions(per_token=True, alternatives=3)], ids=["sum", "tokens"]
+)
+def test_texts_with_a_common_beginning_have_the_scores_that_they_have_alone(name, options):
+    texts = [("dacab" * 9) + end for end in ("", "b", "bcé", "bcd")]
+    together = list(score_units(ESTIMATORS[name](), FIVE, texts, options))
+    for text, score in zip(texts, together, strict=True):
+        (alone,) = score_units(ESTIMATORS[name](), FIVE, [text], options)
+        assert (score.text, score.num_tokens) == (text, len(text) + 1)
+        assert score.log_prob_nats == pytest.approx(alone.log_prob_nats, abs=1e-5)
+        for one, other in zip(score.tokens, alone.tokens, strict=True):
+            assert (one.token, one.rank) == (other.token, other.rank)
+            assert one.log_prob_nats == pytest.approx(other.log_prob_nats, abs=1e-6)
+
+
+@pytest.mark.parametrize(("ends", "num_streams"), [("abcd", 4), (["b", "ab", "abc"], 3)], ids=["at-once", "later"])
+@pytest.mark.parametrize("num_tokens", [31, 32])
+def test_a_common_beginning_is_read_once_if_it_is_long(num_tokens, ends, num_streams):
+    estimator, begun = NetworkEstimator(ENGINE), []
+    new_reader = estimator.new_reader
+    estimator.new_reader = lambda num: begun.append(num) or new_reader(num)
+    list(score_units(estimator, FIVE, ["d" * num_tokens + end for end in ends], ScoreOptions()))
+    assert begun == [num_streams if num_tokens < 32 else 1]
+
+
 def finished_and_unfinished(estimator, spelling=None, longest=6):
     """Return the probability of all strings up to a length with their ends, and of the longest ones that go on."""
     letters = ["a", "b", "c", "d", "é"]

@@ -3,6 +3,7 @@ import pytest
 
 from charnn.config import Architecture, ScoreOptions
 from charnn.inference.engine import Engine
+from charnn.scoring import estimators
 from charnn.scoring.cloze import find_gap
 from charnn.scoring.infilling import propose, rank
 from charnn.scoring.scorer import estimator_of, score_units
@@ -10,11 +11,18 @@ from tests.conftest import ramp_weights
 from tests.sampling.test_constraints import WORDS
 from tests.sampling.test_sampler import LETTERS, LINES
 
+CELLS = {
+    "lstm": {},
+    "gru": {"cell": "gru"},
+    "mingru": {"cell": "mingru"},
+    "attention": {"attention_window": 8, "attention_size": 4, "embedding_order": 3},
+}
 
-def engines_for(tokenizer, *directions):
+
+def engines_for(tokenizer, *directions, cell="lstm", **further):
     made = {}
     for direction in directions:
-        architecture = Architecture("lstm", len(tokenizer.vocabulary), 4, 6, 1, direction=direction)
+        architecture = Architecture(cell, len(tokenizer.vocabulary), 4, 6, 1, direction=direction, **further)
         made[direction] = Engine(architecture, ramp_weights(architecture, 0.8))
     return made
 
@@ -61,3 +69,29 @@ def test_words_fill_a_gap_without_the_spaces_beside_them():
     found = propose(engines, WORDS, blank, beam=50, max_tokens=1)
     assert {"cat", "dog"} <= set(found)
     assert all(text == text.strip() and "\n" not in text and "<unk>" not in text for text in found)
+
+
+@pytest.mark.parametrize("cell", ["lstm", "gru", "mingru", "attention"])
+@pytest.mark.parametrize("directions", [("forward",), ("backward",), ("forward", "backward")])
+def test_a_long_context_is_read_once_for_all_candidates(directions, cell, monkeypatch):
+    engines = engines_for(LINES, *directions, **CELLS[cell])
+    text, candidates = "abacabca" * 8, ["a", "bc", "cab", "", "b"]
+    read = []
+    for name in ("_SteppingReader", "_NetworkReader"):
+        reader = getattr(estimators, name)
+        original = reader.read
+
+        def counted(self, contexts_TB, targets_TB, *, whole, original=original):
+            read.append(contexts_TB.size)
+            return original(self, contexts_TB, targets_TB, whole=whole)
+
+        monkeypatch.setattr(reader, "read", counted)
+    ranked = rank(engines, LINES, (text, text), candidates)
+    once, for_each = len(text), len(candidates) * (len("cab") + len(text) + 1)  # the far side, with the line's end
+    assert 0 < sum(read) <= len(directions) * (once + for_each)
+    for filling in ranked:
+        of_each = [
+            next(score_units(estimator_of(engine, LINES), LINES, [text + filling.text + text], ScoreOptions()))
+            for engine in engines.values()
+        ]
+        assert filling.log_prob_nats == pytest.approx(np.mean([score.log_prob_nats for score in of_each]), abs=1e-5)
