@@ -1,7 +1,6 @@
 """Incremental decoders, from ids to text, for each tokenizer."""
 
 import codecs
-import copy
 from collections.abc import Sequence
 from typing import Protocol
 
@@ -88,7 +87,9 @@ class WordDecoder:
 
     def copy(self) -> Decoder:
         """See `Decoder`."""
-        return copy.copy(self)
+        other = WordDecoder(self._tokens, self._rules)  # quicker than copy.copy; a constraint copies it for each token
+        other._before = self._before
+        return other
 
 
 class PretokenizedDecoder:
@@ -111,4 +112,6 @@ class PretokenizedDecoder:
 
     def copy(self) -> Decoder:
         """See `Decoder`."""
-        return copy.copy(self)
+        other = PretokenizedDecoder(self._tokens)
+        other._gap = self._gap
+        return other

@@ -285,3 +285,15 @@ def test_a_text_that_sentencepiece_refuses_is_one_line():
         trained_tokenizer(TextOptions(tokenizer="subword"), "\n\n")
     with pytest.raises(OptionError, match=r"^--vocab-size: found 100, but this text needs at least \d+ subwords"):
         trained_tokenizer(TextOptions(tokenizer="subword", vocab_size=100), SCRIPTS["chinese"])
+
+
+@pytest.mark.parametrize("options", [TextOptions(tokenizer="word"), TextOptions(tokenizer="word", pretokenized=True)])
+def test_a_copied_decoder_goes_on_from_the_same_token_on_its_own(options):
+    tokenizer = trained_tokenizer(options, "a b .\na b .\n")
+    ids = tokenizer.vocabulary.ids
+    decoder = tokenizer.decoder()
+    assert decoder.push(ids["a"]) == "a"
+    copied = decoder.copy()
+    assert copied.push(ids["\n"]) == "\n"
+    assert copied.push(ids["b"]) == "b"
+    assert decoder.push(ids["b"]) == " b"
