@@ -9,7 +9,7 @@ import numpy.typing as npt
 from charnn.analysis.states import encoded_texts, first_lines, in_text_order
 from charnn.analysis.subjects import Subject
 from charnn.analysis.tables import Table
-from charnn.cells.ngram_embedding import state_rows, summed
+from charnn.cells.ngram_embedding import summed
 from charnn.config import InspectOptions
 from charnn.inference.engine import log_softmax
 from charnn.inference.threads import limited_blas_threads
@@ -158,7 +158,6 @@ def _vectors(subject: Subject, inputs: npt.NDArray[np.int64]) -> npt.NDArray[np.
     engine = subject.engine
     if engine.architecture.inputs == "one-hot":
         return None
-    state, size = engine.initial_state(), engine.architecture.numbered_vocab_size
-    rows, _ = state_rows(inputs[:, None], state, size, engine.table_sizes, np)
+    rows, _ = engine.input_tables.state_rows(inputs[:, None], engine.initial_state(), np)
     vectors = summed(table[row[:, 0]] for table, row in zip(engine.embeddings, rows, strict=True))
     return np.asarray(vectors)

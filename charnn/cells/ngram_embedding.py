@@ -1,11 +1,12 @@
-"""The embedding of a token: the sum of its vector and those of the n-grams that end with it, in one table per order.
+"""The embedding of a token: the sum of its vector, those of the n-grams that end with it, and that of the word so far.
 
 Written once for NumPy arrays and torch tensors.
 """
 
-from collections.abc import Iterable, Sequence
-from typing import Any
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, NamedTuple
 
+from charnn.cells.word_prefix import next_row, rows_of_words
 from charnn.config import Architecture
 
 MAX_ROWS = 16_381
@@ -49,42 +50,79 @@ def ngram_rows(digits: Sequence[Any], vocab_size: int, sizes: Sequence[int]) -> 
     return [ngram_row(digits[-order:], vocab_size, size) for order, size in enumerate(sizes, start=2)]
 
 
-def embedding_rows(
-    ids_TB: Any, history_BN: Any, vocab_size: int, sizes: Sequence[int], xp: Any
-) -> tuple[list[Any], Any]:
-    """Return the rows, one in the table of each order, whose vectors add up to each token's embedding.
+class InputTables(NamedTuple):
+    """The tables whose rows add up to the embedding of a token, beside that of its own vector.
 
     Args:
-        ids_TB: token ids (T, B).
-        history_BN: the N tokens before each stream, the latest last, as id + 1, 0 for none (B, N).
-        sizes: rows of each table of n-grams (N,), see `table_sizes`.
-        xp: numpy or torch.
-
-    Returns:
-        For orders 1 to N + 1 the rows (T, B), and the history after the last token.
+        vocab_size: by which n-grams are numbered.
+        sizes: rows of each table of n-grams, from order 2 on (see `table_sizes`).
+        word_rows: rows of the table of the word so far, 0 without one.
+        codes_V: with it, the code of each token (see `word_prefix.codes_of`), an array of the kind of the ids.
     """
-    num_before = history_BN.shape[1]
-    if not num_before:
-        return [ids_TB], history_BN
-    digits = xp.concatenate((history_BN.T, ids_TB + 1))
-    length = len(ids_TB)
-    windows = [digits[first:][:length] for first in range(num_before + 1)]
-    return [ids_TB, *ngram_rows(windows, vocab_size, sizes)], digits[length:].T
 
+    vocab_size: int
+    sizes: tuple[int, ...]
+    word_rows: int
+    codes_V: Any
 
-def state_rows(
-    ids_TB: Any, state: Sequence[Any], vocab_size: int, sizes: Sequence[int], xp: Any
-) -> tuple[list[Any], Any]:
-    """Return the same rows, given a network's state, and the history as the end of the new state.
+    @classmethod
+    def of(cls, architecture: Architecture, as_array: Callable[[Sequence[int]], Any]) -> "InputTables":
+        """Return those of a network.
 
-    Args:
-        state: a network's state, whose last part is ``(history_BN,)`` with n-gram embeddings.
-        sizes: rows of each table of n-grams (see `table_sizes`), none without n-gram embeddings.
-    """
-    if not sizes:
-        return [ids_TB], ()
-    rows, history_BN = embedding_rows(ids_TB, state[-1][0], vocab_size, sizes, xp)
-    return rows, ((history_BN,),)
+        Args:
+            as_array: makes an integer array of numbers.
+        """
+        codes = None if architecture.word_codes is None else as_array(architecture.word_codes)
+        return cls(architecture.numbered_vocab_size, table_sizes(architecture), architecture.word_rows, codes)
+
+    def rows(self, ids_TB: Any, history_BM: Any, xp: Any) -> tuple[list[Any], Any]:
+        """Return the rows, one in each table, whose vectors add up to each token's embedding.
+
+        Args:
+            ids_TB: token ids (T, B).
+            history_BM: of each stream the N tokens before it, the latest last, as id + 1, 0 for none; then, with a table of
+                the word so far, its row, 0 for none (B, M).
+            xp: numpy or torch.
+
+        Returns:
+            The rows (T, B) in the token's own table, those of n-grams, and that of the word so far; and the history after the
+            last token.
+        """
+        num_before = len(self.sizes)
+        rows, parts = [ids_TB], []
+        if num_before:
+            digits = xp.concatenate((history_BM[:, :num_before].T, ids_TB + 1))
+            length = len(ids_TB)
+            windows = [digits[first:][:length] for first in range(num_before + 1)]
+            rows += ngram_rows(windows, self.vocab_size, self.sizes)
+            parts.append(digits[length:])
+        if self.word_rows:
+            words_TB, word_B = rows_of_words(self.codes_V[ids_TB], history_BM[:, -1], self.word_rows, xp)
+            rows.append(words_TB)
+            parts.append(word_B[None])
+        return rows, xp.concatenate(parts).T if parts else history_BM
+
+    def rows_of_one(self, id: int, history: Sequence[int]) -> tuple[list[int], list[int]]:
+        """Return the same for one token and its history (M,)."""
+        num_before = len(self.sizes)
+        digits = [*history[:num_before], id + 1]
+        rows, new_history = [id, *ngram_rows(digits, self.vocab_size, self.sizes)], digits[1:]
+        if self.word_rows:
+            row, word = next_row(int(self.codes_V[id]), history[-1], self.word_rows)
+            rows.append(row)
+            new_history.append(word)
+        return rows, new_history
+
+    def state_rows(self, ids_TB: Any, state: Sequence[Any], xp: Any) -> tuple[list[Any], Any]:
+        """Return the rows, given a network's state, and the history as the end of the new state.
+
+        Args:
+            state: a network's state, whose last part is ``(history_BM,)`` if there is any table.
+        """
+        if not self.sizes and not self.word_rows:
+            return [ids_TB], ()
+        rows, history_BM = self.rows(ids_TB, state[-1][0], xp)
+        return rows, ((history_BM,),)
 
 
 def summed(vectors: Iterable[Any]) -> Any:

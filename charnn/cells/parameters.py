@@ -17,6 +17,8 @@ def expected_shapes(architecture: Architecture) -> dict[str, tuple[int, ...]]:
         shapes["embedding.weight"] = (shape.vocab_size, shape.embedding_size)
     for order, num_rows in enumerate(table_sizes(shape), start=2):
         shapes[f"embedding.{order}.weight"] = (num_rows, shape.embedding_size)
+    if shape.word_rows:
+        shapes["embedding.word.weight"] = (shape.word_rows, shape.embedding_size)
     if shape.num_labels:
         shapes["labels.weight"] = (shape.num_labels, shape.embedding_size)
     for layer in range(shape.num_layers):
@@ -47,7 +49,7 @@ class ParameterCounts(NamedTuple):
 def parameter_counts(architecture: Architecture) -> ParameterCounts:
     """Return the numbers of parameters of a network and of its n-gram embeddings."""
     sizes = {name: math.prod(shape) for name, shape in expected_shapes(architecture).items()}
-    tables = sum(sizes[f"embedding.{order}.weight"] for order in range(2, architecture.embedding_order + 1))
+    tables = sum(size for name, size in sizes.items() if name.startswith("embedding.") and name != "embedding.weight")
     return ParameterCounts(sum(sizes.values()) - tables, tables)
 
 

@@ -207,6 +207,8 @@ class Architecture:
         attention_window: positions that are attended to, the current one included; 0 without attention.
         attention_size: of queries, keys and values.
         num_labels: vectors that are added to the embedding of each token of a unit with a label.
+        word_rows: rows of the embedding table of the word so far, 0 without one.
+        word_codes: with it, the code of each token (see `charnn.cells.word_prefix.codes_of`).
 
     Example:
         >>> from charnn.config import Architecture
@@ -234,6 +236,8 @@ class Architecture:
     attention_window: int = 0
     attention_size: int = 0
     num_labels: int = 0
+    word_rows: int = 0
+    word_codes: tuple[int, ...] | None = None
 
     def layer_sizes(self, layer: int) -> tuple[int, int]:
         """Return the input size and the hidden size of a recurrent layer."""
@@ -246,6 +250,11 @@ class Architecture:
     def numbered_vocab_size(self) -> int:
         """The vocabulary size by which n-grams are numbered (see `charnn.cells.ngram_embedding.ngram_row`)."""
         return self.ngram_vocab_size or self.vocab_size
+
+    @property
+    def history_size(self) -> int:
+        """Numbers of the state that say what was read, for the tables of n-grams and of the word so far."""
+        return self.embedding_order - 1 + bool(self.word_rows)
 
     @property
     def output_size(self) -> int:

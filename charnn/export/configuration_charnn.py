@@ -20,6 +20,8 @@ class CharnnConfig(PretrainedConfig):
         tie_weights: whether the output layer is the transposed embedding.
         ngram_table_rows: rows of the tables of 2-grams, 3-grams and so on whose vectors are added to each embedding.
         ngram_vocab_size: vocabulary size by which n-grams are numbered; None for the tokens of the network.
+        word_table_rows: rows of the table of the word so far, 0 without one.
+        word_codes: with it, the code of each token of the network: above 0 for one that continues a word, else below.
         inputs: embedding or one-hot.
         residual: whether layers from the second on add their input to their output.
         skip: distance of an additional recurrent connection, 0 for none.
@@ -45,6 +47,8 @@ class CharnnConfig(PretrainedConfig):
         tie_weights: bool = False,
         ngram_table_rows: Sequence[int] = (),
         ngram_vocab_size: int | None = None,
+        word_table_rows: int = 0,
+        word_codes: Sequence[int] = (),
         inputs: str = "embedding",
         residual: bool = False,
         skip: int = 0,
@@ -68,6 +72,8 @@ class CharnnConfig(PretrainedConfig):
         self.tie_weights = tie_weights
         self.ngram_table_rows = list(ngram_table_rows)
         self.ngram_vocab_size = ngram_vocab_size
+        self.word_table_rows = word_table_rows
+        self.word_codes = list(word_codes)
         self.inputs = inputs
         self.residual = residual
         self.skip = skip

@@ -88,6 +88,8 @@ def make_network(model: Model, *, num_tokens: int, pad_token_id: int) -> CharnnF
         tie_weights=shape.tie_weights,
         ngram_table_rows=[len(table) for table in tables],
         ngram_vocab_size=shape.ngram_vocab_size,
+        word_table_rows=shape.word_rows,
+        word_codes=shape.word_codes or (),
         inputs=shape.inputs,
         residual=shape.residual,
         skip=shape.skip,
@@ -121,6 +123,8 @@ def _name_of(name: str) -> str:
     """Return the name of a weight in the module."""
     if name == "output.bias":
         return "output_bias"
+    if name == "embedding.word.weight":
+        return "word_embedding.weight"
     first, _, rest = name.partition(".")
     order, _, last = rest.partition(".")
     return f"ngram_embeddings.{int(order) - 2}.{last}" if first == "embedding" and last else name

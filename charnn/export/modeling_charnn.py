@@ -19,6 +19,8 @@ from .attention_charnn import CharnnAttention, Memory
 from .configuration_charnn import CharnnConfig
 from .layers_charnn import CharnnLayer, State
 
+WORD_MULTIPLIER = 31_607
+"""Factor of the row of the word so far in that of the next token."""
 IMPOSSIBLE = -1e4
 """Logit of the tokens that only the tokenizer has: their probability is 0 in every precision."""
 
@@ -60,6 +62,8 @@ class CharnnForCausalLM(PreTrainedModel, GenerationMixin):
         if config.inputs == "embedding":
             self.embedding = nn.Embedding(config.num_network_tokens, size)
         self.ngram_embeddings = nn.ModuleList(nn.Embedding(rows, size) for rows in config.ngram_table_rows)
+        if config.word_table_rows:
+            self.word_embedding = nn.Embedding(config.word_table_rows, size)
         self.layers = nn.ModuleList(CharnnLayer(config, index) for index in range(config.num_layers))
         if config.attention_window:
             self.attention = CharnnAttention(config)
@@ -97,9 +101,9 @@ class CharnnForCausalLM(PreTrainedModel, GenerationMixin):
         parts = [part for layer in cast(list[CharnnLayer], self.layers) for part in layer.initial_state(batch_size)]
         if self.config.attention_window:
             parts += self.attention.initial_state(batch_size)
-        num_before = len(self.config.ngram_table_rows)
-        if num_before:
-            parts.append(torch.zeros(batch_size, num_before, dtype=torch.long, device=self.output_bias.device))
+        history_size = len(self.config.ngram_table_rows) + bool(self.config.word_table_rows)
+        if history_size:
+            parts.append(torch.zeros(batch_size, history_size, dtype=torch.long, device=self.output_bias.device))
         return tuple(parts)
 
     def forward(
@@ -174,20 +178,26 @@ class CharnnForCausalLM(PreTrainedModel, GenerationMixin):
         return hidden[-1], (*new_state, *history), tuple(hidden)
 
     def _embedded(self, ids_BT: Tensor, state: State, is_read_BT: Tensor | None) -> tuple[Tensor, State]:
-        """Return the input of the first layer (B, T, E), and the last tokens as the end of a state."""
+        """Return the input of the first layer (B, T, E), and the last tokens and the word so far as the end of a state."""
         if self.config.inputs == "one-hot":
             return functional.one_hot(ids_BT, self.config.num_network_tokens).to(self.dtype), ()
         vectors_BTE = self.embedding(ids_BT)
-        if not self.config.ngram_table_rows:
+        num_before = len(self.config.ngram_table_rows)
+        if not num_before and not self.config.word_table_rows:
             return vectors_BTE, ()
-        windows_BTN, history_BN = _windows(ids_BT + 1, state[-1], is_read_BT)
+        history_BM = state[-1]
+        windows_BTN, history_BN = _windows(ids_BT + 1, history_BM[:, :num_before], is_read_BT)
         base = (self.config.ngram_vocab_size or self.config.num_network_tokens) + 1
         for order, table in enumerate(cast(list[nn.Embedding], self.ngram_embeddings), start=2):
             rows_BT = windows_BTN[..., -order]
             for position in range(order - 1, 0, -1):
                 rows_BT = (rows_BT * base + windows_BTN[..., -position]) % table.num_embeddings
             vectors_BTE = vectors_BTE + table(rows_BT)
-        return vectors_BTE, (history_BN,)
+        if not self.config.word_table_rows:
+            return vectors_BTE, (history_BN,)
+        codes_BT = torch.tensor(self.config.word_codes, device=ids_BT.device)[ids_BT]
+        words_BT, word_B = _words(codes_BT, history_BM[:, -1], self.config.word_table_rows, is_read_BT)
+        return vectors_BTE + self.word_embedding(words_BT), (torch.cat((history_BN, word_B[:, None]), 1),)
 
     def prepare_inputs_for_generation(
         self,
@@ -230,3 +240,21 @@ def _windows(digits_BT: Tensor, history_BN: Tensor, is_read_BT: Tensor | None) -
         windows.append(torch.cat((history_BN, digits_BT[:, time, None]), 1))
         history_BN = torch.where(is_read_BT[:, time, None], windows[-1][:, 1:], history_BN)
     return torch.stack(windows, 1), history_BN
+
+
+def _words(codes_BT: Tensor, word_B: Tensor, num_rows: int, is_read_BT: Tensor | None) -> tuple[Tensor, Tensor]:
+    """Return the row of the word so far at each token (B, T), and that after the last one (B,).
+
+    Args:
+        codes_BT: codes of the tokens.
+        word_B: the row before them, 0 for none.
+    """
+    rows = []
+    for time in range(codes_BT.shape[1]):
+        code_B = codes_BT[:, time]
+        is_letter_B = code_B > 0
+        row_B = torch.where(is_letter_B, word_B * WORD_MULTIPLIER + code_B, -code_B) % num_rows
+        rows.append(row_B)
+        new_B = row_B * is_letter_B
+        word_B = new_B if is_read_BT is None else torch.where(is_read_BT[:, time], new_B, word_B)
+    return torch.stack(rows, 1), word_B

@@ -14,12 +14,13 @@ from onnx import GraphProto
 from charnn.cells import CELL_NAMES, Cell, cell_of
 from charnn.cells.attention import attention_weights, memory_shapes, mix, project
 from charnn.cells.parameters import layer_weights
+from charnn.cells.word_prefix import MULTIPLIER
 from charnn.config import Architecture
 from charnn.errors import CharnnError
 from charnn.export.onnx_arrays import ANY_SIZE, FUNCTIONS, MAX_INT64, Graph, Initializers, TracedArray
 from charnn.storage.tensor_file import Tensors
 
-LAST_TOKENS = "last_tokens"
+LAST_TOKENS, WORD = "last_tokens", "word"
 MEMORY = ("attention.memory", "attention.is_filled", "attention.next_key")
 """The names of the memory (see `charnn.cells.attention.Attended`)."""
 ATTENTION_BLOCK = 32
@@ -84,7 +85,8 @@ def initial_state(architecture: Architecture, weights: Tensors) -> dict[str, npt
     """Return the initial state of one stream: the state of each layer from the lowest on, then the last tokens.
 
     Returns:
-        Vectors by name: `state.LAYER.PART` (H,); with n-gram embeddings also `last_tokens` (N,), each as id + 1, 0 for none.
+        Vectors by name: `state.LAYER.PART` (H,); with n-gram embeddings also `last_tokens` (N,), each as id + 1, 0 for none;
+        with an embedding of the word so far `word` (1,), its row, 0 for none.
     """
     vectors: dict[str, npt.NDArray[Any]] = {}
     for layer in range(architecture.num_layers):
@@ -94,6 +96,8 @@ def initial_state(architecture: Architecture, weights: Tensors) -> dict[str, npt
             vectors[name] = learned.get(f"initial_{part}", zeros)
     if architecture.embedding_order > 1:
         vectors[LAST_TOKENS] = np.zeros(architecture.embedding_order - 1, dtype=np.int64)
+    if architecture.word_rows:
+        vectors[WORD] = np.zeros(1, dtype=np.int64)
     return vectors
 
 
@@ -118,9 +122,13 @@ def _embedded(
         (one_hot,) = graph.apply("OneHot", inputs)
         return TracedArray(graph, one_hot, (*ids_TB.shape, size)), {}
     total: Any = _gathered(graph, weights, "embedding.weight", ids_TB)
+    new: dict[str, TracedArray] = {}
+    if architecture.word_rows:
+        words_TB, new[WORD] = _words(graph, architecture, ids_TB, states[WORD])
+        total = total + _gathered(graph, weights, "embedding.word.weight", words_TB)
     num_before = architecture.embedding_order - 1
     if not num_before:
-        return total, {}
+        return total, new
     digits = FUNCTIONS.concatenate((states[LAST_TOKENS].T, ids_TB + 1))
     windows = [digits[first : (first - num_before) or None] for first in range(num_before + 1)]
     for order in range(2, architecture.embedding_order + 1):
@@ -130,7 +138,26 @@ def _embedded(
             row_TB = (row_TB * (architecture.numbered_vocab_size + 1) + digit_TB) % len(weights[name])
         total = total + _gathered(graph, weights, name, row_TB)
     last = TracedArray(graph, digits[-num_before:].T.name, states[LAST_TOKENS].shape, np.int64)
-    return total, {LAST_TOKENS: last}
+    return total, {LAST_TOKENS: last, **new}
+
+
+def _words(
+    graph: Graph, architecture: Architecture, ids_TB: TracedArray, word_B1: TracedArray
+) -> tuple[TracedArray, TracedArray]:
+    """Return the row of the word so far at each token (T, B), and that after the last one (B, 1), by a loop over the tokens."""
+    codes = np.array(architecture.word_codes, dtype=np.int64)
+    (codes_TB,) = graph.apply("Gather", [graph.initializers.add(codes), ids_TB.name])
+    body = Graph(graph.initializers, "word.step.")
+    word_B, code_B = body.input("word", (ANY_SIZE,), np.int64), body.input("code", (ANY_SIZE,), np.int64)
+    letter_B, other_B = FUNCTIONS.maximum(code_B, 0), FUNCTIONS.maximum(-code_B, 0)
+    is_letter_B = FUNCTIONS.minimum(letter_B, 1)
+    next_B = (word_B * MULTIPLIER + letter_B) * is_letter_B % architecture.word_rows
+    row_B = next_B + other_B % architecture.word_rows
+    outputs = [body.renamed(next_B, "next"), body.renamed(row_B, "row")]
+    (word,) = graph.apply("Squeeze", [word_B1.name, graph.initializers.add(np.array([1], np.int64))])
+    last, rows = graph.apply("Scan", [word, codes_TB], 2, body=body.proto("word.step", outputs), num_scan_inputs=1)
+    (last_B1,) = graph.apply("Unsqueeze", [last, graph.initializers.add(np.array([1], np.int64))])
+    return TracedArray(graph, rows, ids_TB.shape, np.int64), TracedArray(graph, last_B1, word_B1.shape, np.int64)
 
 
 def _gathered(graph: Graph, weights: Tensors, name: str, rows_TB: TracedArray) -> TracedArray:

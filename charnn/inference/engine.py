@@ -8,7 +8,7 @@ import numpy.typing as npt
 
 from charnn.cells import cell_of
 from charnn.cells.attention import Attended, attend, attention_weights, memory_shapes
-from charnn.cells.ngram_embedding import state_rows, summed, table_sizes
+from charnn.cells.ngram_embedding import InputTables, summed
 from charnn.cells.parameters import layer_weights
 from charnn.config import Architecture
 from charnn.inference.input_projection import Floats, IdArray, ProjectedTables, tabulated
@@ -45,7 +45,7 @@ class Engine:
         self._layers = [layer_weights(weights, layer) for layer in range(shape.num_layers)]
         self.attention = attention_weights(weights)
         self.weights = weights
-        self.table_sizes = table_sizes(shape)
+        self.input_tables = InputTables.of(shape, np.array)
         self.embeddings = self._tables_of_vectors(weights)
         self._tables = self._tables_of_projections()
         self.output_VH = weights["embedding.weight" if shape.tie_weights else "output.weight"]
@@ -55,8 +55,8 @@ class Engine:
         shape = self.architecture
         if shape.inputs == "one-hot":
             return [np.eye(shape.vocab_size, dtype=np.float32)]
-        orders = range(2, shape.embedding_order + 1)
-        return [weights["embedding.weight"], *(weights[f"embedding.{order}.weight"] for order in orders)]
+        names = ["embedding.weight", *(f"embedding.{order}.weight" for order in range(2, shape.embedding_order + 1))]
+        return [weights[name] for name in [*names, *(["embedding.word.weight"] if shape.word_rows else [])]]
 
     def _tables_of_projections(self) -> ProjectedTables | None:
         """Return what the first layer makes of each vector, or None where it takes vectors, or there are too many."""
@@ -84,8 +84,8 @@ class Engine:
         )
         if shape.attention_window:
             layers = (*layers, tuple(self._zeros(size) for size in memory_shapes(shape, num_streams)))
-        no_tokens = np.zeros((num_streams, shape.embedding_order - 1), dtype=np.int64)
-        return layers if shape.embedding_order == 1 else (*layers, (no_tokens,))
+        nothing = np.zeros((num_streams, shape.history_size), dtype=np.int64)
+        return (*layers, (nothing,)) if shape.history_size else layers
 
     def _initial_part(self, layer: int, number: int, num_streams: int) -> Floats:
         size = (num_streams, self.architecture.layer_sizes(layer)[1])
@@ -180,7 +180,7 @@ class Engine:
 
     def _project_ids(self, ids_TB: IdArray, state: EngineState) -> tuple[Floats, EngineState]:
         """Return what the first layer's steps take in (T, B, P), and the last tokens as the end of a state."""
-        rows, history = state_rows(ids_TB, state, self.architecture.numbered_vocab_size, self.table_sizes, np)
+        rows, history = self.input_tables.state_rows(ids_TB, state, np)
         if self._tables is not None:
             return self._tables.look_up(rows), history
         vectors_TBE = summed(self._looked_up(*table_rows) for table_rows in zip(self.embeddings, rows, strict=True))

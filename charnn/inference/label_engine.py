@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from charnn.cells.ngram_embedding import state_rows, summed
+from charnn.cells.ngram_embedding import summed
 from charnn.inference.engine import Engine, EngineState, Floats, IdArray
 from charnn.storage.labels import WEIGHT
 from charnn.storage.model_directory import Model
@@ -26,7 +26,7 @@ class LabelEngine(Engine):
 
     def _project_ids(self, ids_TB: IdArray, state: EngineState) -> tuple[Floats, EngineState]:
         """See `Engine`."""
-        rows, history = state_rows(ids_TB, state, self.architecture.numbered_vocab_size, self.table_sizes, np)
+        rows, history = self.input_tables.state_rows(ids_TB, state, np)
         if self._tables is not None:
             return self._tables.look_up(rows) + self._projected_BG, history
         vectors_TBE = summed(self._looked_up(*table_rows) for table_rows in zip(self.embeddings, rows, strict=True))

@@ -14,7 +14,7 @@ from typing import Any, Self
 import numpy as np
 import numpy.typing as npt
 
-from charnn.cells.ngram_embedding import embedding_rows, ngram_rows, summed
+from charnn.cells.ngram_embedding import summed
 from charnn.cells.parameters import layer_weights
 from charnn.config import Architecture
 from charnn.inference.attention_memory import AttentionMemory, added_bound
@@ -56,25 +56,24 @@ class _Inputs:
     def __init__(self, engine: Engine, weight_GE: Floats, bias_G: Floats) -> None:
         self._vectors, self._weight_GE, self._bias_G1 = engine.embeddings, weight_GE, bias_G[:, None]
         self._tables = tabulated(engine.embeddings, weight_GE, bias_G)
-        self._vocab_size, self._table_sizes = engine.architecture.numbered_vocab_size, engine.table_sizes
+        self._input_tables = engine.input_tables
 
-    def read(self, ids_B: IdArray, last_tokens_BN: IdArray) -> tuple[Floats, IdArray]:
-        """Return the input projection (G, B) of the next token of each stream, and the updated last tokens (B, N)."""
+    def read(self, ids_B: IdArray, history_BM: IdArray) -> tuple[Floats, IdArray]:
+        """Return the input projection (G, B) of the next token of each stream, and the updated history (B, M)."""
         if self._tables is not None and len(ids_B) == 1:
-            return self._read_one(self._tables, int(ids_B[0]), last_tokens_BN)
-        rows_1B, last_tokens_BN = embedding_rows(ids_B[None], last_tokens_BN, self._vocab_size, self._table_sizes, np)
+            return self._read_one(self._tables, int(ids_B[0]), history_BM)
+        rows_1B, history_BM = self._input_tables.rows(ids_B[None], history_BM, np)
         rows = [row_1B[0] for row_1B in rows_1B]
         if self._tables is not None:
-            return self._tables.look_up(rows).T, last_tokens_BN
+            return self._tables.look_up(rows).T, history_BM
         vectors_BE = summed(table[row] for table, row in zip(self._vectors, rows, strict=True))
-        return self._weight_GE @ vectors_BE.T + self._bias_G1, last_tokens_BN
+        return self._weight_GE @ vectors_BE.T + self._bias_G1, history_BM
 
-    def _read_one(self, tables: ProjectedTables, id: int, last_tokens_1N: IdArray) -> tuple[Floats, IdArray]:
-        if not last_tokens_1N.shape[1]:
-            return tables.tokens[id][:, None], last_tokens_1N
-        digits = [*last_tokens_1N[0].tolist(), id + 1]
-        projected_G = tables.look_up_one([id, *ngram_rows(digits, self._vocab_size, self._table_sizes)])
-        return projected_G[:, None], np.array([digits[1:]])
+    def _read_one(self, tables: ProjectedTables, id: int, history_1M: IdArray) -> tuple[Floats, IdArray]:
+        if not history_1M.shape[1]:
+            return tables.tokens[id][:, None], history_1M
+        rows, history = self._input_tables.rows_of_one(id, history_1M[0].tolist())
+        return tables.look_up_one(rows)[:, None], np.array([history])
 
 
 class _FusedStepper:
@@ -104,9 +103,9 @@ class _FusedStepper:
 
     def _begin(self, state: EngineState, num_streams: int) -> None:
         layers = state[: self._shape.num_layers]
-        self._last_tokens_BN: IdArray = np.zeros((num_streams, 0), dtype=np.int64)
-        if self._shape.embedding_order > 1:
-            self._last_tokens_BN = repeat_state(state[-1][0], num_streams).astype(np.int64)
+        self._history_BM: IdArray = np.zeros((num_streams, 0), dtype=np.int64)
+        if self._shape.history_size:
+            self._history_BM = repeat_state(state[-1][0], num_streams).astype(np.int64)
         if self._memory is not None:
             self._memory = self._memory.begun(state[self._shape.num_layers], num_streams)
         self._set_state([[repeat_state(part, num_streams) for part in layer] for layer in layers])
@@ -145,7 +144,7 @@ class _FusedStepper:
     def read(self, ids: IdArray) -> Floats:
         """See `Stepper`."""
         for position in range(len(ids) - 1):
-            projected_GB, self._last_tokens_BN = self._inputs.read(ids[position : position + 1], self._last_tokens_BN)
+            projected_GB, self._history_BM = self._inputs.read(ids[position : position + 1], self._history_BM)
             self._step_layers(projected_GB)
             if self._memory is not None:
                 self._memory.read(self._layer_hidden[-1])
@@ -155,7 +154,7 @@ class _FusedStepper:
 
     def step(self, ids_B: IdArray) -> Floats:
         """See `Stepper`."""
-        projected_GB, self._last_tokens_BN = self._inputs.read(ids_B, self._last_tokens_BN)
+        projected_GB, self._history_BM = self._inputs.read(ids_B, self._history_BM)
         self._step_layers(projected_GB)
         logits_VB, outputs_HB = self._logits_VB, self._layer_hidden[-1]
         self._output(outputs_HB if self._memory is None else self._memory.attend(outputs_HB), logits_VB)
@@ -165,7 +164,7 @@ class _FusedStepper:
     def keep(self, rows: Sequence[int]) -> None:
         """See `Stepper`."""
         kept = list(rows)
-        self._last_tokens_BN = self._last_tokens_BN[kept]
+        self._history_BM = self._history_BM[kept]
         if self._memory is not None:
             self._memory = self._memory.keep(kept)
         self._set_state([[part[kept] for part in layer] for layer in self._parts()])
@@ -175,7 +174,7 @@ class _FusedStepper:
         layers = tuple(tuple(part.copy() for part in layer) for layer in self._parts())
         if self._memory is not None:
             layers = (*layers, self._memory.state())
-        return layers if self._shape.embedding_order == 1 else (*layers, (self._last_tokens_BN.copy(),))
+        return (*layers, (self._history_BM.copy(),)) if self._shape.history_size else layers
 
     def _parts(self) -> list[list[Floats]]:
         return [

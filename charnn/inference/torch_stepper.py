@@ -15,7 +15,6 @@ from torch.nn.functional import linear
 
 from charnn.cells import cell_of
 from charnn.cells.attention import attend
-from charnn.cells.ngram_embedding import embedding_rows
 from charnn.cells.parameters import layer_weights
 from charnn.inference.engine import Engine, EngineState
 from charnn.inference.input_projection import Floats, IdArray
@@ -40,7 +39,7 @@ class TorchStepper:
         self._cells = [cell_of(shape, layer) for layer in range(shape.num_layers)]
         self.largest_logit = logit_bound(engine)
         self._vectors = [self._tensor(table) for table in engine.embeddings]
-        self._table_sizes = engine.table_sizes
+        self._input_tables = engine.input_tables
         self._matrices: list[list[Tensor]] = []
         self._biases: list[list[Tensor]] = []
         for number, cell in enumerate(self._cells):
@@ -67,16 +66,13 @@ class TorchStepper:
         repeats = num_streams if len(state[0][0]) == 1 else 1
         layers = state[: self._num_parts]
         self._state = [[self._tensor(part).repeat_interleave(repeats, 0) for part in layer] for layer in layers]
-        has_ngrams = self._shape.embedding_order > 1
-        last_tokens = state[-1][0] if has_ngrams else np.zeros((len(state[0][0]), 0), dtype=np.int64)
-        self._last_tokens_BN: IdArray = np.repeat(last_tokens, repeats, axis=0)
+        history = state[-1][0] if self._shape.history_size else np.zeros((len(state[0][0]), 0), dtype=np.int64)
+        self._history_BM: IdArray = np.repeat(history, repeats, axis=0)
 
     @torch.inference_mode()
     def step(self, ids_B: IdArray) -> Floats:
         """See `Stepper`."""
-        rows, self._last_tokens_BN = embedding_rows(
-            ids_B[None], self._last_tokens_BN, self._shape.numbered_vocab_size, self._table_sizes, np
-        )
+        rows, self._history_BM = self._input_tables.rows(ids_B[None], self._history_BM, np)
         positions = [torch.from_numpy(np.ascontiguousarray(row[0])).to(self._device) for row in rows]
         looked_up = [table[position] for table, position in zip(self._vectors, positions, strict=True)]
         inputs = torch.stack(looked_up).sum(dim=0)
@@ -110,13 +106,13 @@ class TorchStepper:
     def keep(self, rows: Sequence[int]) -> None:
         """See `Stepper`."""
         kept = list(rows)
-        self._last_tokens_BN = self._last_tokens_BN[kept]
+        self._history_BM = self._history_BM[kept]
         self._state = [[part[kept] for part in layer] for layer in self._state]
 
     def state(self) -> EngineState:
         """See `Stepper`."""
         layers = tuple(tuple(part.cpu().numpy() for part in layer) for layer in self._state)
-        return layers if self._shape.embedding_order == 1 else (*layers, (self._last_tokens_BN.copy(),))
+        return (*layers, (self._history_BM.copy(),)) if self._shape.history_size else layers
 
     def fork(self, state: EngineState, num_streams: int = 1) -> Stepper:
         """See `Stepper`."""

@@ -37,6 +37,12 @@ def read_architecture(values: Mapping[str, Any], file: str) -> Architecture:
     for name, value in asdict(architecture).items():
         if type(value) is int and not (0 if name in _MAY_BE_ZERO else 1) <= value <= at_most.get(name, math.inf):
             raise ValueError(_complaint(name, value))
+    if (architecture.word_codes is not None) != bool(architecture.word_rows):
+        raise ValueError(_complaint("word_rows", architecture.word_rows))
+    if architecture.word_codes is not None:  # a list in JSON
+        if len(architecture.word_codes) != architecture.vocab_size or architecture.word_rows > MAX_ROWS:
+            raise ValueError(_complaint("word_codes", len(architecture.word_codes)))
+        architecture = replace(architecture, word_codes=tuple(architecture.word_codes))
     sizes = architecture.ngram_table_sizes  # a list in JSON
     if sizes is None:
         return architecture

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from charnn.cells.ngram_embedding import MAX_ROWS, embedding_rows, max_rows, ngram_rows, state_rows, summed, table_sizes
+from charnn.cells.ngram_embedding import MAX_ROWS, InputTables, max_rows, ngram_rows, summed, table_sizes
 from charnn.config import Architecture
 
 VOCAB_SIZE = 30
@@ -23,7 +23,7 @@ def test_rows_are_those_of_the_ngrams_that_end_in_each_token(order, xp, sizes):
     array = np.array if xp is np else torch.tensor
     ids = np.random.default_rng(order).integers(0, VOCAB_SIZE, (6, 2))
     before = np.array([[0, 0, 7], [3, 30, 1]])[:, 4 - order :]
-    rows, history = embedding_rows(array(ids), array(before), VOCAB_SIZE, sizes, xp)
+    rows, history = InputTables(VOCAB_SIZE, sizes, 0, None).rows(array(ids), array(before), xp)
     text = np.concatenate((before.T, ids + 1))
     assert [row.tolist() for row in rows[:1]] == [ids.tolist()]
     for length, row in enumerate(rows[1:], start=2):
@@ -46,10 +46,21 @@ def at_once(digits):
 
 def test_a_state_ends_with_the_history_where_ngrams_are_embedded():
     ids = np.array([[4, 2]])
-    rows, history = state_rows(ids, (("lstm",), (np.zeros((2, 1), dtype=np.int64),)), VOCAB_SIZE, (31**2,), np)
+    tables = InputTables(VOCAB_SIZE, (31**2,), 0, None)
+    rows, history = tables.state_rows(ids, (("lstm",), (np.zeros((2, 1), dtype=np.int64),)), np)
     assert [row.tolist() for row in rows] == [[[4, 2]], [[5, 3]]]
     assert [[part.tolist() for part in layer] for layer in history] == [[[[5], [3]]]]
-    assert state_rows(ids, (("lstm",),), VOCAB_SIZE, (), np) == ([ids], ())
+    assert InputTables(VOCAB_SIZE, (), 0, None).state_rows(ids, (("lstm",),), np) == ([ids], ())
+
+
+@pytest.mark.parametrize("sizes", [(), (50, 70)])
+def test_one_token_has_the_rows_of_an_array(sizes):
+    codes = np.array([5, 9, -3, 7])
+    tables = InputTables(VOCAB_SIZE, sizes, 31, codes)
+    history_1M = np.array([[*[2, 3][: len(sizes)], 11]])
+    for id in range(4):
+        rows, after = tables.rows(np.array([[id]]), history_1M, np)
+        assert tables.rows_of_one(id, history_1M[0].tolist()) == ([int(row.item()) for row in rows], after[0].tolist())
 
 
 def test_no_table_has_more_rows_than_the_most():

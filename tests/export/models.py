@@ -4,6 +4,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from charnn.cells.word_prefix import codes_of
 from charnn.config import Architecture, TextOptions
 from charnn.errors import ModelError
 from charnn.storage.model_directory import Model, read_model, write_model
@@ -14,6 +15,8 @@ ARCHITECTURES: dict[str, dict[str, Any]] = {
     "lstm": {"num_layers": 2},
     "lstm-ngrams": {"embedding_order": 3},
     "lstm-extended": {"embedding_order": 3, "ngram_table_sizes": (31, 67), "ngram_vocab_size": 7},
+    "lstm-words": {"embedding_order": 3, "word_rows": 97},
+    "gru-words-alone": {"cell": "gru", "word_rows": 97},
     "lstm-tied": {"tie_weights": True, "num_layers": 2},
     "lstm-one-hot": {"inputs": "one-hot", "initial_state": "learned"},
     "lstm-skip": {"skip": 3, "initial_state": "learned"},
@@ -51,6 +54,8 @@ def add_attention(run: Path, window: int = 6) -> None:
 def model_of(tokenizer: Tokenizer, *, name: str = "untrained", **shape: Any) -> Model:
     """Return a model with this tokenizer."""
     sizes = {"cell": "lstm", "embedding_size": 6, "hidden_size": 10, "num_layers": 1, **shape}
+    if sizes.get("word_rows"):
+        sizes["word_codes"] = codes_of(tokenizer.vocabulary.tokens)
     architecture = Architecture(vocab_size=len(tokenizer.vocabulary), **sizes)
 
     def read_config():

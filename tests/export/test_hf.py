@@ -57,6 +57,13 @@ def engine_logits(engine: Engine, ids_TB: np.ndarray) -> np.ndarray:
 OTHERS = [
     pytest.param(Architecture("gru", 11, 6, 8, 2, tie_weights=True, embedding_order=3), id="gru-tied-ngrams"),
     pytest.param(
+        Architecture("lstm", 11, 6, 8, 1, embedding_order=3, word_rows=29, word_codes=(-9, *range(1, 8), -3, 4, -2)),
+        id="lstm-words",
+    ),
+    pytest.param(
+        Architecture("gru", 11, 6, 8, 1, word_rows=29, word_codes=(-9, *range(1, 8), -3, 4, -2)), id="gru-words-alone"
+    ),
+    pytest.param(
         Architecture("depth-lstm", 11, 6, 8, 3, skip=2, initial_state="learned", embedding_order=2),
         id="depth-lstm-3-everything",
     ),

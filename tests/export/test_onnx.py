@@ -33,6 +33,8 @@ from charnn.export import onnx as export  # noqa: E402  (needs onnx)
 NUM_TOKENS = 1000
 OTHERS = [
     Architecture("lstm", 11, 6, 8, 1, embedding_order=4, tie_weights=True),
+    Architecture("lstm", 11, 6, 8, 1, embedding_order=3, word_rows=29, word_codes=(-9, *range(1, 8), -3, 4, -2)),
+    Architecture("gru", 11, 6, 8, 1, word_rows=29, word_codes=(-9, *range(1, 8), -3, 4, -2)),
     Architecture("gru", 11, 6, 8, 3, residual=True, initial_state="learned", embedding_order=2),
     Architecture("rnn", 11, 6, 8, 2, nonlinearity="relu", residual=True, tie_weights=True),
     Architecture("gru", 11, 6, 8, 2, inputs="one-hot", direction="backward"),

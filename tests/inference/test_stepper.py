@@ -20,6 +20,14 @@ MORE += [
     pytest.param(Architecture(cell, 11, 6, 8, 3, embedding_order=3, ngram_table_sizes=(31, 67)), id=f"{cell}-3-sized")  # type: ignore[arg-type]
     for cell in FUSED
 ]
+MORE += [
+    pytest.param(
+        Architecture(cell, 11, 6, 8, 1, embedding_order=order, word_rows=29, word_codes=(-9, *range(1, 8), -3, 4, -2)),
+        id=f"{cell}-words-order-{order}",
+    )
+    for cell in ("lstm", "mogrifier")
+    for order in (1, 3)
+]
 
 
 def ids_at(time, num_streams, vocab_size=11):

@@ -162,6 +162,8 @@ function makeLayer(shape, tensors, number) {
   };
 }
 
+const WORD_MULTIPLIER = 31607; // as in charnn/cells/word_prefix.py
+
 class Network {
   constructor(shape, tensors, products) {
     this.shape = shape;
@@ -170,6 +172,7 @@ class Network {
     for (let order = 1; order <= shape.embedding_order && shape.inputs === "embedding"; order += 1) {
       this.embeddings.push(tensors[order === 1 ? "embedding.weight" : `embedding.${order}.weight`]);
     }
+    this.wordEmbedding = tensors["embedding.word.weight"] ?? null;
     this.output = shape.tie_weights ? products.matrix(unpacked(tensors["embedding.weight"])) : tensors["output.weight"];
     this.outputBias = tensors["output.bias"];
     this.attention = shape.attention_window ? new Attention(shape, tensors, products) : null;
@@ -187,6 +190,7 @@ class Network {
     }
     this.attention?.reset();
     this.digits = new Array(this.shape.embedding_order - 1).fill(0); // of the last tokens, id + 1, 0 for none
+    this.word = 0; // row of the word so far, 0 for none
   }
 
   // Read a token; return the logits of the next one, in an array that the next call overwrites.
@@ -240,10 +244,11 @@ class Network {
   projectToken(id) {
     const [layer] = this.layers;
     this.digits.push(id + 1);
-    const key = this.digits.join();
+    const wordRow = this.wordRow(id);
+    const key = `${this.digits.join()} ${wordRow}`;
     let projected = this.projections.get(key);
     if (!projected) {
-      projected = Float32Array.from(this.project(layer, this.embedded(id)));
+      projected = Float32Array.from(this.project(layer, this.embedded(id, wordRow)));
       if (this.projections.size * projected.length > MAX_CACHED_NUMBERS) this.projections.clear();
       this.projections.set(key, projected);
     }
@@ -251,8 +256,18 @@ class Network {
     return projected;
   }
 
-  // The sum of the vectors of a token and of the n-grams that end with it. See charnn/cells/ngram_embedding.py.
-  embedded(id) {
+  // The row of the word so far after a token, which `word` becomes if the word may go on. See charnn/cells/word_prefix.py.
+  wordRow(id) {
+    if (!this.wordEmbedding) return 0;
+    const code = this.shape.word_codes[id];
+    const row = (code > 0 ? this.word * WORD_MULTIPLIER + code : -code) % this.shape.word_rows;
+    this.word = code > 0 ? row : 0;
+    return row;
+  }
+
+  // The sum of the vectors of a token, of the n-grams that end with it, and of the word so far. See
+  // charnn/cells/ngram_embedding.py.
+  embedded(id, wordRow) {
     if (!this.embeddings.length) {
       const vector = new Float32Array(this.shape.vocab_size);
       vector[id] = 1;
@@ -267,6 +282,7 @@ class Network {
       }
       addRow(table, row, sum);
     });
+    if (this.wordEmbedding) addRow(this.wordEmbedding, wordRow, sum);
     return sum;
   }
 }

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from charnn.cells.ngram_embedding import state_rows, summed, table_sizes
+from charnn.cells.ngram_embedding import InputTables, summed
 from charnn.cells.parameters import expected_shapes
 from charnn.config import Architecture
 from charnn.config.model import InitializationOptions
@@ -62,10 +62,12 @@ class Network(nn.Module):
         self.embedding = None
         if shape.inputs == "embedding":
             self.embedding = nn.Embedding(shape.vocab_size, shape.embedding_size)
-        self._table_sizes = table_sizes(shape)
+        self._input_tables = InputTables.of(shape, torch.tensor)
+        self.register_buffer("_word_codes_V", self._input_tables.codes_V, persistent=False)  # goes where the weights go
         self.ngram_embeddings = nn.ModuleList(
-            nn.Embedding(num_rows, shape.embedding_size) for num_rows in self._table_sizes
+            nn.Embedding(num_rows, shape.embedding_size) for num_rows in self._input_tables.sizes
         )
+        self.word_embedding = nn.Embedding(shape.word_rows, shape.embedding_size) if shape.word_rows else None
         self.layers = nn.ModuleList(make_layer(shape, layer, rates) for layer in range(shape.num_layers))
         self.attention = Attention(shape, rates.attention) if shape.attention_window else None
         self.token_dropout = TokenDropout(rates.embedding, shape.vocab_size)
@@ -86,7 +88,7 @@ class Network(nn.Module):
         for index, layer in enumerate(self._recurrent_layers()):
             hidden_size = self.architecture.layer_sizes(index)[1]
             initialize_layer(layer.named_weights(), hidden_size, self.architecture.cell, options)
-        tables = [table for table in (self.embedding, *self.ngram_embeddings) if table is not None]
+        tables = [table for table in (self.embedding, *self.ngram_embeddings, self.word_embedding) if table is not None]
         bound = options.init_range
         for table in tables:
             weight = cast(nn.Embedding, table).weight
@@ -115,10 +117,10 @@ class Network(nn.Module):
         layers = tuple(layer.initial_state(num_streams) for layer in self._recurrent_layers())
         if self.attention is not None:
             layers = (*layers, self.attention.initial_state(num_streams))
-        num_tokens = self.architecture.embedding_order - 1
-        if not num_tokens:
+        size = self.architecture.history_size
+        if not size:
             return layers
-        return (*layers, (torch.zeros(num_streams, num_tokens, dtype=torch.int64, device=self.device),))
+        return (*layers, (torch.zeros(num_streams, size, dtype=torch.int64, device=self.device),))
 
     def forward(
         self, ids_TB: Tensor, state: NetworkState, generator: torch.Generator | None = None
@@ -166,8 +168,11 @@ class Network(nn.Module):
         labels_TB = None
         if self.labels is not None:
             labels_TB, ids_TB = ids_TB // self.architecture.vocab_size, ids_TB % self.architecture.vocab_size
-        rows, history = state_rows(ids_TB, state, self.architecture.numbered_vocab_size, self._table_sizes, torch)
+        input_tables = self._input_tables._replace(codes_V=self._word_codes_V)
+        rows, history = input_tables.state_rows(ids_TB, state, torch)
         tables = [self.embedding, *cast(list[nn.Embedding], list(self.ngram_embeddings))]
+        if self.word_embedding is not None:
+            tables.append(self.word_embedding)
         vectors = [_lookup(*pair, is_training) for pair in zip(tables, rows, strict=True)]
         kept = [self.token_dropout(vectors[0], ids_TB, generator)]
         kept += [self.ngram_dropout(ngram_vectors, generator) for ngram_vectors in vectors[1:]]
@@ -183,6 +188,8 @@ class Network(nn.Module):
             weights["embedding.weight"] = self.embedding.weight
         for order, table in enumerate(self.ngram_embeddings, start=2):
             weights[f"embedding.{order}.weight"] = cast(nn.Embedding, table).weight
+        if self.word_embedding is not None:
+            weights["embedding.word.weight"] = self.word_embedding.weight
         if self.labels is not None:
             weights["labels.weight"] = self.labels.weight
         for index, layer in enumerate(self._recurrent_layers()):

@@ -1,12 +1,16 @@
 """The sizes of the tables of n-gram embeddings, chosen by the n-grams of the training text."""
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from charnn.cells.ngram_embedding import max_rows, ngram_row
+from charnn.cells.ngram_embedding import MAX_ROWS, max_rows, ngram_row
+from charnn.cells.word_prefix import codes_of
+from charnn.config import Architecture
 from charnn.ngrams.counting import Counts, NgramCounts, count_ngrams
+from charnn.text.tokenizers import Tokenizer
 from charnn.text.vocabulary import Vocabulary
 
 Digits = list[npt.NDArray[np.int64]]
@@ -34,6 +38,14 @@ def choose_table_sizes(
     if max_order == 1 or len(ids) > MAX_TOKENS:
         return None
     return tuple(_choose_size(ids, vocabulary, unit, order) for order in range(2, max_order + 1))
+
+
+def with_words(architecture: Architecture, tokenizer: Tokenizer) -> Architecture:
+    """Return an architecture with a table of the word so far, if its tokens are the characters or bytes of words."""
+    has_words = tokenizer.kind in ("char", "byte") and tokenizer.fasta is None
+    if architecture.embedding_order == 1 or not has_words:
+        return architecture
+    return replace(architecture, word_rows=MAX_ROWS, word_codes=codes_of(tokenizer.vocabulary.tokens))
 
 
 def _choose_size(ids: npt.NDArray[Any], vocabulary: Vocabulary, unit: str, order: int) -> int:

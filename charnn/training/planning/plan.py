@@ -17,7 +17,7 @@ from charnn.training.optim.optimizers import LEARNING_RATES, WEIGHT_DECAYS
 from charnn.training.optim.schedule import FINAL_PASSES, Schedule
 from charnn.training.parallel.workers import Workers
 from charnn.training.planning.devices import supported_precision
-from charnn.training.planning.ngram_tables import choose_table_sizes
+from charnn.training.planning.ngram_tables import choose_table_sizes, with_words
 from charnn.training.planning.sizes import resolve_architecture
 from charnn.training.planning.timing import EVALUATION_SPEED_RATIO, Speed, measure_speed
 from charnn.training.trainer import MAX_EVALUATION_FRACTION
@@ -247,7 +247,7 @@ def make_plan(
     )
     if architecture.num_layers == 1 and options.dropout_kind != "variational":
         refuse_unused("--hidden-dropout", bool(options.hidden_dropout), "--num-layers 2 or more")
-    if architecture.embedding_order == 1:
+    if not architecture.history_size:
         refuse_unused("--ngram-dropout", bool(options.ngram_dropout), "--embedding-order 2 or more")
         options = replace(options, ngram_dropout=0.0)
     if options.batch_size and batch_size < options.batch_size:
@@ -322,6 +322,7 @@ def _choose_sizes(
         )
         if fixed is None:
             architecture = replace(architecture, ngram_table_sizes=table_sizes(architecture.embedding_order))
+            architecture = with_words(architecture, corpus.tokenizer)
         batch_size = choose_batch_size(
             options.batch_size,
             hidden_size=architecture.hidden_size,

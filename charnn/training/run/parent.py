@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from charnn.cells.ngram_embedding import table_sizes
 from charnn.cells.parameters import expected_shapes
+from charnn.cells.word_prefix import codes_of
 from charnn.config import Architecture, ModelOptions, TextOptions, Unit
 from charnn.config.further import OLD_ROWS, frozen_parts
 from charnn.errors import ModelError, OptionError
@@ -188,6 +189,7 @@ def architecture_of(parent: Parent, vocabulary: Vocabulary) -> Architecture:
         vocab_size=len(vocabulary),
         ngram_table_sizes=table_sizes(shape),
         ngram_vocab_size=shape.numbered_vocab_size,
+        word_codes=codes_of(vocabulary.tokens) if shape.word_rows else None,
     )
 
 
