@@ -11,6 +11,8 @@ from typing import Any
 
 MULTIPLIER = 31_607
 """A, below the square root of 2^53 by far, so that a row is exact in the numbers of JavaScript, too."""
+MAX_WORD_ROWS = 32_749
+"""Maximum rows of a table; a prime."""
 WORD_CHARACTERS = "'\u2019_"
 """Characters that continue a word beside letters, digits and combining marks."""
 BYTE = re.compile("<0x([0-9A-F]{2})>")
@@ -66,7 +68,7 @@ def rows_of_words(codes_TB: Any, word_B: Any, num_rows: int, xp: Any) -> tuple[A
     factor_TB = is_letter_TB * (MULTIPLIER % num_rows)
     value_TB = is_letter_TB * codes_TB % num_rows
     distance = 1
-    while distance < len(codes_TB):
+    while distance < len(codes_TB) and factor_TB.any():  # until no word is as long
         later_TB = factor_TB[distance:]
         values = later_TB * value_TB[:-distance] + value_TB[distance:]
         value_TB = xp.concatenate((value_TB[:distance], values % num_rows))

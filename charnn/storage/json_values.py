@@ -9,11 +9,20 @@ from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from charnn.cells import known_cells
 from charnn.cells.ngram_embedding import MAX_ROWS
+from charnn.cells.word_prefix import MAX_WORD_ROWS
 from charnn.config import Architecture, ModelOptions
 from charnn.errors import ModelError
 from charnn.options import declared_options
 
-_MAY_BE_ZERO = ("skip", "mogrifier_rounds", "mogrifier_rank", "attention_window", "attention_size", "num_labels")
+_MAY_BE_ZERO = (
+    "skip",
+    "mogrifier_rounds",
+    "mogrifier_rank",
+    "attention_window",
+    "attention_size",
+    "num_labels",
+    "word_rows",
+)
 UNREADABLE = (KeyError, TypeError, ValueError, AttributeError)
 """The exceptions that missing or invalid values raise."""
 
@@ -40,7 +49,7 @@ def read_architecture(values: Mapping[str, Any], file: str) -> Architecture:
     if (architecture.word_codes is not None) != bool(architecture.word_rows):
         raise ValueError(_complaint("word_rows", architecture.word_rows))
     if architecture.word_codes is not None:  # a list in JSON
-        if len(architecture.word_codes) != architecture.vocab_size or architecture.word_rows > MAX_ROWS:
+        if len(architecture.word_codes) != architecture.vocab_size or architecture.word_rows > MAX_WORD_ROWS:
             raise ValueError(_complaint("word_codes", len(architecture.word_codes)))
         architecture = replace(architecture, word_codes=tuple(architecture.word_codes))
     sizes = architecture.ngram_table_sizes  # a list in JSON

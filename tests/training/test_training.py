@@ -24,6 +24,7 @@ from charnn.training.network.dropout import RegularizationRates
 from charnn.training.network.network import Network
 from charnn.training.objective import TokenNoise
 from charnn.training.optim.averaging import AveragedWeights
+from charnn.training.optim.gradient import Gradient
 from charnn.training.optim.muon import COEFFICIENTS, NEWTON_SCHULZ_STEPS, Muon, orthogonalized
 from charnn.training.optim.optimizers import (
     SGD,
@@ -33,6 +34,7 @@ from charnn.training.optim.optimizers import (
     optimizer_arrays,
     set_learning_rate,
 )
+from charnn.training.optim.row_rmsprop import RowRMSProp
 from charnn.training.optim.schedule import Budget, seconds_for_steps
 from charnn.training.parallel.step import PreparedStep
 from charnn.training.parallel.workers import Workers
@@ -182,7 +184,7 @@ def test_progress_is_the_larger_spent_fraction():
 
 @pytest.mark.parametrize("name", ["muon", "adamw", "sgd", "nt-asgd"])
 def test_every_parameter_has_exactly_one_optimizer_and_biases_are_not_decayed(name):
-    model = network()
+    model = network(order=3)
     optimizers = make_optimizers(model, TrainingOptions(optimizer=name, weight_decay=0.5, batch_size=32))
     owned = [id(parameter) for optimizer in optimizers for parameter in optimizer.parameters]
     assert sorted(owned) == sorted(id(parameter) for parameter in model.parameters())
@@ -190,14 +192,18 @@ def test_every_parameter_has_exactly_one_optimizer_and_biases_are_not_decayed(na
     set_learning_rate(optimizers, 0.1)
     for optimizer in optimizers:
         update(optimizer, [torch.zeros_like(parameter) for parameter in optimizer.parameters])
-    for parameter in model.parameters():  # without a gradient, only decay changes them
-        factor = 1 - 0.1 * 0.5 if parameter.dim() == 2 else 1.0
+    tables = [
+        id(table) for optimizer in optimizers if isinstance(optimizer, RowRMSProp) for table in optimizer.parameters
+    ]
+    assert len(tables) == (2 if name == "muon" else 0)
+    for parameter in model.parameters():  # without a gradient, only decay changes them, and tables nothing
+        factor = 1 - 0.1 * 0.5 if parameter.dim() == 2 and id(parameter) not in tables else 1.0
         torch.testing.assert_close(parameter.detach(), factor * before[id(parameter)])
 
 
 def update(optimizer, gradients, scale=1.0):
     """Run an update in this thread."""
-    for tasks in optimizer.updates([gradient.clone() for gradient in gradients], torch.tensor(scale)):
+    for tasks in optimizer.updates([Gradient(gradient.clone()) for gradient in gradients], torch.tensor(scale)):
         for task in tasks:
             task()
 
@@ -220,6 +226,61 @@ def test_optimizers_update_as_torch_does(name, monkeypatch):
         theirs.step()
     torch.testing.assert_close(weights[0], weights[1])
     torch.testing.assert_close(biases[0], biases[1])
+
+
+def test_rmsprop_by_rows_updates_the_rows_that_were_looked_up():
+    table = torch.nn.Parameter(torch.cos(torch.arange(60.0)).reshape(12, 5))
+    optimizer = RowRMSProp([table], weight_decay=0.3, relative_rate=0.5)
+    optimizer.learning_rate = 0.02
+    expected, squares, counts = table.detach().clone(), torch.zeros(12), torch.zeros(12)
+    for number, rows in enumerate([[0, 3, 7], [3, 11], [0, 3], [3]]):
+        gradient = torch.zeros(12, 5)
+        gradient[rows] = torch.sin(torch.arange(5.0 * len(rows)) * 0.3 + number).reshape(-1, 5)
+        looked_up = [torch.tensor(rows[:1]), torch.tensor(rows)] if number % 2 else []  # or not known
+        for task in optimizer.updates([Gradient(gradient.clone(), looked_up)], torch.tensor(0.5))[0]:
+            task()
+        for row in rows:
+            value = 0.5 * gradient[row]
+            counts[row] += 1
+            squares[row] = 0.99 * squares[row] + 0.01 * (value**2).mean()
+            length = (squares[row] / (1 - 0.99 ** counts[row])).sqrt()
+            expected[row] = expected[row] * (1 - 0.02 * 0.3) - 0.02 * 0.5 * value / length
+    torch.testing.assert_close(table.detach(), expected)
+    assert optimizer.state(0)["counts"].tolist() == counts.tolist() == [2, 0, 0, 4, 0, 0, 0, 1, 0, 0, 0, 1]
+
+
+def test_a_checkpoint_whose_tables_adamw_updated_is_read_with_a_moment_for_each_row():
+    model = network(order=3)
+    options = TrainingOptions(optimizer="muon", batch_size=32)
+    optimizers = make_optimizers(model, options)
+    new = optimizer_arrays(optimizers)
+    muon, adamw, tables = optimizers
+    order = [adamw.parameters[0], *tables.parameters, *adamw.parameters[1:]]
+    older = {
+        f"0.{index}.{name}": value.numpy()
+        for index in range(len(muon.parameters))
+        for name, value in muon.state(index).items()
+    }
+    for index, parameter in enumerate(order):
+        squares = np.zeros(parameter.shape, dtype=np.float32)
+        squares[0] = np.arange(1, squares[0].size + 1).reshape(squares[0].shape)
+        older |= {
+            f"1.{index}.step": np.float32(9),
+            f"1.{index}.exp_avg": squares + index,
+            f"1.{index}.exp_avg_sq": squares,
+        }
+    load_optimizer_arrays(optimizers, older)
+    loaded = optimizer_arrays(optimizers)
+    assert loaded.keys() == new.keys()
+    for index, table in enumerate(tables.parameters):
+        mean = (table.shape[1] + 1) / 2
+        assert loaded[f"optimizer.2.{index}.exp_avg_sq"].tolist() == [mean, *[0] * (len(table) - 1)]
+        assert loaded[f"optimizer.2.{index}.counts"].tolist() == [9, *[0] * (len(table) - 1)]
+    for index in range(1, len(adamw.parameters)):
+        assert (
+            loaded[f"optimizer.1.{index}.exp_avg"].flat[-1]
+            == older[f"1.{index + len(tables.parameters)}.exp_avg"].flat[-1]
+        )
 
 
 @pytest.mark.parametrize("name", ["muon", "adamw", "sgd"])
@@ -293,12 +354,12 @@ def test_the_state_of_an_optimizer_is_restored_from_arrays(name, batch_size):
         return model.arrays()
 
     options = TrainingOptions(optimizer=name, batch_size=batch_size, bptt_length=64)
-    model = network()
+    model = network(order=3)
     optimizers = make_optimizers(model, options)
     halfway = steps(model, optimizers, range(3))
     arrays = optimizer_arrays(optimizers)
     expected = steps(model, optimizers, range(3, 6))
-    other = network()
+    other = network(order=3)
     other.load_arrays(halfway)
     again = make_optimizers(other, options)
     load_optimizer_arrays(again, {key.removeprefix("optimizer."): array for key, array in arrays.items()})

@@ -88,11 +88,12 @@ class Network(nn.Module):
         for index, layer in enumerate(self._recurrent_layers()):
             hidden_size = self.architecture.layer_sizes(index)[1]
             initialize_layer(layer.named_weights(), hidden_size, self.architecture.cell, options)
-        tables = [table for table in (self.embedding, *self.ngram_embeddings, self.word_embedding) if table is not None]
         bound = options.init_range
-        for table in tables:
-            weight = cast(nn.Embedding, table).weight
+        if self.embedding is not None:
+            weight = self.embedding.weight
             nn.init.uniform_(weight, -bound, bound) if bound else nn.init.normal_(weight, std=0.1)
+        for table in self._added_tables():
+            nn.init.uniform_(table.weight, -bound, bound) if bound else nn.init.zeros_(table.weight)
         nn.init.zeros_(self.output.bias)
         if self.labels is not None:
             nn.init.normal_(self.labels.weight, std=LABEL_STD)
@@ -103,6 +104,11 @@ class Network(nn.Module):
             nn.init.uniform_(self.output.weight, -bound, bound)
         else:
             nn.init.normal_(self.output.weight, std=self.architecture.output_size**-0.5)
+
+    def _added_tables(self) -> list[nn.Embedding]:
+        """Return the tables of n-grams, from order 2 on, and of the word so far."""
+        tables = cast(list[nn.Embedding], list(self.ngram_embeddings))
+        return tables if self.word_embedding is None else [*tables, self.word_embedding]
 
     def _recurrent_layers(self) -> list[RecurrentLayer]:
         return cast(list[RecurrentLayer], list(self.layers))
@@ -170,9 +176,7 @@ class Network(nn.Module):
             labels_TB, ids_TB = ids_TB // self.architecture.vocab_size, ids_TB % self.architecture.vocab_size
         input_tables = self._input_tables._replace(codes_V=self._word_codes_V)
         rows, history = input_tables.state_rows(ids_TB, state, torch)
-        tables = [self.embedding, *cast(list[nn.Embedding], list(self.ngram_embeddings))]
-        if self.word_embedding is not None:
-            tables.append(self.word_embedding)
+        tables = [self.embedding, *self._added_tables()]
         vectors = [_lookup(*pair, is_training) for pair in zip(tables, rows, strict=True)]
         kept = [self.token_dropout(vectors[0], ids_TB, generator)]
         kept += [self.ngram_dropout(ngram_vectors, generator) for ngram_vectors in vectors[1:]]

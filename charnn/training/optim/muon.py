@@ -14,6 +14,7 @@ from functools import partial
 import torch
 from torch import Tensor
 
+from charnn.training.optim.gradient import Gradient
 from charnn.training.parallel.shared_memory import Allocate
 from charnn.training.parallel.workers import Task
 
@@ -65,7 +66,7 @@ class Muon:
         """Return the momentum and the step counter of a parameter."""
         return {"momentum_buffer": self._momenta[index], "step": self._steps[index]}
 
-    def updates(self, gradients: Sequence[Tensor | None], scale: Tensor) -> list[list[Task[None]]]:
+    def updates(self, gradients: Sequence[Gradient | None], scale: Tensor) -> list[list[Task[None]]]:
         """Return a task for each matrix, which adds its gradient to the momentum and, if an update is due, updates it."""
         tasks: list[list[Task[None]]] = []
         for weight, gradient, momentum, step in zip(
@@ -76,7 +77,7 @@ class Muon:
                 continue
             step += 1
             is_due = int(step) % self.steps_per_update == 0
-            tasks.append([partial(self._update, weight.detach(), gradient, momentum, scale, is_due=is_due)])
+            tasks.append([partial(self._update, weight.detach(), gradient.values, momentum, scale, is_due=is_due)])
         return tasks
 
     @torch.no_grad()

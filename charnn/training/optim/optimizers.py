@@ -16,7 +16,9 @@ from charnn.config import TrainingOptions
 from charnn.storage.tensor_file import Tensors
 from charnn.training.network.freezing import trainable
 from charnn.training.network.network import Network
+from charnn.training.optim.gradient import Gradient
 from charnn.training.optim.muon import Muon
+from charnn.training.optim.row_rmsprop import RowRMSProp
 from charnn.training.parallel.shared_memory import Allocate
 from charnn.training.parallel.workers import Task
 from charnn.training.planning.devices import supports_bf16
@@ -27,6 +29,10 @@ TOKENS_PER_UPDATE, MAX_STEPS_PER_UPDATE = 2048, 4
 """Tokens, and maximum steps, per update of Muon: updates every 700 tokens were no better for the same number of tokens."""
 INNER = ("layers.", "attention.")
 """Beginnings of the names of parameters between the embedding and the output layer, whose matrices Muon updates."""
+TABLES = "embedding."
+"""Beginning of the names of tables of n-grams and words, which RMSProp by rows updates beside Muon."""
+TABLE_RATE, TABLE_DECAY = 0.5, 2.0
+"""Their learning rate and weight decay, relative to those of the other parameters."""
 FLAT_CHUNK_SIZE = 1 << 17
 """Elements of a parameter per task (512 KiB), a constant so that results do not depend on the workers, bit for bit."""
 
@@ -42,7 +48,7 @@ class Optimizer(Protocol):
     parameters: list[Tensor]
     learning_rate: float
 
-    def updates(self, gradients: Sequence[Tensor | None], scale: Tensor) -> list[list[Task[None]]]:
+    def updates(self, gradients: Sequence[Gradient | None], scale: Tensor) -> list[list[Task[None]]]:
         """Return the next update as independent tasks, a list for each parameter.
 
         Args:
@@ -96,17 +102,17 @@ class AdamW:
             for weight, mean, square in moments
         ]
 
-    def updates(self, gradients: Sequence[Tensor | None], scale: Tensor) -> list[list[Task[None]]]:
+    def updates(self, gradients: Sequence[Gradient | None], scale: Tensor) -> list[list[Task[None]]]:
         """See `Optimizer`."""
         return [self._updates(index, gradient, scale) for index, gradient in enumerate(gradients)]
 
-    def _updates(self, index: int, gradient: Tensor | None, scale: Tensor) -> list[Task[None]]:
+    def _updates(self, index: int, gradient: Gradient | None, scale: Tensor) -> list[Task[None]]:
         if gradient is None:
             return []
         self._steps[index] += 1
         return [
             partial(self._update, weight, part, mean, square, self._steps[index], self._decays[index], scale)
-            for part, (weight, mean, square) in zip(flat_chunks(gradient), self._chunks[index], strict=True)
+            for part, (weight, mean, square) in zip(flat_chunks(gradient.values), self._chunks[index], strict=True)
         ]
 
     def _update(
@@ -152,14 +158,14 @@ class SGD:
         self.learning_rate = 0.0
         self._decays = [weight_decay] * len(decayed) + [0.0] * len(others)
 
-    def updates(self, gradients: Sequence[Tensor | None], scale: Tensor) -> list[list[Task[None]]]:
+    def updates(self, gradients: Sequence[Gradient | None], scale: Tensor) -> list[list[Task[None]]]:
         """See `Optimizer`."""
         return [
             []
             if gradient is None
             else [
                 partial(self._update, weight, part, decay, scale)
-                for weight, part in zip(flat_chunks(parameter.detach()), flat_chunks(gradient), strict=True)
+                for weight, part in zip(flat_chunks(parameter.detach()), flat_chunks(gradient.values), strict=True)
             ]
             for parameter, gradient, decay in zip(self.parameters, gradients, self._decays, strict=True)
         ]
@@ -189,8 +195,8 @@ def make_optimizers(
 ) -> list[Optimizer]:
     """Return optimizers that together update all parameters of a network, with moments that `zeros_like` allocates.
 
-    With `muon`, Muon updates the matrices of the recurrent layers and of attention, and AdamW the embeddings, the output layer
-    and the biases. Biases have no weight decay.
+    With `muon`, Muon updates the matrices of the recurrent layers and of attention, RMSProp by rows the tables of n-grams and
+    words, and AdamW the embeddings of tokens, the output layer and the biases. Biases have no weight decay.
     """
     weights = {name: part.rows for name, part in trainable(network).items()}
     by_muon = {name for name, weight in weights.items() if weight.dim() == 2 and name.startswith(INNER)}
@@ -205,7 +211,18 @@ def make_optimizers(
         steps_per_update = min(max(steps_per_update, 1), MAX_STEPS_PER_UPDATE)
         dtype = torch.bfloat16 if supports_bf16(device) else torch.float32
         muon = Muon(matrices, weight_decay=decay, steps_per_update=steps_per_update, dtype=dtype, zeros_like=zeros_like)
-        return [muon, AdamW(others, biases, weight_decay=decay, zeros_like=zeros_like)]
+        is_table = {
+            id(weight): name.startswith(TABLES) and name != "embedding.weight" for name, weight in weights.items()
+        }
+        tables = [weight for weight in others if is_table[id(weight)]]
+        others = [weight for weight in others if not is_table[id(weight)]]
+        optimizers: list[Optimizer] = [muon, AdamW(others, biases, weight_decay=decay, zeros_like=zeros_like)]
+        if tables:
+            by_rows = RowRMSProp(
+                tables, weight_decay=TABLE_DECAY * decay, relative_rate=TABLE_RATE, zeros_like=zeros_like
+            )
+            optimizers.append(by_rows)
+        return optimizers
     if options.optimizer == "adamw":
         return [AdamW(matrices + others, biases, weight_decay=decay, zeros_like=zeros_like)]
     return [SGD(matrices + others, biases, weight_decay=decay)]
@@ -235,6 +252,8 @@ def load_optimizer_arrays(optimizers: Sequence[Optimizer], arrays: Tensors) -> N
     Raises:
         ValueError: if some moments are missing.
     """
+    if isinstance(optimizers[-1], RowRMSProp) and arrays and not any(name.startswith("2.") for name in arrays):
+        arrays = _with_tables_apart(arrays, len(optimizers[-1].parameters))
     names = {name.removeprefix("optimizer.") for name in optimizer_arrays(optimizers)}
     missing = {name for name in names - arrays.keys() if not name.endswith(".step")}
     if arrays and missing:
@@ -247,3 +266,21 @@ def load_optimizer_arrays(optimizers: Sequence[Optimizer], arrays: Tensors) -> N
                     value.zero_()
                 else:
                     value.copy_(torch.from_numpy(np.array(array)).reshape(value.shape))
+
+
+def _with_tables_apart(arrays: Tensors, num_tables: int) -> Tensors:
+    """Return the arrays of a checkpoint in which AdamW still updated tables, which came after its first parameter."""
+    moved = {}
+    for key, array in arrays.items():
+        optimizer, index, name = key.split(".")
+        number = int(index)
+        if optimizer == "0" or number == 0:
+            moved[key] = array
+        elif number > num_tables:
+            moved[f"1.{number - num_tables}.{name}"] = array
+        elif name == "exp_avg_sq":
+            moved[f"2.{number - 1}.exp_avg_sq"] = array.mean(axis=1)
+        elif name == "step":
+            counts = arrays[f"1.{index}.exp_avg_sq"].any(axis=1) * array
+            moved[f"2.{number - 1}.counts"] = counts.astype(np.float32)
+    return moved

@@ -17,6 +17,7 @@ from charnn.training.network.freezing import trainable
 from charnn.training.network.network import Network
 from charnn.training.optim.muon import Muon
 from charnn.training.optim.optimizers import Optimizer, flat_chunks, make_optimizers
+from charnn.training.optim.row_rmsprop import RowRMSProp
 from charnn.training.parallel.exchange import (
     ABSENT,
     DENSE,
@@ -202,6 +203,8 @@ def _costs_of_updating(rows: Tensor, optimizer: Optimizer) -> list[float]:
     """Return the time for each task that updates a parameter, in numbers that AdamW updates meanwhile."""
     if isinstance(optimizer, Muon):
         return [rows.numel() * (1 + min(rows.shape) / ROWS_PER_PRODUCT)]
+    if isinstance(optimizer, RowRMSProp):
+        return [COST_OF_ROWS]
     return [float(chunk.numel()) for chunk in flat_chunks(rows.detach())]
 
 

@@ -14,6 +14,7 @@ from charnn.training.batches import IdArray
 from charnn.training.network.freezing import Trainable, trainable
 from charnn.training.network.network import Network, NetworkState, detached
 from charnn.training.objective import Counts, objective
+from charnn.training.optim.gradient import Gradient
 from charnn.training.optim.optimizers import Optimizer, flat_chunks, set_learning_rate
 from charnn.training.parallel.exchange import Exchange, GroupGradients, Undivided, gradients_of
 from charnn.training.parallel.groups import group_bounds, make_generator
@@ -87,18 +88,19 @@ class _SummedGradient:
     """
 
     def __init__(self, part: Trainable, clip_value: float, zeros_like: Allocate) -> None:
-        self.total = zeros_like(part.rows)
+        self._total = zeros_like(part.rows)
         self._first_row = part.first_row
         self._clip_value = clip_value or math.inf
         self._touched: Tensor | None = None
 
-    def tasks(self, gradients: Sequence[Tensor]) -> list[Task[Tensor]]:
-        """Return tasks that sum the gradients of the groups; each returns the norm of its sum."""
+    def tasks(self, gradients: Sequence[Tensor]) -> tuple[Gradient, list[Task[Tensor]]]:
+        """Return where the sum of the gradients of the groups will be, and tasks that sum them; each returns a norm."""
         if gradients[0].is_sparse:
-            return [partial(self._add_rows, [self._rows_of(gradient) for gradient in gradients])]
+            parts = [self._rows_of(gradient) for gradient in gradients]
+            return Gradient(self._total, [rows for rows, _ in parts]), [partial(self._add_rows, parts)]
         gradients = [gradient[self._first_row :] for gradient in gradients]
-        chunks = [flat_chunks(gradient.contiguous()) for gradient in gradients]
-        return [partial(self._add, total, of) for total, *of in zip(flat_chunks(self.total), *chunks, strict=True)]
+        chunks = zip(flat_chunks(self._total), *(flat_chunks(each.contiguous()) for each in gradients), strict=True)
+        return Gradient(self._total), [partial(self._add, total, of) for total, *of in chunks]
 
     @torch.no_grad()
     def _add(self, total: Tensor, gradients: Sequence[Tensor]) -> Tensor:
@@ -120,14 +122,14 @@ class _SummedGradient:
     @torch.no_grad()
     def _add_rows(self, gradients: Sequence[tuple[Tensor, Tensor]]) -> Tensor:
         if self._touched is not None:
-            self.total.index_fill_(0, self._touched, 0.0)
+            self._total.index_fill_(0, self._touched, 0.0)
         for indices, values in gradients:
-            self.total.index_add_(0, indices, values.to(self.total.dtype))
+            self._total.index_add_(0, indices, values.to(self._total.dtype))
         self._touched = torch.unique(torch.cat([indices for indices, _ in gradients]))
-        rows = self.total[self._touched]
+        rows = self._total[self._touched]
         if math.isfinite(self._clip_value):
             self._clip(rows)
-            self.total[self._touched] = rows
+            self._total[self._touched] = rows
         norm: Tensor = torch.linalg.vector_norm(rows)
         return norm
 
@@ -263,17 +265,17 @@ class TrainingStep:
     def _update(self, gradients: Sequence[Sequence[Tensor]], learning_rate: float) -> Tensor:
         """Sum the gradients of each parameter, clip the sum and update the weights; return the norm before clipping."""
         divided = self.exchange or Undivided()
-        totals = [total.total if present else None for total, present in zip(self._sums, gradients, strict=True)]
-        additions = [
-            total.tasks(present) if present else [] for total, present in zip(self._sums, gradients, strict=True)
+        sums = [
+            total.tasks(present) if present else (None, [])
+            for total, present in zip(self._sums, gradients, strict=True)
         ]
-        norm: Tensor = torch.linalg.vector_norm(divided.norms(additions, self.workers))
+        norm: Tensor = torch.linalg.vector_norm(divided.norms([tasks for _, tasks in sums], self.workers))
         scale = torch.ones_like(norm)
         if self.options.clip_norm:
             scale = (self.options.clip_norm / (norm + CLIP_EPSILON)).clamp(max=1.0)
         scale = torch.where(norm.isfinite(), scale, 0.0)  # rows that were not looked up stay zero, whatever the norm
         set_learning_rate(self.optimizers, learning_rate)
-        remaining = iter(totals)
+        remaining = iter([total for total, _ in sums])
         updates: list[list[Task[None]]] = []
         for optimizer in self.optimizers:
             updates += optimizer.updates([next(remaining) for _ in optimizer.parameters], scale)

@@ -1,14 +1,12 @@
 """The sizes of the tables of n-gram embeddings, chosen by the n-grams of the training text."""
 
-from dataclasses import replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-from charnn.cells.ngram_embedding import MAX_ROWS, max_rows, ngram_row
-from charnn.cells.word_prefix import codes_of
-from charnn.config import Architecture
+from charnn.cells.ngram_embedding import max_rows, ngram_row
+from charnn.cells.word_prefix import MAX_WORD_ROWS, codes_of, rows_of_words
 from charnn.ngrams.counting import Counts, NgramCounts, count_ngrams
 from charnn.text.tokenizers import Tokenizer
 from charnn.text.vocabulary import Vocabulary
@@ -19,8 +17,35 @@ ROWS_PER_NGRAM = 6
 """Rows of a table per distinct n-gram of the text; two are measurably worse (see README.md in `training/`)."""
 MAX_TOKENS = 1 << 20
 """Maximum length of a text whose n-grams are counted for this; the tables are a small part of what a longer one leaves."""
+MAX_NEW_FRACTION = 0.15
+"""Maximum fraction of letters at which the word so far occurs once: as many are probably new in other text (Good 1953).
+Where more are, as in a list of names, a network learns beginnings of the training text by heart."""
+PIECE, NUM_NAMES = 512, (1 << 31) - 1
+"""Tokens that are read at a time to count words, and numbers that they are told apart by."""
 SEARCHED_FRACTION, MAX_CANDIDATES = 0.25, 256
 """Sizes down to this much below the limit are tried, up to so many of them."""
+
+
+class InputTableSizes(NamedTuple):
+    """The part of an architecture that describes its tables (see `Architecture`)."""
+
+    ngram_table_sizes: tuple[int, ...] | None
+    word_rows: int
+    word_codes: tuple[int, ...] | None
+
+
+def choose_input_tables(ids: npt.NDArray[Any], tokenizer: Tokenizer, *, max_order: int) -> InputTableSizes:
+    """Return the sizes of all tables of a network.
+
+    Args:
+        ids: the training text (N,).
+        max_order: maximum order of the n-gram embeddings; with 1, there are no tables.
+    """
+    if max_order == 1:
+        return InputTableSizes(None, 0, None)
+    sizes = choose_table_sizes(ids, tokenizer.vocabulary, unit=tokenizer.unit, max_order=max_order)
+    num_rows = choose_word_rows(ids, tokenizer)
+    return InputTableSizes(sizes, num_rows, codes_of(tokenizer.vocabulary.tokens) if num_rows else None)
 
 
 def choose_table_sizes(
@@ -40,12 +65,31 @@ def choose_table_sizes(
     return tuple(_choose_size(ids, vocabulary, unit, order) for order in range(2, max_order + 1))
 
 
-def with_words(architecture: Architecture, tokenizer: Tokenizer) -> Architecture:
-    """Return an architecture with a table of the word so far, if its tokens are the characters or bytes of words."""
-    has_words = tokenizer.kind in ("char", "byte") and tokenizer.fasta is None
-    if architecture.embedding_order == 1 or not has_words:
-        return architecture
-    return replace(architecture, word_rows=MAX_ROWS, word_codes=codes_of(tokenizer.vocabulary.tokens))
+def choose_word_rows(ids: npt.NDArray[Any], tokenizer: Tokenizer) -> int:
+    """Return the rows of the table of the word so far; 0 for none, unless tokens are characters or bytes of words that recur.
+
+    Args:
+        ids: the training text (N,).
+    """
+    if tokenizer.kind not in ("char", "byte") or tokenizer.fasta is not None:
+        return 0
+    counts = count_words(np.array(codes_of(tokenizer.vocabulary.tokens))[ids[:MAX_TOKENS]])
+    if (counts == 1).sum() > MAX_NEW_FRACTION * counts.sum():
+        return 0
+    return min(ROWS_PER_NGRAM * len(counts), MAX_WORD_ROWS)
+
+
+def count_words(codes: npt.NDArray[np.int64]) -> Counts:
+    """Return how often each word so far occurs.
+
+    Args:
+        codes: of the tokens (N,), see `codes_of`. They are read in pieces, at whose ends a word is cut, too.
+    """
+    padded = np.full((-(-len(codes) // PIECE), PIECE), -1)
+    padded.reshape(-1)[: len(codes)] = codes
+    words, _ = rows_of_words(padded.T, np.zeros(len(padded), dtype=np.int64), NUM_NAMES, np)
+    counts: Counts = np.unique(words[padded.T > 0], return_counts=True)[1]
+    return counts
 
 
 def _choose_size(ids: npt.NDArray[Any], vocabulary: Vocabulary, unit: str, order: int) -> int:

@@ -17,7 +17,7 @@ from charnn.training.optim.optimizers import LEARNING_RATES, WEIGHT_DECAYS
 from charnn.training.optim.schedule import FINAL_PASSES, Schedule
 from charnn.training.parallel.workers import Workers
 from charnn.training.planning.devices import supported_precision
-from charnn.training.planning.ngram_tables import choose_table_sizes, with_words
+from charnn.training.planning.ngram_tables import InputTableSizes, choose_input_tables
 from charnn.training.planning.sizes import resolve_architecture
 from charnn.training.planning.timing import EVALUATION_SPEED_RATIO, Speed, measure_speed
 from charnn.training.trainer import MAX_EVALUATION_FRACTION
@@ -307,9 +307,8 @@ def _choose_sizes(
     num_tokens = corpus.train.num_tokens
 
     @cache
-    def table_sizes(max_order: int) -> tuple[int, ...] | None:
-        tokenizer = corpus.tokenizer
-        return choose_table_sizes(corpus.ids("train"), tokenizer.vocabulary, unit=tokenizer.unit, max_order=max_order)
+    def tables(max_order: int) -> InputTableSizes:
+        return choose_input_tables(corpus.ids("train"), corpus.tokenizer, max_order=max_order)
 
     def choose(effective_seconds: float | None) -> tuple[Architecture, int]:
         architecture = fixed or resolve_architecture(
@@ -321,8 +320,7 @@ def _choose_sizes(
             device=device,
         )
         if fixed is None:
-            architecture = replace(architecture, ngram_table_sizes=table_sizes(architecture.embedding_order))
-            architecture = with_words(architecture, corpus.tokenizer)
+            architecture = replace(architecture, **tables(architecture.embedding_order)._asdict())
         batch_size = choose_batch_size(
             options.batch_size,
             hidden_size=architecture.hidden_size,
