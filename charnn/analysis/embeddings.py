@@ -9,6 +9,7 @@ import numpy.typing as npt
 from charnn.analysis.subjects import Subject
 from charnn.analysis.tables import Table
 from charnn.cells.ngram_embedding import ngram_row, table_sizes
+from charnn.cells.word_prefix import rows_of_words
 from charnn.config import InspectOptions
 from charnn.notices import notice_logger
 from charnn.text.corpus import open_ids
@@ -31,7 +32,7 @@ class Vectors:
 
     Args:
         run: the model.
-        kind: "input", "output", or "2-gram", "3-gram" ... for the vectors that n-grams add to the input.
+        kind: "input", "output", or "2-gram", "3-gram" ... and "word so far" for the vectors that these add to the input.
         tokens: their texts (N).
         points: coordinates on the first two principal components (N, 2).
         explained: fraction of the variance along each of the two.
@@ -108,7 +109,32 @@ def _ngram_vectors(subject: Subject) -> list[Vectors]:
         separator = "" if model.tokenizer.kind in ("char", "byte", "subword") else " "
         tokens = [separator.join(texts[id] for id in ngram) for ngram in ngrams.tolist()]
         found.append(_vectors(subject, f"{order}-gram", model.weights[f"embedding.{order}.weight"][rows], tokens))
+    if shape.word_codes is not None:
+        words, rows = frequent_words(text, shape.word_codes, shape.word_rows, MAX_NGRAMS)
+        tokens = ["".join(subject.tokens(word)).lower() for word in words]  # the same in both cases
+        if len(tokens):
+            found.append(_vectors(subject, "word so far", model.weights["embedding.word.weight"][rows], tokens))
     return found
+
+
+def frequent_words(
+    text: npt.NDArray[np.int64], codes: Sequence[int], num_rows: int, most: int
+) -> tuple[list[npt.NDArray[np.int64]], npt.NDArray[np.int64]]:
+    """Return the words so far (token ids) that are most frequent in a text (N,), and the row of each (K,).
+
+    Of words that share a row, the first in the text stands for all.
+
+    Args:
+        codes: of the tokens (V,), see `charnn.cells.word_prefix.codes_of`.
+        num_rows: rows of the table.
+    """
+    codes_N = np.array(codes)[text]
+    rows_N1, _ = rows_of_words(codes_N[:, None], np.zeros(1, dtype=np.int64), num_rows, np)
+    (ends,) = np.nonzero(codes_N > 0)
+    rows, first, counts = np.unique(rows_N1[ends, 0], return_index=True, return_counts=True)
+    starts = np.maximum.accumulate(np.where(codes_N > 0, 0, np.arange(len(text)) + 1))
+    selected = np.argsort(-counts, kind="stable")[:most]
+    return [text[starts[end] : end + 1] for end in ends[first[selected]].tolist()], rows[selected]
 
 
 def frequent_ngrams(text: npt.NDArray[np.int64], order: int, most: int) -> npt.NDArray[np.int64]:

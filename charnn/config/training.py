@@ -60,8 +60,8 @@ class OptimizerOptions(Checked):
     optimizer: Annotated[
         OptimizerName,
         Option(
-            "Muon (matrices of the recurrent layers and of attention; AdamW for the rest), AdamW, plain SGD, or SGD with "
-            "weight averaging once the validation loss no longer improves.",
+            "Muon (matrices of the recurrent layers and of attention; AdamW for the rest, RMSProp by rows for tables of "
+            "n-grams and words), AdamW, plain SGD, or SGD with weight averaging once the validation loss no longer improves.",
             panel=OPTIMIZER,
         ),
     ] = "muon"

@@ -1,4 +1,4 @@
-"""The first layer's input projection as tables: a row for each token, and for each n-gram of an order."""
+"""The first layer's input projection as tables: a row for each token, each n-gram of an order, and each word so far."""
 
 import threading
 from collections.abc import Callable, Sequence
@@ -12,8 +12,8 @@ IdArray = npt.NDArray[np.integer[Any]]
 Multiply = Callable[[Floats, Floats], object]
 """(columns (I, B), out (G, B)): writes the product of a matrix and the columns to `out`."""
 
-LARGEST_TABLE = 1 << 26
-"""The most numbers in the tables of a network (256 MiB, of which only used rows are touched)."""
+LARGEST_TABLE = 1 << 27
+"""The most numbers in the tables of a network (512 MiB, of which only used rows are touched)."""
 FEW_ROWS = 512
 """So many rows at once are computed one by one: a row is then the same whatever else is asked for."""
 ROW_GAP = 16
@@ -82,7 +82,7 @@ class ProjectedRows:
 
 
 class ProjectedTables:
-    """The tables of tokens' and n-grams' vectors, each times a matrix (G, E): their rows add up to an embedding's projection.
+    """The tables of the vectors of tokens, n-grams and words, times a matrix (G, E): rows add up to an embedding's projection.
 
     Args:
         bias_G: added to the projection.
@@ -92,19 +92,19 @@ class ProjectedTables:
     def __init__(self, tables: Sequence[Floats], weight_GE: Floats, bias_G: Floats | None) -> None:
         first, *others = tables
         self.tokens = ProjectedRows(first, weight_GE, bias_G)
-        self._ngrams = [ProjectedRows(table, weight_GE) for table in others]
+        self._others = [ProjectedRows(table, weight_GE) for table in others]
 
     def look_up(self, rows: Sequence[IdArray]) -> Floats:
         """Return projections (..., G) that the caller may change, for the row in each table (...)."""
         total = self.tokens.many(rows[0])
-        for table, row in zip(self._ngrams, rows[1:], strict=True):
+        for table, row in zip(self._others, rows[1:], strict=True):
             total += table.many(row)
         return total
 
     def look_up_one(self, rows: Sequence[int]) -> Floats:
         """Return the same for one token (G,), which the caller may not change."""
         total = self.tokens[rows[0]]
-        for table, row in zip(self._ngrams, rows[1:], strict=True):
+        for table, row in zip(self._others, rows[1:], strict=True):
             total = total + table[row]
         return total
 

@@ -8,7 +8,6 @@ import pytest
 import charnn as library
 from charnn.analysis.embeddings import frequent_ngrams, principal_components
 from charnn.analysis.subjects import read_subjects
-from charnn.cells.ngram_embedding import state_rows
 from charnn.config import InspectOptions
 
 
@@ -24,11 +23,11 @@ def test_the_vectors_of_ngrams_are_those_that_the_network_adds(run):
     found = {each.kind: each for each in library.inspect("embeddings", run).vectors}
     (subject,) = read_subjects([run], InspectOptions())
     engine, tokenizer = subject.engine, subject.model.tokenizer
-    assert set(found) == {"input", "output", *(f"{order}-gram" for order in range(2, len(engine.embeddings) + 1))}
+    assert set(found) == {"input", "2-gram", "3-gram", "word so far", "output"}
     bigrams = found["2-gram"]
     assert "th" in bigrams.tokens
     ids = tokenizer.encode("th")[:, None]
-    rows, _ = state_rows(ids, engine.initial_state(), len(tokenizer.vocabulary), engine.table_sizes, np)
+    rows, _ = engine.input_tables.state_rows(ids, engine.initial_state(), np)
     text = np.fromfile(run / "train.bin", dtype=tokenizer.vocabulary.dtype).astype(np.int64)
     ngrams = frequent_ngrams(text, 2, len(bigrams.tokens))
     index = ngrams.tolist().index(ids[:, 0].tolist())
@@ -36,14 +35,31 @@ def test_the_vectors_of_ngrams_are_those_that_the_network_adds(run):
     table = subject.model.weights["embedding.2.weight"]
     vector = table[rows[1][1, 0]]
     other = int(bigrams.neighbors[index][0])
-    second = table[engine_row(engine, tokenizer, ngrams[other])]
+    second = table[engine_row(engine, ngrams[other])]
     cosine = vector @ second / np.linalg.norm(vector) / np.linalg.norm(second)
     assert bigrams.similarities[index][0] == pytest.approx(cosine, abs=1e-5)
 
 
-def engine_row(engine, tokenizer, ngram):
-    rows, _ = state_rows(ngram[:, None], engine.initial_state(), len(tokenizer.vocabulary), engine.table_sizes, np)
+def engine_row(engine, ngram):
+    rows, _ = engine.input_tables.state_rows(ngram[:, None], engine.initial_state(), np)
     return rows[1][1, 0]
+
+
+def test_the_vectors_of_words_are_those_that_the_network_adds(run):
+    words = {each.kind: each for each in library.inspect("embeddings", run).vectors}["word so far"]
+    (subject,) = read_subjects([run], InspectOptions())
+    assert words.tokens[0] == "t"  # the most frequent beginning of a word
+    index = words.tokens.index("the")
+    rows = [
+        subject.engine.input_tables.state_rows(
+            subject.model.tokenizer.encode(f"so {word}")[:, None], subject.engine.initial_state(), np
+        )[0][-1][-1, 0]
+        for word in ("The", words.tokens[int(words.neighbors[index][0])])
+    ]
+    table = subject.model.weights["embedding.word.weight"]
+    vector, second = table[rows[0]], table[rows[1]]
+    cosine = vector @ second / np.linalg.norm(vector) / np.linalg.norm(second)
+    assert words.similarities[index][0] == pytest.approx(cosine, abs=1e-5)
 
 
 def test_principal_components_are_worked_by_hand():

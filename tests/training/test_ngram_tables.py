@@ -16,7 +16,7 @@ from charnn.text.vocabulary import Vocabulary
 from charnn.training.batches import UnitBatches
 from charnn.training.loss import IGNORED
 from charnn.training.planning import ngram_tables
-from charnn.training.planning.ngram_tables import ROWS_PER_NGRAM, SEARCHED_FRACTION, choose_table_sizes
+from charnn.training.planning.ngram_tables import ROWS_PER_NGRAM, SEARCHED_FRACTION, InputTableSizes, choose_table_sizes
 from charnn.training.run import session
 from tests.conftest import FABLES, ramp_weights
 from tests.training.test_techniques import interrupted_after_ten_steps
@@ -130,7 +130,9 @@ def test_a_run_stores_its_sizes_and_its_files_are_small(charnn):
 
 def by_the_vocabulary(monkeypatch):
     """Let the sizes of the tables be those of older versions."""
-    monkeypatch.setattr("charnn.training.planning.plan.choose_table_sizes", lambda *_, **__: None)
+    monkeypatch.setattr(
+        "charnn.training.planning.plan.choose_input_tables", lambda *_, **__: InputTableSizes(None, 0, None)
+    )
 
 
 def make_old(run):
@@ -160,7 +162,8 @@ def test_an_old_run_is_resumed_with_its_old_sizes(charnn, monkeypatch):
 def test_an_old_model_scores_as_before(run):
     """Its tables have (V + 1)^n rows, at most 16,381, which its configuration does not say."""
     config = json.loads((run / "config.json").read_text(encoding="utf-8"))
-    del config["architecture"]["ngram_table_sizes"]
+    for name in ("ngram_table_sizes", "word_rows", "word_codes"):
+        del config["architecture"][name]
     (run / "config.json").write_text(json.dumps(config), encoding="utf-8")
     architecture = Architecture(**config["architecture"])
     weights = ramp_weights(architecture)
