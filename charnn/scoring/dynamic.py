@@ -4,7 +4,8 @@ theta += decay D (theta_0 - theta) - rate g / (MS + epsilon), elementwise: g is 
 mean square of gradients over segments of the training text, and D = MS / mean(MS), at most 1 / decay.
 
 Source: Krause et al. (2018), Dynamic evaluation of neural sequence models.
-The tables of embedded n-grams and learned initial states stay as they are.
+Of the tables of n-grams and words, the rows that a segment looks up are updated by the same equation, at `TABLE_RATE` times the
+rate: MS is one number, over all rows that were looked up. Learned initial states stay as they are.
 """
 
 import math
@@ -28,6 +29,8 @@ DECAYS = (0.0, 1e-3, 3e-3, 1e-2, 3e-2)
 EPSILON_FRACTION = 0.05
 """Epsilon, as a fraction of the mean of MS."""
 SEGMENTS_MEASURED = 300
+TABLE_RATE = 7.0
+"""The learning rate of rows of tables, relative to that of other weights."""
 
 
 @dataclass(frozen=True)
@@ -69,6 +72,7 @@ class DynamicEstimator:
         self.vocab_size, self.is_backward = vocab_size, is_backward
         self.scales = scales
         self._weights = adapted_weights(network)
+        self._tables = _sparse_tables(network)
         self._trained_weights = {name: weight.detach().clone() for name, weight in self._weights.items()}
         self._reader: _DynamicReader | None = None
         self._set_rates(settings)
@@ -78,7 +82,8 @@ class DynamicEstimator:
         self._rates, self._decays = {}, {}
         for name, scale in self.scales.items():
             mean = float(scale.mean()) or 1.0
-            self._rates[name] = settings.rate / (scale + EPSILON_FRACTION * mean)
+            rate = settings.rate * (TABLE_RATE if name in self._tables else 1.0)
+            self._rates[name] = rate / (scale + EPSILON_FRACTION * mean)
             most = 1 / settings.decay if settings.decay else math.inf
             self._decays[name] = settings.decay * (scale / mean).clamp(max=most)
 
@@ -106,9 +111,23 @@ class DynamicEstimator:
         with torch.no_grad():
             for name, gradient in zip(names, gradients, strict=True):
                 weight = self._weights[name]
+                if name in self._tables:
+                    self._learn_rows(name, gradient.coalesce())
+                    continue
                 if self.settings.decay:
                     weight.addcmul_(self._trained_weights[name] - weight, self._decays[name])
                 weight.addcmul_(gradient, self._rates[name], value=-1)
+
+    def _learn_rows(self, name: str, gradient: Tensor) -> None:
+        """Update the rows of a table that were looked up.
+
+        Args:
+            gradient: sparse, with distinct rows.
+        """
+        rows, weight = gradient.indices()[0], self._weights[name]
+        values = weight.index_select(0, rows)
+        values += self._decays[name] * (self._trained_weights[name].index_select(0, rows) - values)
+        weight.index_copy_(0, rows, values - self._rates[name] * gradient.values())
 
 
 class _DynamicReader:
@@ -176,15 +195,23 @@ def _read_segment(
 
 
 def adapted_weights(network: Network) -> dict[str, Tensor]:
-    """Return the weights that are updated: not the tables of n-grams, of which a text touches few rows, nor initial states."""
-    weights = network.named_weights()
-    fixed = {name for name in weights if name.startswith("embedding.") and name != "embedding.weight"}
-    fixed |= {name for name in weights if ".initial_" in name}
-    return {name: weight for name, weight in weights.items() if name not in fixed}
+    """Return the weights that are updated: all but learned initial states."""
+    return {name: weight for name, weight in network.named_weights().items() if ".initial_" not in name}
+
+
+def _sparse_tables(network: Network) -> set[str]:
+    """Make the gradients of the tables of n-grams and words sparse, since a segment looks up few rows; return their names."""
+    tables = set()
+    for table in network.added_tables():
+        table.sparse = True
+        tables.add(id(table.weight))
+    return {name for name, weight in network.named_weights().items() if id(weight) in tables}
 
 
 def gradient_scales(network: Network, ids: IdArray, *, boundary_id: int, segment: int, seed: int) -> dict[str, Tensor]:
     """Return the root mean square of each weight's gradient, over segments from many positions of the training text.
+
+    That of a table is a single number, over the rows that were looked up.
 
     Args:
         ids: the encoded text (N,).
@@ -196,7 +223,9 @@ def gradient_scales(network: Network, ids: IdArray, *, boundary_id: int, segment
 
 def _gradient_scales(network: Network, ids: IdArray, *, boundary_id: int, segment: int, seed: int) -> dict[str, Tensor]:
     weights = adapted_weights(network)
-    squares = {name: torch.zeros_like(weight) for name, weight in weights.items()}
+    tables = _sparse_tables(network)
+    squares = {name: torch.zeros(() if name in tables else weight.shape) for name, weight in weights.items()}
+    num_added = dict.fromkeys(weights, 0)
     positions = _positions(len(ids), segment, seed)
     for position in positions:
         state = network.initial_state(1)
@@ -208,8 +237,14 @@ def _gradient_scales(network: Network, ids: IdArray, *, boundary_id: int, segmen
                 loss, _, state = _read_segment(network, contexts, part, detached(state), 1.0)
         gradients = torch.autograd.grad(loss / segment, list(weights.values()))
         for name, gradient in zip(weights, gradients, strict=True):
-            squares[name] += gradient.detach() ** 2
-    return {name: (square / len(positions)).sqrt() for name, square in squares.items()}
+            if name in tables:
+                values = gradient.coalesce().values()
+                squares[name] += values.square().sum()
+                num_added[name] += values.numel()
+            else:
+                squares[name] += gradient.detach() ** 2
+                num_added[name] += 1
+    return {name: (square / num_added[name]).sqrt() for name, square in squares.items()}
 
 
 def _positions(num_tokens: int, segment: int, seed: int) -> list[int]:

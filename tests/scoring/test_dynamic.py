@@ -71,9 +71,11 @@ def test_a_step_is_the_one_of_the_equation():
     after = found.network.named_weights()
     for (name, weight), gradient in zip(moving.items(), gradients, strict=True):
         scale = found.scales[name]
-        moved = weight.detach() - 0.01 * gradient / (scale + 0.05 * scale.mean())
+        rate = 0.07 if name == "embedding.2.weight" else 0.01
+        moved = weight.detach() - rate * gradient / (scale + 0.05 * scale.mean())
         torch.testing.assert_close(after[name].detach(), moved)
-    assert torch.equal(after["embedding.2.weight"], before["embedding.2.weight"])
+    rows = (after["embedding.2.weight"] != before["embedding.2.weight"]).any(dim=1).nonzero()[:, 0]
+    assert rows.tolist() == [0 * 7 + 6, 6 * 7 + 2]  # those of the beginning, and of the tokens 5 and 1
     reader.read(contexts[2:], targets[2:], whole=False)
     drawn_back = estimator(0.0, 0.5, segment=2, made=found.network)
     assert drawn_back.scales.keys() == found.scales.keys()

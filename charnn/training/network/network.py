@@ -92,7 +92,7 @@ class Network(nn.Module):
         if self.embedding is not None:
             weight = self.embedding.weight
             nn.init.uniform_(weight, -bound, bound) if bound else nn.init.normal_(weight, std=0.1)
-        for table in self._added_tables():
+        for table in self.added_tables():
             nn.init.uniform_(table.weight, -bound, bound) if bound else nn.init.zeros_(table.weight)
         nn.init.zeros_(self.output.bias)
         if self.labels is not None:
@@ -105,7 +105,7 @@ class Network(nn.Module):
         else:
             nn.init.normal_(self.output.weight, std=self.architecture.output_size**-0.5)
 
-    def _added_tables(self) -> list[nn.Embedding]:
+    def added_tables(self) -> list[nn.Embedding]:
         """Return the tables of n-grams, from order 2 on, and of the word so far."""
         tables = cast(list[nn.Embedding], list(self.ngram_embeddings))
         return tables if self.word_embedding is None else [*tables, self.word_embedding]
@@ -176,7 +176,7 @@ class Network(nn.Module):
             labels_TB, ids_TB = ids_TB // self.architecture.vocab_size, ids_TB % self.architecture.vocab_size
         input_tables = self._input_tables._replace(codes_V=self._word_codes_V)
         rows, history = input_tables.state_rows(ids_TB, state, torch)
-        tables = [self.embedding, *self._added_tables()]
+        tables = [self.embedding, *self.added_tables()]
         vectors = [_lookup(*pair, is_training) for pair in zip(tables, rows, strict=True)]
         kept = [self.token_dropout(vectors[0], ids_TB, generator)]
         kept += [self.ngram_dropout(ngram_vectors, generator) for ngram_vectors in vectors[1:]]
@@ -227,7 +227,7 @@ class Network(nn.Module):
 
 def _lookup(table: nn.Embedding, rows_TB: Tensor, is_training: bool) -> Tensor:
     """Look up rows of an embedding table; in training their gradient is sparse, since a step uses few of many rows."""
-    return nn.functional.embedding(rows_TB, table.weight, sparse=is_training)
+    return nn.functional.embedding(rows_TB, table.weight, sparse=is_training or table.sparse)
 
 
 def detached(state: NetworkState) -> NetworkState:
