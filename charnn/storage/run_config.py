@@ -19,6 +19,7 @@ from charnn.storage.json_values import UNREADABLE, check_values, names_of, read_
 from charnn.text.facts import LabelFacts, SplitSize, TextFile
 
 _GROUPS = {"text": TextOptions, "model": ModelOptions, "training": TrainingOptions}
+_LATER_FIELDS = ("ngram_vocab_size", "num_labels", "word_rows", "word_codes")
 _RETIRED_OF_PLAN = {"num_threads", "num_evaluations"}
 """Obsolete keys of older files."""
 _UNKNOWN_VERSION = "unknown"
@@ -220,7 +221,7 @@ class RunConfig:
         return {
             **{f"{name}_version": version for name, version in asdict(self.versions).items()},
             "seed": self.seed,
-            "architecture": _without_zero(_without_none(asdict(self.architecture), "ngram_vocab_size"), "num_labels"),
+            "architecture": _without_unset(asdict(self.architecture), *_LATER_FIELDS),
             "options": self.option_values(),
             "options_given": {name: as_json(getattr(self.asked, name)) for name in _GROUPS},
             "plan": asdict(self.plan),
@@ -346,17 +347,12 @@ def _corpus(values: Mapping[str, Any]) -> CorpusFacts:
 
 
 def _file_json(file: TextFile) -> JsonObject:
-    return _without_none(asdict(file), "of_bytes")
+    return _without_unset(asdict(file), "of_bytes")
 
 
-def _without_none(values: JsonObject, name: str) -> JsonObject:
-    """Return an object without a key whose value is None, which older versions do not know."""
-    return {key: value for key, value in values.items() if key != name or value is not None}
-
-
-def _without_zero(values: JsonObject, name: str) -> JsonObject:
-    """Return an object without a key whose value is 0, for the same reason."""
-    return {key: value for key, value in values.items() if key != name or value != 0}
+def _without_unset(values: JsonObject, *names: str) -> JsonObject:
+    """Return an object without those of the keys whose value is None or 0, which older versions do not know."""
+    return {key: value for key, value in values.items() if key not in names or value not in (None, 0)}
 
 
 Part = TypeVar("Part")

@@ -76,11 +76,13 @@ def test_weights_of_a_newer_format_are_refused(run):
 def test_a_model_of_the_first_format_is_read(run):
     """It embeds no n-grams, knows no temperature and has no n-gram model."""
     config = json.loads((run / "config.json").read_text())
-    old = Architecture(**{**config["architecture"], "embedding_order": 1, "ngram_table_sizes": None})
+    tables = {"embedding_order": 1, "ngram_table_sizes": None, "word_rows": 0, "word_codes": None}
+    old = Architecture(**{**config["architecture"], **tables})
     for name in ("temperature", "ngram_loss_nats", "ngram_order", "mixture_loss_nats", "valid_loss_cold_nats"):
         del config["results"][name]
-    del config["mixture_weights"], config["architecture"]["embedding_order"]
-    del config["architecture"]["ngram_table_sizes"]
+    del config["mixture_weights"]
+    for name in tables:
+        del config["architecture"][name]
     config["format_version"] = 1
     (run / "config.json").write_text(json.dumps(config))
     (run / "ngram.safetensors").unlink()
@@ -183,6 +185,9 @@ def test_weights_of_another_shape_are_refused(run):
         "restore the files that belong together"
     )
     edit_json(run / "config.json", architecture={**config["architecture"], "vocab_size": 7})
+    assert "does not describe a model that charnn knows (unknown word codes 60)" in complaint(run)
+    others = {"vocab_size": 7, "word_rows": 0, "word_codes": None}
+    edit_json(run / "config.json", architecture={**config["architecture"], **others})
     assert "the tokenizer has" in complaint(run)
     edit_json(run / "config.json", architecture={**config["architecture"], "cell": "rwkv"})
     assert "has the cell 'rwkv', which charnn does not know" in complaint(run)

@@ -77,6 +77,10 @@ def configs(draw):
         shape["embedding_order"] = 3
     if shape["ngram_vocab_size"] is None:
         del shape["ngram_vocab_size"]
+    has_words = shape["vocab_size"] < 100 and draw(st.booleans())
+    shape["word_rows"], shape["word_codes"] = (31, [*range(shape["vocab_size"])]) if has_words else (0, None)
+    if not shape["word_rows"]:
+        del shape["word_rows"], shape["word_codes"]
     if not shape["num_labels"]:
         del shape["num_labels"]
     results = draw(objects_like(Results()))
