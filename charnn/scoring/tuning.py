@@ -9,9 +9,10 @@ import numpy.typing as npt
 from charnn.errors import ModelError
 from charnn.inference.engine import Engine, IdArray, target_log_probs
 from charnn.optimize import fit_mixture_weights, fit_temperature
+from charnn.storage.encoded_text import check_encoded
 from charnn.storage.model_directory import Model
 from charnn.text.corpus import open_ids
-from charnn.text.stored_ids import positions_of, stored_bytes
+from charnn.text.stored_ids import positions_of
 
 Floats = npt.NDArray[np.float64]
 
@@ -76,17 +77,6 @@ def _pieces(ids: npt.NDArray[np.integer], boundary_id: int, unit: str, max_token
     number = max(1, min(len(ends), int(len(ends) * max_tokens / len(ids))))
     chosen = (2 * np.arange(number) + 1) * len(ends) // (2 * number)
     return list(zip(bounds[chosen].tolist(), bounds[chosen + 1].tolist(), strict=True))
-
-
-def check_encoded(model: Model, split: str) -> None:
-    """Refuse encoded text that is not as long as it was when the model was trained. Raises ModelError."""
-    file = model.path / f"{split}.bin"
-    wanted = model.config.corpus.size(split).num_tokens * np.dtype(model.tokenizer.vocabulary.dtype).itemsize
-    found = stored_bytes(file)
-    if found != wanted:
-        raise ModelError(
-            f"{file}: has {found:,} bytes, {wanted:,} when the model was trained; restore the file that was saved with it"
-        )
 
 
 def fit_engine_temperature(engine: Engine, held_out: HeldOut) -> float:

@@ -27,7 +27,7 @@ FILES = {
     "training.json": "position of training; for --resume",
     "training.safetensors": "live weights, optimizer and hidden state; for --resume",
     "metrics.jsonl": "metrics and samples of training; for charnn report",
-    "train.bin": "the encoded text; for --resume, --novelty and --dynamic",
+    "train.bin": "the encoded text; for --resume, --novelty, --adapt and --dynamic",
     "valid.bin": "the held-out text; for --resume and fitted parameters",
     "train.labels.bin": "the labels of the encoded units; for --resume",
     "valid.labels.bin": "the labels of the held-out units; for --resume",
