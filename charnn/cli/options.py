@@ -90,7 +90,7 @@ def _parameter(group: type, name: str, kind: Any, option: Option) -> inspect.Par
     default = next(field.default for field in fields(group) if field.name == name)
     assert default is not MISSING, f"option {name} needs a default"
     flags = flags_of(name, option)
-    if kind is bool:
+    if bool in (kind, *get_args(kind)):
         flags = tuple(f"{flag}/--no-{flag.removeprefix('--')}" for flag in flags)
     read_as = list[get_args(kind)[0]] if get_origin(kind) is tuple else kind  # type: ignore[misc]
     annotation = Annotated[  # type: ignore[valid-type]
@@ -108,7 +108,7 @@ def _parameter(group: type, name: str, kind: Any, option: Option) -> inspect.Par
 
 def _metavar(kind: Any, option: Option) -> str | None:
     """Return the placeholder of an option's value, or None for a switch."""
-    if option.metavar or kind is bool:
+    if option.metavar or bool in (kind, *get_args(kind)):
         return option.metavar or None
     return next((_METAVARS[part] for part in (kind, *get_args(kind)) if part in _METAVARS), "NAME")
 

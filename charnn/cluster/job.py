@@ -69,8 +69,7 @@ def check_divisible(options: ScoreOptions, files: Sequence[str], flag: str) -> N
         {
             f"--unit {options.unit}": options.is_running,
             "--state carry": options.state == "carry",
-            "--dynamic": options.dynamic,
-            "--cache": options.cache,
+            **options.adaptations,
             "--pairs": options.pairs is not None,
             "--nbest": options.nbest is not None,
             "--rollout": options.rollout > 0,

@@ -10,13 +10,41 @@ CACHE_SIZE = 2000
 
 
 @dataclass(frozen=True, kw_only=True)
+class WrittenAdaptationOptions(Checked):
+    """Adaptation of a model to the text that it continues."""
+
+    adapt: Annotated[
+        bool,
+        Option(
+            "Learn from the prompt and the text so far: mix counts of them and of the training text with the network.",
+            panel=ADAPTATION,
+            common=True,
+        ),
+    ] = False
+
+
+@dataclass(frozen=True, kw_only=True)
 class AdaptationOptions(Checked):
     """Adaptation of a model to the text that it scores."""
 
-    dynamic: Annotated[
+    adapt: Annotated[
         bool,
-        Option("Dynamic evaluation: gradient steps on the scored text (needs torch).", panel=ADAPTATION, common=True),
+        Option(
+            "Learn while reading: mix counts of the training text and of what was read with the network, which is adapted "
+            "by --dynamic.",
+            panel=ADAPTATION,
+            common=True,
+        ),
     ] = False
+    dynamic: Annotated[
+        bool | None,
+        Option(
+            "Dynamic evaluation: gradient steps on the scored text (needs torch).",
+            panel=ADAPTATION,
+            common=True,
+            automatic="no; with --adapt yes, if torch is installed",
+        ),
+    ] = None
     dynamic_stretch: Annotated[
         int | None,
         Option(
@@ -87,5 +115,15 @@ class AdaptationOptions(Checked):
             "--dynamic-rate": self.dynamic_rate is not None,
             "--dynamic-decay": self.dynamic_decay is not None,
         }.items():
-            refuse_unused(flag, is_set and not self.dynamic, "--dynamic")
-        refuse_both("--cache", self.cache and self.dynamic, "--dynamic")
+            refuse_unused(flag, is_set and not self.dynamic and not self.may_be_dynamic, "--dynamic")
+        refuse_both("--cache", self.cache and bool(self.dynamic), "--dynamic")
+
+    @property
+    def adaptations(self) -> dict[str, bool]:
+        """Whether each technique is used, by its flag."""
+        return {"--adapt": self.adapt, "--dynamic": bool(self.dynamic), "--cache": self.cache}
+
+    @property
+    def may_be_dynamic(self) -> bool:
+        """Whether dynamic evaluation is part of `--adapt`, where it is possible."""
+        return self.adapt and self.dynamic is None and not self.cache

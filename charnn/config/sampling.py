@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
+from charnn.config.adaptation import WrittenAdaptationOptions
 from charnn.config.labels import WrittenLabelOptions
 from charnn.config.output import OutputOptions
 from charnn.errors import OptionError
@@ -281,6 +282,7 @@ class SampleOptions(
     SpeedOptions,
     OutputOptions,
     WrittenLabelOptions,
+    WrittenAdaptationOptions,
     PromptOptions,
     StoppingOptions,
     SearchOptions,
@@ -304,6 +306,9 @@ class SampleOptions(
         self._check_selection()
         self._check_search()
         self._check_label_strength()
+        others = {"--mix-ngram": self.mix_ngram, "--label-strength": self.label_strength > 0}
+        others |= {"--beam": self.beam is not None, "--forecast": self.forecast}
+        refuse_all(others if self.adapt else {}, "--adapt")
 
     @property
     def draws(self) -> bool:

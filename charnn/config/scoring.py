@@ -222,7 +222,7 @@ class ScoreOptions(
     @property
     def adapts(self) -> bool:
         """Whether scores are shown together with those of the unadapted model."""
-        return self.dynamic or self.cache or self.temperature == FIT
+        return any(self.adaptations.values()) or self.temperature == FIT
 
     @property
     def is_running(self) -> bool:
@@ -304,8 +304,7 @@ class ScoreOptions(
             "--nbest": self.nbest is not None,
             f"--unit {self.unit}": self.is_running,
             "--state carry": self.state == "carry",
-            "--dynamic": self.dynamic,
-            "--cache": self.cache,
+            **self.adaptations,
             "--temperature fit": self.temperature == FIT,
             "--fit-weights": self.fit_weights is not None,
             "--rollout": self.rollout > 0,
@@ -319,8 +318,7 @@ class ScoreOptions(
         others = {
             "--mix-ngram": self.mix_ngram,
             "--state carry": self.state == "carry",
-            "--dynamic": self.dynamic,
-            "--cache": self.cache,
+            **self.adaptations,
             "--alternatives": self.alternatives > 0,
             "--format neural-complexity": self.format == "neural-complexity",
         }
@@ -337,10 +335,10 @@ class ScoreOptions(
             refuse_both(flags[0], True, flags[1])
 
     def _check_adaptation(self) -> None:
-        adapting = "--cache" if self.cache else "--dynamic"
-        refuse_both(adapting, self.fit_weights is not None and (self.cache or self.dynamic), "--fit-weights")
-        for flag, is_set in {"--dynamic": self.dynamic, "--cache": self.cache}.items():
+        for flag, is_set in self.adaptations.items():
+            refuse_both(flag, is_set and self.fit_weights is not None, "--fit-weights")
             refuse_both("--device cuda", self.device == "cuda" and is_set, flag)
+        refuse_both("--adapt", self.adapt and self.mix_ngram, "--mix-ngram, whose counts it has too")
 
     def _check_output(self) -> None:
         foreign = self.format in BASE_OF_FORMAT
@@ -368,8 +366,7 @@ class ScoreOptions(
             others = {
                 "--unit": self.unit != "line",
                 "--state": self.state != "reset",
-                "--cache": self.cache,
-                "--dynamic": self.dynamic,
+                **self.adaptations,
                 "--no-bos": not self.bos,
                 "--per-token": self.per_token,
                 "--by-word": self.by_word,
@@ -387,8 +384,7 @@ class ScoreOptions(
             "--per-token": self.per_token,
             "--by-word": self.by_word,
             "--no-bos": not self.bos,
-            "--dynamic": self.dynamic,
-            "--cache": self.cache,
+            **self.adaptations,
             "--temperature": self.temperature != "1",
             "-w": bool(self.weight),
             "--exclude-unk": self.exclude_unk,

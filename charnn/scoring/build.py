@@ -4,6 +4,7 @@ import itertools
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from importlib.util import find_spec
 
 import numpy as np
 
@@ -17,13 +18,16 @@ from charnn.inference.engine import Engine
 from charnn.ngrams.spelling import Spelling
 from charnn.notices import notice_logger
 from charnn.options import pick, refuse_both, refuse_unused, shown, with_tuples
+from charnn.scoring.adapting import AdaptiveEstimator
 from charnn.scoring.cache import CachedEstimator, CacheSettings, fit_cache
 from charnn.scoring.estimators import Estimator, Interpolation, NetworkEstimator
 from charnn.scoring.scorer import score_stream, score_units, token_log_probs, with_ngrams
 from charnn.scoring.scores import Score, averaged
 from charnn.scoring.series import refuse_for_numbers
 from charnn.scoring.strands import mean_of_strands, scores_strands
-from charnn.scoring.tuning import check_encoded, fit_engine_temperature, fit_interpolation_weights, read_held_out
+from charnn.scoring.tuning import fit_engine_temperature, fit_interpolation_weights, read_held_out
+from charnn.storage.adaptation import build_adaptive_model
+from charnn.storage.encoded_text import check_encoded, has_encoded
 from charnn.storage.labels import with_label
 from charnn.storage.mixture import read_mixture
 from charnn.storage.model_directory import Model, read_spelling
@@ -230,6 +234,8 @@ def _estimator(model: Model, options: ScoreOptions) -> Estimator:
     if options.device == "cuda":
         engine = _on_gpu(engine)
     network = _network(model, engine, options)
+    if options.adapt:
+        return AdaptiveEstimator(network, build_adaptive_model(model))
     return with_ngrams(network, model.tokenizer, read_mixture(model) if options.mix_ngram else None)
 
 
@@ -247,7 +253,7 @@ def _network(model: Model, engine: Engine, options: ScoreOptions) -> Estimator:
         logger.info(f"{model.path}: temperature {temperature:.3f}, fitted on its held-out text")
     else:
         temperature = float(options.temperature)
-    if options.dynamic:
+    if options.dynamic or (options.may_be_dynamic and _can_be_dynamic(model)):
         return _dynamic(model, options, temperature)
     if not options.cache:
         return NetworkEstimator(engine, temperature)
@@ -265,6 +271,18 @@ def _network(model: Model, engine: Engine, options: ScoreOptions) -> Estimator:
     return CachedEstimator(engine, settings, temperature)
 
 
+def _can_be_dynamic(model: Model) -> bool:
+    """Return whether `--adapt` may include dynamic evaluation; what is missing for it is logged."""
+    if find_spec("torch") is None:
+        missing = "torch is not installed"
+    elif not all(has_encoded(model, split) for split in ("train", "valid")):
+        missing = f"{model.path} lacks its training or held-out text"
+    else:
+        return True
+    logger.info(f"--adapt goes on without dynamic evaluation: {missing}")
+    return False
+
+
 def _dynamic(model: Model, options: ScoreOptions, temperature: float) -> Estimator:
     from charnn.scoring.dynamic import (  # loads torch
         DynamicEstimator,
@@ -277,7 +295,7 @@ def _dynamic(model: Model, options: ScoreOptions, temperature: float) -> Estimat
     vocabulary = model.tokenizer.vocabulary
     segment = options.dynamic_stretch or (20 if model.tokenizer.kind in ("char", "byte") else 5)
     file = model.path / "train.bin"
-    if not file.exists() or not file.stat().st_size:
+    if not has_encoded(model, "train"):
         raise ModelError(
             f"{file}: is missing, but --dynamic needs gradients on the training text; restore it, "
             "or leave --dynamic out"
@@ -297,9 +315,10 @@ def _dynamic(model: Model, options: ScoreOptions, temperature: float) -> Estimat
     )
     if options.dynamic_rate is None or options.dynamic_decay is None:
         held_out = read_held_out(model, purpose="--dynamic")
+        others = ", --no-dynamic leaves dynamic evaluation out" if options.may_be_dynamic else ""
         logger.info(
             f"{model.path}: fitting the learning rate and decay on its held-out text; "
-            "--dynamic-rate and --dynamic-decay skip this"
+            f"--dynamic-rate and --dynamic-decay skip this{others}"
         )
         tried = list(fit_rates(estimator, held_out, rate=options.dynamic_rate, decay=options.dynamic_decay))
         settings, loss = tried[-1]

@@ -26,8 +26,7 @@ def scores_strands(models: Sequence[Model], options: ScoreOptions) -> bool:
         return False
     for flag, is_set in {
         "--state carry": options.state == "carry",
-        "--dynamic": options.dynamic,
-        "--cache": options.cache,
+        **options.adaptations,
         "--no-bos": not options.bos,
     }.items():
         if is_set:

@@ -95,6 +95,7 @@ ROWS = {
     ),
     "score": Row("score IN -m RUN", SCORER),
     "score -o": Row("score IN -m RUN -o OUT --format jsonl", SCORER, writes=False),
+    "score --adapt": Row("score IN -m RUN --adapt --no-dynamic", SCORER),
     "score --summary": Row("score IN -m RUN --summary OUT", SCORER),
     "score --shard": Row("score IN -m RUN -o out --shard 1/1", SCORER, writes=False),
     "score --pairs": Row("score --pairs IN -m RUN", SCORER, handles=False, source="pairs.tsv"),

@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 
 from charnn.config import ScoreOptions
 from charnn.errors import OptionError
+from charnn.library import load
 from charnn.text.reading import whole_lines
 from tests.conftest import FABLES, train_quietly
 
@@ -219,7 +220,8 @@ def test_adapting_stands_beside_the_plain_figure(charnn, run):
     assert plain_result.status == 0
     plain = json.loads(Path("s.json").read_text(encoding="utf-8"))
     assert "plain" not in plain
-    for options in (("--cache",), ("--dynamic", "--dynamic-rate", "0.003", "--dynamic-decay", "0.001")):
+    rates = ("--dynamic-rate", "0.003", "--dynamic-decay", "0.001")
+    for options in (("--cache",), ("--dynamic", *rates), ("--adapt", "--no-dynamic"), ("--adapt", *rates)):
         result = charnn("score", "-m", run, "names.txt", "--unit", "stream", "--summary", "s.json", *options)
         assert result.status == 0, result.err
         facts = json.loads(Path("s.json").read_text(encoding="utf-8"))
@@ -251,6 +253,39 @@ def test_rates_of_learning_are_fitted_and_named(charnn, run):
     result = charnn("score", "-m", run, "--text", "The fox", "--dynamic")
     assert result.status == 0, result.err
     assert "--dynamic-stretch 20 --dynamic-rate" in result.err
+
+
+def adapted(charnn, run, *options):
+    """Return the records of ten lines of names that the model does not know, and the messages."""
+    lines = [value for _ in range(10) for value in ("--text", "Zorgle met Flibbet.")]
+    result = charnn("score", "-m", run, *lines, "--adapt", "--no-dynamic", "--format", "jsonl", *options)
+    assert result.status == 0, result.err
+    return [row["log_prob"] for row in map(json.loads, result.out.splitlines())], result.err
+
+
+def test_adapting_learns_names_from_line_to_line_and_is_the_same_each_time(charnn, run):
+    found, messages = adapted(charnn, run)
+    assert found[9] > found[1] + 5 > found[0] + 5
+    assert adapted(charnn, run) == (found, messages)
+    scores = load(run).score(["Zorgle met Flibbet."] * 10, adapt=True, dynamic=False)
+    assert [score.log_prob_nats for score in scores] == pytest.approx(found, abs=1e-9)
+    with_cache, messages = adapted(charnn, run, "--cache", "--cache-weight", "0.1", "--cache-sharpness", "0.1")
+    assert with_cache != pytest.approx(found, abs=1e-3)
+
+
+def test_adapting_does_with_what_there_is_and_says_so(charnn, run):
+    found, _ = adapted(charnn, run)
+    (run / "train.bin").unlink()
+    alone, messages = adapted(charnn, run)
+    assert "has no train.bin, so only what is read is counted" in messages
+    assert alone[9] > alone[0] + 5
+    assert alone != pytest.approx(found, abs=1e-3)
+    result = charnn("score", "-m", run, "--text", "The fox", "--adapt")
+    assert (result.status, "--adapt goes on without dynamic evaluation" in result.err) == (0, True)
+    (run / "train.bin").write_bytes(b"short")
+    damaged = charnn("score", "-m", run, "--text", "a", "--adapt", "--no-dynamic")
+    assert (damaged.status, damaged.err.count("\n")) == (1, 1)
+    assert "train.bin: has 5 bytes" in damaged.err
 
 
 @pytest.mark.parametrize(
@@ -362,6 +397,15 @@ CONTRADICTIONS = [
     ({"cache_weight": 0.1}, "--cache-weight: has no effect without --cache"),
     ({"cache_size": 10}, "--cache-size: has no effect without --cache"),
     ({"dynamic_rate": 0.1}, "--dynamic-rate: has no effect without --dynamic"),
+    ({"adapt": True, "dynamic": False, "dynamic_rate": 0.1}, "--dynamic-rate: has no effect without --dynamic"),
+    ({"adapt": True, "cache": True, "dynamic_rate": 0.1}, "--dynamic-rate: has no effect without --dynamic"),
+    ({"adapt": True, "mix_ngram": True}, "--adapt: cannot be combined with --mix-ngram"),
+    ({"adapt": True, "fit_weights": "x"}, "--adapt: cannot be combined with --fit-weights"),
+    ({"adapt": True, "device": "cuda"}, "--device cuda: cannot be combined with --adapt"),
+    ({"adapt": True, "direction": "both"}, "--adapt: cannot be combined with --direction both"),
+    ({"adapt": True, "pairs": "x"}, "--adapt: cannot be combined with --pairs"),
+    ({"adapt": True, "rollout": 5, "unit": "stream"}, "--adapt: cannot be combined with --rollout"),
+    ({"adapt": True, "label_from": "file"}, "--adapt: cannot be combined with --label-from"),
     ({"cache": True, "dynamic": True}, "--cache: cannot be combined with --dynamic"),
     ({"cache": True, "fit_weights": "x"}, "--cache: cannot be combined with --fit-weights"),
     ({"device": "cuda", "dynamic": True}, "--device cuda: cannot be combined with --dynamic"),
