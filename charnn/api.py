@@ -68,6 +68,7 @@ if TYPE_CHECKING:
     from charnn.ngrams.mixture import Mixture as Mixture
     from charnn.recipes import load_recipe as load_recipe
     from charnn.recipes import recipe_names as recipe_names
+    from charnn.sampling.adapting import adapted_prompts as adapted_prompts
     from charnn.sampling.build import Prompts as Prompts
     from charnn.sampling.build import build_sampler as build_sampler
     from charnn.sampling.build import check_can_write as check_can_write
@@ -244,6 +245,7 @@ _NAMES = {
     ),
     "ngrams.mixture": ("Mixture",),
     "recipes": ("load_recipe", "recipe_names"),
+    "sampling.adapting": ("adapted_prompts",),
     "sampling.build": (
         "Prompts",
         "build_sampler",

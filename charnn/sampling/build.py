@@ -22,6 +22,7 @@ from charnn.inference.prompt import (
 from charnn.inference.prompt_state import load_prompt_state, save_prompt_state
 from charnn.inference.stepper import Stepper
 from charnn.options import checked_text
+from charnn.sampling.adapting import adapted_prompts
 from charnn.sampling.beam import BeamSearch
 from charnn.sampling.sampler import Sampler, generate_sample
 from charnn.sampling.stream_sampler import StreamSampler
@@ -167,7 +168,11 @@ def build_sampler(model: Model, stepper: Stepper, options: SampleOptions, *, kee
     """
     stores_all = options.max_tokens is not None or keeps_history
     mixture = read_sampling_mixture(model, options)
-    return Sampler(StreamSampler(stepper, model.tokenizer, options, mixture=mixture, keeps_history=stores_all))
+    adapted = adapted_prompts(model, stepper, options)
+    streams = StreamSampler(
+        stepper, model.tokenizer, options, mixture=mixture, adapted=adapted, keeps_history=stores_all
+    )
+    return Sampler(streams)
 
 
 def drawn_seed(options: SampleOptions) -> int:

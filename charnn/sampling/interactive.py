@@ -10,10 +10,11 @@ from charnn.config import SampleOptions
 from charnn.inference.prompt import PromptState, encode_prompt, prefill, without_trailing_space
 from charnn.inference.stepper import Stepper
 from charnn.ngrams.mixture import Mixture
+from charnn.sampling.adapting import AdaptedPrompts
 from charnn.sampling.constraints import Pattern
 from charnn.sampling.filters import LogProbs
 from charnn.sampling.selection import STUCK, TokenContext, TokenSelector, mixed_log_softmax
-from charnn.sampling.stream_sampler import top_tokens
+from charnn.sampling.stream_sampler import adapted_log_probs, top_tokens
 from charnn.sampling.streams import Alternatives, PreparedPrompt, SampleRequest, Stream
 from charnn.text.tokenizers import Tokenizer, decode
 
@@ -24,6 +25,7 @@ class InteractiveWriter:
     Args:
         stepper: of one stream in its initial state.
         request: the prompt, its text and the seed of the draws.
+        adapted: learns from the prompt and the text; what is undone is unlearned.
 
     Example:
         >>> request = charnn.api.SampleRequest(next(prompts.states()), seed=7)
@@ -41,9 +43,10 @@ class InteractiveWriter:
         options: SampleOptions,
         *,
         mixture: Mixture | None = None,
+        adapted: AdaptedPrompts | None = None,
     ) -> None:
         self._first, self._tokenizer, self._request, self._mixture = stepper, tokenizer, request, mixture
-        self._options = options
+        self._options, self._adapted = options, adapted
         self._temperature = 0.0 if options.greedy else options.temperature
         self._selector = TokenSelector(tokenizer, options)
         self._pattern = None if options.match is None else Pattern(options.match, tokenizer)
@@ -52,7 +55,7 @@ class InteractiveWriter:
         self._random = np.random.default_rng(request.seed)
         self._turns: list[_Place] = []
         """What was there before each turn."""
-        self._go_to(_Place(request.prompt_state, "", [], _Spelled(self._shown, 0)))
+        self._go_to(_Place(request.prompt_state, "", [], [], _Spelled(self._shown, 0)))
 
     @property
     def text(self) -> str:
@@ -92,7 +95,7 @@ class InteractiveWriter:
 
     def take(self, id: int) -> None:
         """Add one token."""
-        self._end_turn(lambda: self._add(id))
+        self._end_turn(lambda: self._add(id, is_given=True))
 
     def insert(self, text: str) -> None:
         """Continue with a text by the user, tokenized together with the text so far. Raises UnknownTokenError."""
@@ -103,7 +106,7 @@ class InteractiveWriter:
                 self._go_to(place)
             for id in ids:
                 if self.ended is None:
-                    self._add(id)
+                    self._add(id, is_given=True)
             self._spelled = _Spelled(before + text, len(self._stream.sample.ids))
 
         before = self._text_before()
@@ -122,7 +125,7 @@ class InteractiveWriter:
             return place._replace(ids=place.ids[: num_same - num_prompt]), ids[num_same:]
         num_prompt, tail = self._end_of_prompt(before + text)
         new_ids = np.array(ids[:num_prompt], dtype=np.int64)
-        return _Place(prefill(self._first, self._tokenizer, new_ids), tail, [], self._spelled), ids[num_prompt:]
+        return _Place(prefill(self._first, self._tokenizer, new_ids), tail, [], [], self._spelled), ids[num_prompt:]
 
     @property
     def _is_untouched(self) -> bool:
@@ -199,21 +202,25 @@ class InteractiveWriter:
         return True
 
     def _place(self) -> "_Place":
-        return _Place(self._prompt.state, self._prompt.tail, list(self._stream.sample.ids), self._spelled)
+        ids = list(self._stream.sample.ids)
+        return _Place(self._prompt.state, self._prompt.tail, ids, self._is_given[: len(ids)], self._spelled)
 
     def _go_to(self, place: "_Place") -> None:
         self._prompt = PreparedPrompt(
             place.prompt_state, self._tokenizer, self._options, self._pattern, tail=place.tail
         )
-        self._stream = Stream(0, self._prompt, self._request.seed)
+        adaptive = None if self._adapted is None else self._adapted.reader(place.prompt_state)
+        self._stream = Stream(0, self._prompt, self._request.seed, adaptive=adaptive)
         self._spelled = place.spelled
         self._stepper = self._first.fork(place.prompt_state.state)
         self._logits = place.prompt_state.logits
-        for id in place.ids:
-            self._add(id)
+        self._is_given: list[bool] = []
+        for id, is_given in zip(place.ids, place.is_given, strict=False):
+            self._add(id, is_given=is_given)
 
-    def _add(self, id: int) -> None:
-        self._stream.take(id, float(self._log_probs()[0, id]))
+    def _add(self, id: int, *, is_given: bool = False) -> None:
+        self._stream.take(id, float(self._log_probs()[0, id]), is_given=is_given)
+        self._is_given.append(is_given)
         self._logits = self._stepper.step(np.array([id]))
 
     def _context(self) -> TokenContext:
@@ -223,7 +230,7 @@ class InteractiveWriter:
         return self._selector.allowed(self._log_probs(), [self._context()])
 
     def _log_probs(self) -> LogProbs:
-        return mixed_log_softmax(self._logits, [self._stream.context], self._mixture)
+        return adapted_log_probs(mixed_log_softmax(self._logits, [self._stream.context], self._mixture), [self._stream])
 
 
 class _Spelled(NamedTuple):
@@ -244,12 +251,14 @@ class _Place(NamedTuple):
         prompt_state: the model's state after the prompt, or after the token that begins in it and ends in the text.
         tail: the part of that token that is the text's.
         ids: the tokens after it.
+        is_given: whether each is the user's, not drawn.
         spelled: how its beginning is spelled.
     """
 
     prompt_state: PromptState
     tail: str
     ids: list[int]
+    is_given: list[bool]
     spelled: _Spelled
 
     @property

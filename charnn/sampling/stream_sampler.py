@@ -8,6 +8,7 @@ from charnn.config import SampleOptions
 from charnn.inference.engine import Floats
 from charnn.inference.stepper import Stepper
 from charnn.ngrams.mixture import Mixture
+from charnn.sampling.adapting import AdaptedPrompts
 from charnn.sampling.constraints import Pattern
 from charnn.sampling.filters import LogProbs
 from charnn.sampling.selection import (
@@ -34,6 +35,7 @@ class StreamSampler:
     Args:
         stepper: of one stream in its initial state.
         mixture: the n-gram model to interpolate the network with.
+        adapted: learns from prompts and samples.
         keeps_history: whether samples store their text and tokens, which one that is only streamed need not.
 
     Raises:
@@ -47,12 +49,14 @@ class StreamSampler:
         options: SampleOptions,
         *,
         mixture: Mixture | None = None,
+        adapted: AdaptedPrompts | None = None,
         keeps_history: bool = True,
     ) -> None:
         self.stepper, self._tokenizer, self._options, self._mixture = stepper, tokenizer, options, mixture
+        self._adapted = adapted
         self.selector = TokenSelector(tokenizer, options)
         self._keeps_history = keeps_history
-        needs_all = mixture is not None or options.show_alternatives > 0
+        needs_all = mixture is not None or adapted is not None or options.show_alternatives > 0
         largest_logit = stepper.largest_logit
         self.quick_draw = no_quick_draw if needs_all else quick_draw(self.selector, options, largest_logit)
         self._pattern = None if options.match is None else Pattern(options.match, tokenizer)
@@ -68,7 +72,9 @@ class StreamSampler:
         for number, request in numbered:
             if prompt is None or prompt.state is not request.prompt_state:
                 prompt = PreparedPrompt(request.prompt_state, self._tokenizer, self._options, self._pattern)
-            made.append(Stream(number, prompt, request.seed, keeps_history=self._keeps_history))
+            adaptive = None if self._adapted is None else self._adapted.reader(request.prompt_state)
+            stream = Stream(number, prompt, request.seed, keeps_history=self._keeps_history, adaptive=adaptive)
+            made.append(stream)
         return made
 
     def exact(
@@ -100,8 +106,9 @@ class StreamSampler:
         return SelectedToken(id, float(log_probs_1V[0, id]), log_probs_1V[0])
 
     def log_probs(self, logits_BV: Floats, streams: Sequence[Stream]) -> LogProbs:
-        """Return the log probabilities (B, V) of the next tokens, interpolated if there is an n-gram model."""
-        return mixed_log_softmax(logits_BV, [stream.context for stream in streams], self._mixture)
+        """Return the log probabilities (B, V) of the next tokens, interpolated if there is an n-gram model, or adapted."""
+        log_probs_BV = mixed_log_softmax(logits_BV, [stream.context for stream in streams], self._mixture)
+        return log_probs_BV if self._adapted is None else adapted_log_probs(log_probs_BV, streams)
 
     def extend(self, stream: Stream, token: SelectedToken, position: int) -> str | None:
         """Append a token to a stream; return the text that is now certain, or None if there is nothing to report."""
@@ -115,6 +122,12 @@ class StreamSampler:
             if position + 1 == self._options.max_tokens:
                 new_text += stream.finish("length")
         return new_text if new_text or stream.sample.ended or num_alternatives else None
+
+
+def adapted_log_probs(log_probs_BV: LogProbs, streams: Sequence[Stream]) -> LogProbs:
+    """Return log probabilities (B, V) as mixed with the counts of the streams that have some."""
+    rows = zip(log_probs_BV, streams, strict=True)
+    return np.stack([row_V if each.adaptive is None else each.adaptive.predict(row_V) for row_V, each in rows])
 
 
 def top_tokens(log_probs_V: LogProbs, count: int) -> Alternatives:

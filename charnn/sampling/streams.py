@@ -11,6 +11,7 @@ from charnn.config import SampleOptions
 from charnn.inference.engine import Floats
 from charnn.inference.prompt import PromptState
 from charnn.inference.stepper import Stepper
+from charnn.ngrams.adaptive_model import AdaptiveReader
 from charnn.sampling.constraints import Matching, NoRepeatedNgram, Pattern, Rule, unescaped
 from charnn.sampling.stopping import Ending, EndReason
 from charnn.text.tokenizers import Tokenizer
@@ -115,9 +116,18 @@ class Stream:
         number: the index of its request.
         seed: of its draws.
         keeps_history: whether its tokens and text are stored; without them, memory use does not grow with its length.
+        adaptive: has read the prompt, and learns from what is written.
     """
 
-    def __init__(self, number: int, prompt: PreparedPrompt, seed: int, *, keeps_history: bool = True) -> None:
+    def __init__(
+        self,
+        number: int,
+        prompt: PreparedPrompt,
+        seed: int,
+        *,
+        keeps_history: bool = True,
+        adaptive: AdaptiveReader | None = None,
+    ) -> None:
         options = prompt.options
         self.number = number
         self.prompt_state = prompt.state
@@ -138,6 +148,7 @@ class Stream:
         self._ending = copy.copy(prompt.ending)
         self._ends_by_text = bool(options.stop) or options.until in ("sentence", "line")
         self.rules = [rule.copy() for rule in prompt.rules]
+        self.adaptive = adaptive
         if prompt.tail:
             self._release(prompt.tail)
 
@@ -181,8 +192,12 @@ class Stream:
         self._num_own_read = len(ids)
         return self._own_logits
 
-    def take(self, id: int, log_prob_nats: float) -> str:
-        """Append the selected token, which may close a line or document; return the text that is now certain."""
+    def take(self, id: int, log_prob_nats: float, *, is_given: bool = False) -> str:
+        """Append a token, which may close a line or document; return the text that is now certain.
+
+        Args:
+            is_given: whether it was not drawn, but given by the user; more is learned from it.
+        """
         if self._keeps_history:
             self.sample.log_probs_nats.append(log_prob_nats)
         if id == self._closing_id:
@@ -194,6 +209,9 @@ class Stream:
             del self.context[: -self._context_stored]
         for rule in self.rules:
             rule.push(id)
+        if self.adaptive is not None:
+            self.adaptive.learn(id, is_drawn=not is_given)
+            self.adaptive.push(id)
         return self._release(self._decoder.push(id))
 
     def finish(self, reason: EndReason) -> str:

@@ -328,6 +328,17 @@ def test_a_person_and_a_model_write_together(charnn, run, monkeypatch):
     assert result.out[4:].lstrip().startswith("fox") or " fox" in result.out
 
 
+def test_a_model_learns_from_its_prompt_and_by_hand(charnn, run, monkeypatch):
+    prompt = "The wolgle met Flibbet. " * 12 + "The wolgle met Fl"
+    Path("prompt.txt").write_text(prompt, encoding="utf-8")
+    call = ("sample", "-m", run, "--prompt-file", "prompt.txt", "-n", 6, "--no-echo", "--greedy")
+    assert charnn(*call).out != "ibbet.\n"
+    adapted = charnn(*call, "--adapt")
+    assert (adapted.status, adapted.out) == (0, "ibbet.\n"), adapted.err
+    written = by_hand(charnn, run, monkeypatch, ["t 0", f"i {prompt[3:]}", "r 6", "q"], "--adapt")
+    assert written.out.endswith("The wolgle met Flibbet.\n")
+
+
 @pytest.mark.parametrize("line", ["foo", "99", "r 0", "t x", "u -1", "i", "t nan"])
 def test_a_line_that_is_no_command_is_said_and_changes_nothing(charnn, run, monkeypatch, line):
     result = by_hand(charnn, run, monkeypatch, [line])

@@ -29,8 +29,9 @@ def write_interactively(model: "Model", stepper: "Stepper", prompts: "Prompts", 
     """Take turns with the user until they quit or interrupt; the text is the result."""
     seed = charnn.api.drawn_seed(options)
     mixture = charnn.api.read_sampling_mixture(model, options)
+    adapted = charnn.api.adapted_prompts(model, stepper, options)
     request = charnn.api.SampleRequest(next(prompts.states()), seed, prompts.whole_text)
-    writer = charnn.api.InteractiveWriter(stepper, model.tokenizer, request, options, mixture=mixture)
+    writer = charnn.api.InteractiveWriter(stepper, model.tokenizer, request, options, mixture=mixture, adapted=adapted)
     shown_prompt = prompts.texts[0] if options.echo else ""
     screen = _Screen(model, writer, shown_prompt)
     console.prepare_input()
