@@ -38,6 +38,7 @@ class SampleArguments(TypedDict, total=False):
     stop: Sequence[str]
     until: Literal["sentence", "line", "unit"] | None
     on_unknown: Literal["error", "skip", "unk"]
+    adapt: bool
     label: str | None
     label_strength: float
     weights: Literal["fp32", "bf16", "int8"]
@@ -60,7 +61,8 @@ class ScoreArguments(TypedDict, total=False):
     exclude_unk: bool
     unk_penalty: float | None
     spell: bool
-    dynamic: bool
+    adapt: bool
+    dynamic: bool | None
     dynamic_stretch: int | None
     dynamic_rate: float | None
     dynamic_decay: float | None
