@@ -48,3 +48,7 @@ class _AdaptiveEstimatorReader:
             if whole:
                 network[time, 0] = mixed_V
         return Estimate(of_targets(network, targets_TB), network) if whole else Estimate(log_probs_TB, None)
+
+    def repeated(self, num_streams: int) -> Reader:
+        """Refuse: see `new_reader`."""
+        raise ValueError(f"counts are learned from one text at a time, not from {num_streams}")
