@@ -16,7 +16,7 @@ class WrittenAdaptationOptions(Checked):
     adapt: Annotated[
         bool,
         Option(
-            "Learn from the prompt and the text so far: mix counts of them and of the training text with the network.",
+            "Learn from the prompt and the text.",
             panel=ADAPTATION,
             common=True,
         ),

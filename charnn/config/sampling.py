@@ -13,9 +13,7 @@ OnUnknown = Literal["error", "skip", "unk"]
 WeightFormat = Literal["fp32", "bf16", "int8"]
 Device = Literal["cpu", "cuda"]
 Until = Literal["sentence", "line", "unit"]
-MixNgram = Annotated[
-    bool, Option("Interpolate the network with its n-gram model.", flags=("--mix-ngram",), common=True)
-]
+MixNgram = Annotated[bool, Option("Interpolate with the n-gram model.", flags=("--mix-ngram",), common=True)]
 PromptOnUnknown = Annotated[OnUnknown, Option("How to handle unknown tokens in a prompt.", flags=("--on-unknown",))]
 
 LENGTH, LENGTH_UNTIL = 500, 5000
