@@ -77,7 +77,7 @@ def exported(architecture):
 def state_of(description):
     """Return the initial state of one stream as a client makes it from model.json."""
     state = {
-        name: np.array([vector], dtype=np.int64 if name == "last_tokens" else np.float32)
+        name: np.array([vector], dtype=np.int64 if name in ("last_tokens", "word") else np.float32)
         for name, vector in description["initial_state"].items()
     }
     return state | {name: np.zeros((1, *shape), dtype=np.float32) for name, shape in description["zero_state"].items()}
@@ -97,10 +97,10 @@ def assert_same_state(state, engine_state):
     parts = [part for layer in engine_state for part in layer]
     names = [name for name in state if name.startswith("state.")]
     names += [name for name in state if name.startswith("attention.")]  # before the last tokens, in the engine
-    names += [name for name in state if name not in names]
-    for name, expected in zip(names, parts, strict=True):
-        array = state[name]
-        np.testing.assert_allclose(array, expected, atol=1e-4, err_msg=name)
+    history = [state[name] for name in state if name not in names]  # one array in the engine
+    arrays = [*(state[name] for name in names), *([np.concatenate(history, axis=1)] if history else [])]
+    for number, (array, expected) in enumerate(zip(arrays, parts, strict=True)):
+        np.testing.assert_allclose(array, expected, atol=1e-4, err_msg=f"part {number}")
 
 
 @pytest.mark.parametrize("architecture", EVERY)
@@ -181,6 +181,7 @@ def test_the_file_says_what_it_is_where_it_is_on_its_own(written):
         "logits": ["T", "B", vocab_size],
         **{name: ["B", 24] for name in ("state.0.0", "state.0.1", "new.state.0.0", "new.state.0.1")},
         **{name: ["B", 2] for name in ("last_tokens", "new.last_tokens")},
+        **{name: ["B", 1] for name in ("word", "new.word")},
     }
 
 
@@ -193,7 +194,7 @@ def test_the_memory_of_attention_begins_with_zeros(charnn, run):
         "attention.is_filled": [5],
         "attention.next_key": [5],
     }
-    assert list(description["initial_state"]) == ["state.0.0", "state.0.1", "last_tokens"]
+    assert list(description["initial_state"]) == ["state.0.0", "state.0.1", "last_tokens", "word"]
     session = session_of("small-onnx/model.onnx")
     assert {each.name: each.shape for each in session.get_inputs()}["attention.memory"] == ["B", 5, 10]
     text = FABLES.read_text(encoding="utf-8")[500:700]
