@@ -35,7 +35,7 @@ class ParameterCounts(NamedTuple):
 
     Args:
         network: the embedding of tokens, the recurrent layers and the output layer, as textbooks count them.
-        ngram_embeddings: the tables of n-grams that are added to the embedding of tokens.
+        ngram_embeddings: the tables of n-grams, and of the word so far, that are added to the embedding of tokens.
     """
 
     network: int

@@ -78,7 +78,7 @@ class RegularizationOptions(Checked):
     ngram_dropout: Annotated[
         float | None,
         Option(
-            "Fraction of positions at which the n-gram embeddings are dropped in training (see --embedding-order).",
+            "Fraction of positions at which the embeddings of n-grams and of the word so far are dropped in training.",
             at_least=0,
             below=1,
             automatic="by the epochs that the budget allows",

@@ -1,7 +1,7 @@
 """Optimizers whose updates are independent tasks, which are divided among workers.
 
 They are not subclasses of `torch.optim.Optimizer`, whose constructor loads torch's compiler, which takes seconds, and whose
-steps cannot be divided. They compute the same updates as torch.
+steps cannot be divided. AdamW, SGD and Muon compute the same updates as torch; RMSProp by rows is charnn's own.
 """
 
 from collections.abc import Sequence
