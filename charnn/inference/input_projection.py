@@ -20,6 +20,9 @@ ROW_GAP = 16
 """Numbers between the rows of a table: rows a power of two apart share cache lines, and turning them into columns takes seven
 times as long."""
 
+UNKNOWN = -1
+"""The place of a row that was not yet computed."""
+
 ROW_MULTIPLE = 8
 """Matrices are padded with rows of zeros to a multiple of this, so that BLAS sums each row in the same order with one thread or
 two."""
@@ -35,6 +38,9 @@ def padded(matrix: Floats) -> Floats:
 class ProjectedRows:
     """A table of vectors (R, E) times a matrix (G, E), each row computed when it is first asked for, by whatever thread.
 
+    Rows are stored in the order in which they were asked for, so that those used are close together: a text uses a few thousand
+    of a table, and the first use of a page of memory takes as long as the row itself.
+
     Args:
         bias_G: added to each row.
     """
@@ -42,43 +48,51 @@ class ProjectedRows:
     def __init__(self, vectors_RE: Floats, weight_GE: Floats, bias_G: Floats | None = None) -> None:
         self._vectors_RE, self._weight_GE, self._bias_G = vectors_RE, weight_GE, bias_G
         num_rows, self._size = len(vectors_RE), len(weight_GE)
-        self._rows_RG = np.empty((num_rows, self._size + ROW_GAP), dtype=np.float32)
-        self._is_known_R = np.zeros(num_rows, dtype=bool)
+        self._stored_RG = np.empty((num_rows, self._size + ROW_GAP), dtype=np.float32)
+        self._places_R = np.full(num_rows, UNKNOWN, dtype=np.int32)
+        self._num_stored = 0
         self._lock = threading.Lock()
 
     def __getitem__(self, row: int) -> Floats:
         """Return one row (G,)."""
-        found = self._rows_RG[row, : self._size]
-        if not self._is_known_R[row]:
+        place = self._places_R[row]
+        if place < 0:
             with self._lock:
-                self._compute(row, found)
+                place = self._compute(row)
+        found: Floats = self._stored_RG[place, : self._size]
         return found
 
-    def _compute(self, row: int, found: Floats) -> None:
-        if not self._is_known_R[row]:  # another thread may have been quicker
-            np.dot(self._weight_GE, self._vectors_RE[row], out=found)
-            self._finish(row)
+    def _compute(self, row: int) -> int:
+        place = int(self._places_R[row])
+        if place < 0:  # else another thread was quicker
+            place = self._num_stored
+            np.dot(self._weight_GE, self._vectors_RE[row], out=self._stored_RG[place, : self._size])
+            self._finish(row, place, 1)
+        return place
 
     def many(self, rows: IdArray) -> Floats:
         """Return rows (..., G) that the caller may change, for their numbers (...)."""
-        is_known = self._is_known_R[rows]
-        if not is_known.all():
-            missing = np.unique(rows[~is_known])
+        places = self._places_R[rows]
+        if (places < 0).any():
+            missing = np.unique(rows[places < 0])
             if len(missing) <= FEW_ROWS:
                 for row in missing.tolist():
                     self[row]
             else:
                 with self._lock:
-                    missing = missing[~self._is_known_R[missing]]
-                    self._rows_RG[missing, : self._size] = self._vectors_RE[missing] @ self._weight_GE.T
-                    self._finish(missing)
-        found: Floats = self._rows_RG[rows][..., : self._size]
+                    missing = missing[self._places_R[missing] < 0]
+                    first, last = self._num_stored, self._num_stored + len(missing)
+                    self._stored_RG[first:last, : self._size] = self._vectors_RE[missing] @ self._weight_GE.T
+                    self._finish(missing, np.arange(first, last), len(missing))
+            places = self._places_R[rows]
+        found: Floats = self._stored_RG[places][..., : self._size]
         return found
 
-    def _finish(self, rows: Any) -> None:
+    def _finish(self, rows: Any, places: Any, number: int) -> None:
         if self._bias_G is not None:
-            self._rows_RG[rows, : self._size] += self._bias_G
-        self._is_known_R[rows] = True
+            self._stored_RG[places, : self._size] += self._bias_G
+        self._num_stored += number
+        self._places_R[rows] = places
 
 
 class ProjectedTables:
@@ -104,8 +118,8 @@ class ProjectedTables:
     def look_up_one(self, rows: Sequence[int]) -> Floats:
         """Return the same for one token (G,), which the caller may not change."""
         total = self.tokens[rows[0]]
-        for table, row in zip(self._others, rows[1:], strict=True):
-            total = total + table[row]
+        for number, (table, row) in enumerate(zip(self._others, rows[1:], strict=True)):
+            total = np.add(total, table[row], out=total if number else None)  # the first sum is not a row of a table
         return total
 
 

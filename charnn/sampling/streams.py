@@ -3,7 +3,7 @@
 import copy
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
@@ -11,10 +11,12 @@ from charnn.config import SampleOptions
 from charnn.inference.engine import Floats
 from charnn.inference.prompt import PromptState
 from charnn.inference.stepper import Stepper
-from charnn.ngrams.adaptive_model import AdaptiveReader
 from charnn.sampling.constraints import Matching, NoRepeatedNgram, Pattern, Rule, unescaped
 from charnn.sampling.stopping import Ending, EndReason
 from charnn.text.tokenizers import Tokenizer
+
+if TYPE_CHECKING:
+    from charnn.ngrams.adaptive_model import AdaptiveReader
 
 DRAWS_PER_CALL = 256
 CONTEXT_STORED = 256
@@ -126,7 +128,7 @@ class Stream:
         seed: int,
         *,
         keeps_history: bool = True,
-        adaptive: AdaptiveReader | None = None,
+        adaptive: "AdaptiveReader | None" = None,
     ) -> None:
         options = prompt.options
         self.number = number
