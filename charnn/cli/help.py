@@ -119,16 +119,14 @@ def show_command(ctx: Any, *, everything: bool) -> None:
 
 def show_help(usage: str, description: Sequence[str], panels: dict[str, list[tuple[str, str]]]) -> None:
     """Show a usage line, paragraphs, and tables of names with their descriptions."""
-    from rich.padding import Padding
-    from rich.panel import Panel
-    from rich.table import Table
+    from rich import padding, panel, table
 
-    console.show(Padding(f"Usage: {usage}", (1, 1, 0, 1)))
+    console.show(padding.Padding(f"Usage: {usage}", (1, 1, 0, 1)))
     for paragraph in description:
-        console.show(Padding(paragraph, (1, 1, 0, 1)))
+        console.show(padding.Padding(paragraph, (1, 1, 0, 1)))
     for title, rows in panels.items():
-        table = Table.grid(padding=(0, 2, 0, 0))
-        table.add_column(style="bold cyan", no_wrap=True)
+        rows_shown = table.Table.grid(padding=(0, 2, 0, 0))
+        rows_shown.add_column(style="bold cyan", no_wrap=True)
         for name, text in rows:
-            table.add_row(name, text)
-        console.show(Panel(table, title=title, title_align="left", border_style="dim"))
+            rows_shown.add_row(name, text)
+        console.show(panel.Panel(rows_shown, title=title, title_align="left", border_style="dim"))

@@ -60,6 +60,6 @@ def adapted_prompts(model: Model, stepper: Stepper, options: SampleOptions) -> A
     if not options.adapt:
         return None
 
-    from charnn.storage.adaptation import build_adaptive_model  # imports the reading of corpora
+    from charnn.storage.adaptation import build_adaptive_model  # sampling seldom needs it
 
     return AdaptedPrompts(build_adaptive_model(model), stepper)

@@ -18,6 +18,7 @@ from charnn.inference.engine import Engine
 from charnn.ngrams.spelling import Spelling
 from charnn.notices import notice_logger
 from charnn.options import pick, refuse_both, refuse_unused, shown, with_tuples
+from charnn.scoring.adapting import AdaptiveEstimator
 from charnn.scoring.cache import CachedEstimator, CacheSettings, fit_cache
 from charnn.scoring.estimators import Estimator, Interpolation, NetworkEstimator
 from charnn.scoring.scorer import score_stream, score_units, token_log_probs, with_ngrams
@@ -25,6 +26,7 @@ from charnn.scoring.scores import Score, averaged
 from charnn.scoring.series import refuse_for_numbers
 from charnn.scoring.strands import mean_of_strands, scores_strands
 from charnn.scoring.tuning import fit_engine_temperature, fit_interpolation_weights, read_held_out
+from charnn.storage.adaptation import build_adaptive_model
 from charnn.storage.encoded_text import check_encoded, has_encoded
 from charnn.storage.labels import with_label
 from charnn.storage.mixture import read_mixture
@@ -232,15 +234,8 @@ def _estimator(model: Model, options: ScoreOptions) -> Estimator:
         engine = _on_gpu(engine)
     network = _network(model, engine, options)
     if options.adapt:
-        return _adaptive(network, model)
+        return AdaptiveEstimator(network, build_adaptive_model(model))
     return with_ngrams(network, model.tokenizer, read_mixture(model) if options.mix_ngram else None)
-
-
-def _adaptive(network: Estimator, model: Model) -> Estimator:
-    from charnn.scoring.adapting import AdaptiveEstimator  # both import the reading of corpora
-    from charnn.storage.adaptation import build_adaptive_model
-
-    return AdaptiveEstimator(network, build_adaptive_model(model))
 
 
 def _on_gpu(engine: Engine) -> Engine:

@@ -9,7 +9,7 @@ from charnn.ngrams.word_contexts import Letters, WordFamily
 from charnn.notices import notice_logger
 from charnn.storage.encoded_text import check_encoded, has_encoded
 from charnn.storage.model_directory import Model
-from charnn.text.corpus import open_ids
+from charnn.text.stored_ids import open_stored
 from charnn.text.tokenizers import Tokenizer
 
 logger = notice_logger(__name__)
@@ -39,7 +39,7 @@ def build_adaptive_model(model: Model) -> AdaptiveModel:
         logger.info(f"{model.path}: has no train.bin, so only what is read is counted")
         return AdaptiveModel(families, experts, [None] * len(families), vocab_size)
     check_encoded(model, "train")
-    ids = open_ids(model.path / "train.bin", tokenizer)
+    ids = open_stored(model.path / "train.bin", tokenizer.vocabulary.dtype)
     if len(ids) > MAX_INDEXED:
         logger.info(f"{model.path}: of its training text, the last {MAX_INDEXED:,} of {len(ids):,} tokens are counted")
     last_ids = np.asarray(ids[max(0, len(ids) - MAX_INDEXED) :]).astype(np.int64)
