@@ -109,6 +109,39 @@ class NgramModel:
             matched = length
         return probs, matched
 
+    def distributions(
+        self, histories: Keys, dtype: type[np.floating[Any]] = np.float64
+    ) -> tuple[npt.NDArray[np.floating[Any]], npt.NDArray[np.int64]]:
+        """Return the probabilities (..., V) of the next token, and the length of the matched context (...).
+
+        Args:
+            histories: keys of the last tokens since the boundary (...), see `histories` and `text_histories`.
+            dtype: of the probabilities.
+        """
+        history_N = histories.ravel()
+        probs_NV = np.tile(self.unigrams.astype(dtype), (len(history_N), 1))
+        matched_N = np.zeros(len(history_N), dtype=np.int64)
+        for length, level in enumerate(self.levels, start=1):
+            position, known = self._known(level, history_N, length)
+            rows = known.nonzero()[0]
+            first, number = level.starts[position], level.starts[position + 1] - level.starts[position]
+            entries = np.repeat(first - np.cumsum(number) + number, number) + np.arange(number.sum())
+            followers = (level.keys[entries] & np.uint64((1 << self.bits) - 1)).astype(np.int64) - 1
+            probs_NV[rows] *= level.backoffs[position][:, None]
+            probs_NV[np.repeat(rows, number), followers] += level.discounted[entries]
+            matched_N[rows] = length
+        shape = histories.shape
+        return probs_NV.reshape(*shape, len(self.unigrams)), matched_N.reshape(shape)
+
+    def histories(self, contexts: npt.NDArray[Any]) -> Keys:
+        """Return the keys of the last tokens at each position of texts (T, ...), time first."""
+        return window_keys(contexts, self.order - 1, self.bits)
+
+    def text_histories(self, ids: npt.NDArray[Any], *, boundary_id: int, cut_at_boundary: bool) -> Keys:
+        """Return the keys of the tokens before each token of an encoded text (N,) (see `count_ngrams`)."""
+        chunks = keys_by_chunk(ids, self.order, self.bits, boundary_id, cut_at_boundary)
+        return np.concatenate([np.zeros(0, dtype=np.uint64), *(keys >> np.uint64(self.bits) for keys in chunks)])
+
     def read(self, contexts: npt.NDArray[Any], targets: npt.NDArray[Any]) -> NgramScores:
         """Score texts.
 
@@ -116,35 +149,39 @@ class NgramModel:
             contexts: input ids (T, ...), time first; the first is a boundary.
             targets: the next id at each position (T, ...).
         """
-        return self._read(window_keys(contexts, self.order - 1, self.bits), targets)
+        return self.scores(self.histories(contexts), targets)
 
     def read_text(self, ids: npt.NDArray[Any], *, boundary_id: int, cut_at_boundary: bool) -> NgramScores:
         """Score each token of an encoded text (N,) (see `count_ngrams`)."""
-        parts, first = [self._read(np.zeros(0, dtype=np.uint64), np.zeros(0, dtype=np.int64))], 0
+        parts, first = [self.scores(np.zeros(0, dtype=np.uint64), np.zeros(0, dtype=np.int64))], 0
         for keys in keys_by_chunk(ids, self.order, self.bits, boundary_id, cut_at_boundary):
             targets = np.asarray(ids[first : first + len(keys)]).astype(np.int64)
-            parts.append(self._read(keys >> np.uint64(self.bits), targets))
+            parts.append(self.scores(keys >> np.uint64(self.bits), targets))
             first += len(keys)
         return NgramScores(
             np.concatenate([scores.probs for scores in parts]),
             np.concatenate([scores.matched for scores in parts]),
         )
 
-    def _read(self, history: Keys, targets: npt.NDArray[Any]) -> NgramScores:
+    def scores(self, histories: Keys, targets: npt.NDArray[Any]) -> NgramScores:
+        """Score targets (...), given the keys of the tokens before each (...)."""
         digits = targets.astype(np.uint64) + np.uint64(1)
         probs = self.unigrams[targets]
         matched = np.zeros(targets.shape, dtype=np.int64)
         for length, level in enumerate(self.levels, start=1):
-            context = history & np.uint64((1 << (length * self.bits)) - 1)
-            whole = context >> np.uint64((length - 1) * self.bits) > 0
-            position, known = _find(level.contexts, context)
-            known &= whole
-            position = position[known]
-            index, seen = _find(level.keys, (context[known] << np.uint64(self.bits)) | digits[known])
+            position, known = self._known(level, histories, length)
+            index, seen = _find(level.keys, (level.contexts[position] << np.uint64(self.bits)) | digits[known])
             discounted = np.where(seen, level.discounted[index], 0.0)
             probs[known] = discounted + level.backoffs[position] * probs[known]
             matched[known] = length
         return NgramScores(probs, matched)
+
+    def _known(self, level: Level, histories: Keys, length: int) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.bool_]]:
+        """Return the positions of the contexts of a level that were seen (K,), and of which histories (...) they are."""
+        context = histories & np.uint64((1 << (length * self.bits)) - 1)
+        position, known = _find(level.contexts, context)
+        known &= context >> np.uint64((length - 1) * self.bits) > 0
+        return position[known], known
 
     def arrays(self) -> dict[str, npt.NDArray[Any]]:
         """Return the model as named arrays, as stored on disk, without arrays that can be derived from others."""

@@ -14,7 +14,7 @@ import numpy.typing as npt
 from charnn.inference.engine import Engine, EngineState, IdArray, log_softmax, target_log_probs
 from charnn.inference.numpy_steppers import is_fused
 from charnn.inference.stepper import Stepper, stepper_for
-from charnn.ngrams.mixture import Mixture
+from charnn.ngrams.mixture import Mixture, mixed
 
 Floats = npt.NDArray[np.float64]
 Logits = npt.NDArray[np.float32]
@@ -221,22 +221,15 @@ class _MixedReader:
 
     def read(self, contexts_TB: IdArray, targets_TB: IdArray, *, whole: bool) -> Estimate:
         """See `Reader`."""
-        estimate = self._inner.read(contexts_TB, targets_TB, whole=whole)
         if self._boundary_id is not None and (contexts_TB[0] == self._boundary_id).all():
             self._before_NB = self._before_NB[:0]
-        num_before = len(self._before_NB)
-        contexts = np.concatenate((self._before_NB, contexts_TB))
-        targets = np.concatenate((self._before_NB, targets_TB))  # the targets before are not used
-        reading = self._mixture.ngrams.read(contexts, targets)
-        self._before_NB = contexts[len(contexts) - min(len(contexts), self._mixture.ngrams.order - 1) :]
-        if estimate.log_probs_TBV is None:
-            log_probs = self._mixture.mixed_log_probs(estimate.log_probs_TB, reading.part(slice(num_before, None)))
-            return Estimate(log_probs, None)
-        log_probs_TBV = np.empty_like(estimate.log_probs_TBV)
-        for time, stream in np.ndindex(targets_TB.shape):
-            context = contexts[: num_before + time + 1, stream].tolist()
-            log_probs_TBV[time, stream] = self._mixture.log_distribution(estimate.log_probs_TBV[time, stream], context)
-        return Estimate(of_targets(log_probs_TBV, targets_TB), log_probs_TBV)
+        network = self._inner.read(contexts_TB, targets_TB, whole=True).log_probs_TBV
+        assert network is not None
+        contexts, ngrams = np.concatenate((self._before_NB, contexts_TB)), self._mixture.ngrams
+        probs_TBV, matched_TB = ngrams.distributions(ngrams.histories(contexts)[len(self._before_NB) :])
+        self._before_NB = contexts[len(contexts) - min(len(contexts), ngrams.order - 1) :]
+        log_probs_TBV = mixed(network, np.log(probs_TBV), self._mixture.weights[matched_TB])
+        return Estimate(of_targets(log_probs_TBV, targets_TB), log_probs_TBV if whole else None)
 
     def repeated(self, num_streams: int) -> Reader:
         """See `Reader`."""

@@ -39,7 +39,7 @@ MAX_CHUNK_LENGTH, POSITIONS_PER_CHUNK = 256, 4096
 MAX_LOGITS = 1 << 22
 """Maximum number of logits per forward pass (16 MiB)."""
 MAX_FULL_LOGITS = 1 << 20
-"""The same if full distributions are requested, in double precision."""
+"""The same if full distributions are needed, in double precision."""
 
 
 def estimator_of(engine: Engine, tokenizer: Tokenizer, mixture: Mixture | None = None) -> Estimator:
@@ -289,7 +289,7 @@ def _read_batch(
 
 
 def _chunk_length(vocab_size: int, num_streams: int, options: ScoreOptions) -> int:
-    most = MAX_FULL_LOGITS if options.needs_distributions else MAX_LOGITS
+    most = MAX_FULL_LOGITS if options.needs_distributions or options.mix_ngram else MAX_LOGITS
     return max(1, min(most // (num_streams * vocab_size), POSITIONS_PER_CHUNK // num_streams, MAX_CHUNK_LENGTH))
 
 

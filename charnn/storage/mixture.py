@@ -1,13 +1,16 @@
 """What a model is interpolated with for `--mix-ngram`: its n-gram model, and that of the label that was chosen."""
 
+from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 
 from charnn.config import SampleOptions
 from charnn.errors import ModelError
 from charnn.ngrams.kneser_ney import NgramModel
-from charnn.ngrams.mixture import Mixture
+from charnn.ngrams.mixture import NUM_WEIGHTS, Mixture, linear_weights
 from charnn.storage.label_ngrams import read_label_ngrams
 from charnn.storage.model_directory import Model, read_ngrams
 from charnn.storage.run_files import LABEL_NGRAM_FILE, NGRAM_FILE
@@ -26,12 +29,7 @@ def read_mixture(model: Model) -> Mixture:
             f"{model.path}: has no n-gram model to interpolate with ({reason}); leave --mix-ngram out, or complete training"
         )
     ngrams = read_ngrams(model.path, model.architecture.vocab_size, tokenizer_sha256=model.tokenizer_sha256)
-    if len(weights) != ngrams.order:
-        raise ModelError(
-            f"{model.path / NGRAM_FILE}: has order {ngrams.order}, but config.json has weights for order {len(weights)}; "
-            "restore the files that belong together"
-        )
-    mixture = Mixture(ngrams, np.array(weights, dtype=np.float64))
+    mixture = Mixture(ngrams, _checked_weights(weights, ngrams.order, model.path / NGRAM_FILE))
     return mixture if model.label is None else _with_label(mixture, model, model.label)
 
 
@@ -41,12 +39,23 @@ def _with_label(mixture: Mixture, model: Model, label: int) -> Mixture:
     if weights is None:
         return mixture
     ngrams = _label_ngrams(model, label)
-    if len(weights) < ngrams.order:
+    order = max(ngrams.order, len(weights))  # another label's may be higher
+    found = _checked_weights(weights, order, model.path / LABEL_NGRAM_FILE)
+    return Mixture(ngrams, found, inner=mixture)
+
+
+def _checked_weights(weights: Sequence[Sequence[float]], order: int, file: Path) -> npt.NDArray[np.float64]:
+    """Return the weights of a mixture as an array (order, NUM_WEIGHTS).
+
+    Args:
+        order: of the n-gram model in the file.
+    """
+    if len(weights) != order or any(len(each) != NUM_WEIGHTS for each in weights):
         raise ModelError(
-            f"{model.path / LABEL_NGRAM_FILE}: has order {ngrams.order}, but config.json has weights for order {len(weights)}; "
+            f"{file}: has order {order}, but config.json has weights for order {len(weights)}; "
             "restore the files that belong together"
         )
-    return Mixture(ngrams, np.array(weights, dtype=np.float64), inner=mixture)
+    return np.array(weights, dtype=np.float64)
 
 
 def _label_ngrams(model: Model, label: int) -> NgramModel:
@@ -56,6 +65,10 @@ def _label_ngrams(model: Model, label: int) -> NgramModel:
             f"{model.path / LABEL_NGRAM_FILE}: the n-gram models of the labels are missing; restore them, or train again"
         )
     return found[0]
+
+
+def _without_ngrams(order: int) -> npt.NDArray[np.float64]:
+    return np.array(linear_weights([1.0] * order))
 
 
 def read_sampling_mixture(model: Model, options: SampleOptions) -> Mixture | None:
@@ -73,8 +86,8 @@ def read_sampling_mixture(model: Model, options: SampleOptions) -> Mixture | Non
         return mixture
     if mixture is None:
         ngrams = read_ngrams(model.path, model.architecture.vocab_size, tokenizer_sha256=model.tokenizer_sha256)
-        mixture = Mixture(ngrams, np.ones(ngrams.order))
+        mixture = Mixture(ngrams, _without_ngrams(ngrams.order))
     if mixture.inner is None:
         ngrams = _label_ngrams(model, model.label)
-        mixture = Mixture(ngrams, np.ones(ngrams.order), inner=mixture)
+        mixture = Mixture(ngrams, _without_ngrams(ngrams.order), inner=mixture)
     return replace(mixture, strength=options.label_strength)

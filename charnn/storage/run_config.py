@@ -13,6 +13,7 @@ from charnn import __version__
 from charnn.config import Architecture, ModelOptions, TextOptions, TrainingOptions, Unit
 from charnn.errors import ModelError
 from charnn.files import JsonObject
+from charnn.ngrams.mixture import linear_weights
 from charnn.options import Checked, OptionValues, as_json
 from charnn.storage.checkpoint import FORMAT_VERSION
 from charnn.storage.json_values import UNREADABLE, check_values, names_of, read_architecture, unreadable
@@ -155,7 +156,7 @@ class Results:
     label_network_weight: float = 1.0
     label_ngram_weight: float = 0.0
     label_mixture_loss_nats: float | None = None
-    label_mixture_weights: list[float] | None = None
+    label_mixture_weights: list[list[float]] | None = None
     temperature: float = 1.0
     valid_num_tokens: int = 0
     best_step: int = 0
@@ -182,7 +183,7 @@ class RunConfig:
         tokenizer_sha256: digest of the tokenizer that the weights belong to.
         corpus: files and sizes of the text.
         versions: versions with which the run was started.
-        mixture_weights: interpolation weights of the network, by length of the matched n-gram context (order,).
+        mixture_weights: of the network and the n-gram model by length of the matched context, see `Mixture`.
         results: results of training.
         recipe: name of the recipe, if any.
         parent: the model that was trained further, if any.
@@ -196,7 +197,7 @@ class RunConfig:
     tokenizer_sha256: str
     corpus: CorpusFacts
     versions: Versions
-    mixture_weights: list[float] | None = None
+    mixture_weights: list[list[float]] | None = None
     results: Results = field(default_factory=Results)
     recipe: str | None = None
     parent: ParentFacts | None = None
@@ -281,6 +282,7 @@ class RunConfig:
             raise unreadable(file, error) from error
 
 
+LABEL_WEIGHTS = "label_mixture_weights"
 _PLAIN = ("tokenizer_sha256", "mixture_weights", "recipe")
 _VERSION_KEYS = [f"{each.name}_version" for each in fields(Versions)]
 _TOP_LEVEL = {
@@ -294,7 +296,8 @@ def _migrated(content: Mapping[str, Any]) -> JsonObject:
     """Convert the content of a file from an older format to the current one.
 
     Missing keys take their defaults, which mean the old behavior: an architecture without `embedding_order` has no n-gram
-    embeddings, results without a temperature have temperature 1.
+    embeddings, results without a temperature have temperature 1. Mixture weights of the network alone are those of a linear
+    interpolation.
     """
     options, plan = content["options"], dict(content["plan"])
     if "evaluation_interval" not in plan and "num_evaluations" in plan:  # stored by the first version instead
@@ -302,7 +305,16 @@ def _migrated(content: Mapping[str, Any]) -> JsonObject:
     # In runs without this key, there was no n-gram dropout.
     training = {"ngram_dropout": 0.0, **options["training"]}
     asked = {**options, **content.get("options_given", {})}  # the first version stored the resolved options only
-    return {**content, "options": {**options, "training": training}, "options_given": asked, "plan": plan}
+    results, weights = content["results"], _mixture_weights(content.get("mixture_weights"))
+    if LABEL_WEIGHTS in results:
+        results = {**results, LABEL_WEIGHTS: _mixture_weights(results[LABEL_WEIGHTS])}
+    changed: JsonObject = {"options": {**options, "training": training}, "options_given": asked, "plan": plan}
+    return {**content, **changed, "mixture_weights": weights, "results": results}
+
+
+def _mixture_weights(values: Any) -> Any:
+    is_linear = isinstance(values, list) and bool(values) and all(isinstance(each, int | float) for each in values)
+    return linear_weights(values) if is_linear else values
 
 
 def _refuse_unknown(content: Mapping[str, Any], file: str) -> None:

@@ -120,6 +120,28 @@ def held_out_log_probs(
     return result
 
 
+def visit_log_probs(
+    network: Network,
+    text: HeldOutText,
+    vocabulary: Vocabulary,
+    visit: Callable[[LogProbs, IdArray], object],
+    *,
+    workers: Workers | None = None,
+) -> None:
+    """Call a function with the log probabilities of the whole vocabulary for tokens of a held-out text, until it had all.
+
+    Args:
+        visit: called by the threads of the workers with log probabilities in nats (n, V), and the indices of the tokens (n,).
+    """
+
+    def logits_visited(logits: Tensor, targets: IdArray, positions: IdArray) -> None:
+        is_token = targets.ravel() != IGNORED
+        chosen = logits.flatten(0, 1)[torch.from_numpy(is_token).to(logits.device)].float()
+        visit(functional.log_softmax(chosen, dim=1).cpu().numpy(), positions.ravel()[is_token])
+
+    _map_predictions(network, text, vocabulary, workers or Workers(), logits_visited)
+
+
 PredictionFunction = Callable[[Tensor, IdArray, IdArray], Mapped]
 """A function of `Predictions`."""
 

@@ -24,7 +24,7 @@ from charnn.config import Architecture, SampleOptions
 from charnn.inference.engine import Engine
 from charnn.ngrams.counting import count_ngrams
 from charnn.ngrams.kneser_ney import NgramModel, estimate
-from charnn.ngrams.mixture import Mixture
+from charnn.ngrams.mixture import Mixture, linear_weights
 from charnn.sampling.sampler import generate_sample
 from charnn.text.tokenizers import CharTokenizer
 from charnn.text.vocabulary import UNKNOWN, Vocabulary
@@ -78,7 +78,9 @@ def sampler_ratio(ngrams: NgramModel, vocabulary: Vocabulary, rounds: int = 5, l
     random = np.random.default_rng(1)
     weights = {name: random.normal(0, 0.05, size).astype(np.float32) for name, size in expected_shapes(shape).items()}
     engine, tokenizer = Engine(shape, weights), CharTokenizer(vocabulary, "stream")
-    mixture = Mixture(ngrams, np.full(ngrams.order, 0.01))  # so that contexts are those of text, long ones among them
+    mixture = Mixture(
+        ngrams, np.array(linear_weights([0.01] * ngrams.order))
+    )  # so that contexts are those of text, long ones among them
     ratios = []
     for _ in range(rounds):
         seconds = []

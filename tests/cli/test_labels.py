@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from charnn.ngrams.mixture import linear_weights
 from charnn.storage.labels import with_label
 from charnn.storage.mixture import read_mixture
 from charnn.storage.model_directory import read_model
@@ -43,8 +44,9 @@ def test_samples_and_scores_have_a_label(charnn, voices_run):
 def test_a_mixture_with_a_label_has_the_n_grams_of_the_label(charnn, voices_run):
     config = json.loads((voices_run / "config.json").read_text(encoding="utf-8"))
     weights = config["results"]["label_mixture_weights"]
-    assert all(0 < weight < 1 for weight in weights)
-    config["results"]["label_mixture_weights"] = [0.5] * len(weights)
+    assert all(0 < share < 1 for each in weights for share in each[2:])
+    config["results"]["label_mixture_weights"] = linear_weights([0.5] * len(weights))
+    config["mixture_weights"] = linear_weights([0.7] * len(config["mixture_weights"]))
     (voices_run / "config.json").write_text(json.dumps(config), encoding="utf-8")
     model = read_model(voices_run)
     first = {}
@@ -59,9 +61,8 @@ def test_a_mixture_with_a_label_has_the_n_grams_of_the_label(charnn, voices_run)
         common = mixture if label is None else mixture.inner
         expected = {}
         for each in found:
-            probs, matched = common.ngrams.distribution(boundary)
-            weight = common.weights[matched]
-            expected[each["token"]] = weight * alone[each["token"]] + (1 - weight) * probs[each["id"]]
+            probs, _ = common.ngrams.distribution(boundary)
+            expected[each["token"]] = 0.7 * alone[each["token"]] + 0.3 * probs[each["id"]]
             if label is not None:
                 own = mixture.ngrams.distribution(boundary)[0][each["id"]]
                 expected[each["token"]] = 0.5 * expected[each["token"]] + 0.5 * own

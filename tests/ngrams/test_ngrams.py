@@ -1,7 +1,7 @@
-"""Counting n-grams, Kneser-Ney smoothing, and the mixture with a network."""
+"""Counting n-grams, and Kneser-Ney smoothing."""
 
-import math
 from collections import Counter
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -10,8 +10,7 @@ from hypothesis import strategies as st
 
 from charnn.ngrams import counting
 from charnn.ngrams.counting import affordable_order, count_ngrams, window_keys
-from charnn.ngrams.kneser_ney import DEFAULT_DISCOUNTS, NgramScores, estimate, from_arrays
-from charnn.ngrams.mixture import Mixture, Stage, cross_fitted_loss, fit_weights, mixed
+from charnn.ngrams.kneser_ney import DEFAULT_DISCOUNTS, estimate, from_arrays
 
 VOCAB_SIZE, BOUNDARY = 7, 0
 
@@ -142,6 +141,22 @@ def test_reading_several_texts_at_once_is_reading_each():
         np.testing.assert_array_equal(together.matched[:, number], alone.matched)
 
 
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+def test_whole_distributions_are_those_of_each_context(dtype):
+    model = estimate(counted(text(), 4), VOCAB_SIZE)
+    model.levels[1] = replace(
+        model.levels[1], **{name: getattr(model.levels[1], name)[:0] for name in ("keys", "contexts")}
+    )
+    ids = np.concatenate(([BOUNDARY], text(60, seed=3), np.zeros(3, dtype=int), text(60, seed=4)))
+    probs, matched = model.distributions(model.histories(np.stack([ids, ids[::-1]], axis=1)), dtype)
+    assert (probs.dtype, set(matched.ravel().tolist())) == (dtype, {1, 3})
+    for column, read in enumerate((ids, ids[::-1])):
+        for place in range(len(ids)):
+            expected, length = model.distribution(read[: place + 1].tolist())
+            assert matched[place, column] == length
+            np.testing.assert_allclose(probs[place, column], expected, rtol=1e-12 if dtype == np.float64 else 1e-5)
+
+
 def test_a_model_survives_as_arrays_and_damage_is_found():
     model = estimate(counted(text(), 4), VOCAB_SIZE)
     again = from_arrays(model.arrays(), VOCAB_SIZE)
@@ -159,59 +174,3 @@ def test_a_model_survives_as_arrays_and_damage_is_found():
 
 def test_keys_of_a_text_shorter_than_the_order():
     assert window_keys(np.array([3]), 5, 3).tolist() == [4]
-
-
-def test_weights_are_those_that_make_the_text_most_probable():
-    random = np.random.default_rng(1)
-    matched = random.integers(0, 3, 20_000)
-    truth = np.array([0.6, 0.5, 0.45])
-    from_network = random.random(20_000) < truth[matched]
-    network_probs = np.where(from_network, 0.6, 0.3)
-    reading = NgramScores(np.where(from_network, 0.3, 0.6), matched)
-    weights = fit_weights(np.log(network_probs), reading, 3)
-    best = -mixed(np.log(network_probs), reading, weights).mean()
-    for place in range(3):
-        for change in (-0.02, 0.02):
-            moved = weights.copy()
-            moved[place] = np.clip(moved[place] + change, 0, 1)
-            assert -mixed(np.log(network_probs), reading, moved).mean() >= best - 1e-4
-    assert cross_fitted_loss(np.log(network_probs), [Stage(reading, 3)]) == pytest.approx(best, abs=2e-3)
-    assert cross_fitted_loss(np.log(network_probs), [Stage(reading, 3)]) >= best
-    assert math.isnan(cross_fitted_loss(np.zeros(0), [Stage(NgramScores(np.zeros(0), np.zeros(0, dtype=int)), 3)]))
-
-
-@pytest.mark.parametrize("number", [0, 2, 16])
-def test_few_tokens_do_not_decide_for_one_of_the_two(number):
-    """In each half of the text another one is far better; weights of 0 and 1 would cost 9 nats a token."""
-    is_second = np.arange(number) >= number // 2
-    network, ngram = np.where(is_second, -9.0, -1.0), np.exp(np.where(is_second, -1.0, -9.0))
-    scores = NgramScores(ngram, np.zeros(number, dtype=np.int64))
-
-    def fitted(num_network, num_tokens):
-        """The weight of a class that has all tokens, and the common one, by which another class is weighted."""
-        common = (num_network + 4) / (num_tokens + 5)
-        return (num_network + 20 * common) / (num_tokens + 20), common
-
-    assert fit_weights(network, scores, 2) == pytest.approx(fitted(number / 2, number), abs=1e-3)
-    if number:
-        half = number // 2
-        of_first, of_second = (
-            1 - fitted(half, half)[0],
-            fitted(0, half)[0],
-        )  # of the better one, by weights of the other half
-        loss = cross_fitted_loss(network, [Stage(scores, 2)])
-        assert loss == pytest.approx(1 - math.log(of_first * of_second) / 2, abs=0.01)
-        assert loss < 4
-
-
-def test_a_mixtures_probabilities_sum_to_one_and_agree_with_its_reading():
-    ngrams = estimate(counted(text(), 4), VOCAB_SIZE)
-    mixture = Mixture(ngrams, np.array([0.9, 0.7, 0.5, 0.3]))
-    network = np.log(np.full(VOCAB_SIZE, 1 / VOCAB_SIZE))
-    ids = text(40, seed=5)
-    contexts = np.concatenate([[BOUNDARY], ids[:-1]])
-    read = mixture.mixed_log_probs(np.full(len(ids), network[0]), mixture.ngrams.read(contexts, ids))
-    for place, id in enumerate(ids):
-        log_probs = mixture.log_distribution(network, contexts[: place + 1].tolist())
-        assert np.exp(log_probs).sum() == pytest.approx(1, abs=1e-6)
-        assert log_probs[id] == pytest.approx(read[place], abs=1e-6)

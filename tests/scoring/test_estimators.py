@@ -26,13 +26,16 @@ ENGINE = Engine(SHAPE, ramp_weights(SHAPE, 0.9))
 TEXT = np.array([1, 2, 3, 5, 1, 1, 0, 5, 4, 2, 5, 3, 3, 1, 5] * 3)
 
 
+WEIGHTS = np.array([[0.9, 0.3, 0.5, 0.3, 0.2], [0.7, 0.4, 0.8, 0.1, 0.1], [1.1, -0.1, 0.2, 0.2, 0.6]])
+
+
 def ngrams(order=3, *, cut=True):
     counts = count_ngrams(TEXT, order=order, vocab_size=6, boundary_id=5, cut_at_boundary=cut)
     return estimate(counts, 6)
 
 
 def mixed(boundary_id=5):
-    mixture = Mixture(ngrams(cut=boundary_id is not None), np.array([0.3, 0.5, 0.8]))
+    mixture = Mixture(ngrams(cut=boundary_id is not None), WEIGHTS)
     return MixedEstimator(NetworkEstimator(ENGINE), mixture, boundary_id=boundary_id)
 
 
@@ -55,7 +58,7 @@ ESTIMATORS = {
     ),
     "mixed": mixed,
     "cached": cached,
-    "cached and mixed": lambda: MixedEstimator(cached(), Mixture(ngrams(), np.array([0.3, 0.5, 0.8])), boundary_id=5),
+    "cached and mixed": lambda: MixedEstimator(cached(), Mixture(ngrams(), WEIGHTS), boundary_id=5),
     "several": lambda: Interpolation([NetworkEstimator(ENGINE), NetworkEstimator(other_engine())], [0.25, 0.75]),
 }
 
@@ -159,17 +162,17 @@ def test_a_mixture_is_the_same_in_one_piece_and_in_many():
 
 def test_the_context_of_ngrams_ends_at_a_boundary_for_lines_and_goes_on_for_running_text():
     contexts, targets = np.array([[5], [1], [2], [3], [5], [1]]), np.array([[1], [2], [3], [5], [1], [1]])
-    network = NetworkEstimator(ENGINE).new_reader(1).read(contexts, targets, whole=False).log_probs_TB
+    network = NetworkEstimator(ENGINE).new_reader(1).read(contexts, targets, whole=True).log_probs_TBV
     for boundary_id, context in ((5, [5]), (None, [3, 5])):
         reader = mixed(boundary_id).new_reader(1)
         reader.read(contexts[:4], targets[:4], whole=False)
         found = reader.read(contexts[4:], targets[4:], whole=False).log_probs_TB
         probs, matched = ngrams(cut=boundary_id is not None).distribution(context)
-        weight = (0.3, 0.5, 0.8)[matched]
         assert matched == len(context)
-        assert math.exp(found[0, 0]) == pytest.approx(
-            weight * math.exp(network[4, 0]) + (1 - weight) * probs[1], rel=1e-5
-        )
+        own, ngram, *shares = WEIGHTS[matched]
+        scores = np.exp(network[4, 0]) ** own * probs**ngram
+        expected = shares[0] * scores / scores.sum() + shares[1] * np.exp(network[4, 0]) + shares[2] * probs
+        assert math.exp(found[0, 0]) == pytest.approx(expected[1], rel=1e-5)
 
 
 def test_memory_that_is_carried_is_that_of_one_long_text():

@@ -108,7 +108,7 @@ def configs(draw):
             "train": draw(objects_like(SplitSize())),
             "valid": draw(objects_like(SplitSize())),
         },
-        "mixture_weights": draw(st.none() | st.lists(st.floats(0, 1), max_size=3)),
+        "mixture_weights": draw(st.none() | st.lists(st.lists(st.floats(0, 1), min_size=5, max_size=5), max_size=3)),
         "results": results,
         "recipe": draw(st.none() | st.text(max_size=8)),
         **({} if parent is None else {"parent": parent}),
@@ -183,6 +183,7 @@ def test_the_second_format_is_brought_up_to_date():
     assert config.training.dropout == config.training.ngram_dropout == 0
     assert config.plan.expected_epochs == 0.009995939149720426
     assert len(config.mixture_weights) == config.results.ngram_order == 7
+    assert config.mixture_weights[0] == [1, 0, 0, 0.0006118436058025777, 1 - 0.0006118436058025777]
     assert "num_threads" not in config.to_json()["plan"]
 
 

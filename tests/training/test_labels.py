@@ -14,11 +14,9 @@ from charnn.storage.model_directory import Model, read_model
 from charnn.text.corpus import open_ids
 from charnn.text.labels import read_labels
 from charnn.training.batches import UnitBatches, with_labels
-from charnn.training.held_out import HeldOutText
 from charnn.training.network.network import Network
 from charnn.training.objective import TokenNoise
 from charnn.training.run import session
-from charnn.training.run.label_ngrams import own_label_scores
 from tests.conftest import VOICES, ramp_weights
 from tests.training.test_techniques import interrupted_after_ten_steps
 
@@ -142,24 +140,6 @@ def test_n_grams_of_labels_are_those_of_their_units(voices_run):
     assert log_prob("ANN", "is the kettle on") > -1
     assert log_prob("BEN", "is the kettle on") < -30
     assert log_prob("BEN", "never mind the boat 2") > -3
-
-
-def test_units_without_a_label_are_no_part_of_the_scores_of_labels(voices_run):
-    tokenizer = read_model(voices_run).tokenizer
-    vocabulary = tokenizer.vocabulary
-    units = ["is the kettle on", "hm", "never mind the boat 2"]
-    ids = np.concatenate([np.append(tokenizer.encode(unit), vocabulary.boundary_id) for unit in units])
-    models = read_label_ngrams(voices_run, len(vocabulary), read_model(voices_run).tokenizer_sha256)
-    text = HeldOutText.of(ids, vocabulary, unit="line", labels=np.array([2, 0, 1]))
-    scores, is_known = own_label_scores(text, models)
-    lengths = [len(unit) + 1 for unit in units]
-    assert is_known.tolist() == [True] * lengths[0] + [False] * lengths[1] + [True] * lengths[2]
-    alone = [
-        models[label].read_text(part, boundary_id=vocabulary.boundary_id, cut_at_boundary=True)
-        for label, part in ((1, ids[: lengths[0]]), (0, ids[-lengths[2] :]))
-    ]
-    assert scores.probs.tolist() == np.concatenate([each.probs for each in alone]).tolist()
-    assert scores.matched.tolist() == np.concatenate([each.matched for each in alone]).tolist()
 
 
 def test_damaged_n_grams_of_labels_are_named(charnn, voices_run):

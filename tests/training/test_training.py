@@ -13,6 +13,7 @@ import torch
 
 from charnn.config import Architecture, ModelOptions, TextOptions, TrainingOptions
 from charnn.errors import CharnnError, OptionError, TrainingError
+from charnn.ngrams.mixture import NUM_WEIGHTS
 from charnn.text.corpus import prepare_corpus
 from charnn.text.vocabulary import Vocabulary
 from charnn.training.batches import LaneBatches
@@ -533,7 +534,7 @@ def test_final_metrics_are_those_of_network_and_ngrams(unit):
     ngrams = estimate_ngrams(ids[:2500], PLAIN, order=3, unit=unit, seconds=None)
     held_out = held_out_of(ids[2500:], unit)
     scores = evaluate_ngrams(ngrams, held_out)
-    metrics = measure_final_metrics(model, held_out, PLAIN, baseline=scores, order=ngrams.order)
+    metrics = measure_final_metrics(model, held_out, PLAIN, ngrams=ngrams)
     alone = -float(held_out_log_probs(model, held_out, PLAIN).mean())
     ngram = -float(np.log(scores.probs).mean())
     assert metrics.loss_nats == pytest.approx(alone)
@@ -541,7 +542,7 @@ def test_final_metrics_are_those_of_network_and_ngrams(unit):
     assert metrics.mixture_loss_nats < max(alone, ngram)
     assert metrics.mixture_loss_nats == pytest.approx(alone, abs=0.05)  # the network wrote the text
     assert metrics.fixed_window_loss_nats == pytest.approx(alone, abs=0.05)
-    assert len(metrics.mixture_weights) == 3
+    assert [len(each) for each in metrics.mixture_weights] == [NUM_WEIGHTS] * 3
     assert measure_final_metrics(model, held_out, PLAIN).mixture_loss_nats is None
 
 

@@ -113,12 +113,11 @@ def create_run(
         _refuse_too_little_time(plan, time.monotonic() - started)
         config = _make_config(corpus, AskedOptions(text_options, model_options, training_options), plan, recipe)
         tokenizer, text_key = corpus.tokenizer, corpus.cache_key
-        baseline = add_ngrams(staging, config, tokenizer, parent=parent, text_key=text_key, report=report)
+        add_ngrams(staging, config, tokenizer, parent=parent, text_key=text_key, report=report)
         add_label_ngrams(
             staging, tokenizer, corpus.labels, order=plan.facts().ngram_order, tokenizer_sha256=config.tokenizer_sha256
         )
         session = _new_session(staging, config, tokenizer, started, parent=parent, workers=workers)
-        session.baseline = baseline
         _save_first(session)
         if text_options.spell and corpus.spelling_examples:
             _add_spelling(staging, corpus, tokenizer_sha256=config.tokenizer_sha256)
@@ -153,9 +152,8 @@ def create_backward_half(forward: Path, *, started: float) -> Session:
         else:
             architecture = architecture_of(parent, model.tokenizer.vocabulary)
         config = replace(model.config, architecture=architecture, mixture_weights=None, results=Results())
-        baseline = add_ngrams(staging, config, model.tokenizer, parent=parent)
+        add_ngrams(staging, config, model.tokenizer, parent=parent)
         session = _new_session(staging, config, model.tokenizer, started, parent=parent)
-        session.baseline = baseline
         _save_first(session)
         if (forward / SPELLING_FILE).exists():
             write_atomically(staging / SPELLING_FILE, (forward / SPELLING_FILE).read_bytes())

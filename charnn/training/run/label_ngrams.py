@@ -8,14 +8,13 @@ import numpy as np
 import numpy.typing as npt
 
 from charnn.ngrams.counting import count_ngrams
-from charnn.ngrams.kneser_ney import NgramModel, NgramScores, estimate
+from charnn.ngrams.kneser_ney import NgramModel, estimate
 from charnn.storage.label_ngrams import write_label_ngrams
 from charnn.text.corpus import open_ids
 from charnn.text.facts import LabelFacts
 from charnn.text.labels import read_labels
 from charnn.text.stored_ids import positions_of
 from charnn.text.tokenizers import Tokenizer
-from charnn.training.held_out import HeldOutText
 
 MAX_ORDER = 5
 MOST_TOKENS = 1 << 24
@@ -55,26 +54,3 @@ def _of_label(ids: npt.NDArray[Any], tokenizer: Tokenizer, order: int) -> NgramM
         ids, order=order, vocab_size=len(vocabulary), boundary_id=vocabulary.boundary_id, cut_at_boundary=True
     )
     return estimate(counts, len(vocabulary))
-
-
-def own_label_scores(text: HeldOutText, models: Sequence[NgramModel]) -> tuple[NgramScores, npt.NDArray[np.bool_]]:
-    """Return the scores of the tokens of each unit by the n-gram model of its label.
-
-    Args:
-        text: held-out units with labels.
-        models: in the order of the labels.
-
-    Returns:
-        The scores of the tokens of units that have a label, in their order, and which tokens of all these are (M,).
-    """
-    assert text.unit_labels is not None
-    ends = np.flatnonzero(text.tokens == text.boundary_id) + 1
-    labels = np.repeat(text.unit_labels, np.diff(ends, prepend=0))
-    probs, matched = np.ones(len(labels)), np.zeros(len(labels), dtype=np.int64)
-    for number, model in enumerate(models, start=1):
-        is_own = labels == number
-        if is_own.any():
-            own = model.read_text(text.tokens[is_own], boundary_id=text.boundary_id, cut_at_boundary=True)
-            probs[is_own], matched[is_own] = own.probs, own.matched
-    is_known = labels > 0
-    return NgramScores(probs[is_known], matched[is_known]), is_known

@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from functools import partial
 from typing import Any
 
 import numpy as np
@@ -10,7 +9,6 @@ import numpy.typing as npt
 
 from charnn.ngrams.counting import MAX_NGRAMS, count_ngrams
 from charnn.ngrams.kneser_ney import NgramModel, NgramScores, estimate
-from charnn.ngrams.mixture import Stage, cross_fitted_loss, fit_stages, fit_weights, mixed
 from charnn.ngrams.pseudocounts import MAX_SEQUENCE_NGRAMS, estimate_by_pseudocounts
 from charnn.notices import notice_logger
 from charnn.text.progress import Meter, Report
@@ -20,7 +18,7 @@ from charnn.training.evaluation import fixed_window_loss, held_out_log_probs
 from charnn.training.held_out import HeldOutText, margin_of_mean
 from charnn.training.network.network import Network
 from charnn.training.parallel.workers import Workers
-from charnn.training.run.label_ngrams import own_label_scores
+from charnn.training.run.mixing import MixtureFit, histories_of
 
 COUNTING_TIME_FRACTION = 0.1
 """Maximum fraction of a time budget for counting n-grams, at `TOKENS_COUNTED_PER_SECOND`."""
@@ -102,9 +100,9 @@ class FinalMetrics:
         num_tokens: number of tokens over which the losses are means.
         fixed_window_loss_nats: over fixed windows (see `fixed_window_loss`).
         mixture_loss_nats: interpolated with the n-gram model, each half of the text with weights fitted to the other half.
-        mixture_weights: of the network, by length of the n-gram context, fitted to the whole text (order,).
+        mixture_weights: fitted to the whole text (order, `mixture.NUM_WEIGHTS`).
         label_mixture_loss_nats: of units with labels, interpolated with the n-gram models of their labels, too.
-        label_mixture_weights: of what is interpolated with these last.
+        label_mixture_weights: those of what is interpolated with these last.
     """
 
     loss_nats: float
@@ -112,9 +110,9 @@ class FinalMetrics:
     num_tokens: int
     fixed_window_loss_nats: float
     mixture_loss_nats: float | None = None
-    mixture_weights: list[float] | None = None
+    mixture_weights: list[list[float]] | None = None
     label_mixture_loss_nats: float | None = None
-    label_mixture_weights: list[float] | None = None
+    label_mixture_weights: list[list[float]] | None = None
 
 
 def measure_final_metrics(
@@ -122,8 +120,7 @@ def measure_final_metrics(
     text: HeldOutText,
     vocabulary: Vocabulary,
     *,
-    baseline: NgramScores | None = None,
-    order: int = 0,
+    ngrams: NgramModel | None = None,
     label_ngrams: Sequence[NgramModel] = (),
     workers: Workers | None = None,
 ) -> FinalMetrics:
@@ -133,46 +130,36 @@ def measure_final_metrics(
         network: on its device.
         text: the held-out text.
         vocabulary: of the network.
-        baseline: scores of an n-gram model for the text, if there is one.
-        order: of that model.
+        ngrams: the n-gram model, if there is one.
         label_ngrams: n-gram models of the labels of units, if there are any.
         workers: threads among which the forward passes are divided; by default, only the calling thread.
     """
-    log_probs = held_out_log_probs(network, text, vocabulary, workers=workers).astype(np.float64)
+    if ngrams is None:
+        fit, log_probs = None, held_out_log_probs(network, text, vocabulary, workers=workers).astype(np.float64)
+    else:
+        fit = MixtureFit(network, text, vocabulary, ngrams, workers=workers)
+        log_probs = fit.network_log_probs
     alone = FinalMetrics(
         -float(log_probs.mean()),
         margin_of_mean(-log_probs, text.clusters()),
         len(text),
         fixed_window_loss(network, text, vocabulary, workers=workers).nats_per_token,
     )
-    if baseline is None:
+    if fit is None:
         return alone
-    stages = [Stage(baseline, order)]
-    (weights,), _ = fit_stages(log_probs, stages)
-    metrics = replace(alone, mixture_loss_nats=cross_fitted_loss(log_probs, stages), mixture_weights=weights.tolist())
+    mixture = fit.fitted()
+    (weights,) = mixture.weights
+    metrics = replace(alone, mixture_loss_nats=mixture.loss_nats, mixture_weights=weights.tolist())
     if not label_ngrams or text.unit_labels is None or not text.unit_labels.any():
         return metrics
-    of_labels, is_known = own_label_scores(text, label_ngrams)
-    known = Stage(NgramScores(baseline.probs[is_known], baseline.matched[is_known]), order)
-    own = Stage(of_labels, max(each.order for each in label_ngrams))
-    mixed_log_probs = mixed(log_probs[is_known], known.scores, weights)
+    with_labels = fit.fitted_with_labels(label_ngrams, weights)
     return replace(
         metrics,
-        label_mixture_loss_nats=cross_fitted_loss(log_probs[is_known], [known, own]),
-        label_mixture_weights=fit_weights(mixed_log_probs, *own).tolist(),
+        label_mixture_loss_nats=with_labels.loss_nats,
+        label_mixture_weights=with_labels.weights[1].tolist(),
     )
 
 
 def evaluate_ngrams(ngrams: NgramModel, text: HeldOutText) -> NgramScores:
-    """Evaluate an n-gram model on held-out text."""
-    read = partial(ngrams.read_text, boundary_id=text.boundary_id, cut_at_boundary=text.unit != "stream")
-    if text.unit != "stream" or len(text.starts) == 1:
-        return read(text.tokens)
-    pieces = []
-    for start, length in zip(text.starts.tolist(), text.lengths.tolist(), strict=True):
-        context = min(start, ngrams.order - 1)
-        scores = read(np.asarray(text.ids[start - context : start + length]).astype(np.int64))
-        pieces.append(scores.part(slice(context, None)))
-    return NgramScores(
-        np.concatenate([scores.probs for scores in pieces]), np.concatenate([scores.matched for scores in pieces])
-    )
+    """Return the probabilities of the tokens of a held-out text by an n-gram model."""
+    return ngrams.scores(histories_of(ngrams, text), text.tokens)

@@ -1,12 +1,12 @@
 """The n-gram model of a run: counted before its network is made, and not in memory while the network is trained."""
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
 from charnn.errors import ModelError
-from charnn.ngrams.kneser_ney import NgramModel, NgramScores
+from charnn.ngrams.kneser_ney import NgramModel
 from charnn.notices import notice_logger
 from charnn.storage.model_directory import read_ngrams, write_ngrams
 from charnn.storage.run_config import PlanFacts, RunConfig
@@ -21,21 +21,6 @@ from charnn.training.run.metrics import estimate_ngrams, evaluate_ngrams, tokens
 from charnn.training.run.parent import Parent, texts_of_both
 
 logger = notice_logger(__name__)
-
-
-@dataclass(frozen=True)
-class NgramBaseline:
-    """What the n-gram model of a run says of its held-out text.
-
-    Args:
-        order: of the model.
-        held_out: scores of the tokens on which the final metrics are measured.
-        evaluated: of those that are evaluated during training.
-    """
-
-    order: int
-    held_out: NgramScores
-    evaluated: NgramScores
 
 
 def open_held_out(directory: Path, tokenizer: Tokenizer, plan: PlanFacts, *, has_labels: bool = False) -> HeldOutText:
@@ -61,8 +46,8 @@ def add_ngrams(
     parent: Parent | None,
     text_key: str = "",
     report: Report | None = None,
-) -> NgramBaseline | None:
-    """Write the n-gram model, note its loss, and return its baseline; None if the run has none.
+) -> None:
+    """Write the n-gram model of a run, if it is to have one, and note its loss on held-out text.
 
     It comes from the cache if an earlier run counted the same text.
 
@@ -76,7 +61,7 @@ def add_ngrams(
     """
     order, minutes = config.plan.ngram_order, config.training.minutes
     if not order:
-        return None
+        return
     ids = open_ids(directory / "train.bin", tokenizer)
     seconds = minutes * 60 if minutes else None
     if parent is not None:
@@ -105,19 +90,9 @@ def add_ngrams(
         write_ngrams(directory, ngrams, tokenizer_sha256=config.tokenizer_sha256)
         cache.store(root, key, {NGRAM_FILE: directory / NGRAM_FILE}, {"what": f"n-grams of order {ngrams.order}"})
     config.results = replace(config.results, ngram_order=ngrams.order)
-    baseline = _baseline(directory, config, tokenizer, ngrams)
-    if len(baseline.held_out.probs):
-        config.results.ngram_loss_nats = -float(np.log(baseline.held_out.probs).mean())
-    return baseline
-
-
-def _baseline(directory: Path, config: RunConfig, tokenizer: Tokenizer, ngrams: NgramModel) -> NgramBaseline:
     held_out = open_held_out(directory, tokenizer, config.plan)
-    evaluated = held_out.part(tokenizer.vocabulary, max_tokens=config.plan.max_valid_tokens)
-    scores = evaluate_ngrams(ngrams, held_out)
-    return NgramBaseline(
-        ngrams.order, scores, scores if len(evaluated) == len(held_out) else evaluate_ngrams(ngrams, evaluated)
-    )
+    if len(held_out):
+        config.results.ngram_loss_nats = -float(np.log(evaluate_ngrams(ngrams, held_out).probs).mean())
 
 
 def _cached_ngrams(directory: Path, config: RunConfig, root: Path | None, key: str) -> NgramModel | None:
@@ -125,21 +100,17 @@ def _cached_ngrams(directory: Path, config: RunConfig, root: Path | None, key: s
     if cache.fetch(root, key, directory) is None:
         return None
     try:
-        return _stored_ngrams(directory, config)
+        return stored_ngrams(directory, config)
     except ModelError:
         return None
 
 
-def _stored_ngrams(directory: Path, config: RunConfig) -> NgramModel:
-    return read_ngrams(directory, config.architecture.vocab_size, tokenizer_sha256=config.tokenizer_sha256)
-
-
-def stored_baseline(directory: Path, config: RunConfig, tokenizer: Tokenizer) -> NgramBaseline | None:
-    """Return the baseline of a run that is resumed, from its n-gram model on disk; None if it has none.
+def stored_ngrams(directory: Path, config: RunConfig) -> NgramModel | None:
+    """Return the n-gram model of a run from disk; None if it has none.
 
     Raises:
         ModelError: if the model is missing or damaged.
     """
     if not config.plan.ngram_order:
         return None
-    return _baseline(directory, config, tokenizer, _stored_ngrams(directory, config))
+    return read_ngrams(directory, config.architecture.vocab_size, tokenizer_sha256=config.tokenizer_sha256)

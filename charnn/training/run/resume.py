@@ -26,7 +26,7 @@ from charnn.text.labels import LABELS_FILE, read_labels
 from charnn.text.tokenizers import Tokenizer
 from charnn.training.planning.devices import choose_device, supports_bf16
 from charnn.training.position import TrainingPosition
-from charnn.training.run.ngram_model import stored_baseline
+from charnn.training.run.ngram_model import stored_ngrams
 from charnn.training.run.session import Session, make_session
 
 logger = notice_logger(__name__)
@@ -63,7 +63,7 @@ def resume_run(directory: Path, overrides: OptionValues, *, started: float) -> S
     position = _position(directory, scalars)
     session = make_session(directory, config, model.tokenizer, position.copy(), started - position.seconds)
     session.generation = model.generation
-    session.baseline = stored_baseline(directory, config, model.tokenizer)
+    stored_ngrams(directory, config)  # before training, which would fail in the end
     try:
         session.trainer.restore(position, tensors)
     except (*UNREADABLE, RuntimeError) as error:

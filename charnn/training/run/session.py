@@ -47,7 +47,7 @@ from charnn.training.run.event_files import logging_to
 from charnn.training.run.further import loss_on, open_old_text, with_old_loss
 from charnn.training.run.labels import measure_labels
 from charnn.training.run.metrics import measure_final_metrics
-from charnn.training.run.ngram_model import NgramBaseline, open_held_out
+from charnn.training.run.ngram_model import open_held_out, stored_ngrams
 from charnn.training.run.saving import Saving
 from charnn.training.trainer import Trainer
 
@@ -67,7 +67,6 @@ class Session:
         evaluated: the part of it that is evaluated during training.
         generation: generation of the weights on disk.
         unsaved_best: the best weights so far, if they are not on disk yet.
-        baseline: of the n-gram model, if there is one.
         old_held_out: held-out text of the model that is trained further, if there is any.
         saving: what could not be saved yet; None before training.
     """
@@ -80,7 +79,6 @@ class Session:
     evaluated: HeldOutText
     generation: int = 0
     unsaved_best: Tensors | None = None
-    baseline: NgramBaseline | None = None
     old_held_out: HeldOutText | None = None
     saving: Saving | None = None
 
@@ -334,9 +332,6 @@ def _measure_best_weights(session: Session, text: HeldOutText) -> None:
         results.old_loss_nats = loss_on(network, old_text, session.tokenizer.vocabulary, workers=workers)
     if not len(text):
         return
-    baseline, scores = session.baseline, None
-    if baseline is not None:
-        scores = baseline.held_out if text is session.held_out else baseline.evaluated
     label_ngrams = read_label_ngrams(
         session.directory, session.architecture.vocab_size, session.config.tokenizer_sha256
     )
@@ -344,8 +339,7 @@ def _measure_best_weights(session: Session, text: HeldOutText) -> None:
         network,
         text,
         session.tokenizer.vocabulary,
-        baseline=scores,
-        order=0 if baseline is None else baseline.order,
+        ngrams=stored_ngrams(session.directory, session.config),
         label_ngrams=label_ngrams,
         workers=workers,
     )
