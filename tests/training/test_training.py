@@ -26,7 +26,7 @@ from charnn.training.network.network import Network
 from charnn.training.objective import TokenNoise
 from charnn.training.optim.averaging import AveragedWeights
 from charnn.training.optim.gradient import Gradient
-from charnn.training.optim.muon import COEFFICIENTS, NEWTON_SCHULZ_STEPS, Muon, orthogonalized
+from charnn.training.optim.muon import COEFFICIENTS, NEWTON_SCHULZ_STEPS, ROW_BETA, Muon, orthogonalized
 from charnn.training.optim.optimizers import (
     SGD,
     AdamW,
@@ -261,6 +261,7 @@ def test_a_checkpoint_whose_tables_adamw_updated_is_read_with_a_moment_for_each_
         f"0.{index}.{name}": value.numpy()
         for index in range(len(muon.parameters))
         for name, value in muon.state(index).items()
+        if name != "row_squares"
     }
     for index, parameter in enumerate(order):
         squares = np.zeros(parameter.shape, dtype=np.float32)
@@ -309,8 +310,9 @@ def test_orthogonalized_matrices_are_those_of_newton_schulz(shape, dtype):
     assert torch.equal(orthogonalized(torch.zeros_like(matrices)), torch.zeros_like(matrices))
 
 
-def test_muon_updates_as_torch_does():
+def test_muon_without_normalized_rows_updates_as_torch_does(monkeypatch):
     """Source: torch.optim.Muon, which iterates on the full matrix, in bf16."""
+    monkeypatch.setattr(Muon, "_row_factors", lambda *_: torch.ones(12, 1))
     ours, theirs = (torch.nn.Parameter(torch.cos(torch.arange(60.0)).reshape(12, 5)) for _ in range(2))
     optimizer = Muon([ours], weight_decay=0.1)
     optimizer.learning_rate = 0.02
@@ -325,21 +327,39 @@ def test_muon_updates_as_torch_does():
 
 
 def test_a_muon_update_includes_all_gradients_since_the_last_one():
+    """Its rows are divided by the roots of their running mean squares, and the whole has the norm that it had before."""
     before = torch.cos(torch.arange(60.0)).reshape(12, 5)
     moving, beside = torch.nn.Parameter(before.clone()), torch.nn.Parameter(torch.ones(12, 5))
     optimizer = Muon([moving, beside], weight_decay=0.1, momentum=0.95, steps_per_update=3, dtype=torch.float32)
     optimizer.learning_rate = 0.02
-    momentum, average = 0.95 ** (1 / 3), torch.zeros(12, 5)
-    for number in range(3):
+    momentum, average, squares = 0.95 ** (1 / 3), torch.zeros(12, 5), torch.zeros(12)
+    for number in range(9):
         assert torch.equal(moving, before), f"moved after {number} gradients"
         gradient = torch.sin(torch.arange(60.0) * (number + 0.3)).reshape(12, 5)
         average = momentum * average + (1 - momentum) * gradient
         update(optimizer, [gradient, gradient.flip(0)])
-    nesterov = momentum * average + (1 - momentum) * gradient
-    length = 0.2 * math.sqrt(12)
-    expected = before * (1 - 0.02 * 0.1) - 0.02 * length * orthogonalized(nesterov[None])[0]
-    torch.testing.assert_close(moving.detach(), expected)
+        if number % 3 == 2:
+            direction = orthogonalized((momentum * average + (1 - momentum) * gradient)[None])[0]
+            squares = ROW_BETA * squares + (1 - ROW_BETA) * direction.square().mean(dim=1)
+            normalized = direction / squares.sqrt()[:, None]
+            normalized *= direction.norm() / normalized.norm()
+            before = before * (1 - 0.02 * 0.1) - 0.02 * 0.2 * math.sqrt(12) * normalized
+            torch.testing.assert_close(moving.detach(), before)
+            before = moving.detach().clone()
     assert (beside != 1).all()
+
+
+def test_rows_without_a_gradient_and_matrices_of_zeros_do_not_move():
+    weights = [torch.nn.Parameter(torch.ones(6, 4)) for _ in range(2)]
+    optimizer = Muon(weights, weight_decay=0.0, dtype=torch.float32)
+    optimizer.learning_rate = 0.02
+    gradient = torch.sin(torch.arange(24.0)).reshape(6, 4)
+    gradient[2] = 0
+    update(optimizer, [gradient, torch.zeros(6, 4)])
+    moved = (weights[0].detach() - 1).abs().sum(dim=1)
+    assert moved[2] == 0
+    assert moved[[0, 1, 3, 4, 5]].min() > 0
+    assert torch.equal(weights[1].detach(), torch.ones(6, 4))
 
 
 @pytest.mark.parametrize("name", ["muon", "adamw", "sgd"])

@@ -1,7 +1,9 @@
-"""Muon: momentum with an orthogonalized update, computed from the smaller Gram matrix.
+"""Muon: momentum with an orthogonalized update, computed from the smaller Gram matrix, whose rows are then normalized.
 
 Source: Jordan et al. (2024), Muon: an optimizer for hidden layers in neural networks; the scale follows Liu et al. (2025), so
-that updates have the norm of AdamW's.
+that updates have the norm of AdamW's. Such an update of a tall matrix still moves some rows, each of which is a unit of a gate,
+far more than others, so each is divided by the root of its running mean square: Li et al. (2025), NorMuon: making Muon more
+efficient and scalable.
 
 `torch.optim.Muon` always multiplies in bf16, which is dozens of times slower on a CPU that does not support it. Its constructor
 loads torch's compiler, which takes seconds, and its step cannot be divided among workers.
@@ -22,12 +24,14 @@ NEWTON_SCHULZ_STEPS = 3
 """Iterations; two more would gain too little for their time."""
 COEFFICIENTS = (3.4445, -4.7750, 2.0315)
 """The a, b, c of X <- a X + b X X'X + c X (X'X)^2, chosen by Jordan et al. to increase small singular values quickly."""
+ROW_BETA, EPSILON = 0.95, 1e-8
+"""The decay factor per update of the mean squares of rows, and what is added to their roots."""
 ADAMW_LENGTH = 0.2
 """The typical root mean square of the entries of an AdamW update."""
 
 
 class Muon:
-    """Muon with Nesterov momentum and decoupled weight decay; see `charnn.training.optim.optimizers.Optimizer`.
+    """Muon with Nesterov momentum, normalized rows and decoupled weight decay; see `optimizers.Optimizer`.
 
     Args:
         parameters: matrices.
@@ -55,6 +59,7 @@ class Muon:
         self.weight_decay = weight_decay
         self._dtype = dtype
         self._momenta = [zeros_like(parameter) for parameter in self.parameters]
+        self._row_squares = [zeros_like(parameter[:, 0]) for parameter in self.parameters]
         self._steps = [torch.zeros(()) for _ in self.parameters]
         self.set_momentum(momentum)
 
@@ -63,33 +68,47 @@ class Muon:
         self.momentum_per_step = float(momentum ** (1 / self.steps_per_update))
 
     def state(self, index: int) -> dict[str, Tensor]:
-        """Return the momentum and the step counter of a parameter."""
-        return {"momentum_buffer": self._momenta[index], "step": self._steps[index]}
+        """Return the momentum, the mean squares of the rows of updates, and the step counter of a parameter."""
+        return {
+            "momentum_buffer": self._momenta[index],
+            "row_squares": self._row_squares[index],
+            "step": self._steps[index],
+        }
 
     def updates(self, gradients: Sequence[Gradient | None], scale: Tensor) -> list[list[Task[None]]]:
         """Return a task for each matrix, which adds its gradient to the momentum and, if an update is due, updates it."""
         tasks: list[list[Task[None]]] = []
-        for weight, gradient, momentum, step in zip(
-            self.parameters, gradients, self._momenta, self._steps, strict=True
-        ):
+        for index, (weight, gradient) in enumerate(zip(self.parameters, gradients, strict=True)):
             if gradient is None:
                 tasks.append([])
                 continue
-            step += 1
-            is_due = int(step) % self.steps_per_update == 0
-            tasks.append([partial(self._update, weight.detach(), gradient.values, momentum, scale, is_due=is_due)])
+            self._steps[index] += 1
+            is_due = int(self._steps[index]) % self.steps_per_update == 0
+            tasks.append([partial(self._update, index, weight.detach(), gradient.values, scale, is_due=is_due)])
         return tasks
 
     @torch.no_grad()
-    def _update(self, weight: Tensor, gradient: Tensor, momentum: Tensor, scale: Tensor, *, is_due: bool) -> None:
+    def _update(self, index: int, weight: Tensor, gradient: Tensor, scale: Tensor, *, is_due: bool) -> None:
+        momentum = self._momenta[index]
         gradient.mul_(scale)
         momentum.lerp_(gradient, 1 - self.momentum_per_step)
         if not is_due:
             return
         update = orthogonalized(gradient.lerp(momentum, self.momentum_per_step).to(self._dtype)[None])[0]
+        update = update.to(weight.dtype)
         length = ADAMW_LENGTH * math.sqrt(max(weight.shape))
+        factors = self._row_factors(update, self._row_squares[index])
         weight.mul_(1 - self.learning_rate * self.weight_decay)
-        weight.add_(update.to(weight.dtype), alpha=-self.learning_rate * length)
+        weight.addcmul_(update, factors, value=-self.learning_rate * length)
+
+    def _row_factors(self, update: Tensor, squares: Tensor) -> Tensor:
+        """Return what the rows of an update (M, N) are multiplied by (M, 1), so that its norm remains."""
+        norms = torch.linalg.vector_norm(update, dim=1)
+        squares.lerp_(norms.square() / update.shape[1], 1 - ROW_BETA)
+        factors = 1 / (squares.sqrt() + EPSILON)  # without bias correction, which would not change their ratios
+        new_norm = torch.linalg.vector_norm(norms * factors)
+        factors *= torch.linalg.vector_norm(norms) / new_norm.clamp(min=EPSILON)
+        return factors[:, None]
 
 
 def orthogonalized(matrices_KMN: Tensor) -> Tensor:

@@ -1,7 +1,8 @@
 """Optimizers whose updates are independent tasks, which are divided among workers.
 
 They are not subclasses of `torch.optim.Optimizer`, whose constructor loads torch's compiler, which takes seconds, and whose
-steps cannot be divided. AdamW, SGD and Muon compute the same updates as torch; RMSProp by rows is charnn's own.
+steps cannot be divided. AdamW and SGD compute the same updates as torch; Muon's rows are normalized, and RMSProp by rows is
+charnn's own.
 """
 
 from collections.abc import Sequence
@@ -29,6 +30,8 @@ TOKENS_PER_UPDATE, MAX_STEPS_PER_UPDATE = 2048, 4
 """Tokens, and maximum steps, per update of Muon: updates every 700 tokens were no better for the same number of tokens."""
 INNER = ("layers.", "attention.")
 """Beginnings of the names of parameters between the embedding and the output layer, whose matrices Muon updates."""
+LATER_STATE = (".step", ".row_squares")
+"""Ends of the names of state that older versions did not have."""
 TABLES = "embedding."
 """Beginning of the names of tables of n-grams and words, which RMSProp by rows updates beside Muon."""
 TABLE_RATE, TABLE_DECAY = 0.5, 2.0
@@ -247,7 +250,7 @@ def optimizer_arrays(optimizers: Sequence[Optimizer]) -> Tensors:
 def load_optimizer_arrays(optimizers: Sequence[Optimizer], arrays: Tensors) -> None:
     """Load the moments and step counters of the optimizers from arrays by name; without any, all are set to zero.
 
-    Step counters alone may be missing, as in the checkpoints of older versions, and start at zero.
+    Step counters, and Muon's mean squares of rows, may be missing, as in the checkpoints of older versions, and start at zero.
 
     Raises:
         ValueError: if some moments are missing.
@@ -255,7 +258,7 @@ def load_optimizer_arrays(optimizers: Sequence[Optimizer], arrays: Tensors) -> N
     if isinstance(optimizers[-1], RowRMSProp) and arrays and not any(name.startswith("2.") for name in arrays):
         arrays = _with_tables_apart(arrays, len(optimizers[-1].parameters))
     names = {name.removeprefix("optimizer.") for name in optimizer_arrays(optimizers)}
-    missing = {name for name in names - arrays.keys() if not name.endswith(".step")}
+    missing = {name for name in names - arrays.keys() if not name.endswith(LATER_STATE)}
     if arrays and missing:
         raise ValueError(f"no optimizer.{min(missing)}")
     for optimizer_index, optimizer in enumerate(optimizers):
