@@ -27,11 +27,10 @@ from charnn.scoring.series import refuse_for_numbers
 from charnn.scoring.strands import mean_of_strands, scores_strands
 from charnn.scoring.tuning import fit_engine_temperature, fit_interpolation_weights, read_held_out
 from charnn.storage.adaptation import build_adaptive_model
-from charnn.storage.encoded_text import check_encoded, has_encoded
+from charnn.storage.encoded_text import has_encoded
 from charnn.storage.labels import with_label
 from charnn.storage.mixture import read_mixture
 from charnn.storage.model_directory import Model, read_spelling
-from charnn.text.corpus import open_ids
 from charnn.text.reading import white_space_first
 from charnn.text.sources import display_name, empty_text_error
 from charnn.text.strands import reverse_complement
@@ -272,7 +271,9 @@ def _network(model: Model, engine: Engine, options: ScoreOptions) -> Estimator:
     else:
         temperature = float(options.temperature)
     if options.dynamic or (options.may_be_dynamic and _can_be_dynamic(model)):
-        return _dynamic(model, options, temperature)
+        from charnn.scoring.rates import dynamic_estimator  # loads torch
+
+        return dynamic_estimator(model, options, temperature)
     if not options.cache:
         return NetworkEstimator(engine, temperature)
 
@@ -299,50 +300,3 @@ def _can_be_dynamic(model: Model) -> bool:
         return True
     logger.info(f"--adapt goes on without dynamic evaluation: {missing}")
     return False
-
-
-def _dynamic(model: Model, options: ScoreOptions, temperature: float) -> Estimator:
-    from charnn.scoring.dynamic import (  # loads torch
-        DynamicEstimator,
-        DynamicSettings,
-        fit_rates,
-        gradient_scales,
-        network_of,
-    )
-
-    vocabulary = model.tokenizer.vocabulary
-    segment = options.dynamic_stretch or (20 if model.tokenizer.kind in ("char", "byte") else 5)
-    file = model.path / "train.bin"
-    if not has_encoded(model, "train"):
-        raise ModelError(
-            f"{file}: is missing, but --dynamic needs gradients on the training text; restore it, "
-            "or leave --dynamic out"
-        )
-    check_encoded(model, "train")
-    network = network_of(model)
-    scales = gradient_scales(
-        network, open_ids(file, model.tokenizer), boundary_id=vocabulary.boundary_id, segment=segment, seed=1
-    )
-    estimator = DynamicEstimator(
-        network,
-        DynamicSettings(segment, options.dynamic_rate or 0.0, options.dynamic_decay or 0.0),
-        scales,
-        vocab_size=len(vocabulary),
-        is_backward=model.architecture.direction == "backward",
-        temperature=temperature,
-    )
-    if options.dynamic_rate is None or options.dynamic_decay is None:
-        held_out = read_held_out(model, purpose="--dynamic")
-        others = ", --no-dynamic leaves dynamic evaluation out" if options.may_be_dynamic else ""
-        logger.info(
-            f"{model.path}: fitting the learning rate and decay on its held-out text; "
-            f"--dynamic-rate and --dynamic-decay skip this{others}"
-        )
-        tried = list(fit_rates(estimator, held_out, rate=options.dynamic_rate, decay=options.dynamic_decay))
-        settings, loss = tried[-1]
-        logger.info(
-            f"{model.path}: --dynamic-stretch {segment} --dynamic-rate {settings.rate:g} --dynamic-decay {settings.decay:g}, "
-            f"{loss:.4f} nats per token on its held-out text"
-        )
-        estimator.reset(settings)
-    return estimator

@@ -7,7 +7,7 @@ import pytest
 
 from charnn import load
 from charnn.errors import OptionError, TextError
-from charnn.scoring import build
+from charnn.scoring import build, rates
 from charnn.text.located import given_texts, read_located
 from charnn.text.reading import begun
 
@@ -16,7 +16,8 @@ FITTED = (("--adapt",), ("--dynamic",), ("--cache",), ("--temperature", "fit"))
 
 @pytest.fixture
 def nothing_is_fitted(monkeypatch):
-    monkeypatch.setattr(build, "read_held_out", lambda *_, purpose: pytest.fail(f"{purpose} was fitted first"))
+    for module in (build, rates):
+        monkeypatch.setattr(module, "read_held_out", lambda *_, purpose: pytest.fail(f"{purpose} was fitted first"))
 
 
 @pytest.mark.parametrize("options", FITTED, ids=" ".join)
