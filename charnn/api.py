@@ -161,6 +161,7 @@ if TYPE_CHECKING:
     from charnn.text.located import given_texts as given_texts
     from charnn.text.located import note_table as note_table
     from charnn.text.located import read_cells as read_cells
+    from charnn.text.reading import begun as begun
     from charnn.text.sources import PACKED_SUFFIXES as PACKED_SUFFIXES
     from charnn.text.sources import check_exist as check_exist
     from charnn.text.sources import display_name as display_name
@@ -310,6 +311,7 @@ _NAMES = {
     "text.corpus": ("open_ids",),
     "text.located": ("given_texts", "note_table", "read_cells"),
     "text.decoders": ("Decoder",),
+    "text.reading": ("begun",),
     "text.sources": (
         "PACKED_SUFFIXES",
         "check_exist",

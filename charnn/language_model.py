@@ -24,7 +24,7 @@ from charnn.sampling.completion import NextWord, WordCompleter
 from charnn.sampling.forecast import LEVELS, Forecast, check_steps, forecast_values
 from charnn.sampling.texts import sampled_texts, text_pieces
 from charnn.scoring import infilling
-from charnn.scoring.build import build_scorer, checked_score_options
+from charnn.scoring.build import build_scorer, checked_score_options, checked_unit
 from charnn.scoring.classification import Prior, classify
 from charnn.scoring.preflight import units_to_score, with_default_unit
 from charnn.scoring.scores import Score
@@ -34,6 +34,7 @@ from charnn.storage.mixture import read_mixture
 from charnn.storage.model_card import model_card
 from charnn.storage.model_directory import Model
 from charnn.storage.model_group import ModelGroup
+from charnn.text.reading import begun
 from charnn.text.tokenizers import Token
 
 Floats = npt.NDArray[np.float64]
@@ -191,18 +192,20 @@ class LanguageModel:
         chosen = checked_score_options(options)
         if isinstance(text, Path) and "unit" not in options:
             chosen = with_default_unit(chosen, self.models, [str(text)])
-        scorer = build_scorer(*self.group.for_scoring(chosen))
         if chosen.unit == "file" and not isinstance(text, Path):
             raise OptionError("--unit file: found a text that is no file; pass a pathlib.Path, or --unit stream")
         if not isinstance(text, (Iterable, Path)):
             text = [checked_text(text, "text")]
-        if isinstance(text, str):
-            (score,) = scorer.scores([text], chosen, with_tokens=True)
-            return score
+        if isinstance(text, (list, tuple)):
+            text = list(map(checked_unit, text))
         if isinstance(text, Path):
-            text = units_to_score(self.models, [str(text)], chosen, tokenizer=self.tokenizer)
-        scores = scorer.scores(text, chosen, with_tokens=True)
-        return list(scores) if isinstance(text, (list, tuple)) else scores
+            text = begun(units_to_score(self.models, [str(text)], chosen, tokenizer=self.tokenizer)) or iter(())
+        scorer = build_scorer(*self.group.for_scoring(chosen))
+        scores = scorer.scores([text] if isinstance(text, str) else text, chosen, with_tokens=True)
+        if isinstance(text, str):
+            (score,) = scores
+            return score
+        return list(scores) if isinstance(text, list) else scores
 
     @speaking_of_arguments
     def score_words(self, text: str, **options: Unpack[ScoreArguments]) -> list[ScoredWord]:

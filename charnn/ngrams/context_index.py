@@ -26,7 +26,7 @@ Followers = tuple[Any, Any]
 
 
 class TextIndex:
-    """A text, sorted by the contexts of a family.
+    """A text, sorted by the contexts of a family; it stays as it is, so that several may read it.
 
     Args:
         family: of contexts.
@@ -39,6 +39,7 @@ class TextIndex:
         order = np.argsort(keys, kind="stable")
         self._keys = keys[order]
         self._followers = ids[order].astype(np.min_scalar_type(vocab_size))
+        self._keys.flags.writeable = self._followers.flags.writeable = False
         self._vocab_size = vocab_size
         ends = np.cumsum(family.widths)
         self._spans = [1 << (KEY_BITS - int(end)) for end in ends]

@@ -27,11 +27,10 @@ from charnn.scoring.series import refuse_for_numbers
 from charnn.scoring.strands import mean_of_strands, scores_strands
 from charnn.scoring.tuning import fit_engine_temperature, fit_interpolation_weights, read_held_out
 from charnn.storage.adaptation import build_adaptive_model
-from charnn.storage.encoded_text import check_encoded, has_encoded
+from charnn.storage.encoded_text import has_encoded
 from charnn.storage.labels import with_label
 from charnn.storage.mixture import read_mixture
 from charnn.storage.model_directory import Model, read_spelling
-from charnn.text.corpus import open_ids
 from charnn.text.reading import white_space_first
 from charnn.text.sources import display_name, empty_text_error
 from charnn.text.strands import reverse_complement
@@ -39,6 +38,8 @@ from charnn.text.tokenizers import Tokenizer
 from charnn.text.units import read_units
 
 logger = notice_logger(__name__)
+
+NOTHING_TO_FIT = "there is nothing to fit weights on"
 
 
 def checked_score_options(options: ScoreArguments, *, by_word: bool = False) -> ScoreOptions:
@@ -77,7 +78,7 @@ class Scorer:
         Args:
             first: number of the first unit.
         """
-        checked = map(_checked, units)
+        checked = map(checked_unit, units)
         of_strands = self._scores_of_strands if self.scores_strands and not options.is_running else self._scores
         return of_strands(checked, options, with_tokens=with_tokens, first=first)
 
@@ -111,7 +112,7 @@ class Scorer:
             yield scores[0] if len(scores) == 1 else averaged(scores)
 
 
-def _checked(unit: object) -> str:
+def checked_unit(unit: object) -> str:
     """Return a text to score. Raises OptionError for anything else."""
     if not isinstance(unit, str):
         raise OptionError(f"text: found {shown(unit)}, but it must be a string, a list of strings or a path")
@@ -139,14 +140,19 @@ def build_scorer(models: Sequence[Model], options: ScoreOptions) -> Scorer:
         refuse_unused(option, is_set and (is_forward_half or len(models) == 1), "several models (-m A -m B)")
     refuse_both("-w", bool(options.weight) and options.fit_weights is not None, "--fit-weights")
     _refuse_incompatible(models, options)
-    estimators = [_estimator(model, options) for model in models]
     spelling = read_spelling(models[0]) if options.spell else None
     strands = scores_strands(models, options)
     if is_forward_half or len(models) == 1:
+        estimators = [_estimator(model, options) for model in models]
         return Scorer(estimators, tokenizer, spelling, scores_strands=strands)
 
     check_compatible(models)
-    weights = _weights(models, estimators, options)
+    if len(options.weight) not in (0, len(models)):
+        found = f"found {len(options.weight)} for {len(models)} models"
+        raise OptionError(f"-w: {found}; give one per -m, in the same order")
+    units = _units_to_fit_on(tokenizer, options)
+    estimators = [_estimator(model, options) for model in models]
+    weights = _weights(models, estimators, options, units)
     return Scorer([Interpolation(estimators, weights)], tokenizer, spelling, weights, strands)
 
 
@@ -203,27 +209,38 @@ def check_compatible(models: Sequence[Model]) -> None:
             )
 
 
-def _weights(models: Sequence[Model], estimators: Sequence[Estimator], options: ScoreOptions) -> list[float]:
+def _units_to_fit_on(tokenizer: Tokenizer, options: ScoreOptions) -> list[str]:
+    """Return the units of the text of `--fit-weights`, none without it. Raises TextError if it is empty."""
+    if options.fit_weights is None:
+        return []
+    units = list(read_units([options.fit_weights], tokenizer, unit=options.unit, encoding=options.encoding))
+    if not units:
+        raise empty_text_error([options.fit_weights], NOTHING_TO_FIT)
+    return units
+
+
+def _weights(
+    models: Sequence[Model], estimators: Sequence[Estimator], options: ScoreOptions, units: Sequence[str]
+) -> list[float]:
+    """Return interpolation weights: fitted to units, given, or equal ones."""
     if options.fit_weights is not None:
-        weights = _fitted_weights(estimators, models[0].tokenizer, options, options.fit_weights)
+        weights = _fitted_weights(estimators, models[0].tokenizer, options, units)
         shown = ", ".join(f"{model.path} {weight:.4f}" for model, weight in zip(models, weights, strict=True))
         logger.info(f"weights fitted on {display_name(options.fit_weights)}: {shown}")
         return weights
     relative = options.weight or tuple(1.0 for _ in models)
-    if len(relative) != len(models):
-        raise OptionError(f"-w: found {len(relative)} for {len(models)} models; give one per -m, in the same order")
     return [weight / sum(relative) for weight in relative]
 
 
 def _fitted_weights(
-    estimators: Sequence[Estimator], tokenizer: Tokenizer, options: ScoreOptions, file: str
+    estimators: Sequence[Estimator], tokenizer: Tokenizer, options: ScoreOptions, units: Sequence[str]
 ) -> list[float]:
 
     plain = replace(options, per_token=False, alternatives=0)
-    units = list(read_units([file], tokenizer, unit=plain.unit, encoding=plain.encoding))
     log_probs = [list(token_log_probs(each, tokenizer, iter(units), plain)) for each in estimators]
-    if not log_probs[0] or not sum(map(len, log_probs[0])):
-        raise empty_text_error([file], "there is nothing to fit weights on")
+    if not sum(map(len, log_probs[0])):
+        assert options.fit_weights is not None
+        raise empty_text_error([options.fit_weights], NOTHING_TO_FIT)
     return fit_interpolation_weights(np.stack([np.concatenate(each) for each in log_probs]))
 
 
@@ -232,10 +249,12 @@ def _estimator(model: Model, options: ScoreOptions) -> Estimator:
     engine = Engine.of(model)
     if options.device == "cuda":
         engine = _on_gpu(engine)
-    network = _network(model, engine, options)
-    if options.adapt:
-        return AdaptiveEstimator(network, build_adaptive_model(model))
-    return with_ngrams(network, model.tokenizer, read_mixture(model) if options.mix_ngram else None)
+    adaptive = build_adaptive_model(model) if options.adapt else None
+    mixture = read_mixture(model) if options.mix_ngram else None
+    network = _network(model, engine, options)  # last, as it may be fitted for long
+    if adaptive is not None:
+        return AdaptiveEstimator(network, adaptive)
+    return with_ngrams(network, model.tokenizer, mixture)
 
 
 def _on_gpu(engine: Engine) -> Engine:
@@ -252,7 +271,9 @@ def _network(model: Model, engine: Engine, options: ScoreOptions) -> Estimator:
     else:
         temperature = float(options.temperature)
     if options.dynamic or (options.may_be_dynamic and _can_be_dynamic(model)):
-        return _dynamic(model, options, temperature)
+        from charnn.scoring.rates import dynamic_estimator  # loads torch
+
+        return dynamic_estimator(model, options, temperature)
     if not options.cache:
         return NetworkEstimator(engine, temperature)
 
@@ -279,50 +300,3 @@ def _can_be_dynamic(model: Model) -> bool:
         return True
     logger.info(f"--adapt goes on without dynamic evaluation: {missing}")
     return False
-
-
-def _dynamic(model: Model, options: ScoreOptions, temperature: float) -> Estimator:
-    from charnn.scoring.dynamic import (  # loads torch
-        DynamicEstimator,
-        DynamicSettings,
-        fit_rates,
-        gradient_scales,
-        network_of,
-    )
-
-    vocabulary = model.tokenizer.vocabulary
-    segment = options.dynamic_stretch or (20 if model.tokenizer.kind in ("char", "byte") else 5)
-    file = model.path / "train.bin"
-    if not has_encoded(model, "train"):
-        raise ModelError(
-            f"{file}: is missing, but --dynamic needs gradients on the training text; restore it, "
-            "or leave --dynamic out"
-        )
-    check_encoded(model, "train")
-    network = network_of(model)
-    scales = gradient_scales(
-        network, open_ids(file, model.tokenizer), boundary_id=vocabulary.boundary_id, segment=segment, seed=1
-    )
-    estimator = DynamicEstimator(
-        network,
-        DynamicSettings(segment, options.dynamic_rate or 0.0, options.dynamic_decay or 0.0),
-        scales,
-        vocab_size=len(vocabulary),
-        is_backward=model.architecture.direction == "backward",
-        temperature=temperature,
-    )
-    if options.dynamic_rate is None or options.dynamic_decay is None:
-        held_out = read_held_out(model, purpose="--dynamic")
-        others = ", --no-dynamic leaves dynamic evaluation out" if options.may_be_dynamic else ""
-        logger.info(
-            f"{model.path}: fitting the learning rate and decay on its held-out text; "
-            f"--dynamic-rate and --dynamic-decay skip this{others}"
-        )
-        tried = list(fit_rates(estimator, held_out, rate=options.dynamic_rate, decay=options.dynamic_decay))
-        settings, loss = tried[-1]
-        logger.info(
-            f"{model.path}: --dynamic-stretch {segment} --dynamic-rate {settings.rate:g} --dynamic-decay {settings.decay:g}, "
-            f"{loss:.4f} nats per token on its held-out text"
-        )
-        estimator.reset(settings)
-    return estimator

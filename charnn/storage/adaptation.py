@@ -25,6 +25,8 @@ KEPT_LATELY = 0.98
 def build_adaptive_model(model: Model) -> AdaptiveModel:
     """Return what learns beside a model, with the counts of its training text if the directory holds that.
 
+    The index of that text is built once and kept with the model. What is learned is the own of each one returned.
+
     Raises:
         ModelError: if that text is not as long as it was.
 
@@ -42,11 +44,12 @@ def build_adaptive_model(model: Model) -> AdaptiveModel:
     ids = open_stored(model.path / "train.bin", tokenizer.vocabulary.dtype)
     if len(ids) > MAX_INDEXED:
         logger.info(f"{model.path}: of its training text, the last {MAX_INDEXED:,} of {len(ids):,} tokens are counted")
-    last_ids = np.asarray(ids[max(0, len(ids) - MAX_INDEXED) :]).astype(np.int64)
-    indices = [
-        None if isinstance(family, EmptyFamily) else TextIndex(family, last_ids, vocab_size) for family in families
-    ]
-    return AdaptiveModel(families, experts, indices, vocab_size)
+    if not model.text_indices:
+        last_ids = np.asarray(ids[max(0, len(ids) - MAX_INDEXED) :]).astype(np.int64)
+        model.text_indices[:] = [
+            None if isinstance(family, EmptyFamily) else TextIndex(family, last_ids, vocab_size) for family in families
+        ]
+    return AdaptiveModel(families, experts, model.text_indices, vocab_size)
 
 
 def contexts_of(tokenizer: Tokenizer) -> tuple[list[Family], list[Expert]]:

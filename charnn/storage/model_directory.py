@@ -27,6 +27,7 @@ from charnn.storage.tensor_file import Tensors
 from charnn.text.tokenizers import Tokenizer, load_tokenizer
 
 if TYPE_CHECKING:
+    from charnn.ngrams.context_index import TextIndex
     from charnn.storage.run_config import RunConfig
 
 logger = notice_logger(__name__)
@@ -51,6 +52,7 @@ class Model:
         tokenizer_sha256: digest of the tokenizer that the weights belong to.
         read_config: reads the rest of `config.json`.
         label: the number of the label that was chosen, from 0; None for none.
+        text_indices: of the training text, which adaptation builds once (see `charnn.storage.adaptation`) and only reads.
     """
 
     path: Path
@@ -61,6 +63,7 @@ class Model:
     tokenizer_sha256: str
     read_config: Callable[[], "RunConfig"] = field(repr=False, compare=False)
     label: int | None = None
+    text_indices: list["TextIndex | None"] = field(default_factory=list, repr=False, compare=False)
 
     @cached_property
     def config(self) -> "RunConfig":

@@ -1,4 +1,4 @@
-"""A cache of encoded texts and their n-gram counts, for later runs on the same text.
+"""A cache of encoded texts, their n-gram counts and rates fitted to them, for later runs on the same text.
 
 An entry is a directory of files and a manifest with their digests. It is written under a temporary name and renamed, so it is
 complete or absent, even with concurrent writers. The least recently used entries are evicted.
@@ -56,20 +56,25 @@ def make_cache_key(**facts: Any) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def fetch(root: Path | None, key: str, directory: Path) -> JsonObject | None:
+def fetch(root: Path | None, key: str, directory: Path | None) -> JsonObject | None:
     """Copy the files of an entry into a directory and return its facts; None if there is no such entry.
 
     A damaged entry is removed.
+
+    Args:
+        directory: None for an entry of facts alone.
     """
-    if root is None or not (root / key).exists():
+    if root is None:
         return None
     entry = root / key
     try:
+        if not entry.exists():
+            return None
         manifest = json.loads((entry / _MANIFEST).read_bytes())
         facts: JsonObject = manifest["facts"]
         if make_cache_key(facts=facts) != manifest["digest"]:
             raise ValueError(f"{entry / _MANIFEST}: is damaged")
-        for name, digest in manifest["files"].items():
+        for name, digest in manifest["files"].items() if directory is not None else ():
             _copy(entry / name, directory / name, digest)
         with contextlib.suppress(OSError):  # a read-only cache
             os.utime(entry / _MANIFEST)

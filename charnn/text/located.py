@@ -3,7 +3,7 @@
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from itertools import chain
+from itertools import chain, islice
 from pathlib import Path
 from typing import NamedTuple
 
@@ -80,6 +80,13 @@ class TextGroup:
         self._origins: deque[Origin] = deque()
         self._watch: Callable[[Iterator[str]], Iterator[str]] = iter
 
+    def has_text(self) -> bool:
+        """Return whether there is a text, and read the first one for this; to be called before `texts`."""
+        located = iter(self._located)
+        first = list(islice(located, 1))
+        self._located = chain(first, located)
+        return bool(first)
+
     def watched(self, watch: Callable[[Iterator[str]], Iterator[str]]) -> "TextGroup":
         """Let a function look at the texts, which it must yield; return the group."""
         self._watch = watch
@@ -123,6 +130,15 @@ class ScoredInput:
     groups: Iterable[TextGroup]
     files: Sequence[str] = ()
     kept: Sequence[str] = ()
+
+    def begun(self) -> "ScoredInput | None":
+        """Return the same after its first text was read, so that errors in it come before long work; None without a text."""
+        groups, before = iter(self.groups), []
+        for group in groups:
+            before.append(group)
+            if group.has_text():
+                return replace(self, groups=chain(before, groups))
+        return None
 
 
 def given_texts(texts: Sequence[str], *, is_running: bool = False) -> ScoredInput:

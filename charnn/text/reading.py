@@ -2,12 +2,16 @@
 
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
+from itertools import chain
+from typing import TypeVar
 
 from charnn.text.bins import checked_lines
 from charnn.text.columns import column_text
 from charnn.text.decoding import decoded
 from charnn.text.fasta import Record, fasta_text
 from charnn.text.sources import Source
+
+Text = TypeVar("Text")
 
 
 def read_text(
@@ -128,6 +132,18 @@ def white_space_first(chunks: Iterator[str]) -> Iterator[str]:
         held = text[len(stripped) :]
     if held:
         yield held
+
+
+def begun(texts: Iterator[Text]) -> Iterator[Text] | None:
+    """Return the same texts after the first one was read, so that errors in it come before long work; None without a text.
+
+    Example:
+        >>> charnn.api.begun(iter([])) is None
+        True
+    """
+    for first in texts:
+        return chain([first], texts)
+    return None
 
 
 def lines(chunks: Iterator[str]) -> Iterator[str]:

@@ -10,6 +10,7 @@ in FILE, all equally probable, which no model may predict below their entropy bu
 import argparse
 import logging
 import math
+import os
 import time
 from pathlib import Path
 
@@ -36,6 +37,7 @@ def main() -> None:
     parser.add_argument("--characters", type=int, default=100_000)
     parser.add_argument("--only", action="append", choices=WAYS, help="measure this way alone; may be repeated")
     arguments = parser.parse_args()
+    os.environ["CHARNN_CACHE_DIR"] = ""  # rates are fitted each time
     logging.getLogger("charnn").addHandler(logging.StreamHandler())
     text = arguments.file.read_text(encoding="utf-8")[: arguments.characters]
     model = charnn.load(arguments.run)

@@ -241,6 +241,17 @@ def test_a_cache_that_cannot_be_written_is_none(tmp_path):
     assert cache.entries(tmp_path / "file") == cache.entries(None) == []
 
 
+def test_a_cache_that_may_not_be_entered_is_none(tmp_path, monkeypatch):
+    cache.store(tmp_path / "kept", "one", {}, {"what": "facts alone"})
+    assert cache.fetch(tmp_path / "kept", "one", None) == {"what": "facts alone"}
+
+    def refuse(path, **_options):
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr(Path, "exists", refuse)
+    assert cache.fetch(tmp_path / "kept", "one", None) is None
+
+
 @pytest.mark.parametrize(
     ("platform", "environment", "place"),
     [

@@ -4,11 +4,13 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 
 from charnn.cells import CELL_NAMES
 from charnn.cells.parameters import expected_shapes
 from charnn.config import Architecture, TrainingOptions
 from charnn.training.network.network import Network
+from charnn.training.optim.optimizers import LEARNING_RATES, make_optimizers
 from charnn.training.planning import needed_memory as memory
 from charnn.training.planning.saved_memory import saved_bytes
 
@@ -30,6 +32,34 @@ def test_parameters_count_with_their_copies():
     size = 4 * sum(int(memory.math.prod(each)) for each in expected_shapes(shape).values())
     assert memory.parameter_memory(shape, "sgd") == (3 * size, 7 * size)
     assert memory.parameter_memory(shape, "adamw") == (5 * size, 11 * size)
+
+
+@pytest.mark.parametrize("optimizer", LEARNING_RATES)
+def test_the_state_of_the_optimizer_is_what_it_allocates(optimizer):
+    shape = Architecture(
+        "lstm",
+        50,
+        6,
+        8,
+        2,
+        embedding_order=3,
+        word_rows=300,
+        attention_window=4,
+        attention_size=3,
+        initial_state="learned",
+    )
+    options = TrainingOptions(steps=1, optimizer=optimizer, batch_size=4, bptt_length=16)
+    allocated = []
+
+    def zeros_like(tensor):
+        allocated.append(4 * tensor.numel())
+        return torch.zeros_like(tensor)
+
+    make_optimizers(Network(shape), options, zeros_like)
+    size = 4 * sum(int(memory.math.prod(each)) for each in expected_shapes(shape).values())
+    minimum, all_copies = memory.parameter_memory(shape, optimizer)
+    assert minimum == 3 * size + sum(allocated)
+    assert all_copies == 7 * size + 2 * sum(allocated)
 
 
 def test_a_wide_window_of_attention_is_no_less_than_is_expected_without_measuring():

@@ -16,17 +16,17 @@ if TYPE_CHECKING:
 
 def rescore(models: "Sequence[Model]", file: str, options: ScoreOptions, output: str | None) -> None:
     """Write an n-best list with the model's log probabilities, or the best hypothesis of each ID."""
-    scorer = charnn.api.build_scorer(models, options)
-    hypotheses, same = itertools.tee(
-        charnn.api.read_hypotheses(
-            charnn.api.display_name(file),
-            charnn.api.read_units([file], None, unit=options.unit, encoding=options.encoding),
+    lines_of_file = charnn.api.read_units([file], None, unit=options.unit, encoding=options.encoding)
+    begun = charnn.api.begun(charnn.api.read_hypotheses(charnn.api.display_name(file), lines_of_file))
+    if begun is None:
+        raise charnn.api.empty_text_error(
+            [file], "write one hypothesis per line: ID, score and text, separated by tabs"
         )
-    )
-    best, num_lines = charnn.api.Best(), 0
+    hypotheses, same = itertools.tee(begun)
+    scorer = charnn.api.build_scorer(models, options)
+    best = charnn.api.Best()
     with Lines(output) as lines, terminated_like_interrupted():
         for hypothesis, score in zip(hypotheses, scorer.scores((each.text for each in same), options), strict=True):
-            num_lines += 1
             log_prob = charnn.api.in_base(score.log_prob_nats, options.base)
             if options.lm_scale is None:
                 lines.write(_line(hypothesis, log_prob, options))
@@ -35,10 +35,6 @@ def rescore(models: "Sequence[Model]", file: str, options: ScoreOptions, output:
                 hypothesis, log_prob, lm_scale=options.lm_scale, word_penalty=options.word_penalty
             )
             best.take(hypothesis.id, total, hypothesis.text)
-        if not num_lines:
-            raise charnn.api.empty_text_error(
-                [file], "write one hypothesis per line: ID, score and text, separated by tabs"
-            )
         for line in _best_lines(best.of_each, options):
             lines.write(line)
 

@@ -20,7 +20,6 @@ VERDICTS = {1.0: "good", 0.5: "tie", 0.0: "bad"}
 
 def score_minimal_pairs(models: "Sequence[Model]", file: str, options: ScoreOptions, output: str | None) -> None:
     """Write the accuracy on minimal pairs: how often the good text is the more probable one."""
-    scorer = charnn.api.build_scorer(models, options)
     name = charnn.api.display_name(file)
     pair_file = charnn.api.read_pairs(
         name, charnn.api.read_units([file], None, unit=options.unit, encoding=options.encoding)
@@ -28,6 +27,7 @@ def score_minimal_pairs(models: "Sequence[Model]", file: str, options: ScoreOpti
     reserved = [column for column in pair_file.categories if options.per_pair and column in PAIR_COLUMNS]
     if reserved:
         raise TextError(f"{name}:1: found a category {reserved[0]}, which is a column of --per-pair; rename it")
+    scorer = charnn.api.build_scorer(models, options)
     pair_options = replace(options, eos=options.eos and not pair_file.has_prefix)
     texts = list(dict.fromkeys(text for pair in pair_file.pairs for text in (pair.good, pair.bad)))
     nats = {text: score.log_prob_nats for text, score in zip(texts, scorer.scores(texts, pair_options), strict=True)}

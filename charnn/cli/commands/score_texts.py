@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from charnn.storage.model_directory import Model
     from charnn.text.located import ScoredInput, TextGroup
 
+NOTHING = "there is nothing to score"
+
 
 def read_input(
     texts: "Sequence[str] | None", files: Sequence[str], models: "Sequence[Model]", options: ScoreOptions
@@ -53,6 +55,7 @@ def score_texts(
     source = read_input(texts, files, models, options)
     if options.label_from is not None:
         charnn.api.check_label_column(source, options.label_from)
+    source = _begun(source, files)
     scorer = charnn.api.build_scorer(models, options)
     plain = charnn.api.build_plain_scorer(models, options, scorer.weights)
     has_parts = summary is not None and len(source.files) > 1 and options.unit != "stream"
@@ -93,7 +96,7 @@ def score_texts(
             console.notice(f"interrupted {done}")
             raise
         if not totals.num_scores:
-            raise charnn.api.empty_text_error(files, "there is nothing to score")
+            raise charnn.api.empty_text_error(files, NOTHING)
         note_uncounted(totals.score)
         of = ", ".join(source.files) if scorer.tokenizer.fasta and len(source.files) == 1 else "this text"
         charnn.api.report_unknown(totals.score, options, scorer.tokenizer, of)
@@ -114,6 +117,18 @@ def score_texts(
     if summary:
         names, weights = [str(model.path) for model in models], list(scorer.weights)
         write_summary(summary, totals, names, weights, options, in_letters.to_dict(), is_series=is_series)
+
+
+def _begun(source: "ScoredInput", files: "list[str]") -> "ScoredInput":
+    """Return what is scored after its first text was read: the adaptation of a model may be fitted for half a minute.
+
+    Raises:
+        TextError: if there is none, or it cannot be read.
+    """
+    begun = source.begun()
+    if begun is None:
+        raise charnn.api.empty_text_error(files, NOTHING)
+    return begun
 
 
 def _labelled_scores(

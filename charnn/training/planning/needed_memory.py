@@ -16,15 +16,15 @@ from charnn.errors import TrainingError
 from charnn.notices import notice_logger
 from charnn.training.chunked_loss import is_chunked
 from charnn.training.network.network import Network
-from charnn.training.optim.optimizers import INNER
+from charnn.training.optim.optimizers import INNER, TABLES
 from charnn.training.parallel.groups import group_bounds
 from charnn.training.planning.saved_memory import saved_bytes
 
 logger = notice_logger(__name__)
 
 FLOAT_BYTES = 4
-STATES = {"muon": 2, "adamw": 2, "sgd": 0, "nt-asgd": 0}
-"""Arrays of the size of the parameters that an optimizer keeps, at most."""
+MOMENTS = 2
+"""Arrays of the size of its parameters that AdamW keeps, and numbers for each row that RMSProp by rows does."""
 NUM_COPIES = 3
 """The parameters, their average, and the sum of their gradients."""
 OTHER_COPIES = 2
@@ -69,9 +69,23 @@ class NeededMemory:
 
 def parameter_memory(architecture: Architecture, optimizer: str) -> tuple[float, float]:
     """Return the bytes that parameters take in training, at least and with the copies of checkpoints."""
-    size = FLOAT_BYTES * sum(math.prod(shape) for shape in expected_shapes(architecture).values())
-    minimum, saved = NUM_COPIES + STATES[optimizer], 2 + STATES[optimizer]
-    return size * minimum, size * (minimum + saved + OTHER_COPIES)
+    shapes = expected_shapes(architecture)
+    size = FLOAT_BYTES * sum(math.prod(shape) for shape in shapes.values())
+    state = FLOAT_BYTES * sum(_state_size(name, shape, optimizer) for name, shape in shapes.items())
+    minimum, saved = NUM_COPIES * size + state, 2 * size + state
+    return minimum, minimum + saved + OTHER_COPIES * size
+
+
+def _state_size(name: str, shape: tuple[int, ...], optimizer: str) -> int:
+    """Return how many numbers an optimizer keeps for a parameter, besides step counters (see `make_optimizers`)."""
+    if optimizer not in ("muon", "adamw"):
+        return 0
+    if optimizer == "muon" and len(shape) == 2:
+        if name.startswith(INNER):
+            return math.prod(shape) + shape[0]  # momentum, and mean squares of rows
+        if name.startswith(TABLES) and name != "embedding.weight":
+            return MOMENTS * shape[0]
+    return MOMENTS * math.prod(shape)
 
 
 def needed_memory(network: Network, options: TrainingOptions, *, batch_size: int, num_workers: int) -> NeededMemory:
