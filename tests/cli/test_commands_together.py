@@ -220,6 +220,16 @@ def test_the_mixture_is_better_than_either_and_the_scorer_agrees(charnn, run):
     assert trained["valid_loss_cold_nats"] > 0
 
 
+def test_a_mixture_that_is_worse_than_the_ngram_model_alone_is_named(charnn):
+    """The network learned nothing in one step, and few held-out tokens do not suffice to leave it out."""
+    Path("abc.txt").write_text("abcdefgh\n" * 60, encoding="utf-8")
+    done = charnn("train", "abc.txt", "-o", "abc", "--steps", 1, "--hidden-size", 8, "--embedding-size", 4)
+    assert done.status == 0, done.err
+    facts = json.loads(charnn("info", "abc", "--json").out)
+    assert facts["ngram_loss_nats"] < facts["mixture_loss_nats"] < facts["valid_loss_nats"]
+    assert "nats per token (--mix-ngram): worse than the n-gram model alone\n" in done.err
+
+
 def test_a_mixed_sample_is_drawn_from_the_mixture(charnn, run):
     options = ("sample", "The fox", "-m", run, "-n", 40, "--seed", 3, "--format", "jsonl", "--no-echo")
     (mixed,) = records(charnn(*options, "--mix-ngram"))

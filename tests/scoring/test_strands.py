@@ -161,7 +161,9 @@ def test_of_a_few_bases_the_interpolated_loss_stays_near_that_of_the_network(cha
     alone, interpolated = facts["valid_loss_nats"], facts["mixture_loss_nats"]
     assert facts["valid_num_tokens"] == 2
     assert facts["ngram_loss_nats"] > alone + 2
-    assert alone < interpolated < alone + 0.2 * (facts["ngram_loss_nats"] - alone)  # its usual exponent, Hölder's inequality
+    assert (
+        alone < interpolated < alone + 0.2 * (facts["ngram_loss_nats"] - alone)
+    )  # its usual exponent, Hölder's inequality
     assert f"{interpolated:.4f} nats per token (--mix-ngram): worse than the network alone" in done.err
 
 

@@ -231,7 +231,7 @@ def test_optimizers_update_as_torch_does(name, monkeypatch):
 
 def test_rmsprop_by_rows_updates_the_rows_that_were_looked_up():
     table = torch.nn.Parameter(torch.cos(torch.arange(60.0)).reshape(12, 5))
-    optimizer = RowRMSProp([table], weight_decay=0.3, relative_rate=0.5)
+    optimizer = RowRMSProp([table], weight_decay=0.3, relative_rate=0.5, warm_up=8.0)
     optimizer.learning_rate = 0.02
     expected, squares, counts = table.detach().clone(), torch.zeros(12), torch.zeros(12)
     for number, rows in enumerate([[0, 3, 7], [3, 11], [0, 3], [3]]):
@@ -245,9 +245,23 @@ def test_rmsprop_by_rows_updates_the_rows_that_were_looked_up():
             counts[row] += 1
             squares[row] = 0.99 * squares[row] + 0.01 * (value**2).mean()
             length = (squares[row] / (1 - 0.99 ** counts[row])).sqrt()
-            expected[row] = expected[row] * (1 - 0.02 * 0.3) - 0.02 * 0.5 * value / length
+            rate = 0.02 * 0.5 * counts[row] / (counts[row] + 8)  # rare rows move less
+            expected[row] = expected[row] * (1 - 0.02 * 0.3) - rate * value / length
     torch.testing.assert_close(table.detach(), expected)
     assert optimizer.state(0)["counts"].tolist() == counts.tolist() == [2, 0, 0, 4, 0, 0, 0, 1, 0, 0, 0, 1]
+
+
+@pytest.mark.parametrize(("dropout", "warm_up"), [(0.0, 8.0), (0.25, 4.0), (0.5, 0.0), (0.75, 0.0)])
+def test_rows_of_tables_warm_up_unless_ngram_dropout_keeps_them_from_learning_by_heart(dropout, warm_up):
+    options = TrainingOptions(optimizer="muon", batch_size=32, ngram_dropout=dropout)
+    tables = make_optimizers(network(order=3), options)[-1]
+    tables.learning_rate = 0.1
+    before = tables.parameters[0].detach().clone()
+    gradient = torch.zeros_like(before)
+    gradient[1] = 1.0
+    update(tables, [gradient, torch.zeros_like(tables.parameters[1])])
+    moved = before[1] * (1 - 0.1 * 2 * 0.2) - tables.parameters[0].detach()[1]
+    torch.testing.assert_close(moved, torch.full_like(moved, 0.1 * 0.5 / (1 + warm_up)))
 
 
 def test_a_checkpoint_whose_tables_adamw_updated_is_read_with_a_moment_for_each_row():

@@ -28,6 +28,9 @@ if TYPE_CHECKING:
     from charnn.training.run.request import RunRequest
     from charnn.training.run.session import Session
 
+SHOWN_DIGIT = 1e-4
+"""The last digit of losses that are shown."""
+
 
 @with_options(TextOptions, ModelOptions, TrainingOptions)
 def train(
@@ -220,9 +223,13 @@ def _show_outcome(session: "Session", stopped: "Stopped | None", signal_number: 
             f"{results.old_loss_nats:.4f} nats per token now"
         )
     if results.mixture_loss_nats is not None and results.ngram_loss_nats is not None:
-        alone = results.valid_loss_nats
-        is_worse = alone is not None and results.mixture_loss_nats > alone + 5e-5  # in the digits shown
-        worse = ": worse than the network alone" if is_worse else ""
+        alone = {"network": results.valid_loss_nats, "n-gram model": results.ngram_loss_nats}
+        better = [
+            name
+            for name, loss in alone.items()
+            if loss is not None and results.mixture_loss_nats > loss + SHOWN_DIGIT / 2
+        ]
+        worse = f": worse than the {' and the '.join(better)} alone" if better else ""
         console.notice(
             f"{results.ngram_order}-gram model alone {results.ngram_loss_nats:.4f}, interpolated with the network "
             f"{results.mixture_loss_nats:.4f} nats per token (--mix-ngram){worse}"

@@ -36,6 +36,8 @@ TABLES = "embedding."
 """Beginning of the names of tables of n-grams and words, which RMSProp by rows updates beside Muon."""
 TABLE_RATE, TABLE_DECAY = 0.5, 2.0
 """Their learning rate and weight decay, relative to those of the other parameters."""
+TABLE_WARM_UP = 8.0
+"""The warm-up of their rows, in steps that look a row up, without n-gram dropout, which makes up for it from 0.5 on."""
 FLAT_CHUNK_SIZE = 1 << 17
 """Elements of a parameter per task (512 KiB), a constant so that results do not depend on the workers, bit for bit."""
 
@@ -222,7 +224,11 @@ def make_optimizers(
         optimizers: list[Optimizer] = [muon, AdamW(others, biases, weight_decay=decay, zeros_like=zeros_like)]
         if tables:
             by_rows = RowRMSProp(
-                tables, weight_decay=TABLE_DECAY * decay, relative_rate=TABLE_RATE, zeros_like=zeros_like
+                tables,
+                weight_decay=TABLE_DECAY * decay,
+                relative_rate=TABLE_RATE,
+                warm_up=TABLE_WARM_UP * max(0.0, 1 - 2 * (options.ngram_dropout or 0.0)),
+                zeros_like=zeros_like,
             )
             optimizers.append(by_rows)
         return optimizers

@@ -16,15 +16,18 @@ from charnn.training.parallel.workers import Task
 
 
 class RowRMSProp:
-    """RMSProp with a second moment for each row, bias correction and decoupled weight decay; see `Optimizer`.
+    """RMSProp with a second moment for each row, bias correction, warm-up and decoupled weight decay; see `Optimizer`.
 
-    For the gradient g of a row that is looked up for the n-th time: v = β v + (1 - β) mean(g²),
-    w = (1 - η λ) w - η r g / √(v / (1 - βⁿ)).
+    For the gradient g of a row in the n-th step that looks it up: v = β v + (1 - β) mean(g²),
+    w = (1 - η λ) w - η r n / (n + k) g / √(v / (1 - βⁿ)).
+
+    The warm-up n / (n + k) of each row keeps those that are rare from learning the few places by heart where they occur.
 
     Args:
         parameters: tables (R, E).
         weight_decay: λ, per update of a row.
         relative_rate: r.
+        warm_up: k, in steps.
         zeros_like: allocates the moments.
 
     Source: Tieleman and Hinton (2012), Lecture 6.5: RMSProp; one moment a row as in Gupta et al. (2014), Training highly
@@ -40,12 +43,13 @@ class RowRMSProp:
         *,
         weight_decay: float,
         relative_rate: float,
+        warm_up: float = 0.0,
         zeros_like: Allocate = torch.zeros_like,
     ) -> None:
         self.parameters = list(parameters)
         self.learning_rate = 0.0
         self._decay = weight_decay
-        self._relative_rate = relative_rate
+        self._relative_rate, self._warm_up = relative_rate, warm_up
         self._squares = [zeros_like(parameter[:, 0]) for parameter in self.parameters]
         self._counts = [zeros_like(parameter[:, 0]) for parameter in self.parameters]
 
@@ -66,6 +70,7 @@ class RowRMSProp:
         new_squares = squares.index_select(0, rows).lerp_(mean_square, 1 - self.BETA)
         length = (new_squares / (1 - self.BETA**new_counts)).sqrt_().add_(self.EPSILON)
         decayed = weight.index_select(0, rows).mul_(1 - self.learning_rate * self._decay)
+        length *= 1 + self._warm_up / new_counts
         decayed.addcdiv_(values, length[:, None], value=-self.learning_rate * self._relative_rate)
         weight.index_copy_(0, rows, decayed)
         counts.index_copy_(0, rows, new_counts)
