@@ -672,7 +672,7 @@ def test_the_effective_time_factor_depends_on_speed_and_epochs():
     assert planning.effective_time_factor(333, speed, 5) == 1
 
 
-@pytest.mark.parametrize(("speed_ratio", "expected"), [(1.0, 256), (8.0, 512), (0.1, 128)])
+@pytest.mark.parametrize(("speed_ratio", "expected"), [(1.0, 256), (8.0, 384), (16.0, 512), (0.1, 128)])
 def test_the_hidden_size_is_revised_for_a_machine_of_another_speed(tmp_path, monkeypatch, speed_ratio, expected):
     timed = []
 

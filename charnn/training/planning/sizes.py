@@ -6,7 +6,7 @@ from charnn.config import Architecture, ModelOptions
 from charnn.errors import OptionError
 from charnn.options import refuse_unused
 
-_HIDDEN_SIZE_BY_SECONDS = ((40, 128), (70, 192), (150, 256), (480, 384), (float("inf"), 512))
+_HIDDEN_SIZE_BY_SECONDS = ((40, 128), (70, 192), (150, 256), (1200, 384), (float("inf"), 512))
 MAX_ONE_HOT_VOCAB_SIZE = 4096
 MOGRIFIER_ROUNDS = 5
 ATTENTION_WINDOW = 256
