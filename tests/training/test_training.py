@@ -780,7 +780,8 @@ def test_dropout_grows_with_the_number_of_epochs():
             options, unit="stream", num_epochs=num_epochs, num_tokens=10**6, batch_size=1
         ).dropout
 
-    assert [dropout(1), dropout(1000), dropout(1000, 0.05)] == [0.0, 0.4, 0.05]
+    assert [dropout(number) for number in (1, 8, 12, 20, 45, 1000)] == [0.0, 0.05, 0.1, 0.2, 0.3, 0.4]
+    assert dropout(1000, 0.05) == 0.05
     few, many = (
         planning.resolve_training(
             TrainingOptions(), unit="stream", num_epochs=number, num_tokens=10**6, batch_size=1

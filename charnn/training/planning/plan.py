@@ -54,7 +54,7 @@ _NGRAM_DROPOUT_BY_EPOCHS = ((10, 0.0), (16, 0.25), (50, 0.5), (float("inf"), 0.7
 MEMORIZATION_EPOCHS, MIN_NGRAM_DROPOUT = 10, 0.25
 """Number of epochs over a million tokens after which n-grams are memorized (half as many over 125,000), and the minimum n-gram
 dropout from then on."""
-_DROPOUT_BY_EPOCHS = ((4, 0.0), (10, 0.05), (30, 0.1), (60, 0.2), (100, 0.3), (float("inf"), 0.4))
+_DROPOUT_BY_EPOCHS = ((4, 0.0), (10, 0.05), (16, 0.1), (30, 0.2), (60, 0.3), (float("inf"), 0.4))
 
 
 def resolve_budget(options: TrainingOptions) -> TrainingOptions:
