@@ -774,13 +774,14 @@ def test_ngrams_of_a_short_text_are_memorized_sooner():
 
 
 def test_dropout_grows_with_the_number_of_epochs():
-    def dropout(num_epochs, wanted=None):
+    def dropout(num_epochs, wanted=None, num_tokens=10**6):
         options = TrainingOptions(dropout=wanted)
         return planning.resolve_training(
-            options, unit="stream", num_epochs=num_epochs, num_tokens=10**6, batch_size=1
+            options, unit="stream", num_epochs=num_epochs, num_tokens=num_tokens, batch_size=1
         ).dropout
 
-    assert [dropout(number) for number in (1, 8, 12, 20, 45, 1000)] == [0.0, 0.05, 0.1, 0.2, 0.3, 0.4]
+    assert [dropout(number) for number in (1, 8, 20, 45, 80, 1000)] == [0.0, 0.05, 0.1, 0.2, 0.3, 0.4]
+    assert [dropout(number, num_tokens=125_000) for number in (1.9, 4.9, 14, 22, 49)] == [0.0, 0.05, 0.1, 0.2, 0.3]
     assert dropout(1000, 0.05) == 0.05
     few, many = (
         planning.resolve_training(
