@@ -782,6 +782,7 @@ def test_dropout_grows_with_the_number_of_epochs():
 
     assert [dropout(number) for number in (1, 8, 20, 45, 80, 1000)] == [0.0, 0.05, 0.1, 0.2, 0.3, 0.4]
     assert [dropout(number, num_tokens=125_000) for number in (1.9, 4.9, 14, 22, 49)] == [0.0, 0.05, 0.1, 0.2, 0.3]
+    assert dropout(14, num_tokens=1_000) == 0.1
     assert dropout(1000, 0.05) == 0.05
     few, many = (
         planning.resolve_training(

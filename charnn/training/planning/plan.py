@@ -52,8 +52,12 @@ _NGRAM_ORDER_OF_BASES, _NGRAM_ORDER_OF_RESIDUES = 20, 6
 """Of 5 Mb of E. coli, orders up to 11 with order 20 for repeats gave fewer bits per base than with order 12, 14 or 16."""
 _NGRAM_DROPOUT_BY_EPOCHS = ((10, 0.0), (16, 0.25), (50, 0.5), (float("inf"), 0.75))
 MEMORIZATION_EPOCHS, MIN_NGRAM_DROPOUT = 10, 0.25
-"""Number of epochs over a million tokens after which n-grams are memorized, and the minimum n-gram dropout from then on."""
+"""Number of epochs over a million tokens after which n-grams are memorized (half as many over 125,000), and the minimum n-gram
+dropout from then on."""
 _DROPOUT_BY_EPOCHS = ((4, 0.0), (10, 0.05), (30, 0.1), (60, 0.2), (100, 0.3), (float("inf"), 0.4))
+"""By the number of epochs over a million tokens; half as many over 125,000 do as much."""
+FEWEST_TOKENS = 125_000
+"""Below this length, the number of epochs that do as much is not lower."""
 
 
 def resolve_budget(options: TrainingOptions) -> TrainingOptions:
@@ -106,10 +110,10 @@ def resolve_training(
     if carry_length is None and unit == "stream":
         wanted = max(CARRY_LENGTH, CARRY_WINDOWS * attention_window)
         carry_length = max(1, round(wanted / options.bptt_length)) * options.bptt_length
-    epochs_of_million = num_epochs * (1e6 / num_tokens) ** (1 / 3)  # a shorter text is learned by heart sooner
-    dropout = _by_epochs(_DROPOUT_BY_EPOCHS, epochs_of_million)
+    alike = num_epochs * (1e6 / max(num_tokens, FEWEST_TOKENS)) ** (1 / 3)  # a shorter text is learned by heart sooner
+    dropout = _by_epochs(_DROPOUT_BY_EPOCHS, alike)
     ngram_dropout = _by_epochs(_NGRAM_DROPOUT_BY_EPOCHS, num_epochs)
-    if epochs_of_million > MEMORIZATION_EPOCHS:
+    if num_epochs > MEMORIZATION_EPOCHS * (num_tokens / 1e6) ** (1 / 3):
         ngram_dropout = max(ngram_dropout, MIN_NGRAM_DROPOUT)
     schedule = Schedule.of(options)
     return replace(
