@@ -55,9 +55,9 @@ MEMORIZATION_EPOCHS, MIN_NGRAM_DROPOUT = 10, 0.25
 """Number of epochs over a million tokens after which n-grams are memorized (half as many over 125,000), and the minimum n-gram
 dropout from then on."""
 _DROPOUT_BY_EPOCHS = ((4, 0.0), (10, 0.05), (30, 0.1), (60, 0.2), (100, 0.3), (float("inf"), 0.4))
-"""By the number of epochs over a million tokens; half as many over 125,000 do as much."""
+"""By the equivalent number of epochs over a million tokens: one epoch over 125,000 counts as two, as it is memorized sooner."""
 FEWEST_TOKENS = 125_000
-"""Below this length, the number of epochs that do as much is not lower."""
+"""Texts below this length count as having it."""
 
 
 def resolve_budget(options: TrainingOptions) -> TrainingOptions:
@@ -110,8 +110,8 @@ def resolve_training(
     if carry_length is None and unit == "stream":
         wanted = max(CARRY_LENGTH, CARRY_WINDOWS * attention_window)
         carry_length = max(1, round(wanted / options.bptt_length)) * options.bptt_length
-    alike = num_epochs * (1e6 / max(num_tokens, FEWEST_TOKENS)) ** (1 / 3)  # a shorter text is learned by heart sooner
-    dropout = _by_epochs(_DROPOUT_BY_EPOCHS, alike)
+    equivalent_epochs = num_epochs * (1e6 / max(num_tokens, FEWEST_TOKENS)) ** (1 / 3)
+    dropout = _by_epochs(_DROPOUT_BY_EPOCHS, equivalent_epochs)
     ngram_dropout = _by_epochs(_NGRAM_DROPOUT_BY_EPOCHS, num_epochs)
     if num_epochs > MEMORIZATION_EPOCHS * (num_tokens / 1e6) ** (1 / 3):
         ngram_dropout = max(ngram_dropout, MIN_NGRAM_DROPOUT)
