@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from charnn import randomness
-from charnn.inference import threads
+from charnn.inference import parallel_maps
 from charnn.sampling import selection
 from charnn.scoring import estimators
 from tests.conftest import FABLES, REPOSITORY
@@ -62,7 +62,7 @@ def test_a_token_is_drawn_six_frames_below_the_command(charnn, run, stacks, owne
 
 @pytest.mark.parametrize("num_cores", [1, 2])
 def test_a_text_is_read_seven_frames_below_the_command(charnn, run, stacks, num_cores, monkeypatch):
-    monkeypatch.setattr(threads, "num_cores", lambda: num_cores)
+    monkeypatch.setattr(parallel_maps, "num_cores", lambda: num_cores)
     noted = stacks(estimators._SteppingReader, "read", "score")
     assert charnn("score", "-m", run, "--text", "The fox slept.").status == 0
     assert len(noted) >= 1

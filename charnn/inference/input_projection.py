@@ -51,16 +51,17 @@ class ProjectedRows:
         self._stored_RG = np.empty((num_rows, self._size + ROW_GAP), dtype=np.float32)
         self._places_R = np.full(num_rows, UNKNOWN, dtype=np.int32)
         self._num_stored = 0
+        self._views: dict[int, Floats] = {}
+        """The rows that were asked for one by one."""
         self._lock = threading.Lock()
 
     def __getitem__(self, row: int) -> Floats:
         """Return one row (G,)."""
-        place = self._places_R[row]
-        if place < 0:
+        view = self._views.get(row)
+        if view is None:
             with self._lock:
-                place = self._compute(row)
-        found: Floats = self._stored_RG[place, : self._size]
-        return found
+                view = self._views[row] = self._stored_RG[self._compute(row), : self._size]
+        return view
 
     def _compute(self, row: int) -> int:
         place = int(self._places_R[row])

@@ -6,12 +6,12 @@ from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
-import regex
 
 from charnn.config import SampleOptions
 from charnn.errors import OptionError
 from charnn.text.bins import is_series
 from charnn.text.decoders import Decoder
+from charnn.text.patterns import unicode_pattern
 from charnn.text.tokenizers import Tokenizer
 from charnn.text.vocabulary import SPACE_SYMBOL, Vocabulary, as_text
 from charnn.text.words import GLUE
@@ -169,8 +169,8 @@ class Pattern:
         self._tokenizer = tokenizer
         self._is_bytes = tokenizer.kind == "byte"
         try:
-            self._compiled: Any = regex.compile(expression.encode() if self._is_bytes else expression)
-        except (regex.error, UnicodeEncodeError) as error:
+            self._compiled = unicode_pattern(expression.encode() if self._is_bytes else expression, is_as_in_re=True)
+        except ValueError as error:
             raise OptionError(
                 f"--match: found {expression!r}, which is no regular expression ({error}); correct it, or put a backslash "
                 "before characters that stand for themselves"

@@ -1,12 +1,12 @@
 """Where the text of a sample ends: at a stop text, a sentence or a line."""
 
+import functools
 import re
 from collections.abc import Sequence
-from typing import Literal, NamedTuple
-
-import regex
+from typing import Any, Literal, NamedTuple
 
 from charnn.config.sampling import Until
+from charnn.text.patterns import unicode_pattern
 from charnn.text.words import EXTEND
 
 EndReason = Literal["length", "stop", "sentence", "line", "unit", "match", "stuck", "interrupted"]
@@ -17,16 +17,20 @@ _NO_BREAK = "\u00a0\u202f"
 _CLOSING = rf"""["'\p{{Pe}}\p{{Pf}}{EXTEND}]"""
 _CLOSING_BEFORE_SPACE = rf"""(?:["'\p{{Pe}}\p{{Pf}}\p{{Pi}}{EXTEND}]|[{_NO_BREAK}]\p{{Pf}})"""
 _FULL_WIDTH = r"[[\p{Sentence_Terminal}--\p{SB=ATerm}]&&[\p{EA=W}\p{EA=F}\p{EA=H}]]"
-SENTENCE_END = regex.compile(
-    rf"[\p{{Sentence_Terminal}}\u2026]{_CLOSING_BEFORE_SPACE}*+(?=[\s--{_NO_BREAK}])"
-    rf"|{_FULL_WIDTH}++{_CLOSING}*+(?=[\s\S])|(?<=\S)(?=\n\s*\n)",
-    regex.V1,
-)
-"""Terminal marks of any script, and the quotes and brackets after them, before white space, which full-width marks do without;
-or an empty line. Source: Unicode Standard Annex 29, simplified: an abbreviation ends a sentence, too."""
-
-
 LINE_END = re.compile(r"\n\s*\Z")
+
+
+@functools.cache
+def sentence_end() -> Any:
+    """Return a pattern of the end of a sentence.
+
+    It is terminal marks of any script, and the quotes and brackets after them, before white space, which full-width marks do
+    without; or an empty line. Source: Unicode Standard Annex 29, simplified: an abbreviation ends a sentence, too.
+    """
+    return unicode_pattern(
+        rf"[\p{{Sentence_Terminal}}\u2026]{_CLOSING_BEFORE_SPACE}*+(?=[\s--{_NO_BREAK}])"
+        rf"|{_FULL_WIDTH}++{_CLOSING}*+(?=[\s\S])|(?<=\S)(?=\n\s*\n)"
+    )
 
 
 class Release(NamedTuple):
@@ -105,7 +109,7 @@ class Ending:
         """Return where the first sentence ends, which has more in it than white space."""
         whole = self._released + self._pending
         already = len(self._released)
-        for match in SENTENCE_END.finditer(whole):
+        for match in sentence_end().finditer(whole):
             if whole[: match.end()].strip() and match.end() >= already:
                 return int(match.end()) - already
         return None

@@ -1,10 +1,14 @@
 """A network mixed with counts of the training text and of what was read, as is learned while a text is scored (`--adapt`)."""
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 
 from charnn.inference.engine import IdArray
-from charnn.ngrams.adaptive_model import AdaptiveModel, AdaptiveReader
 from charnn.scoring.estimators import Estimate, Estimator, Reader, of_targets
+
+if TYPE_CHECKING:
+    from charnn.ngrams.adaptive_model import AdaptiveModel, AdaptiveReader
 
 
 class AdaptiveEstimator:
@@ -18,7 +22,7 @@ class AdaptiveEstimator:
     is_sequential = True
     runs_in_threads = False
 
-    def __init__(self, inner: Estimator, model: AdaptiveModel) -> None:
+    def __init__(self, inner: Estimator, model: "AdaptiveModel") -> None:
         self.inner, self.model = inner, model
         self.vocab_size, self.is_backward = inner.vocab_size, inner.is_backward
 
@@ -30,7 +34,7 @@ class AdaptiveEstimator:
 
 
 class _AdaptiveEstimatorReader:
-    def __init__(self, inner: Reader, adaptive: AdaptiveReader) -> None:
+    def __init__(self, inner: Reader, adaptive: "AdaptiveReader") -> None:
         self._inner, self._adaptive = inner, adaptive
 
     def read(self, contexts_TB: IdArray, targets_TB: IdArray, *, whole: bool) -> Estimate:

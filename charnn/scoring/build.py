@@ -5,6 +5,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from importlib.util import find_spec
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -26,7 +27,6 @@ from charnn.scoring.scores import Score, averaged
 from charnn.scoring.series import refuse_for_numbers
 from charnn.scoring.strands import mean_of_strands, scores_strands
 from charnn.scoring.tuning import fit_engine_temperature, fit_interpolation_weights, read_held_out
-from charnn.storage.adaptation import build_adaptive_model
 from charnn.storage.encoded_text import has_encoded
 from charnn.storage.labels import with_label
 from charnn.storage.mixture import read_mixture
@@ -36,6 +36,9 @@ from charnn.text.sources import display_name, empty_text_error
 from charnn.text.strands import reverse_complement
 from charnn.text.tokenizers import Tokenizer
 from charnn.text.units import read_units
+
+if TYPE_CHECKING:
+    from charnn.ngrams.adaptive_model import AdaptiveModel
 
 logger = notice_logger(__name__)
 
@@ -249,12 +252,18 @@ def _estimator(model: Model, options: ScoreOptions) -> Estimator:
     engine = Engine.of(model)
     if options.device == "cuda":
         engine = _on_gpu(engine)
-    adaptive = build_adaptive_model(model) if options.adapt else None
+    adaptive = _adaptive_model(model) if options.adapt else None
     mixture = read_mixture(model) if options.mix_ngram else None
     network = _network(model, engine, options)  # last, as it may be fitted for long
     if adaptive is not None:
         return AdaptiveEstimator(network, adaptive)
     return with_ngrams(network, model.tokenizer, mixture)
+
+
+def _adaptive_model(model: Model) -> "AdaptiveModel":
+    from charnn.storage.adaptation import build_adaptive_model  # scoring seldom needs it
+
+    return build_adaptive_model(model)
 
 
 def _on_gpu(engine: Engine) -> Engine:

@@ -12,7 +12,7 @@ import numpy as np
 
 from charnn.config import ScoreOptions
 from charnn.inference.engine import Engine
-from charnn.inference.threads import CancelledError, single_threaded_map, threaded_map
+from charnn.inference.parallel_maps import CancelledError, single_threaded_map, threaded_map
 from charnn.ngrams.mixture import Mixture
 from charnn.ngrams.spelling import Spelling
 from charnn.scoring.aggregation import EncodedUnit, Ids, TokenResults, unit_score

@@ -10,8 +10,7 @@ import unicodedata
 from collections.abc import Callable, Iterator
 from typing import Any, Literal, NamedTuple
 
-import regex
-
+from charnn.text.patterns import unicode_pattern
 from charnn.text.vocabulary import NEWLINE
 
 GLUE = "<glue>"
@@ -82,14 +81,13 @@ _OPENING_ALSO, _JOINING_ALSO = frozenset("\u00bf\u00a1"), frozenset("\u200b")
 
 
 @functools.cache
-def _unicode_pattern() -> Any:
+def _second_pattern() -> Any:
     """Return the pattern of version 2. Source: Unicode Standard Annex 29, rules WB3c, WB4, WB15 and WB16."""
     extend, word = f"[{EXTEND}]*+", rf"[{LETTER}\p{{M}}][{LETTER}{EXTEND}]*+"
-    return regex.compile(
+    return unicode_pattern(
         rf"\n|[{SPACE}--\n]+|\p{{Nd}}+(?:[.,]\p{{Nd}}+)+{extend}(?![{LETTER}])|{word}(?:['\u2019]{word})*"
         rf"|-{{2,}}|\.{{2,}}|[\U0001f1e6-\U0001f1ff]{{2}}{extend}"
-        rf"|[^{LETTER}{SPACE}]{extend}(?:(?<=\u200d)\p{{Extended_Pictographic}}{extend})*+",
-        regex.V1,
+        rf"|[^{LETTER}{SPACE}]{extend}(?:(?<=\u200d)\p{{Extended_Pictographic}}{extend})*+"
     )
 
 
@@ -97,9 +95,9 @@ def _unicode_pattern() -> Any:
 def _properties() -> tuple[Any, Any, Any]:
     """Return patterns of what is ignored in a mark, of closing marks, and of full-width punctuation."""
     return (
-        regex.compile(f"[{EXTEND}]"),
-        regex.compile(r"[\p{Terminal_Punctuation}\p{Pe}\p{Pf}]"),
-        regex.compile(r"[\p{P}&&[\p{EA=W}\p{EA=F}]]", regex.V1),
+        unicode_pattern(f"[{EXTEND}]"),
+        unicode_pattern(r"[\p{Terminal_Punctuation}\p{Pe}\p{Pf}]"),
+        unicode_pattern(r"[\p{P}&&[\p{EA=W}\p{EA=F}]]"),
     )
 
 
@@ -124,7 +122,7 @@ def _unicode_traits(word: str) -> Traits:
 
 
 FIRST = WordRules(1, _first_pattern, _first_traits)
-LATEST = WordRules(2, _unicode_pattern, _unicode_traits)
+LATEST = WordRules(2, _second_pattern, _unicode_traits)
 
 
 def word_rules(version: int) -> WordRules:

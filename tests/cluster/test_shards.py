@@ -145,10 +145,10 @@ def test_scores_of_several_batches_do_not_depend_on_the_number_of_cores(charnn, 
     assert charnn("train", "text.txt", "--hidden-size", hidden_size, *options, "-o", "m").status == 0
     command, found = ("score", "text.txt", "-m", "m", "--format", "jsonl"), set()
     for cores, other in ((1, 2), (2, 3), (3, 1)):
-        monkeypatch.setattr("charnn.inference.threads.num_cores", lambda cores=cores: cores)
+        monkeypatch.setattr("charnn.inference.parallel_maps.num_cores", lambda cores=cores: cores)
         assert charnn(*command, "-o", "all").status == 0
         assert charnn(*command, "-o", "out", "--shard", "1/2").status == 0
-        monkeypatch.setattr("charnn.inference.threads.num_cores", lambda cores=other: cores)
+        monkeypatch.setattr("charnn.inference.parallel_maps.num_cores", lambda cores=other: cores)
         assert charnn(*command, "-o", "out", "--shard", "2/2").status == 0
         assert charnn("score", "--merge", "-o", "out").status == 0
         found |= {Path("all").read_bytes(), Path("out").read_bytes()}
