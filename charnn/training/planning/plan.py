@@ -27,8 +27,8 @@ logger = notice_logger(__name__)
 DEFAULT_BATCH_SIZE, WIDE_BATCH_SIZE, WIDE_HIDDEN_SIZE = 32, 64, 512
 """Batch sizes on a CPU; layers of at least `WIDE_HIDDEN_SIZE` process more tokens per second with the larger one."""
 GPU_BATCH_SIZE = 128
-SHORT_RUN_STEPS, SHORT_RUN_LEARNING_RATE = 1200, 0.03
-"""Muon's learning rate for shorter runs: it reduced the loss by 0.5 to 0.9 % after 700 to 1,000 steps, but not after 1,500."""
+_MUON_RATE_BY_STEPS = ((3000, 0.04), (5000, 0.03), (float("inf"), LEARNING_RATES["muon"]))
+"""Muon's peak learning rate by number of steps: 0.04 reduced the loss by 0.5 to 2 % after 600 to 1,600, but not after 5,000."""
 CARRY_LENGTH = 512
 """Segment length in tokens: longer than the context that an LSTM uses, but short enough that a batch samples the whole text."""
 CARRY_WINDOWS = 2
@@ -80,7 +80,7 @@ def effective_time_factor(hidden_size: int, speed: float, num_epochs: float) -> 
     """
     ratio = speed / REFERENCE_SPEEDS.get(hidden_size, speed)
     speed_factor = 1.0 if 1 / SAME_SPEED_RATIO < ratio < SAME_SPEED_RATIO else ratio
-    return speed_factor * _by_epochs(_TIME_FACTOR_BY_EPOCHS, num_epochs)
+    return speed_factor * _by_limit(_TIME_FACTOR_BY_EPOCHS, num_epochs)
 
 
 def resolve_training(
@@ -103,16 +103,15 @@ def resolve_training(
         attention_window: of the network; 0 without attention.
     """
     rate = LEARNING_RATES[options.optimizer]
-    num_steps = num_epochs * num_tokens / (batch_size * options.bptt_length)
-    if options.optimizer == "muon" and num_steps < SHORT_RUN_STEPS:
-        rate = SHORT_RUN_LEARNING_RATE
+    if options.optimizer == "muon":
+        rate = _by_limit(_MUON_RATE_BY_STEPS, num_epochs * num_tokens / (batch_size * options.bptt_length))
     carry_length = options.carry_length
     if carry_length is None and unit == "stream":
         wanted = max(CARRY_LENGTH, CARRY_WINDOWS * attention_window)
         carry_length = max(1, round(wanted / options.bptt_length)) * options.bptt_length
     equivalent_epochs = num_epochs * (1e6 / max(num_tokens, FEWEST_TOKENS)) ** (1 / 3)
-    dropout = _by_epochs(_DROPOUT_BY_EPOCHS, equivalent_epochs)
-    ngram_dropout = _by_epochs(_NGRAM_DROPOUT_BY_EPOCHS, num_epochs)
+    dropout = _by_limit(_DROPOUT_BY_EPOCHS, equivalent_epochs)
+    ngram_dropout = _by_limit(_NGRAM_DROPOUT_BY_EPOCHS, num_epochs)
     if num_epochs > MEMORIZATION_EPOCHS * (num_tokens / 1e6) ** (1 / 3):
         ngram_dropout = max(ngram_dropout, MIN_NGRAM_DROPOUT)
     schedule = Schedule.of(options)
@@ -168,9 +167,9 @@ def plan_evaluations(
     return 1 / num_evaluations, max_tokens, final_tokens
 
 
-def _by_epochs(table: Sequence[tuple[float, float]], num_epochs: float) -> float:
-    """Return the value of the first row whose limit is at least the number of epochs."""
-    return next(value for limit, value in table if num_epochs <= limit)
+def _by_limit(table: Sequence[tuple[float, float]], number: float) -> float:
+    """Return the value of the first row whose limit is at least a number."""
+    return next(value for limit, value in table if number <= limit)
 
 
 @dataclass(frozen=True)
