@@ -70,7 +70,7 @@ class OptimizerOptions(Checked):
         Option(
             "Peak learning rate.",
             above=0,
-            automatic="0.02; muon up to 5,000 steps 0.03, up to 3,000 0.04; sgd and nt-asgd 8",
+            automatic="0.02; muon 0.04 up to 3,000 steps, 0.03 up to 5,000; sgd and nt-asgd 8",
             panel=OPTIMIZER,
         ),
     ] = None

@@ -52,7 +52,7 @@ class ProjectedRows:
         self._places_R = np.full(num_rows, UNKNOWN, dtype=np.int32)
         self._num_stored = 0
         self._views: dict[int, Floats] = {}
-        """The rows that were asked for one by one."""
+        """Rows (G,) that were asked for one by one, by number: a look-up here is quicker than a slice of the table."""
         self._lock = threading.Lock()
 
     def __getitem__(self, row: int) -> Floats:

@@ -169,7 +169,7 @@ class Pattern:
         self._tokenizer = tokenizer
         self._is_bytes = tokenizer.kind == "byte"
         try:
-            self._compiled = unicode_pattern(expression.encode() if self._is_bytes else expression, is_as_in_re=True)
+            self._compiled = unicode_pattern(expression.encode() if self._is_bytes else expression, re_compatible=True)
         except ValueError as error:
             raise OptionError(
                 f"--match: found {expression!r}, which is no regular expression ({error}); correct it, or put a backslash "

@@ -3,12 +3,12 @@
 from typing import Any
 
 
-def unicode_pattern(expression: str | bytes, *, is_as_in_re: bool = False) -> Any:
+def unicode_pattern(expression: str | bytes, *, re_compatible: bool = False) -> Any:
     """Return a compiled pattern of the package regex, which is loaded with the first one: most models of characters need none.
 
     Args:
-        expression: of what is to match.
-        is_as_in_re: whether its brackets mean what they mean in the module `re`; otherwise they may contain set operations.
+        expression: the regular expression, for texts or bytes; it may contain flags, as in `(?i)`.
+        re_compatible: read brackets as the module `re` does; otherwise they may contain set operations.
 
     Raises:
         ValueError: if it is no regular expression.
@@ -16,6 +16,6 @@ def unicode_pattern(expression: str | bytes, *, is_as_in_re: bool = False) -> An
     import regex
 
     try:
-        return regex.compile(expression, regex.V0 if is_as_in_re else regex.V1)
+        return regex.compile(expression, 0 if re_compatible else regex.V1)
     except regex.error as error:
         raise ValueError(str(error)) from error

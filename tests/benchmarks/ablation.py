@@ -24,6 +24,7 @@ BASE = {
     "--batch-size": "32",
     "--bptt": "128",
     "--dropout": "0",
+    "--learning-rate": "0.02",
     "--ngram-order": "0",
     "--patience": "0",
 }

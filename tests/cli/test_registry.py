@@ -41,7 +41,12 @@ def test_a_command_imports_no_other_and_its_own_options_only(run):
     commands = {name for name in COMMANDS if f"charnn.cli.commands.{name}" in loaded}
     assert commands == {"sample"}
     others = {f"charnn.config.{name}" for name in ("training", "scoring", "inspection")}
-    assert not loaded & {"pydantic", "torch", "sentencepiece", *others}
+    assert not loaded & {"pydantic", "torch", "sentencepiece", "regex", "concurrent.futures", *others}
+
+
+def test_a_model_of_characters_loads_nothing_for_words_or_adaptation(run):
+    loaded = modules_after("score", "--text", "The fox", "--format", "jsonl", "-m", run)
+    assert not loaded & {"regex", "charnn.storage.adaptation", "charnn.ngrams.adaptive_model"}
 
 
 @pytest.mark.parametrize(

@@ -144,6 +144,13 @@ def test_a_pattern_that_the_vocabulary_cannot_match_is_stuck():
     assert (sample.text, sample.ended) == ("ab", "stuck")
 
 
+def test_a_pattern_may_contain_flags():
+    for sample in written(match=r"(?V1)[\w--c]+", num_samples=3, length=20):
+        assert set(sample.text) <= set("ab")
+    (sample,) = written(match="(?i)AB!")
+    assert (sample.text, sample.ended) == ("ab", "stuck")
+
+
 def test_words_match_with_their_spaces():
     for sample in written(WORDS, prompt="the", match=" (cat|dog) (sat|ran)\\.", num_samples=10):
         assert sample.text in {f" {one} {other}." for one in ("cat", "dog") for other in ("sat", "ran")}
