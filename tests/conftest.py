@@ -135,7 +135,7 @@ VOICES = "who,text\n" + "".join(
 @pytest.fixture(scope="session")
 def _trained_voices(tmp_path_factory: pytest.TempPathFactory) -> Path:
     options = ("--column", "text", "--label-from", "who", "--unit", "line", "--steps", 80, "--batch-size", 8)
-    return train_quietly(tmp_path_factory.mktemp("voices"), VOICES, *options)
+    return train_quietly(tmp_path_factory.mktemp("voices"), VOICES, *options, "--dropout", 0, "--ngram-dropout", 0)
 
 
 @pytest.fixture
