@@ -11,11 +11,14 @@ def unicode_pattern(expression: str | bytes, *, re_compatible: bool = False) -> 
         re_compatible: read brackets as the module `re` does; otherwise they may contain set operations.
 
     Raises:
-        ValueError: if it is no regular expression.
+        ValueError: if it is no regular expression, or one that would match from the end.
     """
     import regex
 
     try:
-        return regex.compile(expression, 0 if re_compatible else regex.V1)
+        compiled = regex.compile(expression, 0 if re_compatible else regex.V1)
     except regex.error as error:
         raise ValueError(str(error)) from error
+    if compiled.flags & regex.REVERSE:
+        raise ValueError("the flag r, by which it would match from the end, is not supported")
+    return compiled

@@ -161,7 +161,7 @@ def test_bytes_match_by_their_utf_8():
         assert set(sample.text.replace("\udcc3", "")) <= set("abé!")
 
 
-@pytest.mark.parametrize("expression", ["(", "[z-a]", "*"])
+@pytest.mark.parametrize("expression", ["(", "[z-a]", "*", "(?r)ab"])
 def test_what_is_no_pattern_is_said_in_one_line(expression):
     with pytest.raises(OptionError, match=r"--match: found .* which is no regular expression"):
         Pattern(expression, LETTERS)

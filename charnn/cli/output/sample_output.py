@@ -125,16 +125,16 @@ class SampleOutput:
 
     def _write_whole(self, number: int, sample: "Sample") -> None:
         report = self._reports.get(number)
+        if self._streams:
+            self._put("" if self._last.endswith("\n") else "\n")
         self._notice_early_end(number, sample)
         if self._options.format == "jsonl":
             self._put(charnn.api.to_json(self._record(number, sample, report)) + "\n")
             return
-        if self._streams:
-            self._put("" if self._last.endswith("\n") else "\n")
-        elif self._shows_rows:
+        if self._shows_rows:
             self._show_rows(number, sample)
             self._view = None
-        else:
+        elif not self._streams:
             if self._has_headings:
                 self._put(self._heading(number, sample))
             whole = self._shown_prompt(number) + sample.text
